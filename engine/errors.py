@@ -1,0 +1,61 @@
+"""Every exception the engine raises, in one tree.
+
+PixelforestError
+├── UsageError (ValueError)             what was asked for does not exist or contradicts itself; exit status 2
+├── ProjectError                        the project file cannot be used
+│   ├── ProjectNotFound (FileNotFoundError)
+│   └── ClassifierMissing               no usable trained classifier in it
+├── InputError                          an input cannot be read
+│   ├── InputNotFound (FileNotFoundError)
+│   └── InputMismatch (ValueError)      it can be read, but does not fit the project, the option or another input
+├── ExportError                         a result cannot be written, or its format cannot hold it
+├── BackendUnavailable                  the device or library asked for is not here
+└── MemoryTooSmall (MemoryError)        the budget does not suffice for the smallest unit of work
+
+A message says what was asked, what was found, where, and what to do about it, in one line. Only cli.py turns
+these into an exit status.
+"""
+
+
+class PixelforestError(Exception):
+    """Base of everything that goes wrong in a way the user can do something about."""
+
+
+class UsageError(PixelforestError, ValueError):
+    """An option, a name or a combination that does not exist."""
+
+
+class ProjectError(PixelforestError):
+    """The project file is damaged, hostile, of an unknown kind, or lacks something needed."""
+
+
+class ProjectNotFound(ProjectError, FileNotFoundError):
+    """There is no file at the project's path."""
+
+
+class ClassifierMissing(ProjectError):
+    """The project holds no trained classifier that can be used."""
+
+
+class InputError(PixelforestError):
+    """An input image cannot be read."""
+
+
+class InputNotFound(InputError, FileNotFoundError):
+    """No file matches an input argument."""
+
+
+class InputMismatch(InputError, ValueError):
+    """An input was read but does not fit the project, the options or the other inputs of its lane."""
+
+
+class ExportError(PixelforestError):
+    """A result cannot be written where or how it was asked for."""
+
+
+class BackendUnavailable(PixelforestError):
+    """The device or library that was asked for is not usable on this machine."""
+
+
+class MemoryTooSmall(PixelforestError, MemoryError):
+    """The memory budget does not hold the smallest possible unit of work."""

@@ -1,0 +1,161 @@
+"""What a file of engine/formats/images/ provides: how to read one image, how to write one, and what its format can hold.
+
+A format file sets ``INPUT`` (an InputFormat, or None) and ``OUTPUTS`` (a tuple of OutputFormat). The registry in
+``formats/__init__.py`` collects them; choices, help texts and the shared tests follow from that list.
+Readers and writers keep the axes of the file; canonical axes are the callers' business.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from ..box import Box
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What is known about an image before a voxel is read.
+
+    axes         letters in file order (as C 2.4 of each format reads them; guessed from the shape where the file is silent)
+    own_axes     True if the file itself says which axes it has; False if ``axes`` is the guess from its shape
+    drange       stored data range, or None
+    axis_units   axis letter -> unit text, empty if unknown
+    resolution   axis letter -> pixel size, empty if unknown
+    chunks       the file's storage unit, in file order; None if it can be read row by row at no extra cost
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    axes: str
+    own_axes: bool
+    drange: tuple[float, float] | None = None
+    display_mode: str | None = None
+    axis_units: Mapping[str, str] = field(default_factory=dict)
+    resolution: Mapping[str, float] = field(default_factory=dict)
+    chunks: tuple[int, ...] | None = None
+
+
+class ImageReader(ABC):
+    """One open image. ``read`` may be called from several threads at once."""
+
+    info: ImageInfo
+
+    @abstractmethod
+    def read(self, box: Box) -> np.ndarray:
+        """The voxels of ``box`` (file axes), in the file's dtype, native byte order. Raises InputError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file; may be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """How files of one kind are recognised and opened.
+
+    extensions    lower case, without the dot
+    open          (file, internal path or "") -> ImageReader; raises InputError, InputNotFound
+    list_images   for containers: file -> internal paths of all datasets with 2 to 5 dimensions; None for plain files
+    stack         how several of these files combine along an axis (C 2.3): "picture" or "array"
+    """
+
+    name: str
+    extensions: tuple[str, ...]
+    open: Callable[[Path, str], ImageReader]
+    list_images: Callable[[Path], Sequence[str]] | None = None
+    stack: str = "array"
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What is going to be written, in output axes.
+
+    offset       start of the exported region along each output axis; numbers the slices of sequences
+    display_mode, drange (two numbers in ``dtype``), axis_units, resolution: stored where the format has a place for them
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    axes: str
+    offset: tuple[int, ...]
+    drange: tuple[float, float] | None = None
+    display_mode: str | None = None
+    axis_units: Mapping[str, str] = field(default_factory=dict)
+    resolution: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the whole image in memory."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+class ImageWriter(ABC):
+    """One image being written. Nothing exists under the final name before ``finish``.
+
+    ``write`` takes disjoint boxes (output axes) that together cover the image, in any order, from several threads at
+    once. ``chunks`` is the box shape a streaming format likes best, None if it does not matter.
+    """
+
+    chunks: tuple[int, ...] | None = None
+
+    @abstractmethod
+    def write(self, box: Box, data: np.ndarray) -> None:
+        """Store ``data`` (output axes, the spec's dtype) at ``box``. May keep a reference until finish. Raises ExportError."""
+
+    @abstractmethod
+    def finish(self) -> list[Path]:
+        """Complete the file, put it under its final name, and return the files written. Raises ExportError."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Remove everything temporary; what stood under the final name before is untouched. Never raises."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a format can hold.
+
+    dtypes        numpy names it stores as they are; None: all of the ten export types
+    stretches     True if another dtype is stretched to uint8 by the file's own minimum and maximum (C 3.10) instead of refused
+    max_dims      non-channel axes longer than 1; None: any number
+    channels      allowed numbers of channels; None: any
+    """
+
+    dtypes: frozenset[str] | None = None
+    stretches: bool = False
+    max_dims: int | None = None
+    channels: frozenset[int] | None = None
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """How results are written under one name of ``--output_format``.
+
+    extension     without the dot; forced onto the output path
+    open          (final path, internal path, spec) -> ImageWriter; raises ExportError
+    sequence      True if one file per slice is written and the path needs ``{slice_index}``
+    streams       True if no more than a few chunks are held in memory
+    container     True if ``internal path`` names a dataset inside the file
+    """
+
+    name: str
+    extension: str
+    open: Callable[[Path, str, ImageSpec], ImageWriter]
+    limits: Limits
+    summary: str = ""
+    sequence: bool = False
+    streams: bool = False
+    container: bool = False

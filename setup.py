@@ -1,0 +1,42 @@
+"""Packaging: the repository root is the import package ``pixelforest``."""
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py as _build_py
+
+NAME = "pixelforest"
+TOP = ("engine", "kernels")
+NOT_SHIPPED = {"setup", "conftest"}
+
+sub_packages = find_packages(".", include=[p for t in TOP for p in (t, t + ".*")])
+
+
+class build_py(_build_py):
+    """Leaves setup.py and conftest.py, which lie in the package's folder, out of the wheel."""
+
+    def find_package_modules(self, package, package_dir):
+        found = super().find_package_modules(package, package_dir)
+        return [m for m in found if not (package == NAME and m[1] in NOT_SHIPPED)]
+
+
+setup(
+    package_dir={NAME: ".", **{f"{NAME}.{s}": s.replace(".", "/") for s in sub_packages}},
+    packages=[NAME, *(f"{NAME}.{s}" for s in sub_packages)],
+    package_data={NAME: ["py.typed"]},
+    entry_points={"console_scripts": ["pixelforest = pixelforest.cli:main"]},
+    scripts=["scripts/run_ilastik.sh", "scripts/ilastik.bat"],
+    # Ranges, with the reason for each package in docs/dependencies.md.
+    install_requires=[
+        "numpy>=2.0,<2.6",
+        "numba>=0.61,<0.70",
+        "h5py>=3.11,<4",
+        "tifffile>=2024.8.30",
+        "imagecodecs>=2024.9.22",
+        "Pillow>=10.4",
+        "tensorstore>=0.1.64",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "scipy>=1.13"],
+        "bench": ["scipy>=1.13", "opencv-python-headless>=4.9", "scikit-image>=0.24", "scikit-learn>=1.5"],
+        "lint": ["ruff>=0.6", "mypy>=1.11"],
+    },
+)
