@@ -1,0 +1,103 @@
+"""How far a run has come: a bar with rate and time left on a terminal, a line now and then elsewhere.
+
+Nothing is shown for work that is over in a moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+logger = logging.getLogger("pixelforest.progress")
+
+BAR_DELAY_S = 0.5  # shorter work shows no bar
+BAR_PERIOD_S = 0.1
+LINE_DELAY_S = 5.0  # shorter work logs no line; also the least time between two lines
+LINE_PERIOD_S = 30.0
+LINE_STEP = 0.1  # share of the work
+BAR_WIDTH = 30
+
+
+class Progress:
+    """Counts finished voxels of a known total. ``add`` may be called from several threads.
+
+    terminal   where the bar is drawn; None: log lines instead
+    """
+
+    def __init__(
+        self, *, terminal: TextIO | None = None, is_shown: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._terminal = terminal
+        self._is_shown = is_shown
+        self._clock = clock
+        self._lock = threading.RLock()  # a log line that interrupts the drawing thread hides the bar first
+        self._total = 0
+        self._done = 0
+        self._is_drawn = False
+        self._started_s = self._shown_s = clock()
+        self._shown_share = 0.0
+
+    def start(self, total_voxels: int) -> None:
+        """Begin to count towards this total."""
+        with self._lock:
+            self._total, self._done, self._shown_share = total_voxels, 0, 0.0
+            self._started_s = self._shown_s = self._clock()
+
+    def add(self, voxels: int) -> None:
+        """Note that so many more voxels are finished."""
+        with self._lock:
+            self._done += voxels
+            if self._is_shown and self._total > 0:
+                self._show()
+
+    def hide(self) -> None:
+        """Take the bar off the terminal, so that other text can be written; the next ``add`` brings it back."""
+        with self._lock:
+            if self._is_drawn and self._terminal is not None:
+                self._write("\r\x1b[K")
+                self._is_drawn = False
+
+    def finish(self) -> None:
+        """Take the bar off for good."""
+        with self._lock:
+            self.hide()
+            self._total = 0
+
+    def _show(self) -> None:
+        now = self._clock()
+        elapsed_s, since_s = now - self._started_s, now - self._shown_s
+        share = min(1.0, self._done / self._total)
+        if self._terminal is not None:
+            if elapsed_s >= BAR_DELAY_S and (since_s >= BAR_PERIOD_S or share >= 1.0):
+                filled = round(share * BAR_WIDTH)
+                self._write(f"\r\x1b[K[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {self._numbers(share, elapsed_s)}")
+                self._is_drawn, self._shown_s = True, now
+        elif since_s >= LINE_DELAY_S and (share - self._shown_share >= LINE_STEP or since_s >= LINE_PERIOD_S):
+            logger.info("%s", self._numbers(share, elapsed_s))
+            self._shown_s, self._shown_share = now, share
+
+    def _numbers(self, share: float, elapsed_s: float) -> str:
+        rate = self._done / elapsed_s if elapsed_s > 0 else 0.0
+        left = format_duration((self._total - self._done) / rate) if rate > 0 else "unknown"
+        return f"{share * 100:3.0f} %  {rate / 1e6:.2f} Mvoxels/s  {left} left"
+
+    def _write(self, text: str) -> None:
+        try:
+            assert self._terminal is not None
+            self._terminal.write(text)
+            self._terminal.flush()
+        except (OSError, ValueError):  # the terminal went away; the work goes on
+            self._is_shown = False
+
+
+def format_duration(seconds: float) -> str:
+    """A time for people: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

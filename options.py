@@ -1,0 +1,200 @@
+"""What a command-line option is, and how a command line is taken apart by a table of them.
+
+The table itself is in cli.py. Nothing here knows a particular option, opens a file or imports anything heavy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pixelforest.engine.errors import UsageError
+
+TRUE_WORDS = ("1", "yes", "true", "on")
+FALSE_WORDS = ("0", "no", "false", "off")
+
+
+class Takes(Enum):
+    """What may follow an option."""
+
+    NOTHING = "nothing"
+    VALUE = "one value"
+    PATHS = "one or more paths, up to the next option; given again, they are appended"
+    BOOLEAN = "a word such as true or off, or nothing, which means true"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table of options.
+
+    name      as it is written in the help; dashes and underscores are the same
+    sets      the field of the request (or of the console's settings) that it changes; the name unless given
+    parse     makes the field's value of the typed text; raises ValueError that says what is wrong
+    default   what holds without the option, in words; left out of the help if empty
+    is_shown  False leaves it out of the help
+    refused   why it is not available; typing it is an error that says so
+    """
+
+    name: str
+    group: str
+    help: str
+    takes: Takes = Takes.VALUE
+    metavar: str = "VALUE"
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    sets: str = ""
+    parse: Callable[[str], object] = str
+    is_shown: bool = True
+    refused: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name by which it is compared: no leading dashes, underscores inside."""
+        return _key(self.name)
+
+    @property
+    def field(self) -> str:
+        return self.sets or self.key
+
+    @property
+    def usage(self) -> str:
+        """How it is typed: --name VALUE."""
+        shown = "{" + ",".join(self.choices) + "}" if self.choices else self.metavar
+        tail = {
+            Takes.NOTHING: "",
+            Takes.VALUE: f" {shown}",
+            Takes.PATHS: f" {shown} [{shown} ...]",
+            Takes.BOOLEAN: " [true|false]",
+        }
+        return self.name + tail[self.takes]
+
+
+@dataclass
+class CommandLine:
+    """A command line taken apart.
+
+    values      field -> value, for the options that were typed
+    paths       key of an option that takes paths -> what was given, in order
+    positional  what belongs to no option
+    """
+
+    values: dict[str, object] = field(default_factory=dict)
+    paths: dict[str, list[str]] = field(default_factory=dict)
+    positional: list[str] = field(default_factory=list)
+
+
+def _key(name: str) -> str:
+    return name.lstrip("-").replace("-", "_")
+
+
+def is_asked(name: str, argv: Sequence[str]) -> bool:
+    """True if the flag stands among the options, whatever else is wrong with the command line."""
+    options = argv[: list(argv).index("--")] if "--" in argv else argv
+    return name in options
+
+
+def parse_command_line(table: Sequence[Option], argv: Sequence[str]) -> CommandLine:
+    """Take a command line apart. Raises UsageError that names the option and, for a misspelled one, its likely meaning.
+
+    Options may stand anywhere, as ``--name value`` or ``--name=value``, and be shortened as long as they are unique.
+    Of an option given twice the last one counts, except where it takes paths. ``--`` ends the options.
+    """
+    result = CommandLine()
+    rest = list(argv)
+    while rest:
+        token = rest.pop(0)
+        if token == "--":
+            result.positional += rest
+            break
+        if not token.startswith("-") or token == "-":
+            result.positional.append(token)
+            continue
+        name, has_value, value = token.partition("=")
+        option = find_option(table, name)
+        if option.refused:
+            raise UsageError(f"{option.name} is not available: {option.refused}")
+        typed = [value] if has_value else _following(option, rest)
+        if has_value and option.takes is Takes.NOTHING:
+            raise UsageError(f"{option.name} takes no value, but got {value!r}")
+        if option.takes is Takes.PATHS:
+            result.paths.setdefault(option.key, []).extend(typed)
+        else:
+            result.values[option.field] = _value(option, typed)
+    return result
+
+
+def find_option(table: Sequence[Option], name: str) -> Option:
+    """The option that a typed name means: itself, or the only one that starts with it. Raises UsageError."""
+    key = _key(name)
+    by_key = {option.key: option for option in table}
+    if not name.startswith("--"):
+        hint = f"; did you mean -{name}?" if key in by_key else "; after -- a file name may start with a dash"
+        raise UsageError(f"unknown option {name}{hint}")
+    if key in by_key:
+        return by_key[key]
+    candidates = [option for option in table if key and option.key.startswith(key)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        names = ", ".join(option.name for option in candidates)
+        raise UsageError(f"ambiguous option: {name} could match {names}")
+    similar = difflib.get_close_matches(key, by_key, n=1, cutoff=0.6)
+    hint = f"; did you mean {by_key[similar[0]].name}?" if similar else "; --help lists all options"
+    raise UsageError(f"unknown option {name}{hint}")
+
+
+def _following(option: Option, rest: list[str]) -> list[str]:
+    """Take the option's values off the front of the remaining tokens."""
+    typed: list[str] = []
+    if option.takes is Takes.BOOLEAN:
+        if rest and rest[0].lower() in TRUE_WORDS + FALSE_WORDS:
+            typed.append(rest.pop(0))
+    elif option.takes is Takes.VALUE:
+        if rest and not rest[0].startswith("--"):
+            typed.append(rest.pop(0))
+    elif option.takes is Takes.PATHS:
+        while rest and (rest[0] == "-" or not rest[0].startswith("-")):
+            typed.append(rest.pop(0))
+    if not typed and option.takes in (Takes.VALUE, Takes.PATHS):
+        raise UsageError(f"{option.name} needs a value: {option.usage}")
+    return typed
+
+
+def _value(option: Option, typed: list[str]) -> object:
+    if option.takes is Takes.NOTHING:
+        return True
+    if option.takes is Takes.BOOLEAN:
+        word = typed[0].lower() if typed else "true"
+        if word not in TRUE_WORDS + FALSE_WORDS:
+            words = ", ".join(TRUE_WORDS + FALSE_WORDS)
+            raise UsageError(f"invalid value {typed[0]!r} for {option.name}; try one of: {words}")
+        return word in TRUE_WORDS
+    if option.choices and typed[0] not in option.choices:
+        similar = difflib.get_close_matches(typed[0].lower(), option.choices, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        choices = ", ".join(option.choices)
+        raise UsageError(f"invalid value {typed[0]!r} for {option.name}; choose one of: {choices}{hint}")
+    try:
+        return option.parse(typed[0])
+    except ValueError as error:
+        raise UsageError(f"invalid value {typed[0]!r} for {option.name}: {error}") from None
+
+
+def format_help(table: Iterable[Option], *, width: int) -> str:
+    """The options by group, in the table's order; those that are not meant to be shown are left out."""
+    indent = " " * 6
+    lines: list[str] = []
+    group = None
+    for option in table:
+        if not option.is_shown:
+            continue
+        if option.group != group:
+            group = option.group
+            lines += ["", f"{group}:"]
+        text = option.help + (f" Default: {option.default}." if option.default else "")
+        lines.append(f"  {option.usage}")
+        lines += textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return "\n".join(lines).lstrip("\n")

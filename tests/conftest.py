@@ -1,0 +1,131 @@
+"""Fixtures and recorded cases that several test folders share.
+
+`tests/golden/` is part of the project: a file missing there is a failure. More recorded cases may lie in a folder
+`shared` beside the checkout; what needs it is skipped where it is absent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
+GOLDEN = TESTS / "golden"
+SHARED = REPOSITORY.parent / "shared"
+
+# What a developer's own settings would change.
+_ENVIRONMENT = ("LAZYFLOW_THREADS", "LAZYFLOW_TOTAL_RAM_MB", "XDG_CONFIG_HOME", "COLUMNS")
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """One recorded run of ilastik.
+
+    folder    holds the project, the inputs and expected/
+    args      what followed --project, with {out} for the folder of the results
+    outputs   what was written: records with "file" (in folder), "dataset", "shape", "dtype", "axes"
+    """
+
+    name: str
+    folder: Path
+    project: str
+    args: tuple[str, ...]
+    outputs: tuple[dict[str, Any], ...] = field(compare=False)
+    exit_status: int = 0
+
+
+def golden_folders() -> list[Path]:
+    """The folders under tests/golden, by name."""
+    return sorted(path.parent for path in GOLDEN.glob("*/case.json"))
+
+
+def golden_cases(folder: Path) -> list[GoldenCase]:
+    """The recorded runs of one folder under tests/golden; records that share a command are one run."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for record in json.loads((folder / "case.json").read_text(encoding="utf-8"))["expected"]:
+        runs.setdefault(record["command"], []).append(record)
+    return [_golden_case(folder, command, records) for command, records in runs.items()]
+
+
+def _golden_case(folder: Path, command: str, records: list[dict[str, Any]]) -> GoldenCase:
+    words = [word for word in shlex.split(command)[1:] if word != "--headless"]
+    project = next(word.split("=", 1)[1] for word in words if word.startswith("--project="))
+    args = [word.replace("expected/", "{out}/") for word in words if not word.startswith("--project=")]
+    name = f"{folder.name}-{Path(records[0]['file']).stem}"
+    return GoldenCase(name, folder, project, tuple(args), tuple(records), records[0].get("exit_status", 0))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes ``golden_case`` runs once for each recorded run under tests/golden."""
+    if "golden_case" in metafunc.fixturenames:
+        cases = [case for folder in golden_folders() for case in golden_cases(folder)]
+        metafunc.parametrize(
+            "golden_case", [pytest.param(case, id=case.name, marks=pytest.mark.golden) for case in cases]
+        )
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """Recorded cases that are not part of the project; skips where they are absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"there is no folder {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees the configuration files and environment of whoever runs it."""
+    home = tmp_path_factory.getbasetemp() / "home"
+    home.mkdir(exist_ok=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    for name in _ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def copy_golden(tmp_path: Path) -> Callable[[str], Path]:
+    """Copies a folder of tests/golden, without the expected files, to where a test may write; returns the copy."""
+
+    def copy(name: str) -> Path:
+        source = GOLDEN / name
+        assert source.is_dir(), f"{source} is missing"
+        return Path(shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("expected")))
+
+    return copy
+
+
+@pytest.fixture
+def unwritable_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which nothing can be created; skips where permissions do not bind, as for the superuser."""
+    folder = tmp_path / "unwritable"
+    folder.mkdir()
+    folder.chmod(0o500)
+    try:
+        if os.access(folder, os.W_OK):
+            pytest.skip("this user may write everywhere")
+        yield folder
+    finally:
+        folder.chmod(0o700)
