@@ -1,0 +1,180 @@
+"""The feature stack of a tile: pre-smoothing of the whole tile, then cell by cell every selected feature.
+
+A cell is the part of a tile whose features fit the cache. It is laid out in blocks of 64 neighbouring voxels, for each
+block column after column, because the forest reads a column of 64 voxels at a time:
+``stack[((block_z * blocks_y + block_y) * blocks_x + block_x) * width + column, voxel in block]``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ..shared.program import COLUMN, IN, MARGIN, ODD, OP, OUT, RADIUS, SOURCE_MARGIN, STRIDE, TAPS, Op
+from . import formulas
+from .filters import filter_x, filter_y, filter_z
+
+BLOCK = 64  # voxels in a block
+# numba freezes plain integers, not members of an enumeration
+_FILTER_X, _FILTER_Y, _FILTER_Z = int(Op.FILTER_X), int(Op.FILTER_Y), int(Op.FILTER_Z)
+_ADD, _ADD_THREE, _SUBTRACT, _MULTIPLY = int(Op.ADD), int(Op.ADD_THREE), int(Op.SUBTRACT), int(Op.MULTIPLY)
+_MAGNITUDE_2D, _MAGNITUDE_3D = int(Op.MAGNITUDE_2D), int(Op.MAGNITUDE_3D)
+_EIGENVALUES_2X2, _EIGENVALUES_3X3, _EMIT = int(Op.EIGENVALUES_2X2), int(Op.EIGENVALUES_3X3), int(Op.EMIT)
+
+
+@njit(nogil=True, cache=True)
+def volume(box):
+    """Number of voxels of a box (z0, y0, x0, z1, y1, x1)."""
+    return (box[3] - box[0]) * (box[4] - box[1]) * (box[5] - box[2])
+
+
+@njit(nogil=True, cache=True)
+def grown(box, mz, my, mx, image):
+    """The box enlarged by a margin on both sides, as far as the image reaches."""
+    return (
+        max(box[0] - mz, 0),
+        max(box[1] - my, 0),
+        max(box[2] - mx, 0),
+        min(box[3] + mz, image[0]),
+        min(box[4] + my, image[1]),
+        min(box[5] + mx, image[2]),
+    )
+
+
+@njit(nogil=True, cache=True)
+def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, work, one, two, line, steps, plus, minus):
+    """A Gaussian over ``box``: x, y and, unless flat, z. one and two are places in work for the results between."""
+    rows = grown(box, 0 if flat else radius, radius, 0, image)
+    columns = grown(box, 0 if flat else radius, 0, 0, image)
+    filter_x(src, src_at, src_box, work, one, rows, image[2], taps, radius, False, line, steps)
+    if flat:
+        filter_y(work, one, rows, out, out_at, box, image[1], taps, radius, False, plus, minus)
+    else:
+        filter_y(work, one, rows, work, two, columns, image[1], taps, radius, False, plus, minus)
+        filter_z(work, two, columns, out, out_at, box, image[0], taps, radius, False, plus, minus)
+
+
+@njit(nogil=True, cache=True)
+def scatter(src, src_at, src_box, cell, stack, column, width, blocks):
+    """Put a volume that holds the cell into its column of the stack. blocks is (z, y, x of a block; blocks along y, x).
+
+    Voxels of a block beyond the cell along x repeat the last one; those along y and z stay as they were.
+    """
+    bz, by, bx, along_y, along_x = blocks
+    nz, ny, nx = cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]
+    whole = nx // bx
+    step = width * BLOCK
+    for z in range(nz):
+        for y in range(ny):
+            above = (z + cell[0] - src_box[0]) * (src_box[4] - src_box[1]) + y + cell[1] - src_box[1]
+            at = src_at + above * (src_box[5] - src_box[2]) + cell[2] - src_box[2]
+            row = src[at : at + nx]
+            to = ((z // bz * along_y + y // by) * along_x * width + column) * BLOCK + ((z % bz) * by + y % by) * bx
+            if bx == 8:
+                for b in range(whole):
+                    target, source = stack[to : to + 8], row[8 * b : 8 * b + 8]
+                    for i in range(8):
+                        target[i] = source[i]
+                    to += step
+            else:
+                for b in range(whole):
+                    target, source = stack[to : to + 4], row[4 * b : 4 * b + 4]
+                    for i in range(4):
+                        target[i] = source[i]
+                    to += step
+            if whole * bx < nx:
+                for i in range(bx):
+                    stack[to + i] = row[min(whole * bx + i, nx - 1)]
+
+
+@njit(nogil=True, cache=True)
+def derive_cell(pre, pre_places, pre_boxes, cell, image, instructions, first, taps, channels, width, stack, blocks, work, slot, line, steps, plus, minus):
+    """All columns of one cell: runs every scale's program for every channel.
+
+    pre holds every pre-smoothed volume, pre_places (channel, scale) says where each begins, pre_boxes (scale, 6) what it
+    covers. work holds the programs' slots, ``slot`` floats each.
+    """
+    for scale in range(len(first) - 1):
+        b = pre_boxes[scale]
+        pre_box = (b[0], b[1], b[2], b[3], b[4], b[5])
+        for channel in range(channels):
+            for i in range(first[scale], first[scale + 1]):
+                row = instructions[i]
+                op, radius, odd = row[OP], row[RADIUS], row[ODD] != 0
+                box = grown(cell, row[MARGIN], row[MARGIN + 1], row[MARGIN + 2], image)
+                n = volume(box)
+                a, out = row[IN] * slot, row[OUT] * slot
+                if op <= _FILTER_Z:
+                    weights = taps[scale, row[TAPS]]
+                    if row[IN] < 0:
+                        source, at, source_box = pre, pre_places[channel, scale], pre_box
+                    else:
+                        source, at = work, a
+                        source_box = grown(cell, row[SOURCE_MARGIN], row[SOURCE_MARGIN + 1], row[SOURCE_MARGIN + 2], image)
+                    if op == _FILTER_X:
+                        filter_x(source, at, source_box, work, out, box, image[2], weights, radius, odd, line, steps)
+                    elif op == _FILTER_Y:
+                        filter_y(source, at, source_box, work, out, box, image[1], weights, radius, odd, plus, minus)
+                    else:
+                        filter_z(source, at, source_box, work, out, box, image[0], weights, radius, odd, plus, minus)
+                    continue
+                if op == _EMIT:
+                    scatter(work, a, box, cell, stack, row[COLUMN] + channel * row[STRIDE], width, blocks)
+                    continue
+                b1, c, d, e, f = row[IN + 1] * slot, row[IN + 2] * slot, row[IN + 3] * slot, row[IN + 4] * slot, row[IN + 5] * slot
+                out1, out2 = row[OUT + 1] * slot, row[OUT + 2] * slot
+                if op == _ADD:
+                    formulas.add(work, (a, b1, out), n)
+                elif op == _ADD_THREE:
+                    formulas.add_three(work, (a, b1, c, out), n)
+                elif op == _SUBTRACT:
+                    formulas.subtract(work, (a, b1, out), n)
+                elif op == _MULTIPLY:
+                    formulas.multiply(work, (a, b1, out), n)
+                elif op == _MAGNITUDE_2D:
+                    formulas.magnitude_2d(work, (a, b1, out), n)
+                elif op == _MAGNITUDE_3D:
+                    formulas.magnitude_3d(work, (a, b1, c, out), n)
+                elif op == _EIGENVALUES_2X2:
+                    formulas.eigenvalues_2x2(work, (a, b1, c, out, out1), n)
+                elif op == _EIGENVALUES_3X3:
+                    formulas.eigenvalues_3x3(work, (a, b1, c, d, e, f, out, out1, out2), n)
+
+
+@njit(nogil=True, cache=True)
+def presmooth_tile(source, source_box, pre, pre_places, pre_boxes, image, pre_taps, pre_radius, slicewise, channels, work, one, two, line, steps, plus, minus):
+    """Pre-smooth every channel at every scale. source holds one volume a channel, one after the other."""
+    for channel in range(channels):
+        at = channel * volume(source_box)
+        for scale in range(len(pre_radius)):
+            b = pre_boxes[scale]
+            box = (b[0], b[1], b[2], b[3], b[4], b[5])
+            smooth(source, at, source_box, pre, pre_places[channel, scale], box, image, slicewise[scale], pre_taps[scale], pre_radius[scale], work, one, two, line, steps, plus, minus)
+
+
+@njit(nogil=True, cache=True)
+def gather(stack, width, blocks, nz, ny, nx, out, z0, y0, x0):
+    """The stack of a cell of (nz, ny, nx) voxels into out (z, y, x, f), at (z0, y0, x0)."""
+    bz, by, bx, along_y, along_x = blocks
+    for z in range(nz):
+        for y in range(ny):
+            inside = ((z % bz) * by + y % by) * bx
+            row = (z // bz * along_y + y // by) * along_x
+            for x in range(nx):
+                block = (row + x // bx) * width
+                at = inside + x % bx
+                for f in range(width):
+                    out[z0 + z, y0 + y, x0 + x, f] = stack[(block + f) * BLOCK + at]
+
+
+@njit(nogil=True, cache=True)
+def place_blocks(values, blocks, nz, ny, nx, out, z0, y0, x0):
+    """Per-block results (b, 64, k) of a cell of (nz, ny, nx) voxels into out (z, y, x, k), at (z0, y0, x0)."""
+    bz, by, bx, along_y, along_x = blocks
+    for z in range(nz):
+        for y in range(ny):
+            inside = ((z % bz) * by + y % by) * bx
+            row = (z // bz * along_y + y // by) * along_x
+            for x in range(nx):
+                for k in range(out.shape[3]):
+                    out[z0 + z, y0 + y, x0 + x, k] = values[row + x // bx, inside + x % bx, k]

@@ -1,0 +1,249 @@
+"""Vector operations that numba does not offer, written in LLVM's language so that they hold on every processor.
+
+numba leaves vectorising to LLVM, which gives up on loops with many buffers; here the vectors are explicit. Eight float32
+lanes are the width of AVX2; LLVM splits them for narrower processors. A fused multiply-add rounds once by definition,
+on hardware that lacks it in software: slower, same bits. Nothing else is ever contracted or reordered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_F32 = ir.FloatType()
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
+_LANES = 8
+_UNROLLED = 4  # vectors summed side by side, enough to hide the latency of an add and a multiply-add
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """One or eight float32 values while code for them is being emitted; arithmetic on it emits instructions."""
+
+    builder: Any
+    value: Any
+    width: int
+
+    def _wrap(self, value: Any) -> Lanes:
+        return Lanes(self.builder, value, self.width)
+
+    def constant(self, number: float | np.float32) -> Lanes:
+        """The same number in every lane."""
+        scalar = ir.Constant(_F32, float(np.float32(number)))
+        if self.width == 1:
+            return self._wrap(scalar)
+        return self._wrap(ir.Constant(ir.VectorType(_F32, self.width), [scalar] * self.width))
+
+    def _other(self, other: Lanes | float | np.float32) -> Any:
+        return (other if isinstance(other, Lanes) else self.constant(other)).value
+
+    def __add__(self, other: Lanes | float | np.float32) -> Lanes:
+        return self._wrap(self.builder.fadd(self.value, self._other(other)))
+
+    def __sub__(self, other: Lanes | float | np.float32) -> Lanes:
+        return self._wrap(self.builder.fsub(self.value, self._other(other)))
+
+    def __mul__(self, other: Lanes | float | np.float32) -> Lanes:
+        return self._wrap(self.builder.fmul(self.value, self._other(other)))
+
+    def __truediv__(self, other: Lanes | float | np.float32) -> Lanes:
+        return self._wrap(self.builder.fdiv(self.value, self._other(other)))
+
+    def __neg__(self) -> Lanes:
+        return self._wrap(self.builder.fneg(self.value))
+
+    def __lt__(self, other: Lanes | float | np.float32) -> Lanes:
+        return self._wrap(self.builder.fcmp_ordered("<", self.value, self._other(other)))
+
+    def __gt__(self, other: Lanes | float | np.float32) -> Lanes:
+        return self._wrap(self.builder.fcmp_ordered(">", self.value, self._other(other)))
+
+    def is_zero(self) -> Lanes:
+        return self._wrap(self.builder.fcmp_ordered("==", self.value, self._other(0.0)))
+
+    def is_negative(self) -> Lanes:
+        """True where the sign bit is set, -0.0 and negative NaNs included."""
+        bits = ir.VectorType(_I32, self.width) if self.width > 1 else _I32
+        return self._wrap(self.builder.icmp_signed("<", self.builder.bitcast(self.value, bits), ir.Constant(bits, None)))
+
+    def where(self, yes: Lanes | float | np.float32, no: Lanes | float | np.float32) -> Lanes:
+        """For a comparison's result: ``yes`` where it holds, else ``no``."""
+        floats = yes if isinstance(yes, Lanes) else no if isinstance(no, Lanes) else Lanes(self.builder, None, self.width)
+        return self._wrap(self.builder.select(self.value, floats._other(yes), floats._other(no)))
+
+    def _call(self, name: str, *others: Lanes) -> Lanes:
+        kind = self.value.type
+        suffix = "f32" if self.width == 1 else f"v{self.width}f32"
+        signature = ir.FunctionType(kind, [kind] * (1 + len(others)))
+        function = cgutils.get_or_insert_function(self.builder.module, signature, f"llvm.{name}.{suffix}")
+        return self._wrap(self.builder.call(function, [self.value, *(o.value for o in others)]))
+
+    def sqrt(self) -> Lanes:
+        return self._call("sqrt")
+
+    def magnitude(self) -> Lanes:
+        return self._call("fabs")
+
+    def fused_multiply_add(self, factor: Lanes, addend: Lanes) -> Lanes:
+        """``self * factor + addend``, rounded once."""
+        return self._call("fma", factor, addend)
+
+
+def maximum(a: Lanes, b: Lanes) -> Lanes:
+    """The larger of two; b where either is NaN."""
+    return (a > b).where(a, b)
+
+
+def _data(context: Any, builder: Any, array_type: Any, value: Any) -> Any:
+    return context.make_array(array_type)(context, builder, value).data
+
+
+def _splat(builder: Any, value: Any, width: int) -> Lanes:
+    if width > 1:
+        undefined = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
+        first = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
+        value = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, width), [0] * width))
+    return Lanes(builder, value, width)
+
+
+def _vector_pointer(builder: Any, base: Any, index: Any, width: int) -> Any:
+    place = builder.gep(base, [index])
+    return builder.bitcast(place, ir.VectorType(_F32, width).as_pointer()) if width > 1 else place
+
+
+def _load(builder: Any, base: Any, index: Any, width: int) -> Lanes:
+    return Lanes(builder, builder.load(_vector_pointer(builder, base, index, width), align=4), width)
+
+
+def _store(builder: Any, lanes: Lanes, base: Any, index: Any) -> None:
+    builder.store(lanes.value, _vector_pointer(builder, base, index, lanes.width), align=4)
+
+
+def _for_each_vector(builder: Any, n: Any, passes: Sequence[tuple[int, int]], body: Callable[[Any, int, int], None]) -> None:
+    """Emit ``body(first index, lanes, vectors)`` over [0, n): as many wide steps as fit, then narrower ones."""
+    done = ir.Constant(_I64, 0)
+    for width, vectors in passes:
+        step = ir.Constant(_I64, width * vectors)
+        count = builder.sdiv(builder.sub(n, done), step)
+        with cgutils.for_range(builder, count) as loop:
+            body(builder.add(done, builder.mul(loop.index, step)), width, vectors)
+        done = builder.add(done, builder.mul(count, step))
+
+
+def _make_symmetric_sum(*, odd: bool, fused: bool) -> Any:
+    """The intrinsic for one parity and rounding; see ``filters.symmetric_sum`` for its arguments."""
+
+    @intrinsic
+    def symmetric_sum(typing_context, out, out_at, src, at, plus, minus, taps, radius, n):  # type: ignore[no-untyped-def]
+        signature = types.void(out, types.int64, src, types.int64, plus, minus, taps, types.int64, types.int64)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            out_, src_, plus_, minus_, taps_ = (_data(context, builder, sig.args[i], args[i]) for i in (0, 2, 4, 5, 6))
+            one = ir.Constant(_I64, 1)
+            radius_end = builder.add(args[7], one)
+
+            def body(first: Any, width: int, vectors: int) -> None:
+                kind = ir.VectorType(_F32, width) if width > 1 else _F32
+                starts = [builder.add(first, ir.Constant(_I64, width * j)) for j in range(vectors)]
+                sums = [cgutils.alloca_once(builder, kind) for _ in range(vectors)]
+                tap = _splat(builder, builder.load(taps_), width)
+                for start, total in zip(starts, sums, strict=True):
+                    builder.store((tap * _load(builder, src_, builder.add(args[3], start), width)).value, total)
+                with cgutils.for_range_slice(builder, one, radius_end, one) as (k, _):
+                    tap = _splat(builder, builder.load(builder.gep(taps_, [k])), width)
+                    right = builder.add(args[3], builder.load(builder.gep(plus_, [k])))
+                    left = builder.add(args[3], builder.load(builder.gep(minus_, [k])))
+                    for start, total in zip(starts, sums, strict=True):
+                        a = _load(builder, src_, builder.add(right, start), width)
+                        b = _load(builder, src_, builder.add(left, start), width)
+                        pair = a - b if odd else a + b
+                        so_far = Lanes(builder, builder.load(total), width)
+                        summed = pair.fused_multiply_add(tap, so_far) if fused else so_far + tap * pair
+                        builder.store(summed.value, total)
+                for start, total in zip(starts, sums, strict=True):
+                    _store(builder, Lanes(builder, builder.load(total), width), out_, builder.add(args[1], start))
+
+            _for_each_vector(builder, args[8], ((_LANES, _UNROLLED), (_LANES, 1), (1, 1)), body)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return symmetric_sum
+
+
+sum_even_fused = _make_symmetric_sum(odd=False, fused=True)
+sum_even_rounded = _make_symmetric_sum(odd=False, fused=False)
+sum_odd_fused = _make_symmetric_sum(odd=True, fused=True)
+sum_odd_rounded = _make_symmetric_sum(odd=True, fused=False)
+
+
+def elementwise(formula: Callable[..., Sequence[Lanes]], inputs: int) -> Any:
+    """An intrinsic ``(buffer, places, n)`` that applies ``formula`` to runs of a flat float32 buffer.
+
+    places is a tuple of int64 offsets: of the inputs, then of the outputs. An output may be one of the inputs.
+    """
+
+    @intrinsic
+    def apply(typing_context, buffer, places, n):  # type: ignore[no-untyped-def]
+        signature = types.void(buffer, places, types.int64)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            base = _data(context, builder, sig.args[0], args[0])
+            offsets = cgutils.unpack_tuple(builder, args[1])
+
+            def body(first: Any, width: int, vectors: int) -> None:
+                values = [_load(builder, base, builder.add(o, first), width) for o in offsets[:inputs]]
+                for offset, result in zip(offsets[inputs:], formula(*values), strict=True):
+                    _store(builder, result, base, builder.add(offset, first))
+
+            _for_each_vector(builder, args[2], ((_LANES, 1), (1, 1)), body)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return apply
+
+
+@intrinsic
+def less_than_64(typing_context, buffer, at, threshold):  # type: ignore[no-untyped-def]
+    """Bit i of the result: ``buffer[at + i] < threshold``, for 64 neighbours of a flat float32 buffer."""
+    signature = types.uint64(buffer, types.int64, types.float32)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        values = _load(builder, _data(context, builder, sig.args[0], args[0]), args[1], 64)
+        smaller = values < _splat(builder, args[2], 64)
+        return builder.bitcast(smaller.value, _I64)
+
+    return signature, codegen
+
+
+@intrinsic
+def not_a_number_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
+    """Bit i of the result: ``buffer[at + i]`` is NaN, for 64 neighbours of a flat float32 buffer."""
+    signature = types.uint64(buffer, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        values = _load(builder, _data(context, builder, sig.args[0], args[0]), args[1], 64).value
+        return builder.bitcast(builder.fcmp_unordered("uno", values, values), _I64)
+
+    return signature, codegen
+
+
+@intrinsic
+def count_bits(typing_context, mask):  # type: ignore[no-untyped-def]
+    """How many bits of a uint64 are set."""
+    return types.int64(types.uint64), lambda context, builder, sig, args: builder.ctpop(args[0])
+
+
+@intrinsic
+def lowest_bit(typing_context, mask):  # type: ignore[no-untyped-def]
+    """The position of the lowest set bit of a uint64 that is not 0."""
+    return types.int64(types.uint64), lambda context, builder, sig, args: builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))

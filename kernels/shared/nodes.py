@@ -1,0 +1,133 @@
+"""The stored forests packed for walking: exact float32 thresholds, vote tables, one run of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..contract import ForestArrays, TreeArrays
+
+
+@dataclass(frozen=True)
+class PackedForest:
+    """Nodes of all trees one after the other, in depth-first order.
+
+    feature (n,) int32, -1 at leaves; threshold (n,) float32; left, right (n,) int32; roots (t,) int32
+    leaf_class (n,) int32: the class of a pure leaf; 0 elsewhere
+    probabilities (n, K) float32 and weights (n, K) float64: what a voxel in this leaf adds to its classes and to their
+        sum; both include the leaf's own weight where the forest asks for it
+    groups (g, 2) int64: tree ranges that are counted together; vote_value[g][count] float32: what count pure votes add
+    divisor float32: by which the sum over groups is divided at the end
+    is_pure: every leaf belongs to one class alone, so votes can be counted in integers
+    forests (f, 2) int64: tree ranges of the stored forests; averages: see ForestArrays
+    """
+
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    roots: np.ndarray
+    leaf_class: np.ndarray
+    probabilities: np.ndarray
+    weights: np.ndarray
+    forests: np.ndarray
+    groups: np.ndarray
+    vote_value: np.ndarray
+    divisor: np.float32
+    is_pure: bool
+    averages: bool
+    classes: int
+    depth: int
+
+
+def exact_float32_threshold(threshold: np.ndarray) -> np.ndarray:
+    """The smallest float32 that is not below each double, so that ``x < t`` holds for the same float32 x. NaN stays NaN."""
+    with np.errstate(over="ignore"):
+        rounded = threshold.astype(np.float32)
+    below = rounded.astype(np.float64) < threshold
+    return np.where(below, np.nextafter(rounded, np.float32(np.inf)), rounded).astype(np.float32)
+
+
+def pack_forest(forests: Sequence[ForestArrays]) -> PackedForest:
+    """Pack stored forests, in the order given. All have the same classes (ValueError otherwise)."""
+    if not forests or not all(f.trees for f in forests):
+        raise ValueError("a classifier needs at least one forest, and a forest at least one tree")
+    classes = forests[0].classes
+    if any(f.classes != classes for f in forests):
+        raise ValueError("the stored forests have different numbers of classes")
+    trees = [(tree, forest.is_weighted) for forest in forests for tree in forest.trees]
+    starts = np.cumsum([0] + [len(t.feature) for t, _ in trees])
+    join = lambda part: np.concatenate([part(t) for t, _ in trees])  # noqa: E731
+    shifted = [
+        [np.where(t.feature >= 0, child + start, -1) for child in (t.left, t.right)]
+        for (t, _), start in zip(trees, starts, strict=False)
+    ]
+    votes = np.concatenate([t.probabilities * (t.weight[:, None] if weighted else 1.0) for t, weighted in trees])
+    is_leaf = join(lambda t: t.feature) < 0
+    pure = bool(np.all((votes[is_leaf] == 0) | (votes[is_leaf] == 1)) and np.all(votes[is_leaf].sum(axis=1) == 1))
+    counts = np.cumsum([0] + [len(f.trees) for f in forests])
+    ranges = np.stack([counts[:-1], counts[1:]], axis=1)
+    averages = all(f.averages for f in forests)
+    groups, values = _vote_groups(ranges, averages)
+    return PackedForest(
+        feature=join(lambda t: t.feature).astype(np.int32),
+        threshold=exact_float32_threshold(join(lambda t: t.threshold)),
+        left=np.concatenate([left for left, _ in shifted]).astype(np.int32),
+        right=np.concatenate([right for _, right in shifted]).astype(np.int32),
+        roots=starts[:-1].astype(np.int32),
+        leaf_class=np.where(is_leaf, votes.argmax(axis=1), 0).astype(np.int32),
+        probabilities=votes.astype(np.float32),
+        weights=votes,
+        forests=ranges.astype(np.int64),
+        groups=groups,
+        vote_value=values,
+        divisor=np.float32(counts[-1]) if averages else np.float32(1),
+        is_pure=pure,
+        averages=averages,
+        classes=classes,
+        depth=max(_depth(t) for t, _ in trees),
+    )
+
+
+def forest_value(votes: np.ndarray, trees: int, averages: bool) -> np.ndarray:
+    """What 0..trees pure votes of one stored forest add to the sum over forests, rounded as ilastik rounds it."""
+    share = votes.astype(np.float32) / np.float32(trees)
+    return share * np.float32(trees) if averages else share
+
+
+def _vote_groups(ranges: np.ndarray, averages: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Stored forests whose votes may be counted together, and the value of each count.
+
+    ilastik adds the forests one after the other in float32. As long as every forest's value equals its count, the sum so
+    far is an exact integer, so the leading forests of that kind form one group. From the first inexact one on, the order
+    of the additions shows in the last bit, and every forest is a group of its own.
+    """
+    groups: list[tuple[int, int]] = []
+    leading = True
+    for first, stop in ranges:
+        votes = np.arange(stop - first + 1)
+        exact = averages and bool(np.all(forest_value(votes, stop - first, averages) == votes))
+        if leading and exact and groups:
+            groups[-1] = (groups[-1][0], int(stop))
+        else:
+            groups.append((int(first), int(stop)))
+            leading = leading and exact
+    longest = max(stop - first for first, stop in groups)
+    values = np.zeros((len(groups), longest + 1), np.float32)
+    whole = {tuple(r) for r in ranges.tolist()}
+    for row, (first, stop) in zip(values, groups, strict=True):
+        votes = np.arange(stop - first + 1)
+        row[: len(votes)] = forest_value(votes, stop - first, averages) if (first, stop) in whole else votes
+    return np.array(groups, np.int64), values
+
+
+def _depth(tree: TreeArrays) -> int:
+    """Longest path from the root to a leaf, in nodes."""
+    level, depth = np.zeros(1, np.int64), 0
+    while len(level):
+        depth += 1
+        inner = level[tree.feature[level] >= 0]
+        level = np.concatenate([tree.left[inner], tree.right[inner]])
+    return depth

@@ -1,0 +1,73 @@
+"""A feature plan as the arrays that kernels read: taps, programs, and the margins that follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..contract import FeaturePlan, Voxels
+from .program import FIELDS, feature_program
+from .taps import PRESMOOTHER_WINDOW, gaussian_taps
+
+
+@dataclass(frozen=True)
+class PackedPlan:
+    """One entry a scale.
+
+    pre_taps (s, r) float32, pre_radius (s,) int64: the pre-smoothing
+    slicewise (s,) bool
+    margin (s, 3) int64: voxels of the pre-smoothed image that the features of a voxel read, along z, y, x
+    instructions (n, FIELDS) int64 of all scales, one after the other; first (s + 1,) int64: where each scale's begin
+    taps (s, rows, 3) float32: the feature filters' taps that the instructions name
+    slots, reach: volumes a cell needs at once, and the largest margin of any
+    """
+
+    pre_taps: np.ndarray
+    pre_radius: np.ndarray
+    slicewise: np.ndarray
+    margin: np.ndarray
+    instructions: np.ndarray
+    first: np.ndarray
+    taps: np.ndarray
+    slots: int
+    reach: Voxels
+    channels: int
+    width: int
+
+    @property
+    def source_margin(self) -> Voxels:
+        """Voxels of the image that the features of a voxel read, along z, y, x."""
+        radius = np.where(self.slicewise[:, None], [0, 1, 1], [1, 1, 1]) * self.pre_radius[:, None]
+        return _largest(self.margin + radius)
+
+
+def pack_plan(plan: FeaturePlan) -> PackedPlan:
+    """Compute the arrays of a plan. Raises ValueError for a feature sigma above 1, which no project has."""
+    pre = [gaussian_taps(s.presmoothing_sigma, 0, PRESMOOTHER_WINDOW) for s in plan.scales]
+    programs = [feature_program(s.feature_sigma, slicewise=s.slicewise, columns=s.columns) for s in plan.scales]
+    rows = max((len(p.taps) for p in programs), default=0)
+    return PackedPlan(
+        pre_taps=_padded(pre, max((len(t) for t in pre), default=1)),
+        pre_radius=np.array([len(t) - 1 for t in pre], np.int64),
+        slicewise=np.array([s.slicewise for s in plan.scales], np.bool_),
+        margin=np.array([p.margin for p in programs], np.int64).reshape(-1, 3),
+        instructions=np.concatenate([np.zeros((0, FIELDS), np.int64), *(p.instructions for p in programs)]),
+        first=np.cumsum([0, *(len(p.instructions) for p in programs)]),
+        taps=np.array([np.pad(p.taps, ((0, rows - len(p.taps)), (0, 0))) for p in programs]).reshape(-1, rows, 3),
+        slots=max((p.slots for p in programs), default=0),
+        reach=_largest(np.array([p.reach for p in programs], np.int64).reshape(-1, 3)),
+        channels=plan.channels,
+        width=plan.width,
+    )
+
+
+def _padded(rows: list[np.ndarray], length: int) -> np.ndarray:
+    return np.array([np.pad(row, (0, length - len(row))) for row in rows], np.float32).reshape(-1, length)
+
+
+def _largest(rows: np.ndarray) -> Voxels:
+    z, y, x = (int(v) for v in rows.max(axis=0)) if len(rows) else (0, 0, 0)
+    return z, y, x
+
+

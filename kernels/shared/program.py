@@ -1,0 +1,247 @@
+"""From features to a program: which filters and formulas run, in which order, on which part of the image.
+
+A feature asks for intermediates ("the Gaussian's first derivative along y of …"), an intermediate asks for its own
+sources over a box that is larger by its radius. Equal requests are one computation. What the pre-smoothed image is
+asked for in the end is the margin a tile needs; there is no second formula for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, auto
+
+import numpy as np
+
+from .taps import FEATURE_WINDOW, gaussian_taps
+
+NARROW_GAUSSIAN = 0.66  # of a difference of Gaussians, times the feature sigma
+GRADIENT_OF_TENSOR = 0.5  # sigma of the gradient in the structure tensor, times the feature sigma; its window has the whole
+MAX_INPUTS = 6
+
+
+class Op(IntEnum):
+    """What an instruction does. EMIT puts a volume into its column of the feature stack."""
+
+    FILTER_X = 0
+    FILTER_Y = auto()
+    FILTER_Z = auto()
+    ADD = auto()
+    ADD_THREE = auto()
+    SUBTRACT = auto()
+    MULTIPLY = auto()
+    MAGNITUDE_2D = auto()
+    MAGNITUDE_3D = auto()
+    EIGENVALUES_2X2 = auto()
+    EIGENVALUES_3X3 = auto()
+    EMIT = auto()
+
+
+# Fields of an instruction, int64 each.
+OP, IN, OUT, TAPS, RADIUS, ODD, MARGIN, SOURCE_MARGIN, COLUMN, STRIDE = 0, 1, 7, 10, 11, 12, 13, 16, 19, 20
+FIELDS = 21
+PRESMOOTHED = -1  # the place of the pre-smoothed image, which is not a slot
+
+
+@dataclass(eq=False)
+class Volume:
+    """A requested intermediate: the result ``part`` of an operation on other volumes (None: the pre-smoothed image)."""
+
+    op: Op | None
+    sources: tuple[Volume, ...]
+    taps_row: int = 0
+    radius: int = 0
+    odd: bool = False
+    margin: list[int] = field(default_factory=lambda: [0, 0, 0])
+    slots: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Instructions for one scale, in order; see the field numbers above.
+
+    taps (rows, 3) float32; slots: volumes held at once; margin: voxels asked of the pre-smoothed image along z, y, x
+    reach: the largest margin of any volume, which decides how large a slot must be
+    """
+
+    instructions: np.ndarray
+    taps: np.ndarray
+    slots: int
+    margin: tuple[int, int, int]
+    reach: tuple[int, int, int]
+
+
+class Requests:
+    """Collects what the features of one scale ask for. ``axes`` is (1, 2) for 2-d filters and (0, 1, 2) for 3-d ones."""
+
+    def __init__(self, sigma: float, axes: tuple[int, ...]) -> None:
+        self.sigma, self.axes = sigma, axes
+        self.image = Volume(None, ())
+        self._known: dict[tuple[object, ...], Volume] = {}
+        self._order: list[Volume] = []
+        self._taps: list[np.ndarray] = []
+        self._taps_row: dict[tuple[float, int], int] = {}
+        self._emitted: list[tuple[Volume, int, int, int]] = []
+
+    def apply(self, op: Op, *sources: Volume, sigma: float = 0.0, order: int = 0) -> Volume:
+        """The result of an operation; the same object for the same request."""
+        row = self._row(sigma, order) if op <= Op.FILTER_Z else 0
+        key = (op, *map(id, sources), row)
+        if key not in self._known:
+            radius = len(self._taps[row]) - 1 if op <= Op.FILTER_Z else 0
+            self._known[key] = Volume(op, sources, row, radius, odd=order == 1)
+            self._order.append(self._known[key])
+        return self._known[key]
+
+    def smooth(self, source: Volume, sigma: float, **orders: int) -> Volume:
+        """A separable filter along x, then y, then z; ``orders`` names the derivative's order along an axis."""
+        for axis in reversed(self.axes):
+            source = self.apply(Op(2 - axis), source, sigma=sigma, order=orders.get("zyx"[axis], 0))
+        return source
+
+    def emit(self, volume: Volume, column: int, stride: int, part: int = 0) -> None:
+        """Make ``volume`` a column of the feature stack: column + channel * stride."""
+        self._emitted.append((volume, part, column, stride))
+
+    def _row(self, sigma: float, order: int) -> int:
+        if (sigma, order) not in self._taps_row:
+            taps = gaussian_taps(sigma, order, FEATURE_WINDOW)
+            if len(taps) > 3:
+                raise ValueError(f"a feature filter of sigma {sigma} is wider than the 2 voxels any project needs")
+            self._taps_row[sigma, order] = len(self._taps)
+            self._taps.append(taps)
+        return self._taps_row[sigma, order]
+
+    def program(self) -> Program:
+        """Decide boxes and slots, and write the instructions."""
+        self._spread_margins()
+        emitted_by: dict[int, list[tuple[int, int, int]]] = {}
+        for volume, part, column, stride in self._emitted:
+            emitted_by.setdefault(id(volume), []).append((part, column, stride))
+        last_use = {id(s): i for i, v in enumerate(self._order) for s in v.sources}
+        free: list[int] = []
+        slots = 0
+        rows: list[np.ndarray] = []
+        for i, volume in enumerate(self._order):
+            parts = {Op.EIGENVALUES_2X2: 2, Op.EIGENVALUES_3X3: 3}.get(volume.op or Op.ADD, 1)
+            for _ in range(parts):
+                if not free:
+                    free.append(slots)
+                    slots += 1
+                volume.slots.append(free.pop())
+            rows.append(_instruction(volume))
+            for part, column, stride in emitted_by.get(id(volume), []):
+                rows.append(_emission(volume, part, column, stride))
+            for used in {id(s): s for s in (*volume.sources, volume)}.values():
+                if last_use.get(id(used), -1) <= i and used is not self.image:
+                    free.extend(used.slots)
+        reach = [max([0, *(v.margin[a] for v in self._order)]) for a in range(3)]
+        return Program(
+            instructions=np.array(rows, np.int64).reshape(-1, FIELDS),
+            taps=np.array([np.pad(t, (0, 3 - len(t))) for t in self._taps], np.float32).reshape(-1, 3),
+            slots=slots,
+            margin=(self.image.margin[0], self.image.margin[1], self.image.margin[2]),
+            reach=(reach[0], reach[1], reach[2]),
+        )
+
+    def _spread_margins(self) -> None:
+        for volume in reversed(self._order):
+            for source in volume.sources:
+                wanted = list(volume.margin)
+                if volume.op is not None and volume.op <= Op.FILTER_Z:
+                    wanted[2 - volume.op] += volume.radius
+                source.margin = [max(a, b) for a, b in zip(source.margin, wanted, strict=True)]
+        for volume in self._order:
+            # A formula runs over flat memory, so its sources must cover the very same box.
+            formula = volume.op is not None and volume.op > Op.FILTER_Z
+            assert not formula or all(s.margin == volume.margin for s in volume.sources)
+
+
+def _instruction(volume: Volume) -> np.ndarray:
+    assert volume.op is not None
+    row = np.zeros(FIELDS, np.int64)
+    row[OP], row[TAPS], row[RADIUS], row[ODD] = volume.op, volume.taps_row, volume.radius, volume.odd
+    for i, source in enumerate(volume.sources):
+        row[IN + i] = source.slots[0] if source.op is not None else PRESMOOTHED
+    row[OUT : OUT + len(volume.slots)] = volume.slots
+    row[MARGIN : MARGIN + 3] = volume.margin
+    row[SOURCE_MARGIN : SOURCE_MARGIN + 3] = volume.sources[0].margin
+    return row
+
+
+def _emission(volume: Volume, part: int, column: int, stride: int) -> np.ndarray:
+    row = np.zeros(FIELDS, np.int64)
+    row[OP], row[IN], row[COLUMN], row[STRIDE] = Op.EMIT, volume.slots[part], column, stride
+    row[MARGIN : MARGIN + 3] = volume.margin
+    return row
+
+
+def feature_program(sigma: float, *, slicewise: bool, columns: Mapping[str, int]) -> Program:
+    """The program of one scale. columns: operation (of contract.OPERATIONS) -> its first column for channel 0."""
+    axes = (1, 2) if slicewise else (0, 1, 2)
+    requests = Requests(sigma, axes)
+    for operation in _WRITERS:
+        if operation in columns:
+            _WRITERS[operation](requests, columns[operation])
+    return requests.program()
+
+
+def _derivative(requests: Requests, sigma: float, *along: str) -> Volume:
+    orders = {axis: along.count(axis) for axis in along}
+    return requests.smooth(requests.image, sigma, **orders)
+
+
+def _emit_gaussian(requests: Requests, column: int) -> None:
+    requests.emit(_derivative(requests, requests.sigma), column, 1)
+
+
+def _emit_difference(requests: Requests, column: int) -> None:
+    wide = _derivative(requests, requests.sigma)
+    narrow = _derivative(requests, NARROW_GAUSSIAN * requests.sigma)
+    requests.emit(requests.apply(Op.SUBTRACT, wide, narrow), column, 1)
+
+
+def _emit_gradient(requests: Requests, column: int) -> None:
+    letters = ["zyx"[a] for a in requests.axes]
+    parts = [_derivative(requests, requests.sigma, a) for a in letters]
+    op = Op.MAGNITUDE_2D if len(parts) == 2 else Op.MAGNITUDE_3D
+    requests.emit(requests.apply(op, *parts), column, 1)
+
+
+def _emit_laplacian(requests: Requests, column: int) -> None:
+    letters = ["zyx"[a] for a in reversed(requests.axes)]
+    parts = [_derivative(requests, requests.sigma, a, a) for a in letters]
+    requests.emit(requests.apply(Op.ADD if len(parts) == 2 else Op.ADD_THREE, *parts), column, 1)
+
+
+def _emit_eigenvalues(requests: Requests, entries: Sequence[Volume], column: int) -> None:
+    """entries: the upper triangle, row by row, in the order of ``requests.axes``."""
+    count = len(requests.axes)
+    op = Op.EIGENVALUES_2X2 if count == 2 else Op.EIGENVALUES_3X3
+    values = requests.apply(op, *entries)
+    for part in range(count):
+        requests.emit(values, column + part, count, part)
+
+
+def _emit_hessian(requests: Requests, column: int) -> None:
+    letters = ["zyx"[a] for a in requests.axes]
+    pairs = [(a, b) for i, a in enumerate(letters) for b in letters[i:]]
+    _emit_eigenvalues(requests, [_derivative(requests, requests.sigma, a, b) for a, b in pairs], column)
+
+
+def _emit_structure_tensor(requests: Requests, column: int) -> None:
+    letters = ["zyx"[a] for a in requests.axes]
+    gradient = {a: _derivative(requests, GRADIENT_OF_TENSOR * requests.sigma, a) for a in letters}
+    pairs = [(a, b) for i, a in enumerate(letters) for b in letters[i:]]
+    products = [requests.apply(Op.MULTIPLY, gradient[a], gradient[b]) for a, b in pairs]
+    _emit_eigenvalues(requests, [requests.smooth(p, requests.sigma) for p in products], column)
+
+
+_WRITERS = {
+    "gaussian": _emit_gaussian,
+    "difference_of_gaussians": _emit_difference,
+    "gradient_magnitude": _emit_gradient,
+    "laplacian": _emit_laplacian,
+    "hessian": _emit_hessian,
+    "structure_tensor": _emit_structure_tensor,
+}
