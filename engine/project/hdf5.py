@@ -1,0 +1,377 @@
+"""A project file as typed values: text, numbers, arrays. The only code of ``project/`` that touches HDF5.
+
+Nothing here trusts the file. Links that lead out of it, virtual and external storage are refused, sizes are checked
+before memory is asked for, no pickle is ever loaded, and whatever HDF5 stumbles over ends as one ProjectError that
+names the file and the place in it. Files are opened for reading and are never locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isfinite, prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
+import numpy as np
+
+from ..errors import ProjectError, ProjectNotFound
+
+# All that may be read from one file: this many times its size and a little more. Real projects are stored without
+# compression; repacked ones shrink by 10 to 30.
+READ_FACTOR = 64
+READ_ALLOWANCE = 1 << 20
+# Soft links followed before a path counts as a circle.
+MAX_SOFT_LINKS = 16
+# Texts are read this many at a time: their real length is only known afterwards.
+TEXTS_AT_ONCE = 64
+MAX_ATTRIBUTE_BYTES = 1 << 20
+
+# What h5py and HDF5 raise on files that are not what they claim to be. UnicodeDecodeError is a ValueError.
+_FAILURES = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    SystemError,
+)
+
+Kind = Literal["integers", "numbers", "booleans"]
+_KINDS: dict[Kind, str] = {"integers": "iu", "numbers": "iuf", "booleans": "biu"}
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """What is asked of a dataset before its values are read. ``shape`` is None for one without any extent."""
+
+    id: Any
+    shape: tuple[int, ...] | None
+    dtype: np.dtype
+    chunk: tuple[int, ...] | None
+
+    @property
+    def count(self) -> int:
+        """The declared number of elements."""
+        return 0 if self.shape is None else prod(self.shape)
+
+
+class ProjectFile:
+    """One open project. Paths are those inside the file, without a leading slash."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            if not path.exists():
+                raise ProjectNotFound(f"project file '{path}' does not exist")
+            if path.is_dir():
+                raise ProjectError(f"'{path}' is a folder, not a project file; give the .ilp file")
+            self.size_bytes = path.stat().st_size
+            self._file = h5py.File(path, "r", locking=False)
+        except ProjectError:
+            raise
+        except _FAILURES as error:
+            raise ProjectError(_opening_failed(path, error)) from error
+        self._root = self._file.id
+        self._groups: dict[str, Any] = {}
+        self._bytes_left = READ_ALLOWANCE + READ_FACTOR * self.size_bytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file; may be called twice."""
+        self._groups.clear()
+        try:
+            self._file.close()
+        except _FAILURES as error:
+            raise ProjectError(self._message("", str(error))) from error
+
+    def error(self, path: str, what: str) -> ProjectError:
+        """A ProjectError that names this file and the place in it."""
+        return ProjectError(self._message(path, what))
+
+    # -- what is there ------------------------------------------------------------------------------------------
+
+    def has(self, path: str) -> bool:
+        """True if there is a dataset or a group at ``path``."""
+        with self._reading(path):
+            return self._object(path) is not None
+
+    def has_group(self, path: str) -> bool:
+        """True if there is a group at ``path``."""
+        with self._reading(path):
+            return isinstance(self._object(path), h5py.h5g.GroupID)
+
+    def has_dataset(self, path: str) -> bool:
+        """True if there is a dataset at ``path``."""
+        with self._reading(path):
+            return isinstance(self._object(path), h5py.h5d.DatasetID)
+
+    def has_applet(self, group: str) -> bool:
+        """True if ``group`` carries a StorageVersion; without one ilastik treats the whole group as absent."""
+        return self.has(f"{group}/StorageVersion")
+
+    def groups(self, path: str) -> tuple[str, ...]:
+        """Names of the groups inside the group ``path``, sorted; empty if there is no such group."""
+        return self._members(path, h5py.h5g.GroupID)
+
+    def datasets(self, path: str) -> tuple[str, ...]:
+        """Names of the datasets inside the group ``path``, sorted; empty if there is no such group."""
+        return self._members(path, h5py.h5d.DatasetID)
+
+    def shape(self, path: str) -> tuple[int, ...] | None:
+        """The declared shape of a dataset, which may exceed what is really stored; None if there is none."""
+        with self._reading(path):
+            found = self._object(path)
+            return found.shape if isinstance(found, h5py.h5d.DatasetID) else None
+
+    # -- text ---------------------------------------------------------------------------------------------------
+
+    def text(self, path: str) -> str | None:
+        """A stored text, whatever string type it has; None if there is no such dataset. Never a pickle's content."""
+        with self._reading(path):
+            found = self._dataset(path)
+            if found is None:
+                return None
+            if found.count != 1:
+                raise self.error(path, f"holds {found.count} values where one text belongs")
+            return self._decoded(self._strings(found, path)[0])
+
+    def texts(self, path: str) -> tuple[str, ...] | None:
+        """A list of texts; empty where the file marks it ``isEmpty``, None if there is no such dataset."""
+        with self._reading(path):
+            found = self._dataset(path)
+            if found is None:
+                return None
+            if self._is_flagged_empty(found, path):
+                return ()
+            return tuple(self._decoded(value) for value in self._strings(found, path))
+
+    # -- numbers ------------------------------------------------------------------------------------------------
+
+    def array(self, path: str, kind: Kind, *, max_bytes: int = 1 << 31) -> np.ndarray | None:
+        """A numeric dataset in native byte order and its stored width; None if there is no such dataset.
+
+        kind       "integers", "numbers" (integers or floats) or "booleans" (also integers, which become booleans)
+        max_bytes  more than this is refused, whatever the size of the file
+        An array marked ``isEmpty`` comes back with no elements.
+        """
+        with self._reading(path):
+            found = self._dataset(path)
+            if found is None:
+                return None
+            dtype = found.dtype
+            if dtype.kind not in _KINDS[kind]:
+                raise self.error(path, f"holds values of type {dtype} where {kind} belong")
+            if self._is_flagged_empty(found, path):
+                return np.empty(0, dtype)
+            values = self._values(found, path, max_bytes)
+            return values.astype(bool) if kind == "booleans" else values.astype(dtype.newbyteorder("="), copy=False)
+
+    def number(self, path: str) -> float | int | None:
+        """One number, an int where the file holds an integer; None if there is no such dataset."""
+        values = self.array(path, "numbers", max_bytes=1 << 10)
+        if values is None or values.size == 0:
+            return None
+        if values.size != 1:
+            raise self.error(path, f"holds {values.size} numbers where one belongs")
+        value: float | int = values.reshape(-1)[0].item()
+        return value
+
+    def integer(self, path: str) -> int | None:
+        """One whole number, also where the file holds it as a float; None if there is no such dataset."""
+        value = self.number(path)
+        if value is not None and (not isfinite(value) or value != int(value)):
+            raise self.error(path, f"holds {value} where a whole number belongs")
+        return None if value is None else int(value)
+
+    # -- attributes ---------------------------------------------------------------------------------------------
+
+    def attribute_text(self, path: str, name: str) -> str | None:
+        """A text attribute of the object at ``path``; None if the object has none of this name."""
+        value = self._attribute(path, name)
+        if value is None:
+            return None
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.reshape(-1)[0]
+        if not isinstance(value, str | bytes):
+            raise self.error(path, f"its attribute {name} is not a text")
+        return self._decoded(value)
+
+    def attribute_number(self, path: str, name: str) -> float | None:
+        """A numeric attribute of the object at ``path``; None if the object has none of this name."""
+        value = self._attribute(path, name)
+        if value is None:
+            return None
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf" or array.size != 1:
+            raise self.error(path, f"its attribute {name} is not a number")
+        return float(array.reshape(-1)[0])
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        """Turn whatever HDF5 raises while ``path`` is read into a ProjectError."""
+        try:
+            yield
+        except ProjectError:
+            raise
+        except _FAILURES as error:
+            raise self.error(path, f"cannot be read ({error}); the file is damaged") from error
+
+    def _message(self, path: str, what: str) -> str:
+        place = f"project '{self.path}', {path}: {what}" if path else f"project '{self.path}': {what}"
+        return _one_line(place)
+
+    def _object(self, path: str, links: int = 0) -> Any:
+        """The h5py identifier of the object at ``path``; None if a part of the path is not there."""
+        here = self._root
+        place = ""
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        for i, part in enumerate(parts):
+            above, place = place, f"{place}/{part}"
+            if place in self._groups:
+                here = self._groups[place]
+                continue
+            if not isinstance(here, h5py.h5g.GroupID):
+                return None
+            name = part.encode("utf-8", "surrogateescape")
+            if not here.links.exists(name):
+                return None
+            link = here.links.get_info(name).type
+            if link == h5py.h5l.TYPE_SOFT:
+                if links == MAX_SOFT_LINKS:
+                    raise self.error(path, "is a circle of links")
+                target = here.links.get_val(name).decode("utf-8", "surrogateescape")
+                start = "" if target.startswith("/") else above
+                return self._object("/".join([start, target, *parts[i + 1 :]]), links + 1)
+            if link != h5py.h5l.TYPE_HARD:
+                raise self.error(place[1:], "is a link to another file, which is never followed; copy the data into it")
+            here = h5py.h5o.open(here, name)
+            if isinstance(here, h5py.h5g.GroupID):
+                self._groups[place] = here
+        return here
+
+    def _members(self, path: str, kind: type) -> tuple[str, ...]:
+        with self._reading(path):
+            group = self._object(path)
+            if not isinstance(group, h5py.h5g.GroupID):
+                return ()
+            names = sorted(name.decode("utf-8", "surrogateescape") for name in group)
+            return tuple(name for name in names if isinstance(self._object(f"{path}/{name}"), kind))
+
+    def _dataset(self, path: str) -> _Dataset | None:
+        """A dataset whose values lie in this very file; None if there is nothing at ``path``."""
+        found = self._object(path)
+        if found is None:
+            return None
+        if not isinstance(found, h5py.h5d.DatasetID):
+            raise self.error(path, "is not a dataset")
+        if found.get_offset() is not None:  # one run of bytes in this file, as ilastik stores nearly everything
+            return _Dataset(found, found.shape, found.dtype, None)
+        creation = found.get_create_plist()
+        layout = creation.get_layout()
+        if layout == h5py.h5d.VIRTUAL or creation.get_external_count() > 0:
+            raise self.error(path, "takes its values from another file, which is never followed")
+        chunk = creation.get_chunk() if layout == h5py.h5d.CHUNKED else None
+        return _Dataset(found, found.shape, found.dtype, chunk)
+
+    def _values(self, found: _Dataset, path: str, max_bytes: int) -> np.ndarray:
+        """All values of a dataset of fixed-size elements."""
+        if found.shape is None:
+            return np.empty(0, found.dtype)
+        size = found.count * found.dtype.itemsize
+        if size == 0:
+            return np.empty(found.shape, found.dtype)
+        stored = int(found.id.get_storage_size())
+        if stored == 0 or (found.chunk is None and stored < size):
+            raise self.error(path, f"declares {size} bytes, of which {stored} are in the file; the file is damaged")
+        if size > max_bytes:
+            raise self.error(path, f"declares {size} bytes, where at most {max_bytes} make sense")
+        # A chunk is unpacked whole, and it may be larger than the dataset.
+        self._spend(max(size, prod(found.chunk or ()) * found.dtype.itemsize), path)
+        values = np.empty(found.shape, found.dtype)
+        found.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        return values
+
+    def _strings(self, found: _Dataset, path: str) -> list[str | bytes]:
+        """All texts of a dataset, as they are stored: fixed or variable strings, or opaque bytes."""
+        dtype, shape = found.dtype, found.shape or ()
+        if dtype.kind in "SV" and dtype.fields is None and dtype.subdtype is None:
+            return [bytes(value).rstrip(b"\0") for value in self._values(found, path, 1 << 26).reshape(-1)]
+        if h5py.check_string_dtype(dtype) is None:
+            raise self.error(path, f"holds values of type {dtype} where text belongs")
+        if len(shape) > 1:
+            raise self.error(path, f"holds a table of shape {shape} where a list of texts belongs")
+        if found.count == 0:
+            return []
+        self._spend(found.count * dtype.itemsize, path)
+        dataset = h5py.Dataset(found.id)
+        values: list[str | bytes] = []
+        for start in range(0, found.count, TEXTS_AT_ONCE):
+            piece = list(dataset[start : start + TEXTS_AT_ONCE]) if shape else [dataset[()]]
+            self._spend(sum(len(value) for value in piece), path)
+            values.extend(piece)
+        return values
+
+    def _is_flagged_empty(self, found: _Dataset, path: str) -> bool:
+        """ilastik stores an empty list as one dummy element and this attribute."""
+        return h5py.h5a.exists(found.id, b"isEmpty") and bool(self.attribute_number(path, "isEmpty"))
+
+    def _attribute(self, path: str, name: str) -> Any:
+        with self._reading(path):
+            found = self._object(path)
+            if found is None or not h5py.h5a.exists(found, name.encode()):
+                return None
+            attribute = h5py.h5a.open(found, name.encode())
+            if attribute.get_storage_size() > MAX_ATTRIBUTE_BYTES:
+                raise self.error(path, f"its attribute {name} has {attribute.get_storage_size()} bytes")
+            self._spend(attribute.get_storage_size(), path)
+            holder = h5py.Dataset if isinstance(found, h5py.h5d.DatasetID) else h5py.Group
+            return holder(found).attrs[name]
+
+    def _decoded(self, value: str | bytes) -> str:
+        return (
+            value.decode("utf-8", "replace")
+            if isinstance(value, bytes)
+            else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        )
+
+    def _spend(self, size: int, path: str) -> None:
+        """Count bytes against what a file of this size can honestly hold."""
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise self.error(path, f"declares {size} bytes, far more than a file of {self.size_bytes} bytes can hold")
+
+
+def open_project(path: Path | str) -> ProjectFile:
+    """Open a project for reading, without a lock. Raises ProjectNotFound or ProjectError."""
+    return ProjectFile(Path(path))
+
+
+def _opening_failed(path: Path, error: BaseException) -> str:
+    if isinstance(error, PermissionError):
+        return f"project file '{path}' cannot be opened: permission denied"
+    text = _one_line(str(error))
+    if "file signature not found" in text:
+        return f"'{path}' is not an HDF5 file, hence not an ilastik project; give the .ilp file ilastik saved"
+    if "truncated file" in text:
+        return f"project file '{path}' is truncated ({text}); get a complete copy"
+    return f"project file '{path}' cannot be opened ({text}); the file is damaged"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.encode("utf-8", "backslashreplace").decode("utf-8").split())

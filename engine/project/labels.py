@@ -1,0 +1,192 @@
+"""The labels a user drew: the names of the classes, and how many pixels carry each label.
+
+Prediction needs the names only. The blocks of labelled pixels are counted, for reports; nothing here trains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..axes import axes_from_axistags, is_axis_order, pipeline_axes
+from .hdf5 import ProjectFile
+from .lanes import TrainingImage, TrainingLane, first_image
+from .workflow_names import find_workflow, version_order
+
+GROUP = "PixelClassification"
+# In a stored block this value wipes a label out; it is not one.
+ERASER = 100
+MAX_LABEL = 255
+
+
+@dataclass(frozen=True)
+class LaneLabels:
+    """Labelled pixels of one training lane.
+
+    lane       its index
+    has_z      False: the image has no z axis and all its labels are counted at z = 0
+    z_extent   number of z slices; None where the project does not store it
+    by_slice   z -> label value (from 1) -> number of pixels; only what is not zero
+    """
+
+    lane: int
+    nickname: str
+    has_z: bool
+    z_extent: int | None
+    by_slice: Mapping[int, Mapping[int, int]]
+
+    def count_in_slice(self, z: int, label: int = 0) -> int:
+        """Pixels in slice z that carry this label; with 0, any label."""
+        counts = self.by_slice.get(z, {})
+        return counts.get(label, 0) if label else sum(counts.values())
+
+    def totals(self) -> dict[int, int]:
+        """Label value -> number of pixels in the whole image."""
+        totals: dict[int, int] = {}
+        for counts in self.by_slice.values():
+            for label, count in counts.items():
+                totals[label] = totals.get(label, 0) + count
+        return dict(sorted(totals.items()))
+
+
+def read_label_names(file: ProjectFile, group: str = GROUP) -> tuple[str, ...]:
+    """The names of the classes, in order of their label values.
+
+    A project that stores no names but labels has as many classes as its largest label value.
+    """
+    names = file.texts(f"{group}/LabelNames")
+    if names:
+        return names
+    largest = 0
+    for blocks in _label_groups(file, group).values():
+        for block in _block_names(file, blocks):
+            values = _read_block(file, _block_place(file, f"{blocks}/{block}"))
+            largest = max(largest, int(values.max(initial=0, where=values != ERASER)))
+    return tuple(f"Label {i + 1}" for i in range(largest))
+
+
+def count_labels(
+    file: ProjectFile, lanes: tuple[TrainingLane, ...], *, version: str, workflow: str, group: str = GROUP
+) -> tuple[LaneLabels, ...]:
+    """Count the labelled pixels of every lane. ``version`` and ``workflow`` decide the axis order of old blocks."""
+    stored = _label_groups(file, group)
+    counted = []
+    for lane in range(max(len(lanes), max(stored, default=-1) + 1)):
+        image = first_image(lanes[lane : lane + 1])
+        by_slice: dict[int, dict[int, int]] = {}
+        has_z = image is not None and "z" in _internal_axes(image, 0)
+        blocks = stored.get(lane)
+        for name in _block_names(file, blocks) if blocks is not None else ():
+            place = f"{blocks}/{name}"
+            values = _read_block(file, _block_place(file, place))
+            axes = _block_axes(file, place, values.ndim, image, version=version, workflow=workflow)
+            starts = _block_starts(file, place, values.shape)
+            z = axes.find("z")
+            slices = np.moveaxis(values, z, 0) if z >= 0 else values[np.newaxis]
+            for i, plane in enumerate(slices):
+                _add_counts(by_slice.setdefault(i + (starts[z] if z >= 0 else 0), {}), plane)
+        extent = image.sizes().get("z", 1) if image is not None and image.shape is not None else None
+        counted.append(
+            LaneLabels(
+                lane=lane,
+                nickname=image.nickname if image is not None else "",
+                has_z=has_z or any(z > 0 for z, counts in by_slice.items() if counts),
+                z_extent=extent,
+                by_slice={z: counts for z, counts in sorted(by_slice.items()) if counts},
+            )
+        )
+    return tuple(counted)
+
+
+def _label_groups(file: ProjectFile, group: str) -> dict[int, str]:
+    """Lane index -> group of its blocks. The number in the name counts, not the name's place in the alphabet."""
+    if not file.has_applet(group):
+        return {}
+    found = {}
+    for name in file.groups(f"{group}/LabelSets"):
+        number = re.fullmatch(r"\D*(\d{1,6})", name)
+        if number:
+            found[int(number[1])] = f"{group}/LabelSets/{name}"
+    return found
+
+
+def _block_names(file: ProjectFile, blocks: str) -> tuple[str, ...]:
+    return (*file.datasets(blocks), *file.groups(blocks))
+
+
+def _block_place(file: ProjectFile, block: str) -> str:
+    """Blocks of a masked image are groups; their values are in ``data``."""
+    return f"{block}/data" if file.has_group(block) else block
+
+
+def _read_block(file: ProjectFile, place: str) -> np.ndarray:
+    values = file.array(place, "integers")
+    if values is None:
+        raise file.error(place, "is missing; the file is damaged")
+    if values.size and (int(values.min()) < 0 or int(values.max()) > MAX_LABEL):
+        raise file.error(place, f"holds labels outside 0 to {MAX_LABEL}")
+    return values
+
+
+def _add_counts(counts: dict[int, int], plane: np.ndarray) -> None:
+    found = np.bincount(plane.reshape(-1).astype(np.intp), minlength=ERASER + 1)
+    found[[0, ERASER]] = 0
+    for label in np.flatnonzero(found):
+        counts[int(label)] = counts.get(int(label), 0) + int(found[label])
+
+
+def _block_starts(file: ProjectFile, block: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Where a block begins, from an attribute such as "[26:64,36:101,0:1]"."""
+    text = file.attribute_text(block, "blockSlice")
+    if text is None:
+        raise file.error(block, "has no attribute blockSlice, so its place is unknown; the file is damaged")
+    parts = [re.fullmatch(r"\s*(\d{1,18})\s*:\s*(\d{1,18})\s*", part) for part in text.strip("[]() ").split(",")]
+    pairs = [(int(part[1]), int(part[2])) for part in parts if part]
+    if len(pairs) != len(parts) or tuple(stop - start for start, stop in pairs) != shape:
+        raise file.error(block, f"has the shape {shape}, but blockSlice '{text[:80]}'; the file is damaged")
+    return tuple(start for start, _ in pairs)
+
+
+def _block_axes(
+    file: ProjectFile, block: str, ndim: int, image: TrainingImage | None, *, version: str, workflow: str
+) -> str:
+    """The axis letters of a block: its own if it has them, else what its version of ilastik used."""
+    text = file.attribute_text(block, "axistags")
+    if text is not None:
+        try:
+            own = axes_from_axistags(text)
+        except ValueError:
+            own = ""
+        if is_axis_order(own) and len(own) == ndim:
+            return own
+    age = version_order(version)
+    kind = find_workflow(workflow)
+    if version_order("1.3.3") <= age < version_order("1.3.3post2"):
+        if kind is not None and kind.name == "Object Classification (from pixel classification)":
+            axes = "txyzc"
+        else:
+            axes = _internal_axes(image, ndim)
+    elif version_order("1.3.3post2") <= age <= version_order("1.4.0b7") and image is not None:
+        axes = image.axes if "c" in image.axes else image.axes + "c"
+    else:
+        axes = _internal_axes(image, ndim)
+    if len(axes) != ndim:
+        raise file.error(block, f"has {ndim} dimensions, but its axes are '{axes}'")
+    return axes
+
+
+def _internal_axes(image: TrainingImage | None, ndim: int) -> str:
+    """The order ilastik works in. Without a stored shape, the letters and the number of dimensions must do."""
+    if image is not None and image.shape is not None:
+        return pipeline_axes(image.sizes())
+    letters = image.axes if image is not None else ""
+    if ndim in (0, 5):
+        axes = "".join(a for a in "tzyx" if a in letters or ndim == 5)
+    elif ndim == 4:
+        axes = "zyx" if "z" in letters or "t" not in letters else "tyx"
+    else:
+        axes = "yx"
+    return axes + "c"

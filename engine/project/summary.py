@@ -1,0 +1,167 @@
+"""What can be told about a project, for ``pixelforest info``: also of one that cannot be run, or is partly damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ..errors import ProjectError
+from . import pixel_features
+from .export_settings import StoredExportSettings, read_export_settings
+from .forest import Classifier, read_classifier
+from .hdf5 import open_project
+from .labels import LaneLabels, count_labels, read_label_names
+from .lanes import TrainingImage, first_image, read_lanes, read_roles
+from .pixel_features import FeatureSelection, read_feature_selection
+from .workflow_names import PIXEL_CLASSIFICATION, find_workflow, read_version, read_workflow
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ForestSummary:
+    """The size of a classifier. ``has_pure_leaves``: every leaf is certain of one class."""
+
+    kind: str
+    forests: int
+    trees: int
+    nodes: int
+    leaves: int
+    has_pure_leaves: bool
+    is_weighted: bool
+    columns: int
+    known_labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ProjectSummary:
+    """Everything ``pixelforest info`` prints. A field is None, or empty, where the file does not say.
+
+    workflow       as stored, so maybe a class name, maybe unknown
+    is_supported   pixelforest can run this workflow
+    axes, shape    of the first training image's file
+    channels       input channels the classifier was trained on
+    dimensions     "2-D", "3-D" or "mixed": how the selected scales are filtered
+    class_names    of all classes, in order of their label values
+    label_counts   labelled pixels of each of these, in all lanes
+    problems       one line each: what could not be read, and why; empty if nothing stands in the way of a run
+    """
+
+    path: Path
+    version: str | None
+    workflow: str | None
+    is_supported: bool
+    roles: tuple[str, ...]
+    lane_count: int
+    axes: str | None
+    shape: tuple[int, ...] | None
+    channels: int | None
+    dimensions: str | None
+    features: FeatureSelection | None
+    class_names: tuple[str, ...]
+    forest: ForestSummary | None
+    label_counts: tuple[int, ...]
+    export: StoredExportSettings
+    problems: tuple[str, ...]
+
+
+class _Attempts:
+    """Reads that may fail; what stood in the way is collected."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def one(self, read: Callable[[], T | None]) -> T | None:
+        try:
+            return read()
+        except ProjectError as error:
+            self.problems.append(str(error))
+            return None
+
+    def several(self, read: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
+        return self.one(read) or ()
+
+
+def describe_project(path: Path | str) -> ProjectSummary:
+    """Tell what a project is and needs. Raises ProjectNotFound or ProjectError only if the file cannot be opened."""
+    attempts = _Attempts()
+    with open_project(path) as file:
+        version = attempts.one(lambda: read_version(file))
+        supported = attempts.one(lambda: read_workflow(file))
+        workflow = attempts.one(lambda: file.text("workflowName"))
+        kind = find_workflow(workflow or "")
+        lanes = attempts.several(lambda: read_lanes(file))
+        roles = attempts.several(lambda: read_roles(file))
+        has_pixels = supported is not None or file.has_applet(pixel_features.GROUP)
+        classifier = attempts.one(lambda: read_classifier(file)) if has_pixels else None
+        columns = classifier.column_count if classifier else None
+        features = (
+            attempts.one(lambda: read_feature_selection(file, lanes, column_count=columns)) if has_pixels else None
+        )
+        names = attempts.several(lambda: read_label_names(file))
+        labels = attempts.several(lambda: count_labels(file, lanes, version=version or "", workflow=workflow or ""))
+        export_group = (kind or PIXEL_CLASSIFICATION).export_group
+        export = attempts.one(lambda: read_export_settings(file, export_group)) or StoredExportSettings()
+    image = first_image(lanes)
+    return ProjectSummary(
+        path=Path(path).absolute(),
+        version=version,
+        workflow=workflow,
+        is_supported=supported is not None,
+        roles=roles,
+        lane_count=len(lanes),
+        axes=(image.axes or None) if image else None,
+        shape=image.shape if image else None,
+        channels=_count_channels(image, columns, features),
+        dimensions=_name_dimensions(features, image),
+        features=features,
+        class_names=names,
+        forest=_summarise(classifier) if classifier else None,
+        label_counts=_count_per_class(labels, len(names)),
+        export=export,
+        problems=tuple(attempts.problems),
+    )
+
+
+def _count_channels(image: TrainingImage | None, columns: int | None, features: FeatureSelection | None) -> int | None:
+    """From the training image if it says so, else from the classifier's columns."""
+    if image is not None and image.axes and (image.shape is not None or "c" not in image.axes):
+        return image.sizes().get("c", 1)
+    if columns is None or features is None:
+        return None
+    channels, rest = divmod(columns, features.columns_per_channel())
+    return channels if channels and not rest else None
+
+
+def _name_dimensions(features: FeatureSelection | None, image: TrainingImage | None) -> str | None:
+    if features is None:
+        return None
+    if image is not None and image.shape is not None and image.sizes().get("z", 1) == 1:
+        return "2-D"
+    used = {flat for j, flat in enumerate(features.compute_in_2d) if any(row[j] for row in features.matrix)}
+    return "mixed" if len(used) == 2 else "2-D" if used == {True} else "3-D"
+
+
+def _summarise(classifier: Classifier) -> ForestSummary:
+    trees = [tree for forest in classifier.forests for tree in forest.trees]
+    pure = all(np.isin(tree.probabilities, (0.0, 1.0)).all() for tree in trees)
+    return ForestSummary(
+        kind=classifier.kind,
+        forests=len(classifier.forests),
+        trees=len(trees),
+        nodes=sum(tree.node_count for tree in trees),
+        leaves=sum(tree.leaf_count for tree in trees),
+        has_pure_leaves=bool(pure),
+        is_weighted=any(forest.is_weighted for forest in classifier.forests),
+        columns=classifier.column_count,
+        known_labels=classifier.known_labels,
+    )
+
+
+def _count_per_class(labels: tuple[LaneLabels, ...], class_count: int) -> tuple[int, ...]:
+    totals = [lane.totals() for lane in labels]
+    return tuple(sum(total.get(label, 0) for total in totals) for label in range(1, class_count + 1))

@@ -1,0 +1,127 @@
+"""What kind of project a file is: ilastik's workflows, and the ilastik versions whose files are readable.
+
+Which of the workflows can be run is one list here; how they run is decided in ``engine/workflows``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..errors import ProjectError
+from .hdf5 import ProjectFile
+
+# (major, minor) pairs whose project files ilastik itself treats as interchangeable.
+READABLE_VERSIONS = ((0, 6), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5))
+
+
+@dataclass(frozen=True)
+class WorkflowKind:
+    """One of ilastik's workflows.
+
+    name          as a saved project stores it
+    class_name    as a project that was created but never saved stores it
+    roles         what its inputs are for, main role first
+    export_group  where its export settings lie
+    """
+
+    name: str
+    class_name: str
+    roles: tuple[str, ...]
+    export_group: str
+
+
+PIXEL_CLASSIFICATION = WorkflowKind(
+    "Pixel Classification", "PixelClassificationWorkflow", ("Raw Data", "Prediction Mask"), "Prediction Export"
+)
+AUTOCONTEXT = WorkflowKind(
+    "AutocontextTwoStage", "AutocontextTwoStage", ("Raw Data", "Prediction Mask"), "Prediction Export"
+)
+
+
+def _objects(source: str, class_suffix: str, *roles: str) -> WorkflowKind:
+    return WorkflowKind(
+        f"Object Classification (from {source})",
+        f"ObjectClassificationWorkflow{class_suffix}",
+        ("Raw Data", *roles, "Atlas"),
+        "Object Information Export",
+    )
+
+
+WORKFLOWS = (
+    PIXEL_CLASSIFICATION,
+    AUTOCONTEXT,
+    _objects("binary image", "Binary", "Segmentation Image"),
+    _objects("prediction image", "Prediction", "Prediction Maps"),
+    _objects("label image", "Label", "Label Image"),
+    _objects("pixel classification", "Pixel"),
+)
+SUPPORTED_WORKFLOWS = (PIXEL_CLASSIFICATION.name,)
+
+
+def find_workflow(stored_name: str) -> WorkflowKind | None:
+    """The workflow a stored ``workflowName`` means; None if it is none of those known here."""
+    return next((kind for kind in WORKFLOWS if stored_name in (kind.name, kind.class_name)), None)
+
+
+def read_workflow(file: ProjectFile) -> WorkflowKind:
+    """The project's workflow. Raises ProjectError, naming what is supported, if it is missing or cannot be run."""
+    stored = file.text("workflowName") if file.has("workflowName") else None
+    supported = " and ".join(f"'{name}'" for name in SUPPORTED_WORKFLOWS)
+    if stored is None:
+        raise file.error("workflowName", f"is missing, so the kind of project is unknown; supported: {supported}")
+    kind = find_workflow(stored)
+    if kind is None or kind.name not in SUPPORTED_WORKFLOWS:
+        raise file.error("workflowName", f"workflow '{stored}' is not supported; supported: {supported}")
+    return kind
+
+
+def read_version(file: ProjectFile) -> str:
+    """The ilastik version that saved the project. Raises ProjectError if files of that version cannot be read."""
+    path = "ilastikVersion"
+    if not file.has(path):
+        if file.has("DataSets") or file.has("Project"):
+            raise _too_old(file, "0.5")
+        raise file.error(path, "is missing: not an ilastik project, or one of ilastik 0.5, which cannot be used")
+    version = _version_text(file, path)
+    found = re.match(r"\s*v?(\d+)\.(\d+)", version)
+    if not found:
+        raise file.error(path, f"'{version[:80]}' is not a version of ilastik")
+    pair = (int(found[1]), int(found[2]))
+    if pair < READABLE_VERSIONS[0]:
+        raise _too_old(file, version)
+    if pair not in READABLE_VERSIONS:
+        first, last = (".".join(map(str, READABLE_VERSIONS[i])) for i in (0, -1))
+        raise file.error(path, f"saved by ilastik {version}; files of {first} to {last} can be read")
+    return version
+
+
+def _version_text(file: ProjectFile, path: str) -> str:
+    """ilastik 0.5 stored a float; everything since stores text."""
+    try:
+        return file.text(path) or ""
+    except ProjectError:
+        number = file.number(path)
+        return "" if number is None else str(number)
+
+
+def _too_old(file: ProjectFile, version: str) -> ProjectError:
+    return file.error(
+        "ilastikVersion",
+        f"a project of ilastik {version} holds no classifier that could be used; open it in ilastik 1.4, train, save",
+    )
+
+
+def version_order(version: str) -> tuple[int, ...]:
+    """A key that sorts ilastik versions as PEP 440 does: 1.3.3 < 1.3.3post2 < 1.4.0b7 < 1.4.0."""
+    found = re.match(
+        r"\s*v?(\d+)\.(\d+)(?:\.(\d+))?[.\-_]?(?:(a|b|rc)(\d+))?[.\-_]?(?:(?:post)(\d+))?[.\-_]?(dev)?", version
+    )
+    if not found:
+        return (0,)
+    major, minor, micro, stage, stage_number, post, dev = found.groups()
+    rank = {"a": 1, "b": 2, "rc": 3, None: 4}[stage]
+    if dev and not stage and post is None:
+        rank = 0
+    post_rank = -1 if post is None else int(post)
+    return (int(major), int(minor), int(micro or 0), rank, int(stage_number or 0), post_rank, 0 if dev else 1)
