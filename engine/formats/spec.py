@@ -149,6 +149,7 @@ class OutputFormat:
     sequence      True if one file per slice is written and the path needs ``{slice_index}``
     streams       True if no more than a few chunks are held in memory
     container     True if ``internal path`` names a dataset inside the file
+    fixed_axes    the axis order inside the file if the format imposes one, whatever order was asked for
     """
 
     name: str
@@ -159,3 +160,4 @@ class OutputFormat:
     sequence: bool = False
     streams: bool = False
     container: bool = False
+    fixed_axes: str | None = None

@@ -1,0 +1,557 @@
+"""TIFF: every image of one series, read by region; single pictures and OME-TIFF stacks written.
+
+Axes are those tifffile finds, with samples as channels and an image sequence as time; colour maps are ignored. Files
+with several series are refused. Reading touches only the strips or tiles that a region needs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from ...axes import default_axes, is_axis_order, to_canonical
+from ...box import Box
+from ...errors import InputError, InputNotFound, MemoryTooSmall
+from ..planes import plane_writer
+from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..target import Target, export_errors
+
+__all__ = ["INPUT", "OUTPUTS", "open_tiff"]
+
+_CACHE_BYTES = 64 << 20  # decoded strips and tiles kept per file; the latest one stays whatever its size
+_MAX_EXPANSION = 20_000  # decoded bytes from one stored byte that a codec may plausibly give
+_PLAUSIBLE_BYTES = 64 << 20  # segments up to this size are not judged by their expansion
+_DTYPES = frozenset(["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"])
+
+
+def open_tiff(path: Path, internal_path: str = "") -> ImageReader:
+    """Open the only series of a TIFF file. Raises InputError, InputNotFound."""
+    return TiffReader(path)
+
+
+class TiffReader(ImageReader):
+    """An open TIFF. Uncompressed pages are memory-mapped, others decoded segment by segment and cached."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, Lock()
+        self._tiff = _open_file(path)
+        self._map = np.empty(0, np.uint8)
+        self._whole: np.ndarray | None = None
+        try:
+            self._translate(self._look)
+        except BaseException:
+            self.close()
+            raise
+
+    def _look(self) -> None:
+        series_list = self._tiff.series
+        if not series_list:
+            raise InputError(f"cannot read {self._path}: the TIFF file holds no image")
+        if len(series_list) > 1:
+            raise InputError(
+                f"cannot read {self._path}: TIFF files with more than one image series are not supported "
+                f"(this one has {len(series_list)}); save the wanted one as a file of its own"
+            )
+        self._series = series = series_list[0]
+        self._page = page = series.keyframe
+        axes, own_axes = _read_axes(series, self._path)
+        stored = np.dtype(series.dtype).newbyteorder("=")
+        self._dtype = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.float32)}.get(stored.name, stored)
+        if self._dtype.name not in _DTYPES:
+            raise InputError(f"cannot read {self._path}: pixels of type {stored} are not supported")
+        if min(series.shape) < 1:
+            raise InputError(f"cannot read {self._path}: the image is empty (shape {series.shape})")
+        resolution, units = _read_pixel_size(self._tiff, axes)
+        self._map = np.memmap(self._path, np.uint8, "r")
+        self._pages = _Pages(series, page)
+        self._cache = _SegmentCache(self._decode_segment)
+        self._whole = self._map_series()
+        if self._whole is None and not self._pages.is_regular:
+            self._check_expansion(series.nbytes, self._map.size)
+            self._whole = series.asarray()
+        chunks = None if self._whole is not None else self._pages.chunks
+        self.info = ImageInfo(series.shape, self._dtype, axes, own_axes, None, None, units, resolution, chunks)
+        if self._whole is None:
+            self._check_count(page)
+            self._check_extent(page)
+
+    def _map_series(self) -> np.ndarray | None:
+        """The whole series as one array in the file, or None if it is not stored like that."""
+        series = self._series
+        if series.dataoffset is None or series.transform is not None:
+            return None
+        return self._view(series.dataoffset, series.dtype, series.shape)
+
+    def _view(self, offset: int, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+        dtype = np.dtype(dtype).newbyteorder(self._tiff.byteorder)
+        stop = offset + math.prod(shape) * dtype.itemsize
+        if stop > self._map.size:
+            raise InputError(
+                f"cannot read {self._path}: it promises an image of shape {shape} and type {dtype.name}, which would "
+                f"need {stop} bytes, but the file has {self._map.size}; it is truncated or damaged"
+            )
+        view: np.ndarray = self._map[offset:stop].view(np.ndarray).view(dtype).reshape(shape)
+        return view
+
+    def _check_count(self, page: Any) -> None:
+        """Refuse a page whose list of strips or tiles is not complete."""
+        count = math.prod(self._pages.grid)
+        if len(page.dataoffsets) != count or len(page.databytecounts) != count:
+            raise InputError(
+                f"cannot read {self._path}: an image of shape {page.keyframe.shape} needs {count} strips or tiles, "
+                f"but the file lists {len(page.dataoffsets)}; it is damaged"
+            )
+
+    def _check_extent(self, page: Any) -> None:
+        """Refuse a page that does not lie within the file; noticing that early saves computing for nothing."""
+        ends = (offset + size for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True))
+        if page.parent is self._tiff and max(ends) > self._map.size:
+            raise InputError(
+                f"cannot read {self._path}: image data lies beyond the end of the file ({self._map.size} bytes); "
+                "it is truncated"
+            )
+
+    def _check_expansion(self, decoded: int, stored: int) -> None:
+        if decoded > max(_PLAUSIBLE_BYTES, stored * _MAX_EXPANSION):
+            raise InputError(
+                f"cannot read {self._path}: {stored} stored bytes cannot give the {decoded} bytes of image that the "
+                "header promises; it is damaged"
+            )
+
+    def _translate(self, action: Callable[[], Any]) -> Any:
+        """Run something that reads the file; whatever goes wrong in the TIFF library becomes one line."""
+        try:
+            return action()
+        except (InputError, MemoryTooSmall):
+            raise
+        except MemoryError:
+            raise MemoryTooSmall(f"the image in {self._path} does not fit into memory") from None
+        except Exception as error:  # tifffile and the codecs raise nearly every kind on damaged files
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"cannot read {self._path}: {reason}") from error
+
+    def read(self, box: Box) -> np.ndarray:
+        if self._whole is not None:
+            return np.array(self._whole[box.slices()], dtype=self._dtype, order="C")
+        result = np.empty(box.shape, self._dtype)
+        self._translate(lambda: self._fill(result, box))
+        return result
+
+    def _fill(self, result: np.ndarray, box: Box) -> None:
+        """Copy the region page by page."""
+        lead = self._pages.lead
+        full = self._pages.expand(box)
+        out = result.reshape(full.shape)
+        for position in product(*(range(a, b) for a, b in zip(full.start[:lead], full.stop[:lead], strict=True))):
+            number = int(np.ravel_multi_index(position, self._pages.shape[:lead])) if lead else 0
+            into = out[tuple(p - a for p, a in zip(position, full.start[:lead], strict=True))]
+            self._fill_page(into, number, Box(full.start[lead:], full.stop[lead:]))
+
+    def _fill_page(self, into: np.ndarray, number: int, box: Box) -> None:
+        with self._lock:  # looking up a page may read its directory
+            page = self._series[number]
+        if page is None:
+            into[...] = self._page.nodata
+            return
+        self._check_count(page)
+        if page.parent is self._tiff and page.is_final and self._page.dtype.name != "bool":
+            into[...] = self._view(page.dataoffsets[0], page.dtype, self._pages.page_shape)[box.slices()]
+            return
+        normal = self._pages.normalise(box)
+        target = into.reshape(normal.shape)
+        size = self._pages.segment
+        for place in product(
+            *(range(a // n, -(-b // n)) for a, b, n in zip(normal.start, normal.stop, size, strict=True))
+        ):
+            index = int(np.ravel_multi_index(place[:4], self._pages.grid))
+            data = self._cache.get(number, index, page)
+            corner = tuple(p * n for p, n in zip(place, size, strict=True))
+            common = normal.intersect(Box(corner, tuple(a + n for a, n in zip(corner, size, strict=True))))
+            inside = common.relative_to(normal.start).slices()
+            target[inside] = self._page.nodata if data is None else data[common.relative_to(corner).slices()]
+
+    def _decode_segment(self, page: Any, index: int) -> np.ndarray | None:
+        """One strip or tile as (separate sample, depth, length, width, sample); None if it is not stored."""
+        keyframe, file = page.keyframe, page.parent.filehandle
+        offset, size = page.dataoffsets[index], page.databytecounts[index]
+        data = None
+        if offset and size:
+            with self._lock:
+                if file.closed:
+                    file.open()
+                file.seek(offset)
+                data = file.read(size)
+            if len(data) < size:
+                raise InputError(f"cannot read {self._path}: it ends within a strip or tile; it is truncated")
+            self._check_expansion(math.prod(self._pages.segment) * keyframe.dtype.itemsize, size)
+        extra: dict[str, Any] = {}
+        if keyframe.compression in (6, 7, 34892, 33007):  # the JPEG family
+            extra = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
+        array: np.ndarray | None = keyframe.decode(data, index, **extra)[0]
+        return None if array is None else array[np.newaxis]
+
+    def close(self) -> None:
+        with self._lock:
+            self._tiff.close()
+            self._whole, self._map = None, np.empty(0, np.uint8)  # ends the mapping, which would keep the file open
+
+
+def _open_file(path: Path) -> Any:
+    import tifffile
+
+    try:
+        return tifffile.TiffFile(path)
+    except FileNotFoundError:
+        raise InputNotFound(f"there is no file {path}") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # tifffile raises nearly every kind on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"cannot read {path}: {reason}") from error
+
+
+def _read_axes(series: Any, path: Path) -> tuple[str, bool]:
+    """The axes of a series and whether the file itself tells them."""
+    stored, shape = series.axes, series.shape
+    if not 2 <= len(shape) <= 5:
+        raise InputError(f"cannot read {path}: only images of 2 to 5 dimensions are supported, not shape {shape}")
+    axes = stored.lower().replace("s", "c").replace("i", "t")
+    if is_axis_order(axes):
+        return axes, "I" not in stored
+    return default_axes(shape), False
+
+
+class _Pages:
+    """Where the voxels of a series lie: the page, and in it the strip or tile.
+
+    shape      all axes of the series, those of length 1 included
+    page_shape the last of them, those within a page; ``lead`` others number the pages
+    segment    shape of a strip or tile as (separate sample, depth, length, width, sample)
+    grid       strips or tiles of a page along the first four of these
+    chunks     the same unit in the axes of the series
+    is_regular False if the pages do not make up the series in this way
+    """
+
+    def __init__(self, series: Any, page: Any) -> None:
+        self.shape: tuple[int, ...] = series.get_shape(False)
+        axes = series.get_axes(False)
+        self.page_shape, self._page_axes = page.shape, page.axes
+        # a trailing sample axis of length 1 is added to the series, not to the page
+        if axes.endswith("S") and self.shape[-1] == 1 and not page.axes.endswith("S"):
+            self.page_shape, self._page_axes = (*page.shape, 1), page.axes + "S"
+        self.lead = len(self.shape) - len(self.page_shape)
+        self._places = [{"Z": 1, "Y": 2, "X": 3}.get(a, 4 if i else 0) for i, a in enumerate(self._page_axes)]
+        kept = _match_squeezed(axes, self.shape, series.axes, series.shape)
+        self._kept = kept or []
+        self.is_regular = (
+            series.transform is None
+            and kept is not None
+            and self.lead >= 0
+            and self.shape[self.lead :] == self.page_shape
+            and math.prod(self.shape[: self.lead]) == len(series)
+            and set(self._page_axes) <= set("ZYXS")
+        )
+        _, _, length, width, samples = page.shaped
+        if page.is_tiled:
+            self.segment = (1, page.tiledepth, page.tilelength, page.tilewidth, samples)
+        else:
+            self.segment = (1, 1, min(page.rowsperstrip, length), width, samples)
+        self.grid = tuple(-(-n // s) for n, s in zip(page.shaped[:4], self.segment[:4], strict=True))
+        unit = [1] * self.lead + [min(self.segment[p], page.shaped[p]) for p in self._places]
+        self.chunks = tuple(unit[i] for i in self._kept) if self.is_regular else None
+
+    def expand(self, box: Box) -> Box:
+        """A box of the series with its axes of length 1 put back."""
+        start, stop = [0] * len(self.shape), [1] * len(self.shape)
+        for i, a, b in zip(self._kept, box.start, box.stop, strict=True):
+            start[i], stop[i] = a, b
+        return Box(tuple(start), tuple(stop))
+
+    def normalise(self, box: Box) -> Box:
+        """A box of a page as (separate sample, depth, length, width, sample)."""
+        start, stop = [0] * 5, [1] * 5
+        for place, a, b in zip(self._places, box.start, box.stop, strict=True):
+            start[place], stop[place] = a, b
+        return Box(tuple(start), tuple(stop))
+
+
+def _match_squeezed(
+    axes: str, shape: tuple[int, ...], squeezed_axes: str, squeezed_shape: tuple[int, ...]
+) -> list[int] | None:
+    """Positions of the squeezed axes among all axes; None if the difference is more than axes of length 1."""
+    kept, at = [], 0
+    for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
+        if at < len(squeezed_axes) and squeezed_axes[at] == axis and squeezed_shape[at] == size:
+            kept.append(i)
+            at += 1
+        elif size != 1:
+            return None
+    return kept if at == len(squeezed_axes) else None
+
+
+class _SegmentCache:
+    """The latest decoded segments. A segment wanted by several threads at once is decoded by one of them."""
+
+    def __init__(self, decode: Callable[[Any, int], np.ndarray | None]) -> None:
+        self._decode, self._lock = decode, Lock()
+        self._entries: OrderedDict[tuple[int, int], Future[np.ndarray | None]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, number: int, index: int, page: Any) -> np.ndarray | None:
+        """Segment ``index`` of page ``number``."""
+        key = (number, index)
+        with self._lock:
+            entry = self._entries.get(key)
+            is_mine = entry is None
+            if entry is None:
+                entry = self._entries[key] = Future()
+            self._entries.move_to_end(key)
+        if is_mine:
+            self._fill(key, entry, page)
+        return entry.result()
+
+    def _fill(self, key: tuple[int, int], entry: Future[np.ndarray | None], page: Any) -> None:
+        try:
+            data = self._decode(page, key[1])
+        except BaseException as error:
+            with self._lock:
+                self._entries.pop(key, None)
+            entry.set_exception(error)
+            return
+        entry.set_result(data)
+        with self._lock:
+            self._bytes += _size(entry)
+            for old in [k for k, e in self._entries.items() if e.done() and k != key]:
+                if self._bytes <= _CACHE_BYTES:
+                    break
+                self._bytes -= _size(self._entries.pop(old))
+
+
+def _size(entry: Future[np.ndarray | None]) -> int:
+    data = entry.result()
+    return 0 if data is None else data.nbytes
+
+
+_OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
+
+
+def _read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, str]]:
+    """Pixel sizes and units from OME metadata, else ImageJ's; empty if there are neither."""
+    resolution: dict[str, float] = {}
+    units: dict[str, str] = {}
+    if tiff.is_ome and tiff.ome_metadata:
+        try:
+            pixels = ElementTree.fromstring(tiff.ome_metadata).find(f"{_OME}Image/{_OME}Pixels")
+        except ElementTree.ParseError:
+            pixels = None
+        if pixels is not None:
+            names = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
+            for axis in set(axes) & set(names):
+                resolution[axis] = _number(pixels.get(names[axis], "0"))
+                units[axis] = _decode_unit(pixels.get(f"{names[axis]}Unit", ""))
+            return {a: n for a, n in resolution.items() if n}, _known(units)
+    if tiff.is_imagej and tiff.imagej_metadata:
+        meta: Mapping[str, Any] = tiff.imagej_metadata
+        tags = tiff.pages[0].tags
+        for axis, name in (("x", "XResolution"), ("y", "YResolution")):
+            resolution[axis] = _inverse(tags.valueof(name, (1, 1)))
+        resolution["z"], resolution["t"] = _number(meta.get("spacing", 0)), _number(meta.get("finterval", 0))
+        units["x"] = _decode_unit(meta.get("unit", ""))
+        for axis in "yz":
+            units[axis] = _decode_unit(meta.get(f"{axis}unit", "")) or units["x"]
+        units["t"] = _decode_unit(meta.get("tunit", ""))
+    return {a: resolution[a] for a in axes if resolution.get(a)}, _known({a: units[a] for a in axes if a in units})
+
+
+def _known(units: Mapping[str, str]) -> dict[str, str]:
+    return {a: u for a, u in units.items() if u}
+
+
+def _number(text: Any) -> float:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return 0.0
+    return value if math.isfinite(value) else 0.0
+
+
+def _inverse(fraction: Any) -> float:
+    """Pixel size from pixels per unit, a pair of numerator and denominator."""
+    numerator, denominator = fraction
+    if not numerator or not denominator:
+        return 0.0
+    value = denominator / numerator
+    return float(round(value)) if abs(value - round(value)) < 1e-8 and round(value) else value
+
+
+def _decode_unit(text: Any) -> str:
+    """A unit as ImageJ stores it: escape sequences and, in some files, the text of a Python tuple."""
+    unit = str(text)
+    wrapped = re.fullmatch(r"\('(.*)',\)", unit)
+    unit = wrapped[1] if wrapped else unit
+    return re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), unit)
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def _needs_bigtiff(nbytes: int, pages: int) -> bool:
+    """True if the data and a directory for each page could exceed what 32-bit offsets reach."""
+    return nbytes + pages * 1024 + (1 << 16) > (1 << 32) - (1 << 25)
+
+
+def _store_tiff(path: Path, plane: np.ndarray) -> None:
+    """One picture as vigra lays it out: LZW without predictor, interleaved, strips of about 4 MB of float pixels."""
+    import tifffile
+
+    height, width, bands = plane.shape
+    with tifffile.TiffWriter(path, byteorder="<", bigtiff=_needs_bigtiff(plane.nbytes, 1)) as writer:
+        writer.write(
+            plane[..., 0] if bands == 1 else plane,
+            photometric="rgb" if bands > 2 else "minisblack",
+            planarconfig=None if bands == 1 else "contig",
+            extrasamples=None if bands in (1, 3) else ("unassalpha",),
+            compression="lzw",
+            predictor=False,
+            rowsperstrip=min(height, max(1, (1 << 20) // (width * bands))),
+            metadata=None,
+            software=False,
+            extratags=[(274, "H", 1, 1, True)],  # orientation: top left
+        )
+
+
+_MULTIPAGE_AXES = "tzcyx"
+_SIZES = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
+_UNITS = {
+    "µm": "um micron microns micrometer micrometers micrometre micrometres µm μm",
+    "nm": "nm nanometer nanometers nanometre nanometres",
+    "mm": "mm millimeter millimeters millimetre millimetres",
+    "cm": "cm centimeter centimeters centimetre centimetres",
+    "m": "m meter meters metre metres",
+    "km": "km kilometer kilometers kilometre kilometres",
+    "pm": "pm picometer picometers picometre picometres",
+    "Å": "å angstrom angstroms",
+    "in": "in inch inches",
+    "s": "s sec secs second seconds",
+    "ms": "ms msec millisecond milliseconds",
+    "µs": "us usec µs microsecond microseconds",
+    "ns": "ns nsec nanosecond nanoseconds",
+    "min": "min mins minute minutes",
+    "h": "h hr hour hours",
+    "d": "d day days",
+}
+_SYMBOLS = {name: symbol for symbol, names in _UNITS.items() for name in names.split()}
+
+
+def _ome_metadata(spec: ImageSpec) -> dict[str, Any]:
+    """Axes, pixel sizes and units as OME wants them; a length without a known unit is in pixels."""
+    meta: dict[str, Any] = {"axes": _MULTIPAGE_AXES.upper()}
+    for axis, name in _SIZES.items():
+        size = spec.resolution.get(axis, 0.0)
+        if size:
+            meta[name] = size
+        symbol = _SYMBOLS.get(spec.axis_units.get(axis, "").strip().casefold())
+        if symbol or axis != "t":
+            meta[f"{name}Unit"] = symbol or "pixel"
+    return meta
+
+
+class _MultipageWriter(ImageWriter):
+    """An OME-TIFF laid out in advance; every box goes straight to its place, so nothing is held in memory."""
+
+    def __init__(self, path: Path, internal_path: str, spec: ImageSpec) -> None:
+        self._axes = spec.axes
+        t, z, y, x, c = (spec.shape[spec.axes.index(a)] if a in spec.axes else 1 for a in "tzyxc")
+        self._shape = (t, z, c, y, x)
+        self._dtype = spec.dtype.newbyteorder("<")
+        self.chunks = tuple({"y": y, "x": x}.get(a, 1) for a in spec.axes)
+        self._target, self._lock = Target(path), Lock()
+        try:
+            with export_errors(path):
+                self._offset = self._lay_out(spec)
+                self._file = open(self._target.temporary, "r+b", buffering=0)  # noqa: SIM115 - closed by finish or abort
+        except BaseException:
+            self._target.discard()
+            raise
+
+    def _lay_out(self, spec: ImageSpec) -> int:
+        """Write everything but the pixels; returns where these begin."""
+        import tifffile
+
+        path = self._target.temporary
+        bigtiff = _needs_bigtiff(spec.nbytes, math.prod(self._shape[:3]))
+        with tifffile.TiffWriter(path, byteorder="<", ome=True, bigtiff=bigtiff) as writer:
+            place = writer.write(
+                shape=self._shape,
+                dtype=self._dtype,
+                photometric="minisblack",
+                software="ilastik",
+                metadata=_ome_metadata(spec),
+                returnoffset=True,
+            )
+        assert place is not None  # one uncompressed block
+        return int(place[0])
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        planes = np.moveaxis(to_canonical(data, self._axes), 4, 2).astype(self._dtype, copy=False)  # t z c y x
+        start = dict(zip(self._axes, box.start, strict=True))
+        corner = tuple(start.get(a, 0) for a in _MULTIPAGE_AXES)
+        with export_errors(self._target.path):
+            for index in np.ndindex(planes.shape[:3]):
+                self._write_plane(planes[index], tuple(a + i for a, i in zip(corner, (*index, 0, 0), strict=True)))
+
+    def _write_plane(self, plane: np.ndarray, corner: tuple[int, ...]) -> None:
+        rows = np.ascontiguousarray(plane)
+        first = self._offset + int(np.ravel_multi_index(corner, self._shape)) * self._dtype.itemsize
+        width = self._shape[4] * self._dtype.itemsize
+        pieces = [rows] if rows.shape[1] == self._shape[4] else list(rows)
+        with self._lock:
+            for i, piece in enumerate(pieces):
+                self._file.seek(first + i * width)
+                left = memoryview(piece.tobytes())
+                while left:
+                    left = left[self._file.write(left) :]
+
+    def finish(self) -> list[Path]:
+        with export_errors(self._target.path):
+            self._file.close()
+        return [self._target.commit()]
+
+    def abort(self) -> None:
+        with suppress(OSError):
+            self._file.close()
+        self._target.discard()
+
+
+def _open_multipage(path: Path, internal_path: str, spec: ImageSpec) -> ImageWriter:
+    return _MultipageWriter(path, internal_path, spec)
+
+
+_PICTURE = Limits(_DTYPES - {"int64", "uint64"}, stretches=True, max_dims=2, channels=frozenset({1, 2, 3, 4}))
+_STACK = Limits(_DTYPES - {"int64", "uint64"})
+
+INPUT = InputFormat("TIFF", ("tif", "tiff"), open_tiff)
+OUTPUTS = (
+    OutputFormat("tif", "tif", plane_writer(_store_tiff, _PICTURE), _PICTURE, "one picture, LZW, 1 to 4 channels"),
+    OutputFormat("tiff", "tiff", plane_writer(_store_tiff, _PICTURE), _PICTURE, "one picture, LZW, 1 to 4 channels"),
+    OutputFormat(
+        "multipage tiff",
+        "tiff",
+        _open_multipage,
+        _STACK,
+        "OME-TIFF with axes TZCYX, any number of dimensions and channels, uncompressed",
+        streams=True,
+        fixed_axes=_MULTIPAGE_AXES,
+    ),
+)
