@@ -1,0 +1,87 @@
+"""The chunk shape of chunked result files, and results cut into chunks while they arrive in boxes of any shape.
+
+The shape is ilastik's (C 3.8), so files from both are laid out alike. Which bytes a chunk becomes is the formats'
+business.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import numpy as np
+
+from ..box import Box
+
+CHUNK_BYTES = 512_000  # a chunk of one time point and one channel comes as close to this as whole voxels allow
+
+
+def chunk_shape(shape: Sequence[int], axes: str, itemsize: int) -> tuple[int, ...]:
+    """The chunks of a result of this shape: one time point, one channel, about equally long sides along z, y and x."""
+    spatial = [1 if a in "tc" else n for a, n in zip(axes, shape, strict=True)]
+    target = CHUNK_BYTES / itemsize
+    sides = [0] * len(spatial)
+    volume = 1
+    for done, index in enumerate(sorted(range(len(spatial)), key=spatial.__getitem__)):
+        side = int((target // volume) ** (1 / (len(spatial) - done)) + 0.5)
+        sides[index] = max(1, min(side, spatial[index]))
+        volume *= sides[index]
+    return tuple(sides)
+
+
+class ChunkAssembler:
+    """Turns disjoint boxes into whole chunks. Threads may add at once; each chunk is handed to exactly one of them.
+
+    A chunk that reaches over the image's edge is padded with zeros to its full shape. Only chunks that are begun and
+    not complete are held in memory.
+    """
+
+    def __init__(self, shape: Sequence[int], chunks: Sequence[int], dtype: np.dtype) -> None:
+        self._image = Box.whole(shape)
+        self._chunks = tuple(chunks)
+        self._dtype = dtype
+        self._begun: dict[tuple[int, ...], tuple[np.ndarray, int]] = {}
+        self._lock = threading.Lock()
+        self._missing = self._image.size
+
+    @property
+    def missing(self) -> int:
+        """How many voxels have not been handed out in whole chunks yet."""
+        return self._missing
+
+    def add(self, box: Box, data: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+        """Take the voxels of ``box``; yield (first voxel, C-ordered chunk) for every chunk that is complete now."""
+        if box.shape != data.shape or not self._image.contains(box):
+            raise ValueError(f"{data.shape} voxels do not fit the box {box} of an image of shape {self._image.shape}")
+        firsts = [range(a // n * n, b, n) for a, b, n in zip(box.start, box.stop, self._chunks, strict=True)]
+        for corner in product(*firsts):
+            whole = Box(corner, tuple(c + n for c, n in zip(corner, self._chunks, strict=True)))
+            inside = whole.intersect(self._image)
+            part = inside.intersect(box)
+            chunk = self._take(corner, inside, part, data[part.relative_to(box.start).slices()])
+            if chunk is not None:
+                with self._lock:
+                    self._missing -= inside.size
+                yield corner, chunk
+
+    def _take(self, corner: tuple[int, ...], inside: Box, part: Box, voxels: np.ndarray) -> np.ndarray | None:
+        """Put a piece into its chunk, and return the chunk if that completes it."""
+        if part.shape == self._chunks:
+            return np.ascontiguousarray(voxels, self._dtype)
+        if part == inside:
+            chunk = np.zeros(self._chunks, self._dtype)
+            chunk[part.relative_to(corner).slices()] = voxels
+            return chunk
+        with self._lock:
+            if corner not in self._begun:
+                self._begun[corner] = np.zeros(self._chunks, self._dtype), inside.size
+            chunk, missing = self._begun[corner]
+            missing -= part.size
+            if missing:
+                self._begun[corner] = chunk, missing
+            else:
+                del self._begun[corner]
+            # Copied under the lock: whoever takes the last piece must find all others in place.
+            chunk[part.relative_to(corner).slices()] = voxels
+        return None if missing else chunk

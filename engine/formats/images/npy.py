@@ -1,0 +1,286 @@
+"""NumPy's files: .npy read and written through a memory map, arrays inside .npz.
+
+A .npz is a zip archive. Its arrays are mapped where they lie if they are stored as they are (numpy.savez), and unpacked
+whole at the first read if they are compressed (numpy.savez_compressed). Objects are never unpickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import zipfile
+import zlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+
+from ...axes import default_axes
+from ...box import Box
+from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
+from ..pixel_types import MAX_IMAGE_BYTES, pixel_type
+from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..target import Target, export_errors
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_LOCAL_HEADER_BYTES = 30  # of a zip member, before its name and extra field
+_PIECE_BYTES = 2**24  # unpacked at once
+_MAX_DEFLATE_RATIO = 1100  # deflate cannot do better than about 1032; more is a lie about the size
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What stands at the head of a .npy: the array's layout, and how many bytes into the file it starts."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.nbytes
+
+
+def _read_header(stream: IO[bytes], label: str) -> _Header:
+    """Read and check the head of a .npy, which begins where ``stream`` stands. Raises InputError."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADERS:
+            raise ValueError(f"version {version[0]}.{version[1]} of the format is for arrays with named fields")
+        shape, fortran_order, dtype = _HEADERS[version](stream)
+        pixel_type(dtype)
+        header = _Header(tuple(int(n) for n in shape), bool(fortran_order), dtype, stream.tell())
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"cannot read {label}: {' '.join(str(error).split())}") from error
+    if not 2 <= len(header.shape) <= 5:
+        raise InputError(f"{label} has {len(header.shape)} dimensions; an image has 2 to 5")
+    if min(header.shape) < 0 or header.nbytes > MAX_IMAGE_BYTES:
+        raise InputError(f"cannot read {label}: it declares an impossible size, {' x '.join(map(str, header.shape))}")
+    return header
+
+
+def _array_info(header: _Header) -> ImageInfo:
+    return ImageInfo(
+        shape=header.shape, dtype=pixel_type(header.dtype), axes=default_axes(header.shape), own_axes=False
+    )
+
+
+def _check_length(path: Path, label: str, needed: int) -> None:
+    """Raise InputError if the file is shorter than ``needed``. Touching what is missing would end the process."""
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        return  # removed, but what is mapped stays
+    if found < needed:
+        raise InputError(f"cannot read {label}: it is cut short ({found} bytes, {needed} declared)")
+
+
+class MappedReader(ImageReader):
+    """An array that lies uncompressed in a file. Threads read at once."""
+
+    def __init__(self, path: Path, label: str, header: _Header) -> None:
+        self.info = _array_info(header)
+        self._path, self._label, self._end = path, label, header.end
+        self._array: np.ndarray | None = None
+        _check_length(path, label, header.end)
+        try:
+            if header.nbytes:
+                order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+                self._array = np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
+            else:
+                self._array = np.empty(header.shape, header.dtype)
+        except (OSError, ValueError, OverflowError) as error:
+            raise InputError(f"cannot read {label}: {error}") from error
+
+    def read(self, box: Box) -> np.ndarray:
+        array = self._array
+        if array is None:
+            raise InputError(f"cannot read {self._label}: it was closed")
+        _check_length(self._path, self._label, self._end)
+        return np.array(array[box.slices()], dtype=self.info.dtype, order="C")
+
+    def close(self) -> None:
+        # The map goes when the last read that still uses it ends.
+        self._array = None
+
+
+class PackedReader(ImageReader):
+    """A compressed array of a .npz. It is unpacked whole at the first read and kept until closed."""
+
+    def __init__(self, path: Path, member: zipfile.ZipInfo, label: str) -> None:
+        self._path, self._member, self._label = path, member, label
+        self._array: np.ndarray | None = None
+        self._lock = threading.Lock()
+        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
+            self._header = _read_header(stream, label)
+        self.info = _array_info(self._header)
+        if self._header.end != member.file_size or member.file_size > max(1, member.compress_size) * _MAX_DEFLATE_RATIO:
+            raise InputError(
+                f"cannot read {label}: it declares {self._header.nbytes} bytes, which the archive does not hold"
+            )
+
+    def read(self, box: Box) -> np.ndarray:
+        with self._lock:
+            if self._array is None:
+                self._array = self._unpack()
+        return np.array(self._array[box.slices()], dtype=self.info.dtype, order="C")
+
+    def close(self) -> None:
+        self._array = None
+
+    def _unpack(self) -> np.ndarray:
+        header = self._header
+        try:
+            array = np.empty(header.shape, header.dtype, order="F" if header.fortran_order else "C")
+            memory = array.reshape(-1, order="A").view(np.uint8)  # a flat view in memory order, whichever that is
+            done = 0
+            with zipfile.ZipFile(self._path) as archive, archive.open(self._member) as stream:
+                stream.read(header.offset)
+                while done < memory.size and (piece := stream.read(min(_PIECE_BYTES, memory.size - done))):
+                    memory[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+                    done += len(piece)
+        except MemoryError as error:
+            raise MemoryTooSmall(
+                f"cannot read {self._label}: compressed arrays are unpacked whole, and {header.nbytes} bytes of memory "
+                "are not there; store it with numpy.savez or as .npy or HDF5"
+            ) from error
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise InputError(f"cannot read {self._label}: {error}") from error
+        if done != memory.size:
+            raise InputError(f"cannot read {self._label}: it is cut short")
+        return array
+
+
+def open_array(path: Path, internal: str) -> ImageReader:
+    """Open a .npy, or the array ``internal`` of a .npz; that may be empty if there is only one."""
+    if not path.exists():
+        raise InputNotFound(f"there is no file {path}")
+    try:
+        if path.suffix.lower() != ".npz":
+            with path.open("rb") as stream:
+                header = _read_header(stream, str(path))
+            return MappedReader(path, str(path), header)
+        return _open_member(path, internal.strip("/"))
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _open_member(path: Path, name: str) -> ImageReader:
+    with zipfile.ZipFile(path) as archive:
+        members = {m.filename.removesuffix(".npy"): m for m in archive.infolist() if m.filename.endswith(".npy")}
+    if not name:
+        if len(members) != 1:
+            there = f"it holds: {', '.join(sorted(members))}" if members else "it holds none"
+            raise InputError(f"{path} needs the name of an array behind it, as in {path.name}/NAME; {there}")
+        name = next(iter(members))
+    if name not in members:
+        raise InputNotFound(f"there is no array {name!r} in {path}; it has: {', '.join(sorted(members)) or 'none'}")
+    member, label = members[name], f"{path}/{name}"
+    if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+        return PackedReader(path, member, label)
+    with path.open("rb") as stream:
+        # The local header is authoritative about its own length; the central directory's may differ.
+        stream.seek(member.header_offset)
+        local = stream.read(_LOCAL_HEADER_BYTES)
+        start = _LOCAL_HEADER_BYTES + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+        stream.seek(member.header_offset + start)
+        header = _read_header(stream, label)
+    if header.end - member.header_offset - start > member.file_size:
+        raise InputError(f"cannot read {label}: it declares {header.nbytes} bytes, which the archive does not hold")
+    return MappedReader(path, label, header)
+
+
+def list_arrays(path: Path) -> tuple[str, ...]:
+    """Sorted names of the arrays in a .npz that have 2 to 5 dimensions. A .npy has no names inside: ("",)."""
+    if path.suffix.lower() != ".npz":
+        return ("",)
+    names: list[str] = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.filename.endswith(".npy"):
+                    with archive.open(member) as stream:
+                        version = np.lib.format.read_magic(stream)
+                        shape = _HEADERS[version](stream)[0] if version in _HEADERS else ()
+                    if 2 <= len(shape) <= 5:
+                        names.append(member.filename.removesuffix(".npy"))
+    except FileNotFoundError as error:
+        raise InputNotFound(f"there is no file {path}") from error
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    return tuple(sorted(names))
+
+
+class NpyWriter(ImageWriter):
+    """A .npy written through a memory map, C order. Threads may write at once."""
+
+    def __init__(self, path: Path, internal: str, spec: ImageSpec) -> None:
+        self._path = path
+        self._map: np.memmap | None = None
+        self._missing = prod(spec.shape)
+        self._lock = threading.Lock()
+        # A link is followed: what it points to is replaced, not the link.
+        self._target = Target(Path(os.path.realpath(path)))
+        try:
+            with export_errors(path):
+                self._reserve(spec)
+                self._map = np.lib.format.open_memmap(self._target.temporary, "r+")
+        except BaseException:
+            self.abort()
+            raise
+
+    def _reserve(self, spec: ImageSpec) -> None:
+        """Write the head and give the file its full size on disk.
+
+        A disk that runs full under a memory map ends the process, so all blocks are asked for before.
+        """
+        with self._target.temporary.open("wb") as stream:
+            header = {"descr": np.lib.format.dtype_to_descr(spec.dtype), "fortran_order": False, "shape": spec.shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            start, size = stream.tell(), stream.tell() + spec.nbytes
+            stream.flush()
+            stream.truncate(size)
+            if spec.nbytes and hasattr(os, "posix_fallocate"):
+                try:
+                    os.posix_fallocate(stream.fileno(), start, spec.nbytes)
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot tell
+                        raise
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        if self._map is None:
+            raise ExportError(f"cannot write {self._path}: it was closed")
+        self._map[box.slices()] = data
+        with self._lock:
+            self._missing -= box.size
+
+    def finish(self) -> list[Path]:
+        try:
+            if self._missing:
+                raise ExportError(f"cannot complete {self._path}: {self._missing} voxels were never written")
+            with export_errors(self._path):
+                if self._map is not None:
+                    self._map.flush()
+                    self._map = None
+                self._target.commit()
+        finally:
+            self.abort()
+        return [self._path]
+
+    def abort(self) -> None:
+        self._map = None
+        self._target.discard()
+
+
+INPUT = InputFormat("numpy", ("npy", "npz"), open_array, list_images=list_arrays)
+OUTPUTS = (OutputFormat("numpy", "npy", NpyWriter, Limits(), summary="NumPy array, no metadata", streams=True),)

@@ -1,0 +1,187 @@
+"""Several images of one format read as one, along an axis (C 2.3).
+
+Arrays that lack the axis get it as their first one, arrays that have it are joined along it. Pictures along c are
+joined too, but with x before y. Only the slices that a region touches are opened, and few stay open.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+import numpy as np
+
+from ..box import Box
+from ..errors import InputMismatch, UsageError
+from .spec import ImageInfo, ImageReader
+
+_MAX_OPEN = 64  # well below the number of files a process may have open
+_MAX_OPEN_BYTES = 2**28  # of decoded slices; some readers keep what they decoded
+
+PICTURE_AXES = "tzc"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One image of a stack: how to open it, and its name for messages."""
+
+    label: str
+    open: Callable[[], ImageReader]
+
+
+@dataclass
+class _Slot:
+    """An open slice, kept while someone reads it and some time longer."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    reader: ImageReader | None = None
+    users: int = 0
+
+
+class StackReader(ImageReader):
+    """A stack of slices. Threads may read at once.
+
+    first       what is known about the first slice; all others must agree with it
+    axis        the axis along which they are stacked
+    kind        "picture" or "array" (InputFormat.stack)
+    axes        replaces the letters of a slice's axes, if given
+    The other slices of arrays are checked here, those of pictures when they are read. Raises InputMismatch, UsageError.
+    """
+
+    def __init__(
+        self, slices: Sequence[Slice], first: ImageInfo, *, axis: str, kind: str, axes: str | None = None
+    ) -> None:
+        if kind == "picture" and axis not in PICTURE_AXES:
+            raise UsageError(f"pictures cannot be stacked along {axis!r}; choose one of t, z, c")
+        self._slices = tuple(slices)
+        self._expected = first
+        self._slots: OrderedDict[int, _Slot] = OrderedDict()
+        self._lock = threading.Lock()
+        size = int(np.prod(first.shape, dtype=np.int64)) * first.dtype.itemsize
+        self._max_open = max(1, min(_MAX_OPEN, _MAX_OPEN_BYTES // max(1, size)))
+
+        letters = axes or first.axes
+        # The axis of a slice that the stack runs along; None: the stack adds a new first axis.
+        self._joined = letters.index(axis) if axis in letters else None
+        lengths = self._measure(kind)
+        self._starts = (0, *accumulate(lengths))
+        # Pictures along c come out with x before y, as ilastik delivers them.
+        self._order = (1, 0, 2) if kind == "picture" and axis == "c" and letters == "yxc" and axes is None else None
+        self.info = self._describe(letters, axis)
+
+    def read(self, box: Box) -> np.ndarray:
+        plain = box if self._order is None else _reordered(box, np.argsort(self._order).tolist())
+        along = self._joined or 0
+        result = np.empty(plain.shape, self.info.dtype)
+        for index, start, stop in self._touched(plain.start[along], plain.stop[along]):
+            at = slice(start - plain.start[along], stop - plain.start[along])
+            inner = self._slice_box(plain, start - self._starts[index], stop - self._starts[index])
+            with self._borrowed(index) as reader:
+                voxels = reader.read(inner)
+            result[(slice(None),) * along + (at,)] = voxels if self._joined is not None else voxels[np.newaxis]
+        return result if self._order is None else np.transpose(result, self._order)
+
+    def close(self) -> None:
+        with self._lock:
+            slots, self._slots = self._slots, OrderedDict()
+        for slot in slots.values():
+            if slot.reader is not None:
+                slot.reader.close()
+
+    def _measure(self, kind: str) -> list[int]:
+        """How far each slice reaches along the stack. Opens all arrays, since they may be of different length."""
+        first = self._expected
+        one = 1 if self._joined is None else first.shape[self._joined]
+        if kind == "picture":
+            return [one] * len(self._slices)
+        lengths = [one]
+        for item in self._slices[1:]:
+            with item.open() as reader:
+                self._check(item, reader.info)
+                lengths.append(1 if self._joined is None else reader.info.shape[self._joined])
+        return lengths
+
+    def _check(self, item: Slice, found: ImageInfo, *, length: int | None = None) -> None:
+        """Raise InputMismatch unless a slice fits the first; along a joined axis it may have ``length``, or any."""
+        shape = self._expected.shape
+        at = self._joined
+        if at is not None and len(found.shape) == len(shape):
+            shape = (*shape[:at], found.shape[at] if length is None else length, *shape[at + 1 :])
+        first = self._slices[0].label
+        if found.shape != shape:
+            raise InputMismatch(f"cannot stack {item.label}: its shape is {found.shape}, not {shape} as for {first}")
+        if found.dtype != self._expected.dtype:
+            raise InputMismatch(
+                f"cannot stack {item.label}: its pixels are {found.dtype}, not {self._expected.dtype} as for {first}"
+            )
+
+    def _describe(self, letters: str, axis: str) -> ImageInfo:
+        first, total = self._expected, self._starts[-1]
+        chunks = first.chunks
+        if self._joined is None:
+            shape, letters = (total, *first.shape), axis + letters
+            chunks = None if chunks is None else (1, *chunks)
+        else:
+            shape = (*first.shape[: self._joined], total, *first.shape[self._joined + 1 :])
+        if self._order is not None:
+            shape = tuple(shape[i] for i in self._order)
+            letters = "".join(letters[i] for i in self._order)
+            chunks = None if chunks is None else tuple(chunks[i] for i in self._order)
+        return replace(first, shape=shape, axes=letters, chunks=chunks)
+
+    def _touched(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """(slice, start, stop) along the stack for every slice between two positions."""
+        index = int(np.searchsorted(self._starts, start, side="right")) - 1
+        while start < stop:
+            end = min(stop, self._starts[index + 1])
+            yield index, start, end
+            start, index = end, index + 1
+
+    def _slice_box(self, box: Box, start: int, stop: int) -> Box:
+        """The box in a slice; start and stop are its reach along the axis that is joined."""
+        if self._joined is None:
+            return Box(box.start[1:], box.stop[1:])
+        at = self._joined
+        return Box(
+            (*box.start[:at], start, *box.start[at + 1 :]),
+            (*box.stop[:at], stop, *box.stop[at + 1 :]),
+        )
+
+    @contextmanager
+    def _borrowed(self, index: int) -> Iterator[ImageReader]:
+        """The open reader of a slice. It stays open at least as long as it is borrowed."""
+        with self._lock:
+            slot = self._slots.setdefault(index, _Slot())
+            self._slots.move_to_end(index)
+            slot.users += 1
+        try:
+            with slot.lock:
+                if slot.reader is None:
+                    slot.reader = self._open(index)
+            yield slot.reader
+        finally:
+            with self._lock:
+                slot.users -= 1
+                idle = [i for i, s in self._slots.items() if not s.users][: max(0, len(self._slots) - self._max_open)]
+                closing = [self._slots.pop(i) for i in idle]
+            for old in closing:
+                if old.reader is not None:
+                    old.reader.close()
+
+    def _open(self, index: int) -> ImageReader:
+        item = self._slices[index]
+        reader = item.open()
+        try:
+            self._check(item, reader.info, length=self._starts[index + 1] - self._starts[index])
+        except BaseException:
+            reader.close()
+            raise
+        return reader
+
+
+def _reordered(box: Box, order: Sequence[int]) -> Box:
+    return Box(tuple(box.start[i] for i in order), tuple(box.stop[i] for i in order))

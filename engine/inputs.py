@@ -1,0 +1,338 @@
+"""Lanes, roles and the images behind them: what is read for an argument of the command line, and with which axes.
+
+Decided here: which argument belongs to which lane (C 1.3), how several files become one image (C 2.3), and whose word
+counts about the axes (C 2.6). Out of the door comes canonical data only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from .axes import CANONICAL, box_from_canonical, canonical_shape, is_axis_order, to_canonical
+from .box import Box
+from .errors import InputError, InputMismatch, UsageError
+from .formats import input_formats
+from .formats.spec import ImageInfo, ImageReader, InputFormat
+from .formats.stacks import Slice, StackReader
+from .input_paths import Source, expand_argument, make_nickname
+
+if TYPE_CHECKING:
+    from .project.lanes import TrainingImage
+
+logger = logging.getLogger("pixelforest.inputs")
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How the images of all lanes are to be read.
+
+    input_axes                 axis letters by role, or one entry for all roles; None instead of letters: not given
+    ignore_training_axistags   take the axes from the files
+    stack_along                the axis along which several files become one image
+    preconvert_stacks          accepted and without effect: stacks are read slice by slice anyway
+    """
+
+    input_axes: tuple[str | None, ...] | None = None
+    ignore_training_axistags: bool = False
+    stack_along: str = "z"
+    preconvert_stacks: bool = False
+
+    def axes_of_role(self, role_index: int) -> str | None:
+        """The letters given for a role, or None."""
+        given = self.input_axes or ()
+        if len(given) == 1:
+            return given[0]
+        return given[role_index] if role_index < len(given) else None
+
+
+@dataclass(frozen=True)
+class LaneArguments:
+    """The input arguments of one lane by role. A role without an image is not in it; the main role always is."""
+
+    index: int
+    arguments: Mapping[str, str]
+
+
+def parse_input_axes(text: str, roles: Sequence[str]) -> tuple[str | None, ...]:
+    """The value of ``--input_axes``: one entry for all roles, or one a role, each axis letters or the word None.
+
+    Raises UsageError.
+    """
+    entries = tuple(None if entry == "None" else entry for entry in text.split(","))
+    for entry in entries:
+        if entry is not None and not (is_axis_order(entry) and {"x", "y"} <= set(entry)):
+            raise UsageError(
+                f"--input_axes={text}: {entry!r} is no axis order; write distinct letters out of t, z, y, x, c that "
+                "include x and y, as in zyxc, and commas between roles"
+            )
+    if len(entries) > len(roles):
+        raise UsageError(f"--input_axes={text}: {len(entries)} values for {len(roles)} roles ({', '.join(roles)})")
+    return entries
+
+
+def pair_lanes(arguments_by_role: Mapping[str, Sequence[str]], roles: Sequence[str]) -> tuple[LaneArguments, ...]:
+    """Combine the arguments of all roles by position; a role may have fewer than the main one.
+
+    arguments_by_role  role name -> arguments; "" stands for arguments without a role, which go to the main one
+    roles              all roles of the workflow, the main one first
+    Raises UsageError for an unknown role, both kinds of arguments at once, or a lane without the main role.
+    """
+    given = {role: list(arguments) for role, arguments in arguments_by_role.items() if arguments}
+    unknown = sorted(set(given) - {"", *roles})
+    if unknown:
+        raise UsageError(f"there is no input role {unknown[0]!r}; the roles are: {', '.join(roles)}")
+    if "" in given:
+        if len(given) > 1:
+            raise UsageError("You can only have trailing file paths if no other role was set by name")
+        given = {roles[0]: given[""]}
+    lanes = []
+    for index, row in enumerate(zip_longest(*(given.get(role, []) for role in roles))):
+        arguments = {role: argument for role, argument in zip(roles, row, strict=True) if argument is not None}
+        if roles[0] not in arguments:
+            other = next(iter(arguments))
+            raise UsageError(
+                f"You must provide values for {roles[0]} for every lane: lane {index + 1} has only {other} "
+                f"({arguments[other]})"
+            )
+        lanes.append(LaneArguments(index, arguments))
+    return tuple(lanes)
+
+
+def describe_axes_choice(options: InputOptions, training: Sequence[TrainingImage | None]) -> str:
+    """The log line that says whose axes are applied.
+
+    training  the images of the project's last lane, one entry a role in the order of the roles; empty without lanes
+    """
+
+    def letters(entries: Sequence[str | None]) -> str:
+        return "[" + ", ".join(" ".join(e) if e else "None" for e in entries) + "]"
+
+    if any(options.input_axes or ()):
+        return f"Forcing input axes to {letters(options.input_axes or ())}"
+    if options.ignore_training_axistags or not any(training):
+        return "Using axistags from input files"
+    return f"Using axistags from previous lane: {letters([t.axes if t else None for t in training])}"
+
+
+class InputImage:
+    """One opened image of a lane, in canonical axes.
+
+    path_text    the argument it was opened from
+    nickname     what its results are called after
+    dataset_dir  the folder of its first file
+    files        all files it is made of
+    axes         its letters in file order
+    shape        (t, z, y, x, c)
+    drange       stored range of values; (0, 255) for uint8 without one
+    chunks       canonical shape of the file's storage unit; None if rows can be read at no extra cost
+    """
+
+    def __init__(
+        self, reader: ImageReader, info: ImageInfo, sources: Sequence[Source], *, path_text: str, nickname: str
+    ) -> None:
+        self._reader = reader
+        self.path_text = path_text
+        self.nickname = nickname
+        self.dataset_dir = sources[0].file.parent
+        self.files = tuple(dict.fromkeys(s.file for s in sources))
+        self.axes = info.axes
+        self.shape = canonical_shape(info.shape, info.axes)
+        self.dtype = info.dtype
+        self.drange = (0.0, 255.0) if info.drange is None and info.dtype == np.uint8 else info.drange
+        self.display_mode = info.display_mode
+        self.axis_units = dict(info.axis_units)
+        self.resolution = dict(info.resolution)
+        self.chunks = None if info.chunks is None else canonical_shape(info.chunks, info.axes)
+
+    def read(self, box: Box) -> np.ndarray:
+        """The voxels of a canonical box as (t, z, y, x, c). Several threads may read at once. Raises InputError."""
+        if not Box.whole(self.shape).contains(box):
+            raise ValueError(f"{box} is not inside an image of shape {self.shape}")
+        return to_canonical(self._reader.read(box_from_canonical(box, self.axes)), self.axes)
+
+    def close(self) -> None:
+        """Release all files; may be called twice."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_image(
+    argument: str,
+    *,
+    role_index: int,
+    training: TrainingImage | None,
+    options: InputOptions,
+    project_dir: Path | None = None,
+) -> InputImage:
+    """Open what an argument names. Relative paths are relative to the current directory, whatever ``project_dir`` is.
+
+    training  the image of this role in the project's last lane, whose axes are applied by default
+    Raises InputNotFound, InputMismatch, InputError, and UsageError for options that make no sense.
+    """
+    del project_dir  # ilastik resolves later parts of a list against it, which nobody can guess
+    if options.stack_along not in CANONICAL:
+        raise UsageError(f"--stack_along={options.stack_along}: choose one of {', '.join(CANONICAL)}")
+    expansion = expand_argument(argument, cwd=Path.cwd(), list_images=_list_images)
+    if expansion.warning:
+        logger.warning("%s: %s", argument, expansion.warning)
+    sources = expansion.sources
+    file_format = _format_of(sources[0].file)
+    trained = None if training is None or options.ignore_training_axistags else training.axes or None
+    rule = _AxesRule(argument, options.axes_of_role(role_index), trained)
+    if len(sources) == 1:
+        reader, axes = _open_single(sources[0], file_format, rule)
+    else:
+        if options.preconvert_stacks:
+            logger.info("--preconvert_stacks is not needed: the files of %s are read slice by slice", argument)
+        reader, axes = _open_stack(sources, file_format, options.stack_along, rule)
+    nickname = make_nickname(sources, auto_selected=len(sources) == 1 and not sources[0].internal)
+    return InputImage(reader, _with_axes(reader.info, axes), sources, path_text=argument, nickname=nickname)
+
+
+@dataclass(frozen=True)
+class _AxesRule:
+    """Whose word counts about the axes of one argument: the option's, else the project's, else the file's.
+
+    The letters of a file that carries its own are never overruled by the project, only by the option.
+    """
+
+    argument: str
+    given: str | None
+    trained: str | None
+
+    def choose_for_image(self, info: ImageInfo) -> str:
+        """The axes of a single image, in file order. Raises InputMismatch."""
+        if self.given is not None:
+            if len(self.given) != len(info.shape):
+                raise self._misfit(info.shape, f"--input_axes={self.given} does not fit")
+            return self._checked(self.given)
+        return self._checked(self._trained_or_own(info, shared=info.axes))
+
+    def choose_for_stack(self, stack: ImageInfo, first: ImageInfo) -> str:
+        """The axes of a complete stack. Raises InputMismatch."""
+        if self.given is not None:
+            return self._checked(self.given)
+        # The letter of an axis that the stack itself added is nobody's own.
+        is_longer = len(stack.shape) > len(first.shape)
+        return self._checked(self._trained_or_own(stack, shared=stack.axes[1:] if is_longer else stack.axes))
+
+    def axes_of_slices(self, stack: ImageInfo, first: ImageInfo) -> str | None:
+        """The given axes if they describe one slice and not the complete stack. Raises InputMismatch if neither."""
+        if self.given is None or len(self.given) == len(stack.shape):
+            return None
+        if len(self.given) != len(first.shape):
+            raise self._misfit(stack.shape, f"--input_axes={self.given} fits neither it nor one slice {first.shape}")
+        return self.given
+
+    def _trained_or_own(self, info: ImageInfo, *, shared: str) -> str:
+        """``shared``: the letters that must be the project's too, counted from the end, or the file's own are taken."""
+        if self.trained is None:
+            return info.axes
+        if len(self.trained) != len(info.shape):
+            raise self._misfit(
+                info.shape,
+                f"it is read as {info.axes}, while the project was trained with axes {self.trained}; "
+                "--ignore_training_axistags takes the axes from the file, --input_axes names them",
+            )
+        if info.own_axes and not self.trained.endswith(shared):
+            logger.warning(
+                "%s says that its axes are %s; it is read so and not as %s like the training image "
+                "(--input_axes=%s would do that)",
+                self.argument,
+                info.axes,
+                self.trained,
+                self.trained,
+            )
+            return info.axes
+        return self.trained
+
+    def _misfit(self, shape: Sequence[int], what: str) -> InputMismatch:
+        return InputMismatch(
+            f"The given axis interpretation does not match the data shape: {self.argument} has shape {tuple(shape)}; {what}"
+        )
+
+    def _checked(self, axes: str) -> str:
+        if not {"x", "y"} <= set(axes):
+            raise InputMismatch(f"{self.argument} has the axes {axes}; data must always have at least the axes x and y")
+        return axes
+
+
+def _open_single(source: Source, file_format: InputFormat, rule: _AxesRule) -> tuple[ImageReader, str]:
+    reader = file_format.open(source.file, source.internal)
+    try:
+        _check_sizes(reader.info, source)
+        _log_guess(reader.info)
+        return reader, rule.choose_for_image(reader.info)
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _open_stack(
+    sources: Sequence[Source], file_format: InputFormat, along: str, rule: _AxesRule
+) -> tuple[ImageReader, str]:
+    with file_format.open(sources[0].file, sources[0].internal) as reader:
+        first = reader.info
+    _check_sizes(first, sources[0])
+    _log_guess(first)
+    slices = [Slice(str(s), partial(file_format.open, s.file, s.internal)) for s in sources]
+    stack = StackReader(slices, first, axis=along, kind=file_format.stack)
+    try:
+        of_slices = rule.axes_of_slices(stack.info, first)
+        if of_slices is None:
+            return stack, rule.choose_for_stack(stack.info, first)
+        stack = StackReader(slices, first, axis=along, kind=file_format.stack, axes=of_slices)
+        return stack, stack.info.axes
+    except BaseException:
+        stack.close()
+        raise
+
+
+def _with_axes(info: ImageInfo, axes: str) -> ImageInfo:
+    """The same image under other letters; what was known about the old axes does not hold for them."""
+    return info if axes == info.axes else replace(info, axes=axes, axis_units={}, resolution={})
+
+
+def _check_sizes(info: ImageInfo, source: Source) -> None:
+    for letter, length in zip(info.axes, info.shape, strict=True):
+        if not length:
+            raise InputError(f"{source} is empty: its axis {letter} has length 0 (shape {info.shape})")
+
+
+def _log_guess(info: ImageInfo) -> None:
+    if not info.own_axes:
+        logger.info("Could not find stored axistags. Inferred %s from dataset shape.", info.axes)
+
+
+def _format_of(file: Path) -> InputFormat:
+    """The format of a file, by its extension. Raises InputError that lists the ones there are."""
+    if file.is_dir():
+        raise InputError(f"cannot read {file}: it is a folder; name the image in it")
+    extension = file.suffix.lower().removeprefix(".")
+    known = {e: f for f in input_formats() for e in f.extensions}
+    if extension not in known:
+        raise InputError(
+            f"cannot read {file}: it has an unrecognized format; the ones that can be read: {', '.join(sorted(known))}"
+        )
+    return known[extension]
+
+
+def _list_images(file: Path) -> Sequence[str]:
+    list_images = _format_of(file).list_images
+    return [] if list_images is None else list_images(file)
