@@ -21,9 +21,9 @@ from .axes import CANONICAL, box_from_canonical, canonical_shape, is_axis_order,
 from .box import Box
 from .errors import InputError, InputMismatch, UsageError
 from .formats import input_formats
+from .formats.sources import Source, expand_argument, make_nickname
 from .formats.spec import ImageInfo, ImageReader, InputFormat
 from .formats.stacks import Slice, StackReader
-from .input_paths import Source, expand_argument, make_nickname
 
 if TYPE_CHECKING:
     from .project.lanes import TrainingImage
@@ -264,7 +264,8 @@ class _AxesRule:
 
     def _misfit(self, shape: Sequence[int], what: str) -> InputMismatch:
         return InputMismatch(
-            f"The given axis interpretation does not match the data shape: {self.argument} has shape {tuple(shape)}; {what}"
+            f"The given axis interpretation does not match the data shape: {self.argument} has shape {tuple(shape)}; "
+            f"{what}"
         )
 
     def _checked(self, axes: str) -> str:

@@ -3,7 +3,7 @@
     ARGUMENT = PART[:PART...]         (; on Windows)
     PART     = external path[/internal path], both with shell wildcards      (C 2.1, 2.8)
 
-Opening the files, and what their axes are, is decided in inputs.py.
+Opening the files, and what their axes are, is decided in engine/inputs.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .errors import InputError, InputMismatch, InputNotFound
+from ..errors import InputError, InputMismatch, InputNotFound
 
 # Behind these an internal path may follow.
 CONTAINER_EXTENSIONS = ("ilp", "h5", "hdf5", "npz", "n5")
