@@ -28,7 +28,7 @@ def export_errors(path: Path) -> Iterator[None]:
         if error.errno in _FULL:
             reason = "the disk is full; free some space or choose another folder with --output_filename_format"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason = f"{error.strerror.lower()}; choose another folder with --output_filename_format"
+            reason = f"{str(error.strerror).lower()}; choose another folder with --output_filename_format"
         else:
             reason = error.strerror or str(error)
         raise ExportError(f"cannot write {path}: {reason}") from error

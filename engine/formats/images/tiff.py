@@ -67,7 +67,7 @@ class TiffReader(ImageReader):
         self._page = page = series.keyframe
         axes, own_axes = _read_axes(series, self._path)
         stored = np.dtype(series.dtype).newbyteorder("=")
-        self._dtype = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.float32)}.get(stored.name, stored)
+        self._dtype: np.dtype = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.float32)}.get(stored.name, stored)
         if self._dtype.name not in _DTYPES:
             raise InputError(f"cannot read {self._path}: pixels of type {stored} are not supported")
         if min(series.shape) < 1:
@@ -143,7 +143,7 @@ class TiffReader(ImageReader):
 
     def read(self, box: Box) -> np.ndarray:
         if self._whole is not None:
-            return np.array(self._whole[box.slices()], dtype=self._dtype, order="C")
+            return np.array(self._whole[box.slices()], self._dtype, order="C")
         result = np.empty(box.shape, self._dtype)
         self._translate(lambda: self._fill(result, box))
         return result

@@ -1,0 +1,165 @@
+"""Where a result goes: the template of the output path, its placeholders, its extension.
+
+The result is never outside of what the template says: values that could lead elsewhere are made harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from string import Formatter
+
+from ..axes import CANONICAL
+from ..box import Box
+from ..errors import ExportError
+from ..formats import input_formats, output_formats
+
+__all__ = [
+    "adapt_template",
+    "check_collisions",
+    "check_protected",
+    "fill_template",
+    "force_extension",
+    "placeholder_values",
+]
+
+log = logging.getLogger("pixelforest.export")
+
+# Extensions of image files that no format here reads or writes, but that are no part of a name either.
+_OTHER_EXTENSIONS = frozenset(["exr", "hdf5", "hdr", "ilp", "json", "klb", "n5", "npz", "ras", "raw", "xv", "zarr"])
+
+
+@cache
+def _image_extensions() -> frozenset[str]:
+    read = (extension for f in input_formats() for extension in f.extensions)
+    written = (f.extension for f in output_formats().values())
+    return _OTHER_EXTENSIONS | frozenset(read) | frozenset(written)
+
+
+def _split_extension(text: str) -> tuple[str, str]:
+    """A path or template and its last suffix, if that belongs to an image format; else the suffix is empty."""
+    stem, suffix = os.path.splitext(text)
+    return (stem, suffix) if suffix[1:].lower() in _image_extensions() else (text, "")
+
+
+def adapt_template(template: str, *, is_sequence: bool, has_several_results: bool, default: str) -> str:
+    """The template with what a sequence or several results need in it.
+
+    ``_{slice_index}`` is added to the default template; another one that lacks it is an ExportError that shows how it
+    would be right. ``_{result_type}`` is added, with a line in the log, where results would get the same name.
+    """
+    fields = _fields(template)
+    stem, suffix = _split_extension(template)
+    if has_several_results and "result_type" not in fields:
+        stem += "_{result_type}"
+        log.info("several results are exported: their names are put before the extension, %s%s", stem, suffix)
+    if is_sequence and "slice_index" not in fields:
+        if _split_extension(template)[0] != _split_extension(default)[0]:
+            raise ExportError(
+                f"the name of an image sequence needs {{slice_index}}, but it is {template!r}; "
+                f"use --output_filename_format={stem}_{{slice_index}}{suffix}"
+            )
+        stem += "_{slice_index}"
+    if not is_sequence and "slice_index" in fields:
+        right = re.sub(r"[_-]?\{slice_index[^{}]*\}", "", template)
+        raise ExportError(
+            f"{{slice_index}} is for image sequences only, but the output path is {template!r}; "
+            f"use --output_filename_format={right} or an --output_format that ends in 'sequence'"
+        )
+    return stem + suffix
+
+
+def _fields(template: str) -> set[str]:
+    return {name for _, name, _, _ in _parse(template) if name is not None}
+
+
+def _parse(template: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    try:
+        return list(Formatter().parse(template))
+    except ValueError as error:
+        raise ExportError(f"the output path {template!r} cannot be understood: {error}") from None
+
+
+def placeholder_values(
+    *, dataset_dir: Path, nickname: str, result_type: str, region: Box, pipeline_axes: str, output_axes: str
+) -> dict[str, object]:
+    """What the placeholders stand for. ``region`` is canonical and already clipped to the image."""
+    values: dict[str, object] = {
+        "dataset_dir": str(dataset_dir),
+        "nickname": _harmless(nickname.replace("*", "")),
+        "result_type": _harmless(result_type),
+    }
+    index = [CANONICAL.index(a) for a in pipeline_axes]
+    values["roi"] = str([tuple(region.start[i] for i in index), tuple(region.stop[i] for i in index)])
+    for axis in output_axes:
+        values[f"{axis}_start"], values[f"{axis}_stop"] = 0, 1
+    for axis, i in zip(pipeline_axes, index, strict=True):
+        values[f"{axis}_start"], values[f"{axis}_stop"] = region.start[i], region.stop[i]
+    return values
+
+
+def _harmless(name: str) -> str:
+    """A name without anything that would make a path of it."""
+    name = re.sub(r"[/\\\x00]", "_", name)
+    return name.replace(".", "_") if name in (".", "..") else name
+
+
+def fill_template(template: str, values: Mapping[str, object]) -> str:
+    """The template with its placeholders filled in; format specs count, unknown placeholders stay as they are."""
+    parts = []
+    for text, name, spec, _ in _parse(template):
+        parts.append(text)
+        if name is None:
+            continue
+        if name not in values:
+            parts.append(f"{{{name}:{spec}}}" if spec else f"{{{name}}}")
+            continue
+        try:
+            parts.append(format(values[name], spec or ""))
+        except ValueError as error:
+            raise ExportError(f"the placeholder {{{name}:{spec}}} in {template!r} does not work: {error}") from None
+    return "".join(parts)
+
+
+def force_extension(text: str, extension: str) -> str:
+    """The path with this extension in place of the one of another image format.
+
+    Anything else behind a dot belongs to the name and is kept; ilastik would cut it off, so that is said.
+    """
+    folder, name = os.path.split(text)
+    if not name:
+        raise ExportError(f"the output path {text!r} has no file name")
+    stem, suffix = _split_extension(name)
+    if not suffix and os.path.splitext(name)[1]:
+        log.info("%s: what follows the dot is kept as a part of the name (ilastik would cut it off)", name)
+    return os.path.join(folder, f"{stem}.{extension}")
+
+
+def check_protected(paths: Iterable[Path], protected: Mapping[Path, str]) -> None:
+    """Refuse to write over an input or the project. ``protected`` says what each file is."""
+    known = {_key(path): (path, what) for path, what in protected.items()}
+    for path in paths:
+        if _key(path) in known:
+            original, what = known[_key(path)]
+            raise ExportError(f"the output {path} is {what} ({original}); choose another --output_filename_format")
+
+
+def check_collisions(planned: Sequence[tuple[int, Path, str]]) -> None:
+    """Refuse that two lanes write the same thing: (lane number, path, internal path or what else tells them apart)."""
+    taken: dict[tuple[str, str], int] = {}
+    for lane, path, internal_path in planned:
+        first = taken.setdefault((_key(path), internal_path), lane)
+        if first != lane:
+            raise ExportError(
+                f"lanes {first + 1} and {lane + 1} would both be written to {path}; "
+                "use {nickname} and {dataset_dir} in --output_filename_format to tell them apart"
+            )
+
+
+def _key(path: Path) -> str:
+    """A file's identity as far as its path tells: links resolved, letter case where it does not matter."""
+    return os.path.normcase(os.path.realpath(path))

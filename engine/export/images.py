@@ -1,0 +1,300 @@
+"""One result of one lane on its way into a file: checked before computing, then written piece by piece.
+
+``plan_export`` decides everything that can be decided without a voxel and refuses what cannot work; ``open_export``
+starts the file. Boxes are canonical (t, z, y, x, c) in the coordinates of the whole result.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+import numpy as np
+
+from ..axes import CANONICAL, box_from_canonical, from_canonical, pipeline_axes
+from ..box import Box
+from ..errors import ExportError
+from ..formats import output_formats
+from ..formats.planes import slice_paths, step_axis
+from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat
+from .convert import Conversion, Range, convert, convert_range
+from .filenames import check_collisions, check_protected, fill_template, force_extension, placeholder_values
+from .region import describe_region, resolve_region
+from .settings import ExportSettings, complete_conversion
+
+__all__ = ["ExportPlan", "ImageExport", "LaneImage", "ResultInfo", "check_exports", "open_export", "plan_export"]
+
+log = logging.getLogger("pixelforest.export")
+
+
+@dataclass(frozen=True)
+class ResultInfo:
+    """What is known about a result before it is computed.
+
+    drange   range of its values as far as known, in its own type
+    """
+
+    name: str
+    dtype: np.dtype
+    channels: int
+    drange: Range | None = None
+    display_mode: str | None = None
+
+
+class LaneImage(Protocol):
+    """What an export has to know about the main image of its lane (inputs.InputImage)."""
+
+    @property
+    def axes(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nickname(self) -> str: ...
+    @property
+    def dataset_dir(self) -> Path: ...
+    @property
+    def axis_units(self) -> Mapping[str, str]: ...
+    @property
+    def resolution(self) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """Everything about one export except its voxels.
+
+    region        canonical box of the result that is exported
+    path          final path; of a sequence with {slice_index} in it
+    files         what will be written
+    warnings      lines that were logged while planning
+    """
+
+    result: ResultInfo
+    format: OutputFormat
+    region: Box
+    conversion: Conversion
+    spec: ImageSpec
+    path: Path
+    internal_path: str
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def shown_path(self) -> str:
+        """The path as the log shows it, with the dataset inside a container."""
+        return f"{self.path}/{self.internal_path}" if self.format.container else str(self.path)
+
+
+def plan_export(
+    result: ResultInfo, image: LaneImage, settings: ExportSettings, *, protected: Mapping[Path, str] | None = None
+) -> ExportPlan:
+    """Decide how a result of an image is exported. Raises ExportError for whatever cannot work.
+
+    protected   files that must not be written to, and what they are ("an input", "the project")
+    """
+    warnings: list[str] = []
+    shape = (*image.shape[:4], result.channels)
+    internal_axes = pipeline_axes(dict(zip(CANONICAL, image.shape, strict=True)))
+    region, reading, notes = resolve_region(
+        settings.cutout, pipeline_axes=internal_axes, file_axes=image.axes, shape=shape
+    )
+    warnings += notes
+    if settings.cutout is not None:
+        log.info("exporting %s (%s)", describe_region(region, internal_axes), reading)
+    axes = _choose_axes(settings, image, region)
+    conversion = complete_conversion(settings, result.dtype, result.drange)
+    spec = _make_spec(result, image, region, axes, conversion)
+    _check_format(settings.format, spec)
+    if settings.format.fixed_axes and settings.axis_order not in (None, settings.format.fixed_axes):
+        warnings.append(
+            f"{settings.format.name} always has axes {settings.format.fixed_axes.upper()}; "
+            f"the order {settings.axis_order} is not used"
+        )
+    values = placeholder_values(
+        dataset_dir=image.dataset_dir,
+        nickname=image.nickname,
+        result_type=result.name,
+        region=region,
+        pipeline_axes=internal_axes,
+        output_axes=axes,
+    )
+    path, files = _choose_path(settings, values, spec)
+    check_protected(files, protected or {})
+    for text in warnings:
+        log.warning("%s", text)
+    return ExportPlan(
+        result=result,
+        format=settings.format,
+        region=region,
+        conversion=conversion,
+        spec=spec,
+        path=path,
+        internal_path=_choose_internal_path(settings, values),
+        files=files,
+        warnings=tuple(warnings),
+    )
+
+
+def check_exports(plans: Sequence[tuple[int, ExportPlan]]) -> None:
+    """Refuse exports of different lanes that would overwrite each other: (lane number from 0, plan)."""
+    check_collisions(
+        [
+            (lane, file, plan.internal_path if plan.format.container else "")
+            for lane, plan in plans
+            for file in plan.files
+        ]
+    )
+
+
+def open_export(plan: ExportPlan) -> ImageExport:
+    """Start writing. Raises ExportError if the place cannot be written to."""
+    return ImageExport(plan)
+
+
+class ImageExport:
+    """A result being written; takes boxes in any order, from several threads at once.
+
+    region   canonical box that has to be computed
+    chunks   canonical shape of the boxes that suit the format best, counted from the region's start; None: any
+    path     for the log, with the dataset inside a container
+    """
+
+    def __init__(self, plan: ExportPlan) -> None:
+        self.plan = plan
+        self.region, self.path = plan.region, plan.shown_path
+        self.warnings = list(plan.warnings)
+        self._lock, self._misfits = Lock(), 0
+        self._writer: ImageWriter = plan.format.open(plan.path, plan.internal_path, plan.spec)
+        preferred = self._writer.chunks
+        self.chunks = None
+        if preferred is not None:
+            sizes = dict(zip(plan.spec.axes, preferred, strict=True))
+            self.chunks = tuple(sizes.get(a, 1) for a in CANONICAL)
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        """Take the voxels of a canonical box; what lies outside of the region is ignored.
+
+        data   (t, z, y, x, c) in the result's own type
+        """
+        plan = self.plan
+        wanted = box.intersect(plan.region)
+        if wanted.is_empty:
+            return
+        values, misfits = convert(data[wanted.relative_to(box.start).slices()], plan.conversion)
+        if misfits:
+            with self._lock:
+                self._misfits += misfits
+        target = box_from_canonical(wanted.relative_to(plan.region.start), plan.spec.axes)
+        self._writer.write(target, from_canonical(values, plan.spec.axes))
+
+    def finish(self) -> list[Path]:
+        """Complete the files and put them in place; returns them. Raises ExportError."""
+        files = self._writer.finish()
+        if self._misfits:
+            conversion = self.plan.conversion
+            what = (
+                "were cut to its limits"
+                if conversion.clip
+                else "wrapped around (--clip cuts them to its limits instead)"
+            )
+            text = f"{self.path}: {self._misfits} values do not fit {conversion.target} and {what}"
+            self.warnings.append(text)
+            log.warning("%s", text)
+        return files
+
+    def abort(self) -> None:
+        """Leave nothing behind; what stood there before stays. Never raises."""
+        with suppress(Exception):
+            self._writer.abort()
+
+
+def _choose_axes(settings: ExportSettings, image: LaneImage, region: Box) -> str:
+    """The axes of the file: those the format imposes, else as asked for, else those of the input with c."""
+    axes = settings.format.fixed_axes or settings.axis_order or (image.axes if "c" in image.axes else f"{image.axes}c")
+    for axis, size in zip(CANONICAL, region.shape, strict=True):
+        if axis not in axes and size != 1:
+            raise ExportError(
+                f"the output axis order {axes} lacks {axis}, but the result has {size} positions along it; "
+                f"add {axis} to --output_axis_order or cut out one position with --cutout_subregion"
+            )
+    return axes
+
+
+def _make_spec(result: ResultInfo, image: LaneImage, region: Box, axes: str, conversion: Conversion) -> ImageSpec:
+    stored = box_from_canonical(region, axes)
+    return ImageSpec(
+        shape=stored.shape,
+        dtype=conversion.target,
+        axes=axes,
+        offset=stored.start,
+        drange=convert_range(result.drange, conversion),
+        display_mode=result.display_mode,
+        axis_units={a: u for a, u in image.axis_units.items() if a in axes and u},
+        resolution={a: n for a, n in image.resolution.items() if a in axes and n},
+    )
+
+
+def _check_format(chosen: OutputFormat, spec: ImageSpec) -> None:
+    """Refuse what the format cannot hold, naming the formats that can."""
+    problems = _find_problems(chosen.limits, spec, is_sequence=chosen.sequence)
+    if not problems:
+        if chosen.sequence:
+            step_axis(spec.shape, spec.axes)
+        return
+    able = [f.name for f in output_formats().values() if _holds(f, spec)]
+    raise ExportError(
+        f"the format {chosen.name} cannot hold this result ({'; '.join(problems)}); formats that can: {', '.join(able)}"
+    )
+
+
+def _holds(candidate: OutputFormat, spec: ImageSpec) -> bool:
+    """True if the format stores the result in one file, as it is."""
+    dtypes = candidate.limits.dtypes
+    return (
+        not candidate.sequence
+        and (dtypes is None or spec.dtype.name in dtypes)
+        and not _find_problems(candidate.limits, spec, is_sequence=False)
+    )
+
+
+def _find_problems(limits: Limits, spec: ImageSpec, *, is_sequence: bool) -> list[str]:
+    sizes = dict(zip(spec.axes, spec.shape, strict=True))
+    channels = sizes.pop("c", 1)
+    long_axes = [a for a, n in sizes.items() if n > 1]
+    if is_sequence and next((a for a, n in zip(spec.axes, spec.shape, strict=True) if n > 1), "") == "c":
+        channels, long_axes = 1, [*long_axes, "c"]  # one file per channel
+    problems = []
+    if limits.dtypes is not None and not limits.stretches and spec.dtype.name not in limits.dtypes:
+        problems.append(f"pixel type {spec.dtype}")
+    if limits.channels is not None and channels not in limits.channels:
+        allowed = " or ".join(str(n) for n in sorted(limits.channels))
+        problems.append(f"{channels} channels, where it holds {allowed}")
+    if limits.max_dims is not None and len(long_axes) > limits.max_dims:
+        problems.append(f"{len(long_axes)} dimensions ({', '.join(long_axes)}), where it holds {limits.max_dims}")
+    return problems
+
+
+def _choose_path(
+    settings: ExportSettings, values: Mapping[str, object], spec: ImageSpec
+) -> tuple[Path, tuple[Path, ...]]:
+    text = fill_template(settings.filename_format, values)
+    if not text or "\x00" in text:
+        raise ExportError(f"the output path {settings.filename_format!r} has no file name")
+    path = settings.base_dir / force_extension(text, settings.format.extension)
+    if not settings.format.sequence:
+        return path, (path,)
+    axis = spec.axes.index(step_axis(spec.shape, spec.axes))
+    return path, tuple(slice_paths(path, spec.offset[axis], spec.shape[axis]))
+
+
+def _choose_internal_path(settings: ExportSettings, values: Mapping[str, object]) -> str:
+    if not settings.format.container:
+        return ""
+    text = fill_template(settings.internal_path, values).strip("/")
+    if not text or any(part in ("", ".", "..") for part in text.split("/")):
+        raise ExportError(f"--output_internal_path: {settings.internal_path!r} is not the name of a dataset")
+    return text

@@ -1,0 +1,295 @@
+"""What is exported and how: the command line over what the project stores over the defaults.
+
+Nothing here looks at an image. What depends on one (the region, ranges that are taken from the result) is settled in
+images.py for each lane.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..axes import CANONICAL, is_axis_order
+from ..errors import ExportError, UsageError
+from ..formats import output_format, output_formats
+from ..formats.spec import OutputFormat
+from .convert import Conversion, Range
+from .filenames import adapt_template
+from .region import Cutout, parse_list, parse_region
+
+__all__ = [
+    "EXPORT_DTYPES",
+    "Defaults",
+    "ExportRequest",
+    "ExportSettings",
+    "StoredSettings",
+    "choose_results",
+    "complete_conversion",
+    "parse_range",
+    "resolve_settings",
+]
+
+log = logging.getLogger("pixelforest.export")
+
+EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+_STORED_DTYPES = (*EXPORT_DTYPES, "uint64", "int64")  # the dialog offers two more than the command line
+DEFAULT_INTERNAL_PATH = "exported_data"
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What the command line may say, as typed; None where it says nothing.
+
+    sources   names separated by commas, any case
+    """
+
+    sources: str | None = None
+    format: str | None = None
+    filename_format: str | None = None
+    internal_path: str | None = None
+    cutout: str | None = None
+    dtype: str | None = None
+    axis_order: str | None = None
+    pipeline_range: str | None = None
+    export_range: str | None = None
+    clip: bool = False
+
+
+class StoredSettings(Protocol):
+    """What a project stores (engine/project/export_settings.py); None where it stores nothing."""
+
+    @property
+    def filename_format(self) -> str | None: ...
+    @property
+    def format(self) -> str | None: ...
+    @property
+    def internal_path(self) -> str | None: ...
+    @property
+    def axis_order(self) -> str | None: ...
+    @property
+    def dtype(self) -> str | None: ...
+    @property
+    def input_range(self) -> Range | None: ...
+    @property
+    def export_range(self) -> Range | None: ...
+    @property
+    def region_start(self) -> tuple[int | None, ...] | None: ...
+    @property
+    def region_stop(self) -> tuple[int | None, ...] | None: ...
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """For projects without export settings; the configuration file may replace both."""
+
+    format: str = "compressed hdf5"
+    filename_format: str = "{dataset_dir}/{nickname}_{result_type}"
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """How one result is exported, for every lane alike.
+
+    source                      the result's name
+    base_dir                    what a relative output path is relative to
+    dtype                       None: the result's own
+    axis_order                  None: that of the input file
+    input_range, export_range   both None: values keep their range; one None: it is taken from the result
+    """
+
+    source: str
+    format: OutputFormat
+    filename_format: str
+    base_dir: Path
+    internal_path: str = DEFAULT_INTERNAL_PATH
+    cutout: Cutout | None = None
+    dtype: np.dtype | None = None
+    axis_order: str | None = None
+    input_range: Range | None = None
+    export_range: Range | None = None
+    clip: bool = False
+
+
+def resolve_settings(
+    request: ExportRequest,
+    stored: StoredSettings,
+    defaults: Defaults,
+    *,
+    results: Sequence[str],
+    project_dir: Path,
+    cwd: Path,
+) -> tuple[ExportSettings, ...]:
+    """The settings of every result asked for, in the order they were asked for.
+
+    results   the names the workflow offers; the first is exported if none is asked for
+    Raises UsageError for what cannot be meant, ExportError for what does not exist or does not go together.
+    """
+    sources = choose_results(request.sources, results)
+    chosen = _choose_format(request, stored, defaults)
+    input_range, export_range = _choose_ranges(request, stored)
+    template, base_dir = _choose_template(request, stored, defaults, project_dir, cwd)
+    template = adapt_template(
+        template,
+        is_sequence=chosen.sequence,
+        has_several_results=len(sources) > 1,
+        default=defaults.filename_format,
+    )
+    internal_path = request.internal_path or stored.internal_path or DEFAULT_INTERNAL_PATH
+    if request.internal_path and not chosen.container:
+        log.info("--output_internal_path has no effect with the output format %s", chosen.name)
+    return tuple(
+        ExportSettings(
+            source=source,
+            format=chosen,
+            filename_format=template,
+            base_dir=base_dir,
+            internal_path=internal_path,
+            cutout=_choose_cutout(request, stored),
+            dtype=_choose_dtype(request, stored),
+            axis_order=_choose_axis_order(request, stored),
+            input_range=input_range,
+            export_range=export_range,
+            clip=request.clip,
+        )
+        for source in sources
+    )
+
+
+def choose_results(sources: str | None, results: Sequence[str]) -> tuple[str, ...]:
+    """The results named in a comma-separated list, as the workflow spells them; without a list its first one."""
+    if sources is None:
+        return (results[0],)
+    names = {name.casefold(): name for name in results}
+    chosen: list[str] = []
+    for text in sources.split(","):
+        name = names.get(" ".join(text.split()).casefold())
+        if name is None:
+            raise ExportError(
+                f"invalid option for --export_source: {text.strip()!r}; valid options are: {', '.join(results)}"
+            )
+        if name not in chosen:
+            chosen.append(name)
+    return tuple(chosen)
+
+
+def parse_range(text: str, option: str) -> Range:
+    """``(0.0,1.0)`` as two numbers; ints stay ints, which decides the arithmetic. Raises UsageError, ExportError."""
+    values = parse_list(text, option)
+    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+        raise ExportError(
+            f"didn't understand {option}: {text!r}; it takes two numbers, e.g. '(0.0, 1.0)' or '(0, 255)'"
+        )
+    return values[0], values[1]
+
+
+def complete_conversion(settings: ExportSettings, dtype: np.dtype, drange: Range | None) -> Conversion:
+    """How the values of a result of this type and known range change under these settings.
+
+    If only one of the two ranges was given the other is the result's: what is known of its values, or all that its
+    type holds. Raises ExportError if neither is known.
+    """
+    target = settings.dtype or dtype
+    given, wanted = settings.input_range, settings.export_range
+    if given is None and wanted is None:
+        return Conversion(dtype, target, clip=settings.clip)
+    if given is None:
+        given = _natural_range(dtype, drange)
+        if given is None:
+            raise ExportError(
+                f"--export_drange needs --pipeline_result_drange for {settings.source}: the range of its values "
+                f"({dtype}) is not known"
+            )
+    if wanted is None:
+        wanted = _natural_range(target, drange)
+        if wanted is None:
+            raise ExportError(
+                f"--pipeline_result_drange needs --export_drange for {settings.source}: the range of the exported "
+                f"values ({target}) is not known"
+            )
+    return Conversion(dtype, target, given, wanted, settings.clip)
+
+
+def _natural_range(dtype: np.dtype, drange: Range | None) -> Range | None:
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return int(info.min), int(info.max)
+    return drange
+
+
+def _choose_format(request: ExportRequest, stored: StoredSettings, defaults: Defaults) -> OutputFormat:
+    if request.format is not None:
+        return output_format(request.format)
+    name = stored.format or defaults.format
+    try:
+        return output_format(name)
+    except UsageError:
+        origin = "the project" if stored.format else "the configuration file"
+        raise ExportError(
+            f"{origin} asks for the output format {name!r}, which is not supported; "
+            f"choose one with --output_format: {', '.join(output_formats())}"
+        ) from None
+
+
+def _choose_template(
+    request: ExportRequest, stored: StoredSettings, defaults: Defaults, project_dir: Path, cwd: Path
+) -> tuple[str, Path]:
+    if request.filename_format is not None:
+        text = request.filename_format
+        return (str(Path(text).expanduser()) if text.startswith("~") else text), cwd
+    return stored.filename_format or defaults.filename_format, project_dir
+
+
+def _choose_cutout(request: ExportRequest, stored: StoredSettings) -> Cutout | None:
+    if request.cutout is not None:
+        return parse_region(request.cutout)
+    start, stop = stored.region_start, stored.region_stop
+    if start is None or stop is None:
+        return None
+    if len(start) != len(stop):
+        raise ExportError(f"the region stored in the project is damaged: it goes from {start} to {stop}")
+    # ilastik takes a stop of 0 for the end
+    return Cutout(start, tuple(s or None for s in stop), "the region stored in the project")
+
+
+def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | None:
+    if request.dtype is not None:
+        if request.dtype not in EXPORT_DTYPES:
+            raise UsageError(
+                f"--export_dtype: invalid choice {request.dtype!r}; choose from {', '.join(EXPORT_DTYPES)}"
+            )
+        return np.dtype(request.dtype)
+    if stored.dtype is None:
+        return None
+    if stored.dtype not in _STORED_DTYPES:
+        raise ExportError(
+            f"the project asks for the unknown pixel type {stored.dtype!r}; choose one with --export_dtype"
+        )
+    return np.dtype(stored.dtype)
+
+
+def _choose_axis_order(request: ExportRequest, stored: StoredSettings) -> str | None:
+    order = request.axis_order or stored.axis_order
+    if order is None:
+        return None
+    if not is_axis_order(order.lower()):
+        origin = "--output_axis_order" if request.axis_order else "the axis order stored in the project"
+        raise ExportError(
+            f"invalid axes specified for {origin}: {order!r}; use letters of {CANONICAL}, each at most once"
+        )
+    return order.lower()
+
+
+def _choose_ranges(request: ExportRequest, stored: StoredSettings) -> tuple[Range | None, Range | None]:
+    """The two ranges; one of them is None only if the other was asked for on the command line."""
+    given = parse_range(request.pipeline_range, "--pipeline_result_drange") if request.pipeline_range else None
+    wanted = parse_range(request.export_range, "--export_drange") if request.export_range else None
+    is_asked = given is not None or wanted is not None
+    given, wanted = given or stored.input_range, wanted or stored.export_range
+    if not is_asked and (given is None or wanted is None):
+        return None, None
+    return given, wanted
