@@ -1,6 +1,401 @@
-"""The command line."""
+"""The command line: the one table of its options, what they ask for, and the exit status.
+
+Exit status: 0 everything done; 1 the run failed; 2 the command line cannot be meant; 3 some lanes failed, the others
+are complete; 130 and 143 ended by SIGINT and SIGTERM. Heavy imports wait until a project is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from pixelforest import __version__
+from pixelforest.console import PROGRAM, Console, ConsoleSettings, write_line
+from pixelforest.engine.errors import UsageError
+from pixelforest.engine.jobs import Request
+from pixelforest.engine.machine import parse_size
+from pixelforest.engine.messages import describe_error
+from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
+
+Record = TypeVar("Record")
+Action = Callable[[CommandLine, Console], int]
+
+VERSION_LINE = f"{PROGRAM} {__version__} (ilastik 1.4.3 compatible)"
+STATUS_OK, STATUS_FAILED, STATUS_USAGE = 0, 1, 2
+
+RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
+EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+
+NO_TRAINING = "training is not built in yet; train and save the project in ilastik"
+NO_GRAPHICS = "there is no graphical interface here"
+NO_NETWORKS = "neural network workflows are not supported"
+NO_TRACKING = "tracking workflows are not supported"
+NO_CARVING = "the carving workflow is not supported"
+NO_MPI = "start one process for each part of the inputs instead; projects are never locked"
 
 
-def main() -> int:
-    """Run."""
-    return 0
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError("give a whole number from 0")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", text):
+        raise ValueError("choose auto, cpu, cuda or numbered devices such as cuda:0,1")
+    return text
+
+
+def _flag(name: str, group: str, help: str, **more: Any) -> Option:
+    return Option(name, group, help, takes=Takes.NOTHING, **more)
+
+
+def _role(name: str, help: str = "") -> Option:
+    return Option(name, INPUTS, help, takes=Takes.PATHS, metavar="PATH", is_shown=bool(help))
+
+
+def _refused(name: str, reason: str) -> Option:
+    return Option(name, "", "", is_shown=False, refused=reason)
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("--project", RUN, "The trained project (.ilp).", metavar="P.ilp"),
+    _flag("--headless", RUN, "Accepted for ilastik's sake; nothing here has windows."),
+    Option(
+        "--readonly", RUN, "Accepted for ilastik's sake; projects are never written to or locked.", takes=Takes.BOOLEAN
+    ),
+    _flag("--print_labels_by_slice", RUN, "Log how many voxels of each image's z slices carry a training label."),
+    Option("--label_search_value", RUN, "Count only this label.", metavar="N", default="0, all labels", parse=_count),
+    _flag("--help", RUN, "Show this text."),
+    _flag("--version", RUN, "Show the version."),
+    # --------------------------------------------------------------------------------------------------------------
+    _role("--raw_data", "Images to process, as the arguments without an option do. Quote * to stack several files."),
+    _role("--prediction_mask", "Masks, one for each image: where a mask is 0 nothing is predicted."),
+    # Roles of other workflows: known, so that the answer can be what the project has instead.
+    _role("--segmentation_image"),
+    _role("--prediction_maps"),
+    _role("--label_image"),
+    _role("--atlas"),
+    _role("--probabilities"),
+    _role("--superpixels"),
+    _role("--groundtruth"),
+    _role("--input_data"),
+    _role("--overlay"),
+    _role("--binary_image"),
+    Option(
+        "--input_axes",
+        INPUTS,
+        "Axes of the inputs in file order, letters of tzyxc, such as zyx; one for all roles or a comma-separated list, "
+        "None to keep a role's own.",
+        metavar="AXES[,AXES...]",
+        default="those of the training images",
+    ),
+    _flag("--ignore_training_axistags", INPUTS, "Take the axes the input files themselves state."),
+    Option(
+        "--stack_along", INPUTS, "Axis along which several files are stacked.", choices=("z", "t", "c"), default="z"
+    ),
+    _flag("--preconvert_stacks", INPUTS, "Accepted for ilastik's sake; stacks are read slice by slice anyway."),
+    # --------------------------------------------------------------------------------------------------------------
+    Option(
+        "--export_source",
+        RESULTS,
+        "What to export, any of the project's results; several as a comma-separated list are made in one pass.",
+        metavar="RESULT[,RESULT...]",
+        default="Probabilities (Pixel Classification)",
+    ),
+    Option(
+        "--output_format",
+        RESULTS,
+        f"File format of the results, such as hdf5, tiff, png or numpy; {PROGRAM} formats lists all.",
+        metavar="FORMAT",
+        default="what the project stores, else compressed hdf5",
+    ),
+    Option(
+        "--output_filename_format",
+        RESULTS,
+        "Path of the output files. Replaced: {dataset_dir} {nickname} {result_type} {roi} {x_start} {x_stop} (and the "
+        "same for the other axes) and, for sequences, {slice_index}.",
+        metavar="TEMPLATE",
+        default="what the project stores, else {dataset_dir}/{nickname}_{result_type}",
+    ),
+    Option(
+        "--output_internal_path",
+        RESULTS,
+        "Dataset inside an HDF5 file; placeholders as above.",
+        metavar="PATH",
+        default="exported_data",
+    ),
+    Option(
+        "--cutout_subregion",
+        RESULTS,
+        'Export and compute only this part: "[(starts), (stops)]", one number an axis, None for the whole extent.',
+        metavar="REGION",
+    ),
+    Option("--export_dtype", RESULTS, "Convert the results to this type.", choices=EXPORT_DTYPES),
+    Option("--output_axis_order", RESULTS, "Order of the axes in the file, letters of tzyxc.", metavar="AXES"),
+    Option(
+        "--pipeline_result_drange",
+        RESULTS,
+        'Range of the results before they are rescaled: "(0.0, 1.0)".',
+        metavar="(MIN,MAX)",
+    ),
+    Option("--export_drange", RESULTS, 'Range of the exported values: "(0, 255)".', metavar="(MIN,MAX)"),
+    _flag("--clip", RESULTS, "Values outside the exported type's range become its limits, instead of wrapping around."),
+    # --------------------------------------------------------------------------------------------------------------
+    # For Object Classification: answered by the workflow of the project, see jobs.py.
+    Option("--table_filename", RESULTS, "", metavar="PATH", is_shown=False),
+    _flag("--table_only", RESULTS, "", is_shown=False),
+    _flag("--export_object_prediction_img", RESULTS, "", is_shown=False),
+    _flag("--export_object_probability_img", RESULTS, "", is_shown=False),
+    _flag("--export_pixel_probability_img", RESULTS, "", is_shown=False),
+    # --------------------------------------------------------------------------------------------------------------
+    Option(
+        "--device",
+        MACHINE,
+        "Where to compute: auto, cpu, cuda or numbered devices such as cuda:0,1.",
+        metavar="DEVICE",
+        default="auto",
+        parse=_device,
+    ),
+    Option(
+        "--threads",
+        MACHINE,
+        "Number of threads; LAZYFLOW_THREADS sets it too.",
+        metavar="N",
+        default="the CPUs this process may use",
+        parse=_count,
+    ),
+    Option(
+        "--memory",
+        MACHINE,
+        "Memory to plan with, such as 8G or 500MB; LAZYFLOW_TOTAL_RAM_MB sets it too.",
+        metavar="SIZE",
+        default="most of what is free",
+        parse=parse_size,
+    ),
+    _flag("--fail_fast", MACHINE, "Stop at the first input that fails, instead of going on with the next."),
+    Option(
+        "--configfile", MACHINE, "Configuration file with defaults.", metavar="FILE", default="the user's ilastik.ini"
+    ),
+    # --------------------------------------------------------------------------------------------------------------
+    _flag("--quiet", SCREEN, "Show warnings and errors only."),
+    _flag("--no_progress", SCREEN, "Show neither the bar nor lines of progress."),
+    _flag("--debug", SCREEN, "Show more, and the traceback of an error."),
+    Option("--logfile", SCREEN, "Write the log to this file too.", metavar="FILE", default="no log file"),
+    Option("--redirect_output", SCREEN, "Append everything shown to this file instead.", metavar="FILE"),
+    Option("--process_name", SCREEN, "Begin every log line with this name.", metavar="NAME"),
+    # ------------------------------------------------------------------------- options of ilastik that are refused
+    _refused("--new_project", "projects are made, trained and saved in ilastik"),
+    _refused("--workflow", "a project says which workflow it is; new projects are made in ilastik"),
+    _refused("--clean_paths", "it is for ilastik's installer"),
+    _refused("--fullscreen", NO_GRAPHICS),
+    _refused("--exit_on_failure", NO_GRAPHICS),
+    _refused("--hbp", "ilastik has removed it as well"),
+    _refused("--tiktorch_executable", NO_NETWORKS),
+    _refused("--nn_device", NO_NETWORKS + "; --device chooses where forests are computed"),
+    _refused("--connection_string", NO_NETWORKS),
+    _refused("--distributed", NO_MPI),
+    _refused("--distributed_block_roi", NO_MPI),
+    _refused("--retrain", NO_TRAINING),
+    _refused("--tree_count", NO_TRAINING),
+    _refused("--label_proportion", NO_TRAINING),
+    _refused("--variable_importance_path", NO_TRAINING),
+    _refused("--generate_random_labels", NO_TRAINING),
+    _refused("--random_label_value", NO_TRAINING),
+    _refused("--random_label_count", NO_TRAINING),
+    _refused("--fillmissing", "missing slices are filled in when a project is made, in ilastik"),
+    _refused("--nobatch", "without inputs nothing is processed anyway"),
+    _refused("--csv_export_file", "the cell density counting workflow is not supported"),
+    _refused("--run_preprocessing", NO_CARVING),
+    _refused("--preprocessing_sigma", NO_CARVING),
+    _refused("--preprocessing_filter", NO_CARVING),
+    _refused("--export_plugin", NO_TRACKING),
+    _refused("--big_data_viewer_xml_file", NO_TRACKING),
+)
+
+USAGE = f"""\
+usage: {PROGRAM} [--headless] --project=P.ilp [options] IMAGE [IMAGE ...]
+       {PROGRAM} info P.ilp        what a project is and needs
+       {PROGRAM} formats           the names --output_format takes
+
+Runs trained ilastik projects without ilastik. Dashes and underscores in option names are the same, and names may be
+shortened as long as they are unique."""
+
+EXAMPLES = f"""\
+Examples:
+  {PROGRAM} --project=MyProject.ilp next.png next2.png
+  {PROGRAM} --project=MyProject.ilp "stack_*.png" "volume.h5/raw/data"
+  {PROGRAM} --project=MyProject.ilp --export_source="Simple Segmentation,Probabilities" \\
+      --output_format=tiff "--output_filename_format=/tmp/results/{{nickname}}_{{result_type}}" *.png
+  {PROGRAM} --project=MyProject.ilp --export_dtype=uint8 --pipeline_result_drange="(0.0,1.0)" \\
+      --export_drange="(0,255)" next.png"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if is_asked("--help", argv) or is_asked("-h", argv):
+            return _print(help_text(shutil.get_terminal_size().columns))
+        if is_asked("--version", argv):
+            return _print(VERSION_LINE)
+        action: Action = run_project
+        if argv[:1] and argv[0] in SUBCOMMANDS:
+            action, argv = SUBCOMMANDS[argv[0]], argv[1:]
+        line = parse_command_line(OPTIONS, argv)
+        with Console(_pick(ConsoleSettings, line)) as console:
+            return _run_guarded(action, line, console)
+    except UsageError as error:
+        write_line(sys.stderr, f"{PROGRAM}: error: {error}")
+        return STATUS_USAGE
+    finally:
+        _let_go_of_closed_pipes()
+
+
+def help_text(width: int) -> str:
+    """Everything ``--help`` prints."""
+    width = max(60, min(width, 110))
+    return "\n\n".join((USAGE, format_help(OPTIONS, width=width), EXAMPLES))
+
+
+def build_request(line: CommandLine) -> Request:
+    """What a command line asks of the engine. Raises UsageError if it names no project."""
+    request = _pick(Request, line)
+    positional = list(line.positional)
+    if request.project is None and len(positional) == 1 and positional[0].endswith(".ilp"):
+        request = dataclasses.replace(request, project=positional.pop())
+    if request.project is None:
+        guess = next((f"--project={path}" for path in positional if path.endswith(".ilp")), "--project=MyProject.ilp")
+        raise UsageError(f"there are inputs or options, but no project; say which one with {guess}")
+    roles = tuple((key, tuple(paths)) for key, paths in line.paths.items())
+    return dataclasses.replace(request, inputs=tuple(positional), inputs_by_role=roles)
+
+
+def run_project(line: CommandLine, console: Console) -> int:
+    """Apply a project to its inputs."""
+    if not line.positional and not line.paths and set(line.values) <= {"headless", "readonly"}:
+        return _print(f"{PROGRAM}: nothing was asked for; name a project and images, or see {PROGRAM} --help")
+    request = build_request(line)
+
+    from pixelforest.engine.jobs import log_labels, resolve_job
+    from pixelforest.engine.workflows.batch import run_batch
+
+    logging.getLogger("ilastik.app").info("Starting %s from %s", VERSION_LINE, Path(__file__).parent)
+    job = resolve_job(request)
+    if job.debug:
+        console.set_debug()
+    if request.print_labels_by_slice:
+        log_labels(job.project.path, request.label_search_value)
+    report = run_batch(job, progress=console.progress)
+    if report.message:
+        console.fail(report.message)
+    return report.status
+
+
+def show_project(line: CommandLine, console: Console) -> int:
+    """Print what projects are and what they need."""
+    typed = line.values.get("project")
+    paths = [*([str(typed)] if typed else []), *line.positional]
+    if not paths:
+        raise UsageError(f"say which project: {PROGRAM} info MyProject.ilp")
+
+    from pixelforest.engine.project import describe_project
+    from pixelforest.reports import describe
+
+    for number, path in enumerate(paths):
+        _print(("\n" if number else "") + describe(describe_project(Path(path).expanduser())))
+    return STATUS_OK
+
+
+def show_formats(line: CommandLine, console: Console) -> int:
+    """Print the names that ``--output_format`` takes."""
+    from pixelforest.engine.formats import output_formats
+    from pixelforest.reports import list_formats
+
+    return _print(list_formats(output_formats().values()))
+
+
+SUBCOMMANDS: dict[str, Action] = {"info": show_project, "formats": show_formats}
+
+
+def _pick(kind: type[Record], line: CommandLine) -> Record:
+    """A record made of those typed values that are its fields."""
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in line.values.items() if name in names})
+
+
+def _print(text: str) -> int:
+    write_line(sys.stdout, text)
+    return STATUS_OK
+
+
+# ------------------------------------------------------------------------------------------------ endings of all kinds
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM arrived. Like an interrupt from the keyboard, it passes by every ``except Exception``."""
+
+
+def _run_guarded(action: Action, line: CommandLine, console: Console) -> int:
+    """Call the action; every exception becomes one line and a status, with a traceback only for ``--debug``."""
+    logger = logging.getLogger(PROGRAM)
+    try:
+        with _signals():
+            return action(line, console)
+    except _Terminated:
+        console.fail("terminated; no unfinished file was left behind")
+        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:
+        console.fail("interrupted; no unfinished file was left behind")
+        return 128 + signal.SIGINT
+    except Exception as error:
+        logger.debug("the error below came from here", exc_info=True)
+        console.fail(describe_error(error))
+        return STATUS_USAGE if isinstance(error, UsageError) else STATUS_FAILED
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end the run once, by an exception; what arrives while it cleans up is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if before[signal.SIGINT] is signal.SIG_IGN:  # started in the background of a script: keep it so
+        del before[signal.SIGINT]
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _let_go_of_closed_pipes() -> None:
+    """Spare the interpreter its complaint at exit if the reader of stdout or stderr has left."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:  # closed
+            pass

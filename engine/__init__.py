@@ -1,1 +1,51 @@
-"""What is computed, in which order, on which part of the image. Nothing is imported before it is needed."""
+"""What is computed, in which order, on which part of the image. These are its public names; nothing is imported before
+one of them is asked for.
+
+    job = resolve_job(Request(project="MyProject.ilp", inputs=("next.png",)))
+    report = run_batch(job)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import PixelforestError
+    from .jobs import Job, Request, resolve_job
+    from .project import Project, describe_project, read_project
+    from .workflows.batch import BatchReport, run_batch
+
+__all__ = [
+    "BatchReport",
+    "Job",
+    "PixelforestError",
+    "Project",
+    "Request",
+    "describe_project",
+    "read_project",
+    "resolve_job",
+    "run_batch",
+]
+
+_HOMES = {
+    "BatchReport": ".workflows.batch",
+    "Job": ".jobs",
+    "PixelforestError": ".errors",
+    "Project": ".project",
+    "Request": ".jobs",
+    "describe_project": ".project",
+    "read_project": ".project",
+    "resolve_job": ".jobs",
+    "run_batch": ".workflows.batch",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

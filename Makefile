@@ -1,0 +1,66 @@
+# The words of this project. Everything happens in .venv; continuous integration runs the same words.
+#
+#   make demo     install, then run a recorded project and say where the results are
+#   make test     install, then run the fast tests
+#   make lint     check style and formatting         make types    check types
+#   make golden   compare with results recorded from ilastik
+#   make bench    measure                            make gpu      tests that need a CUDA device
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo-results
+# Extra words for pytest: make test ARGS="-k export"
+ARGS ?=
+
+.PHONY: demo test lint types bench golden gpu clean
+
+demo: $(VENV)/ready
+	@mkdir -p $(DEMO)
+	$(BIN)/pixelforest --headless --project=tests/golden/px2d_gray/project.ilp \
+	    --export_source="Probabilities,Simple Segmentation" \
+	    --output_filename_format="$(DEMO)/{nickname}_{result_type}.h5" tests/golden/px2d_gray/raw.png
+	$(BIN)/pixelforest --headless --project=tests/golden/px2d_gray/project.ilp \
+	    --export_dtype=uint8 --pipeline_result_drange="(0.0,1.0)" --export_drange="(0,255)" --output_format=tiff \
+	    --output_filename_format="$(DEMO)/{nickname}_{result_type}.tiff" tests/golden/px2d_gray/raw.png
+	@echo
+	@echo "The results are in $(CURDIR)/$(DEMO):"
+	@ls -l $(DEMO)
+
+test: $(VENV)/ready-test
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+golden: $(VENV)/ready-test
+	$(BIN)/python -m pytest -m golden $(ARGS)
+
+gpu: $(VENV)/ready-test
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+lint: $(VENV)/ready-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The checkout is the package, so mypy finds it under its name only through a folder that names it.
+types: $(VENV)/ready-lint
+	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/pixelforest
+	cd $(VENV)/types && ../bin/mypy --config-file pixelforest/pyproject.toml --cache-dir ../mypy-cache
+
+bench: $(VENV)/ready-bench
+	$(BIN)/python bench/pipeline.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+
+# Installed once for each list of dependencies; the package itself is linked, not copied.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "pixelforest needs Python 3.11 or later; name one with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready: $(VENV)/bin/python setup.py pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/ready-%: $(VENV)/ready setup.py pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	@touch $@

@@ -1,0 +1,215 @@
+"""From what was asked to what will be done: a Request is as typed, a Job has its project read and its numbers found.
+
+Nothing is computed here and no image is opened. The rules of single settings live with what they describe (inputs.py,
+export/settings.py, machine.py, config.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .config import Config, find_config, read_config
+from .errors import UsageError
+from .machine import choose_memory, choose_threads
+
+if TYPE_CHECKING:
+    from .export.settings import ExportSettings
+    from .inputs import InputOptions, LaneArguments
+    from .project import Project
+
+# Workflow of a project -> module in engine/workflows that runs it.
+WORKFLOW_MODULES = {"Pixel Classification": "pixel_classification"}
+# Of the flags that ask for images of objects, ilastik's documentation says that workflows without objects ignore them.
+_OBJECT_IMAGE_FLAGS = (
+    "export_object_prediction_img",
+    "export_object_probability_img",
+    "export_pixel_probability_img",
+)
+
+# Scripts match on these lines of ilastik, so the loggers keep ilastik's names.
+app_logger = logging.getLogger("ilastik.app")
+project_logger = logging.getLogger("ilastik.shell.projectManager")
+logger = logging.getLogger("pixelforest.jobs")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, as typed: names and texts, nothing looked up.
+
+    inputs           arguments for the main role
+    inputs_by_role   (role in option spelling, such as raw_data; its arguments)
+    memory           bytes
+    debug            also set by the configuration file
+    """
+
+    project: str | None = None
+    inputs: tuple[str, ...] = ()
+    inputs_by_role: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    input_axes: str | None = None
+    ignore_training_axistags: bool = False
+    stack_along: str = "z"
+    preconvert_stacks: bool = False
+    export_source: str | None = None
+    output_format: str | None = None
+    output_filename_format: str | None = None
+    output_internal_path: str | None = None
+    cutout_subregion: str | None = None
+    export_dtype: str | None = None
+    output_axis_order: str | None = None
+    pipeline_result_drange: str | None = None
+    export_drange: str | None = None
+    clip: bool = False
+    table_filename: str | None = None
+    table_only: bool = False
+    export_object_prediction_img: bool = False
+    export_object_probability_img: bool = False
+    export_pixel_probability_img: bool = False
+    print_labels_by_slice: bool = False
+    label_search_value: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    memory: int | None = None
+    configfile: str | None = None
+    fail_fast: bool = False
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """What will be done.
+
+    lanes    the inputs of each lane, by role; none is not an error
+    export   one for each result, in the order they were asked for
+    notes    lines about settings that have no effect, for the log
+    """
+
+    project: Project
+    lanes: tuple[LaneArguments, ...]
+    input_options: InputOptions
+    export: tuple[ExportSettings, ...]
+    threads: int
+    memory_bytes: int
+    device: str
+    fail_fast: bool
+    debug: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def resolve_job(request: Request) -> Job:
+    """Read the project and the configuration file, and find out what a request means.
+
+    Raises UsageError for what cannot be meant, ProjectError for a project that cannot be used, ExportError for results
+    and formats that do not exist or do not go together.
+    """
+    from .inputs import InputOptions, pair_lanes, parse_input_axes
+    from .project import read_project
+
+    config = read_config(find_config(request.configfile))
+    app_logger.info("config file location: %s", config.path or "<none>")
+    threads = choose_threads(request.threads, config=config.threads)
+    memory_bytes = choose_memory(request.memory, config_mb=config.total_ram_mb)
+    if request.project is None:
+        raise UsageError("there is no project to run; name it with --project=MyProject.ilp")
+    project_logger.info("Opening Project: %s", request.project)
+    project = read_project(Path(request.project).expanduser())
+    axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
+    return Job(
+        project=project,
+        lanes=pair_lanes(arguments_by_role(request, project.roles), project.roles),
+        input_options=InputOptions(
+            input_axes=axes,
+            ignore_training_axistags=request.ignore_training_axistags,
+            stack_along=request.stack_along,
+            preconvert_stacks=request.preconvert_stacks,
+        ),
+        export=_export_settings(request, project, config),
+        threads=threads,
+        memory_bytes=memory_bytes,
+        device=request.device,
+        fail_fast=request.fail_fast,
+        debug=request.debug or config.debug,
+        notes=(*config.notes, *_check_object_options(request, project.workflow)),
+    )
+
+
+def role_key(role: str) -> str:
+    """A role as an option spells it: Raw Data -> raw_data."""
+    return role.lower().replace(" ", "_").replace("-", "_")
+
+
+def arguments_by_role(request: Request, roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Role -> its arguments. Raises UsageError for a role the project does not have, or inputs given both ways."""
+    names = {role_key(role): role for role in roles}
+    for key, _ in request.inputs_by_role:
+        if key not in names:
+            options = ", ".join(f"--{name}" for name in names)
+            raise UsageError(f"--{key} is not an input of this project; its inputs are: {options}")
+    if request.inputs and request.inputs_by_role:
+        given = ", ".join(f"--{key}" for key, _ in request.inputs_by_role)
+        raise UsageError(
+            f"some inputs were given with {given}, others without an option ({request.inputs[0]}); "
+            f"put all images of the main role behind --{role_key(roles[0])}"
+        )
+    if request.inputs:
+        return {roles[0]: request.inputs}
+    return {names[key]: paths for key, paths in request.inputs_by_role}
+
+
+def log_labels(path: Path, label: int) -> None:
+    """Log how many voxels of each z slice of the training images carry this label; 0 stands for any.
+
+    Raises ProjectError.
+    """
+    from .project import count_project_labels
+
+    for lane in count_project_labels(path):
+        title = f"image {lane.lane + 1} ({lane.nickname})" if lane.nickname else f"image {lane.lane + 1}"
+        if not lane.has_z:
+            logger.info("%s has no z axis; it has %d labelled pixels", title, lane.count_in_slice(0, label))
+            continue
+        logger.info("%s, labelled voxels by z slice:", title)
+        slices = range(lane.z_extent) if lane.z_extent is not None else sorted(lane.by_slice)
+        for z in slices:
+            logger.info("  z=%d: %d", z, lane.count_in_slice(z, label))
+
+
+def _export_settings(request: Request, project: Project, config: Config) -> tuple[ExportSettings, ...]:
+    """One for each result. A relative path from the command line starts here, one from the project, at its folder."""
+    from .export.settings import Defaults, ExportRequest, resolve_settings
+    from .pixels.results import RESULTS
+
+    asked = ExportRequest(
+        sources=request.export_source,
+        format=request.output_format,
+        filename_format=request.output_filename_format,
+        internal_path=request.output_internal_path,
+        cutout=request.cutout_subregion,
+        dtype=request.export_dtype,
+        axis_order=request.output_axis_order,
+        pipeline_range=request.pipeline_result_drange,
+        export_range=request.export_drange,
+        clip=request.clip,
+    )
+    usual = Defaults()
+    defaults = Defaults(config.output_format or usual.format, config.output_filename_format or usual.filename_format)
+    return resolve_settings(
+        asked,
+        project.export,
+        defaults,
+        results=[result.name for result in RESULTS],
+        project_dir=project.path.parent,
+        cwd=Path.cwd(),
+    )
+
+
+def _check_object_options(request: Request, workflow: str) -> list[str]:
+    """A line for each flag that has no effect with this workflow. Raises UsageError for a table that it cannot make."""
+    for name in ("table_filename", "table_only"):
+        if getattr(request, name):
+            raise UsageError(f"--{name}: {workflow} projects have no objects, so there is no table of them")
+    flags = [name for name in _OBJECT_IMAGE_FLAGS if getattr(request, name)]
+    return [f"--{name} has no effect: {workflow} projects have no such image" for name in flags]

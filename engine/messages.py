@@ -1,0 +1,17 @@
+"""What to tell a user about an exception: always one line."""
+
+from __future__ import annotations
+
+from .errors import PixelforestError
+
+
+def describe_error(error: BaseException) -> str:
+    """The message of an exception that was meant for users; for any other, its kind and how to learn more."""
+    text = " ".join(str(error).split())
+    if isinstance(error, PixelforestError):
+        return text
+    if isinstance(error, MemoryError):
+        return f"out of memory; give less of it with --memory, or close other programs{f' ({text})' if text else ''}"
+    if isinstance(error, OSError):
+        return text or type(error).__name__
+    return f"unexpected {type(error).__name__}: {text or 'no message'}; run with --debug for the traceback"

@@ -1,0 +1,324 @@
+"""All lanes of a job, one after another or several at once: open, check, compute, put the files in place.
+
+A lane that fails is reported and the others go on. Which results a lane has and how they are computed is decided by
+the workflow; where they go, by engine/export.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from ...kernels.contract import Backend
+from ..backends import open_backend
+from ..errors import UsageError
+from ..export.images import ExportPlan, ImageExport, ResultInfo, check_exports, open_export, plan_export
+from ..inputs import InputImage, LaneArguments, describe_axes_choice, open_image
+from ..jobs import WORKFLOW_MODULES, Job
+from ..machine import format_size
+from ..messages import describe_error
+from ..progress import Progress
+from ..project import Project, TrainingImage
+
+# Scripts match on these lines of ilastik, so the loggers keep ilastik's names.
+workflow_logger = logging.getLogger("ilastik.workflows.pixelClassification.pixelClassificationWorkflow")
+selection_logger = logging.getLogger("ilastik.applets.dataSelection.dataSelectionApplet")
+export_logger = logging.getLogger("ilastik.applets.batchProcessing.batchProcessingApplet")
+container_logger = logging.getLogger("lazyflow.operators.ioOperators.ioOperators.OpH5N5WriterBigDataset")
+logger = logging.getLogger("pixelforest.batch")
+
+# A lane of no more voxels is computed by one thread, and several such lanes at once: cut into tiles for many threads
+# it would be mostly halo.
+SMALL_LANE_VOXELS = 1 << 20
+
+
+class Workflow(Protocol):
+    """What a module in this folder provides for one kind of project."""
+
+    def result_infos(self, project: Project, image: InputImage) -> Mapping[str, ResultInfo]:
+        """Everything that can be exported for an image."""
+
+    def check_lane(self, project: Project, images: Mapping[str, InputImage]) -> None:
+        """Raise InputMismatch if the images do not fit the project or each other."""
+
+    def work_voxels(self, exports: Mapping[str, ExportPlan]) -> int:
+        """How many voxels ``classify_lane`` will report."""
+
+    def classify_lane(
+        self,
+        project: Project,
+        images: Mapping[str, InputImage],
+        exports: Mapping[str, ImageExport],
+        *,
+        backend: Backend,
+        threads: int,
+        memory_bytes: int,
+        on_progress: Callable[[int], None],
+    ) -> None:
+        """Write the exports' regions. What ``on_progress`` raises ends the work and comes out here."""
+
+
+@dataclass(frozen=True)
+class LaneResult:
+    """How one lane ended: with files, or with an error.
+
+    name    its main input, as it was given
+    """
+
+    index: int
+    name: str
+    files: tuple[Path, ...] = ()
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """How all lanes of a job ended, in their order.
+
+    skipped   how many were not begun, because one before them failed and the job was to stop then
+    """
+
+    lanes: tuple[LaneResult, ...] = ()
+    skipped: int = 0
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that was written."""
+        return tuple(file for lane in self.lanes for file in lane.files)
+
+    @property
+    def failed(self) -> tuple[LaneResult, ...]:
+        return tuple(lane for lane in self.lanes if lane.error is not None)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0 all lanes are done, 1 failed, 2 could not be meant, 3 some failed, the others are done."""
+        if not self.failed:
+            return 0
+        if self.skipped == 0 and len(self.failed) < len(self.lanes):
+            return 3
+        return 2 if all(isinstance(lane.error, UsageError) for lane in self.failed) else 1
+
+    @property
+    def message(self) -> str:
+        """The last word on a run that did not go well; empty if it did."""
+        if not self.failed:
+            return ""
+        first = self.failed[0]
+        if len(self.lanes) + self.skipped == 1 and first.error is not None:
+            return describe_error(first.error)
+        done = len(self.lanes) - len(self.failed)
+        rest = f", {self.skipped} were not begun" if self.skipped else ""
+        names = ", ".join(lane.name for lane in self.failed[:3]) + (", …" if len(self.failed) > 3 else "")
+        return f"{len(self.failed)} of {len(self.lanes) + self.skipped} inputs failed ({names}); {done} are done{rest}"
+
+
+def run_batch(job: Job, *, progress: Progress | None = None) -> BatchReport:
+    """Process every lane of a job. What goes wrong in a lane is in the report; only what concerns all lanes is raised.
+
+    progress   shows how far the work has come; nothing is shown without it
+    Raises BackendUnavailable for the device, ExportError if lanes would overwrite each other's results.
+    """
+    for note in job.notes:
+        logger.warning("%s", note)
+    workflow_logger.info("Beginning Batch Processing")
+    batch = _Batch(job, load_workflow(job.project), open_backend(job.device), progress or Progress(is_shown=False))
+    threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
+    logger.info("Using device %s, %s, %s of memory", batch.backend.name, threads, format_size(job.memory_bytes))
+    if not job.lanes:
+        logger.warning("There are no input images, so nothing was computed; name them behind the options")
+    batch.run()
+    report = batch.report()
+    if not report.failed:  # scripts take this line for success
+        workflow_logger.info("Completed Batch Processing")
+    for file in report.files:
+        logger.info("Wrote %s", file)
+    return report
+
+
+def load_workflow(project: Project) -> Workflow:
+    """The module that runs projects of this kind."""
+    return cast(Workflow, import_module(f".{WORKFLOW_MODULES[project.workflow]}", __package__))
+
+
+@dataclass(frozen=True)
+class _LanePlan:
+    """A lane that was opened and found good. ``exports``: name of the result -> how it is exported."""
+
+    lane: LaneArguments
+    name: str
+    exports: Mapping[str, ExportPlan]
+    voxels: int
+
+
+class _Stopped(Exception):  # noqa: N818  # not an error: ends a lane that runs beside one that was interrupted
+    pass
+
+
+class _Batch:
+    """The lanes of a job and what became of them."""
+
+    def __init__(self, job: Job, workflow: Workflow, backend: Backend, progress: Progress) -> None:
+        self.job, self.workflow, self.backend, self.progress = job, workflow, backend, progress
+        self._results: dict[int, LaneResult] = {}
+        self._is_interrupted = threading.Event()
+        last = job.project.lanes[-1].images if job.project.lanes else {}
+        self._training: list[TrainingImage | None] = [last.get(role) for role in job.project.roles]
+
+    def run(self) -> None:
+        """Plan all lanes first, so that a mistake is found before hours are spent; then compute those that fit."""
+        plans = [plan for lane in self.job.lanes if (plan := self._plan_or_record(lane)) is not None]
+        check_exports([(plan.lane.index, export) for plan in plans for export in plan.exports.values()])
+        self.progress.start(sum(plan.voxels for plan in plans))
+        try:
+            # The images were announced when the lanes were planned.
+            with _quiet("pixelforest.inputs"):
+                self._compute_all(plans)
+        finally:
+            self.progress.finish()
+
+    def report(self) -> BatchReport:
+        lanes = tuple(self._results[index] for index in sorted(self._results))
+        return BatchReport(lanes, skipped=len(self.job.lanes) - len(lanes))
+
+    # ------------------------------------------------------------------------------------------------------- planning
+
+    def _plan_or_record(self, lane: LaneArguments) -> _LanePlan | None:
+        """A lane's plan; None if it failed, which is recorded, or if the batch is to stop."""
+        if self._should_stop():
+            return None
+        name = lane.arguments[self.job.project.roles[0]]
+        try:
+            return self._plan(lane, name)
+        except Exception as error:
+            self._record_failure(lane, name, error)
+            return None
+
+    def _plan(self, lane: LaneArguments, name: str) -> _LanePlan:
+        project = self.job.project
+        selection_logger.info("%s", describe_axes_choice(self.job.input_options, self._training))
+        with contextlib.ExitStack() as stack:
+            images = self._open_images(lane, stack)
+            self.workflow.check_lane(project, images)
+            main = images[project.roles[0]]
+            infos = self.workflow.result_infos(project, main)
+            protected = {file: "an input" for image in images.values() for file in image.files}
+            protected[project.path] = "the project"
+            exports = {
+                settings.source: plan_export(infos[settings.source], main, settings, protected=protected)
+                for settings in self.job.export
+            }
+        return _LanePlan(lane, name, exports, self.workflow.work_voxels(exports))
+
+    def _open_images(self, lane: LaneArguments, stack: contextlib.ExitStack) -> dict[str, InputImage]:
+        """Role -> image, closed with the stack."""
+        images = {}
+        for index, role in enumerate(self.job.project.roles):
+            if role in lane.arguments:
+                image = open_image(
+                    lane.arguments[role],
+                    role_index=index,
+                    training=self._training[index],
+                    options=self.job.input_options,
+                )
+                images[role] = stack.enter_context(image)
+        return images
+
+    # ------------------------------------------------------------------------------------------------------ computing
+
+    def _compute_all(self, plans: Sequence[_LanePlan]) -> None:
+        is_small = [plan.voxels <= SMALL_LANE_VOXELS for plan in plans]
+        if self.job.threads > 1 and sum(is_small) > 1:
+            self._compute_side_by_side([plan for plan, small in zip(plans, is_small, strict=True) if small])
+            plans = [plan for plan, small in zip(plans, is_small, strict=True) if not small]
+        for plan in plans:
+            self._compute_or_record(plan, threads=self.job.threads, memory_bytes=self.job.memory_bytes)
+
+    def _compute_side_by_side(self, plans: Iterable[_LanePlan]) -> None:
+        """One thread a lane, as many lanes at once as there are threads, each with its share of the memory."""
+        share = self.job.memory_bytes // self.job.threads
+        with ThreadPoolExecutor(self.job.threads, thread_name_prefix="lane") as pool:
+            futures = [pool.submit(self._compute_or_record, plan, threads=1, memory_bytes=share) for plan in plans]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:  # also an interrupt: the running lanes end at their next tile
+                self._is_interrupted.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _compute_or_record(self, plan: _LanePlan, *, threads: int, memory_bytes: int) -> None:
+        if self._should_stop():
+            return
+        try:
+            files = self._compute(plan, threads=threads, memory_bytes=memory_bytes)
+            self._results[plan.lane.index] = LaneResult(plan.lane.index, plan.name, files)
+        except _Stopped:
+            pass
+        except Exception as error:
+            self._record_failure(plan.lane, plan.name, error)
+
+    def _compute(self, plan: _LanePlan, *, threads: int, memory_bytes: int) -> tuple[Path, ...]:
+        exports: dict[str, ImageExport] = {}
+        files: list[Path] = []
+        with contextlib.ExitStack() as stack:
+            images = self._open_images(plan.lane, stack)
+            try:
+                for name, export_plan in plan.exports.items():
+                    export_logger.info("Exporting to %s", export_plan.shown_path)
+                    if export_plan.format.container:
+                        container_logger.info("Data shape: %s", export_plan.spec.shape)
+                    exports[name] = open_export(export_plan)
+                self.workflow.classify_lane(
+                    self.job.project,
+                    images,
+                    exports,
+                    backend=self.backend,
+                    threads=threads,
+                    memory_bytes=memory_bytes,
+                    on_progress=self._on_progress,
+                )
+                while exports:
+                    name = next(iter(exports))
+                    files += exports[name].finish()
+                    del exports[name]
+            finally:
+                for export in exports.values():  # none are left if all went well
+                    export.abort()
+        return tuple(files)
+
+    def _on_progress(self, voxels: int) -> None:
+        if self._is_interrupted.is_set():
+            raise _Stopped
+        self.progress.add(voxels)
+
+    # --------------------------------------------------------------------------------------------------------- ending
+
+    def _should_stop(self) -> bool:
+        has_failed = any(result.error is not None for result in list(self._results.values()))
+        return self._is_interrupted.is_set() or (self.job.fail_fast and has_failed)
+
+    def _record_failure(self, lane: LaneArguments, name: str, error: Exception) -> None:
+        self._results[lane.index] = LaneResult(lane.index, name, error=error)
+        logger.debug("the error of lane %d came from here", lane.index + 1, exc_info=error)
+        if len(self.job.lanes) > 1:  # a single lane's error is the last word anyway
+            logger.error("lane %d (%s): %s", lane.index + 1, name, describe_error(error))
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Only errors of this logger are shown meanwhile."""
+    target = logging.getLogger(name)
+    before = target.level
+    target.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        target.setLevel(before)
