@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,26 +12,12 @@ import numpy as np
 from ..contract import FeaturePlan, ForestArrays, Voxels
 from ..shared.nodes import PackedForest, pack_forest
 from ..shared.plan import PackedPlan, pack_plan
-from .features import BLOCK, derive_cell, gather, place_blocks, presmooth_tile
-from .forest import predict_mixed, predict_pure
+from .features import column_stride, feature_tile, presmooth_tile
+from .forest import predict_tile_mixed, predict_tile_pure
 
 # Voxels of a cell along z, y, x, and of a block of 64. Chosen by bench/kernels; results do not depend on them.
-_FLAT_CELL, _FLAT_BLOCK = (1, 32, 128), (1, 8, 8)
-_SOLID_CELL, _SOLID_BLOCK = (8, 16, 32), (4, 4, 4)
-_ALL_VOXELS = np.uint64(0xFFFFFFFFFFFFFFFF)
-
-Box6 = tuple[int, int, int, int, int, int]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A part of a tile whose feature stack is computed at once. ``box`` counts in the image, ``at`` in the tile."""
-
-    box: Box6
-    at: Voxels
-    shape: Voxels
-    blocks: tuple[int, int, int, int, int]
-    count: int
+_FLAT_CELL, _FLAT_BLOCK = (1, 32, 256), (1, 8, 8)
+_SOLID_CELL, _SOLID_BLOCK = (8, 32, 128), (4, 4, 4)
 
 
 @dataclass(frozen=True)
@@ -54,25 +38,9 @@ class TileFeatures:
         return (*self.extent, self.plan.width)
 
     @property
-    def block(self) -> Voxels:
-        """Voxels of a block along z, y, x."""
-        return _FLAT_BLOCK if self.image[0] == 1 else _SOLID_BLOCK
-
-    def cells(self) -> Iterator[Cell]:
-        """The tile cut into cells, whole blocks each except at the far faces."""
-        size = _FLAT_CELL if self.image[0] == 1 else _SOLID_CELL
-        block = self.block
-        for at in product(*(range(0, n, s) for n, s in zip(self.extent, size, strict=True))):
-            shape = tuple(min(s, n - a) for a, s, n in zip(at, size, self.extent, strict=True))
-            first = tuple(o + a for o, a in zip(self.start, at, strict=True))
-            counts = [-(-n // b) for n, b in zip(shape, block, strict=True)]
-            yield Cell(
-                box=(*first, *(f + n for f, n in zip(first, shape, strict=True))),  # type: ignore[arg-type]
-                at=at,  # type: ignore[arg-type]
-                shape=shape,  # type: ignore[arg-type]
-                blocks=(*block, counts[1], counts[2]),
-                count=counts[0] * counts[1] * counts[2],
-            )
+    def shapes(self) -> tuple[Voxels, Voxels]:
+        """Voxels of a cell and of a block, along z, y, x."""
+        return (_FLAT_CELL, _FLAT_BLOCK) if self.image[0] == 1 else (_SOLID_CELL, _SOLID_BLOCK)
 
 
 class _Workspace(threading.local):
@@ -140,47 +108,35 @@ class CpuBackend:
 
     def features(self, stack: TileFeatures) -> np.ndarray:
         out = np.empty(stack.shape, np.float32)
-        for cell in stack.cells():
-            columns = self._derive(stack, cell)
-            gather(columns, stack.plan.width, cell.blocks, *cell.shape, out, *cell.at)
+        feature_tile(*self._tile_arguments(stack), out)
         return out
 
     def load_forest(self, forests: Sequence[ForestArrays]) -> PackedForest:
         return pack_forest(forests)
 
     def predict(self, stack: TileFeatures, forest: PackedForest) -> np.ndarray:
-        out = np.empty((*stack.extent, forest.classes), np.float32)
-        for cell in stack.cells():
-            columns = self._derive(stack, cell)
-            values = self._space.buffer("values", cell.count * BLOCK * forest.classes)
-            values = values[: cell.count * BLOCK * forest.classes].reshape(cell.count, BLOCK, forest.classes)
-            masks = _valid_voxels(cell.shape, stack.block)
-            f = forest
-            if f.is_pure:
-                digits = int(f.vote_value.shape[1] - 1).bit_length()
-                predict_pure(
-                    columns, masks, stack.plan.width, f.feature, f.threshold, f.left, f.right, f.roots, f.leaf_class,
-                    f.groups, f.vote_value, f.divisor, f.depth, digits, values,
-                )  # fmt: skip
-            else:
-                predict_mixed(
-                    columns, masks, stack.plan.width, f.feature, f.threshold, f.left, f.right, f.roots, f.probabilities,
-                    f.weights, f.forests, f.averages, f.divisor, f.depth, values,
-                )  # fmt: skip
-            place_blocks(values, cell.blocks, *cell.shape, out, *cell.at)
+        f = forest
+        out = np.empty((*stack.extent, f.classes), np.float32)
+        nodes = (f.feature, f.threshold, f.left, f.right)
+        arguments = (*self._tile_arguments(stack), stack.plan.width, nodes)
+        if f.is_pure:
+            predict_tile_pure(*arguments, (f.roots, f.leaf_class, f.groups, f.vote_value, f.divisor), f.depth, out)
+        else:
+            shares = (f.roots, f.probabilities, f.weights, f.forests, f.averages, f.divisor)
+            predict_tile_mixed(*arguments, shares, f.depth, out)
         return out
 
-    def _derive(self, stack: TileFeatures, cell: Cell) -> np.ndarray:
+    def _tile_arguments(self, stack: TileFeatures) -> tuple[Any, ...]:
+        """What every kernel that goes through a tile's cells needs, with this thread's scratch."""
         plan = stack.plan
-        columns = self._space.buffer("columns", cell.count * plan.width * BLOCK)
-        slot = int(np.prod([n + 2 * reach for n, reach in zip(cell.shape, plan.reach, strict=True)]))
+        cell, block = stack.shapes
+        slot = int(np.prod([n + 2 * reach for n, reach in zip(cell, plan.reach, strict=True)]))
+        columns = self._space.buffer("columns", plan.width * column_stride(cell, block))
         work = self._space.buffer("work", plan.slots * slot)
-        line, steps, plus, minus = self._lines(plan, cell.shape[2] + 2 * plan.reach[2])
-        derive_cell(
-            stack.smoothed, stack.places, stack.boxes, cell.box, stack.image, plan.instructions, plan.first, plan.taps,
-            plan.channels, plan.width, columns, cell.blocks, work, slot, line, steps, plus, minus,
-        )  # fmt: skip
-        return columns
+        scratch = (work, slot, *self._lines(plan, cell[2] + 2 * plan.reach[2]))
+        smoothed = (stack.smoothed, stack.places, stack.boxes)
+        program = (plan.instructions, plan.first, plan.taps, plan.channels)
+        return smoothed, program, stack.image, stack.start, stack.extent, cell, block, columns, scratch
 
     def _lines(self, plan: PackedPlan, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Scratch for one padded line and for the neighbours' places."""
@@ -189,18 +145,12 @@ class CpuBackend:
         return line, np.arange(reach, dtype=np.int64), self._space.buffer("plus", reach, np.int64), self._space.buffer("minus", reach, np.int64)
 
 
-@lru_cache(maxsize=64)
-def _valid_voxels(shape: Voxels, block: Voxels) -> np.ndarray:
-    """For every block of a cell the mask of the voxels that lie inside it, (b,) uint64."""
-    padded = [-(-n // b) * b for n, b in zip(shape, block, strict=True)]
-    inside = np.zeros(padded, np.uint64)
-    inside[: shape[0], : shape[1], : shape[2]] = 1
-    (z, y, x), (a, b, c) = padded, block
-    by_block = inside.reshape(z // a, a, y // b, b, x // c, c).transpose(0, 2, 4, 1, 3, 5).reshape(-1, BLOCK)
-    return (by_block << np.arange(BLOCK, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
-
-
 def _grow(first: Voxels, stop: Voxels, margin: list[int], image: Voxels) -> list[int]:
     low = [max(a - m, 0) for a, m in zip(first, margin, strict=True)]
     high = [min(b + m, n) for b, m, n in zip(stop, margin, image, strict=True)]
     return low + high
+
+
+def open_backend() -> CpuBackend:
+    """The backend of this folder."""
+    return CpuBackend()

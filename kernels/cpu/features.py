@@ -1,8 +1,9 @@
 """The feature stack of a tile: pre-smoothing of the whole tile, then cell by cell every selected feature.
 
-A cell is the part of a tile whose features fit the cache. It is laid out in blocks of 64 neighbouring voxels, for each
-block column after column, because the forest reads a column of 64 voxels at a time:
-``stack[((block_z * blocks_y + block_y) * blocks_x + block_x) * width + column, voxel in block]``.
+A cell is the part of a tile whose features fit the cache. The forest reads one column of a block of 64 neighbouring
+voxels at a time, so a cell's stack holds for every column, block after block, 64 voxels each:
+``stack[column * column_stride + block * 64 + voxel]``, blocks and the voxels in them in (z, y, x) order. The stride has
+room for one block more, which keeps the columns of a block apart in the cache.
 """
 
 from __future__ import annotations
@@ -55,45 +56,63 @@ def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, wo
 
 
 @njit(nogil=True, cache=True)
-def scatter(src, src_at, src_box, cell, stack, column, width, blocks):
-    """Put a volume that holds the cell into its column of the stack. blocks is (z, y, x of a block; blocks along y, x).
+def grid_of(shape, block):
+    """Blocks along z, y, x that cover a cell of this shape."""
+    return -(-shape[0] // block[0]), -(-shape[1] // block[1]), -(-shape[2] // block[2])
+
+
+@njit(nogil=True, cache=True)
+def column_stride(shape, block):
+    """Floats between the columns of a cell's stack."""
+    grid = grid_of(shape, block)
+    return (grid[0] * grid[1] * grid[2] + 1) * BLOCK
+
+
+@njit(nogil=True, cache=True)
+def scatter(src, src_at, src_box, cell, stack, column_at, block):
+    """Put a volume that holds the cell into the column of its stack that begins at ``column_at``.
 
     Voxels of a block beyond the cell along x repeat the last one; those along y and z stay as they were.
     """
-    bz, by, bx, along_y, along_x = blocks
+    bz, by, bx = block
     nz, ny, nx = cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]
+    _, along_y, along_x = grid_of((nz, ny, nx), block)
     whole = nx // bx
-    step = width * BLOCK
     for z in range(nz):
         for y in range(ny):
             above = (z + cell[0] - src_box[0]) * (src_box[4] - src_box[1]) + y + cell[1] - src_box[1]
             at = src_at + above * (src_box[5] - src_box[2]) + cell[2] - src_box[2]
             row = src[at : at + nx]
-            to = ((z // bz * along_y + y // by) * along_x * width + column) * BLOCK + ((z % bz) * by + y % by) * bx
+            to = column_at + (z // bz * along_y + y // by) * along_x * BLOCK + ((z % bz) * by + y % by) * bx
             if bx == 8:
                 for b in range(whole):
                     target, source = stack[to : to + 8], row[8 * b : 8 * b + 8]
                     for i in range(8):
                         target[i] = source[i]
-                    to += step
+                    to += BLOCK
             else:
                 for b in range(whole):
                     target, source = stack[to : to + 4], row[4 * b : 4 * b + 4]
                     for i in range(4):
                         target[i] = source[i]
-                    to += step
+                    to += BLOCK
             if whole * bx < nx:
                 for i in range(bx):
                     stack[to + i] = row[min(whole * bx + i, nx - 1)]
 
 
 @njit(nogil=True, cache=True)
-def derive_cell(pre, pre_places, pre_boxes, cell, image, instructions, first, taps, channels, width, stack, blocks, work, slot, line, steps, plus, minus):
+def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
     """All columns of one cell: runs every scale's program for every channel.
 
-    pre holds every pre-smoothed volume, pre_places (channel, scale) says where each begins, pre_boxes (scale, 6) what it
-    covers. work holds the programs' slots, ``slot`` floats each.
+    smoothed  (every pre-smoothed volume, where each begins (channel, scale), what each scale covers (scale, 6))
+    plan      (instructions, first instruction of each scale, taps, channels)
+    scratch   (slots of the programs, floats a slot, line, steps, plus, minus)
     """
+    pre, pre_places, pre_boxes = smoothed
+    instructions, first, taps, channels = plan
+    work, slot, line, steps, plus, minus = scratch
+    stride = column_stride((cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]), block)
     for scale in range(len(first) - 1):
         b = pre_boxes[scale]
         pre_box = (b[0], b[1], b[2], b[3], b[4], b[5])
@@ -119,7 +138,7 @@ def derive_cell(pre, pre_places, pre_boxes, cell, image, instructions, first, ta
                         filter_z(source, at, source_box, work, out, box, image[0], weights, radius, odd, plus, minus)
                     continue
                 if op == _EMIT:
-                    scatter(work, a, box, cell, stack, row[COLUMN] + channel * row[STRIDE], width, blocks)
+                    scatter(work, a, box, cell, stack, (row[COLUMN] + channel * row[STRIDE]) * stride, block)
                     continue
                 b1, c, d, e, f = row[IN + 1] * slot, row[IN + 2] * slot, row[IN + 3] * slot, row[IN + 4] * slot, row[IN + 5] * slot
                 out1, out2 = row[OUT + 1] * slot, row[OUT + 2] * slot
@@ -153,28 +172,41 @@ def presmooth_tile(source, source_box, pre, pre_places, pre_boxes, image, pre_ta
 
 
 @njit(nogil=True, cache=True)
-def gather(stack, width, blocks, nz, ny, nx, out, z0, y0, x0):
-    """The stack of a cell of (nz, ny, nx) voxels into out (z, y, x, f), at (z0, y0, x0)."""
-    bz, by, bx, along_y, along_x = blocks
-    for z in range(nz):
-        for y in range(ny):
-            inside = ((z % bz) * by + y % by) * bx
-            row = (z // bz * along_y + y // by) * along_x
-            for x in range(nx):
-                block = (row + x // bx) * width
-                at = inside + x % bx
-                for f in range(width):
-                    out[z0 + z, y0 + y, x0 + x, f] = stack[(block + f) * BLOCK + at]
+def cell_at(first, extent, cell_shape, z, y, x):
+    """The cell that begins at (z, y, x) of a tile, as a box of the image."""
+    z0, y0, x0 = first[0] + z, first[1] + y, first[2] + x
+    return (
+        z0,
+        y0,
+        x0,
+        min(z0 + cell_shape[0], first[0] + extent[0]),
+        min(y0 + cell_shape[1], first[1] + extent[1]),
+        min(x0 + cell_shape[2], first[2] + extent[2]),
+    )
 
 
 @njit(nogil=True, cache=True)
-def place_blocks(values, blocks, nz, ny, nx, out, z0, y0, x0):
-    """Per-block results (b, 64, k) of a cell of (nz, ny, nx) voxels into out (z, y, x, k), at (z0, y0, x0)."""
-    bz, by, bx, along_y, along_x = blocks
+def gather(stack, stride, width, cell, block, out, z0, y0, x0):
+    """The stack of a cell into out (z, y, x, f), at (z0, y0, x0)."""
+    bz, by, bx = block
+    nz, ny, nx = cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]
+    _, along_y, along_x = grid_of((nz, ny, nx), block)
     for z in range(nz):
         for y in range(ny):
-            inside = ((z % bz) * by + y % by) * bx
-            row = (z // bz * along_y + y // by) * along_x
+            inside = (z // bz * along_y + y // by) * along_x * BLOCK + ((z % bz) * by + y % by) * bx
             for x in range(nx):
-                for k in range(out.shape[3]):
-                    out[z0 + z, y0 + y, x0 + x, k] = values[row + x // bx, inside + x % bx, k]
+                at = inside + x // bx * BLOCK + x % bx
+                for f in range(width):
+                    out[z0 + z, y0 + y, x0 + x, f] = stack[f * stride + at]
+
+
+@njit(nogil=True, cache=True)
+def feature_tile(smoothed, plan, image, first, extent, cell_shape, block, stack, scratch, out):
+    """The features of a tile at ``first`` into out (z, y, x, f), cell by cell."""
+    for z in range(0, extent[0], cell_shape[0]):
+        for y in range(0, extent[1], cell_shape[1]):
+            for x in range(0, extent[2], cell_shape[2]):
+                cell = cell_at(first, extent, cell_shape, z, y, x)
+                derive_cell(smoothed, plan, image, cell, block, stack, scratch)
+                stride = column_stride((cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]), block)
+                gather(stack, stride, out.shape[3], cell, block, out, z, y, x)

@@ -64,7 +64,9 @@ def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, line,
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
     width = x1 - x0
     first, stop = fused_range(n, radius)
-    first, stop = min(max(first, x0), x1), min(max(stop, x0), x1)
+    first, stop = min(max(first, x0), x1), min(max(stop, x0), x1)  # unfused in [x0, first) and [stop, x1)
+    if first >= stop:
+        first = stop = x0
     lo, hi = max(x0 - radius, 0), min(x1 + radius, n)
     back = -steps
     for z in range(z0, z1):
@@ -74,18 +76,22 @@ def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, line,
             if radius == 0:
                 out[to : to + width] = src[row + x0 : row + x1]
                 continue
-            base = radius - x0  # position x of the image lies at line[x + base]
-            line[lo + base : hi + base] = src[row + lo : row + hi]
-            for x in range(x0 - radius, lo):
-                line[x + base] = src[row + mirror(x, n)]
-            for x in range(hi, x1 + radius):
-                line[x + base] = src[row + mirror(x, n)]
-            if first >= stop:
-                symmetric_sum(out, to, line, radius, steps, back, taps, radius, width, odd, False)
+            if hi - lo == width + 2 * radius:  # all neighbours lie in the image
+                padded, base = src, row  # position x of the image lies at padded[x + base]
             else:
-                symmetric_sum(out, to, line, radius, steps, back, taps, radius, first - x0, odd, False)
-                symmetric_sum(out, to + first - x0, line, first + base, steps, back, taps, radius, stop - first, odd, True)
-                symmetric_sum(out, to + stop - x0, line, stop + base, steps, back, taps, radius, x1 - stop, odd, False)
+                padded, base = line, radius - x0
+                line[lo + base : hi + base] = src[row + lo : row + hi]
+                for x in range(x0 - radius, lo):
+                    line[x + base] = src[row + mirror(x, n)]
+                for x in range(hi, x1 + radius):
+                    line[x + base] = src[row + mirror(x, n)]
+            if x0 < first:
+                symmetric_sum(out, to, padded, x0 + base, steps, back, taps, radius, first - x0, odd, False)
+            if first < stop:
+                to_first = to + first - x0
+                symmetric_sum(out, to_first, padded, first + base, steps, back, taps, radius, stop - first, odd, True)
+            if stop < x1:
+                symmetric_sum(out, to + stop - x0, padded, stop + base, steps, back, taps, radius, x1 - stop, odd, False)
 
 
 @njit(nogil=True, cache=True)

@@ -1,0 +1,97 @@
+"""Cutting a region into tiles that fit the memory budget and keep every thread busy.
+
+The plan decides only about time and memory: results are the same for every plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..box import Box
+from ..errors import MemoryTooSmall
+from .halo import source_box
+
+# Voxels along z, y, x at which a tile's halo is a small part of its work and its volumes stay near the cache.
+FLAT_TILE = (1, 256, 512)
+SOLID_TILE = (64, 64, 128)
+# A tile is not cut below this for the sake of parallel work, only for the sake of memory.
+SMALLEST_SHARED = {1: (1, 64, 128), 3: (16, 32, 64)}
+TILES_PER_THREAD = 3  # enough that threads finish at about the same time
+READ_AHEAD = 2  # tiles that are read but not yet computed
+
+
+@dataclass(frozen=True)
+class TileCost:
+    """Bytes one tile in work needs, and what is needed once.
+
+    per_source   for every voxel of the tile's source, halo included
+    per_voxel    for every voxel of the tile itself
+    fixed        for the whole run, such as writers that hold their image
+    """
+
+    per_source: float
+    per_voxel: float
+    fixed: float = 0.0
+
+    def of(self, tile: Box, margin: Sequence[int], image: Sequence[int]) -> float:
+        return self.per_source * source_box(tile, margin, image).size + self.per_voxel * tile.size
+
+
+def plan_tiles(
+    region: Box, image: Sequence[int], margin: Sequence[int], cost: TileCost, *, threads: int, memory_bytes: int
+) -> list[Box]:
+    """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles, in raster order.
+
+    margin  the halo along z, y, x. Raises MemoryTooSmall if the budget does not hold one small tile a thread.
+    """
+    flat = image[0] == 1
+    shape = [min(n, p) for n, p in zip(region.shape, FLAT_TILE if flat else SOLID_TILE, strict=True)]
+    smallest = SMALLEST_SHARED[1 if flat else 3]
+    while _count(region, shape) < threads * TILES_PER_THREAD and threads > 1 and _halve(shape, smallest, margin):
+        pass
+    budget = (memory_bytes - cost.fixed) / (threads + (READ_AHEAD if threads > 1 else 0))
+    while (needed := cost.of(_central(region, shape), margin, image)) > budget:
+        if not _halve(shape, (1, 1, 1), margin):
+            total = cost.fixed + needed * (threads + READ_AHEAD)
+            raise MemoryTooSmall(
+                f"the memory budget of {_text(memory_bytes)} does not hold the smallest tiles of {threads} threads "
+                f"({_text(total)}); raise --memory or lower --threads"
+            )
+    return list(region.split(_even(region.shape, shape)))
+
+
+def _central(region: Box, shape: Sequence[int]) -> Box:
+    """A tile in the middle, where its halo is cut off least."""
+    start = tuple(a + max(0, (b - a - n) // 2) for a, b, n in zip(region.start, region.stop, shape, strict=True))
+    return Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
+
+
+def _count(region: Box, shape: Sequence[int]) -> int:
+    count = 1
+    for n, s in zip(region.shape, shape, strict=True):
+        count *= -(-n // s) if s else 0
+    return count
+
+
+def _halve(shape: list[int], smallest: Sequence[int], margin: Sequence[int]) -> bool:
+    """Halve the axis whose length is largest beside its smallest; False if every axis is at its smallest."""
+    ratios = [n / s for n, s in zip(shape, smallest, strict=True)]
+    axis = max(range(3), key=lambda i: (ratios[i], -i))
+    if ratios[axis] <= 1:
+        return False
+    shape[axis] = max(smallest[axis], (shape[axis] + 1) // 2)
+    return True
+
+
+def _even(extent: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """Tile sizes of at most ``shape`` that divide the extent evenly, in steps of 8 voxels where they are longer."""
+    sizes = []
+    for n, s in zip(extent, shape, strict=True):
+        even = -(-n // max(1, -(-n // max(1, s))))
+        sizes.append(min(max(1, s), -(-even // 8) * 8) if s >= 8 else max(1, even))
+    return tuple(sizes)
+
+
+def _text(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{max(size, 0) / 2**20:.0f} MiB"

@@ -1,0 +1,58 @@
+"""Tiles on their way: read in order by the caller's thread, computed and written by a pool, never more than fit.
+
+Reading runs a few tiles ahead, so that reading, computing and writing overlap.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from .plan import READ_AHEAD
+
+Tile = TypeVar("Tile")
+Source = TypeVar("Source")
+
+
+def stream_tiles(
+    tiles: Iterable[Tile],
+    read: Callable[[Tile], Source],
+    process: Callable[[Tile, Source], None],
+    *,
+    threads: int,
+) -> None:
+    """``process(tile, read(tile))`` for every tile, on ``threads`` threads; reads happen in the order of ``tiles``.
+
+    The first error stops the stream: tiles in work are finished, no more are started, then it is raised.
+    """
+    if threads <= 1:
+        for tile in tiles:
+            process(tile, read(tile))
+        return
+    room = threading.Semaphore(threads + READ_AHEAD)
+    failed = threading.Event()
+    errors: list[BaseException] = []
+
+    def finish(future: Future[None]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None:
+            errors.append(error)
+            failed.set()
+        room.release()
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="tile") as pool:
+        try:
+            for tile in tiles:
+                room.acquire()
+                if failed.is_set():
+                    break
+                pool.submit(process, tile, read(tile)).add_done_callback(finish)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        if failed.is_set():
+            pool.shutdown(wait=True, cancel_futures=True)
+    if errors:
+        raise errors[0]

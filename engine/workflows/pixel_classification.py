@@ -1,0 +1,173 @@
+"""Pixel Classification: open image → plan tiles → features → forest → results → export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ...kernels.contract import Backend
+from ..axes import pipeline_axes
+from ..box import Box
+from ..errors import InputMismatch
+from ..export.images import ImageExport, ResultInfo
+from ..inputs import InputImage
+from ..pixels.classify import PixelClassifier, prepare_classifier
+from ..pixels.feature_plan import check_size, plan_features
+from ..pixels.results import RESULTS
+from ..project import Project
+from ..tiling.halo import source_box
+from ..tiling.plan import TileCost, plan_tiles
+from ..tiling.stream import stream_tiles
+
+RAW, MASK = "Raw Data", "Prediction Mask"
+
+
+def classify_lane(
+    project: Project,
+    images: Mapping[str, InputImage],
+    exports: Mapping[str, ImageExport],
+    *,
+    backend: Backend,
+    threads: int,
+    memory_bytes: int,
+    on_progress: Callable[[int], None],
+) -> None:
+    """Compute the exports' regions of one lane and write every finished tile into every export.
+
+    images       by role; exports by the name of their result (see pixels/results.py), all of the same region
+    on_progress  receives the number of voxels just finished
+    """
+    raw, mask = images[RAW], images.get(MASK)
+    classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=raw.shape[1:4])
+    region = _common_region(exports)
+    tiles = _plan(classifier, raw, region, exports, threads=threads, memory_bytes=memory_bytes)
+
+    def read(tile: Box) -> tuple[np.ndarray, np.ndarray | None]:
+        source = source_box(tile, (0, *classifier.margin, 0), raw.shape)
+        return raw.read(source)[0], None if mask is None else _read_mask(mask, tile)
+
+    def process(tile: Box, source: tuple[np.ndarray, np.ndarray | None]) -> None:
+        pixels, active = source
+        start = source_box(tile, (0, *classifier.margin, 0), raw.shape).start[1:4]
+        inside = Box(tile.start[1:4], tile.stop[1:4])
+        results = classifier.results(inside, pixels, start, active, exports.keys())
+        for name, export in exports.items():
+            data = results[name][np.newaxis]
+            export.write(Box((*tile.start[:4], 0), (*tile.stop[:4], data.shape[4])), data)
+        on_progress(inside.size)
+
+    stream_tiles(tiles, read, process, threads=threads)
+
+
+def work_voxels(exports: Mapping[str, ImageExport]) -> int:
+    """How many voxels ``classify_lane`` will report in all."""
+    region = _common_region(exports)
+    return Box(region.start[:4], region.stop[:4]).size
+
+
+def check_lane(project: Project, images: Mapping[str, InputImage]) -> None:
+    """Refuse a lane that does not fit the project, before anything is computed. Raises InputMismatch."""
+    raw, mask = images[RAW], images.get(MASK)
+    _check_dimensions(project, raw)
+    _check_channels(project, raw)
+    check_size(project.features, raw.shape[1:4])
+    if mask is not None and mask.shape[:4] != raw.shape[:4]:
+        raise InputMismatch(
+            f"the prediction mask {mask.path_text} has the size {_sizes(mask)}, the image {raw.path_text} {_sizes(raw)}; "
+            "they must agree except for channels"
+        )
+
+
+def result_infos(project: Project, image: InputImage) -> dict[str, ResultInfo]:
+    """What can be exported for an image: name of the result -> its dtype, channels and metadata."""
+    plan = plan_features(project.features, channels=image.shape[4], depth=image.shape[1])
+    classes = max(1, len(project.classifier.label_names))
+    return {
+        r.name: ResultInfo(
+            name=r.name,
+            dtype=np.dtype(r.dtype),
+            channels=r.channels(classes, plan.width),
+            drange=r.drange or image.drange,
+            display_mode=r.display_mode,
+        )
+        for r in RESULTS
+    }
+
+
+def _common_region(exports: Mapping[str, ImageExport]) -> Box:
+    regions = [export.region for export in exports.values()]
+    start = tuple(min(r.start[i] for r in regions) for i in range(5))
+    return Box(start, tuple(max(r.stop[i] for r in regions) for i in range(5)))
+
+
+def _plan(
+    classifier: PixelClassifier,
+    raw: InputImage,
+    region: Box,
+    exports: Mapping[str, ImageExport],
+    *,
+    threads: int,
+    memory_bytes: int,
+) -> list[Box]:
+    """Tiles (t, z, y, x, c), one time point each."""
+    per_source, per_voxel = classifier.backend.bytes_per_voxel(classifier.plan, classifier.classes)
+    cost = TileCost(
+        per_source=per_source + raw.shape[4] * raw.dtype.itemsize,
+        per_voxel=per_voxel + sum(3 * e.bytes_per_voxel for e in exports.values()),
+        fixed=sum(e.held_bytes for e in exports.values()),
+    )
+    inside = Box(region.start[1:4], region.stop[1:4])
+    pieces = plan_tiles(
+        inside, raw.shape[1:4], classifier.margin, cost, threads=threads, memory_bytes=memory_bytes
+    )
+    channels = raw.shape[4]
+    return [
+        Box((t, *piece.start, 0), (t + 1, *piece.stop, channels))
+        for t in range(region.start[0], region.stop[0])
+        for piece in pieces
+    ]
+
+
+def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:
+    """Which voxels of a tile any channel of the mask leaves in, (z, y, x) bool."""
+    values = mask.read(Box((*tile.start[:4], 0), (*tile.stop[:4], mask.shape[4])))[0]
+    return np.asarray((values > 0).any(axis=-1))
+
+
+def _check_dimensions(project: Project, raw: InputImage) -> None:
+    """A project trained on volumes takes volumes, one trained on flat images flat ones; time may differ."""
+    trained = [lane.images[RAW].sizes() for lane in project.lanes if RAW in lane.images]
+    sizes = next((s for s in reversed(trained) if s), None)
+    if sizes is None:
+        return
+    was_flat, is_flat = sizes.get("z", 1) == 1, raw.shape[1] == 1
+    if was_flat != is_flat:
+        kinds = {True: "2-D images", False: "3-D volumes"}
+        raise InputMismatch(
+            f"the project was trained on {kinds[was_flat]}, but {raw.path_text} is one of the {kinds[is_flat]} "
+            f"(axes {pipeline_axes(dict(zip('tzyxc', raw.shape, strict=True)))}, size {_sizes(raw)}); "
+            "use a project trained on such data, or say how to read the file with --input_axes"
+        )
+
+
+def _check_channels(project: Project, raw: InputImage) -> None:
+    """The classifier has a fixed number of columns, each channel contributes as many."""
+    columns = project.classifier.column_count
+    plan = plan_features(project.features, channels=raw.shape[4], depth=raw.shape[1])
+    if plan.width == columns:
+        return
+    per_channel = plan.width // raw.shape[4]
+    if per_channel and columns % per_channel == 0:
+        raise InputMismatch(
+            f"All input images must have the same number of channels. {raw.path_text} has {raw.shape[4]} channel(s), "
+            f"but the project was trained on {columns // per_channel}; say which axis is which with --input_axes"
+        )
+    raise InputMismatch(
+        f"the classifier was trained on {columns} feature columns, but {raw.path_text} ({_sizes(raw)}) yields "
+        f"{plan.width}; 2-D and 3-D images need projects of their own"
+    )
+
+
+def _sizes(image: InputImage) -> str:
+    return " x ".join(f"{a}={n}" for a, n in zip("tzyxc", image.shape, strict=True) if n > 1 or a in "yx")
