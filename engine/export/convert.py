@@ -93,7 +93,7 @@ def _rescale(
     kind = _with_scalar(array.dtype, in_low)
     with np.errstate(over="ignore", invalid="ignore"):
         difference = array.astype(kind, copy=False) - _scalar(in_low, kind)
-        wrapped = _find_wrapped(array, in_low, difference) if kind.kind in "iu" else None
+        wrapped = _find_wrapped(array, in_low, difference) if kind.kind in "iu" and ratio else None
         floating = kind if kind.kind == "f" else np.dtype(np.float32 if kind.itemsize < 4 else np.float64)
         scaled = difference.astype(floating, copy=False)
         if clip and wrapped is not None:

@@ -475,7 +475,6 @@ class _MultipageWriter(ImageWriter):
         t, z, y, x, c = (spec.shape[spec.axes.index(a)] if a in spec.axes else 1 for a in "tzyxc")
         self._shape = (t, z, c, y, x)
         self._dtype = spec.dtype.newbyteorder("<")
-        self.chunks = tuple({"y": y, "x": x}.get(a, 1) for a in spec.axes)
         self._target, self._lock = Target(path), Lock()
         try:
             with export_errors(path):
