@@ -43,7 +43,7 @@ class StoredForest:
     is_weighted: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Classifier:
     """The forests of a project and what their classes mean.
 

@@ -10,7 +10,7 @@ from ...kernels.contract import Backend
 from ..axes import pipeline_axes
 from ..box import Box
 from ..errors import InputMismatch
-from ..export.images import ImageExport, ResultInfo
+from ..export.images import ExportPlan, ImageExport, ResultInfo
 from ..inputs import InputImage
 from ..pixels.classify import PixelClassifier, prepare_classifier
 from ..pixels.feature_plan import check_size, plan_features
@@ -60,7 +60,7 @@ def classify_lane(
     stream_tiles(tiles, read, process, threads=threads)
 
 
-def work_voxels(exports: Mapping[str, ImageExport]) -> int:
+def work_voxels(exports: Mapping[str, ExportPlan]) -> int:
     """How many voxels ``classify_lane`` will report in all."""
     region = _common_region(exports)
     return Box(region.start[:4], region.stop[:4]).size
@@ -95,7 +95,7 @@ def result_infos(project: Project, image: InputImage) -> dict[str, ResultInfo]:
     }
 
 
-def _common_region(exports: Mapping[str, ImageExport]) -> Box:
+def _common_region(exports: Mapping[str, ImageExport] | Mapping[str, ExportPlan]) -> Box:
     regions = [export.region for export in exports.values()]
     start = tuple(min(r.start[i] for r in regions) for i in range(5))
     return Box(start, tuple(max(r.stop[i] for r in regions) for i in range(5)))
@@ -114,8 +114,8 @@ def _plan(
     per_source, per_voxel = classifier.backend.bytes_per_voxel(classifier.plan, classifier.classes)
     cost = TileCost(
         per_source=per_source + raw.shape[4] * raw.dtype.itemsize,
-        per_voxel=per_voxel + sum(3 * e.bytes_per_voxel for e in exports.values()),
-        fixed=sum(e.held_bytes for e in exports.values()),
+        per_voxel=per_voxel + sum(_export_bytes(export.plan) for export in exports.values()),
+        fixed=sum(export.plan.spec.nbytes for export in exports.values() if not export.plan.format.streams),
     )
     inside = Box(region.start[1:4], region.stop[1:4])
     pieces = plan_tiles(
@@ -127,6 +127,11 @@ def _plan(
         for t in range(region.start[0], region.stop[0])
         for piece in pieces
     ]
+
+
+def _export_bytes(plan: ExportPlan) -> int:
+    """What a voxel of a tile takes on its way into a file: as computed, converted, and packed by the writer."""
+    return plan.result.channels * (plan.result.dtype.itemsize + 2 * plan.spec.dtype.itemsize)
 
 
 def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:
