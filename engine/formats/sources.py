@@ -94,7 +94,8 @@ def expand_argument(argument: str, *, cwd: Path, list_images: Callable[[Path], S
     if "://" in argument:
         raise InputError(f"cannot read {argument}: images are read from files, not from the network")
     whole = _literal(argument, cwd)
-    parts = (argument,) if whole else split_list(argument)
+    is_one = whole is not None and NATIVE.separator not in whole[1]
+    parts = (argument,) if is_one else split_list(argument)
     found: list[Source] = []
     missing: list[str] = []
     for part in parts:
@@ -139,6 +140,8 @@ def _expand_part(part: str, cwd: Path, list_images: Callable[[Path], Sequence[st
 
 def _literal(part: str, cwd: Path) -> tuple[str, str] | None:
     """(external, internal) if a file of exactly that name exists; then nothing in the name is special."""
+    if not part:
+        return None
     ways = split_internal(part)
     for external, internal in ways if (part, "") in ways else ((part, ""), *ways):
         path = _absolute(external, cwd)
@@ -154,9 +157,20 @@ def _absolute(text: str, cwd: Path) -> Path:
 def _match_files(pattern: str, cwd: Path) -> list[Path]:
     if not glob.has_magic(pattern):
         return []
-    # The folder is passed apart: brackets in its own name are not wildcards.
-    matches = glob.glob(os.path.expanduser(pattern), root_dir=cwd)
+    # cwd is passed apart: brackets in its own name are not wildcards.
+    matches = glob.glob(_escape_folders(os.path.expanduser(pattern), cwd), root_dir=cwd)
     return [path for path in (_absolute(match, cwd) for match in matches) if path.is_file()]
+
+
+def _escape_folders(pattern: str, cwd: Path) -> str:
+    """The pattern with its leading folders escaped as far as folders of exactly that name exist."""
+    *folders, name = Path(pattern).parts
+    escaped = Path()
+    for index, folder in enumerate(folders):
+        if glob.has_magic(folder) and not (cwd / Path(*folders[: index + 1])).is_dir():
+            return str(escaped / Path(*folders[index:], name))
+        escaped /= glob.escape(folder)
+    return str(escaped / name)
 
 
 def _match_datasets(file: Path, internal: str, list_images: Callable[[Path], Sequence[str]]) -> list[Source]:
