@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +37,7 @@ logger = logging.getLogger("pixelforest.batch")
 # A lane of no more voxels is computed by one thread, and several such lanes at once: cut into tiles for many threads
 # it would be mostly halo.
 SMALL_LANE_VOXELS = 1 << 20
+INTERRUPT_PERIOD_S = 0.2
 
 
 class Workflow(Protocol):
@@ -247,8 +248,11 @@ class _Batch:
         with ThreadPoolExecutor(self.job.threads, thread_name_prefix="lane") as pool:
             futures = [pool.submit(self._compute_or_record, plan, threads=1, memory_bytes=share) for plan in plans]
             try:
-                for future in as_completed(futures):
-                    future.result()
+                pending = set(futures)
+                while pending:  # a wait without end could not be interrupted on Windows
+                    done, pending = wait(pending, timeout=INTERRUPT_PERIOD_S, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
             except BaseException:  # also an interrupt: the running lanes end at their next tile
                 self._is_interrupted.set()
                 pool.shutdown(wait=False, cancel_futures=True)
