@@ -90,7 +90,7 @@ def slice_paths(pattern: Path, offset: int, count: int) -> list[Path]:
     def name(number: int) -> Path:
         try:
             return Path(_SLICE_INDEX.sub(lambda m: format(number, m[1] or f"0{width}d"), text))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ExportError(f"the format of {{slice_index}} in {text} does not suit a number ({error})") from None
 
     paths = [name(offset + i) for i in range(count)]

@@ -55,6 +55,8 @@ class TiffReader(ImageReader):
             raise
 
     def _look(self) -> None:
+        self._map = np.memmap(self._path, np.uint8, "r")
+        self._check_chain()
         series_list = self._tiff.series
         if not series_list:
             raise InputError(f"cannot read {self._path}: the TIFF file holds no image")
@@ -73,7 +75,6 @@ class TiffReader(ImageReader):
         if min(series.shape) < 1:
             raise InputError(f"cannot read {self._path}: the image is empty (shape {series.shape})")
         resolution, units = _read_pixel_size(self._tiff, axes)
-        self._map = np.memmap(self._path, np.uint8, "r")
         self._pages = _Pages(series, page)
         self._cache = _SegmentCache(self._decode_segment)
         self._whole = self._map_series()
@@ -85,6 +86,25 @@ class TiffReader(ImageReader):
         if self._whole is None:
             self._check_count(page)
             self._check_extent(page)
+
+    def _check_chain(self) -> None:
+        """Refuse a file whose list of pages leads beyond its end; tifffile would leave out what follows."""
+        big = self._tiff.is_bigtiff
+        count_size, entry_size, offset_size = (8, 20, 8) if big else (2, 12, 4)
+        seen: set[int] = set()
+        at = self._number(8 if big else 4, offset_size)
+        while at and at not in seen:
+            seen.add(at)
+            at = self._number(at + count_size + entry_size * self._number(at, count_size), offset_size)
+
+    def _number(self, at: int, size: int) -> int:
+        data = self._map[at : at + size].tobytes()
+        if len(data) < size:
+            raise InputError(
+                f"cannot read {self._path}: its list of pages leads beyond the end of the file "
+                f"({self._map.size} bytes); it is truncated or damaged"
+            )
+        return int.from_bytes(data, "little" if self._tiff.byteorder == "<" else "big")
 
     def _map_series(self) -> np.ndarray | None:
         """The whole series as one array in the file, or None if it is not stored like that."""

@@ -153,7 +153,7 @@ limits = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), st.sampled_from(TYPES), st.sampled_from(TYPES), st.booleans())
 def test_the_arithmetic_is_that_of_numpy_1(data, source: str, target: str, rescales: bool) -> None:
     values = data.draw(st.lists(numbers_of(source), min_size=1, max_size=6))
