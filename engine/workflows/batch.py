@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,11 +18,11 @@ from typing import Protocol, cast
 
 from ...kernels.contract import Backend
 from ..backends import open_backend
-from ..errors import UsageError
+from ..errors import MemoryTooSmall, UsageError
 from ..export.images import ExportPlan, ImageExport, ResultInfo, check_exports, open_export, plan_export
 from ..inputs import InputImage, LaneArguments, describe_axes_choice, open_image
 from ..jobs import WORKFLOW_MODULES, Job
-from ..machine import format_size
+from ..machine import MIB, format_size
 from ..messages import describe_error
 from ..progress import Progress
 from ..project import Project, TrainingImage
@@ -37,6 +37,7 @@ logger = logging.getLogger("pixelforest.batch")
 # A lane of no more voxels is computed by one thread, and several such lanes at once: cut into tiles for many threads
 # it would be mostly halo.
 SMALL_LANE_VOXELS = 1 << 20
+SMALL_LANE_BYTES = 256 * MIB  # as many lanes at once as the memory holds of these
 INTERRUPT_PERIOD_S = 0.2
 
 
@@ -235,20 +236,26 @@ class _Batch:
     # ------------------------------------------------------------------------------------------------------ computing
 
     def _compute_all(self, plans: Sequence[_LanePlan]) -> None:
-        is_small = [plan.voxels <= SMALL_LANE_VOXELS for plan in plans]
-        if self.job.threads > 1 and sum(is_small) > 1:
-            self._compute_side_by_side([plan for plan, small in zip(plans, is_small, strict=True) if small])
-            plans = [plan for plan, small in zip(plans, is_small, strict=True) if not small]
+        small = [plan for plan in plans if plan.voxels <= SMALL_LANE_VOXELS]
+        workers = min(len(small), self.job.threads, self.job.memory_bytes // SMALL_LANE_BYTES)
+        if workers > 1:
+            self._compute_side_by_side(small, workers)
         for plan in plans:
-            self._compute_or_record(plan, threads=self.job.threads, memory_bytes=self.job.memory_bytes)
+            if plan.lane.index not in self._results:
+                self._compute_or_record(plan, threads=self.job.threads, memory_bytes=self.job.memory_bytes)
 
-    def _compute_side_by_side(self, plans: Iterable[_LanePlan]) -> None:
-        """One thread a lane, as many lanes at once as there are threads, each with its share of the memory."""
-        share = self.job.memory_bytes // self.job.threads
-        with ThreadPoolExecutor(self.job.threads, thread_name_prefix="lane") as pool:
-            futures = [pool.submit(self._compute_or_record, plan, threads=1, memory_bytes=share) for plan in plans]
+    def _compute_side_by_side(self, plans: Sequence[_LanePlan], workers: int) -> None:
+        """One thread a lane, several lanes at once, each with its share of the memory.
+
+        A lane that needs more than its share has no result afterwards.
+        """
+        share = self.job.memory_bytes // workers
+        with ThreadPoolExecutor(workers, thread_name_prefix="lane") as pool:
+            pending = {
+                pool.submit(self._compute_or_record, plan, threads=1, memory_bytes=share, is_alone=False)
+                for plan in plans
+            }
             try:
-                pending = set(futures)
                 while pending:  # a wait without end could not be interrupted on Windows
                     done, pending = wait(pending, timeout=INTERRUPT_PERIOD_S, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -258,7 +265,7 @@ class _Batch:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _compute_or_record(self, plan: _LanePlan, *, threads: int, memory_bytes: int) -> None:
+    def _compute_or_record(self, plan: _LanePlan, *, threads: int, memory_bytes: int, is_alone: bool = True) -> None:
         if self._should_stop():
             return
         try:
@@ -267,7 +274,8 @@ class _Batch:
         except _Stopped:
             pass
         except Exception as error:
-            self._record_failure(plan.lane, plan.name, error)
+            if is_alone or not isinstance(error, MemoryTooSmall):
+                self._record_failure(plan.lane, plan.name, error)
 
     def _compute(self, plan: _LanePlan, *, threads: int, memory_bytes: int) -> tuple[Path, ...]:
         exports: dict[str, ImageExport] = {}

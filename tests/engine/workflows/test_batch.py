@@ -3,6 +3,7 @@ the computation is a stand-in that can be told to fail."""
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 from pixelforest.engine import jobs
 from pixelforest.engine.box import Box
-from pixelforest.engine.errors import ExportError, InputMismatch, UsageError
+from pixelforest.engine.errors import ExportError, InputMismatch, MemoryTooSmall, UsageError
 from pixelforest.engine.export.images import ExportPlan, ImageExport, ResultInfo
 from pixelforest.engine.inputs import InputImage
 from pixelforest.engine.progress import Progress
@@ -123,6 +124,26 @@ def test_small_lanes_run_side_by_side_with_a_thread_each(workflow: FakeWorkflow,
     report = run_batch(make_job("a.png", "b.png", threads=2, memory=2**30))
     assert report.status == 0
     assert {(threads, memory) for _, threads, memory, _ in workflow.calls} == {(1, 2**29)}
+
+
+def test_little_memory_is_not_shared(workflow: FakeWorkflow, images: tuple[str, ...]) -> None:
+    run_batch(make_job("a.png", "b.png", threads=8, memory=300 * 2**20))
+    assert {call[1:] for call in workflow.calls} == {(8, 300 * 2**20, "MainThread")}
+
+
+def test_a_lane_that_needs_more_than_its_share_is_computed_alone(
+    workflow: FakeWorkflow, images: tuple[str, ...]
+) -> None:
+    def need() -> None:
+        if workflow.calls[-1][2] < 2**30:
+            raise MemoryTooSmall("more")
+
+    workflow.hooks = {"a": need}
+    report = run_batch(make_job("a.png", threads=2, memory=2**30))
+    assert report.status == 0
+    report = run_batch(make_job("a.png", "b.png", threads=2, memory=2**30))
+    assert report.status == 0
+    assert written() == ["a.npy", "b.npy"]
 
 
 def test_large_lanes_have_all_threads(
@@ -286,24 +307,22 @@ def test_an_interrupt_leaves_nothing_half_done(workflow: FakeWorkflow, images: t
 
 
 def test_an_interrupt_ends_lanes_that_run_side_by_side(workflow: FakeWorkflow, images: tuple[str, ...]) -> None:
-    """One lane is interrupted while another computes: that one ends at its next tile, later ones do not begin."""
-    runs, goes_on = threading.Event(), threading.Event()
+    """The lanes that run end at their next tile and leave nothing; later ones do not begin."""
+    goes_on = threading.Event()
 
-    def wait_until_stopped() -> None:
-        runs.set()
+    def wait_for_the_interrupt() -> None:
         assert goes_on.wait(timeout=30)
 
     def interrupt() -> None:
-        assert runs.wait(timeout=30)
-        threading.Timer(0.3, goes_on.set).start()
-        raise KeyboardInterrupt
+        threading.Timer(0.5, goes_on.set).start()
+        _thread.interrupt_main()
+        wait_for_the_interrupt()
 
-    workflow.hooks = {"a": wait_until_stopped, "b": interrupt}
+    workflow.hooks = {"a": wait_for_the_interrupt, "b": interrupt}
     with pytest.raises(KeyboardInterrupt):
         run_batch(make_job(*images, threads=2))
-    assert {"a.npy", "b.npy"}.isdisjoint(written())  # c may have come and gone before the interrupt got around
-    assert all(name.endswith(".npy") for name in written())
-    assert {call[0] for call in workflow.calls} <= {"a", "b", "c"}
+    assert written() == []
+    assert {call[0] for call in workflow.calls} == {"a", "b"}
 
 
 # -------------------------------------------------------------------------------------------------------- exit statuses
