@@ -149,15 +149,18 @@ def check_protected(paths: Iterable[Path], protected: Mapping[Path, str]) -> Non
 
 
 def check_collisions(planned: Sequence[tuple[int, Path, str]]) -> None:
-    """Refuse that two lanes write the same thing: (lane number, path, internal path or what else tells them apart)."""
+    """Refuse that anything is written twice: (lane number from 0, path, dataset in it or "")."""
     taken: dict[tuple[str, str], int] = {}
     for lane, path, internal_path in planned:
-        first = taken.setdefault((_key(path), internal_path), lane)
-        if first != lane:
+        key = (_key(path), internal_path)
+        if key in taken:
+            first = taken[key]
+            who = f"lanes {first + 1} and {lane + 1}" if first != lane else f"two results of lane {lane + 1}"
+            fields = "{nickname} and {dataset_dir}" if first != lane else "{result_type}"
             raise ExportError(
-                f"lanes {first + 1} and {lane + 1} would both be written to {path}; "
-                "use {nickname} and {dataset_dir} in --output_filename_format to tell them apart"
+                f"{who} would both be written to {path}; use {fields} in --output_filename_format to tell them apart"
             )
+        taken[key] = lane
 
 
 def _key(path: Path) -> str:

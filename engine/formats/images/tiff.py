@@ -69,7 +69,8 @@ class TiffReader(ImageReader):
         self._page = page = series.keyframe
         axes, own_axes = _read_axes(series, self._path)
         stored = np.dtype(series.dtype).newbyteorder("=")
-        self._dtype: np.dtype = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.float32)}.get(stored.name, stored)
+        widened: dict[str, np.dtype] = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.float32)}
+        self._dtype = widened.get(stored.name, stored)
         if self._dtype.name not in _DTYPES:
             raise InputError(f"cannot read {self._path}: pixels of type {stored} are not supported")
         if min(series.shape) < 1:

@@ -137,3 +137,5 @@ def test_two_lanes_with_one_name() -> None:
     check_collisions([(0, Path("a.h5"), "x"), (1, Path("a.h5"), "y"), (0, Path("b.h5"), "x")])
     with pytest.raises(ExportError, match=r"lanes 1 and 3 would both be written to .*a\.h5"):
         check_collisions([(0, Path("a.h5"), "x"), (1, Path("b.h5"), "x"), (2, Path("a.h5"), "x")])
+    with pytest.raises(ExportError, match=r"two results of lane 2 .*\{result_type\}"):
+        check_collisions([(1, Path("a.h5"), "x"), (1, Path("a.h5"), "x")])
