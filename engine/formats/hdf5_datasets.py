@@ -204,8 +204,9 @@ class OpenDataset:
 def _dataset_names(file: h5py.File, path: Path) -> tuple[str, ...]:
     names: list[str] = []
 
-    def collect(name: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset) and 2 <= len(node.shape or ()) <= 5:
+    def collect(name: str | bytes, node: object) -> None:
+        # A name that is not UTF-8 comes as bytes; it cannot be asked for either.
+        if isinstance(name, str) and isinstance(node, h5py.Dataset) and 2 <= len(node.shape or ()) <= 5:
             names.append(name)
 
     with wrapped(str(path)):

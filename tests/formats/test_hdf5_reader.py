@@ -9,7 +9,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-
 from pixelforest.engine.axes import axistags_json
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import InputError, InputNotFound
@@ -54,7 +53,7 @@ class TestDatasets:
 
     def test_wrong_name_lists_what_is_there(self, path: Path) -> None:
         write(path, "volume/data")
-        with pytest.raises(InputNotFound, match="'volume/daat' in .* is not there; the file has: volume/data"):
+        with pytest.raises(InputNotFound, match=r"'volume/daat' in .* is not there; the file has: volume/data"):
             INPUT.open(path, "volume/daat")
         with pytest.raises(InputNotFound, match="is a group"):
             INPUT.open(path, "volume")

@@ -17,7 +17,6 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats import output_format
@@ -290,7 +289,7 @@ class TestContainer:
     def test_truncated(self, path: Path) -> None:
         export(path)
         path.write_bytes(path.read_bytes()[:-50])
-        with pytest.raises(ExportError, match="exists and cannot be opened .truncated file"):
+        with pytest.raises(ExportError, match=r"exists and cannot be opened \(truncated file"):
             open_writer(path)
 
     def test_read_only(self, path: Path) -> None:
@@ -395,7 +394,7 @@ class TestOthersInTheWay:
         before = path.read_bytes()
         writer = open_writer(path)
         writer.write(Box.whole(SMALL.shape), SMALL)
-        usage = namedtuple("usage", "total used free")  # noqa: PYI024
+        usage = namedtuple("usage", "total used free")
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 100, 0))
         with pytest.raises(ExportError, match="disk is full"):
             writer.finish()

@@ -6,9 +6,11 @@ whole at the first read if they are compressed (numpy.savez_compressed). Objects
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -26,8 +28,11 @@ from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, 
 from ..target import Target, export_errors
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_PARSING = threading.Lock()  # filters of warnings belong to the whole process
 _LOCAL_HEADER_BYTES = 30  # of a zip member, before its name and extra field
 _PIECE_BYTES = 2**24  # unpacked at once
+# What zipfile raises for damaged, encrypted or exotically packed archives.
+_ARCHIVE_ERRORS = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _MAX_DEFLATE_RATIO = 1100  # deflate cannot do better than about 1032; more is a lie about the size
 
 
@@ -55,16 +60,22 @@ def _read_header(stream: IO[bytes], label: str) -> _Header:
         version = np.lib.format.read_magic(stream)
         if version not in _HEADERS:
             raise ValueError(f"version {version[0]}.{version[1]} of the format is for arrays with named fields")
-        shape, fortran_order, dtype = _HEADERS[version](stream)
+        with _PARSING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # files of Python 2 are as good as others
+            shape, fortran_order, dtype = _HEADERS[version](stream)
         pixel_type(dtype)
         header = _Header(tuple(int(n) for n in shape), bool(fortran_order), dtype, stream.tell())
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"cannot read {label}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # NumPy's parser lets through whatever Python raises for damaged source text
+        raise _unreadable(label, error) from error
     if not 2 <= len(header.shape) <= 5:
         raise InputError(f"{label} has {len(header.shape)} dimensions; an image has 2 to 5")
     if min(header.shape) < 0 or header.nbytes > MAX_IMAGE_BYTES:
         raise InputError(f"cannot read {label}: it declares an impossible size, {' x '.join(map(str, header.shape))}")
     return header
+
+
+def _unreadable(what: Path | str, error: Exception) -> InputError:
+    return InputError(f"cannot read {what}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def _array_info(header: _Header) -> ImageInfo:
@@ -98,7 +109,7 @@ class MappedReader(ImageReader):
             else:
                 self._array = np.empty(header.shape, header.dtype)
         except (OSError, ValueError, OverflowError) as error:
-            raise InputError(f"cannot read {label}: {error}") from error
+            raise _unreadable(label, error) from error
 
     def read(self, box: Box) -> np.ndarray:
         array = self._array
@@ -152,8 +163,8 @@ class PackedReader(ImageReader):
                 f"cannot read {self._label}: compressed arrays are unpacked whole, and {header.nbytes} bytes of memory "
                 "are not there; store it with numpy.savez or as .npy or HDF5"
             ) from error
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise InputError(f"cannot read {self._label}: {error}") from error
+        except _ARCHIVE_ERRORS as error:
+            raise _unreadable(self._label, error) from error
         if done != memory.size:
             raise InputError(f"cannot read {self._label}: it is cut short")
         return array
@@ -169,10 +180,10 @@ def open_array(path: Path, internal: str) -> ImageReader:
                 header = _read_header(stream, str(path))
             return MappedReader(path, str(path), header)
         return _open_member(path, internal.strip("/"))
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"cannot read {path}: {error}") from error
+    except InputError:
+        raise
+    except _ARCHIVE_ERRORS as error:
+        raise _unreadable(path, error) from error
 
 
 def _open_member(path: Path, name: str) -> ImageReader:
@@ -201,7 +212,7 @@ def _open_member(path: Path, name: str) -> ImageReader:
 
 
 def list_arrays(path: Path) -> tuple[str, ...]:
-    """Sorted names of the arrays in a .npz that have 2 to 5 dimensions. A .npy has no names inside: ("",)."""
+    """Sorted names of the arrays in a .npz that can be images. A .npy has no names inside: ("",)."""
     if path.suffix.lower() != ".npz":
         return ("",)
     names: list[str] = []
@@ -209,15 +220,14 @@ def list_arrays(path: Path) -> tuple[str, ...]:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 if member.filename.endswith(".npy"):
-                    with archive.open(member) as stream:
-                        version = np.lib.format.read_magic(stream)
-                        shape = _HEADERS[version](stream)[0] if version in _HEADERS else ()
-                    if 2 <= len(shape) <= 5:
-                        names.append(member.filename.removesuffix(".npy"))
+                    name = member.filename.removesuffix(".npy")
+                    with contextlib.suppress(InputError), archive.open(member) as stream:
+                        _read_header(stream, f"{path}/{name}")
+                        names.append(name)
     except FileNotFoundError as error:
         raise InputNotFound(f"there is no file {path}") from error
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    except _ARCHIVE_ERRORS as error:
+        raise _unreadable(path, error) from error
     return tuple(sorted(names))
 
 
