@@ -20,12 +20,14 @@ demo: $(VENV)/ready
 	$(BIN)/pixelforest --headless --project=tests/golden/px2d_gray/project.ilp \
 	    --export_source="Probabilities,Simple Segmentation" \
 	    --output_filename_format="$(DEMO)/{nickname}_{result_type}.h5" tests/golden/px2d_gray/raw.png
-	$(BIN)/pixelforest --headless --project=tests/golden/px2d_gray/project.ilp \
-	    --export_dtype=uint8 --pipeline_result_drange="(0.0,1.0)" --export_drange="(0,255)" --output_format=tiff \
-	    --output_filename_format="$(DEMO)/{nickname}_{result_type}.tiff" tests/golden/px2d_gray/raw.png
+	$(BIN)/pixelforest --headless --project=tests/golden/px2d_gray/project.ilp --quiet \
+	    --export_source="Simple Segmentation" --output_format=png \
+	    --pipeline_result_drange="(1,2)" --export_drange="(0,255)" \
+	    --output_filename_format="$(DEMO)/{nickname}_segmentation.png" tests/golden/px2d_gray/raw.png
 	@echo
 	@echo "The results are in $(CURDIR)/$(DEMO):"
-	@ls -l $(DEMO)
+	@ls $(DEMO)
+	@echo "raw_segmentation.png can be looked at beside tests/golden/px2d_gray/raw.png."
 
 test: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pixelforest
 import pytest
+
+import pixelforest
 from pixelforest import engine
 
 PUBLIC = {

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+
 from pixelforest import cli
 from pixelforest.engine.errors import UsageError
 from pixelforest.options import Takes, find_option, format_help, parse_command_line

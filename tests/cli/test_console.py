@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from pixelforest import cli
 from pixelforest.console import Console, ConsoleSettings, write_line
 from pixelforest.engine.progress import Progress, format_duration

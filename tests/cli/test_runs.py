@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from pixelforest import cli
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"

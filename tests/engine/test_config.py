@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from pixelforest.engine.config import Config, find_config, read_config
 from pixelforest.engine.errors import UsageError
 

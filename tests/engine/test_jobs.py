@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from pixelforest.engine.errors import ExportError, ProjectNotFound, UsageError
 from pixelforest.engine.jobs import Request, arguments_by_role, resolve_job, role_key
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from pixelforest.engine import machine
 from pixelforest.engine.errors import UsageError
 from pixelforest.engine.machine import (

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+
 from pixelforest.engine import jobs
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError, InputMismatch, MemoryTooSmall, UsageError
