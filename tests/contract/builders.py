@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+
 from pixelforest.kernels.contract import OPERATIONS, Backend, FeaturePlan, ForestArrays, ScalePlan, TreeArrays, Voxels
 
 EIGENVALUES = ("structure_tensor", "hessian")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from pixelforest import kernels
 from pixelforest.kernels.contract import Backend, KernelError
 

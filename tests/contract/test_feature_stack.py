@@ -16,8 +16,9 @@ from contract.builders import (
     open_stack,
     random_image,
 )
-from pixelforest.kernels.contract import OPERATIONS, Backend, FeaturePlan, Voxels
 from reference import features as reference
+
+from pixelforest.kernels.contract import OPERATIONS, Backend, FeaturePlan, Voxels
 
 RECORDED_ORDER = (
     "gaussian",

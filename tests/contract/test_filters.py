@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from contract.builders import NO_FILTER, assert_same_values, compute_features, random_image
-from pixelforest.kernels.contract import Backend, FeaturePlan, ScalePlan
 from reference import features as reference
+
+from pixelforest.kernels.contract import Backend, FeaturePlan, ScalePlan
 
 
 def smoothing_plan(sigma: float, *, slicewise: bool = True, channels: int = 1) -> FeaturePlan:

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from pixelforest.kernels.shared.taps import FEATURE_WINDOW, PRESMOOTHER_WINDOW, gaussian_taps, radius_voxels
 from reference import features as reference
+
+from pixelforest.kernels.shared.taps import FEATURE_WINDOW, PRESMOOTHER_WINDOW, gaussian_taps, radius_voxels
 
 OBSERVED = {
     (0.3, 0, 2.0): "0.992327511, 0.00383625855",

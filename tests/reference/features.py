@@ -61,7 +61,7 @@ def is_fused(width: int, r: int) -> np.ndarray:
 
 
 def shifted(volume: np.ndarray, axis: int, distance: int) -> np.ndarray:
-    """What stands ``distance`` voxels to the right of every voxel, mirrored at the border without repeating the edge."""
+    """What stands ``distance`` voxels to the right of every voxel; the border mirrors without repeating the edge."""
     n = volume.shape[axis]
     position = np.abs(np.arange(n) + distance)
     return volume.take(np.where(position < n, position, 2 * (n - 1) - position), axis)

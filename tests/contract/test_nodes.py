@@ -1,0 +1,109 @@
+"""The packed forest: thresholds as float32, and which stored forests' votes may be counted together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contract.builders import leaf_tree, random_forest, random_tree
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pixelforest.kernels.contract import ForestArrays
+from pixelforest.kernels.shared.nodes import exact_float32_threshold, forest_value, pack_forest
+
+FLOAT32 = st.floats(width=32, allow_nan=True)
+
+
+@settings(max_examples=400, deadline=None)
+@given(threshold=st.floats(), value=FLOAT32, near=st.integers(-2, 2))
+@example(threshold=1e39, value=np.inf, near=0)
+@example(threshold=-1e39, value=-np.inf, near=0)
+@example(threshold=-1e39, value=float(-np.finfo(np.float32).max), near=0)
+@example(threshold=5e-324, value=0.0, near=0)
+@example(threshold=-5e-324, value=-0.0, near=0)
+@example(threshold=np.nan, value=1.0, near=0)
+def test_threshold_decides_as_in_double(threshold: float, value: float, near: int) -> None:
+    packed = exact_float32_threshold(np.array([threshold]))[0]
+    assert packed.dtype == np.float32
+    with np.errstate(over="ignore"):
+        beside = np.float32(threshold)
+        for _ in range(abs(near)):
+            beside = np.nextafter(beside, np.float32(np.copysign(np.inf, near)))
+    for x in (np.float32(value), beside):
+        assert bool(x < packed) == (float(x) < threshold)
+
+
+def forest_of(trees: int, *, averages: bool = True) -> ForestArrays:
+    return ForestArrays((leaf_tree([1, 0]),) * trees, 2, False, averages)
+
+
+INEXACT = 41  # n / 41 * 41 is not n in float32 for some n
+
+
+def test_the_inexact_number_is_inexact() -> None:
+    votes = np.arange(INEXACT + 1)
+    assert (forest_value(votes, INEXACT, averages=True) != votes).any()
+    votes = np.arange(11)
+    assert (forest_value(votes, 10, averages=True) == votes).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "groups"),
+    [
+        ((10,) * 10, [(0, 100)]),
+        ((INEXACT,), [(0, INEXACT)]),
+        ((10, 10, INEXACT, 10, 10), [(0, 20), (20, 61), (61, 71), (71, 81)]),
+        ((INEXACT, 10, 10), [(0, 41), (41, 51), (51, 61)]),
+    ],
+    ids=str,
+)
+def test_vote_groups(counts: tuple[int, ...], groups: list[tuple[int, int]]) -> None:
+    packed = pack_forest([forest_of(t) for t in counts])
+    assert [tuple(g) for g in packed.groups.tolist()] == groups
+    assert packed.divisor == sum(counts)
+    starts = np.cumsum((0, *counts))
+    assert packed.forests.tolist() == np.stack([starts[:-1], starts[1:]], axis=1).tolist()
+
+
+def test_without_averaging_the_share_is_the_value() -> None:
+    packed = pack_forest([forest_of(3, averages=False)])
+    np.testing.assert_array_equal(packed.vote_value[0], np.arange(4, dtype=np.float32) / np.float32(3))
+    assert packed.divisor == 1
+
+
+def test_children_and_roots_are_shifted() -> None:
+    rng = np.random.default_rng(0)
+    trees = tuple(random_tree(rng, 3, 2, depth=3, pure=True) for _ in range(4))
+    packed = pack_forest([ForestArrays(trees[:3], 2, False), ForestArrays(trees[3:], 2, False)])
+    for root, tree in zip(packed.roots, trees, strict=True):
+        n = len(tree.feature)
+        assert packed.feature[root : root + n].tolist() == tree.feature.tolist()
+        for name in ("left", "right"):
+            children = getattr(packed, name)[root : root + n]
+            original = getattr(tree, name)
+            np.testing.assert_array_equal(children, np.where(tree.feature >= 0, original + root, -1))
+
+
+@pytest.mark.parametrize(
+    ("tree", "is_weighted", "expected"),
+    [
+        (leaf_tree([0, 1]), False, True),
+        (leaf_tree([0, 1], weight=3.0), False, True),
+        (leaf_tree([0, 1], weight=3.0), True, False),
+        (leaf_tree([0, 1], weight=1.0), True, True),
+        (leaf_tree([0.5, 0.5]), False, False),
+        (leaf_tree([1, 1]), False, False),
+        (leaf_tree([0, 0]), False, False),
+        (leaf_tree([0, 2]), False, False),
+    ],
+    ids=["pure", "weight-unused", "weighted", "weight-one", "impure", "both", "neither", "twice"],
+)
+def test_purity(tree: object, is_weighted: bool, expected: bool) -> None:
+    assert pack_forest([ForestArrays((tree,), 2, is_weighted)]).is_pure is expected  # type: ignore[arg-type]
+
+
+def test_depth_counts_nodes_of_the_longest_path() -> None:
+    assert pack_forest([forest_of(2)]).depth == 1
+    rng = np.random.default_rng(1)
+    forest = random_forest(rng, trees=5, columns=2, classes=2, pure=True, depth=6)
+    assert 1 < pack_forest([forest]).depth <= 7
