@@ -1,0 +1,171 @@
+"""Workbench of the forest kernels: compares them with a walk in Python, then times block shapes on features in place.
+
+Variants tried, and what they gave (million voxels a second on 2 shared cores, 100 trees in two forests; the first three
+rows 57 nodes a tree, 49 columns; then 87 nodes, 61 columns):
+- 8x8 voxels walk a tree at once, one mask a node: 4.6 with 6.9 visits a tree and block; in use for flat images
+- the same, 4x16: 3.9 with 7.1 visits; 1x64: 2.1 with 9.9, since neighbours along a line agree less
+- every voxel walks alone, 8 of them interleaved to hide latency: 0.75
+- 4x4x4 voxels at once: 3.1 with 6.8 visits; in use for volumes. 1x8x8: 2.3 with 7.0; 1x1x64: 1.8 with 10.6
+- 8 volume voxels interleaved: 0.59
+- deep trees from contradictory labels (651 leaves) split the masks: 0.29 with 100 visits, interleaved 0.10
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import h5py
+import numpy as np
+from cases import Case, chosen_cases, list_cases, make_parser, parse
+from data import Material, prepare
+from measure import Limits, Report, measure_limits, time_work, usable_processors
+from pixelforest.engine.box import Box
+from pixelforest.engine.inputs import InputOptions, open_image
+from pixelforest.engine.pixels.feature_plan import plan_features
+from pixelforest.engine.project import Project
+from pixelforest.kernels import load
+from pixelforest.kernels.contract import ForestArrays
+from pixelforest.kernels.shared.nodes import PackedForest, pack_forest
+from walks import BLOCK, ArrangedStack, Shape, arrange, predict_stack, predict_stack_mixed, rows_in_blocks, visits_per_block
+
+BLOCKS: dict[int, tuple[Shape, ...]] = {
+    2: ((1, 8, 8), (1, 4, 16), (1, 16, 4), (1, 2, 32), (1, 1, 64)),
+    3: ((4, 4, 4), (2, 4, 8), (1, 8, 8), (1, 1, 64)),
+}
+LARGEST_VOXELS = 1 << 19  # features of more do not fit the memory of a small machine
+CHECKED_ROWS = 40  # walked in Python
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__, defaults=("2d-512", "3d-64"), quick=("2d-quick",))
+    options = parse(parser, words)
+    cases = chosen_cases(options)
+    if options.dry_run:
+        list_cases(cases)
+        return 0
+    threads = options.threads or usable_processors()
+    report = Report("kernels/forest", options.json)
+    limits = [measure_limits(n, quick=options.quick) for n in sorted({1, threads})]
+    for limit in limits:
+        report.note(limit.describe())
+    for case in cases:
+        _measure(report, case, prepare(case, options), limits, repeats=options.repeats or (1 if options.quick else 5))
+    return 0
+
+
+def load_forests(project: Project) -> PackedForest:
+    """The project's forests as the backend packs them."""
+    c = project.classifier
+    return pack_forest([ForestArrays(f.trees, f.class_count, f.is_weighted, c.averages) for f in c.forests])
+
+
+def load_features(material: Material, *, largest: int = LARGEST_VOXELS) -> np.ndarray:
+    """(z, y, x, f) features of the first image, cut to a size that fits the memory."""
+    training = material.project.lanes[-1].images.get("Raw Data") if material.project.lanes else None
+    with open_image(material.images[0], role_index=0, training=training, options=InputOptions()) as image:
+        shape, channels = list(image.shape[1:4]), image.shape[4]
+        while np.prod(shape) > largest:
+            longest = shape.index(max(shape))
+            shape[longest] //= 2
+        box = Box((0,) * 5, (1, *shape, channels))
+        volume = image.read(box)[0].transpose(3, 0, 1, 2)
+    backend = load("cpu")
+    z, y, x = shape
+    plan = backend.load_plan(plan_features(material.project.features, channels=channels, depth=z))
+    stack = backend.feature_stack(backend.to_device(volume), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), plan)
+    return backend.to_host(backend.features(stack))
+
+
+def _measure(report: Report, case: Case, material: Material, limits: Sequence[Limits], *, repeats: int) -> None:
+    forest = load_forests(material.project)
+    features = load_features(material)
+    trees = len(forest.roots)
+    report.begin(
+        f"{case.name}: {trees} trees of {len(forest.feature) / trees:.0f} nodes, depth {forest.depth}, "
+        f"{features.shape[3]} columns, {'pure' if forest.is_pure else 'mixed'} leaves",
+        name=case.name,
+        shape=features.shape,
+        checksum=material.checksum,
+        project=str(material.project.path),
+    )
+    shapes = BLOCKS[2 if features.shape[0] == 1 else 3]
+    _check(report, material.project, features, forest, shapes[0])
+    for shape in shapes:
+        stack = arrange(features, shape)
+        visits = visits_per_block(stack, forest)
+        for limit in limits:
+            _time_walk(report, stack, forest, visits, limit, repeats=repeats)
+        if forest.is_pure and shape == shapes[0]:
+            _time_general(report, stack, forest, repeats=repeats)
+
+
+def _time_walk(
+    report: Report, stack: ArrangedStack, forest: PackedForest, visits: float, limits: Limits, *, repeats: int
+) -> None:
+    parts = [stack.share(i, limits.threads) for i in range(limits.threads)]
+    with ThreadPoolExecutor(limits.threads) as pool:
+        timing = time_work(lambda: list(pool.map(lambda p: predict_stack(p, forest), parts)), repeats=repeats)
+    compared = visits * stack.voxels  # a visit compares each of the block's voxels
+    moved = 4 * compared
+    gigabytes = moved / timing.median / 1e9
+    report.row(
+        f"blocks {'x'.join(map(str, stack.block))}",
+        timing,
+        settings=f"{limits.threads} thread{'s' if limits.threads > 1 else ''}",
+        voxels=stack.voxels,
+        floor=limits.floor(operations=compared),
+        note=f"{visits / len(forest.roots):.1f} visits a tree and block; {gigabytes:.1f} of {limits.cache / 1e9:.0f} GB/s",
+        visits=visits,
+    )
+
+
+def _time_general(report: Report, stack: ArrangedStack, forest: PackedForest, *, repeats: int) -> None:
+    out = np.empty((len(stack.values), stack.blocks, BLOCK, forest.classes), np.float32)
+    timing = time_work(partial(predict_stack_mixed, stack, forest, out), repeats=repeats)
+    name = f"blocks {'x'.join(map(str, stack.block))}, any leaves"
+    report.row(name, timing, settings="1 thread", voxels=stack.voxels, note="the kernel for leaves that are not pure")
+    if not np.array_equal(out, predict_stack(stack, forest)):
+        raise SystemExit("the kernel for pure leaves and the one for any leaves disagree")
+
+
+def _check(report: Report, project: Project, features: np.ndarray, forest: PackedForest, block: Shape) -> None:
+    """Compare a few voxels with a walk in Python over the arrays as they are stored. Ends the bench if a bit differs."""
+    stack = arrange(features, block)
+    rows = rows_in_blocks(features, block)[: stack.voxels]
+    found = predict_stack(stack, forest).reshape(-1, forest.classes)
+    chosen = np.linspace(0, len(rows) - 1, CHECKED_ROWS).astype(int)
+    reference = _load_reference()
+    answers, counts = [], []
+    with h5py.File(project.path, "r") as file:
+        stored = file["PixelClassification/ClassifierForests"]
+        for group in [stored[name] for name in sorted(stored) if name.startswith("Forest")]:
+            names = sorted(n for n in group if not n.startswith("_"))[: int(group["_options/tree_count_"][0])]
+            trees = [(group[f"{n}/topology"][()], group[f"{n}/parameters"][()]) for n in names]
+            is_weighted = bool(group["_options/predict_weighted_"][0])
+            answers.append(reference.predict_forest(trees, rows[chosen], is_weighted=is_weighted))
+            counts.append(len(trees))
+    if not np.array_equal(reference.predict(answers, counts), found[chosen]):
+        raise SystemExit("the forest kernel and the reference disagree")
+    report.note(f"{CHECKED_ROWS} voxels equal the reference in every bit")
+
+
+def _load_reference() -> ModuleType:
+    path = Path(__file__).resolve().parents[2] / "tests" / "reference" / "forest.py"
+    spec = spec_from_file_location("reference_forest", path)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{path} is missing")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    sys.exit(main())

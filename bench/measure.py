@@ -1,0 +1,311 @@
+"""Timing, what the machine can do, and the table. What is measured is decided elsewhere.
+
+Wall seconds stand beside CPU seconds: on a shared machine the second say how far to trust the first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PACKAGES = (
+    "pixelforest",
+    "numpy",
+    "numba",
+    "h5py",
+    "scipy",
+    "opencv-python-headless",
+    "scikit-learn",
+    "scikit-image",
+)
+_FLUSHED_BYTES = 64 << 20  # more than the last cache of most processors
+# A process that becomes another one leaves it its own peak, so the program is started by one that never was large.
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+with open(os.devnull, "wb") as nowhere:
+    child = subprocess.Popen(sys.argv[1:], stdout=nowhere, stderr=subprocess.PIPE)
+    error = child.stderr.read()
+    if hasattr(os, "wait4"):
+        _, status, used = os.wait4(child.pid, 0)
+        code, cpu = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+        peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    else:
+        code, cpu, peak = child.wait(), None, None
+wall = time.perf_counter() - start
+print(json.dumps([code, wall, cpu, peak, error.decode(errors="replace")[-2000:]]))
+"""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Repeated measurements of one piece of work, in seconds.
+
+    cpu         of all threads together; empty where it cannot be known
+    peak_bytes  largest resident set, of a whole process only
+    """
+
+    wall: tuple[float, ...]
+    cpu: tuple[float, ...] = ()
+    peak_bytes: int | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.wall)
+
+    @property
+    def best(self) -> float:
+        return min(self.wall)
+
+    def minus(self, other: Timing) -> Timing:
+        """What is left without a part that was measured alone, run by run; at least a microsecond."""
+        wall = tuple(max(a - b, 1e-6) for a, b in zip(self.wall, other.wall, strict=True))
+        return Timing(wall, tuple(max(a - b, 0.0) for a, b in zip(self.cpu, other.cpu, strict=True)))
+
+
+def time_work(work: Callable[[], object], *, repeats: int) -> Timing:
+    """Run once to warm up, then ``repeats`` times, with the caches flushed before each."""
+    work()
+    wall, cpu = [], []
+    for _ in range(repeats):
+        _flush_caches()
+        wall_start, cpu_start = time.perf_counter(), time.process_time()
+        work()
+        cpu.append(time.process_time() - cpu_start)
+        wall.append(time.perf_counter() - wall_start)
+    return Timing(tuple(wall), tuple(cpu))
+
+
+def time_process(command: Sequence[str], *, repeats: int, environment: Mapping[str, str] | None = None) -> Timing:
+    """Run a program ``repeats`` times, from its start to its end. Raises RuntimeError if it fails."""
+    return join_timings([run_process(command, environment=environment) for _ in range(repeats)])
+
+
+def run_process(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Timing:
+    """Run a program once. Raises RuntimeError if it fails."""
+    launcher = [sys.executable, "-S", "-E", "-c", _LAUNCHER, *command]
+    done = subprocess.run(launcher, env={**os.environ, **(environment or {})}, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} could not be started: {done.stderr.strip()[-500:]}")
+    code, wall, cpu, peak, error = json.loads(done.stdout)
+    if code:
+        raise RuntimeError(f"{' '.join(command)} ended with {code}: {error.strip()}")
+    return Timing((wall,), () if cpu is None else (cpu,), peak)
+
+
+def join_timings(timings: Sequence[Timing]) -> Timing:
+    """Several runs as one measurement."""
+    peaks = [t.peak_bytes for t in timings if t.peak_bytes is not None]
+    return Timing(
+        tuple(w for t in timings for w in t.wall), tuple(c for t in timings for c in t.cpu), max(peaks, default=None)
+    )
+
+
+@cache
+def _flushing_buffer() -> np.ndarray:
+    return np.zeros(_FLUSHED_BYTES, np.uint8)
+
+
+def _flush_caches() -> None:
+    buffer = _flushing_buffer()
+    buffer += 1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What this machine does a second with a number of threads, measured now.
+
+    memory, cache   bytes moved by ``a + f * b`` over arrays far larger than, and far smaller than, the caches
+    operations      float32 additions, products or fused multiply-adds in vectors of 8
+    """
+
+    threads: int
+    memory: float
+    cache: float
+    operations: float
+
+    def floor(self, *, moved_bytes: float = 0.0, operations: float = 0.0) -> tuple[float, str]:
+        """The seconds a piece of work must take, and what it then waits for."""
+        return max((moved_bytes / self.memory, "memory"), (operations / self.operations, "vector unit"))
+
+    def describe(self) -> str:
+        """One line for the table's head."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return (
+            f"{threads}: memory {self.memory / 1e9:.1f} GB/s, cache {self.cache / 1e9:.0f} GB/s, "
+            f"{self.operations / 1e9:.0f} G float32 operations/s"
+        )
+
+
+def measure_limits(threads: int, *, quick: bool = False) -> Limits:
+    """Measure the machine with this many threads; the best of a few attempts, since it is a limit."""
+    import probes
+
+    attempts = 2 if quick else 5
+    large, small, rounds = (1 << 20 if quick else 1 << 24), 2048, 100_000 if quick else 2_000_000
+    arrays = [np.ones((3, large // threads), np.float32) for _ in range(threads)]
+    lines = [np.ones((3, small), np.float32) for _ in range(threads)]
+
+    def best(work: Callable[[int], object]) -> float:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, range(threads)))
+            seconds = []
+            for _ in range(attempts):
+                start = time.perf_counter()
+                list(pool.map(work, range(threads)))
+                seconds.append(time.perf_counter() - start)
+        return min(seconds)
+
+    memory = best(lambda i: probes.triad(*arrays[i], 0.5, 1))
+    cached = best(lambda i: probes.triad(*lines[i], 0.5, rounds // 100))
+    vector = best(lambda i: probes.multiply_add(rounds, 0.5, 1.0))
+    return Limits(
+        threads,
+        memory=12 * (large // threads) * threads / memory,
+        cache=12 * small * (rounds // 100) * threads / cached,
+        operations=probes.multiply_adds_of(rounds) * threads / vector,
+    )
+
+
+def usable_processors() -> int:
+    """Processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_machine() -> dict[str, Any]:
+    """The machine and how busy it is, to be stored with each row."""
+    machine: dict[str, Any] = {
+        "processor": _processor_name(),
+        "processors": usable_processors(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    if hasattr(os, "getloadavg"):
+        machine["load_before"] = round(os.getloadavg()[0], 2)
+    return machine
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of what is measured, and the commit of the checkout."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    commit = _git("rev-parse", "--short", "HEAD")
+    if commit:
+        versions["commit"] = commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    return versions
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@dataclass
+class Report:
+    """Prints rows as they are measured and appends them to a file of JSON lines.
+
+    case   name -> value, stored with every row that follows
+    """
+
+    bench: str
+    path: Path | None = None
+    case: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.machine, self.versions = describe_machine(), describe_versions()
+        self.date = datetime.now(timezone.utc).isoformat(timespec="seconds")  # noqa: UP017  # one spelling everywhere
+        print(f"{self.date}  {self.machine['processor']}, {self.machine['processors']} processors")
+        print(", ".join(f"{name} {number}" for name, number in self.versions.items()))
+
+    def begin(self, title: str, **case: Any) -> None:
+        """Start the table of a case."""
+        self.case = case
+        print(f"\n{title}")
+        print(f"{'':44} {'median s':>9} {'min s':>9} {'CPU s':>9} {'Mvoxel/s':>9} {'limit':>6}  note")
+
+    def row(
+        self,
+        name: str,
+        timing: Timing,
+        *,
+        settings: str = "",
+        voxels: int = 0,
+        floor: tuple[float, str] | None = None,
+        note: str = "",
+        **extra: Any,
+    ) -> None:
+        """One measured row.
+
+        voxels   work done, for the rate; floor: what Limits.floor says the work must take
+        """
+        cpu = f"{statistics.median(timing.cpu):9.3f}" if timing.cpu else f"{'':9}"
+        rate = f"{voxels / timing.median / 1e6:9.2f}" if voxels and timing.median else f"{'':9}"
+        share = f"{100 * floor[0] / timing.median:5.1f}%" if floor and timing.median else f"{'':6}"
+        notes = [f"of {floor[1]}" if floor else "", _peak_text(timing), note]
+        label = f"{name}, {settings}" if settings else name
+        print(
+            f"{label:44} {timing.median:9.3f} {timing.best:9.3f} {cpu} {rate} {share}  "
+            + "; ".join(n for n in notes if n),
+            flush=True,
+        )
+        record = {
+            "name": name,
+            "settings": settings,
+            "wall": timing.wall,
+            "cpu": timing.cpu,
+            "peak_bytes": timing.peak_bytes,
+            "voxels": voxels,
+            "floor": floor,
+            "note": note,
+            **extra,
+        }
+        self.write(record)
+
+    def note(self, text: str, **record: Any) -> None:
+        """A line that is no measurement; stored only if it comes with a record."""
+        print(text, flush=True)
+        if record:
+            self.write({"name": text, **record})
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Store a record with the machine, the versions and the case."""
+        if self.path is None:
+            return
+        whole = {"bench": self.bench, "date": self.date, "case": self.case, **record}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**whole, "machine": self.machine, "versions": self.versions}) + "\n")
+
+
+def _peak_text(timing: Timing) -> str:
+    return "" if timing.peak_bytes is None else f"peak {timing.peak_bytes / 1e9:.2f} GB"
