@@ -7,7 +7,7 @@ counts about the axes (C 2.6). Out of the door comes canonical data only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -178,28 +178,29 @@ def open_image(
     role_index: int,
     training: TrainingImage | None,
     options: InputOptions,
-    project_dir: Path | None = None,
+    announce: bool = True,
 ) -> InputImage:
-    """Open what an argument names. Relative paths are relative to the current directory, whatever ``project_dir`` is.
+    """Open what an argument names. Relative paths are relative to the current directory.
 
     training  the image of this role in the project's last lane, whose axes are applied by default
+    announce  False for an image that was opened before: what there is to say about it has been logged
     Raises InputNotFound, InputMismatch, InputError, and UsageError for options that make no sense.
     """
-    del project_dir  # ilastik resolves later parts of a list against it, which nobody can guess
     if options.stack_along not in CANONICAL:
         raise UsageError(f"--stack_along={options.stack_along}: choose one of {', '.join(CANONICAL)}")
     expansion = expand_argument(argument, cwd=Path.cwd(), list_images=_list_images)
+    log = logger.log if announce else _say_nothing
     if expansion.warning:
-        logger.warning("%s: %s", argument, expansion.warning)
+        log(logging.WARNING, "%s: %s", argument, expansion.warning)
     sources = expansion.sources
     file_format = _format_of(sources[0].file)
     trained = None if training is None or options.ignore_training_axistags else training.axes or None
-    rule = _AxesRule(argument, options.axes_of_role(role_index), trained)
+    rule = _AxesRule(argument, options.axes_of_role(role_index), trained, log)
     if len(sources) == 1:
         reader, axes = _open_single(sources[0], file_format, rule)
     else:
         if options.preconvert_stacks:
-            logger.info("--preconvert_stacks is not needed: the files of %s are read slice by slice", argument)
+            log(logging.INFO, "--preconvert_stacks is not needed: the files of %s are read slice by slice", argument)
         reader, axes = _open_stack(sources, file_format, options.stack_along, rule)
     nickname = make_nickname(sources, auto_selected=len(sources) == 1 and not sources[0].internal)
     return InputImage(reader, _with_axes(reader.info, axes), sources, path_text=argument, nickname=nickname)
@@ -215,6 +216,7 @@ class _AxesRule:
     argument: str
     given: str | None
     trained: str | None
+    log: Callable[..., None]
 
     def choose_for_image(self, info: ImageInfo) -> str:
         """The axes of a single image, in file order. Raises InputMismatch."""
@@ -240,6 +242,11 @@ class _AxesRule:
             raise self._misfit(stack.shape, f"--input_axes={self.given} fits neither it nor one slice {first.shape}")
         return self.given
 
+    def log_guess(self, info: ImageInfo) -> None:
+        """Say that a file is silent about its axes, if it is."""
+        if not info.own_axes:
+            self.log(logging.INFO, "Could not find stored axistags. Inferred %s from dataset shape.", info.axes)
+
     def _trained_or_own(self, info: ImageInfo, *, shared: str) -> str:
         """``shared``: the letters that must be the project's too, counted from the end, or the file's own are taken."""
         if self.trained is None:
@@ -251,7 +258,8 @@ class _AxesRule:
                 "--ignore_training_axistags takes the axes from the file, --input_axes names them",
             )
         if info.own_axes and not self.trained.endswith(shared):
-            logger.warning(
+            self.log(
+                logging.WARNING,
                 "%s says that its axes are %s; it is read so and not as %s like the training image "
                 "(--input_axes=%s would do that)",
                 self.argument,
@@ -278,7 +286,7 @@ def _open_single(source: Source, file_format: InputFormat, rule: _AxesRule) -> t
     reader = file_format.open(source.file, source.internal)
     try:
         _check_sizes(reader.info, source)
-        _log_guess(reader.info)
+        rule.log_guess(reader.info)
         return reader, rule.choose_for_image(reader.info)
     except BaseException:
         reader.close()
@@ -291,7 +299,7 @@ def _open_stack(
     with file_format.open(sources[0].file, sources[0].internal) as reader:
         first = reader.info
     _check_sizes(first, sources[0])
-    _log_guess(first)
+    rule.log_guess(first)
     slices = [Slice(str(s), partial(file_format.open, s.file, s.internal)) for s in sources]
     stack = StackReader(slices, first, axis=along, kind=file_format.stack)
     try:
@@ -316,9 +324,8 @@ def _check_sizes(info: ImageInfo, source: Source) -> None:
             raise InputError(f"{source} is empty: its axis {letter} has length 0 (shape {info.shape})")
 
 
-def _log_guess(info: ImageInfo) -> None:
-    if not info.own_axes:
-        logger.info("Could not find stored axistags. Inferred %s from dataset shape.", info.axes)
+def _say_nothing(level: int, message: str, *arguments: object) -> None:
+    """Stands in for a logger."""
 
 
 def _format_of(file: Path) -> InputFormat:

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from pixelforest.engine.axes import axistags_json
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import InputError, InputMismatch, InputNotFound, UsageError
@@ -238,13 +239,10 @@ class TestImages:
         np.save("a.npy", IMAGE.astype(dtype))
         assert open_with("a.npy").drange == drange
 
-    def test_relative_to_the_current_directory(self, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_relative_to_the_current_directory(self, work_folder: Path) -> None:
         np.save("a.npy", IMAGE)
         np.save("b.npy", IMAGE)
-        (work_folder / "project").mkdir()
-        image = open_image(
-            "a.npy:b.npy", role_index=0, training=None, options=InputOptions(), project_dir=work_folder / "project"
-        )
+        image = open_image("a.npy:b.npy", role_index=0, training=None, options=InputOptions())
         assert image.files == (work_folder / "a.npy", work_folder / "b.npy")
 
 
@@ -380,6 +378,12 @@ class TestStacks:
         open_image("s_*.h5", role_index=0, training=None, options=options).close()
         assert len([m for m in caplog.messages if "lexicographic order" in m]) == 1
         assert len([m for m in caplog.messages if "--preconvert_stacks is not needed" in m]) == 1
+
+    def test_nothing_is_said_twice(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.write_slices(count=11)
+        options = InputOptions(preconvert_stacks=True)
+        open_image("s_*.h5", role_index=0, training=None, options=options, announce=False).close()
+        assert not caplog.messages
 
     class TestAxes:
         @pytest.fixture(autouse=True)

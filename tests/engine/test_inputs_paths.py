@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from pixelforest.engine.errors import InputError, InputMismatch, InputNotFound
 from pixelforest.engine.formats.sources import (
     POSIX,

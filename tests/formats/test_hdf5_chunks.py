@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from pixelforest.engine.box import Box
 from pixelforest.engine.formats.chunks import ChunkAssembler, chunk_shape
 

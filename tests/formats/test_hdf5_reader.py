@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from pixelforest.engine.axes import axistags_json
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import InputError, InputNotFound

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats import output_format
@@ -261,6 +262,24 @@ class TestContainer:
             writer.finish()
         assert names(path) == ["result0", "result1", "result2"]
         np.testing.assert_array_equal(read(path, "result2"), SMALL + 2)
+
+    def test_many_threads_with_one_container(self, path: Path) -> None:
+        export(path, "first")
+        failures = []
+
+        def work(index: int) -> None:
+            try:
+                export(path, f"g{index % 2}/r{index}", SMALL + index)
+            except ExportError as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert names(path) == sorted(["first", "g0", "g1", *(f"g{i % 2}/r{i}" for i in range(8))])
 
     def test_empty_file_is_replaced(self, path: Path) -> None:
         path.touch()

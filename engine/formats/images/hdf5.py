@@ -37,7 +37,8 @@ _LOCK_WAIT_OPEN_S = 5.0
 _LOCK_WAIT_FINISH_S = 60.0
 _LOCK_POLL_S = 0.1
 _ASIDE_PREFIX, _ASIDE_SUFFIX = ".pixelforest-", ".partial"
-# One writer of this process at a time changes the container that others may be about to change.
+# One writer of this process at a time has a container open: HDF5 does not open a file for writing that the same process
+# reads, and two writers must not replace it at once.
 _PUBLISHING = threading.Lock()
 
 
@@ -140,9 +141,10 @@ class Hdf5Writer(ImageWriter):
         self._container = Path(os.path.realpath(path))
         self._target = Target(self._container)
         try:
-            if _exists(self._container):
-                with _open_container(self._container, wait_s=_LOCK_WAIT_OPEN_S, mode="r") as container:
-                    _check_place(self._container, container, self._names)
+            with _PUBLISHING:
+                if _exists(self._container):
+                    with _open_container(self._container, wait_s=_LOCK_WAIT_OPEN_S, mode="r") as container:
+                        _check_place(self._container, container, self._names)
             with _hdf5_errors(path):
                 self._file = h5py.File(self._target.temporary, "w", locking=False)
                 name = "/".join(self._names)
