@@ -1,7 +1,7 @@
 """What a backend provides, and the records that travel between engine and kernels.
 
-Arrays are (c, z, y, x) where they hold an image's channels and (z, y, x, f) where they hold results. Positions count from
-the image's edge, not the tile's: they decide the rounding of the x pass (see below), so results never depend on tiles.
+Arrays are (c, z, y, x) where they hold an image's channels and (z, y, x, f) where they hold results. Positions count
+from the image's edge, not the tile's: they decide the rounding of the x pass, so results never depend on tiles.
 
 Order of float32 operations, the same in every backend:
 - A separable filter runs along x, then y, then z; each pass reads and writes float32.
@@ -49,8 +49,7 @@ class ScalePlan:
 class FeaturePlan:
     """All features of a project: for every channel of the image, every scale. ``width`` is the number of columns.
 
-    The column of channel c is the first column plus c times the number of columns of one channel (1; for eigenvalues 2
-    or 3).
+    The column of channel c is the first column plus c times the columns of one channel (1; for eigenvalues 2 or 3).
     """
 
     scales: tuple[ScalePlan, ...]
@@ -63,7 +62,8 @@ class TreeArrays:
     """One decision tree. Node 0 is the root; ``feature`` is -1 at leaves.
 
     A voxel goes left if its float32 feature, widened to double, is less than the threshold (NaN and equality go right).
-    feature (n,) int32, threshold (n,) float64, left and right (n,) int32, probabilities (n, K) float64, weight (n,) float64
+    feature (n,) int32, threshold (n,) float64, left and right (n,) int32, probabilities (n, K) float64, weight (n,)
+    float64
     """
 
     feature: np.ndarray
@@ -102,6 +102,8 @@ class Backend(Protocol):
 
     name: str
 
+    def __hash__(self) -> int: ...
+
     def describe(self) -> str:
         """One phrase for the log: which device this is."""
         ...
@@ -126,7 +128,9 @@ class Backend(Protocol):
         """A result of this backend as a NumPy array. Waits for the device."""
         ...
 
-    def feature_stack(self, source: Any, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: Any) -> FeatureStack:
+    def feature_stack(
+        self, source: Any, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: Any
+    ) -> FeatureStack:
         """The features of a tile.
 
         source  from ``to_device``; its first voxel lies at ``start`` in the image

@@ -6,6 +6,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 
 from ..errors import UsageError
 from .spec import InputFormat, OutputFormat
@@ -14,7 +15,7 @@ __all__ = ["input_formats", "output_format", "output_formats"]
 
 
 @cache
-def _modules() -> tuple[object, ...]:
+def _modules() -> tuple[ModuleType, ...]:
     names = sorted(m.name for m in iter_modules([str(Path(__file__).parent / "images")]))
     return tuple(import_module(f".images.{name}", __package__) for name in names)
 

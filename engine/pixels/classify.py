@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.contract import Backend, ForestArrays, Voxels
+from ...kernels.contract import Backend, ForestArrays, TreeArrays, Voxels
 from ..box import Box
 from ..project import Project
 from ..project.forest import Classifier
+from ..project.tree_arrays import StoredTree
 from .feature_plan import plan_features
 from .results import FEATURES, LABELS, RESULTS, spread_classes
 
@@ -91,8 +92,15 @@ def prepare_classifier(project: Project, backend: Backend, *, channels: int, ima
 @lru_cache(maxsize=2)
 def _load_forest(classifier: Classifier, backend: Backend) -> Any:
     return backend.load_forest(
-        [ForestArrays(f.trees, f.class_count, f.is_weighted, classifier.averages) for f in classifier.forests]
+        [
+            ForestArrays(tuple(map(_arrays, f.trees)), f.class_count, f.is_weighted, classifier.averages)
+            for f in classifier.forests
+        ]
     )
+
+
+def _arrays(tree: StoredTree) -> TreeArrays:
+    return TreeArrays(tree.feature, tree.threshold, tree.left, tree.right, tree.probabilities, tree.weight)
 
 
 def _voxels(position: tuple[int, ...]) -> Voxels:

@@ -16,7 +16,7 @@ from ..project.pixel_features import COLUMNS_PER_CHANNEL, FeatureSelection
 
 @dataclass(frozen=True)
 class Feature:
-    """One of ilastik's pixel features: its id in a project, its name in the dialog, and the operation that computes it."""
+    """One of ilastik's pixel features: its id in a project, its name in the dialog, the operation that computes it."""
 
     id: str
     name: str

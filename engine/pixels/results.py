@@ -29,7 +29,7 @@ class PixelResult:
 
 def simple_segmentation(probabilities: np.ndarray) -> np.ndarray:
     """1 + the index of the most probable class, the lowest at a tie, uint8 (z, y, x, 1)."""
-    return (probabilities.argmax(axis=-1) + 1).astype(np.uint8)[..., np.newaxis]
+    return np.asarray((probabilities.argmax(axis=-1) + 1).astype(np.uint8)[..., np.newaxis])
 
 
 def uncertainty(probabilities: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""How a region is cut into tiles and how they pass through reading, computing and writing."""

@@ -8,5 +8,5 @@ from ..box import Box
 
 
 def source_box(tile: Box, margin: Sequence[int], image: Sequence[int]) -> Box:
-    """The tile with its halo: ``margin`` voxels on every side, as far as the image reaches. Borders are mirrored later."""
+    """The tile with its halo: ``margin`` voxels on every side, as far as the image reaches."""
     return tile.grow(margin).clip(image)

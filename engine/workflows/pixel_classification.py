@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ...kernels.contract import Backend
+from ...kernels.contract import Backend, Voxels
 from ..axes import pipeline_axes
 from ..box import Box
 from ..errors import InputMismatch
@@ -39,7 +39,7 @@ def classify_lane(
     on_progress  receives the number of voxels just finished
     """
     raw, mask = images[RAW], images.get(MASK)
-    classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=raw.shape[1:4])
+    classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
     region = _common_region(exports)
     tiles = _plan(classifier, raw, region, exports, threads=threads, memory_bytes=memory_bytes)
 
@@ -49,9 +49,9 @@ def classify_lane(
 
     def process(tile: Box, source: tuple[np.ndarray, np.ndarray | None]) -> None:
         pixels, active = source
-        start = source_box(tile, (0, *classifier.margin, 0), raw.shape).start[1:4]
+        _, *start, _ = source_box(tile, (0, *classifier.margin, 0), raw.shape).start
         inside = Box(tile.start[1:4], tile.stop[1:4])
-        results = classifier.results(inside, pixels, start, active, exports.keys())
+        results = classifier.results(inside, pixels, (start[0], start[1], start[2]), active, exports.keys())
         for name, export in exports.items():
             data = results[name][np.newaxis]
             export.write(Box((*tile.start[:4], 0), (*tile.stop[:4], data.shape[4])), data)
@@ -71,11 +71,11 @@ def check_lane(project: Project, images: Mapping[str, InputImage]) -> None:
     raw, mask = images[RAW], images.get(MASK)
     _check_dimensions(project, raw)
     _check_channels(project, raw)
-    check_size(project.features, raw.shape[1:4])
+    check_size(project.features, _size(raw))
     if mask is not None and mask.shape[:4] != raw.shape[:4]:
         raise InputMismatch(
-            f"the prediction mask {mask.path_text} has the size {_sizes(mask)}, the image {raw.path_text} {_sizes(raw)}; "
-            "they must agree except for channels"
+            f"the prediction mask {mask.path_text} has the size {_sizes(mask)}, the image {raw.path_text} "
+            f"{_sizes(raw)}; they must agree except for channels"
         )
 
 
@@ -118,9 +118,7 @@ def _plan(
         fixed=sum(export.plan.spec.nbytes for export in exports.values() if not export.plan.format.streams),
     )
     inside = Box(region.start[1:4], region.stop[1:4])
-    pieces = plan_tiles(
-        inside, raw.shape[1:4], classifier.margin, cost, threads=threads, memory_bytes=memory_bytes
-    )
+    pieces = plan_tiles(inside, raw.shape[1:4], classifier.margin, cost, threads=threads, memory_bytes=memory_bytes)
     channels = raw.shape[4]
     return [
         Box((t, *piece.start, 0), (t + 1, *piece.stop, channels))
@@ -172,6 +170,11 @@ def _check_channels(project: Project, raw: InputImage) -> None:
         f"the classifier was trained on {columns} feature columns, but {raw.path_text} ({_sizes(raw)}) yields "
         f"{plan.width}; 2-D and 3-D images need projects of their own"
     )
+
+
+def _size(image: InputImage) -> Voxels:
+    _, z, y, x, _ = image.shape
+    return z, y, x
 
 
 def _sizes(image: InputImage) -> str:

@@ -90,7 +90,9 @@ class CpuBackend:
         self, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: PackedPlan
     ) -> TileFeatures:
         first, stop = tile
-        boxes = np.array([_grow(first, stop, margin, image) for margin in plan.margin.tolist()], np.int64).reshape(-1, 6)
+        boxes = np.array([_grow(first, stop, margin, image) for margin in plan.margin.tolist()], np.int64).reshape(
+            -1, 6
+        )
         volumes = np.prod(boxes[:, 3:] - boxes[:, :3], axis=1)
         places = np.cumsum(np.concatenate([[0], np.tile(volumes, plan.channels)])).astype(np.int64)
         smoothed = self._space.buffer("smoothed", int(places[-1]))
@@ -142,7 +144,12 @@ class CpuBackend:
         """Scratch for one padded line and for the neighbours' places."""
         reach = max(plan.pre_taps.shape[1], 3)
         line = self._space.buffer("line", width + 2 * reach)
-        return line, np.arange(reach, dtype=np.int64), self._space.buffer("plus", reach, np.int64), self._space.buffer("minus", reach, np.int64)
+        return (
+            line,
+            np.arange(reach, dtype=np.int64),
+            self._space.buffer("plus", reach, np.int64),
+            self._space.buffer("minus", reach, np.int64),
+        )
 
 
 def _grow(first: Voxels, stop: Voxels, margin: list[int], image: Voxels) -> list[int]:

@@ -14,6 +14,7 @@ from numba import njit
 from ..shared.program import COLUMN, IN, MARGIN, ODD, OP, OUT, RADIUS, SOURCE_MARGIN, STRIDE, TAPS, Op
 from . import formulas
 from .filters import filter_x, filter_y, filter_z
+from .intrinsics import keep_apart
 
 BLOCK = 64  # voxels in a block
 # numba freezes plain integers, not members of an enumeration
@@ -45,14 +46,16 @@ def grown(box, mz, my, mx, image):
 @njit(nogil=True, cache=True)
 def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, work, one, two, line, steps, plus, minus):
     """A Gaussian over ``box``: x, y and, unless flat, z. one and two are places in work for the results between."""
-    rows = grown(box, 0 if flat else radius, radius, 0, image)
-    columns = grown(box, 0 if flat else radius, 0, 0, image)
-    filter_x(src, src_at, src_box, work, one, rows, image[2], taps, radius, False, line, steps)
+    keep_apart()
+    none, odd = np.int64(0), np.bool_(False)  # of numba's plain types, so that no filter is compiled twice
+    above = none if flat else radius
+    rows, columns = grown(box, above, radius, none, image), grown(box, above, none, none, image)
+    filter_x(src, src_at, src_box, work, one, rows, image[2], taps, radius, odd, line, steps)
     if flat:
-        filter_y(work, one, rows, out, out_at, box, image[1], taps, radius, False, plus, minus)
+        filter_y(work, one, rows, out, out_at, box, image[1], taps, radius, odd, plus, minus)
     else:
-        filter_y(work, one, rows, work, two, columns, image[1], taps, radius, False, plus, minus)
-        filter_z(work, two, columns, out, out_at, box, image[0], taps, radius, False, plus, minus)
+        filter_y(work, one, rows, work, two, columns, image[1], taps, radius, odd, plus, minus)
+        filter_z(work, two, columns, out, out_at, box, image[0], taps, radius, odd, plus, minus)
 
 
 @njit(nogil=True, cache=True)
@@ -74,6 +77,7 @@ def scatter(src, src_at, src_box, cell, stack, column_at, block):
 
     Voxels of a block beyond the cell along x repeat the last one; those along y and z stay as they were.
     """
+    keep_apart()
     bz, by, bx = block
     nz, ny, nx = cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]
     _, along_y, along_x = grid_of((nz, ny, nx), block)
@@ -109,6 +113,7 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
     plan      (instructions, first instruction of each scale, taps, channels)
     scratch   (slots of the programs, floats a slot, line, steps, plus, minus)
     """
+    keep_apart()
     pre, pre_places, pre_boxes = smoothed
     instructions, first, taps, channels = plan
     work, slot, line, steps, plus, minus = scratch
@@ -129,7 +134,9 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
                         source, at, source_box = pre, pre_places[channel, scale], pre_box
                     else:
                         source, at = work, a
-                        source_box = grown(cell, row[SOURCE_MARGIN], row[SOURCE_MARGIN + 1], row[SOURCE_MARGIN + 2], image)
+                        source_box = grown(
+                            cell, row[SOURCE_MARGIN], row[SOURCE_MARGIN + 1], row[SOURCE_MARGIN + 2], image
+                        )
                     if op == _FILTER_X:
                         filter_x(source, at, source_box, work, out, box, image[2], weights, radius, odd, line, steps)
                     elif op == _FILTER_Y:
@@ -140,7 +147,13 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
                 if op == _EMIT:
                     scatter(work, a, box, cell, stack, (row[COLUMN] + channel * row[STRIDE]) * stride, block)
                     continue
-                b1, c, d, e, f = row[IN + 1] * slot, row[IN + 2] * slot, row[IN + 3] * slot, row[IN + 4] * slot, row[IN + 5] * slot
+                b1, c, d, e, f = (
+                    row[IN + 1] * slot,
+                    row[IN + 2] * slot,
+                    row[IN + 3] * slot,
+                    row[IN + 4] * slot,
+                    row[IN + 5] * slot,
+                )
                 out1, out2 = row[OUT + 1] * slot, row[OUT + 2] * slot
                 if op == _ADD:
                     formulas.add(work, (a, b1, out), n)
@@ -161,14 +174,50 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
 
 
 @njit(nogil=True, cache=True)
-def presmooth_tile(source, source_box, pre, pre_places, pre_boxes, image, pre_taps, pre_radius, slicewise, channels, work, one, two, line, steps, plus, minus):
+def presmooth_tile(
+    source,
+    source_box,
+    pre,
+    pre_places,
+    pre_boxes,
+    image,
+    pre_taps,
+    pre_radius,
+    slicewise,
+    channels,
+    work,
+    one,
+    two,
+    line,
+    steps,
+    plus,
+    minus,
+):
     """Pre-smooth every channel at every scale. source holds one volume a channel, one after the other."""
     for channel in range(channels):
         at = channel * volume(source_box)
         for scale in range(len(pre_radius)):
             b = pre_boxes[scale]
             box = (b[0], b[1], b[2], b[3], b[4], b[5])
-            smooth(source, at, source_box, pre, pre_places[channel, scale], box, image, slicewise[scale], pre_taps[scale], pre_radius[scale], work, one, two, line, steps, plus, minus)
+            smooth(
+                source,
+                at,
+                source_box,
+                pre,
+                pre_places[channel, scale],
+                box,
+                image,
+                slicewise[scale],
+                pre_taps[scale],
+                pre_radius[scale],
+                work,
+                one,
+                two,
+                line,
+                steps,
+                plus,
+                minus,
+            )
 
 
 @njit(nogil=True, cache=True)

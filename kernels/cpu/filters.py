@@ -10,15 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .intrinsics import sum_even_fused, sum_even_rounded, sum_odd_fused, sum_odd_rounded
+from .intrinsics import keep_apart, sum_even_fused, sum_even_rounded, sum_odd_fused, sum_odd_rounded
 
 
 @njit(nogil=True, cache=True)
 def symmetric_sum(out, out_at, src, at, plus, minus, taps, radius, n, odd, fused):
-    """``out[out_at+i] = taps[0]*src[at+i] + sum_k taps[k]*(src[at+plus[k]+i] ± src[at+minus[k]+i])`` for 0 <= i < n.
+    """``out[out_at+i] = taps[0]*src[at+i] + sum_k taps[k]*(src[at+plus[k]+i] ± src[at+minus[k]+i])``, 0 <= i < n.
 
     k runs upward. The pair and the first product are rounded; a fused sum rounds once a tap, a plain one twice.
     """
+    keep_apart()
     if odd:
         if fused:
             sum_odd_fused(out, out_at, src, at, plus, minus, taps, radius, n)
@@ -28,6 +29,13 @@ def symmetric_sum(out, out_at, src, at, plus, minus, taps, radius, n, odd, fused
         sum_even_fused(out, out_at, src, at, plus, minus, taps, radius, n)
     else:
         sum_even_rounded(out, out_at, src, at, plus, minus, taps, radius, n)
+
+
+@njit(nogil=True, cache=True)
+def copy_run(src, at, out, to, n):
+    """``out[to : to + n] = src[at : at + n]``; numba compiles assignments of slices twenty times slower than this."""
+    for i in range(n):
+        out[to + i] = src[at + i]
 
 
 @njit(nogil=True, cache=True)
@@ -60,6 +68,7 @@ def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, line,
 
     n is the image's width. line is scratch of at least box width + 2 * radius; steps is 0, 1, 2, ….
     """
+    keep_apart()
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
     width = x1 - x0
@@ -74,29 +83,31 @@ def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, line,
             row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx - src_box[2]
             to = out_at + ((z - z0) * (y1 - y0) + (y - y0)) * width
             if radius == 0:
-                out[to : to + width] = src[row + x0 : row + x1]
+                copy_run(src, row + x0, out, to, width)
                 continue
             if hi - lo == width + 2 * radius:  # all neighbours lie in the image
                 padded, base = src, row  # position x of the image lies at padded[x + base]
             else:
                 padded, base = line, radius - x0
-                line[lo + base : hi + base] = src[row + lo : row + hi]
+                copy_run(src, row + lo, line, lo + base, hi - lo)
                 for x in range(x0 - radius, lo):
                     line[x + base] = src[row + mirror(x, n)]
                 for x in range(hi, x1 + radius):
                     line[x + base] = src[row + mirror(x, n)]
-            if x0 < first:
-                symmetric_sum(out, to, padded, x0 + base, steps, back, taps, radius, first - x0, odd, False)
-            if first < stop:
-                to_first = to + first - x0
-                symmetric_sum(out, to_first, padded, first + base, steps, back, taps, radius, stop - first, odd, True)
-            if stop < x1:
-                symmetric_sum(out, to + stop - x0, padded, stop + base, steps, back, taps, radius, x1 - stop, odd, False)
+            for part in range(3):
+                fused = part == 1
+                begin, end = (first, stop) if fused else (x0, first) if part == 0 else (stop, x1)
+                if begin < end:
+                    to_begin = to + begin - x0
+                    symmetric_sum(
+                        out, to_begin, padded, begin + base, steps, back, taps, radius, end - begin, odd, fused
+                    )
 
 
 @njit(nogil=True, cache=True)
 def filter_y(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, plus, minus):
     """The y pass; n is the image's height, plus and minus are int64 scratch of radius + 1."""
+    keep_apart()
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
     width = x1 - x0
@@ -105,17 +116,18 @@ def filter_y(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, plus,
             row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx + x0 - src_box[2]
             to = out_at + ((z - z0) * (y1 - y0) + (y - y0)) * width
             if radius == 0:
-                out[to : to + width] = src[row : row + width]
+                copy_run(src, row, out, to, width)
                 continue
             for k in range(1, radius + 1):
                 plus[k] = (mirror(y + k, n) - y) * sx
                 minus[k] = (mirror(y - k, n) - y) * sx
-            symmetric_sum(out, to, src, row, plus, minus, taps, radius, width, odd, True)
+            symmetric_sum(out, to, src, row, plus, minus, taps, radius, width, odd, np.bool_(True))
 
 
 @njit(nogil=True, cache=True)
 def filter_z(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, plus, minus):
     """The z pass; n is the image's depth, plus and minus are int64 scratch of radius + 1."""
+    keep_apart()
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
     width = x1 - x0
@@ -127,6 +139,6 @@ def filter_z(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, plus,
             row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx + x0 - src_box[2]
             to = out_at + ((z - z0) * (y1 - y0) + (y - y0)) * width
             if radius == 0:
-                out[to : to + width] = src[row : row + width]
+                copy_run(src, row, out, to, width)
             else:
-                symmetric_sum(out, to, src, row, plus, minus, taps, radius, width, odd, True)
+                symmetric_sum(out, to, src, row, plus, minus, taps, radius, width, odd, np.bool_(True))

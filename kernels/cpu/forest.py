@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
-from .intrinsics import less_than_64, lowest_bit, not_a_number_64
+from .intrinsics import keep_apart, less_than_64, lowest_bit, not_a_number_64
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _NONE = np.uint64(0)
@@ -52,12 +52,14 @@ def walk_pure(stack, base, stride, root, mask, nodes, leaf_class, votes, pending
 
 
 @njit(nogil=True, cache=True)
-def count_votes(stack, base, stride, mask, first, stop, nodes, roots, leaf_class, planes, votes, pending_node, pending_mask):
+def count_votes(
+    stack, base, stride, mask, first, stop, nodes, roots, leaf_class, planes, votes, pending_node, pending_mask
+):
     """Count the votes of trees [first, stop) into bit planes: bit i of planes[class, p] is bit p of voxel i's count."""
     classes, digits = planes.shape
-    planes[:] = _NONE
+    planes.fill(_NONE)
     for tree in range(first, stop):
-        votes[:] = _NONE
+        votes.fill(_NONE)
         walk_pure(stack, base, stride, roots[tree], mask, nodes, leaf_class, votes, pending_node, pending_mask)
         for k in range(classes):
             carry = votes[k]
@@ -72,6 +74,7 @@ def count_votes(stack, base, stride, mask, first, stop, nodes, roots, leaf_class
 @njit(nogil=True, cache=True)
 def nan_mask(stack, base, stride, width):
     """The voxels of a block that have a NaN in any column."""
+    keep_apart()
     found = _NONE
     for column in range(width):
         found |= not_a_number_64(stack, base + column * stride)
@@ -81,6 +84,7 @@ def nan_mask(stack, base, stride, width):
 @njit(nogil=True, cache=True)
 def valid_mask(cell_shape, block, bz, by, bx):
     """The voxels of block (bz, by, bx) that lie inside a cell of this shape."""
+    keep_apart()
     mask = _NONE
     position = 0
     for z in range(bz * block[0], (bz + 1) * block[0]):
@@ -95,6 +99,7 @@ def valid_mask(cell_shape, block, bz, by, bx):
 @njit(nogil=True, cache=True)
 def place_block(values, cell_shape, block, bz, by, bx, out, z0, y0, x0):
     """The values (64, k) of a block into out (z, y, x, k); the cell begins at (z0, y0, x0)."""
+    keep_apart()
     position = 0
     for z in range(bz * block[0], (bz + 1) * block[0]):
         for y in range(by * block[1], (by + 1) * block[1]):
@@ -111,13 +116,28 @@ def predict_pure(stack, base, stride, mask, nodes, votes_of, memory, values):
 
     votes_of is (roots, leaf_class, groups, vote_value, divisor), see PackedForest.
     """
+    keep_apart()
     roots, leaf_class, groups, vote_value, divisor = votes_of
     planes, votes, counts, pending_node, pending_mask = memory
     classes, digits = planes.shape
     for g in range(len(groups)):
-        count_votes(stack, base, stride, mask, groups[g, 0], groups[g, 1], nodes, roots, leaf_class, planes, votes, pending_node, pending_mask)
+        count_votes(
+            stack,
+            base,
+            stride,
+            mask,
+            groups[g, 0],
+            groups[g, 1],
+            nodes,
+            roots,
+            leaf_class,
+            planes,
+            votes,
+            pending_node,
+            pending_mask,
+        )
         for k in range(classes):
-            counts[:] = 0
+            counts.fill(0)
             for p in range(digits):
                 plane = planes[k, p]
                 if plane != _NONE:
@@ -137,13 +157,14 @@ def predict_mixed(stack, base, stride, valid, nodes, shares_of, memory, values):
     Sums run in tree order, in float32 for a class and in double for their total. shares_of is (roots, probabilities,
     weights, forests, averages, divisor), see PackedForest.
     """
+    keep_apart()
     feature, threshold, left, right = nodes
     roots, probabilities, weights, forests, averages, divisor = shares_of
     share, total, pending_node, pending_mask = memory
     classes = values.shape[1]
     for f in range(len(forests)):
-        share[:] = 0
-        total[:] = 0
+        share.fill(0)
+        total.fill(0)
         for tree in range(forests[f, 0], forests[f, 1]):
             pending_node[0] = roots[tree]
             pending_mask[0] = valid
@@ -182,7 +203,9 @@ def predict_mixed(stack, base, stride, valid, nodes, shares_of, memory, values):
 
 
 @njit(nogil=True, cache=True)
-def predict_tile_pure(smoothed, plan, image, first, extent, cell_shape, block, stack, scratch, width, nodes, votes_of, depth, out):
+def predict_tile_pure(
+    smoothed, plan, image, first, extent, cell_shape, block, stack, scratch, width, nodes, votes_of, depth, out
+):
     """Class probabilities of a tile at ``first`` into out (z, y, x, K), cell by cell, for forests of pure leaves."""
     classes = out.shape[3]
     digits = 1
@@ -204,20 +227,21 @@ def predict_tile_pure(smoothed, plan, image, first, extent, cell_shape, block, s
                 shape = (cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2])
                 stride = column_stride(shape, block)
                 grid = grid_of(shape, block)
-                base = 0
                 for bz in range(grid[0]):
                     for by in range(grid[1]):
                         for bx in range(grid[2]):
-                            values[:] = 0
+                            base = ((bz * grid[1] + by) * grid[2] + bx) * BLOCK
+                            values.fill(0)
                             mask = valid_mask(shape, block, bz, by, bx) & ~nan_mask(stack, base, stride, width)
                             if mask != _NONE:
                                 predict_pure(stack, base, stride, mask, nodes, votes_of, memory, values)
                             place_block(values, shape, block, bz, by, bx, out, z, y, x)
-                            base += BLOCK
 
 
 @njit(nogil=True, cache=True)
-def predict_tile_mixed(smoothed, plan, image, first, extent, cell_shape, block, stack, scratch, width, nodes, shares_of, depth, out):
+def predict_tile_mixed(
+    smoothed, plan, image, first, extent, cell_shape, block, stack, scratch, width, nodes, shares_of, depth, out
+):
     """Class probabilities of a tile at ``first`` into out (z, y, x, K), cell by cell, for any leaves."""
     classes = out.shape[3]
     memory = (
@@ -235,13 +259,12 @@ def predict_tile_mixed(smoothed, plan, image, first, extent, cell_shape, block, 
                 shape = (cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2])
                 stride = column_stride(shape, block)
                 grid = grid_of(shape, block)
-                base = 0
                 for bz in range(grid[0]):
                     for by in range(grid[1]):
                         for bx in range(grid[2]):
-                            values[:] = 0
+                            base = ((bz * grid[1] + by) * grid[2] + bx) * BLOCK
+                            values.fill(0)
                             mask = valid_mask(shape, block, bz, by, bx) & ~nan_mask(stack, base, stride, width)
                             if mask != _NONE:
                                 predict_mixed(stack, base, stride, mask, nodes, shares_of, memory, values)
                             place_block(values, shape, block, bz, by, bx, out, z, y, x)
-                            base += BLOCK

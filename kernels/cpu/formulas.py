@@ -1,4 +1,4 @@
-"""Voxel-wise formulas: sums, magnitudes, and eigenvalues of symmetric matrices, largest first, as ilastik computes them.
+"""Voxel-wise formulas as ilastik computes them: sums, magnitudes, eigenvalues of symmetric matrices, largest first.
 
 Nothing here may be fused or reordered: near equal eigenvalues a 3x3 closed form amplifies the last bit a thousandfold.
 """

@@ -1,8 +1,8 @@
 """Vector operations that numba does not offer, written in LLVM's language so that they hold on every processor.
 
-numba leaves vectorising to LLVM, which gives up on loops with many buffers; here the vectors are explicit. Eight float32
-lanes are the width of AVX2; LLVM splits them for narrower processors. A fused multiply-add rounds once by definition,
-on hardware that lacks it in software: slower, same bits. Nothing else is ever contracted or reordered.
+numba leaves vectorising to LLVM, which gives up on loops with many buffers; here the vectors are explicit. Eight
+float32 lanes are the width of AVX2; LLVM splits them for narrower processors. A fused multiply-add rounds once by
+definition, on hardware that lacks it in software: slower, same bits. Nothing else is ever contracted or reordered.
 """
 
 from __future__ import annotations
@@ -72,11 +72,15 @@ class Lanes:
     def is_negative(self) -> Lanes:
         """True where the sign bit is set, -0.0 and negative NaNs included."""
         bits = ir.VectorType(_I32, self.width) if self.width > 1 else _I32
-        return self._wrap(self.builder.icmp_signed("<", self.builder.bitcast(self.value, bits), ir.Constant(bits, None)))
+        return self._wrap(
+            self.builder.icmp_signed("<", self.builder.bitcast(self.value, bits), ir.Constant(bits, None))
+        )
 
     def where(self, yes: Lanes | float | np.float32, no: Lanes | float | np.float32) -> Lanes:
         """For a comparison's result: ``yes`` where it holds, else ``no``."""
-        floats = yes if isinstance(yes, Lanes) else no if isinstance(no, Lanes) else Lanes(self.builder, None, self.width)
+        floats = (
+            yes if isinstance(yes, Lanes) else no if isinstance(no, Lanes) else Lanes(self.builder, None, self.width)
+        )
         return self._wrap(self.builder.select(self.value, floats._other(yes), floats._other(no)))
 
     def _call(self, name: str, *others: Lanes) -> Lanes:
@@ -127,7 +131,9 @@ def _store(builder: Any, lanes: Lanes, base: Any, index: Any) -> None:
     builder.store(lanes.value, _vector_pointer(builder, base, index, lanes.width), align=4)
 
 
-def _for_each_vector(builder: Any, n: Any, passes: Sequence[tuple[int, int]], body: Callable[[Any, int, int], None]) -> None:
+def _for_each_vector(
+    builder: Any, n: Any, passes: Sequence[tuple[int, int]], body: Callable[[Any, int, int], None]
+) -> None:
     """Emit ``body(first index, lanes, vectors)`` over [0, n): as many wide steps as fit, then narrower ones."""
     done = ir.Constant(_I64, 0)
     for width, vectors in passes:
@@ -246,4 +252,20 @@ def count_bits(typing_context, mask):  # type: ignore[no-untyped-def]
 @intrinsic
 def lowest_bit(typing_context, mask):  # type: ignore[no-untyped-def]
     """The position of the lowest set bit of a uint64 that is not 0."""
-    return types.int64(types.uint64), lambda context, builder, sig, args: builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+    return types.int64(types.uint64), lambda context, builder, sig, args: builder.cttz(
+        args[0], ir.Constant(ir.IntType(1), 1)
+    )
+
+
+@intrinsic
+def keep_apart(typing_context):  # type: ignore[no-untyped-def]
+    """Compile the function that calls this once, instead of once more at each of its callers' calls.
+
+    The large kernels otherwise take several times longer to compile, for nothing.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen

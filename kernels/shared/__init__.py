@@ -1,0 +1,1 @@
+"""What both backends must agree on, computed once on the host."""

@@ -43,7 +43,7 @@ class PackedForest:
 
 
 def exact_float32_threshold(threshold: np.ndarray) -> np.ndarray:
-    """The smallest float32 that is not below each double, so that ``x < t`` holds for the same float32 x. NaN stays NaN."""
+    """The smallest float32 not below each double, so that ``x < t`` holds for the same float32 x. NaN stays NaN."""
     with np.errstate(over="ignore"):
         rounded = threshold.astype(np.float32)
     below = rounded.astype(np.float64) < threshold
@@ -59,21 +59,21 @@ def pack_forest(forests: Sequence[ForestArrays]) -> PackedForest:
         raise ValueError("the stored forests have different numbers of classes")
     trees = [(tree, forest.is_weighted) for forest in forests for tree in forest.trees]
     starts = np.cumsum([0] + [len(t.feature) for t, _ in trees])
-    join = lambda part: np.concatenate([part(t) for t, _ in trees])  # noqa: E731
     shifted = [
         [np.where(t.feature >= 0, child + start, -1) for child in (t.left, t.right)]
         for (t, _), start in zip(trees, starts, strict=False)
     ]
     votes = np.concatenate([t.probabilities * (t.weight[:, None] if weighted else 1.0) for t, weighted in trees])
-    is_leaf = join(lambda t: t.feature) < 0
+    feature = np.concatenate([t.feature for t, _ in trees])
+    is_leaf = feature < 0
     pure = bool(np.all((votes[is_leaf] == 0) | (votes[is_leaf] == 1)) and np.all(votes[is_leaf].sum(axis=1) == 1))
     counts = np.cumsum([0] + [len(f.trees) for f in forests])
     ranges = np.stack([counts[:-1], counts[1:]], axis=1)
     averages = all(f.averages for f in forests)
     groups, values = _vote_groups(ranges, averages)
     return PackedForest(
-        feature=join(lambda t: t.feature).astype(np.int32),
-        threshold=exact_float32_threshold(join(lambda t: t.threshold)),
+        feature=feature.astype(np.int32),
+        threshold=exact_float32_threshold(np.concatenate([t.threshold for t, _ in trees])),
         left=np.concatenate([left for left, _ in shifted]).astype(np.int32),
         right=np.concatenate([right for _, right in shifted]).astype(np.int32),
         roots=starts[:-1].astype(np.int32),
@@ -100,9 +100,9 @@ def forest_value(votes: np.ndarray, trees: int, averages: bool) -> np.ndarray:
 def _vote_groups(ranges: np.ndarray, averages: bool) -> tuple[np.ndarray, np.ndarray]:
     """Stored forests whose votes may be counted together, and the value of each count.
 
-    ilastik adds the forests one after the other in float32. As long as every forest's value equals its count, the sum so
-    far is an exact integer, so the leading forests of that kind form one group. From the first inexact one on, the order
-    of the additions shows in the last bit, and every forest is a group of its own.
+    ilastik adds the forests one after the other in float32. As long as every forest's value equals its count, the sum
+    so far is an exact integer, so the leading forests of that kind form one group. From the first inexact one on, the
+    order of the additions shows in the last bit, and every forest is a group of its own.
     """
     groups: list[tuple[int, int]] = []
     leading = True

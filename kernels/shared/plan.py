@@ -69,5 +69,3 @@ def _padded(rows: list[np.ndarray], length: int) -> np.ndarray:
 def _largest(rows: np.ndarray) -> Voxels:
     z, y, x = (int(v) for v in rows.max(axis=0)) if len(rows) else (0, 0, 0)
     return z, y, x
-
-

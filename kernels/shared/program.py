@@ -16,7 +16,9 @@ import numpy as np
 from .taps import FEATURE_WINDOW, gaussian_taps
 
 NARROW_GAUSSIAN = 0.66  # of a difference of Gaussians, times the feature sigma
-GRADIENT_OF_TENSOR = 0.5  # sigma of the gradient in the structure tensor, times the feature sigma; its window has the whole
+GRADIENT_OF_TENSOR = (
+    0.5  # sigma of the gradient in the structure tensor, times the feature sigma; its window has the whole
+)
 MAX_INPUTS = 6
 
 
@@ -72,7 +74,7 @@ class Program:
 
 
 class Requests:
-    """Collects what the features of one scale ask for. ``axes`` is (1, 2) for 2-d filters and (0, 1, 2) for 3-d ones."""
+    """Collects what the features of one scale ask for. ``axes`` is (1, 2) for 2-d filters, (0, 1, 2) for 3-d ones."""
 
     def __init__(self, sigma: float, axes: tuple[int, ...]) -> None:
         self.sigma, self.axes = sigma, axes

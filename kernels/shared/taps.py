@@ -23,8 +23,8 @@ def gaussian_taps(sigma: float, order: int, window_size: float) -> np.ndarray:
     """Taps 0..radius of a Gaussian (order 0) or of its first or second derivative.
 
     Returns (radius + 1,) float32. They are rounded to float32 after the raw value, after the removal of the mean
-    (order 2) and after normalisation, with every sum in double, because ilastik's filter library rounds at these places.
-    A radius of 0 gives [1]: ilastik copies the line then, whatever the order.
+    (order 2) and after normalisation, with every sum in double, because ilastik's filter library rounds there. A radius
+    of 0 gives [1]: ilastik copies the line then, whatever the order.
     """
     radius = radius_voxels(sigma, window_size)
     if radius == 0:
