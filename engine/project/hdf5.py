@@ -19,6 +19,7 @@ import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.type
 import numpy as np
 
 from ..errors import ProjectError, ProjectNotFound
+from .text_heap import TextHeap
 
 # All that may be read from one file: this many times its size and a little more. Real projects are stored without
 # compression; repacked ones shrink by 10 to 30.
@@ -73,13 +74,17 @@ class ProjectFile:
             if path.is_dir():
                 raise ProjectError(f"'{path}' is a folder, not a project file; give the .ilp file")
             self.size_bytes = path.stat().st_size
-            self._file = h5py.File(path, "r", locking=False)
+            self._file = _open_unlocked(path)
+            self._stream = open(path, "rb")  # noqa: SIM115  # closed with this object
+            creation = self._file.id.get_create_plist()
+            self._heap = TextHeap(self._stream, self.size_bytes, creation.get_userblock(), *creation.get_sizes())
         except ProjectError:
             raise
         except _FAILURES as error:
             raise ProjectError(_opening_failed(path, error)) from error
         self._root = self._file.id
         self._groups: dict[str, Any] = {}
+        self._heap_is_checked = False
         self._bytes_left = READ_ALLOWANCE + READ_FACTOR * self.size_bytes
 
     def __enter__(self) -> Self:
@@ -93,6 +98,7 @@ class ProjectFile:
     def close(self) -> None:
         """Release the file; may be called twice."""
         self._groups.clear()
+        self._stream.close()
         try:
             self._file.close()
         except _FAILURES as error:
@@ -307,7 +313,7 @@ class ProjectFile:
         found.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
         return values
 
-    def _strings(self, found: _Dataset, path: str) -> list[str | bytes]:
+    def _strings(self, found: _Dataset, path: str) -> list[bytes]:
         """All texts of a dataset, as they are stored: fixed or variable strings, or opaque bytes."""
         dtype, shape = found.dtype, found.shape or ()
         if dtype.kind in "SV" and dtype.fields is None and dtype.subdtype is None:
@@ -319,13 +325,27 @@ class ProjectFile:
         if found.count == 0:
             return []
         self._spend(found.count * dtype.itemsize, path)
-        dataset = h5py.Dataset(found.id)
-        values: list[str | bytes] = []
+        texts: list[bytes] = []
         for start in range(0, found.count, TEXTS_AT_ONCE):
-            piece = list(dataset[start : start + TEXTS_AT_ONCE]) if shape else [dataset[()]]
-            self._spend(sum(len(value) for value in piece), path)
-            values.extend(piece)
-        return values
+            piece = self._text_piece(found, start, min(start + TEXTS_AT_ONCE, found.count))
+            self._spend(sum(len(text) for text in piece), path)
+            texts.extend(text.split(b"\0", 1)[0] for text in piece)
+        return texts
+
+    def _text_piece(self, found: _Dataset, start: int, stop: int) -> list[bytes]:
+        """Texts of variable length number ``start`` to ``stop`` of a list."""
+        offset = found.id.get_offset()
+        if offset is not None:
+            return self._heap.read_pointers(offset + start * self._heap.pointer_bytes, stop - start)
+        self._check_heap()
+        dataset = h5py.Dataset(found.id)
+        return [bytes(text) for text in (dataset[start:stop] if found.shape else [dataset[()]])]
+
+    def _check_heap(self) -> None:
+        """Must have passed before HDF5 itself reads a text of variable length."""
+        if not self._heap_is_checked:
+            self._heap.check_all()
+            self._heap_is_checked = True
 
     def _is_flagged_empty(self, found: _Dataset, path: str) -> bool:
         """ilastik stores an empty list as one dummy element and this attribute."""
@@ -340,6 +360,8 @@ class ProjectFile:
             if attribute.get_storage_size() > MAX_ATTRIBUTE_BYTES:
                 raise self.error(path, f"its attribute {name} has {attribute.get_storage_size()} bytes")
             self._spend(attribute.get_storage_size(), path)
+            if attribute.dtype.kind == "O":
+                self._check_heap()
             holder = h5py.Dataset if isinstance(found, h5py.h5d.DatasetID) else h5py.Group
             return holder(found).attrs[name]
 
@@ -360,6 +382,16 @@ class ProjectFile:
 def open_project(path: Path | str) -> ProjectFile:
     """Open a project for reading, without a lock. Raises ProjectNotFound or ProjectError."""
     return ProjectFile(Path(path))
+
+
+def _open_unlocked(path: Path) -> Any:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        # This very process has it open with a lock; HDF5 then shares that and refuses to differ.
+        if "locking flag values don't match" not in str(error):
+            raise
+        return h5py.File(path, "r")
 
 
 def _opening_failed(path: Path, error: BaseException) -> str:

@@ -95,7 +95,7 @@ def describe_project(path: Path | str) -> ProjectSummary:
         workflow = attempts.one(lambda: file.text("workflowName"))
         kind = find_workflow(workflow or "")
         lanes = attempts.several(lambda: read_lanes(file))
-        roles = attempts.several(lambda: read_roles(file))
+        stored_roles = attempts.several(lambda: read_roles(file))
         has_pixels = supported is not None or file.has_applet(pixel_features.GROUP)
         classifier = attempts.one(lambda: read_classifier(file)) if has_pixels else None
         columns = classifier.column_count if classifier else None
@@ -112,7 +112,7 @@ def describe_project(path: Path | str) -> ProjectSummary:
         version=version,
         workflow=workflow,
         is_supported=supported is not None,
-        roles=roles,
+        roles=tuple(dict.fromkeys((*(kind.roles if kind else ()), *stored_roles))),
         lane_count=len(lanes),
         axes=(image.axes or None) if image else None,
         shape=image.shape if image else None,
