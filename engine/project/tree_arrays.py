@@ -20,7 +20,7 @@ LEAF_NODE = 0x40000000
 INTERIOR_INTS, LEAF_INTS = 5, 2
 ROOT = 2
 # Far deeper than any tree trained on pixels; a chain this long is made to waste time.
-MAX_LEVELS = 20_000
+MAX_LEVELS = 10_000
 
 
 @dataclass(frozen=True, eq=False)

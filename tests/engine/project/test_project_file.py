@@ -12,6 +12,7 @@ from types import ModuleType
 import h5py
 import numpy as np
 import pytest
+
 from pixelforest.engine.errors import ProjectError, ProjectNotFound
 from pixelforest.engine.project import describe_project, open_project, read_project
 from pixelforest.engine.project.hdf5 import ProjectFile
