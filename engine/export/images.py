@@ -233,7 +233,7 @@ def _make_spec(result: ResultInfo, image: LaneImage, region: Box, axes: str, con
         offset=stored.start,
         drange=convert_range(result.drange, conversion),
         display_mode=result.display_mode,
-        axis_units={a: u for a, u in image.axis_units.items() if a in axes and u},
+        axis_units={a: u for a, u in image.axis_units.items() if a in axes},
         resolution={a: n for a, n in image.resolution.items() if a in axes and n},
     )
 

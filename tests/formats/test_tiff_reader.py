@@ -263,7 +263,7 @@ def test_imagej_without_sizes(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", noise((3, 4, 5)), imagej=True, metadata={"axes": "ZYX"})
     with open_tiff(tmp_path / "a.tif") as image:
         assert image.info.resolution == {"x": 1.0, "y": 1.0}
-        assert image.info.axis_units == {}
+        assert image.info.axis_units == {"z": "", "y": "", "x": ""}  # as ilastik: there, without a unit
 
 
 def test_resolution_tags_alone_say_nothing(tmp_path: Path) -> None:

@@ -368,7 +368,7 @@ _OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
 
 
 def _read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, str]]:
-    """Pixel sizes and units from OME metadata, else ImageJ's; empty if there are neither."""
+    """Pixel sizes and units from OME metadata, else ImageJ's; empty if there are neither. A unit may be an empty text."""
     resolution: dict[str, float] = {}
     units: dict[str, str] = {}
     if tiff.is_ome and tiff.ome_metadata:
@@ -378,10 +378,10 @@ def _read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, 
             pixels = None
         if pixels is not None:
             names = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
-            for axis in set(axes) & set(names):
+            for axis in (a for a in axes if a in names):
                 resolution[axis] = _number(pixels.get(names[axis], "0"))
                 units[axis] = _decode_unit(pixels.get(f"{names[axis]}Unit", ""))
-            return {a: n for a, n in resolution.items() if n}, _known(units)
+            return {a: n for a, n in resolution.items() if n}, units
     if tiff.is_imagej and tiff.imagej_metadata:
         meta: Mapping[str, Any] = tiff.imagej_metadata
         tags = tiff.pages[0].tags
@@ -392,11 +392,7 @@ def _read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, 
         for axis in "yz":
             units[axis] = _decode_unit(meta.get(f"{axis}unit", "")) or units["x"]
         units["t"] = _decode_unit(meta.get("tunit", ""))
-    return {a: resolution[a] for a in axes if resolution.get(a)}, _known({a: units[a] for a in axes if a in units})
-
-
-def _known(units: Mapping[str, str]) -> dict[str, str]:
-    return {a: u for a, u in units.items() if u}
+    return {a: resolution[a] for a in axes if resolution.get(a)}, {a: units[a] for a in axes if a in units}
 
 
 def _number(text: Any) -> float:
