@@ -50,7 +50,7 @@ def mirror(position, n):
 
 @njit(nogil=True, cache=True)
 def fused_range(n, radius):
-    """Where on a line of n voxels the x pass of ilastik's build uses the fused multiply-add: [first, stop), maybe empty.
+    """Where on a line of n voxels the x pass of ilastik's build uses the fused multiply-add: [first, stop).
 
     Its vector loop starts at the first multiple of 8 that has all left neighbours and takes 32 voxels a step; the rest
     of the line is plain C, which its compiler does not contract.
