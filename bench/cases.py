@@ -63,11 +63,13 @@ CASES = {
 
 
 def make_parser(about: str | None, *, defaults: Sequence[str], quick: Sequence[str]) -> argparse.ArgumentParser:
-    """The options that every bench has. defaults, quick: names of the cases that run without a word, and for --quick."""
+    """The options that every bench has. defaults, quick: cases that run without a word, and for --quick."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(default_cases=tuple(defaults), quick_cases=tuple(quick))
     names = ", ".join(CASES)
-    parser.add_argument("--case", action="append", choices=list(CASES), metavar="NAME", help=f"one of {names}; repeatable")
+    parser.add_argument(
+        "--case", action="append", choices=list(CASES), metavar="NAME", help=f"one of {names}; repeatable"
+    )
     parser.add_argument("--dry-run", action="store_true", help="list what would be measured and stop")
     parser.add_argument("--quick", action="store_true", help="one small case, once: shows that the bench still works")
     parser.add_argument("--repeats", type=int, help="measured runs of each row")
@@ -75,7 +77,9 @@ def make_parser(about: str | None, *, defaults: Sequence[str], quick: Sequence[s
     parser.add_argument("--no-peers", action="store_true", help="leave out other libraries")
     parser.add_argument("--data", type=Path, metavar="DIR", help="where generated data is kept; default: a user cache")
     parser.add_argument("--project", type=Path, help="measure this project instead of the generated ones")
-    parser.add_argument("--input", type=Path, help="the image to go with --project; mirrored or cut to each case's size")
+    parser.add_argument(
+        "--input", type=Path, help="the image to go with --project; mirrored or cut to each case's size"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="append every row to this file as a line of JSON")
     return parser
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from cases import Case
+
 from pixelforest import kernels
 from pixelforest.engine.box import Box
 from pixelforest.engine.inputs import InputOptions, open_image
@@ -77,9 +78,7 @@ sV_num_forests
 p13
 I2
 sb."""
-_TYPE = (
-    "clazyflow.classifiers.parallelVigraRfLazyflowClassifier\nParallelVigraRfLazyflowClassifier\np0\n."
-)
+_TYPE = "clazyflow.classifiers.parallelVigraRfLazyflowClassifier\nParallelVigraRfLazyflowClassifier\np0\n."
 # Read back by vigra, which wants all of them; only the number of trees changes what a forest predicts.
 _OPTIONS = {
     "training_set_proportion_": 1,
@@ -116,7 +115,9 @@ def prepare(case: Case, options: argparse.Namespace) -> Material:
     if options.project is not None:
         project, base = read_project(options.project), _read_input(options.input, read_project(options.project))
         if base.ndim != case.dimensions:
-            raise SystemExit(f"{options.input} is {base.ndim}-D, the case {case.name} is {case.dimensions}-D; choose --case")
+            raise SystemExit(
+                f"{options.input} is {base.ndim}-D, the case {case.name} is {case.dimensions}-D; choose --case"
+            )
         axes = project.lanes[-1].images["Raw Data"].axes or "zyx"[-base.ndim :]
         key = f"{options.input.stem}-{zlib.crc32(str(options.input.resolve()).encode()):08x}"
         source: Callable[[], np.ndarray] = lambda: base  # noqa: E731
@@ -190,7 +191,8 @@ def _background(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     waves = np.zeros(shape, np.float32)
     for _ in range(4):
         turn = sum(
-            (a * rng.uniform(-1, 1) / 90 for a in np.ogrid[tuple(slice(n) for n in shape)]), np.float64(rng.uniform(0, 6))
+            (a * rng.uniform(-1, 1) / 90 for a in np.ogrid[tuple(slice(n) for n in shape)]),
+            np.float64(rng.uniform(0, 6)),
         )
         waves += 6 * np.sin(turn)
     return waves
@@ -222,7 +224,7 @@ def _read_input(path: Path, project: Project) -> np.ndarray:
     training = project.lanes[-1].images.get("Raw Data")
     with open_image(str(path), role_index=0, training=training, options=InputOptions()) as image:
         volume = image.read(Box((0,) * 5, (1, *image.shape[1:4], 1)))[0, ..., 0]
-    return volume[0] if volume.shape[0] == 1 else volume
+    return np.asarray(volume[0] if volume.shape[0] == 1 else volume)
 
 
 # ----------------------------------------------------------------------------------------------------------- projects
@@ -265,8 +267,10 @@ def all_features(image: np.ndarray, dimensions: int) -> np.ndarray:
     backend = kernels.load("cpu")
     loaded = backend.load_plan(plan)
     z, y, x = image.shape
-    stack = backend.feature_stack(backend.to_device(image[np.newaxis]), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), loaded)
-    return backend.to_host(backend.features(stack))
+    stack = backend.feature_stack(
+        backend.to_device(image[np.newaxis]), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), loaded
+    )
+    return np.asarray(backend.to_host(backend.features(stack)))
 
 
 def _draw_labels(inside: np.ndarray, doubtful: float, rng: np.random.Generator) -> np.ndarray:
@@ -321,7 +325,9 @@ def _put_labels(group: h5py.Group, labels: np.ndarray, axes: str) -> None:
     block.attrs["axistags"] = _axistags(axes)
 
 
-def _put_forest(group: h5py.Group, matrix: np.ndarray, classes: np.ndarray, trees: int, rng: np.random.Generator) -> None:
+def _put_forest(
+    group: h5py.Group, matrix: np.ndarray, classes: np.ndarray, trees: int, rng: np.random.Generator
+) -> None:
     group.attrs["vigra_random_forest_version"] = np.array([0.1])
     for name, value in {**_OPTIONS, "tree_count_": trees}.items():
         group[f"_options/{name}"] = np.array([float(value)])
@@ -350,7 +356,7 @@ def _put_forest(group: h5py.Group, matrix: np.ndarray, classes: np.ndarray, tree
 def grow_tree(matrix: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A tree of vigra's layout: every node splits at the best of a few random columns until a leaf has one class."""
     count = int(classes.max()) + 1
-    topology, parameters = [matrix.shape[1], count], []
+    topology, parameters = [matrix.shape[1], count], list[float]()
     waiting: list[tuple[np.ndarray, int | None]] = [(np.arange(len(matrix)), None)]
     while waiting:
         rows, slot = waiting.pop()

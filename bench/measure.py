@@ -33,6 +33,7 @@ PACKAGES = (
     "scikit-learn",
     "scikit-image",
 )
+SHORTEST = 1e-6  # seconds; a difference of two timings that is not above it says nothing
 _FLUSHED_BYTES = 64 << 20  # more than the last cache of most processors
 # A process that becomes another one leaves it its own peak, so the program is started by one that never was large.
 _LAUNCHER = """
@@ -73,8 +74,8 @@ class Timing:
         return min(self.wall)
 
     def minus(self, other: Timing) -> Timing:
-        """What is left without a part that was measured alone, run by run; at least a microsecond."""
-        wall = tuple(max(a - b, 1e-6) for a, b in zip(self.wall, other.wall, strict=True))
+        """What is left without a part that was measured alone, run by run."""
+        wall = tuple(max(a - b, SHORTEST) for a, b in zip(self.wall, other.wall, strict=True))
         return Timing(wall, tuple(max(a - b, 0.0) for a, b in zip(self.cpu, other.cpu, strict=True)))
 
 
@@ -156,7 +157,7 @@ def measure_limits(threads: int, *, quick: bool = False) -> Limits:
     """Measure the machine with this many threads; the best of a few attempts, since it is a limit."""
     import probes
 
-    attempts = 2 if quick else 5
+    attempts = 2 if quick else 20
     large, small, rounds = (1 << 20 if quick else 1 << 24), 2048, 100_000 if quick else 2_000_000
     arrays = [np.ones((3, large // threads), np.float32) for _ in range(threads)]
     lines = [np.ones((3, small), np.float32) for _ in range(threads)]
@@ -244,14 +245,16 @@ class Report:
     def __post_init__(self) -> None:
         self.machine, self.versions = describe_machine(), describe_versions()
         self.date = datetime.now(timezone.utc).isoformat(timespec="seconds")  # noqa: UP017  # one spelling everywhere
-        print(f"{self.date}  {self.machine['processor']}, {self.machine['processors']} processors")
+        load = self.machine.get("load_before", 0)
+        busy = f", load {load}: others use this machine, compare CPU seconds" if load > 0.5 else ""
+        print(f"{self.date}  {self.machine['processor']}, {self.machine['processors']} processors{busy}")
         print(", ".join(f"{name} {number}" for name, number in self.versions.items()))
 
     def begin(self, title: str, **case: Any) -> None:
         """Start the table of a case."""
         self.case = case
         print(f"\n{title}")
-        print(f"{'':44} {'median s':>9} {'min s':>9} {'CPU s':>9} {'Mvoxel/s':>9} {'limit':>6}  note")
+        print(f"{'':50} {'median s':>9} {'min s':>9} {'CPU s':>9} {'Mvoxel/s':>9} {'limit':>6}  note")
 
     def row(
         self,
@@ -268,15 +271,15 @@ class Report:
 
         voxels   work done, for the rate; floor: what Limits.floor says the work must take
         """
-        cpu = f"{statistics.median(timing.cpu):9.3f}" if timing.cpu else f"{'':9}"
-        rate = f"{voxels / timing.median / 1e6:9.2f}" if voxels and timing.median else f"{'':9}"
-        share = f"{100 * floor[0] / timing.median:5.1f}%" if floor and timing.median else f"{'':6}"
-        notes = [f"of {floor[1]}" if floor else "", _peak_text(timing), note]
-        label = f"{name}, {settings}" if settings else name
-        print(
-            f"{label:44} {timing.median:9.3f} {timing.best:9.3f} {cpu} {rate} {share}  "
-            + "; ".join(n for n in notes if n),
-            flush=True,
+        is_told = timing.median > SHORTEST
+        share = 100 * floor[0] / timing.median if floor and is_told else None
+        limit = f"of {floor[1]}" if floor and is_told else "" if is_told else "too short to tell"
+        cpu = statistics.median(timing.cpu) if timing.cpu else None
+        rate = voxels / timing.median / 1e6 if voxels and is_told else None
+        self._print(
+            f"{name}, {settings}" if settings else name,
+            (timing.median, timing.best, cpu, rate, share),
+            [limit, "" if timing.peak_bytes is None else f"peak {timing.peak_bytes / 1e9:.2f} GB", note],
         )
         record = {
             "name": name,
@@ -290,6 +293,20 @@ class Report:
             **extra,
         }
         self.write(record)
+
+    def recorded_row(self, name: str, row: Mapping[str, Any], *, voxels: int, note: str, **extra: Any) -> None:
+        """A row measured elsewhere: its median, best (None: unknown), cpu and peak_gb."""
+        rate = voxels / row["median"] / 1e6 if voxels else None
+        notes = [f"peak {row['peak_gb']:.2f} GB", note]
+        self._print(name, (row["median"], row["best"], row["cpu"], rate, None), notes)
+        self.write({"name": name, "row": row, "note": note, **extra})
+
+    def _print(self, label: str, numbers: Sequence[float | None], notes: Sequence[str]) -> None:
+        """numbers: median, best and CPU seconds, million voxels a second, percent of the limit."""
+        forms = ("9.3f", "9.3f", "9.3f", "9.2f", "5.1f")
+        cells = [f"{'':{f[0]}}" if n is None else f"{n:{f}}" for n, f in zip(numbers, forms, strict=True)]
+        percent = " " if numbers[-1] is None else "%"
+        print(f"{label:50} {' '.join(cells)}{percent}  " + "; ".join(n for n in notes if n), flush=True)
 
     def note(self, text: str, **record: Any) -> None:
         """A line that is no measurement; stored only if it comes with a record."""
@@ -305,7 +322,3 @@ class Report:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**whole, "machine": self.machine, "versions": self.versions}) + "\n")
-
-
-def _peak_text(timing: Timing) -> str:
-    return "" if timing.peak_bytes is None else f"peak {timing.peak_bytes / 1e9:.2f} GB"

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import numpy as np
+
 from pixelforest.engine.project.forest import Classifier
 from pixelforest.engine.project.tree_arrays import StoredTree
 from pixelforest.kernels.contract import FeaturePlan, ScalePlan
@@ -62,9 +64,9 @@ def scikit_image_features() -> Callable[[np.ndarray, int], np.ndarray] | None:
     feature = _import("skimage.feature")
     if feature is None:
         return None
-    return lambda image, threads: feature.multiscale_basic_features(
-        image, sigma_min=0.7, sigma_max=10, num_sigma=6, num_workers=threads
-    )
+    function = feature.multiscale_basic_features
+    word = "workers" if "workers" in signature(function).parameters else "num_workers"  # its name until 0.25
+    return lambda image, threads: function(image, sigma_min=0.7, sigma_max=10, num_sigma=6, **{word: threads})
 
 
 def scikit_learn_forest(classifier: Classifier) -> Any:

@@ -14,7 +14,7 @@ LANES = 8  # float32 in one vector, as in the kernels
 _CHAINS = 12  # independent sums: more than latency times units on any processor so far, fewer than registers
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _multiply_add(typing_context, rounds, factor, start):  # type: ignore[no-untyped-def]
     """``rounds`` fused multiply-adds in each of several chains of 8 lanes; returns a sum so that nothing is dropped."""
     signature = types.float32(types.int64, types.float32, types.float32)
@@ -46,10 +46,10 @@ def _multiply_add(typing_context, rounds, factor, start):  # type: ignore[no-unt
     return signature, codegen
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def multiply_add(rounds: int, factor: float, start: float) -> float:
     """Keep the vector unit busy; see ``multiply_adds_of`` for how much work it was."""
-    return _multiply_add(rounds, np.float32(factor), np.float32(start))  # type: ignore[no-any-return,call-arg]
+    return _multiply_add(rounds, np.float32(factor), np.float32(start))  # type: ignore[no-any-return]
 
 
 def multiply_adds_of(rounds: int) -> int:
@@ -57,7 +57,7 @@ def multiply_adds_of(rounds: int) -> int:
     return rounds * _CHAINS * LANES
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def triad(out: np.ndarray, a: np.ndarray, b: np.ndarray, factor: float, rounds: int) -> None:
     """``out = a + factor * b``, several times: 12 bytes an element, float32."""
     f = np.float32(factor)

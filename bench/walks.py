@@ -1,4 +1,4 @@
-"""Forests over features that are already there: a stack of arranged blocks, the kernels over it, and a count of the work."""
+"""Forests over features that are already there: arranged blocks, the kernels over them, and a count of the work."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+
 from pixelforest.kernels.cpu.forest import predict_mixed, predict_pure
 from pixelforest.kernels.cpu.intrinsics import less_than_64
 from pixelforest.kernels.shared.nodes import PackedForest
@@ -118,7 +119,8 @@ def count_visits(stack, stride, feature, threshold, left, right, roots, pending_
     return visits
 
 
-@njit(nogil=True, cache=True)
+# These two are compiled anew every time: numba would keep them after a kernel that they contain has changed.
+@njit(nogil=True)
 def walk_pure(stack, stride, nodes, votes_of, memory, out):  # type: ignore[no-untyped-def]
     """The kernel for pure leaves over arranged cells, into out (cells, blocks, 64, K)."""
     for cell in range(stack.shape[0]):
@@ -129,7 +131,7 @@ def walk_pure(stack, stride, nodes, votes_of, memory, out):  # type: ignore[no-u
             predict_pure(values, block * 64, stride, np.uint64(0xFFFFFFFFFFFFFFFF), nodes, votes_of, memory, result)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def walk_mixed(stack, stride, nodes, shares_of, memory, out):  # type: ignore[no-untyped-def]
     """The kernel for any leaves over arranged cells, into out (cells, blocks, 64, K)."""
     for cell in range(stack.shape[0]):

@@ -27,6 +27,17 @@ import numpy as np
 from cases import Case, chosen_cases, list_cases, make_parser, parse
 from data import Material, prepare
 from measure import Limits, Report, measure_limits, time_work, usable_processors
+from walks import (
+    BLOCK,
+    ArrangedStack,
+    Shape,
+    arrange,
+    predict_stack,
+    predict_stack_mixed,
+    rows_in_blocks,
+    visits_per_block,
+)
+
 from pixelforest.engine.box import Box
 from pixelforest.engine.inputs import InputOptions, open_image
 from pixelforest.engine.pixels.feature_plan import plan_features
@@ -34,7 +45,6 @@ from pixelforest.engine.project import Project
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import ForestArrays
 from pixelforest.kernels.shared.nodes import PackedForest, pack_forest
-from walks import BLOCK, ArrangedStack, Shape, arrange, predict_stack, predict_stack_mixed, rows_in_blocks, visits_per_block
 
 BLOCKS: dict[int, tuple[Shape, ...]] = {
     2: ((1, 8, 8), (1, 4, 16), (1, 16, 4), (1, 2, 32), (1, 1, 64)),
@@ -81,7 +91,7 @@ def load_features(material: Material, *, largest: int = LARGEST_VOXELS) -> np.nd
     z, y, x = shape
     plan = backend.load_plan(plan_features(material.project.features, channels=channels, depth=z))
     stack = backend.feature_stack(backend.to_device(volume), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), plan)
-    return backend.to_host(backend.features(stack))
+    return np.asarray(backend.to_host(backend.features(stack)))
 
 
 def _measure(report: Report, case: Case, material: Material, limits: Sequence[Limits], *, repeats: int) -> None:
@@ -114,15 +124,15 @@ def _time_walk(
     with ThreadPoolExecutor(limits.threads) as pool:
         timing = time_work(lambda: list(pool.map(lambda p: predict_stack(p, forest), parts)), repeats=repeats)
     compared = visits * stack.voxels  # a visit compares each of the block's voxels
-    moved = 4 * compared
-    gigabytes = moved / timing.median / 1e9
+    gigabytes = 4 * compared / timing.median / 1e9
+    each = visits / len(forest.roots)
     report.row(
         f"blocks {'x'.join(map(str, stack.block))}",
         timing,
         settings=f"{limits.threads} thread{'s' if limits.threads > 1 else ''}",
         voxels=stack.voxels,
         floor=limits.floor(operations=compared),
-        note=f"{visits / len(forest.roots):.1f} visits a tree and block; {gigabytes:.1f} of {limits.cache / 1e9:.0f} GB/s",
+        note=f"{each:.1f} visits a tree and block; {gigabytes:.1f} of {limits.cache / 1e9:.0f} GB/s",
         visits=visits,
     )
 
@@ -137,7 +147,7 @@ def _time_general(report: Report, stack: ArrangedStack, forest: PackedForest, *,
 
 
 def _check(report: Report, project: Project, features: np.ndarray, forest: PackedForest, block: Shape) -> None:
-    """Compare a few voxels with a walk in Python over the arrays as they are stored. Ends the bench if a bit differs."""
+    """Compare a few voxels with a walk in Python over the stored arrays. Ends the bench if a bit differs."""
     stack = arrange(features, block)
     rows = rows_in_blocks(features, block)[: stack.voxels]
     found = predict_stack(stack, forest).reshape(-1, forest.classes)

@@ -1,0 +1,50 @@
+"""Every bench still runs: it lists its cases, and measures a small one without its peers having to be installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
+SCRIPTS = ("pipeline.py", "against_ilastik.py", "kernels/features.py", "kernels/forest.py")
+
+
+def run(script: str, *words: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "ILASTIK"}
+    done = subprocess.run(
+        [sys.executable, str(BENCH / script), *words], capture_output=True, text=True, encoding="utf-8", env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_dry_run_lists_cases_and_measures_nothing(script: str, tmp_path: Path) -> None:
+    out = run(script, "--dry-run", f"--data={tmp_path / 'data'}")
+    assert "2d-" in out
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_quick_run_stores_rows_with_machine_versions_and_case(script: str, data: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    out = run(script, "--quick", "--threads=1", f"--data={data}", f"--json={rows}")
+    assert "NOT THE SAME" not in out  # what peers that are installed answer
+    records = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
+    timed = [record for record in records if "wall" in record]
+    assert timed
+    for record in timed:
+        assert record["case"]["name"] == "2d-quick"
+        assert record["machine"]["processors"] >= 1
+        assert "numpy" in record["versions"]
+        assert all(seconds > 0 for seconds in record["wall"])
