@@ -36,7 +36,7 @@ class Program:
     environment: dict[str, str]
 
     def run(self, case: Case, material: Material, folder: Path) -> Timing:
-        """One run; its results are the files ``{nickname}.h5`` in ``folder``. Raises RuntimeError if it fails."""
+        """One run; its results are the files ``{nickname}.h5`` in ``folder``. Ends the bench if it fails."""
         folder.mkdir(exist_ok=True)
         for path in folder.iterdir():
             path.unlink()
@@ -102,8 +102,9 @@ def _measure(
     settings = f"{threads} thread{'s' if threads > 1 else ''}"
     programs = [ours] if theirs is None else [ours, theirs]
     timings: dict[str, list[Timing]] = {program.name: [] for program in programs}
-    for program in programs:
-        program.run(case, material, folder / program.name)  # fills the file cache, and compiles kernels where it must
+    if repeats > 1:
+        for program in programs:
+            program.run(case, material, folder / program.name)  # fills the file cache, compiles kernels where it must
     for _ in range(repeats):
         for program in programs:
             timings[program.name].append(program.run(case, material, folder / program.name))

@@ -93,19 +93,19 @@ def time_work(work: Callable[[], object], *, repeats: int) -> Timing:
 
 
 def time_process(command: Sequence[str], *, repeats: int, environment: Mapping[str, str] | None = None) -> Timing:
-    """Run a program ``repeats`` times, from its start to its end. Raises RuntimeError if it fails."""
+    """Run a program ``repeats`` times, from its start to its end. Ends the bench if it fails."""
     return join_timings([run_process(command, environment=environment) for _ in range(repeats)])
 
 
 def run_process(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Timing:
-    """Run a program once. Raises RuntimeError if it fails."""
+    """Run a program once. Ends the bench if it fails."""
     launcher = [sys.executable, "-S", "-E", "-c", _LAUNCHER, *command]
     done = subprocess.run(launcher, env={**os.environ, **(environment or {})}, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{command[0]} could not be started: {done.stderr.strip()[-500:]}")
+        raise SystemExit(f"{command[0]} could not be started: {done.stderr.strip()[-500:]}")
     code, wall, cpu, peak, error = json.loads(done.stdout)
     if code:
-        raise RuntimeError(f"{' '.join(command)} ended with {code}: {error.strip()}")
+        raise SystemExit(f"{' '.join(command)} ended with {code}: {error.strip()}")
     return Timing((wall,), () if cpu is None else (cpu,), peak)
 
 

@@ -200,7 +200,8 @@ def _measure_case(
         *(sys.executable, "-m", "pixelforest", "--headless", f"--project={project.path}", "--output_format=hdf5"),
         *(f"--export_source={case.result}", f"--output_filename_format={folder / '{nickname}_process.h5'}"),
     ]
-    for words, name in (([], "default settings"), (["--threads=1"], "1 thread")):
+    rows = [([], "default settings"), (["--threads=1"], "1 thread")][: 1 if repeats == 1 else 2]
+    for words, name in rows:
         process = time_process([*command, *words, *material.images], repeats=repeats)
         report.row("whole process", process, settings=name, voxels=case.voxels)
 
