@@ -1,0 +1,115 @@
+"""What is made of a tile's probabilities: segmentation, uncertainty, and classes the forest does not know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pixelforest.engine.pixels.results import RESULTS, simple_segmentation, spread_classes, uncertainty
+
+
+def as_tile(rows: list[list[float]]) -> np.ndarray:
+    """Probabilities of a line of voxels as (1, 1, x, class)."""
+    return np.array(rows, np.float32)[np.newaxis, np.newaxis]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([0.2, 0.8], 2),
+        ([0.5, 0.5], 1),
+        ([0.2, 0.4, 0.4], 2),
+        ([0.4, 0.2, 0.4], 1),
+        ([0.0, 0.0, 0.0], 1),
+        ([0.3], 1),
+        ([0.0], 1),
+    ],
+    ids=str,
+)
+def test_segmentation_counts_from_one_and_takes_the_lowest_at_a_tie(row: list[float], expected: int) -> None:
+    found = simple_segmentation(as_tile([row]))
+    assert found.shape == (1, 1, 1, 1)
+    assert found.dtype == np.uint8
+    assert found.item() == expected
+
+
+def test_segmentation_of_255_classes() -> None:
+    rows = np.eye(255, dtype=np.float32)[np.newaxis, np.newaxis]
+    assert simple_segmentation(rows)[0, 0, :, 0].tolist() == list(range(1, 256))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([0.25, 0.75], 0.5),
+        ([0.75, 0.25], 0.5),
+        ([1.0, 0.0], 0.0),
+        ([0.5, 0.5], 1.0),
+        ([0.0, 0.0], 1.0),
+        ([0.25, 0.125, 0.625], 0.625),
+        ([0.0, 1.0, 0.0], 0.0),
+        ([0.0, 0.0, 0.0, 0.0, 0.0], 1.0),
+        ([1.0], 0.0),
+        ([0.0], 0.0),
+    ],
+    ids=str,
+)
+def test_uncertainty(row: list[float], expected: float) -> None:
+    found = uncertainty(as_tile([row]))
+    assert found.shape == (1, 1, 1, 1)
+    assert found.dtype == np.float32
+    assert found.item() == expected
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 7])
+def test_uncertainty_is_rounded_as_float32_at_every_step(classes: int) -> None:
+    votes = np.random.default_rng(classes).multinomial(100, [1 / classes] * classes, size=400)
+    probabilities = as_tile((votes / 100).tolist())
+    ordered = np.sort(probabilities, axis=-1)
+    expected = np.float32(1) - (ordered[..., -1] - ordered[..., -2])
+    np.testing.assert_array_equal(uncertainty(probabilities)[..., 0], expected)
+
+
+def test_results_leave_the_probabilities_alone() -> None:
+    probabilities = as_tile(np.random.default_rng(0).random((50, 4)).tolist())
+    copy = probabilities.copy()
+    for result in RESULTS:
+        if result.make is not None:
+            made = result.make(probabilities)
+            assert made.dtype == np.dtype(result.dtype)
+            assert made.shape == (1, 1, 50, result.channels(4, 99))
+    np.testing.assert_array_equal(probabilities, copy)
+
+
+def test_results_are_ilastiks() -> None:
+    assert [(r.name, r.dtype, r.drange) for r in RESULTS] == [
+        ("Probabilities", "float32", (0.0, 1.0)),
+        ("Simple Segmentation", "uint8", (0, 1)),
+        ("Uncertainty", "float32", (0.0, 1.0)),
+        ("Features", "float32", None),
+        ("Labels", "uint8", (0, 255)),
+    ]
+    assert [r.channels(3, 20) for r in RESULTS] == [3, 1, 1, 20, 1]
+    assert [r.display_mode for r in RESULTS] == ["grayscale"] * 4 + ["default"]
+
+
+@pytest.mark.parametrize(
+    ("known", "classes", "expected"),
+    [
+        ((1, 2), 2, [0.25, 0.75]),
+        ((1, 3), 3, [0.25, 0.0, 0.75]),
+        ((2, 3), 3, [0.0, 0.25, 0.75]),
+        ((2, 5), 5, [0.0, 0.25, 0.0, 0.0, 0.75]),
+        ((3, 4), 2, [0.25, 0.75]),
+    ],
+    ids=["all", "middle-missing", "first-missing", "several-missing", "as-many-as-names"],
+)
+def test_classes_go_to_their_channels(known: tuple[int, ...], classes: int, expected: list[float]) -> None:
+    """Where forest and project have as many classes, they are taken as they are, whatever the labels' numbers."""
+    found = spread_classes(as_tile([[0.25, 0.75]]), known, classes)
+    assert found.dtype == np.float32
+    assert found[0, 0, 0].tolist() == expected
+
+
+def test_one_known_class_of_three() -> None:
+    assert spread_classes(as_tile([[1.0], [0.5]]), (2,), 3)[0, 0].tolist() == [[0, 1, 0], [0, 0.5, 0]]

@@ -1,0 +1,153 @@
+"""Cutting a region into tiles: every voxel once, within the budget, or one clear line."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pixelforest.engine.box import Box
+from pixelforest.engine.errors import MemoryTooSmall
+from pixelforest.engine.tiling.halo import source_box
+from pixelforest.engine.tiling.plan import FLAT_TILE, READ_AHEAD, SOLID_TILE, TILES_PER_THREAD, TileCost, plan_tiles
+
+PLENTY = 1 << 40
+CHEAP = TileCost(per_source=20.0, per_voxel=40.0)
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> tuple[Box, tuple[int, ...], tuple[int, ...]]:
+    """A region of an image, flat or solid, and a halo."""
+    flat = draw(st.booleans())
+    image = (
+        1 if flat else draw(st.integers(2, 90)),
+        draw(st.integers(1, 700 if flat else 90)),
+        draw(st.integers(1, 1500 if flat else 200)),
+    )
+    start = tuple(draw(st.integers(0, n - 1)) for n in image)
+    stop = tuple(draw(st.integers(a + 1, n)) for a, n in zip(start, image, strict=True))
+    margin = (0 if flat else draw(st.integers(0, 40)), draw(st.integers(0, 40)), draw(st.integers(0, 40)))
+    return Box(start, stop), image, margin
+
+
+def working_tiles(threads: int) -> int:
+    """Tiles whose memory is held at the same time."""
+    return threads + (READ_AHEAD if threads > 1 else 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(job=jobs(), threads=st.integers(1, 40), memory=st.integers(3 * 10**6, 10**9))
+def test_every_voxel_once_and_in_raster_order(job, threads, memory) -> None:  # type: ignore[no-untyped-def]
+    region, image, margin = job
+    try:
+        tiles = plan_tiles(region, image, margin, CHEAP, threads=threads, memory_bytes=memory)
+    except MemoryTooSmall:
+        return
+    seen = np.zeros(image, np.uint8)
+    for tile in tiles:
+        assert not tile.is_empty
+        assert region.contains(tile)
+        seen[tile.slices()] += 1
+    assert (seen[region.slices()] == 1).all()
+    assert seen.sum() == region.size
+    assert tiles == sorted(tiles)
+    largest = FLAT_TILE if image[0] == 1 else SOLID_TILE
+    assert all(n <= m for tile in tiles for n, m in zip(tile.shape, largest, strict=True))
+
+
+# The tile in the region's middle is not the dearest: at the far end the halo is not cut off.
+OFF_CENTRE = (Box((4, 22, 3), (25, 52, 79)), (65, 54, 125), (26, 19, 23))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    job=jobs(),
+    threads=st.integers(1, 40),
+    memory=st.integers(3 * 10**6, 10**9),
+    fixed=st.sampled_from([0.0, 5e5, 5e7]),
+)
+@example(job=OFF_CENTRE, threads=8, memory=18_459_616, fixed=0.0)
+def test_tiles_stay_within_the_budget(job, threads, memory, fixed) -> None:  # type: ignore[no-untyped-def]
+    region, image, margin = job
+    cost = TileCost(per_source=20.0, per_voxel=40.0, fixed=fixed)
+    try:
+        tiles = plan_tiles(region, image, margin, cost, threads=threads, memory_bytes=memory)
+    except MemoryTooSmall:
+        return
+    dearest = max(cost.of(tile, margin, image) for tile in tiles)
+    assert fixed + dearest * working_tiles(threads) <= memory
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+@pytest.mark.parametrize("image", [(1, 4000, 5000), (500, 500, 500)], ids=["flat", "solid"])
+def test_large_images_in_little_memory(image: tuple[int, int, int], threads: int) -> None:
+    """The number of tiles grows, the memory does not."""
+    margin = (0 if image[0] == 1 else 38, 38, 38)
+    tiles = plan_tiles(Box.whole(image), image, margin, CHEAP, threads=threads, memory_bytes=1 << 28)
+    assert sum(tile.size for tile in tiles) == prod(image)
+    assert max(CHEAP.of(t, margin, image) for t in tiles) * working_tiles(threads) <= 1 << 28
+
+
+@pytest.mark.parametrize(
+    ("image", "threads"), [((1, 512, 512), 4), ((1, 2048, 2048), 16), ((128, 128, 128), 8)], ids=str
+)
+def test_every_thread_has_work(image: tuple[int, int, int], threads: int) -> None:
+    tiles = plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, threads=threads, memory_bytes=PLENTY)
+    assert len(tiles) >= min(threads * TILES_PER_THREAD, 32)
+
+
+def test_one_thread_does_not_cut_for_others() -> None:
+    image = (1, 256, 512)
+    assert plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, threads=1, memory_bytes=PLENTY) == [Box.whole(image)]
+
+
+@pytest.mark.parametrize("extent", [257, 300, 511, 513, 1000])
+def test_no_slivers(extent: int) -> None:
+    """The region is divided evenly, not into full tiles and a thin rest."""
+    image = (1, extent, extent)
+    tiles = plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, threads=1, memory_bytes=PLENTY)
+    heights = {tile.shape[1] for tile in tiles}
+    assert max(heights) < 2 * min(heights) + 8
+
+
+def test_tiles_of_one_row_meet() -> None:
+    image = (1, 100, 2000)
+    tiles = plan_tiles(Box((0, 10, 30), (1, 90, 1990)), image, (0, 5, 5), CHEAP, threads=1, memory_bytes=PLENTY)
+    row = [tile for tile in tiles if tile.start[1] == 10]
+    assert all(a.stop[2] == b.start[2] for a, b in pairwise(row))
+
+
+@pytest.mark.parametrize("threads", [1, 64])
+@pytest.mark.parametrize("memory", [0, 1, 1000])
+@pytest.mark.parametrize("image", [(1, 300, 300), (90, 90, 90)], ids=["flat", "solid"])
+def test_too_little_memory_is_one_clear_line(image: tuple[int, int, int], memory: int, threads: int) -> None:
+    with pytest.raises(MemoryTooSmall) as caught:
+        plan_tiles(Box.whole(image), image, (0, 38, 38), CHEAP, threads=threads, memory_bytes=memory)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "--memory" in message
+    assert isinstance(caught.value, MemoryError)
+
+
+def test_memory_taken_once_counts() -> None:
+    image = (1, 300, 300)
+    cost = TileCost(per_source=1, per_voxel=1, fixed=2e6)
+    with pytest.raises(MemoryTooSmall):
+        plan_tiles(Box.whole(image), image, (0, 1, 1), cost, threads=1, memory_bytes=1_900_000)
+    assert plan_tiles(Box.whole(image), image, (0, 1, 1), cost, threads=1, memory_bytes=2_100_000)
+
+
+@pytest.mark.parametrize(
+    ("tile", "expected"),
+    [
+        (Box((0, 0, 0), (1, 10, 10)), Box((0, 0, 0), (1, 13, 15))),
+        (Box((0, 50, 50), (1, 60, 60)), Box((0, 47, 45), (1, 63, 65))),
+        (Box((0, 90, 95), (1, 100, 100)), Box((0, 87, 90), (1, 100, 100))),
+    ],
+)
+def test_halo_ends_at_the_image(tile: Box, expected: Box) -> None:
+    assert source_box(tile, (0, 3, 5), (1, 100, 100)) == expected

@@ -1,0 +1,178 @@
+"""Tiles on their way through the pool: order, limits, errors, and that it always ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from pixelforest.engine.tiling.plan import READ_AHEAD
+from pixelforest.engine.tiling.stream import stream_tiles
+
+THREADS = [1, 2, 3, 8]
+pytestmark = pytest.mark.timeout(60)
+
+
+class TroubleError(Exception):
+    """What a reader or a worker may run into."""
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 200])
+def test_everything_once(threads: int, count: int) -> None:
+    lock, done = threading.Lock(), Counter()
+
+    def process(tile: int, source: str) -> None:
+        assert source == f"source of {tile}"
+        with lock:
+            done[tile] += 1
+
+    stream_tiles(range(count), lambda tile: f"source of {tile}", process, threads=threads)
+    assert done == Counter(range(count))
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_reads_are_in_order_and_in_the_callers_thread(threads: int) -> None:
+    read: list[int] = []
+    readers = set()
+
+    def note(tile: int) -> int:
+        read.append(tile)
+        readers.add(threading.get_ident())
+        return tile
+
+    stream_tiles(range(100), note, lambda tile, source: None, threads=threads)
+    assert read == list(range(100))
+    assert readers == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_reading_does_not_run_away(threads: int) -> None:
+    """However slow the work, only so many sources are held."""
+    lock = threading.Lock()
+    held = most = 0
+
+    def read(tile: int) -> int:
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+        return tile
+
+    def process(tile: int, source: int) -> None:
+        nonlocal held
+        time.sleep(0.002)
+        with lock:
+            held -= 1
+
+    stream_tiles(range(60), read, process, threads=threads)
+    assert most <= (threads + READ_AHEAD if threads > 1 else 1)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_work_runs_side_by_side(threads: int) -> None:
+    meeting = threading.Barrier(threads, timeout=20)
+    stream_tiles(range(threads * 3), lambda tile: tile, lambda tile, source: meeting.wait() and None, threads=threads)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("bad", [0, 1, 37, 99])
+def test_error_of_a_worker(threads: int, bad: int) -> None:
+    lock, started = threading.Lock(), []
+
+    def process(tile: int, source: int) -> None:
+        with lock:
+            started.append(tile)
+        if tile == bad:
+            raise TroubleError(f"tile {tile}")
+        time.sleep(0.001)
+
+    with pytest.raises(TroubleError, match=f"^tile {bad}$"):
+        stream_tiles(range(100), lambda tile: tile, process, threads=threads)
+    assert len(started) == len(set(started))
+    assert len(started) <= bad + 1 + 2 * (threads + READ_AHEAD)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("bad", [0, 1, 37, 99])
+def test_error_of_the_reader(threads: int, bad: int) -> None:
+    def read(tile: int) -> int:
+        if tile == bad:
+            raise TroubleError(f"tile {tile}")
+        return tile
+
+    lock, finished = threading.Lock(), []
+
+    def process(tile: int, source: int) -> None:
+        with lock:
+            finished.append(tile)
+
+    with pytest.raises(TroubleError, match=f"^tile {bad}$"):
+        stream_tiles(range(100), read, process, threads=threads)
+    assert set(finished) <= set(range(bad))
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_every_worker_fails_and_one_error_comes_out(threads: int) -> None:
+    def process(tile: int, source: int) -> None:
+        raise TroubleError(f"tile {tile}")
+
+    with pytest.raises(TroubleError):
+        stream_tiles(range(100), lambda tile: tile, process, threads=threads)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_interruption_of_the_reader(threads: int) -> None:
+    """Ctrl-C arrives in the caller's thread; the workers end before it goes on."""
+    working = threading.Semaphore(0)
+    running = 0
+    lock = threading.Lock()
+
+    def read(tile: int) -> int:
+        if tile == 5:
+            raise KeyboardInterrupt
+        return tile
+
+    def process(tile: int, source: int) -> None:
+        nonlocal running
+        with lock:
+            running += 1
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+        working.release()
+
+    with pytest.raises(KeyboardInterrupt):
+        stream_tiles(range(100), read, process, threads=threads)
+    assert running == 0
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_nothing_starts_after_an_error(threads: int) -> None:
+    """Also among the last tiles, which all wait in the pool when the error happens."""
+    all_read, lock = threading.Event(), threading.Lock()
+    count = threads + READ_AHEAD
+    started: list[int] = []
+    failed = threading.Event()
+
+    def read(tile: int) -> int:
+        if tile == count - 1:
+            all_read.set()
+        return tile
+
+    def process(tile: int, source: int) -> None:
+        with lock:
+            started.append(tile)
+        all_read.wait(20)
+        time.sleep(0.05)  # lets the caller hand over its last tile
+        if tile == 0:
+            failed.set()
+            raise TroubleError("tile 0")
+        failed.wait(20)
+        time.sleep(0.2)  # lets the error arrive
+
+    with pytest.raises(TroubleError):
+        stream_tiles(range(count), read, process, threads=threads)
+    assert len(started) == threads
