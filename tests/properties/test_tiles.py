@@ -1,0 +1,280 @@
+"""Results never depend on how an image is cut, on the number of threads, or on the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import pytest
+from contract.builders import random_forest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pixelforest.engine.box import Box
+from pixelforest.engine.errors import MemoryTooSmall
+from pixelforest.engine.export.images import ResultInfo
+from pixelforest.engine.pixels.classify import PixelClassifier, prepare_classifier
+from pixelforest.engine.pixels.results import RESULTS
+from pixelforest.engine.project import Classifier, FeatureSelection, StoredForest
+from pixelforest.engine.tiling.plan import READ_AHEAD
+from pixelforest.engine.workflows.pixel_classification import MASK, RAW, classify_lane, result_infos
+from pixelforest.kernels.contract import Backend
+
+IDS = (
+    "GaussianSmoothing",
+    "LaplacianOfGaussian",
+    "GaussianGradientMagnitude",
+    "DifferenceOfGaussians",
+    "StructureTensorEigenvalues",
+    "HessianOfGaussianEigenvalues",
+)
+NAMES = tuple(result.name for result in RESULTS)
+PLENTY = 1 << 34
+# (t, z, y, x, c); wide enough for the x pass to be fused in part and for more than one cell of a backend.
+SHAPES = {"flat": (2, 1, 45, 300, 2), "solid": (1, 12, 37, 150, 1), "mixed": (1, 9, 35, 133, 1)}
+
+
+@dataclass(eq=False)
+class Image:
+    """An image in memory, as ``engine.inputs.InputImage`` shows one to the workflow."""
+
+    data: np.ndarray
+    path_text: str = "in memory"
+    drange: None = None
+    reads: list[Box] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    def read(self, box: Box) -> np.ndarray:
+        assert Box.whole(self.data.shape).contains(box)
+        self.reads.append(box)
+        return self.data[box.slices()].copy()
+
+
+class Export:
+    """A result in memory, as ``engine.export.images.TileSink``; every voxel of its region must come once."""
+
+    def __init__(self, info: ResultInfo, region: Box) -> None:
+        channels = info.channels
+        self.region = Box((*region.start[:4], 0), (*region.stop[:4], channels))
+        self.data = np.zeros(self.region.shape, info.dtype)
+        self.written = np.zeros(self.region.shape, np.uint8)
+        self.bytes_per_voxel = channels * info.dtype.itemsize
+        self.held_bytes = 0
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        assert self.region.contains(box)
+        assert data.dtype == self.data.dtype
+        place = box.relative_to(self.region.start).slices()
+        self.data[place] = data
+        self.written[place] += 1
+
+
+@dataclass(eq=False)
+class Project:
+    features: FeatureSelection
+    classifier: Classifier
+
+
+@cache
+def make_project(kind: str) -> Project:
+    scales = (0.3, 1.0, 1.6) if kind == "flat" else (0.7, 1.6)
+    slicewise = {"flat": (True,) * 3, "solid": (False, False), "mixed": (False, True)}[kind]
+    selection = FeatureSelection(IDS, scales, ((True,) * len(scales),) * len(IDS), slicewise)
+    channels = SHAPES[kind][4]
+    columns = channels * sum(4 + 2 * (2 if flat else 3) for flat in slicewise)
+    rng = np.random.default_rng(len(kind))
+    forests = []
+    for i, trees in enumerate((13, 10)):
+        grown = random_forest(rng, trees=trees, columns=columns, classes=3, pure=kind != "mixed", depth=6, spread=60)
+        forests.append(StoredForest(f"Forest{i:04d}", grown.trees, 3, columns, False))
+    labels = ("one", "two", "three", "four") if kind == "flat" else ("one", "two", "three")
+    known = (1, 2, 4) if kind == "flat" else (1, 2, 3)
+    return Project(
+        selection, Classifier(tuple(forests), known, labels, None, "ParallelVigraRfLazyflowClassifier", True)
+    )
+
+
+@cache
+def make_image(kind: str) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 255, SHAPES[kind]).astype(np.uint8)
+
+
+def make_mask(kind: str) -> np.ndarray:
+    """Half of the image, in one piece and in single voxels."""
+    shape = (*SHAPES[kind][:4], 1)
+    mask = np.random.default_rng(2).integers(0, 2, shape).astype(np.uint8) * 3
+    mask[..., : shape[3] // 3, :] = 0
+    return mask
+
+
+def classify(
+    kind: str,
+    backend: Backend,
+    *,
+    region: Box | None = None,
+    threads: int = 1,
+    memory_bytes: int = PLENTY,
+    mask: np.ndarray | None = None,
+    names: tuple[str, ...] = NAMES,
+) -> dict[str, np.ndarray]:
+    """Every result of a region (t, z, y, x) of the image, and a check that each voxel was written and counted once."""
+    project, raw = make_project(kind), Image(make_image(kind))
+    region = region or Box.whole(raw.shape[:4])
+    infos = result_infos(project, {RAW: raw})
+    exports = {name: Export(infos[name], Box((*region.start, 0), (*region.stop, 1))) for name in names}
+    images: Mapping = {RAW: raw} if mask is None else {RAW: raw, MASK: Image(mask)}
+    counts: list[int] = []
+    classify_lane(
+        project, images, exports, backend=backend, threads=threads, memory_bytes=memory_bytes, on_progress=counts.append
+    )
+    assert sum(counts) == region.size
+    for export in exports.values():
+        assert (export.written == 1).all()
+    return {name: export.data for name, export in exports.items()}
+
+
+@cache
+def whole(kind: str, backend: Backend, *, masked: bool = False) -> dict[str, np.ndarray]:
+    """The image in one tile a time point, on one thread."""
+    return classify(kind, backend, mask=make_mask(kind) if masked else None)
+
+
+def assert_same_part(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], region: Box) -> None:
+    for name, values in found.items():
+        part = np.ascontiguousarray(expected[name][region.slices()])
+        assert values.tobytes() == part.tobytes(), name
+
+
+@st.composite
+def regions(draw: st.DrawFn, kind: str, *, most: bool = False) -> Box:
+    """A part (t, z, y, x) of the image; ``most``: at least its middle third along every axis."""
+    start, stop = [], []
+    for n in SHAPES[kind][:4]:
+        a = draw(st.integers(0, n // 3 if most else n - 1))
+        start.append(a)
+        stop.append(draw(st.integers(max(a + 1, 2 * n // 3 if most else 0), n)))
+    return Box(tuple(start), tuple(stop))
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), threads=st.integers(1, 5), pieces=st.integers(2, 30))
+def test_plan_and_threads_do_not_matter(
+    kind: str, backend: Backend, data: st.DataObject, threads: int, pieces: int
+) -> None:
+    """The budget is what makes tiles smaller: here it holds about this part of the region for every thread."""
+    region = data.draw(regions(kind, most=True))
+    memory_bytes = 250 * region.size * (threads + READ_AHEAD) // pieces
+    try:
+        found = classify(kind, backend, region=region, threads=threads, memory_bytes=memory_bytes)
+    except MemoryTooSmall:
+        assume(False)
+    assert_same_part(found, whole(kind, backend), region)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_tile_alone(kind: str, backend: Backend, data: st.DataObject) -> None:
+    region = data.draw(regions(kind))
+    tile = Box(region.start[1:], region.stop[1:])
+    time = region.start[0]
+    found = classify_tile(kind, backend, tile, time)
+    at_time = Box((time, *tile.start), (time + 1, *tile.stop))
+    assert_same_part(found, whole(kind, backend), at_time)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("corner", ["first", "middle", "last"])
+def test_a_single_voxel(kind: str, backend: Backend, corner: str) -> None:
+    shape = SHAPES[kind][1:4]
+    at = {"first": (0, 0, 0), "middle": tuple(n // 2 for n in shape), "last": tuple(n - 1 for n in shape)}[corner]
+    tile = Box(at, tuple(a + 1 for a in at))
+    found = classify_tile(kind, backend, tile, 0)
+    assert_same_part(found, whole(kind, backend), Box((0, *tile.start), (1, *tile.stop)))
+
+
+def classify_tile(kind: str, backend: Backend, tile: Box, time: int) -> dict[str, np.ndarray]:
+    """One tile (z, y, x) without the workflow, with exactly the halo the classifier asks for."""
+    shape = SHAPES[kind]
+    classifier: PixelClassifier = prepare_classifier(  # type: ignore[arg-type]
+        make_project(kind), backend, channels=shape[4], image=shape[1:4]
+    )
+    source = tile.grow(classifier.margin).clip(shape[1:4])
+    pixels = make_image(kind)[time][source.slices()]
+    return classifier.results(tile, pixels, source.start, None, NAMES)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_twice_the_same(kind: str, backend: Backend) -> None:
+    everything = Box.whole(SHAPES[kind][:4])
+    for _ in range(2):
+        assert_same_part(classify(kind, backend, threads=4, memory_bytes=1 << 24), whole(kind, backend), everything)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_results_do_not_depend_on_what_else_is_exported(kind: str, backend: Backend) -> None:
+    everything = Box.whole(SHAPES[kind][:4])
+    for name in NAMES:
+        assert_same_part(classify(kind, backend, threads=2, names=(name,)), whole(kind, backend), everything)
+
+
+def test_time_points_do_not_mix(backend: Backend) -> None:
+    values = whole("flat", backend)["Features"]
+    assert (values[0] != values[1]).any()
+    first = classify("flat", backend, region=Box((0, 0, 0, 0), (1, *SHAPES["flat"][1:4])))
+    assert_same_part(first, whole("flat", backend), Box((0, 0, 0, 0), (1, *SHAPES["flat"][1:4])))
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_masked_voxels(kind: str, backend: Backend) -> None:
+    """Probabilities 0, segmentation 1, uncertainty 1; features are not masked, and the others stay as they were."""
+    masked, plain = whole(kind, backend, masked=True), whole(kind, backend)
+    active = make_mask(kind)[..., 0] > 0
+    assert (masked["Probabilities"][~active] == 0).all()
+    assert (masked["Simple Segmentation"][~active] == 1).all()
+    assert (masked["Uncertainty"][~active] == 1).all()
+    for name in ("Probabilities", "Simple Segmentation", "Uncertainty"):
+        np.testing.assert_array_equal(masked[name][active], plain[name][active])
+    np.testing.assert_array_equal(masked["Features"], plain["Features"])
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_masks_do_not_depend_on_tiles(kind: str, backend: Backend) -> None:
+    """Whether a whole tile is masked out, and so skipped, depends on the plan; what comes out does not."""
+    everything = Box.whole(SHAPES[kind][:4])
+    names = ("Probabilities", "Simple Segmentation", "Uncertainty")
+    found = classify(kind, backend, threads=3, memory_bytes=1 << 23, mask=make_mask(kind), names=names)
+    assert_same_part(found, whole(kind, backend, masked=True), everything)
+
+
+def test_a_class_the_forest_does_not_know(backend: Backend) -> None:
+    probabilities = whole("flat", backend)["Probabilities"]
+    assert probabilities.shape[-1] == 4
+    assert (probabilities[..., 2] == 0).all()
+    assert (probabilities[..., 3] > 0).any()
+    assert not (whole("flat", backend)["Simple Segmentation"] == 3).any()
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_only_the_halo_is_read(kind: str, backend: Backend) -> None:
+    """A part of an image costs no reading beyond the part and its halo."""
+    project, raw = make_project(kind), Image(make_image(kind))
+    shape = SHAPES[kind]
+    region = Box((0, *(n // 2 for n in shape[1:4]), 0), (1, *(n // 2 + 1 for n in shape[1:4]), 1))
+    exports = {"Uncertainty": Export(result_infos(project, {RAW: raw})["Uncertainty"], region)}
+    classify_lane(
+        project, {RAW: raw}, exports, backend=backend, threads=2, memory_bytes=PLENTY, on_progress=lambda n: None
+    )
+    margin = prepare_classifier(project, backend, channels=shape[4], image=shape[1:4]).margin  # type: ignore[arg-type]
+    expected = region.grow((0, *margin, 0)).clip(shape)
+    assert raw.reads == [Box((*expected.start[:4], 0), (*expected.stop[:4], shape[4]))]
