@@ -112,7 +112,7 @@ def _measure(
     report.row("pixelforest", own, settings=settings, voxels=case.voxels)
     if theirs is not None:
         other = join_timings(timings[theirs.name])
-        note = f"{other.median / own.median:.1f} times ours"
+        note = other.compared_with(own)
         report.row("ilastik", other, settings=settings, voxels=case.voxels, note=note)
         _compare(report, folder / ours.name, folder / theirs.name, files=case.files if case.shape else 0)
         return

@@ -73,6 +73,13 @@ class Timing:
     def best(self) -> float:
         return min(self.wall)
 
+    def compared_with(self, own: Timing) -> str:
+        """This time as a multiple of ours, in words: wall, and CPU where both are known."""
+        text = f"{self.median / own.median:.1f} times ours"
+        if self.cpu and own.cpu and statistics.median(own.cpu) > 0:
+            text += f" ({statistics.median(self.cpu) / statistics.median(own.cpu):.1f} in CPU)"
+        return text
+
     def minus(self, other: Timing) -> Timing:
         """What is left without a part that was measured alone, run by run."""
         wall = tuple(max(a - b, SHORTEST) for a, b in zip(self.wall, other.wall, strict=True))

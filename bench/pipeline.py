@@ -115,7 +115,7 @@ class Stages:
 
     def write(self, raw: InputImage, job: Job, answers: dict[Box, np.ndarray]) -> None:
         """The probabilities into the file that the job names."""
-        plan = plan_export(result_infos(self.project, raw)[PROBABILITIES], raw, job.export[0])
+        plan = plan_export(result_infos(self.project, {"Raw Data": raw})[PROBABILITIES], raw, job.export[0])
         plan.path.unlink(missing_ok=True)
         export = open_export(plan)
 
@@ -265,7 +265,7 @@ def _measure_peers(
                 warnings.simplefilter("ignore")
                 columns = other(image, count).shape[-1]
                 timing = time_work(partial(other, image, count), repeats=1)
-            note = f"{timing.median / own.median:.1f} times ours, for {columns} columns of its own choice"
+            note = f"{timing.compared_with(own)}, for {columns} columns of its own choice"
             name = "features: scikit-image multiscale_basic"
             report.row(name, timing, settings=_threads(count), voxels=image.size, note=note)
     _measure_forest_peer(report, ours, features, limits[1], repeats=repeats, threads=threads)
@@ -290,7 +290,7 @@ def _measure_feature_peer(
     scale = np.maximum(np.abs(features).max(axis=(0, 1, 2)), image.max())
     difference = float((np.abs(found - features).max(axis=(0, 1, 2)) / scale).max())
     timing = time_work(lambda: peer.features(image, plan), repeats=repeats)
-    note = f"{timing.median / own.median:.1f} times ours; differs by {difference:.0e} of the range"
+    note = f"{timing.compared_with(own)}; differs by {difference:.0e} of the range"
     if difference > TOLERANCE[image.ndim]:
         note += ": NOT THE SAME FEATURES"
     name = f"features: {peer.name}"
@@ -316,7 +316,7 @@ def _measure_forest_peer(
         forest.n_jobs = count
         difference = float(np.abs(forest.predict_proba(rows) - expected).max())
         timing = time_work(lambda: forest.predict_proba(rows), repeats=repeats)
-        note = f"{timing.median / own.median:.1f} times ours; differs by {difference:.0e}"
+        note = f"{timing.compared_with(own)}; differs by {difference:.0e}"
         if difference > 1e-6:  # float32 beside float64
             note += ": NOT THE SAME FOREST"
         name = "forest: scikit-learn RandomForest"
