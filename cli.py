@@ -96,8 +96,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--input_axes",
         INPUTS,
-        "Axes of the inputs in file order, letters of tzyxc, such as zyx; one for all roles or a comma-separated list, "
-        "None to keep a role's own.",
+        "Axes of the inputs in file order, letters of tzyxc, such as zyx: one for all roles, or one for each role, "
+        "separated by commas, where None leaves a role as it is.",
         metavar="AXES[,AXES...]",
         default="those of the training images",
     ),

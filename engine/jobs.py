@@ -18,17 +18,26 @@ from .machine import choose_memory, choose_threads
 
 if TYPE_CHECKING:
     from .export.settings import ExportSettings
+    from .export.tables import TableRequest
     from .inputs import InputOptions, LaneArguments
     from .project import Project
 
 # Workflow of a project -> module in engine/workflows that runs it.
-WORKFLOW_MODULES = {"Pixel Classification": "pixel_classification"}
-# Of the flags that ask for images of objects, ilastik's documentation says that workflows without objects ignore them.
-_OBJECT_IMAGE_FLAGS = (
-    "export_object_prediction_img",
-    "export_object_probability_img",
-    "export_pixel_probability_img",
-)
+WORKFLOW_MODULES = {
+    "Pixel Classification": "pixel_classification",
+    "Object Classification (from binary image)": "object_classification",
+    "Object Classification (from prediction image)": "object_classification",
+    "Object Classification (from label image)": "object_classification",
+    "Object Classification (from pixel classification)": "object_classification",
+}
+# Flags that ask for one image each, in the order in which the images are written.
+_IMAGE_FLAGS = {
+    "export_pixel_probability_img": "Pixel Probabilities",
+    "export_object_prediction_img": "Object Predictions",
+    "export_object_probability_img": "Object Probabilities",
+}
+# What ilastik has called a role on the command line -> what it is called now.
+_ROLE_ALIASES = {"binary_data": "segmentation_image"}
 
 # Scripts match on these lines of ilastik, so the loggers keep ilastik's names.
 app_logger = logging.getLogger("ilastik.app")
@@ -83,7 +92,8 @@ class Job:
     """What will be done.
 
     lanes    the inputs of each lane, by role; none is not an error
-    export   one for each result, in the order they were asked for
+    export   one for each result, in the order they were asked for; none if only a table is wanted
+    table    None: no table of objects is written
     notes    lines about settings that have no effect, for the log
     """
 
@@ -91,6 +101,7 @@ class Job:
     lanes: tuple[LaneArguments, ...]
     input_options: InputOptions
     export: tuple[ExportSettings, ...]
+    table: TableRequest | None
     threads: int
     memory_bytes: int
     device: str
@@ -117,9 +128,11 @@ def resolve_job(request: Request) -> Job:
     project_logger.info("Opening Project: %s", request.project)
     project = read_project(Path(request.project).expanduser())
     axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
+    lanes = pair_lanes(arguments_by_role(request, project.roles), project.roles)
+    table = _table(request, project, lane_count=len(lanes))
     return Job(
         project=project,
-        lanes=pair_lanes(arguments_by_role(request, project.roles), project.roles),
+        lanes=lanes,
         input_options=InputOptions(
             input_axes=axes,
             ignore_training_axistags=request.ignore_training_axistags,
@@ -127,12 +140,13 @@ def resolve_job(request: Request) -> Job:
             preconvert_stacks=request.preconvert_stacks,
         ),
         export=_export_settings(request, project, config),
+        table=table,
         threads=threads,
         memory_bytes=memory_bytes,
         device=request.device,
         fail_fast=request.fail_fast,
         debug=request.debug or config.debug,
-        notes=(*config.notes, *_check_object_options(request, project.workflow)),
+        notes=(*config.notes, *_unused_flags(request, project), *_check_labels(request)),
     )
 
 
@@ -144,9 +158,10 @@ def role_key(role: str) -> str:
 def arguments_by_role(request: Request, roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Role -> its arguments. Raises UsageError for a role the project does not have, or inputs given both ways."""
     names = {role_key(role): role for role in roles}
+    names |= {alias: names[key] for alias, key in _ROLE_ALIASES.items() if key in names and alias not in names}
     for key, _ in request.inputs_by_role:
         if key not in names:
-            options = ", ".join(f"--{name}" for name in names)
+            options = ", ".join(f"--{role_key(role)}" for role in roles)
             raise UsageError(f"--{key} is not an input of this project; its inputs are: {options}")
     if request.inputs and request.inputs_by_role:
         given = ", ".join(f"--{key}" for key, _ in request.inputs_by_role)
@@ -156,7 +171,10 @@ def arguments_by_role(request: Request, roles: Sequence[str]) -> dict[str, tuple
         )
     if request.inputs:
         return {roles[0]: request.inputs}
-    return {names[key]: paths for key, paths in request.inputs_by_role}
+    found: dict[str, tuple[str, ...]] = {}
+    for key, paths in request.inputs_by_role:
+        found[names[key]] = found.get(names[key], ()) + paths
+    return found
 
 
 def log_labels(path: Path, label: int) -> None:
@@ -180,8 +198,16 @@ def log_labels(path: Path, label: int) -> None:
 def _export_settings(request: Request, project: Project, config: Config) -> tuple[ExportSettings, ...]:
     """One for each result. A relative path from the command line starts here, one from the project, at its folder."""
     from .export.settings import Defaults, ExportRequest, resolve_settings
-    from .pixels.results import RESULTS
 
+    results = _result_names(project)
+    flagged = {
+        source: f"-{name.removeprefix('export_').replace('_', '-')}"
+        for name, source in _IMAGE_FLAGS.items()
+        if getattr(request, name) and source in results
+    }
+    is_image_asked = request.export_source is not None or bool(flagged)
+    if request.table_only or (request.table_filename is not None and not is_image_asked):
+        return ()
     asked = ExportRequest(
         sources=request.export_source,
         format=request.output_format,
@@ -200,16 +226,50 @@ def _export_settings(request: Request, project: Project, config: Config) -> tupl
         asked,
         project.export,
         defaults,
-        results=[result.name for result in RESULTS],
+        results=results,
         project_dir=project.path.parent,
         cwd=Path.cwd(),
+        flagged=flagged,
     )
 
 
-def _check_object_options(request: Request, workflow: str) -> list[str]:
-    """A line for each flag that has no effect with this workflow. Raises UsageError for a table that it cannot make."""
-    for name in ("table_filename", "table_only"):
-        if getattr(request, name):
-            raise UsageError(f"--{name}: {workflow} projects have no objects, so there is no table of them")
-    flags = [name for name in _OBJECT_IMAGE_FLAGS if getattr(request, name)]
-    return [f"--{name} has no effect: {workflow} projects have no such image" for name in flags]
+def _result_names(project: Project) -> list[str]:
+    """What can be exported for a project, its default first."""
+    from .project import ObjectProject
+
+    if isinstance(project, ObjectProject):
+        from .objects.results import results_of
+
+        return [result.name for result in results_of(has_pixels=project.pixels is not None)]
+    from .pixels.results import RESULTS
+
+    return [result.name for result in RESULTS]
+
+
+def _table(request: Request, project: Project, *, lane_count: int) -> TableRequest | None:
+    """The table to write. Raises UsageError for one that was asked for and cannot be had."""
+    from .export.tables import resolve_table
+    from .project import ObjectProject
+
+    if not isinstance(project, ObjectProject):
+        for name in ("table_filename", "table_only"):
+            if getattr(request, name):
+                raise UsageError(f"--{name}: {project.workflow} projects have no objects, so there is no table of them")
+        return None
+    table = resolve_table(request.table_filename, project.table, lane_count=lane_count)
+    if request.table_only and table is None:
+        raise UsageError("--table_only: this project was not set up to write a table; say where with --table_filename")
+    return table
+
+
+def _unused_flags(request: Request, project: Project) -> list[str]:
+    """A line for each flag that asks for an image this workflow does not have, as ilastik's documentation wants it."""
+    results = _result_names(project)
+    flags = [name for name, source in _IMAGE_FLAGS.items() if getattr(request, name) and source not in results]
+    return [f"--{name} has no effect: {project.workflow} projects have no such image" for name in flags]
+
+
+def _check_labels(request: Request) -> list[str]:
+    if request.label_search_value and not request.print_labels_by_slice:
+        return ["--label_search_value has no effect without --print_labels_by_slice"]
+    return []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .errors import PixelforestError
 
+LONGEST_SURPRISE = 300  # letters; messages that were not meant for users can be pages
+
 
 def describe_error(error: BaseException) -> str:
     """The message of an exception that was meant for users; for any other, its kind and how to learn more."""
@@ -14,4 +16,5 @@ def describe_error(error: BaseException) -> str:
         return f"out of memory; give less of it with --memory, or close other programs{f' ({text})' if text else ''}"
     if isinstance(error, OSError):
         return text or type(error).__name__
-    return f"unexpected {type(error).__name__}: {text or 'no message'}; run with --debug for the traceback"
+    shown = text if len(text) <= LONGEST_SURPRISE else f"{text[:LONGEST_SURPRISE]}…"
+    return f"unexpected {type(error).__name__}: {shown or 'no message'}; run with --debug for the traceback"

@@ -247,6 +247,7 @@ def test_a_bad_number_of_threads_in_the_environment(
         (MemoryError(), "out of memory; give less of it with --memory, or close other programs"),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
         (KeyError("x"), "unexpected KeyError: 'x'; run with --debug for the traceback"),
+        (ValueError("é" * 999), f"unexpected ValueError: {'é' * 300}…; run with --debug for the traceback"),
         (RuntimeError(), "unexpected RuntimeError: no message; run with --debug for the traceback"),
     ],
 )

@@ -125,6 +125,13 @@ def test_flags_for_images_of_objects_are_noted(option: str) -> None:
     )
 
 
+def test_a_label_to_search_for_needs_the_search() -> None:
+    assert resolve_job(request(label_search_value=2)).notes == (
+        "--label_search_value has no effect without --print_labels_by_slice",
+    )
+    assert resolve_job(request(label_search_value=2, print_labels_by_slice=True)).notes == ()
+
+
 def test_results_are_found_by_name_in_any_case() -> None:
     job = resolve_job(request(export_source=" uncertainty,Simple segmentation"))
     assert [settings.source for settings in job.export] == ["Uncertainty", "Simple Segmentation"]
