@@ -97,6 +97,53 @@ class FeatureStack(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class MapPlan:
+    """How channels of prediction maps become float32 maps that can be compared with a threshold.
+
+    channels     those that are wanted
+    value_range  (lowest, highest), brought to 0..1 by ``(value - lowest) / (highest - lowest)``, each step float32;
+                 None: values stay as they are
+    taps         along z, y, x: (radius + 1,) float64 from the centre outwards; None: the axis is left as it is
+    """
+
+    channels: tuple[int, ...]
+    value_range: tuple[float, float] | None
+    taps: tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
+
+
+class Storage(Protocol):
+    """Where a backend keeps large arrays on the host."""
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """A new array of zeros, in memory or in a file."""
+        ...
+
+    def free(self, array: np.ndarray) -> None:
+        """Give back an array that is no longer used."""
+        ...
+
+
+class SlabComponents(Protocol):
+    """The components of one slab, numbered from 1 by their first voxel in scan order; kept as the backend likes."""
+
+    @property
+    def count(self) -> int: ...
+
+
+class ValueTable(Protocol):
+    """The values of a label image that were met so far; their ids are 1, 2, … in that order."""
+
+    @property
+    def originals(self) -> np.ndarray:
+        """(count,) uint64: the value behind each id from 1."""
+        ...
+
+    def renumber(self, values: np.ndarray, out: np.ndarray) -> None:
+        """Ids of the next values in scan order, integers that are not negative, into out, uint32 and zeros so far."""
+        ...
+
+
 class Backend(Protocol):
     """A device and the operations on it. Methods may be called from several threads at once."""
 
@@ -116,8 +163,8 @@ class Backend(Protocol):
         """Voxels along (z, y, x) that a tile's source must hold around the tile, as far as the image reaches."""
         ...
 
-    def bytes_per_voxel(self, plan: Any, classes: int) -> tuple[float, float]:
-        """Memory one worker needs for a voxel of the tile's source and for a voxel of the tile itself."""
+    def tile_bytes(self, plan: Any, classes: int, tile: Voxels, source: Voxels) -> int:
+        """Memory one worker needs for the features and probabilities of a tile; sizes along z, y, x."""
         ...
 
     def to_device(self, source: np.ndarray) -> Any:
@@ -136,6 +183,7 @@ class Backend(Protocol):
         source  from ``to_device``; its first voxel lies at ``start`` in the image
         tile    first and last + 1 voxel along (z, y, x)
         image   the size of the whole image along (z, y, x)
+        A stack is good until the same thread asks for its next one.
         """
         ...
 
@@ -149,4 +197,100 @@ class Backend(Protocol):
 
     def predict(self, stack: FeatureStack, forest: Any) -> Any:
         """Class probabilities (z, y, x, k) float32 of a tile; 0 for all classes where a feature is NaN."""
+        ...
+
+    def predict_rows(self, rows: np.ndarray, forest: Any) -> np.ndarray:
+        """Class probabilities (n, k) float32 of rows of features (n, f) float32, on the host. Waits for the device."""
+        ...
+
+    # Labels. A slab is a C-contiguous part (z, y, x) of a frame with whole rows along x. Ids of components in a frame
+    # are ``base`` plus their number in the slab; an array of int64 over these ids holds parents or final ids.
+
+    def label_slab(self, values: np.ndarray, storage: Storage) -> SlabComponents:
+        """Components of equal value of a slab; 0 is background. Neighbours share a face (4 in 2-d, 6 in 3-d).
+
+        values (z, y, x) bool, integers or floats; a NaN equals nothing, not even itself.
+        """
+        ...
+
+    def join_slabs(
+        self, a: SlabComponents, b: SlabComponents, axis: int, values_a: np.ndarray, values_b: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the components of a and of b that meet, with equal values, where b follows a along z or y.
+
+        axis      0: a's last plane meets b's first; 1: the last row of a's last plane meets the first of b's first
+        values_a, values_b  the values of those two planes or rows
+        """
+        ...
+
+    def unite(
+        self, parents: np.ndarray, base_a: int, numbers_a: np.ndarray, base_b: int, numbers_b: np.ndarray
+    ) -> None:
+        """Note in ``parents``, in place, that components are the same; the smaller id stays a root."""
+        ...
+
+    def number_components(self, parents: np.ndarray) -> int:
+        """Replace parents[1:] by final ids 1, 2, … in the order of the roots, parents[0] by 0; how many there are."""
+        ...
+
+    def add_sizes(self, slab: SlabComponents, ids: np.ndarray, base: int, sizes: np.ndarray) -> None:
+        """Add the voxels of a slab's components to ``sizes[ids[…]]``, int64."""
+        ...
+
+    def drop_ids(self, ids: np.ndarray, keep: np.ndarray) -> None:
+        """Set to 0, in place, the ids i with keep[i] = False."""
+        ...
+
+    def mark_overlaps(
+        self, a: SlabComponents, ids_a: np.ndarray, base_a: int,
+        b: SlabComponents, ids_b: np.ndarray, base_b: int, marks: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Set marks[id of b], uint8, where a component of b shares a voxel with one of a, of the same slab.
+
+        Components of a with id 0 are left out.
+        """
+        ...
+
+    def write_labels(self, slab: SlabComponents, ids: np.ndarray, base: int, out: np.ndarray) -> None:
+        """Ids of a slab's voxels into out (z, y, x) uint32, which is all zeros. Ids of 0 are not written."""
+        ...
+
+    def new_value_table(self) -> ValueTable:
+        """A table for one frame of a label image."""
+        ...
+
+    # Thresholds.
+
+    def smooth_maps(
+        self, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
+    ) -> tuple[np.ndarray, ...]:
+        """The planned channels of a tile of prediction maps, each (z, y, x) float32.
+
+        source  (z, y, x, c) of any real dtype, whole rows along x; its first voxel lies at ``start`` in the image.
+                Around the tile it holds the planes and rows that the taps reach, as far as the image goes
+        Passes run along x, then y, then z; each sums in double from the first neighbour to the last and stores float32.
+        Borders mirror without repeating the edge voxel.
+        """
+        ...
+
+    def seed_minima(self, cost: np.ndarray, labels: np.ndarray) -> int:
+        """Label 1, 2, … in scan order the voxels of less cost than each neighbour, in labels of zeros; how many."""
+        ...
+
+    def grow_regions(self, cost: np.ndarray, labels: np.ndarray, limit: float, storage: Storage) -> None:
+        """Grow labels (z, y, x) uint32, in place, by a priority flood over cost (z, y, x) float32.
+
+        Labelled voxels with an unlabelled neighbour are pushed in scan order. The smallest key is popped until it
+        exceeds limit; unlabelled neighbours (-z -y -x +x +y +z) get the label at once and are pushed with the larger
+        of the popped key and their cost. Among equal keys the order is that of libstdc++'s heap. Needs 12 bytes of
+        storage for each voxel that waits, at most for all.
+        """
+        ...
+
+    def add_label_sizes(self, labels: np.ndarray, sizes: np.ndarray) -> None:
+        """Add the voxels of each label, uint32, to ``sizes[label]``, int64."""
+        ...
+
+    def drop_labels(self, labels: np.ndarray, keep: np.ndarray) -> None:
+        """Set to 0, in place, the labels i with keep[i] = False."""
         ...

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import FeaturePlan, ForestArrays, Voxels
+from ..contract import FeaturePlan, ForestArrays, MapPlan, Storage, Voxels
 from ..shared.nodes import PackedForest, pack_forest
 from ..shared.plan import PackedPlan, pack_plan
+from . import labels as label_kernels
+from . import threshold as threshold_kernels
 from .features import column_stride, feature_tile, presmooth_tile
-from .forest import predict_tile_mixed, predict_tile_pure
+from .forest import predict_rows_mixed, predict_rows_pure, predict_tile_mixed, predict_tile_pure
+from .labels import SlabRuns
 
 # Voxels of a cell along z, y, x, and of a block of 64. Chosen by bench/kernels; results do not depend on them.
 _FLAT_CELL, _FLAT_BLOCK = (1, 32, 256), (1, 8, 8)
@@ -74,10 +77,14 @@ class CpuBackend:
     def source_margin(self, plan: PackedPlan) -> Voxels:
         return plan.source_margin
 
-    def bytes_per_voxel(self, plan: PackedPlan, classes: int) -> tuple[float, float]:
-        per_source = plan.channels * 4.0 + 8.0  # the float32 source; two volumes between the passes
-        per_tile = 4.0 * plan.channels * len(plan.pre_radius) + 4.0 * classes * 3
-        return per_source, per_tile
+    def tile_bytes(self, plan: PackedPlan, classes: int, tile: Voxels, source: Voxels) -> int:
+        float32 = 4
+        cell, block = (_FLAT_CELL, _FLAT_BLOCK) if source[0] == 1 else (_SOLID_CELL, _SOLID_BLOCK)
+        smoothed = plan.channels * sum(_volume(tile, margin) for margin in plan.margin.tolist())
+        cell_volumes = plan.slots * _volume(cell, plan.reach) + plan.width * column_stride(cell, block)
+        between_passes = 2
+        floats = (plan.channels + between_passes) * _volume(source) + smoothed + cell_volumes
+        return float32 * (floats + classes * _volume(tile))
 
     def to_device(self, source: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
@@ -128,6 +135,18 @@ class CpuBackend:
             predict_tile_mixed(*arguments, shares, f.depth, out)
         return out
 
+    def predict_rows(self, rows: np.ndarray, forest: PackedForest) -> np.ndarray:
+        f = forest
+        rows = np.ascontiguousarray(rows, np.float32)
+        out = np.empty((len(rows), f.classes), np.float32)
+        nodes = (f.feature, f.threshold, f.left, f.right)
+        if f.is_pure:
+            predict_rows_pure(rows, nodes, (f.roots, f.leaf_class, f.groups, f.vote_value, f.divisor), f.depth, out)
+        else:
+            shares = (f.roots, f.probabilities, f.weights, f.forests, f.averages, f.divisor)
+            predict_rows_mixed(rows, nodes, shares, f.depth, out)
+        return out
+
     def _tile_arguments(self, stack: TileFeatures) -> tuple[Any, ...]:
         """What every kernel that goes through a tile's cells needs, with this thread's scratch."""
         plan = stack.plan
@@ -150,6 +169,68 @@ class CpuBackend:
             self._space.buffer("plus", reach, np.int64),
             self._space.buffer("minus", reach, np.int64),
         )
+
+    def label_slab(self, values: np.ndarray, storage: Storage) -> SlabRuns:
+        return label_kernels.label_slab(values, storage)
+
+    def join_slabs(
+        self, a: SlabRuns, b: SlabRuns, axis: int, values_a: np.ndarray, values_b: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return label_kernels.join_slabs(a, b, axis, values_a, values_b)
+
+    def unite(
+        self, parents: np.ndarray, base_a: int, numbers_a: np.ndarray, base_b: int, numbers_b: np.ndarray
+    ) -> None:
+        label_kernels.unite_pairs(parents, base_a, numbers_a, base_b, numbers_b)
+
+    def number_components(self, parents: np.ndarray) -> int:
+        return int(label_kernels.number_components(parents))
+
+    def add_sizes(self, slab: SlabRuns, ids: np.ndarray, base: int, sizes: np.ndarray) -> None:
+        label_kernels.add_run_sizes(slab.start, slab.stop, slab.component, ids, base, sizes)
+
+    def drop_ids(self, ids: np.ndarray, keep: np.ndarray) -> None:
+        label_kernels.drop_components(ids, keep)
+
+    def mark_overlaps(
+        self,
+        a: SlabRuns,
+        ids_a: np.ndarray,
+        base_a: int,
+        b: SlabRuns,
+        ids_b: np.ndarray,
+        base_b: int,
+        marks: np.ndarray,
+    ) -> None:
+        label_kernels.mark_overlaps(a.runs, ids_a, base_a, b.runs, ids_b, base_b, marks)
+
+    def write_labels(self, slab: SlabRuns, ids: np.ndarray, base: int, out: np.ndarray) -> None:
+        label_kernels.write_runs(*slab.runs, ids, base, out.reshape(-1, out.shape[2]))
+
+    def new_value_table(self) -> label_kernels.ValueTable:
+        return label_kernels.ValueTable()
+
+    def smooth_maps(
+        self, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
+    ) -> tuple[np.ndarray, ...]:
+        return threshold_kernels.smooth_maps(source, start, tile, image, plan)
+
+    def seed_minima(self, cost: np.ndarray, labels: np.ndarray) -> int:
+        return threshold_kernels.seed_minima(cost, labels)
+
+    def grow_regions(self, cost: np.ndarray, labels: np.ndarray, limit: float, storage: Storage) -> None:
+        threshold_kernels.grow_regions(cost, labels, limit, storage)
+
+    def add_label_sizes(self, labels: np.ndarray, sizes: np.ndarray) -> None:
+        threshold_kernels.add_label_sizes(labels.reshape(-1), sizes)
+
+    def drop_labels(self, labels: np.ndarray, keep: np.ndarray) -> None:
+        threshold_kernels.drop_labels(labels.reshape(-1), keep)
+
+
+def _volume(shape: Sequence[int], margin: Sequence[int] = (0, 0, 0)) -> int:
+    z, y, x = (n + 2 * m for n, m in zip(shape, margin, strict=True))
+    return z * y * x
 
 
 def _grow(first: Voxels, stop: Voxels, margin: list[int], image: Voxels) -> list[int]:

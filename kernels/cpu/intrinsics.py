@@ -244,6 +244,26 @@ def not_a_number_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def changes_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
+    """Bit i of the result: ``buffer[at + i] != buffer[at + i - 1]``, for 64 neighbours of a flat buffer of numbers."""
+    signature = types.uint64(buffer, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = sig.args[0].dtype
+        base, vector = _data(context, builder, sig.args[0], args[0]), ir.VectorType(context.get_data_type(kind), 64)
+
+        def load(index: Any) -> Any:
+            place = builder.bitcast(builder.gep(base, [index]), vector.as_pointer())
+            return builder.load(place, align=kind.bitwidth // 8)
+
+        values, left = load(args[1]), load(builder.sub(args[1], ir.Constant(_I64, 1)))
+        compare = builder.fcmp_unordered if isinstance(kind, types.Float) else builder.icmp_unsigned
+        return builder.bitcast(compare("!=", values, left), _I64)
+
+    return signature, codegen
+
+
+@intrinsic
 def count_bits(typing_context, mask):  # type: ignore[no-untyped-def]
     """How many bits of a uint64 are set."""
     return types.int64(types.uint64), lambda context, builder, sig, args: builder.ctpop(args[0])

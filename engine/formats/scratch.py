@@ -1,0 +1,111 @@
+"""Large intermediate arrays: in memory as long as a budget lasts, then in temporary files that need no clearing up."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from ..errors import MemoryTooSmall
+
+
+class Scratch:
+    """Arrays of any size. Pages of zeros that are never written take no room, in memory or in a file.
+
+    memory_bytes  what its arrays may take of memory together; further ones are mapped from files
+    directory     for the files; default: the system's folder for temporary files
+    Thread-safe. Closing gives everything back; an array must not be used after that.
+    """
+
+    def __init__(self, memory_bytes: int, directory: Path | None = None) -> None:
+        self.memory_bytes = memory_bytes
+        self._directory = Path(tempfile.gettempdir()) if directory is None else directory
+        self._lock = threading.Lock()
+        self._held: dict[int, tuple[np.ndarray, IO[bytes] | None]] = {}
+        self._in_memory = 0
+        self._in_files = 0
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """A new array of zeros. Raises MemoryTooSmall if neither memory nor the folder has room for it."""
+        wanted = np.dtype(dtype)
+        size = prod(shape) * wanted.itemsize
+        with self._lock:
+            fits = self._in_memory + size <= self.memory_bytes
+            if fits:
+                self._in_memory += size
+            elif size:
+                self._check_room(size)
+                self._in_files += size
+        try:
+            made, file = (np.zeros(shape, wanted), None) if fits or not size else self._map(shape, wanted, size)
+        except BaseException:
+            self._count(size, in_memory=fits, sign=-1)
+            raise
+        with self._lock:
+            self._held[id(made)] = (made, file)
+        return made
+
+    def free(self, array: np.ndarray) -> None:
+        """Give back an array that ``array`` returned; one that is unknown, or free already, is left alone."""
+        with self._lock:
+            held = self._held.get(id(array))
+            if held is None or held[0] is not array:
+                return
+            del self._held[id(array)]
+        _, file = held
+        self._count(array.nbytes, in_memory=file is None, sign=-1)
+        if file is not None:
+            file.close()
+
+    def close(self) -> None:
+        """Give back all arrays."""
+        for array, _ in list(self._held.values()):
+            self.free(array)
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _count(self, size: int, *, in_memory: bool, sign: int) -> None:
+        with self._lock:
+            if in_memory:
+                self._in_memory += sign * size
+            else:
+                self._in_files += sign * size
+
+    def _check_room(self, size: int) -> None:
+        try:
+            free = shutil.disk_usage(self._directory).free
+        except OSError as error:
+            raise MemoryTooSmall(f"the folder {self._directory} for temporary files cannot be used: {error}") from error
+        if size > free:
+            raise MemoryTooSmall(
+                f"an intermediate array of {_text(size)} fits neither the memory budget of {_text(self.memory_bytes)} "
+                f"nor the folder {self._directory}, which has {_text(free)} left; raise --memory, or let TMPDIR name a "
+                "folder with more room"
+            )
+
+    def _map(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> tuple[np.ndarray, IO[bytes]]:
+        """An array in a file without a name (on Windows: one that goes with its last handle)."""
+        file = tempfile.TemporaryFile(prefix="pixelforest-", dir=self._directory)  # noqa: SIM115  # closed by free
+        try:
+            file.truncate(size)
+            # A plain view: kernels compile once for all arrays.
+            return np.asarray(np.memmap(file, dtype, "r+", shape=shape)), file
+        except BaseException:
+            file.close()
+            raise
+
+
+def _text(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,1 @@
+"""From a segmentation or prediction maps to objects: threshold, labels, features, classes."""

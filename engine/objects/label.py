@@ -1,0 +1,309 @@
+"""Which voxels of a frame form an object, and its number: by connected components, or as a label image says.
+
+A frame is worked on in slabs of whole planes or rows, by any number of threads; no number depends on either.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...kernels.contract import Backend, SlabComponents
+from ..box import Box
+from ..errors import InputMismatch
+from ..formats.scratch import Scratch
+from ..tiling.plan import READ_AHEAD
+from ..tiling.stream import stream_tiles
+
+Read = Callable[[Box], np.ndarray]
+
+MOST_OBJECTS = (1 << 32) - 1  # ids are uint32, 0 is background
+# A slab takes at most this part of the memory budget together with all that are in work; beyond this size slabs gain
+# nothing, below the other they are not cut for the sake of parallel work.
+SLAB_SHARE = 4
+LARGEST_SLAB = 1 << 24
+SMALLEST_SHARED_SLAB = 1 << 20
+_RUN_BYTES = 12  # a run as the kernels keep it, at most one a voxel
+
+
+@dataclass(frozen=True)
+class LabelFrame:
+    """The objects of one frame.
+
+    labels        (z, y, x) uint32, 0 is background; possibly mapped from a file
+    count         ids are 1..count, by first voxel in scan order
+    original_ids  (count,) in the label image's dtype: the value behind each id; None for connected components
+    """
+
+    labels: np.ndarray
+    count: int
+    original_ids: np.ndarray | None = None
+
+
+def plan_slabs(shape: Sequence[int], voxels: int) -> list[Box]:
+    """Cut a frame (z, y, x) into slabs of about ``voxels``, in scan order: whole planes, or rows of one plane."""
+    depth, height, width = shape
+    planes = voxels // max(1, height * width)
+    if planes >= 1:
+        return list(Box.whole(shape).split((_even(depth, planes), height, width)))
+    return list(Box.whole(shape).split((1, _even(height, max(1, voxels // max(1, width))), width)))
+
+
+def slab_voxels(shape: Sequence[int], bytes_per_voxel: float, *, memory_bytes: int, threads: int) -> int:
+    """How many voxels a slab should have, if each needs that much memory while it is in work."""
+    in_work = threads + (READ_AHEAD if threads > 1 else 0)
+    fitting = int(memory_bytes / SLAB_SHARE / in_work / max(bytes_per_voxel, 1e-9))
+    shared = max(SMALLEST_SHARED_SLAB, -(-prod(shape) // (2 * threads))) if threads > 1 else LARGEST_SLAB
+    return max(1, min(fitting, shared, LARGEST_SLAB))
+
+
+def label_components(
+    read: Read,
+    shape: Sequence[int],
+    dtype: Any,
+    *,
+    backend: Backend,
+    scratch: Scratch,
+    threads: int,
+    voxels: int | None = None,
+) -> LabelFrame:
+    """Number the connected components of equal value; 0 is background.
+
+    read    gives the values (z, y, x) of a box; called from this thread, in scan order
+    voxels  of a slab; default: what the scratch's budget allows. It never changes the result
+    Voxels are neighbours if they share a face: 4 in a frame of one plane, else 6. Raises InputMismatch for values that
+    are no real numbers, and for more than 2^32 - 1 components.
+    """
+    kind = np.dtype(dtype)
+    if kind.kind not in "biuf" or kind.itemsize > 8:
+        raise InputMismatch(
+            f"a segmentation of type {kind} cannot be split into objects; store it as uint8, uint32 or float32"
+        )
+    if voxels is None:
+        voxels = slab_voxels(shape, kind.itemsize + _RUN_BYTES, memory_bytes=scratch.memory_bytes, threads=threads)
+    slabs = plan_slabs(shape, voxels)
+    with FrameComponents(slabs, backend=backend, scratch=scratch) as components:
+        stream_tiles(range(len(slabs)), lambda i: read(slabs[i]), components.add, threads=threads)
+        count = components.number()
+        return LabelFrame(components.write(threads=threads), count)
+
+
+def renumber_labels(
+    read: Read,
+    shape: Sequence[int],
+    dtype: Any,
+    *,
+    backend: Backend,
+    scratch: Scratch,
+    threads: int,
+    voxels: int | None = None,
+) -> LabelFrame:
+    """Number the values of a label image by their first voxel in scan order; 0 stays background.
+
+    Voxels of one value are one object, connected or not. For the arguments see ``label_components``. Raises
+    InputMismatch for values that are not integers, or negative.
+    """
+    kind = np.dtype(dtype)
+    if kind.kind not in "iu":
+        raise InputMismatch(f"a label image must hold integers, not {kind}; store its ids as uint8, uint16 or uint32")
+    if voxels is None:
+        voxels = slab_voxels(shape, kind.itemsize, memory_bytes=scratch.memory_bytes, threads=1)
+    table = backend.new_value_table()
+    z, y, x = shape
+    labels = scratch.array((z, y, x), np.uint32)
+    for slab, values in _read_ahead(plan_slabs(shape, voxels), read, threads):
+        if kind.kind == "i" and values.min() < 0:
+            place = tuple(a + int(b) for a, b in zip(slab.start, np.argwhere(values < 0)[0], strict=True))
+            raise InputMismatch(
+                f"a label image must not hold negative ids, but there is {int(values.min())}; "
+                f"the first one stands at (z, y, x) = {place}"
+            )
+        table.renumber(values, labels[slab.slices()])
+        _check_count(len(table.originals))
+    return LabelFrame(labels, len(table.originals), table.originals.astype(kind))
+
+
+class FrameComponents:
+    """The components of one frame while its slabs come in, from any thread and in any order.
+
+    First ``add`` every slab, then ``number``, then whatever is wanted of the ids. A context: leaving it gives back
+    what it holds, but not what ``write`` returned.
+    """
+
+    def __init__(self, slabs: Sequence[Box], *, backend: Backend, scratch: Scratch) -> None:
+        self._slabs, self._backend = slabs, backend
+        self._scratch = _Owned(scratch)
+        self._returned = scratch
+        self._shape = slabs[-1].stop if slabs else (0, 0, 0)
+        self._columns = sum(slab.start[0] == 0 for slab in slabs)  # slabs of one plane that is cut into rows
+        self._lock = threading.Lock()
+        self._parts: list[SlabComponents | None] = [None] * len(slabs)
+        self._faces: dict[int, _Faces] = {}
+        self._bases: list[int] = []  # of the slabs that have been joined: their ids are base + 1, base + 2, …
+        self._total = 0
+        self.ids = self._scratch.array((1024,), np.int64)
+
+    def __enter__(self) -> FrameComponents:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._scratch.free_all()
+
+    def add(self, index: int, values: np.ndarray) -> None:
+        """Label slab ``index``, whose values (z, y, x) these are."""
+        part = self._backend.label_slab(values, self._scratch)
+        faces = self._cut_faces(index, values)
+        with self._lock:
+            self._parts[index], self._faces[index] = part, faces
+            while len(self._bases) < len(self._slabs) and self._parts[len(self._bases)] is not None:
+                self._join(len(self._bases))
+
+    def number(self) -> int:
+        """Give components their final ids, 1, 2, … by first voxel in scan order; how many there are."""
+        self.ids = self.ids[: self._total + 1]
+        count = self._backend.number_components(self.ids)
+        _check_count(count)
+        return count
+
+    def sizes(self, count: int) -> np.ndarray:
+        """(count + 1,) int64: voxels of each component; 0 for the background."""
+        sizes = self._scratch.array((count + 1,), np.int64)
+        for part, base in self._numbered():
+            self._backend.add_sizes(part, self.ids, base, sizes)
+        return sizes
+
+    def keep_only(self, keep: np.ndarray) -> None:
+        """Drop the components with keep[id] = False; the others keep their ids."""
+        self._backend.drop_ids(self.ids, keep)
+
+    def mark_overlaps(self, others: FrameComponents, marks: np.ndarray) -> None:
+        """Set marks[id], uint8, for components of ``others`` that share a voxel with one of these.
+
+        Both have the same slabs; components that were dropped count no more.
+        """
+        for (a, base_a), (b, base_b) in zip(self._numbered(), others._numbered(), strict=True):
+            self._backend.mark_overlaps(a, self.ids, base_a, b, others.ids, base_b, marks)
+
+    def write(self, *, threads: int) -> np.ndarray:
+        """The ids of all voxels, (z, y, x) uint32, in the scratch."""
+        z, y, x = self._shape
+        labels = self._returned.array((z, y, x), np.uint32)
+
+        def write_slab(index: int, part: SlabComponents) -> None:
+            self._backend.write_labels(part, self.ids, self._bases[index], labels[self._slabs[index].slices()])
+
+        stream_tiles(range(len(self._slabs)), self._part, write_slab, threads=threads)
+        return labels
+
+    def _part(self, index: int) -> SlabComponents:
+        part = self._parts[index]
+        assert part is not None
+        return part
+
+    def _numbered(self) -> Iterator[tuple[SlabComponents, int]]:
+        return ((self._part(i), base) for i, base in enumerate(self._bases))
+
+    def _cut_faces(self, index: int, values: np.ndarray) -> _Faces:
+        """Copies of those outer planes and rows that meet another slab."""
+        slab = self._slabs[index]
+        above, below = slab.start[0] > 0, slab.stop[0] < self._shape[0]
+        before, after = slab.start[1] > 0, slab.stop[1] < self._shape[1]
+        return _Faces(
+            values[:1].copy() if above else None,
+            values[-1:].copy() if below else None,
+            values[:1, :1].copy() if before else None,
+            values[-1:, -1:].copy() if after else None,
+        )
+
+    def _join(self, index: int) -> None:
+        """Give ids to a slab and unite its components with those of the slabs before it. Holds the lock."""
+        base, part, faces = self._total, self._part(index), self._faces[index]
+        self._make_room(base + part.count + 1)
+        self.ids[base + 1 : base + part.count + 1] = np.arange(base + 1, base + part.count + 1)
+        self._bases.append(base)
+        self._total += part.count
+        if faces.first_row is not None:
+            self._unite(index - 1, index, 1, self._faces[index - 1].last_row, faces.first_row)
+            self._faces[index - 1].last_row = None
+        if faces.first_plane is not None:
+            other = index - self._columns
+            self._unite(other, index, 0, self._faces[other].last_plane, faces.first_plane)
+            del self._faces[other]
+        faces.first_plane = faces.first_row = None
+
+    def _unite(self, a: int, b: int, axis: int, values_a: np.ndarray | None, values_b: np.ndarray) -> None:
+        assert values_a is not None
+        numbers = self._backend.join_slabs(self._part(a), self._part(b), axis, values_a, values_b)
+        self._backend.unite(self.ids, self._bases[a], numbers[0], self._bases[b], numbers[1])
+
+    def _make_room(self, size: int) -> None:
+        if size <= len(self.ids):
+            return
+        longer = self._scratch.array((max(size, 2 * len(self.ids)),), np.int64)
+        longer[: self._total + 1] = self.ids[: self._total + 1]
+        self._scratch.free(self.ids)
+        self.ids = longer
+
+
+@dataclass
+class _Faces:
+    """Values of a slab's outer planes and rows until they have been compared with their neighbours'."""
+
+    first_plane: np.ndarray | None
+    last_plane: np.ndarray | None
+    first_row: np.ndarray | None
+    last_row: np.ndarray | None
+
+
+class _Owned:
+    """A scratch's arrays that one owner frees together."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._scratch = scratch
+        self._arrays: dict[int, np.ndarray] = {}
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        made = self._scratch.array(shape, dtype)
+        self._arrays[id(made)] = made
+        return made
+
+    def free(self, array: np.ndarray) -> None:
+        self._arrays.pop(id(array), None)
+        self._scratch.free(array)
+
+    def free_all(self) -> None:
+        for array in list(self._arrays.values()):
+            self.free(array)
+
+
+def _read_ahead(slabs: Sequence[Box], read: Read, threads: int) -> Iterator[tuple[Box, np.ndarray]]:
+    """(slab, values) in order; with more than one thread the next slab is read while this one is used."""
+    if threads <= 1:
+        yield from ((slab, read(slab)) for slab in slabs)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        coming = [pool.submit(read, slab) for slab in slabs[:1]]
+        for i, slab in enumerate(slabs):
+            values = coming.pop().result()
+            coming += [pool.submit(partial(read, after)) for after in slabs[i + 1 : i + 2]]
+            yield slab, values
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_OBJECTS:
+        raise InputMismatch(
+            f"a frame has {count} objects, more than the {MOST_OBJECTS} that 32-bit ids can tell apart; "
+            "process a part of it at a time"
+        )
+
+
+def _even(n: int, size: int) -> int:
+    """The largest part when n is cut evenly into parts of at most ``size``."""
+    return -(-n // max(1, -(-n // size)))
