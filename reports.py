@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixelforest.engine.formats.spec import OutputFormat
-    from pixelforest.engine.project import FeatureSelection, ForestSummary, ProjectSummary, StoredExportSettings
+    from pixelforest.engine.project import (
+        FeatureSelection,
+        ForestSummary,
+        ObjectSummary,
+        ProjectSummary,
+        StoredExportSettings,
+        ThresholdSettings,
+    )
 
 _LABEL_WIDTH = 16
 
@@ -25,8 +32,8 @@ def describe(summary: ProjectSummary) -> str:
         ("inputs", inputs),
         ("trained on", _training(summary)),
         *_features(summary.features, summary.dimensions),
-        ("classes", _classes(summary)),
-        ("classifier", _forest(summary.forest)),
+        *_pixels(summary),
+        *_objects(summary.objects),
         ("export defaults", _export(summary.export)),
         *(("problem", problem) for problem in summary.problems),
     ]
@@ -62,9 +69,50 @@ def _features(features: FeatureSelection | None, dimensions: str | None) -> Iter
         yield "filtered in", dimensions
 
 
-def _classes(summary: ProjectSummary) -> str:
-    counts = summary.label_counts or (0,) * len(summary.class_names)
-    named = zip(summary.class_names, counts, strict=False)
+def _pixels(summary: ProjectSummary) -> Iterable[tuple[str, str]]:
+    """What classifies pixels; nothing for a project that classifies objects only."""
+    if summary.objects is not None and summary.features is None and summary.forest is None:
+        return
+    yield "classes", _classes(summary.class_names, summary.label_counts)
+    yield "classifier", _forest(summary.forest)
+
+
+def _objects(objects: ObjectSummary | None) -> Iterable[tuple[str, str]]:
+    """What makes objects, measures and classifies them."""
+    if objects is None:
+        return
+    yield "thresholds", _thresholds(objects.thresholds)
+    if objects.features is not None:
+        label = "object features"
+        for plugin, names in objects.features.computed.items():
+            chosen = objects.features.selected.get(plugin, {})
+            margins = {f"margin {' x '.join(map(str, m))}" for m in names.values() if m is not None and any(m)}
+            parts = [f"{name}{'' if name in chosen else ' (not classified)'}" for name in names]
+            yield label, f"{plugin}: {', '.join(parts)}" + (f" ({', '.join(sorted(margins))})" if margins else "")
+            label = ""
+    yield "object classes", _classes(objects.class_names, objects.label_counts)
+    yield "object forest", _forest(objects.forest)
+    if objects.blocks is not None:
+        sizes = " x ".join(map(str, reversed(objects.blocks.shape)))
+        halo = " x ".join(map(str, reversed(objects.blocks.halo)))
+        yield "blocks", f"{sizes} with a halo of {halo} (x, y, z)"
+    if objects.table is not None:
+        yield "table", f"{objects.table.file_path} ({objects.table.file_type}, {len(objects.table.features)} features)"
+
+
+def _thresholds(settings: ThresholdSettings | None) -> str:
+    if settings is None:
+        return ""
+    sigmas = " x ".join(f"{sigma:g}" for sigma in reversed(settings.sigma))
+    levels = f"{settings.low:g} in channel {settings.channel}"
+    if settings.method in ("hysteresis", "ipht"):
+        levels = f"cores {settings.high:g} in channel {settings.core_channel}, extent {levels}"
+    return f"{settings.method}, {levels}, sizes {settings.min_size} to {settings.max_size}, sigma {sigmas} (x, y, z)"
+
+
+def _classes(names: Sequence[str], label_counts: Sequence[int]) -> str:
+    counts = label_counts or (0,) * len(names)
+    named = zip(names, counts, strict=False)
     return ", ".join(f"{number} {name} ({count} labelled)" for number, (name, count) in enumerate(named, start=1))
 
 

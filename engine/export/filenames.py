@@ -22,12 +22,17 @@ __all__ = [
     "adapt_template",
     "check_collisions",
     "check_protected",
+    "file_key",
     "fill_template",
     "force_extension",
+    "lane_values",
     "placeholder_values",
+    "template_fields",
 ]
 
 log = logging.getLogger("pixelforest.export")
+
+RESULT_MARK = "_{result_type}"
 
 # Extensions of image files that no format here reads or writes, but that are no part of a name either.
 _OTHER_EXTENSIONS = frozenset(["exr", "hdf5", "hdr", "ilp", "json", "klb", "n5", "npz", "ras", "raw", "xv", "zarr"])
@@ -46,16 +51,19 @@ def _split_extension(text: str) -> tuple[str, str]:
     return (stem, suffix) if suffix[1:].lower() in _image_extensions() else (text, "")
 
 
-def adapt_template(template: str, *, is_sequence: bool, has_several_results: bool, default: str) -> str:
+def adapt_template(
+    template: str, *, is_sequence: bool, has_several_results: bool, default: str, mark: str = RESULT_MARK
+) -> str:
     """The template with what a sequence or several results need in it.
 
+    mark   tells one of several results from the others
     ``_{slice_index}`` is added to the default template; another one that lacks it is an ExportError that shows how it
     would be right. ``_{result_type}`` is added, with a line in the log, where results would get the same name.
     """
-    fields = _fields(template)
+    fields = template_fields(template)
     stem, suffix = _split_extension(template)
     if has_several_results and "result_type" not in fields:
-        stem += "_{result_type}"
+        stem += mark
         log.info("several results are exported: their names are put before the extension, %s%s", stem, suffix)
     if is_sequence and "slice_index" not in fields:
         if _split_extension(template)[0] != _split_extension(default)[0]:
@@ -73,7 +81,8 @@ def adapt_template(template: str, *, is_sequence: bool, has_several_results: boo
     return stem + suffix
 
 
-def _fields(template: str) -> set[str]:
+def template_fields(template: str) -> set[str]:
+    """The names of the placeholders in a template. Raises ExportError."""
     return {name for _, name, _, _ in _parse(template) if name is not None}
 
 
@@ -88,11 +97,8 @@ def placeholder_values(
     *, dataset_dir: Path, nickname: str, result_type: str, region: Box, pipeline_axes: str, output_axes: str
 ) -> dict[str, object]:
     """What the placeholders stand for. ``region`` is canonical and already clipped to the image."""
-    values: dict[str, object] = {
-        "dataset_dir": str(dataset_dir),
-        "nickname": _harmless(nickname.replace("*", "")),
-        "result_type": _harmless(result_type),
-    }
+    values = lane_values(dataset_dir=dataset_dir, nickname=nickname)
+    values["result_type"] = _harmless(result_type)
     index = [CANONICAL.index(a) for a in pipeline_axes]
     values["roi"] = str([tuple(region.start[i] for i in index), tuple(region.stop[i] for i in index)])
     for axis in output_axes:
@@ -100,6 +106,11 @@ def placeholder_values(
     for axis, i in zip(pipeline_axes, index, strict=True):
         values[f"{axis}_start"], values[f"{axis}_stop"] = region.start[i], region.stop[i]
     return values
+
+
+def lane_values(*, dataset_dir: Path, nickname: str) -> dict[str, object]:
+    """What the placeholders that depend on nothing but the lane's main image stand for."""
+    return {"dataset_dir": str(dataset_dir), "nickname": _harmless(nickname.replace("*", ""))}
 
 
 def _harmless(name: str) -> str:
@@ -139,20 +150,22 @@ def force_extension(text: str, extension: str) -> str:
     return os.path.join(folder, f"{stem}.{extension}")
 
 
-def check_protected(paths: Iterable[Path], protected: Mapping[Path, str]) -> None:
-    """Refuse to write over an input or the project. ``protected`` says what each file is."""
-    known = {_key(path): (path, what) for path, what in protected.items()}
+def check_protected(
+    paths: Iterable[Path], protected: Mapping[Path, str], *, option: str = "--output_filename_format"
+) -> None:
+    """Refuse to write over an input or the project. ``protected`` says what each file is, ``option`` what chose it."""
+    known = {file_key(path): (path, what) for path, what in protected.items()}
     for path in paths:
-        if _key(path) in known:
-            original, what = known[_key(path)]
-            raise ExportError(f"the output {path} is {what} ({original}); choose another --output_filename_format")
+        if file_key(path) in known:
+            original, what = known[file_key(path)]
+            raise ExportError(f"the output {path} is {what} ({original}); choose another {option}")
 
 
 def check_collisions(planned: Sequence[tuple[int, Path, str]]) -> None:
     """Refuse that anything is written twice: (lane number from 0, path, dataset in it or "")."""
     taken: dict[tuple[str, str], int] = {}
     for lane, path, internal_path in planned:
-        key = (_key(path), internal_path)
+        key = (file_key(path), internal_path)
         if key in taken:
             first = taken[key]
             who = f"lanes {first + 1} and {lane + 1}" if first != lane else f"two results of lane {lane + 1}"
@@ -163,6 +176,6 @@ def check_collisions(planned: Sequence[tuple[int, Path, str]]) -> None:
         taken[key] = lane
 
 
-def _key(path: Path) -> str:
+def file_key(path: Path) -> str:
     """A file's identity as far as its path tells: links resolved, letter case where it does not matter."""
     return os.path.normcase(os.path.realpath(path))

@@ -27,7 +27,16 @@ from .filenames import check_collisions, check_protected, fill_template, force_e
 from .region import describe_region, resolve_region
 from .settings import ExportSettings, complete_conversion
 
-__all__ = ["ExportPlan", "ImageExport", "LaneImage", "ResultInfo", "check_exports", "open_export", "plan_export"]
+__all__ = [
+    "ExportPlan",
+    "ImageExport",
+    "LaneImage",
+    "ResultInfo",
+    "TileSink",
+    "check_exports",
+    "open_export",
+    "plan_export",
+]
 
 log = logging.getLogger("pixelforest.export")
 
@@ -36,7 +45,8 @@ log = logging.getLogger("pixelforest.export")
 class ResultInfo:
     """What is known about a result before it is computed.
 
-    drange   range of its values as far as known, in its own type
+    drange        stored beside the data, in its own type: the range of its values as far as known
+    value_range   the range they really have, where ilastik stores another one; None: ``drange``
     """
 
     name: str
@@ -44,6 +54,7 @@ class ResultInfo:
     channels: int
     drange: Range | None = None
     display_mode: str | None = None
+    value_range: Range | None = None
 
 
 class LaneImage(Protocol):
@@ -106,7 +117,7 @@ def plan_export(
     if settings.cutout is not None:
         log.info("exporting %s (%s)", describe_region(region, internal_axes), reading)
     axes = _choose_axes(settings, image, region)
-    conversion = complete_conversion(settings, result.dtype, result.drange)
+    conversion = complete_conversion(settings, result.dtype, result.value_range or result.drange)
     spec = _make_spec(result, image, region, axes, conversion)
     _check_format(settings.format, spec)
     if settings.format.fixed_axes and settings.axis_order not in (None, settings.format.fixed_axes):
@@ -155,6 +166,26 @@ def open_export(plan: ExportPlan) -> ImageExport:
     return ImageExport(plan)
 
 
+class TileSink(Protocol):
+    """What finished tiles of a result are given to, from several threads at once.
+
+    bytes_per_voxel   memory a voxel of a tile takes on its way: as computed, converted, and packed
+    held_bytes        memory that is held until the end
+    """
+
+    @property
+    def region(self) -> Box:
+        """Canonical box that has to be computed."""
+
+    @property
+    def bytes_per_voxel(self) -> int: ...
+    @property
+    def held_bytes(self) -> int: ...
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        """Take the voxels (t, z, y, x, c) of a canonical box; what lies outside of the region is ignored."""
+
+
 class ImageExport:
     """A result being written; takes boxes in any order, from several threads at once.
 
@@ -174,6 +205,17 @@ class ImageExport:
         if preferred is not None:
             sizes = dict(zip(plan.spec.axes, preferred, strict=True))
             self.chunks = tuple(sizes.get(a, 1) for a in CANONICAL)
+
+    @property
+    def bytes_per_voxel(self) -> int:
+        """See TileSink."""
+        plan = self.plan
+        return plan.result.channels * (plan.result.dtype.itemsize + 2 * plan.spec.dtype.itemsize)
+
+    @property
+    def held_bytes(self) -> int:
+        """See TileSink."""
+        return 0 if self.plan.format.streams else self.plan.spec.nbytes
 
     def write(self, box: Box, data: np.ndarray) -> None:
         """Take the voxels of a canonical box; what lies outside of the region is ignored.

@@ -7,7 +7,7 @@ images.py for each lane.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from ..errors import ExportError, UsageError
 from ..formats import output_format, output_formats
 from ..formats.spec import OutputFormat
 from .convert import Conversion, Range
-from .filenames import adapt_template
+from .filenames import RESULT_MARK, adapt_template
 from .region import Cutout, parse_list, parse_region
 
 __all__ = [
@@ -123,22 +123,31 @@ def resolve_settings(
     results: Sequence[str],
     project_dir: Path,
     cwd: Path,
+    flagged: Mapping[str, str] | None = None,
 ) -> tuple[ExportSettings, ...]:
     """The settings of every result asked for, in the order they were asked for.
 
     results   the names the workflow offers; the first is exported if none is asked for
+    flagged   results that were asked for by an option of their own -> what tells their file from those of the others
     Raises UsageError for what cannot be meant, ExportError for what does not exist or does not go together.
     """
-    sources = choose_results(request.sources, results)
+    marks = dict(flagged or {})
+    if request.sources is not None or not marks:
+        chosen_results = choose_results(request.sources, results)
+        marks |= {source: RESULT_MARK for source in chosen_results if source not in marks}
     chosen = _choose_format(request, stored, defaults)
     input_range, export_range = _choose_ranges(request, stored)
     template, base_dir = _choose_template(request, stored, defaults, project_dir, cwd)
-    template = adapt_template(
-        template,
-        is_sequence=chosen.sequence,
-        has_several_results=len(sources) > 1,
-        default=defaults.filename_format,
-    )
+    templates = {
+        mark: adapt_template(
+            template,
+            is_sequence=chosen.sequence,
+            has_several_results=len(marks) > 1,
+            default=defaults.filename_format,
+            mark=mark,
+        )
+        for mark in dict.fromkeys(marks.values())
+    }
     internal_path = request.internal_path or stored.internal_path or DEFAULT_INTERNAL_PATH
     if request.internal_path and not chosen.container:
         log.info("--output_internal_path has no effect with the output format %s", chosen.name)
@@ -146,7 +155,7 @@ def resolve_settings(
         ExportSettings(
             source=source,
             format=chosen,
-            filename_format=template,
+            filename_format=templates[mark],
             base_dir=base_dir,
             internal_path=internal_path,
             cutout=_choose_cutout(request, stored),
@@ -156,7 +165,7 @@ def resolve_settings(
             export_range=export_range,
             clip=request.clip,
         )
-        for source in sources
+        for source, mark in marks.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""The registry of image formats: it lists its own folder ``images/`` and knows nothing else about any format."""
+"""The registry of formats: it lists its own folders ``images/`` and ``tables/`` and knows nothing else about any."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from ..errors import UsageError
-from .spec import InputFormat, OutputFormat
+from .spec import InputFormat, OutputFormat, TableFormat
 
-__all__ = ["input_formats", "output_format", "output_formats"]
+__all__ = ["input_formats", "output_format", "output_formats", "table_format", "table_formats"]
 
 
 @cache
-def _modules() -> tuple[ModuleType, ...]:
-    names = sorted(m.name for m in iter_modules([str(Path(__file__).parent / "images")]))
-    return tuple(import_module(f".images.{name}", __package__) for name in names)
+def _modules(folder: str = "images") -> tuple[ModuleType, ...]:
+    names = sorted(m.name for m in iter_modules([str(Path(__file__).parent / folder)]))
+    return tuple(import_module(f".{folder}.{name}", __package__) for name in names)
 
 
 def input_formats() -> tuple[InputFormat, ...]:
@@ -36,3 +36,16 @@ def output_format(name: str) -> OutputFormat:
     if name not in formats:
         raise UsageError(f"there is no output format {name!r}; choose one of: {', '.join(formats)}")
     return formats[name]
+
+
+def table_formats() -> tuple[TableFormat, ...]:
+    """Every kind of file that tables are written to."""
+    return tuple(m.TABLE for m in _modules("tables"))
+
+
+def table_format(path: Path) -> TableFormat:
+    """The format of a table, by the extension of its path; CSV for any extension that is not another format's."""
+    formats = table_formats()
+    extension = path.suffix.lower().removeprefix(".")
+    found = [f for f in formats if extension in f.extensions]
+    return found[0] if found else next(f for f in formats if f.name == "csv")

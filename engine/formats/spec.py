@@ -1,8 +1,9 @@
-"""What a file of engine/formats/images/ provides: how to read one image, how to write one, and what its format can hold.
+"""What a format file provides: how to read one image, how to write one, how to write a table, and what it can hold.
 
-A format file sets ``INPUT`` (an InputFormat, or None) and ``OUTPUTS`` (a tuple of OutputFormat). The registry in
-``formats/__init__.py`` collects them; choices, help texts and the shared tests follow from that list.
-Readers and writers keep the axes of the file; canonical axes are the callers' business.
+A file of images/ sets ``INPUT`` (an InputFormat, or None) and ``OUTPUTS`` (a tuple of OutputFormat), one of tables/
+sets ``TABLE`` (a TableFormat). The registry in ``formats/__init__.py`` collects them; choices, help texts and the
+shared tests follow from that list. Readers and writers keep the axes of the file; canonical axes are the callers'
+business.
 """
 
 from __future__ import annotations
@@ -161,3 +162,66 @@ class OutputFormat:
     streams: bool = False
     container: bool = False
     fixed_axes: str | None = None
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """One column of a table.
+
+    dtype   of its values; of a column of texts, whose values are indices into ``texts``: an integer type
+    texts   what a column of texts can hold; None for a column of numbers
+    """
+
+    name: str
+    dtype: np.dtype
+    texts: tuple[str, ...] | None = None
+
+
+class TableWriter(ABC):
+    """One table being written, rows in order. Nothing exists under the final name before ``finish``."""
+
+    @abstractmethod
+    def write(self, columns: Sequence[np.ndarray]) -> None:
+        """Append rows: one array a column, all equally long, in the columns' types. Raises ExportError."""
+
+    def write_image(self, name: str, box: Box, data: np.ndarray) -> None:
+        """Store a part of a picture that belongs to the table. Raises ExportError.
+
+        name   as in ``add_image``
+        """
+        raise NotImplementedError("this format holds no images")
+
+    def add_image(self, name: str, shape: Sequence[int], dtype: np.dtype, *, axes: str, kind: str) -> None:
+        """Make room for a picture that belongs to the table.
+
+        name   a path inside the file
+        kind   "image" or "labeling"
+        Raises ExportError; NotImplementedError where the format holds no images.
+        """
+        raise NotImplementedError("this format holds no images")
+
+    @abstractmethod
+    def finish(self) -> Path:
+        """Complete the file, put it under its final name, and return that. Raises ExportError."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Remove everything temporary; what stood under the final name before is untouched. Never raises."""
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How tables are written into files with one of these extensions.
+
+    extensions     lower case, without the dot
+    open           (final path, columns, compression by h5py's names) -> TableWriter; raises ExportError
+    holds_images   pictures of the objects can be stored beside the rows
+    find_missing   what has to be installed before this format can be written, as pip takes it; "" if nothing
+    """
+
+    name: str
+    extensions: tuple[str, ...]
+    open: Callable[[Path, Sequence[TableColumn], Mapping[str, object]], TableWriter]
+    summary: str = ""
+    holds_images: bool = False
+    find_missing: Callable[[], str] = lambda: ""

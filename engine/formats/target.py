@@ -20,15 +20,15 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @contextmanager
-def export_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError raised inside into an ExportError that names ``path`` and the reason."""
+def export_errors(path: Path, option: str = "--output_filename_format") -> Iterator[None]:
+    """Turn an OSError raised inside into an ExportError that names ``path``, the reason, and what to change."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            reason = "the disk is full; free some space or choose another folder with --output_filename_format"
+            reason = f"the disk is full; free some space or choose another folder with {option}"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason = f"{str(error.strerror).lower()}; choose another folder with --output_filename_format"
+            reason = f"{str(error.strerror).lower()}; choose another folder with {option}"
         else:
             reason = error.strerror or str(error)
         raise ExportError(f"cannot write {path}: {reason}") from error
@@ -39,13 +39,16 @@ class Target:
 
     The temporary file exists from the start, so a folder that cannot be written to is noticed before anything is
     computed. Missing folders are created.
+
+    option   by which the user chose the path
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, option: str = "--output_filename_format") -> None:
         self.path = path
+        self.option = option
         self.temporary = path.with_name(f".{path.stem[:60]}.{secrets.token_hex(6)}.part")
         self._created: list[Path] = []
-        with export_errors(path):
+        with export_errors(path, option):
             if path.is_dir():
                 raise ExportError(f"cannot write {path}: there is a folder of that name")
             try:
@@ -70,7 +73,7 @@ class Target:
 
     def commit(self) -> Path:
         """Put the finished file under its final name; what stood there is replaced."""
-        with export_errors(self.path):
+        with export_errors(self.path, self.option):
             os.replace(self.temporary, self.path)
         return self.path
 

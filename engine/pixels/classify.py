@@ -11,7 +11,7 @@ import numpy as np
 
 from ...kernels.contract import Backend, ForestArrays, TreeArrays, Voxels
 from ..box import Box
-from ..project import Project
+from ..project import PixelProject
 from ..project.forest import Classifier
 from ..project.tree_arrays import StoredTree
 from .feature_plan import plan_features
@@ -74,14 +74,14 @@ class PixelClassifier:
 
 
 @lru_cache(maxsize=4)
-def prepare_classifier(project: Project, backend: Backend, *, channels: int, image: Voxels) -> PixelClassifier:
+def prepare_classifier(project: PixelProject, backend: Backend, *, channels: int, image: Voxels) -> PixelClassifier:
     """Load a project's features and forests into a backend; the last few stay loaded for the next lanes."""
     plan = plan_features(project.features, channels=channels, depth=image[0])
     classifier = project.classifier
     return PixelClassifier(
         backend=backend,
         plan=backend.load_plan(plan),
-        forest=_load_forest(classifier, backend),
+        forest=load_forest(classifier, backend),
         image=image,
         columns=plan.width,
         known_labels=classifier.known_labels,
@@ -89,8 +89,9 @@ def prepare_classifier(project: Project, backend: Backend, *, channels: int, ima
     )
 
 
-@lru_cache(maxsize=2)
-def _load_forest(classifier: Classifier, backend: Backend) -> Any:
+@lru_cache(maxsize=4)
+def load_forest(classifier: Classifier, backend: Backend) -> Any:
+    """The forests of a project in a backend; the last few stay loaded."""
     return backend.load_forest(
         [
             ForestArrays(tuple(map(_arrays, f.trees)), f.class_count, f.is_weighted, classifier.averages)

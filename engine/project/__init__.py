@@ -6,7 +6,7 @@ Nothing here opens an image, and nothing ever loads a pickle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .export_settings import StoredExportSettings, read_export_settings
@@ -14,23 +14,42 @@ from .forest import Classifier, StoredForest, read_classifier
 from .hdf5 import ProjectFile, open_project
 from .labels import LaneLabels, count_labels, read_label_names
 from .lanes import TrainingImage, TrainingLane, first_image, read_lanes, read_roles
+from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_features
+from .object_labels import GROUP as OBJECT_GROUP
+from .object_labels import read_object_class_names
 from .pixel_features import FeatureSelection, read_feature_selection
-from .summary import ForestSummary, ProjectSummary, describe_project
+from .summary import ForestSummary, ObjectSummary, ProjectSummary, describe_project
+from .table_settings import TableSettings, read_table_settings
+from .thresholding import ThresholdSettings, read_thresholding
 from .tree_arrays import StoredTree
-from .workflow_names import SUPPORTED_WORKFLOWS, read_version, read_workflow
+from .workflow_names import (
+    OBJECTS_PREDICTION,
+    PIXEL_CLASSIFICATION,
+    SUPPORTED_WORKFLOWS,
+    WorkflowKind,
+    read_version,
+    read_workflow,
+)
 
 __all__ = [
     "SUPPORTED_WORKFLOWS",
+    "Blocks",
     "Classifier",
     "FeatureSelection",
     "ForestSummary",
     "LaneLabels",
+    "ObjectFeatures",
+    "ObjectProject",
+    "ObjectSummary",
+    "PixelProject",
     "Project",
     "ProjectFile",
     "ProjectSummary",
     "StoredExportSettings",
     "StoredForest",
     "StoredTree",
+    "TableSettings",
+    "ThresholdSettings",
     "TrainingImage",
     "TrainingLane",
     "count_labels",
@@ -50,7 +69,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Project:
-    """A project that can be run.
+    """A project that can be run: what all workflows share. Compared by identity, so that it can be a cache's key.
 
     path      absolute
     version   of the ilastik that saved it
@@ -63,9 +82,33 @@ class Project:
     workflow: str
     roles: tuple[str, ...]
     lanes: tuple[TrainingLane, ...]
+    export: StoredExportSettings
+
+
+@dataclass(frozen=True, eq=False)
+class PixelProject(Project):
+    """A project that classifies pixels."""
+
     features: FeatureSelection
     classifier: Classifier
-    export: StoredExportSettings
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectProject(Project):
+    """A project that classifies objects.
+
+    thresholds   how prediction maps become objects; None where the objects are an input
+    pixels       the stage that makes the prediction maps, as a project of its own with this one's atlas as its mask;
+                 None where they are an input
+    table        None: the project was not set up to write a table
+    """
+
+    features: ObjectFeatures
+    classifier: Classifier
+    blocks: Blocks
+    table: TableSettings | None
+    thresholds: ThresholdSettings | None
+    pixels: PixelProject | None
 
 
 def read_project(path: Path | str) -> Project:
@@ -76,26 +119,55 @@ def read_project(path: Path | str) -> Project:
     """
     with open_project(path) as file:
         version = read_version(file)
-        workflow = read_workflow(file)
-        lanes = read_lanes(file)
-        roles = dict.fromkeys((*workflow.roles, *read_roles(file)))
-        classifier = read_classifier(file)
-        features = read_feature_selection(file, lanes, column_count=classifier.column_count)
-        export = read_export_settings(file, workflow.export_group)
-    return Project(
-        path=Path(path).absolute(),
-        version=version,
-        workflow=workflow.name,
-        roles=tuple(roles),
-        lanes=lanes,
+        kind = read_workflow(file)
+        project = Project(
+            path=Path(path).absolute(),
+            version=version,
+            workflow=kind.name,
+            roles=tuple(dict.fromkeys((*kind.roles, *read_roles(file)))),
+            lanes=read_lanes(file),
+            export=read_export_settings(file, kind.export_group),
+        )
+        return _read_objects(file, project, kind) if kind.has_objects else _read_pixels(file, project)
+
+
+def _read_pixels(file: ProjectFile, project: Project) -> PixelProject:
+    classifier = read_classifier(file)
+    features = read_feature_selection(file, project.lanes, column_count=classifier.column_count)
+    return PixelProject(**vars(project), features=features, classifier=classifier)
+
+
+def _read_objects(file: ProjectFile, project: Project, kind: WorkflowKind) -> ObjectProject:
+    features = read_object_features(file)
+    return ObjectProject(
+        **vars(project),
         features=features,
-        classifier=classifier,
-        export=export,
+        classifier=read_classifier(file, OBJECT_GROUP, label_names=read_object_class_names(file)),
+        blocks=read_blocks(file),
+        table=read_table_settings(file),
+        thresholds=read_thresholding(file) if kind.has_pixels or kind == OBJECTS_PREDICTION else None,
+        pixels=_read_pixels(file, _pixel_stage(project)) if kind.has_pixels else None,
     )
 
 
+def _pixel_stage(project: Project) -> Project:
+    """The same project as its pixel stage sees it: the atlas is the prediction mask."""
+    main, mask = PIXEL_CLASSIFICATION.roles
+    atlas = project.roles[1]
+    lanes = [
+        TrainingLane(
+            {{main: main, atlas: mask}[role]: image for role, image in lane.images.items() if role in (main, atlas)}
+        )
+        for lane in project.lanes
+    ]
+    return replace(project, workflow=PIXEL_CLASSIFICATION.name, roles=(main, mask), lanes=tuple(lanes))
+
+
 def count_project_labels(path: Path | str) -> tuple[LaneLabels, ...]:
-    """Count the labelled pixels of every training lane; the project need not be trained. Errors as read_project."""
+    """Count the labelled pixels of every training lane; the project need not be trained.
+
+    A project whose pixels cannot be labelled has none. Errors as read_project.
+    """
     with open_project(path) as file:
         version = read_version(file)
         workflow = read_workflow(file)

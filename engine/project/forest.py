@@ -29,7 +29,6 @@ MAX_COLUMNS = 1 << 24
 MAX_TREES = 1 << 20
 # The first class reference of a text (protocol 0) pickle. Only read as text: pickles are never loaded.
 _CLASS_REFERENCE = re.compile(r"c(lazyflow\.classifiers(?:\.\w+)*)\n(\w+)\n")
-_REMEDY = "open the project in ilastik, train the pixel classifier and save"
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ class Classifier:
         return sum(len(forest.trees) for forest in self.forests)
 
 
-def read_classifier(file: ProjectFile, group: str = GROUP) -> Classifier:
-    """The classifier stored in an applet's group.
+def read_classifier(file: ProjectFile, group: str = GROUP, *, label_names: tuple[str, ...] | None = None) -> Classifier:
+    """The classifier stored in an applet's group; the names of its classes are read there unless they are given.
 
     Raises ClassifierMissing if there is none, or one that ilastik itself would discard or that cannot be run here;
     ProjectError if it is damaged.
@@ -95,7 +94,7 @@ def read_classifier(file: ProjectFile, group: str = GROUP) -> Classifier:
     if not places:
         raise _missing(file, stored, "holds no forest")
     forests = _read_forests(file, places)
-    label_names = read_label_names(file, group)
+    label_names = read_label_names(file, group) if label_names is None else label_names
     known_labels = _read_known_labels(file, stored, forests[0].class_count, label_names)
     return Classifier(
         forests=forests,
@@ -108,7 +107,10 @@ def read_classifier(file: ProjectFile, group: str = GROUP) -> Classifier:
 
 
 def _missing(file: ProjectFile, path: str, what: str) -> ClassifierMissing:
-    return ClassifierMissing(str(file.error(path, f"{what}; {_REMEDY}")))
+    stage = "object" if path.startswith("Object") else "pixel"
+    return ClassifierMissing(
+        str(file.error(path, f"{what}; open the project in ilastik, train the {stage} classifier and save"))
+    )
 
 
 def _read_kind(file: ProjectFile, stored: str) -> str:

@@ -155,6 +155,16 @@ class ProjectFile:
                 raise self.error(path, f"holds {found.count} values where one text belongs")
             return self._decoded(self._strings(found, path)[0])
 
+    def opaque(self, path: str) -> bytes | None:
+        """What is stored as one text or one run of bytes, as it is; None if there is no such dataset."""
+        with self._reading(path):
+            found = self._dataset(path)
+            if found is None:
+                return None
+            if found.count != 1:
+                raise self.error(path, f"holds {found.count} values where one belongs")
+            return self._strings(found, path)[0]
+
     def texts(self, path: str) -> tuple[str, ...] | None:
         """A list of texts; empty where the file marks it ``isEmpty``, None if there is no such dataset."""
         with self._reading(path):
@@ -360,8 +370,10 @@ class ProjectFile:
             if attribute.get_storage_size() > MAX_ATTRIBUTE_BYTES:
                 raise self.error(path, f"its attribute {name} has {attribute.get_storage_size()} bytes")
             self._spend(attribute.get_storage_size(), path)
-            if attribute.dtype.kind == "O":
+            if h5py.check_string_dtype(attribute.dtype) is not None:
                 self._check_heap()
+            elif attribute.dtype.kind not in "biuf":  # h5py crashes on some of what is left
+                raise self.error(path, f"its attribute {name} holds values of type {attribute.dtype}")
             holder = h5py.Dataset if isinstance(found, h5py.h5d.DatasetID) else h5py.Group
             return holder(found).attrs[name]
 

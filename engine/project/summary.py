@@ -10,13 +10,18 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import ProjectError
-from . import pixel_features
+from . import object_labels, pixel_features
 from .export_settings import StoredExportSettings, read_export_settings
 from .forest import Classifier, read_classifier
-from .hdf5 import open_project
+from .hdf5 import ProjectFile, open_project
 from .labels import LaneLabels, count_labels, read_label_names
 from .lanes import TrainingImage, first_image, read_lanes, read_roles
+from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_features
+from .object_labels import count_object_labels, read_object_class_names
 from .pixel_features import FeatureSelection, read_feature_selection
+from .table_settings import TableSettings, read_table_settings
+from .thresholding import GROUP as THRESHOLDS
+from .thresholding import ThresholdSettings, read_thresholding
 from .workflow_names import PIXEL_CLASSIFICATION, find_workflow, read_version, read_workflow
 
 T = TypeVar("T")
@@ -38,6 +43,26 @@ class ForestSummary:
 
 
 @dataclass(frozen=True)
+class ObjectSummary:
+    """The object stage of a project. A field is None, or empty, where the file does not say.
+
+    class_names    of all object classes, in order of their label values
+    label_counts   labelled objects of each of these, in all lanes
+    thresholds     None also where the objects are an input
+    blocks         what blockwise results are cut into
+    table          None also where the project was not set up to write one
+    """
+
+    features: ObjectFeatures | None
+    class_names: tuple[str, ...]
+    forest: ForestSummary | None
+    label_counts: tuple[int, ...]
+    thresholds: ThresholdSettings | None
+    blocks: Blocks | None
+    table: TableSettings | None
+
+
+@dataclass(frozen=True)
 class ProjectSummary:
     """Everything ``pixelforest info`` prints. A field is None, or empty, where the file does not say.
 
@@ -48,6 +73,7 @@ class ProjectSummary:
     dimensions     "2-D", "3-D" or "mixed": how the selected scales are filtered
     class_names    of all classes, in order of their label values
     label_counts   labelled pixels of each of these, in all lanes
+    objects        None: it classifies no objects
     problems       one line each: what could not be read, and why; empty if nothing stands in the way of a run
     """
 
@@ -65,6 +91,7 @@ class ProjectSummary:
     class_names: tuple[str, ...]
     forest: ForestSummary | None
     label_counts: tuple[int, ...]
+    objects: ObjectSummary | None
     export: StoredExportSettings
     problems: tuple[str, ...]
 
@@ -96,7 +123,10 @@ def describe_project(path: Path | str) -> ProjectSummary:
         kind = find_workflow(workflow or "")
         lanes = attempts.several(lambda: read_lanes(file))
         stored_roles = attempts.several(lambda: read_roles(file))
-        has_pixels = supported is not None or file.has_applet(pixel_features.GROUP)
+        has_pixels = file.has_applet(pixel_features.GROUP) or (
+            kind is not None and supported is kind and kind.has_pixels
+        )
+        has_objects = kind is not None and kind.has_objects
         classifier = attempts.one(lambda: read_classifier(file)) if has_pixels else None
         columns = classifier.column_count if classifier else None
         features = (
@@ -104,6 +134,7 @@ def describe_project(path: Path | str) -> ProjectSummary:
         )
         names = attempts.several(lambda: read_label_names(file))
         labels = attempts.several(lambda: count_labels(file, lanes, version=version or "", workflow=workflow or ""))
+        objects = _describe_objects(file, attempts) if has_objects else None
         export_group = (kind or PIXEL_CLASSIFICATION).export_group
         export = attempts.one(lambda: read_export_settings(file, export_group)) or StoredExportSettings()
     image = first_image(lanes)
@@ -122,8 +153,24 @@ def describe_project(path: Path | str) -> ProjectSummary:
         class_names=names,
         forest=_summarise(classifier) if classifier else None,
         label_counts=_count_per_class(labels, len(names)),
+        objects=objects,
         export=export,
         problems=tuple(attempts.problems),
+    )
+
+
+def _describe_objects(file: ProjectFile, attempts: _Attempts) -> ObjectSummary:
+    names = attempts.several(lambda: read_object_class_names(file))
+    classifier = attempts.one(lambda: read_classifier(file, object_labels.GROUP, label_names=names))
+    counts = attempts.several(lambda: count_object_labels(file))
+    return ObjectSummary(
+        features=attempts.one(lambda: read_object_features(file)),
+        class_names=names,
+        forest=_summarise(classifier) if classifier else None,
+        label_counts=(*counts, *(0,) * (len(names) - len(counts))),
+        thresholds=attempts.one(lambda: read_thresholding(file)) if file.has_applet(THRESHOLDS) else None,
+        blocks=attempts.one(lambda: read_blocks(file)),
+        table=attempts.one(lambda: read_table_settings(file)),
     )
 
 

@@ -23,16 +23,20 @@ class WorkflowKind:
     class_name    as a project that was created but never saved stores it
     roles         what its inputs are for, main role first
     export_group  where its export settings lie
+    has_pixels    it classifies pixels
+    has_objects   it classifies objects
     """
 
     name: str
     class_name: str
     roles: tuple[str, ...]
     export_group: str
+    has_pixels: bool = False
+    has_objects: bool = False
 
 
 PIXEL_CLASSIFICATION = WorkflowKind(
-    "Pixel Classification", "PixelClassificationWorkflow", ("Raw Data", "Prediction Mask"), "Prediction Export"
+    "Pixel Classification", "PixelClassificationWorkflow", ("Raw Data", "Prediction Mask"), "Prediction Export", True
 )
 AUTOCONTEXT = WorkflowKind(
     "AutocontextTwoStage", "AutocontextTwoStage", ("Raw Data", "Prediction Mask"), "Prediction Export"
@@ -45,18 +49,30 @@ def _objects(source: str, class_suffix: str, *roles: str) -> WorkflowKind:
         f"ObjectClassificationWorkflow{class_suffix}",
         ("Raw Data", *roles, "Atlas"),
         "Object Information Export",
+        has_pixels=not roles,
+        has_objects=True,
     )
 
 
+OBJECTS_BINARY = _objects("binary image", "Binary", "Segmentation Image")
+OBJECTS_PREDICTION = _objects("prediction image", "Prediction", "Prediction Maps")
+OBJECTS_LABEL = _objects("label image", "Label", "Label Image")
+OBJECTS_PIXEL = _objects("pixel classification", "Pixel")
 WORKFLOWS = (
     PIXEL_CLASSIFICATION,
     AUTOCONTEXT,
-    _objects("binary image", "Binary", "Segmentation Image"),
-    _objects("prediction image", "Prediction", "Prediction Maps"),
-    _objects("label image", "Label", "Label Image"),
-    _objects("pixel classification", "Pixel"),
+    OBJECTS_BINARY,
+    OBJECTS_PREDICTION,
+    OBJECTS_LABEL,
+    OBJECTS_PIXEL,
 )
-SUPPORTED_WORKFLOWS = (PIXEL_CLASSIFICATION.name,)
+SUPPORTED_WORKFLOWS = (
+    PIXEL_CLASSIFICATION.name,
+    OBJECTS_BINARY.name,
+    OBJECTS_PREDICTION.name,
+    OBJECTS_LABEL.name,
+    OBJECTS_PIXEL.name,
+)
 
 
 def find_workflow(stored_name: str) -> WorkflowKind | None:
@@ -67,7 +83,7 @@ def find_workflow(stored_name: str) -> WorkflowKind | None:
 def read_workflow(file: ProjectFile) -> WorkflowKind:
     """The project's workflow. Raises ProjectError, naming what is supported, if it is missing or cannot be run."""
     stored = file.text("workflowName") if file.has("workflowName") else None
-    supported = " and ".join(f"'{name}'" for name in SUPPORTED_WORKFLOWS)
+    supported = ", ".join(f"'{name}'" for name in SUPPORTED_WORKFLOWS)
     if stored is None:
         raise file.error("workflowName", f"is missing, so the kind of project is unknown; supported: {supported}")
     kind = find_workflow(stored)

@@ -20,6 +20,7 @@ from ...kernels.contract import Backend
 from ..backends import open_backend
 from ..errors import MemoryTooSmall, UsageError
 from ..export.images import ExportPlan, ImageExport, ResultInfo, check_exports, open_export, plan_export
+from ..export.tables import TableExport, TablePlan, check_tables, open_table, plan_table
 from ..inputs import InputImage, LaneArguments, describe_axes_choice, open_image
 from ..jobs import WORKFLOW_MODULES, Job
 from ..machine import MIB, format_size
@@ -44,13 +45,15 @@ INTERRUPT_PERIOD_S = 0.2
 class Workflow(Protocol):
     """What a module in this folder provides for one kind of project."""
 
-    def result_infos(self, project: Project, image: InputImage) -> Mapping[str, ResultInfo]:
-        """Everything that can be exported for an image."""
+    def result_infos(self, project: Project, images: Mapping[str, InputImage]) -> Mapping[str, ResultInfo]:
+        """Everything that can be exported for a lane."""
 
     def check_lane(self, project: Project, images: Mapping[str, InputImage]) -> None:
         """Raise InputMismatch if the images do not fit the project or each other."""
 
-    def work_voxels(self, exports: Mapping[str, ExportPlan]) -> int:
+    def work_voxels(
+        self, project: Project, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
+    ) -> int:
         """How many voxels ``classify_lane`` will report."""
 
     def classify_lane(
@@ -63,8 +66,9 @@ class Workflow(Protocol):
         threads: int,
         memory_bytes: int,
         on_progress: Callable[[int], None],
+        table: TableExport | None = None,
     ) -> None:
-        """Write the exports' regions. What ``on_progress`` raises ends the work and comes out here."""
+        """Write the exports' regions; start and fill the table. What ``on_progress`` raises ends the work."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,7 @@ class _LanePlan:
     lane: LaneArguments
     name: str
     exports: Mapping[str, ExportPlan]
+    table: TablePlan | None
     voxels: int
 
 
@@ -177,7 +182,9 @@ class _Batch:
     def run(self) -> None:
         """Plan all lanes first, so that a mistake is found before hours are spent; then compute those that fit."""
         plans = [plan for lane in self.job.lanes if (plan := self._plan_or_record(lane)) is not None]
-        check_exports([(plan.lane.index, export) for plan in plans for export in plan.exports.values()])
+        exports = [(plan.lane.index, export) for plan in plans for export in plan.exports.values()]
+        check_exports(exports)
+        check_tables([(plan.lane.index, plan.table) for plan in plans if plan.table is not None], exports)
         self.progress.start(sum(plan.voxels for plan in plans))
         try:
             # The images were announced when the lanes were planned.
@@ -210,14 +217,17 @@ class _Batch:
             images = self._open_images(lane, stack)
             self.workflow.check_lane(project, images)
             main = images[project.roles[0]]
-            infos = self.workflow.result_infos(project, main)
+            infos = self.workflow.result_infos(project, images)
             protected = {file: "an input" for image in images.values() for file in image.files}
             protected[project.path] = "the project"
             exports = {
                 settings.source: plan_export(infos[settings.source], main, settings, protected=protected)
                 for settings in self.job.export
             }
-        return _LanePlan(lane, name, exports, self.workflow.work_voxels(exports))
+            wanted = self.job.table
+            table = None if wanted is None else plan_table(wanted, main, lane=lane.index, protected=protected)
+            voxels = self.workflow.work_voxels(project, images, exports, has_table=table is not None)
+        return _LanePlan(lane, name, exports, table, voxels)
 
     def _open_images(self, lane: LaneArguments, stack: contextlib.ExitStack) -> dict[str, InputImage]:
         """Role -> image, closed with the stack."""
@@ -279,6 +289,7 @@ class _Batch:
 
     def _compute(self, plan: _LanePlan, *, threads: int, memory_bytes: int) -> tuple[Path, ...]:
         exports: dict[str, ImageExport] = {}
+        table: TableExport | None = None
         files: list[Path] = []
         with contextlib.ExitStack() as stack:
             images = self._open_images(plan.lane, stack)
@@ -288,6 +299,9 @@ class _Batch:
                     if export_plan.format.container:
                         container_logger.info("Data shape: %s", export_plan.spec.shape)
                     exports[name] = open_export(export_plan)
+                if plan.table is not None:
+                    export_logger.info("Exporting the table to %s", plan.table.path)
+                    table = open_table(plan.table)
                 self.workflow.classify_lane(
                     self.job.project,
                     images,
@@ -296,14 +310,20 @@ class _Batch:
                     threads=threads,
                     memory_bytes=memory_bytes,
                     on_progress=self._on_progress,
+                    table=table,
                 )
                 while exports:
                     name = next(iter(exports))
                     files += exports[name].finish()
                     del exports[name]
+                if table is not None:
+                    files.append(table.finish())
+                    table = None
             finally:
                 for export in exports.values():  # none are left if all went well
                     export.abort()
+                if table is not None:
+                    table.abort()
         return tuple(files)
 
     def _on_progress(self, voxels: int) -> None:

@@ -10,12 +10,12 @@ from ...kernels.contract import Backend, Voxels
 from ..axes import pipeline_axes
 from ..box import Box
 from ..errors import InputMismatch
-from ..export.images import ExportPlan, ImageExport, ResultInfo
+from ..export.images import ExportPlan, ResultInfo, TileSink
 from ..inputs import InputImage
 from ..pixels.classify import PixelClassifier, prepare_classifier
 from ..pixels.feature_plan import check_size, plan_features
 from ..pixels.results import RESULTS
-from ..project import Project
+from ..project import PixelProject
 from ..tiling.halo import source_box
 from ..tiling.plan import TileCost, plan_tiles
 from ..tiling.stream import stream_tiles
@@ -24,19 +24,21 @@ RAW, MASK = "Raw Data", "Prediction Mask"
 
 
 def classify_lane(
-    project: Project,
+    project: PixelProject,
     images: Mapping[str, InputImage],
-    exports: Mapping[str, ImageExport],
+    exports: Mapping[str, TileSink],
     *,
     backend: Backend,
     threads: int,
     memory_bytes: int,
     on_progress: Callable[[int], None],
+    table: None = None,
 ) -> None:
     """Compute the exports' regions of one lane and write every finished tile into every export.
 
     images       by role; exports by the name of their result (see pixels/results.py), all of the same region
     on_progress  receives the number of voxels just finished
+    table        there are no objects, hence no table of them
     """
     raw, mask = images[RAW], images.get(MASK)
     classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
@@ -60,13 +62,15 @@ def classify_lane(
     stream_tiles(tiles, read, process, threads=threads)
 
 
-def work_voxels(exports: Mapping[str, ExportPlan]) -> int:
+def work_voxels(
+    project: PixelProject, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
+) -> int:
     """How many voxels ``classify_lane`` will report in all."""
     region = _common_region(exports)
     return Box(region.start[:4], region.stop[:4]).size
 
 
-def check_lane(project: Project, images: Mapping[str, InputImage]) -> None:
+def check_lane(project: PixelProject, images: Mapping[str, InputImage]) -> None:
     """Refuse a lane that does not fit the project, before anything is computed. Raises InputMismatch."""
     raw, mask = images[RAW], images.get(MASK)
     _check_dimensions(project, raw)
@@ -79,8 +83,9 @@ def check_lane(project: Project, images: Mapping[str, InputImage]) -> None:
         )
 
 
-def result_infos(project: Project, image: InputImage) -> dict[str, ResultInfo]:
-    """What can be exported for an image: name of the result -> its dtype, channels and metadata."""
+def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dict[str, ResultInfo]:
+    """What can be exported for a lane: name of the result -> its dtype, channels and metadata."""
+    image = images[RAW]
     plan = plan_features(project.features, channels=image.shape[4], depth=image.shape[1])
     classes = max(1, len(project.classifier.label_names))
     return {
@@ -95,7 +100,7 @@ def result_infos(project: Project, image: InputImage) -> dict[str, ResultInfo]:
     }
 
 
-def _common_region(exports: Mapping[str, ImageExport] | Mapping[str, ExportPlan]) -> Box:
+def _common_region(exports: Mapping[str, TileSink] | Mapping[str, ExportPlan]) -> Box:
     regions = [export.region for export in exports.values()]
     start = tuple(min(r.start[i] for r in regions) for i in range(5))
     return Box(start, tuple(max(r.stop[i] for r in regions) for i in range(5)))
@@ -105,7 +110,7 @@ def _plan(
     classifier: PixelClassifier,
     raw: InputImage,
     region: Box,
-    exports: Mapping[str, ImageExport],
+    exports: Mapping[str, TileSink],
     *,
     threads: int,
     memory_bytes: int,
@@ -114,8 +119,8 @@ def _plan(
     per_source, per_voxel = classifier.backend.bytes_per_voxel(classifier.plan, classifier.classes)
     cost = TileCost(
         per_source=per_source + raw.shape[4] * raw.dtype.itemsize,
-        per_voxel=per_voxel + sum(_export_bytes(export.plan) for export in exports.values()),
-        fixed=sum(export.plan.spec.nbytes for export in exports.values() if not export.plan.format.streams),
+        per_voxel=per_voxel + sum(export.bytes_per_voxel for export in exports.values()),
+        fixed=sum(export.held_bytes for export in exports.values()),
     )
     inside = Box(region.start[1:4], region.stop[1:4])
     pieces = plan_tiles(inside, raw.shape[1:4], classifier.margin, cost, threads=threads, memory_bytes=memory_bytes)
@@ -127,18 +132,13 @@ def _plan(
     ]
 
 
-def _export_bytes(plan: ExportPlan) -> int:
-    """What a voxel of a tile takes on its way into a file: as computed, converted, and packed by the writer."""
-    return plan.result.channels * (plan.result.dtype.itemsize + 2 * plan.spec.dtype.itemsize)
-
-
 def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:
     """Which voxels of a tile any channel of the mask leaves in, (z, y, x) bool."""
     values = mask.read(Box((*tile.start[:4], 0), (*tile.stop[:4], mask.shape[4])))[0]
     return np.asarray((values > 0).any(axis=-1))
 
 
-def _check_dimensions(project: Project, raw: InputImage) -> None:
+def _check_dimensions(project: PixelProject, raw: InputImage) -> None:
     """A project trained on volumes takes volumes, one trained on flat images flat ones; time may differ."""
     trained = [lane.images[RAW].sizes() for lane in project.lanes if RAW in lane.images]
     sizes = next((s for s in reversed(trained) if s), None)
@@ -154,7 +154,7 @@ def _check_dimensions(project: Project, raw: InputImage) -> None:
         )
 
 
-def _check_channels(project: Project, raw: InputImage) -> None:
+def _check_channels(project: PixelProject, raw: InputImage) -> None:
     """The classifier has a fixed number of columns, each channel contributes as many."""
     columns = project.classifier.column_count
     plan = plan_features(project.features, channels=raw.shape[4], depth=raw.shape[1])

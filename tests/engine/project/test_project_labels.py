@@ -222,11 +222,14 @@ def test_channels_and_dimensions_are_found(
 def test_a_project_of_another_workflow_is_described(make_project: MakeProject) -> None:
     path = make_project(workflow=OBJECTS)
     summary = describe_project(path)
-    assert (summary.workflow, summary.is_supported) == (OBJECTS, False)
+    assert (summary.workflow, summary.is_supported) == (OBJECTS, True)
     assert summary.roles == ("Raw Data", "Atlas", "Prediction Mask")
     assert summary.forest is not None
-    assert len(summary.problems) == 1
-    assert "is not supported" in summary.problems[0]
+    assert summary.objects is not None
+    assert summary.objects.forest is None
+    assert len(summary.problems) == 2
+    assert "train the object classifier and save" in summary.problems[0]
+    assert "selects no object features" in summary.problems[1]
 
 
 def test_what_a_workflow_never_has_is_no_problem(make_project: MakeProject) -> None:
@@ -235,7 +238,7 @@ def test_what_a_workflow_never_has_is_no_problem(make_project: MakeProject) -> N
 
     summary = describe_project(make_project(strip, workflow="Object Classification (from binary image)"))
     assert (summary.forest, summary.features, summary.class_names) == (None, None, ())
-    assert len(summary.problems) == 1
+    assert all("Object" in problem for problem in summary.problems)
 
 
 def test_what_is_broken_is_told_beside_the_rest(make_project: MakeProject) -> None:

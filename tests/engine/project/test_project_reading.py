@@ -14,6 +14,7 @@ import pytest
 from pixelforest.engine.errors import ClassifierMissing, ProjectError
 from pixelforest.engine.project import (
     SUPPORTED_WORKFLOWS,
+    PixelProject,
     StoredExportSettings,
     TrainingImage,
     describe_project,
@@ -130,7 +131,8 @@ def test_an_untrained_project_says_what_to_do(make_project: MakeProject) -> None
 def test_versions_sort_as_they_were_released() -> None:
     released = ["1.2.2rc4", "1.2.2", "1.3.3b1", "1.3.3", "1.3.3post1", "1.3.3post2", "1.4.0b7", "1.4.0b17", "1.4.0rc1"]
     released += ["1.4.0", "1.4.1.dev28+g7", "1.4.1b15", "1.4.1", "1.10.0"]
-    assert sorted(released[::-1], key=version_order) == released
+    shuffled = released[5:] + released[:5]
+    assert sorted(shuffled, key=version_order) == released
     assert version_order("?") < version_order("0.6")
 
 
@@ -397,7 +399,7 @@ def test_a_region_that_is_none_is_refused(make_project: MakeProject, corner: Any
 # -- recorded projects ------------------------------------------------------------------------------------------
 
 
-def test_the_recorded_pixel_classification_projects_are_read(shared_folder: Path) -> None:
+def test_the_recorded_projects_are_read(shared_folder: Path) -> None:
     paths = [*shared_folder.glob("golden/*/*.ilp"), *shared_folder.glob("fixtures/*/project.ilp")]
     read = {}
     for path in sorted([*paths, *shared_folder.glob("bench/*.ilp")]):
@@ -406,6 +408,7 @@ def test_the_recorded_pixel_classification_projects_are_read(shared_folder: Path
         else:
             assert "is not supported; supported: 'Pixel Classification'" in refusal(path)
     assert len(read) >= 15
+    read = {name: project for name, project in read.items() if isinstance(project, PixelProject)}
     flat = {name: project.features.compute_in_2d[0] for name, project in read.items()}
     assert flat["PixelClassification2d"], "has no shape, but no z axis either"
     assert flat["PixelClassification5t2d1c"]

@@ -35,7 +35,7 @@ class FakeWorkflow:
     calls: list[tuple[str, int, int, str]] = field(default_factory=list)
     misfits: tuple[str, ...] = ()
 
-    def result_infos(self, project: object, image: InputImage) -> Mapping[str, ResultInfo]:
+    def result_infos(self, project: object, images: Mapping[str, InputImage]) -> Mapping[str, ResultInfo]:
         names = ("Probabilities", "Simple Segmentation", "Uncertainty")
         return {name: ResultInfo(name, np.dtype("uint8"), 1, (0, 255)) for name in names}
 
@@ -43,7 +43,9 @@ class FakeWorkflow:
         if images["Raw Data"].nickname in self.misfits:
             raise InputMismatch("it does not fit")
 
-    def work_voxels(self, exports: Mapping[str, ExportPlan]) -> int:
+    def work_voxels(
+        self, project: object, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
+    ) -> int:
         return next(iter(exports.values())).region.size
 
     def classify_lane(
@@ -56,6 +58,7 @@ class FakeWorkflow:
         threads: int,
         memory_bytes: int,
         on_progress: Callable[[int], None],
+        table: object = None,
     ) -> None:
         raw = images["Raw Data"]
         thread = threading.current_thread().name

@@ -1,0 +1,83 @@
+"""Comma-separated tables, as text that ilastik would have written: the shortest digits that give a number back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ..spec import TableColumn, TableFormat, TableWriter
+from ..target import Target, export_errors
+
+OPTION = "--table_filename"
+ROWS_AT_ONCE = 4096
+
+
+class CsvWriter(TableWriter):
+    """Rows become text as they come; nothing but the current rows is held."""
+
+    def __init__(self, path: Path, columns: Sequence[TableColumn]) -> None:
+        self._columns = tuple(columns)
+        self._target = Target(path, OPTION)
+        self._stream: IO[str] | None = None
+        with export_errors(path, OPTION):
+            # ``newline``: lines end in \\n on every system, as in ilastik's files
+            self._stream = open(self._target.temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115  # kept
+            self._stream.write(",".join(_field(column.name) for column in self._columns) + "\n")
+
+    def write(self, columns: Sequence[np.ndarray]) -> None:
+        assert self._stream is not None
+        count = len(columns[0])
+        for start in range(0, count, ROWS_AT_ONCE):
+            piece = slice(start, start + ROWS_AT_ONCE)
+            texts = [_texts(column, values[piece]) for column, values in zip(self._columns, columns, strict=True)]
+            lines = "\n".join(map(",".join, zip(*texts, strict=True)))
+            with export_errors(self._target.path, OPTION):
+                self._stream.write(lines + "\n")
+
+    def finish(self) -> Path:
+        with export_errors(self._target.path, OPTION):
+            self._close()
+        return self._target.commit()
+
+    def abort(self) -> None:
+        with suppress(OSError):
+            self._close()
+        self._target.discard()
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            stream.close()
+
+
+def _texts(column: TableColumn, values: np.ndarray) -> list[str]:
+    """The cells of a column. Few columns have many different values, so each value is turned into text once."""
+    if column.texts is not None:
+        names = [_field(text) for text in column.texts]
+        return [names[i] for i in values.tolist()]
+    if values.dtype.kind != "f":
+        return list(map(str, values.tolist()))
+    bits = values.view(f"u{values.dtype.itemsize}")  # so that -0.0 stays apart from 0.0
+    different, place = np.unique(bits, return_inverse=True)
+    numbers = different.view(values.dtype)
+    # float() of a float32 would show digits that are not its own.
+    texts = list(map(repr, numbers.tolist())) if values.dtype == np.float64 else [str(number) for number in numbers]
+    return [texts[i] for i in place.tolist()]
+
+
+def _field(text: str) -> str:
+    """A text as it is; in quotation marks only where it would otherwise be taken for several fields or lines."""
+    if any(mark in text for mark in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _open(path: Path, columns: Sequence[TableColumn], compression: Mapping[str, object]) -> CsvWriter:
+    return CsvWriter(path, columns)
+
+
+TABLE = TableFormat("csv", ("csv",), _open, "comma-separated text")

@@ -1,0 +1,87 @@
+"""Tables in Apache Parquet, through pyarrow, which is installed with the extra [parquet]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import ExportError
+from ..spec import TableColumn, TableFormat, TableWriter
+from ..target import Target, export_errors
+
+OPTION = "--table_filename"
+EXTRA = "pixelforest[parquet]"
+ROWS_AT_ONCE = 1 << 16
+
+
+class ParquetWriter(TableWriter):
+    """One group of rows for every call, larger ones in pieces."""
+
+    def __init__(self, path: Path, columns: Sequence[TableColumn]) -> None:
+        import pyarrow as pa  # type: ignore[import-not-found,unused-ignore]
+        import pyarrow.parquet as pq  # type: ignore[import-not-found,unused-ignore]
+
+        self._columns = tuple(columns)
+        self._target = Target(path, OPTION)
+        self._arrow = pa
+        self._schema = pa.schema(
+            [(c.name, pa.string() if c.texts is not None else pa.from_numpy_dtype(c.dtype)) for c in self._columns]
+        )
+        self._writer: Any = None
+        with self._writing():
+            self._writer = pq.ParquetWriter(str(self._target.temporary), self._schema)
+
+    def write(self, columns: Sequence[np.ndarray]) -> None:
+        with self._writing():
+            for start in range(0, len(columns[0]), ROWS_AT_ONCE):
+                piece = slice(start, start + ROWS_AT_ONCE)
+                arrays = [
+                    self._array(column, values[piece]) for column, values in zip(self._columns, columns, strict=True)
+                ]
+                self._writer.write_table(self._arrow.table(arrays, schema=self._schema))
+
+    def finish(self) -> Path:
+        with self._writing():
+            self._close()
+        return self._target.commit()
+
+    def abort(self) -> None:
+        with suppress(Exception):
+            self._close()
+        self._target.discard()
+
+    def _array(self, column: TableColumn, values: np.ndarray) -> Any:
+        if column.texts is None:
+            return self._arrow.array(np.ascontiguousarray(values))
+        return self._arrow.array([column.texts[i] for i in values.tolist()], self._arrow.string())
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with export_errors(self._target.path, OPTION):
+                yield
+        except self._arrow.ArrowException as error:
+            raise ExportError(f"cannot write the table {self._target.path}: {' '.join(str(error).split())}") from error
+
+
+def _open(path: Path, columns: Sequence[TableColumn], compression: Mapping[str, object]) -> ParquetWriter:
+    return ParquetWriter(path, columns)
+
+
+def _find_missing() -> str:
+    return "" if find_spec("pyarrow") else EXTRA
+
+
+TABLE = TableFormat(
+    "parquet", ("parquet",), _open, "Apache Parquet, for pandas, polars and the like", find_missing=_find_missing
+)

@@ -1,0 +1,77 @@
+"""What object classification can export: one row a result, with how it is painted over the objects' voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .classify import ObjectClasses
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """A result of object classification, as ilastik's export source of that name.
+
+    dtype         numpy name; "" for that of the ids
+    channels      number of classes -> channels of the result
+    make          the classes of all objects -> what every id is painted with, (ids from 0, channels), 0 being the
+                  background; None: the ids themselves
+    is_blockwise  made of the objects that each block shows, instead of those of the whole frame
+    pixel_result  the result of the pixel stage that it is, if it has nothing to do with objects
+    value_range   range of the values if known
+    """
+
+    name: str
+    dtype: str
+    channels: Callable[[int], int]
+    make: Callable[[ObjectClasses], np.ndarray] | None = None
+    is_blockwise: bool = False
+    pixel_result: str = ""
+    value_range: tuple[float, float] | None = None
+
+
+def predictions(objects: ObjectClasses) -> np.ndarray:
+    """The class number of every id, from 1, background 0, as uint8 (ids, 1)."""
+    numbers = np.zeros((objects.count + 1, 1), np.uint8)
+    numbers[1:, 0] = objects.class_index + 1
+    return numbers
+
+
+def probabilities(objects: ObjectClasses) -> np.ndarray:
+    """The class probabilities of every id, background 0, as float32 (ids, classes)."""
+    values = np.zeros((objects.count + 1, objects.probabilities.shape[1]), np.float32)
+    values[1:] = objects.probabilities
+    return values
+
+
+def _one(classes: int) -> int:
+    return 1
+
+
+def _each(classes: int) -> int:
+    return classes
+
+
+IDENTITIES = "Object Identities"
+_UNIT = (0.0, 1.0)
+RESULTS = (
+    ObjectResult("Object Predictions", "uint8", _one, predictions),
+    ObjectResult("Object Probabilities", "float32", _each, probabilities, value_range=_UNIT),
+    ObjectResult("Blockwise Object Predictions", "uint8", _one, predictions, is_blockwise=True),
+    ObjectResult("Blockwise Object Probabilities", "float32", _each, probabilities, is_blockwise=True, value_range=_UNIT),
+    ObjectResult(IDENTITIES, "", _one),
+    ObjectResult("Pixel Probabilities", "float32", _each, pixel_result="Probabilities"),
+    ObjectResult("Simple Segmentation", "uint8", _one, pixel_result="Simple Segmentation"),
+)
+
+
+def results_of(*, has_pixels: bool) -> tuple[ObjectResult, ...]:
+    """The results of a project; those of the pixel stage only if it has one."""
+    return tuple(result for result in RESULTS if has_pixels or not result.pixel_result)
+
+
+def paint(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """What every voxel is painted with: ids (z, y, x) and colours (ids, channels) as (z, y, x, channels)."""
+    return np.asarray(colours[labels])

@@ -1,0 +1,130 @@
+"""Which object features a project computes, which of them its classifier reads, and how far neighbourhoods reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .hdf5 import ProjectFile
+
+COMPUTED = "ObjectExtraction/Features"
+SELECTED = "ObjectClassification/SelectedFeatures"
+BLOCKWISE = "Blockwise Object Classification"
+STANDARD = "Standard Object Features"
+HULL_2D, HULL_3D, SKELETON = "2D Convex Hull Features", "3D Convex Hull Features", "2D Skeleton Features"
+PLUGINS = (STANDARD, HULL_2D, HULL_3D, SKELETON)
+# Copies for display and tables that early projects list among the features; never one of the classifier's own.
+DEFAULT_FEATURES = "Default features"
+MAX_MARGIN = 1 << 20
+MAX_BLOCK = 1 << 40
+
+Margins = tuple[int, ...]
+Features = Mapping[str, Mapping[str, Margins | None]]
+
+
+@dataclass(frozen=True)
+class ObjectFeatures:
+    """Plugin -> feature -> margin, both in code-point order, which is the order of the classifier's columns.
+
+    computed   everything the project measures; tables show it
+    selected   what the classifier reads
+    A margin is how far a neighbourhood reaches along x, y and maybe z, one number for all axes; None: not one.
+    """
+
+    computed: Features
+    selected: Features
+
+    def measured(self, *, everything: bool) -> Features:
+        """What has to be measured: everything, or only what the classifier reads.
+
+        Neighbourhoods of all features reach equally far, as far as the largest margin of the computed ones, so a
+        feature keeps its values when others are left out.
+        """
+        if everything:
+            return merge_features(self.computed, self.selected)
+        reach = largest_margin(merge_features(self.computed, self.selected))
+        return {
+            plugin: {name: None if margin is None else reach for name, margin in features.items()}
+            for plugin, features in self.selected.items()
+        }
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How blockwise results are cut: sizes of a block and of the halo around it, along z, y, x."""
+
+    shape: tuple[int, int, int] = (512, 512, 512)
+    halo: tuple[int, int, int] = (64, 64, 64)
+
+
+def merge_features(first: Features, second: Features) -> Features:
+    """All features of both, sorted; the second one's margins win."""
+    return {
+        plugin: dict(sorted({**first.get(plugin, {}), **second.get(plugin, {})}.items()))
+        for plugin in sorted({*first, *second})
+    }
+
+
+def largest_margin(features: Features) -> Margins:
+    """The component-wise largest of all margins; a margin of one number counts for every axis."""
+    margins = [margin for of_plugin in features.values() for margin in of_plugin.values() if margin is not None]
+    axes = max((len(margin) for margin in margins), default=1)
+    wide = [margin * axes if len(margin) == 1 else margin for margin in margins]
+    return tuple(max(margin[i] for margin in wide if i < len(margin)) for i in range(axes)) if wide else (0,)
+
+
+def read_object_features(file: ProjectFile) -> ObjectFeatures:
+    """The features of a project. Raises ProjectError if there are none, or of a plugin that is not known here."""
+    computed = _read_features(file, COMPUTED)
+    selected = _read_features(file, SELECTED) if file.has_group(SELECTED) else computed
+    if not any(selected.values()):
+        raise file.error(SELECTED, "selects no object features; select some in ilastik, train and save")
+    return ObjectFeatures(computed, selected)
+
+
+def read_blocks(file: ProjectFile) -> Blocks:
+    """The block settings, with ilastik's defaults for whatever is not stored."""
+    usual = Blocks()
+    return Blocks(
+        _read_sizes(file, f"{BLOCKWISE}/BlockShape3dDict", usual.shape, least=1),
+        _read_sizes(file, f"{BLOCKWISE}/HaloPadding3dDict", usual.halo, least=0),
+    )
+
+
+def _read_features(file: ProjectFile, path: str) -> Features:
+    plugins = file.groups(path)
+    if plugins == ("0",):  # early projects have this level more
+        path, plugins = f"{path}/0", file.groups(f"{path}/0")
+    plugins = tuple(plugin for plugin in plugins if plugin != DEFAULT_FEATURES)
+    unknown = [plugin for plugin in plugins if plugin not in PLUGINS]
+    if unknown:
+        raise file.error(
+            path,
+            f"uses the object features of '{unknown[0]}', which are not supported; supported: {', '.join(PLUGINS)}. "
+            "Deselect them in ilastik, train and save",
+        )
+    return {
+        plugin: {name: _read_margin(file, f"{path}/{plugin}/{name}") for name in file.groups(f"{path}/{plugin}")}
+        for plugin in plugins
+        if file.groups(f"{path}/{plugin}")
+    }
+
+
+def _read_margin(file: ProjectFile, place: str) -> Margins | None:
+    path = f"{place}/margin"
+    stored = file.array(path, "numbers", max_bytes=1 << 10)
+    if stored is None or stored.size == 0:
+        return None
+    values = stored.reshape(-1).tolist()
+    if len(values) > 3 or any(value != int(value) or not 0 <= value <= MAX_MARGIN for value in values):
+        raise file.error(path, f"is {values}, where one to three whole numbers of pixels belong")
+    return tuple(int(value) for value in values)
+
+
+def _read_sizes(file: ProjectFile, path: str, usual: tuple[int, int, int], *, least: int) -> tuple[int, int, int]:
+    """Sizes along z, y, x."""
+    sizes = [file.integer(f"{path}/{axis}") for axis in "zyx"]
+    z, y, x = (use if size is None else size for size, use in zip(sizes, usual, strict=True))
+    if not all(least <= size <= MAX_BLOCK for size in (z, y, x)):
+        raise file.error(path, f"is {(z, y, x)} along z, y, x, where sizes from {least} belong")
+    return z, y, x
