@@ -268,3 +268,68 @@ def predict_tile_mixed(
                             if mask != _NONE:
                                 predict_mixed(stack, base, stride, mask, nodes, shares_of, memory, values)
                             place_block(values, shape, block, bz, by, bx, out, z, y, x)
+
+
+@njit(nogil=True, cache=True)
+def load_rows(rows, first, count, stack):
+    """The rows first … first + count - 1 of rows (n, f) as one block: stack[f * 64 + i]."""
+    keep_apart()
+    for column in range(rows.shape[1]):
+        for i in range(count):
+            stack[column * BLOCK + i] = rows[first + i, column]
+        for i in range(count, BLOCK):
+            stack[column * BLOCK + i] = np.float32(0)
+
+
+@njit(nogil=True, cache=True)
+def rows_mask(count):
+    """The voxels of a block that hold a row."""
+    return _ALL if count >= BLOCK else (_BIT << np.uint64(count)) - _BIT
+
+
+@njit(nogil=True, cache=True)
+def predict_rows_pure(rows, nodes, votes_of, depth, out):
+    """Class probabilities of rows (n, f) into out (n, K), 64 rows a block, for forests of pure leaves."""
+    classes = out.shape[1]
+    digits = 1
+    while votes_of[3].shape[1] - 1 >> digits:
+        digits += 1
+    memory = (
+        np.empty((classes, digits), np.uint64),
+        np.empty(classes, np.uint64),
+        np.empty(BLOCK, np.int32),
+        np.empty(depth + 1, np.int32),
+        np.empty(depth + 1, np.uint64),
+    )
+    values = np.empty((BLOCK, classes), np.float32)
+    stack = np.empty(rows.shape[1] * BLOCK, np.float32)
+    for first in range(0, rows.shape[0], BLOCK):
+        count = min(BLOCK, rows.shape[0] - first)
+        load_rows(rows, first, count, stack)
+        values.fill(0)
+        predict_pure(stack, np.int64(0), np.int64(BLOCK), rows_mask(count), nodes, votes_of, memory, values)
+        for i in range(count):
+            for k in range(classes):
+                out[first + i, k] = values[i, k]
+
+
+@njit(nogil=True, cache=True)
+def predict_rows_mixed(rows, nodes, shares_of, depth, out):
+    """Class probabilities of rows (n, f) into out (n, K), 64 rows a block, for any leaves."""
+    classes = out.shape[1]
+    memory = (
+        np.empty((BLOCK, classes), np.float32),
+        np.empty(BLOCK, np.float64),
+        np.empty(depth + 1, np.int32),
+        np.empty(depth + 1, np.uint64),
+    )
+    values = np.empty((BLOCK, classes), np.float32)
+    stack = np.empty(rows.shape[1] * BLOCK, np.float32)
+    for first in range(0, rows.shape[0], BLOCK):
+        count = min(BLOCK, rows.shape[0] - first)
+        load_rows(rows, first, count, stack)
+        values.fill(0)
+        predict_mixed(stack, np.int64(0), np.int64(BLOCK), rows_mask(count), nodes, shares_of, memory, values)
+        for i in range(count):
+            for k in range(classes):
+                out[first + i, k] = values[i, k]
