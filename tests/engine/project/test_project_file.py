@@ -281,9 +281,12 @@ def test_damaged_attributes_are_refused(file: h5py.File) -> None:
     file["value"] = 1
     file["value"].attrs["text"] = 5
     file["value"].attrs["number"] = "five"
+    kind = h5py.h5t.py_create(h5py.vlen_dtype(np.int32), logical=True)
+    h5py.h5a.create(file["value"].id, b"lists", kind, h5py.h5s.create(h5py.h5s.SCALAR))
     with reopened(file) as project:
         assert "attribute text" in refusal(lambda: project.attribute_text("value", "text"))
         assert "attribute number" in refusal(lambda: project.attribute_number("value", "number"))
+        assert "attribute lists" in refusal(lambda: project.attribute_text("value", "lists"))
 
 
 # -- links and storage elsewhere --------------------------------------------------------------------------------
