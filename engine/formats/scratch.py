@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -30,6 +31,16 @@ class Scratch:
         self._held: dict[int, tuple[np.ndarray, IO[bytes] | None]] = {}
         self._in_memory = 0
         self._in_files = 0
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """What its arrays take of the budget now."""
+        return self._in_memory
+
+    @property
+    def bytes_in_use(self) -> int:
+        """Of all its arrays, in memory and in files."""
+        return self._in_memory + self._in_files
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A new array of zeros. Raises MemoryTooSmall if neither memory nor the folder has room for it."""
@@ -88,12 +99,21 @@ class Scratch:
             free = shutil.disk_usage(self._directory).free
         except OSError as error:
             raise MemoryTooSmall(f"the folder {self._directory} for temporary files cannot be used: {error}") from error
-        if size > free:
+        if size + self._unwritten() > free:
             raise MemoryTooSmall(
                 f"an intermediate array of {_text(size)} fits neither the memory budget of {_text(self.memory_bytes)} "
                 f"nor the folder {self._directory}, which has {_text(free)} left; raise --memory, or let TMPDIR name a "
                 "folder with more room"
             )
+
+    def _unwritten(self) -> int:
+        """Bytes of its files that still have to find room; a full folder would end the process without a word."""
+        written = [
+            (array.nbytes, 512 * getattr(os.fstat(file.fileno()), "st_blocks", array.nbytes))
+            for array, file in self._held.values()
+            if file is not None
+        ]
+        return sum(max(0, size - blocks) for size, blocks in written)
 
     def _map(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> tuple[np.ndarray, IO[bytes]]:
         """An array in a file without a name (on Windows: one that goes with its last handle)."""

@@ -89,7 +89,7 @@ def label_components(
     if voxels is None:
         voxels = slab_voxels(shape, kind.itemsize + _RUN_BYTES, memory_bytes=scratch.memory_bytes, threads=threads)
     slabs = plan_slabs(shape, voxels)
-    with FrameComponents(slabs, backend=backend, scratch=scratch) as components:
+    with FrameComponents(shape, slabs, backend=backend, scratch=scratch) as components:
         stream_tiles(range(len(slabs)), lambda i: read(slabs[i]), components.add, threads=threads)
         count = components.number()
         return LabelFrame(components.write(threads=threads), count)
@@ -133,15 +133,14 @@ def renumber_labels(
 class FrameComponents:
     """The components of one frame while its slabs come in, from any thread and in any order.
 
-    First ``add`` every slab, then ``number``, then whatever is wanted of the ids. A context: leaving it gives back
-    what it holds, but not what ``write`` returned.
+    ``add`` every slab, as ``plan_slabs`` cuts the frame, then ``number`` them, then ask for what is wanted of the ids.
+    A context: leaving it gives back what it holds, but not what ``write`` returned.
     """
 
-    def __init__(self, slabs: Sequence[Box], *, backend: Backend, scratch: Scratch) -> None:
-        self._slabs, self._backend = slabs, backend
+    def __init__(self, shape: Sequence[int], slabs: Sequence[Box], *, backend: Backend, scratch: Scratch) -> None:
+        self._shape, self._slabs, self._backend = tuple(shape), slabs, backend
         self._scratch = _Owned(scratch)
         self._returned = scratch
-        self._shape = slabs[-1].stop if slabs else (0, 0, 0)
         self._columns = sum(slab.start[0] == 0 for slab in slabs)  # slabs of one plane that is cut into rows
         self._lock = threading.Lock()
         self._parts: list[SlabComponents | None] = [None] * len(slabs)
@@ -193,8 +192,7 @@ class FrameComponents:
 
     def write(self, *, threads: int) -> np.ndarray:
         """The ids of all voxels, (z, y, x) uint32, in the scratch."""
-        z, y, x = self._shape
-        labels = self._returned.array((z, y, x), np.uint32)
+        labels = self._returned.array(self._shape, np.uint32)
 
         def write_slab(index: int, part: SlabComponents) -> None:
             self._backend.write_labels(part, self.ids, self._bases[index], labels[self._slabs[index].slices()])

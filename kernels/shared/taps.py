@@ -54,3 +54,13 @@ def _sum(taps: np.ndarray, order: int) -> float:
     for x in range(1, len(taps)):
         total += {0: 2.0, 1: -2.0 * x, 2: float(x * x)}[order] * float(taps[x])
     return total
+
+
+def threshold_taps(sigma: float) -> np.ndarray:
+    """Taps 0..radius of the Gaussian that smooths prediction maps before a threshold, (radius + 1,) float64.
+
+    Unlike the features' filters it stays in double and is at least one voxel wide on either side.
+    """
+    radius = max(1, radius_voxels(sigma, FEATURE_WINDOW))
+    taps = np.array([math.exp(-(x * x) / (2 * sigma * sigma)) for x in range(radius + 1)])
+    return taps / np.concatenate([taps[:0:-1], taps]).sum()

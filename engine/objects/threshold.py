@@ -1,0 +1,233 @@
+"""Prediction maps become a segmentation: smoothing, one threshold or two, a filter by size.
+
+Slab by slab, except that the growing of cores (ipht) goes through a whole frame at once: its costs, its labels and the
+voxels that wait lie in the scratch, up to 8 + 12 bytes a voxel, and it runs on one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ...kernels.contract import Backend, MapPlan, Voxels
+from ...kernels.shared.taps import threshold_taps
+from ..box import Box
+from ..errors import InputMismatch, ProjectError, UsageError
+from ..formats.scratch import Scratch
+from ..project.thresholding import METHODS, ThresholdSettings
+from ..tiling.halo import source_box
+from ..tiling.stream import stream_tiles
+from .label import MOST_OBJECTS, FrameComponents, Read, plan_slabs, slab_voxels
+
+NO_SMOOTHING = 0.1  # a sigma below this switches smoothing off, along all axes
+_MAP_BYTES = 24.0  # float32 volumes of a slab between the passes, masks and runs, for each voxel
+
+Add = Callable[[int, np.ndarray, np.ndarray], None]
+Taps = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
+
+
+def check_thresholding(settings: ThresholdSettings, shape: Sequence[int], channels: int) -> None:
+    """Refuse what cannot be thresholded.
+
+    Raises ProjectError for the graph cut, InputMismatch if prediction maps (z, y, x) lack a channel or are too small to
+    be smoothed.
+    """
+    if settings.method == "graph cut":
+        raise ProjectError(
+            "the project thresholds by graph cut, which ilastik's current releases do not offer either; "
+            "choose Simple, Hysteresis, or Hysteresis (IPHT) in the Thresholding applet and save the project"
+        )
+    if settings.method not in METHODS:
+        raise UsageError(f"there is no threshold method {settings.method!r}; known are {', '.join(METHODS)}")
+    for channel in settings.channels:
+        if not 0 <= channel < channels:
+            raise InputMismatch(
+                f"the project thresholds channel {channel} (from 0), but the prediction maps have {channels}; "
+                "give prediction maps of the classifier that the project was made with"
+            )
+    for axis, n, taps in zip("zyx", shape, _taps(settings, shape), strict=True):
+        if taps is not None and n < len(taps):
+            raise InputMismatch(
+                f"the prediction maps have {n} voxels along {axis}, too few for the smoothing before the threshold: "
+                f"sigma {settings.sigma['zyx'.index(axis)]:g} needs {len(taps)} (kernel longer than line)"
+            )
+
+
+def threshold_frame(
+    read: Read,
+    shape: Sequence[int],
+    channels: int,
+    settings: ThresholdSettings,
+    drange: tuple[float, float] | None,
+    *,
+    backend: Backend,
+    scratch: Scratch,
+    threads: int,
+    memory_bytes: int,
+    voxels: int | None = None,
+) -> np.ndarray:
+    """Threshold one frame of prediction maps; returns a label image (z, y, x) uint32 in the scratch, 0 is background.
+
+    read          gives the maps (z, y, x, c) of a box; called from this thread, in scan order
+    drange        range of their values, brought to 0..1; None: values are used as they are
+    memory_bytes  for slabs in work; voxels: of a slab, default: what that allows. Neither changes the result
+    Its ids may have gaps and are not those of the objects: ``label_components`` gives these. Raises what
+    ``check_thresholding`` raises.
+    """
+    check_thresholding(settings, shape, channels)
+    if voxels is None:
+        per_voxel = _MAP_BYTES + 4 * (channels + len(settings.channels))
+        voxels = slab_voxels(shape, per_voxel, memory_bytes=memory_bytes, threads=threads)
+    frame = _Frame(read, _voxels(shape), settings, drange, plan_slabs(shape, voxels), backend, scratch, threads)
+    return {"simple": _simple, "hysteresis": _hysteresis, "ipht": _ipht}[settings.method](frame)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One frame, how it is to be thresholded, and with what."""
+
+    read: Read
+    shape: Voxels
+    settings: ThresholdSettings
+    drange: tuple[float, float] | None
+    slabs: Sequence[Box]
+    backend: Backend
+    scratch: Scratch
+    threads: int
+
+    def components(self) -> FrameComponents:
+        return FrameComponents(self.shape, self.slabs, backend=self.backend, scratch=self.scratch)
+
+    def reaches(self, values: np.ndarray, limit: float) -> np.ndarray:
+        """Where smoothed values reach a threshold; bool."""
+        bound = np.float32(limit)
+        mask: np.ndarray = values > bound if self.settings.strict else values >= bound
+        return mask
+
+    def is_kept(self, sizes: np.ndarray) -> np.ndarray:
+        """Which sizes the filter keeps; bool."""
+        keep: np.ndarray = sizes >= self.settings.min_size
+        keep &= sizes <= self.settings.max_size
+        return keep
+
+    def stream_maps(self, add: Add) -> None:
+        """``add(slab index, map of the final threshold, map of the core threshold)`` for all slabs, on all threads.
+
+        The maps are smoothed (z, y, x) float32. With different channels the final threshold works on the sum of both.
+        """
+        wanted = self.settings.channels
+        taps = _taps(self.settings, self.shape)
+        plan = MapPlan(wanted, None if self.drange == (0, 1) else self.drange, taps)
+        margin = [0 if t is None else len(t) - 1 for t in (*taps[:2], None)]
+
+        def process(index: int, source: np.ndarray) -> None:
+            slab = self.slabs[index]
+            start = _voxels(source_box(slab, margin, self.shape).start)
+            tile = (_voxels(slab.start), _voxels(slab.stop))
+            maps = self.backend.smooth_maps(source, start, tile, self.shape, plan)
+            final, core = maps[wanted.index(self.settings.channel)], maps[0]
+            if len(maps) > 1:
+                core = maps[wanted.index(self.settings.core_channel)]
+                with np.errstate(all="ignore"):
+                    final = final + core
+            add(index, final, core)
+
+        stream_tiles(
+            range(len(self.slabs)),
+            lambda index: self.read(source_box(self.slabs[index], margin, self.shape)),
+            process,
+            threads=self.threads,
+        )
+
+    def stream_slabs(self, work: Callable[[int], None]) -> None:
+        """``work(slab index)`` for all slabs, on all threads."""
+        stream_tiles(range(len(self.slabs)), lambda index: None, lambda index, _: work(index), threads=self.threads)
+
+
+def _simple(frame: _Frame) -> np.ndarray:
+    with frame.components() as final:
+        frame.stream_maps(lambda i, maps, _: final.add(i, frame.reaches(maps, frame.settings.low)))
+        final.keep_only(frame.is_kept(final.sizes(final.number())))
+        return final.write(threads=frame.threads)
+
+
+def _hysteresis(frame: _Frame) -> np.ndarray:
+    with frame.components() as cores, frame.components() as final:
+
+        def add(index: int, maps: np.ndarray, core: np.ndarray) -> None:
+            cores.add(index, frame.reaches(core, frame.settings.high))
+            final.add(index, frame.reaches(maps, frame.settings.low))
+
+        frame.stream_maps(add)
+        _filter_cores(frame, cores)
+        count = final.number()
+        has_core = np.zeros(count + 1, np.uint8)
+        cores.mark_overlaps(final, has_core)
+        keep = frame.is_kept(final.sizes(count))
+        keep &= has_core.view(bool)
+        final.keep_only(keep)
+        return final.write(threads=frame.threads)
+
+
+def _ipht(frame: _Frame) -> np.ndarray:
+    backend, scratch, slabs, settings = frame.backend, frame.scratch, frame.slabs, frame.settings
+    with ExitStack() as stack:
+        cost = scratch.array(frame.shape, np.float32)
+        stack.callback(scratch.free, cost)
+        highest = np.zeros(len(slabs), np.float32)
+        cores = stack.enter_context(frame.components())
+
+        def add(index: int, maps: np.ndarray, core: np.ndarray) -> None:
+            cost[slabs[index].slices()] = maps
+            highest[index] = maps.max()
+            cores.add(index, frame.reaches(core, settings.high))
+
+        frame.stream_maps(add)
+        _filter_cores(frame, cores)
+        labels = cores.write(threads=frame.threads)
+        top = highest.max()
+        with np.errstate(all="ignore"):
+            frame.stream_slabs(partial(_subtract_from, top, cost, slabs))
+            limit = float(np.maximum(top - np.float32(settings.low), np.float32(0)))
+        count = int(cores.ids.max())
+        if count == 0:
+            count = backend.seed_minima(cost, labels)
+            if count > MOST_OBJECTS:
+                raise InputMismatch(f"a frame has {count} local maxima, more than 32-bit ids can tell apart")
+        backend.grow_regions(cost, labels, limit, scratch)
+    sizes = np.zeros(count + 1, np.int64)
+    for slab in slabs:
+        backend.add_label_sizes(labels[slab.slices()], sizes)
+    keep = frame.is_kept(sizes)
+    if not keep[1:].all():
+        frame.stream_slabs(lambda index: backend.drop_labels(labels[slabs[index].slices()], keep))
+    return labels
+
+
+def _filter_cores(frame: _Frame, cores: FrameComponents) -> None:
+    """Number the cores and drop those of the wrong size: the filter counts for cores as well."""
+    cores.keep_only(frame.is_kept(cores.sizes(cores.number())))
+
+
+def _subtract_from(top: np.float32, values: np.ndarray, slabs: Sequence[Box], index: int) -> None:
+    part = values[slabs[index].slices()]
+    with np.errstate(all="ignore"):
+        np.subtract(top, part, out=part)
+
+
+def _taps(settings: ThresholdSettings, shape: Sequence[int]) -> Taps:
+    """Along z, y, x; None where nothing is smoothed: along axes of one voxel, or anywhere if one sigma is too small."""
+    sigmas = [(n > 1, sigma) for n, sigma in zip(shape, settings.sigma, strict=True)]
+    if any(counts and sigma < NO_SMOOTHING for counts, sigma in sigmas):
+        return None, None, None
+    z, y, x = (threshold_taps(sigma) if counts else None for counts, sigma in sigmas)
+    return z, y, x
+
+
+def _voxels(position: Iterable[int]) -> Voxels:
+    z, y, x = (int(n) for n in position)
+    return z, y, x

@@ -1,0 +1,187 @@
+"""Components of a slab, how they join across faces, and label images, against a plain search voxel by voxel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reference import labels as reference
+
+from pixelforest.kernels.contract import Backend, KernelError
+
+TYPES = ("bool", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64")
+# Rows shorter than, as long as and longer than the 64 voxels that are compared at once.
+SHAPES = ((1, 1, 1), (1, 1, 200), (1, 9, 1), (7, 1, 1), (1, 13, 63), (1, 5, 64), (1, 4, 65), (3, 5, 30), (4, 3, 129))
+
+
+class Storage:
+    """Arrays in memory."""
+
+    def array(self, shape: tuple[int, ...], dtype: object) -> np.ndarray:
+        return np.zeros(shape, dtype)
+
+    def free(self, array: np.ndarray) -> None:
+        """Nothing to do."""
+
+
+def random_values(shape: tuple[int, int, int], dtype: str, *, share: float, values: int = 2) -> np.ndarray:
+    """``share`` of the voxels with one of a few values, the others background."""
+    rng = np.random.default_rng([values, int(100 * share), *shape])
+    made = rng.integers(1, values + 1, shape) * (rng.random(shape) < share)
+    return made.astype(dtype)
+
+
+def label_whole(backend: Backend, values: np.ndarray) -> tuple[np.ndarray, int]:
+    """A frame that is one slab."""
+    slab = backend.label_slab(values, Storage())
+    ids = np.arange(slab.count + 1)
+    labels = np.zeros(values.shape, np.uint32)
+    backend.write_labels(slab, ids, 0, labels)
+    return labels, slab.count
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_a_slab_equals_the_plain_search(backend: Backend, shape: tuple[int, int, int], share: float) -> None:
+    values = random_values(shape, "uint8", share=share)
+    expected = reference.label_components(values)
+    found, count = label_whole(backend, values)
+    np.testing.assert_array_equal(found, expected)
+    assert count == expected.max()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_every_type_is_compared_by_value(backend: Backend, dtype: str) -> None:
+    values = random_values((2, 6, 150), dtype, share=0.7, values=1 if dtype == "bool" else 3)
+    np.testing.assert_array_equal(label_whole(backend, values)[0], reference.label_components(values))
+
+
+@pytest.mark.parametrize("swap", [">u2", ">f4"])
+def test_byte_order_does_not_matter(backend: Backend, swap: str) -> None:
+    values = random_values((2, 6, 70), "uint8", share=0.7, values=3)
+    np.testing.assert_array_equal(label_whole(backend, values.astype(swap))[0], label_whole(backend, values)[0])
+
+
+def test_floats_compare_as_numbers_do(backend: Backend) -> None:
+    values = np.array([[[-0.0, 0.0, 1.5, 1.5, -1.5, np.nan, np.nan, np.inf, np.inf, -0.0]]], np.float32)
+    assert label_whole(backend, values)[0].tolist() == [[[0, 0, 1, 1, 2, 3, 4, 5, 5, 0]]]
+
+
+def test_values_that_touch_and_differ_are_apart(backend: Backend) -> None:
+    values = np.array([[[1, 1, 2], [2, 1, 2], [2, 2, 2]]], np.uint8)
+    assert label_whole(backend, values)[0].tolist() == [[[1, 1, 2], [2, 1, 2], [2, 2, 2]]]
+
+
+def test_diagonal_neighbours_are_apart(backend: Backend) -> None:
+    assert label_whole(backend, np.eye(5, dtype=np.uint8)[np.newaxis])[1] == 5
+    values = np.zeros((2, 2, 2), np.uint8)
+    values[0, 0, 0] = values[1, 1, 1] = values[1, 0, 1] = 1
+    assert label_whole(backend, values)[1] == 2
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_slabs_of_one_value(backend: Backend, value: int) -> None:
+    labels, count = label_whole(backend, np.full((3, 4, 100), value, np.uint8))
+    assert count == value
+    assert (labels == value).all()
+
+
+def test_a_spiral_is_one_component(backend: Backend) -> None:
+    """Its arms are joined last, from the inside: every union that can be needed is needed."""
+    n = 41
+    values = np.zeros((n, n), np.uint8)
+    y, x, dy, dx = 0, 0, 0, 1
+    values[0, 0] = 1
+    for length in [n - 1, *(k for k in range(n - 1, 0, -2) for _ in range(2))]:
+        for _ in range(length):
+            y, x = y + dy, x + dx
+            values[y, x] = 1
+        dy, dx = dx, -dy
+    assert label_whole(backend, values[np.newaxis])[1] == 1
+
+
+def test_slabs_that_are_not_contiguous(backend: Backend) -> None:
+    values = random_values((6, 10, 140), "uint16", share=0.6, values=3)[::2, ::-1, ::2]
+    np.testing.assert_array_equal(label_whole(backend, values)[0], reference.label_components(values))
+
+
+def test_complex_values_are_refused(backend: Backend) -> None:
+    with pytest.raises(KernelError, match="complex64"):
+        backend.label_slab(np.zeros((1, 2, 2), np.complex64), Storage())
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_two_slabs_join_where_they_meet(backend: Backend, axis: int) -> None:
+    shape = (6, 7, 90) if axis == 0 else (1, 8, 150)
+    values = random_values(shape, "uint8", share=0.8, values=2)
+    whole = reference.label_components(values)
+    a, b = np.split(values, [3], axis=axis)
+    slabs = [backend.label_slab(part, Storage()) for part in (a, b)]
+    faces = (a[-1:], b[:1]) if axis == 0 else (a[-1:, -1:], b[:1, :1])
+    numbers = backend.join_slabs(slabs[0], slabs[1], axis, *faces)
+    assert len(numbers[0]) == len(numbers[1]) > 0
+    bases = (0, slabs[0].count)
+    ids = np.arange(bases[1] + slabs[1].count + 1)
+    backend.unite(ids, bases[0], numbers[0], bases[1], numbers[1])
+    assert backend.number_components(ids) == whole.max()
+    found, sizes = np.zeros(shape, np.uint32), np.zeros(whole.max() + 1, np.int64)
+    for slab, base, part in zip(slabs, bases, np.split(found, [3], axis=axis), strict=True):
+        backend.write_labels(slab, ids, base, part)
+        backend.add_sizes(slab, ids, base, sizes)
+    np.testing.assert_array_equal(found, whole)
+    np.testing.assert_array_equal(sizes[1:], np.bincount(whole.reshape(-1))[1:])
+
+
+def test_ids_go_beyond_32_bits_before_they_are_numbered(backend: Backend) -> None:
+    """What a frame of many slabs needs: the array of parents itself is too long for a test, its arithmetic is not."""
+    slab = backend.label_slab(np.ones((1, 1, 3), np.uint8), Storage())
+    base = 2**32 + 5
+    ids = np.lib.stride_tricks.as_strided(np.array([7], np.int64), (base + 2,), (0,))
+    labels = np.zeros((1, 1, 3), np.uint32)
+    backend.write_labels(slab, ids, base, labels)
+    assert labels.tolist() == [[[7, 7, 7]]]
+
+
+def test_dropped_components_are_not_written(backend: Backend) -> None:
+    slab = backend.label_slab(np.array([[[1, 0, 1, 0, 1]]], np.uint8), Storage())
+    ids = np.arange(4)
+    backend.drop_ids(ids, np.array([True, True, False, True]))
+    labels = np.zeros((1, 1, 5), np.uint32)
+    backend.write_labels(slab, ids, 0, labels)
+    assert labels.tolist() == [[[1, 0, 0, 0, 3]]]
+
+
+def test_overlaps_are_found_and_dropped_components_have_none(backend: Backend) -> None:
+    cores = backend.label_slab(np.array([[[0, 1, 0, 1, 0, 0, 1, 1]]], np.uint8), Storage())
+    final = backend.label_slab(np.array([[[1, 1, 0, 1, 1, 0, 0, 1]]], np.uint8), Storage())
+    marks = np.zeros(4, np.uint8)
+    backend.mark_overlaps(cores, np.array([0, 1, 0, 3]), 0, final, np.arange(4), 0, marks)
+    assert marks.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_label_images_are_numbered_by_first_sight(backend: Backend, dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    most = np.iinfo(dtype).max
+    values = rng.choice(np.array([0, 0, 0, 1, 2, 77, most - 1, most], dtype), (3, 9, 11))
+    table = backend.new_value_table()
+    labels = np.zeros(values.shape, np.uint32)
+    for part, out in zip(values, labels, strict=True):
+        table.renumber(part, out)
+    expected, originals = reference.renumber(values)
+    np.testing.assert_array_equal(labels, expected)
+    assert table.originals.tolist() == originals
+
+
+def test_a_label_image_with_a_value_for_every_voxel(backend: Backend) -> None:
+    values = np.random.default_rng(2).permutation(200_000).reshape(2, 100, 1000).astype(np.uint64) << np.uint64(20)
+    table = backend.new_value_table()
+    labels = np.zeros(values.shape, np.uint32)
+    table.renumber(values, labels)
+    flat = values.reshape(-1)
+    np.testing.assert_array_equal(table.originals, flat[flat != 0])
+    np.testing.assert_array_equal(labels.reshape(-1)[flat != 0], np.arange(1, flat.size))
+
+
+def test_values_that_are_not_integers_are_no_labels(backend: Backend) -> None:
+    with pytest.raises(KernelError, match="float32"):
+        backend.new_value_table().renumber(np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.uint32))
