@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import FeaturePlan, ForestArrays, MapPlan, Storage, Voxels
+from ..contract import FeaturePlan, ForestArrays, MapPlan, MeasurePlan, Storage, Voxels
 from ..shared.nodes import PackedForest, pack_forest
 from ..shared.plan import PackedPlan, pack_plan
 from . import labels as label_kernels
 from . import threshold as threshold_kernels
 from .features import column_stride, feature_tile, presmooth_tile
 from .forest import predict_rows_mixed, predict_rows_pure, predict_tile_mixed, predict_tile_pure
+from .hull import describe_hulls
 from .labels import SlabRuns
+from .measure import Measurement
+from .neighbourhood import measure_neighbourhoods
+from .skeleton import describe_skeletons
 
 # Voxels of a cell along z, y, x, and of a block of 64. Chosen by bench/kernels; results do not depend on them.
 _FLAT_CELL, _FLAT_BLOCK = (1, 32, 256), (1, 8, 8)
@@ -226,6 +230,61 @@ class CpuBackend:
 
     def drop_labels(self, labels: np.ndarray, keep: np.ndarray) -> None:
         threshold_kernels.drop_labels(labels.reshape(-1), keep)
+
+    def start_measuring(self, plan: MeasurePlan) -> Measurement:
+        return Measurement(plan)
+
+    def measure_slab(
+        self,
+        measurement: Measurement,
+        labels: np.ndarray,
+        raw: np.ndarray,
+        start: tuple[int, int],
+        part: int,
+        parts: int,
+    ) -> None:
+        measurement.add(labels, raw, start, part, parts)
+
+    def measure_neighbourhoods(
+        self,
+        measurement: Measurement,
+        labels: np.ndarray,
+        raw: np.ndarray,
+        start: tuple[int, int],
+        objects: np.ndarray,
+        boxes: np.ndarray,
+        margin: Voxels,
+        *,
+        includes_object: bool,
+    ) -> None:
+        measure_neighbourhoods(measurement, labels, raw, start, objects, boxes, margin, includes_object=includes_object)
+
+    def complete_pass(self, measurement: Measurement, first: int, stop: int) -> None:
+        measurement.complete(first, stop)
+
+    def begin_second_pass(self, measurement: Measurement) -> None:
+        measurement.begin_second_pass()
+
+    def object_boxes(self, measurement: Measurement) -> np.ndarray:
+        return measurement.boxes()
+
+    def measured(self, measurement: Measurement) -> dict[str, np.ndarray]:
+        return measurement.results()
+
+    def hull_features(
+        self,
+        labels: np.ndarray,
+        boxes: np.ndarray,
+        centres: np.ndarray,
+        counts: np.ndarray,
+        first: int,
+        stop: int,
+        out: np.ndarray,
+    ) -> None:
+        describe_hulls(labels, boxes, centres, counts, first, stop, out)
+
+    def skeleton_features(self, labels: np.ndarray, boxes: np.ndarray, first: int, stop: int, out: np.ndarray) -> None:
+        describe_skeletons(labels[0], boxes, first, stop, out)
 
 
 def _volume(shape: Sequence[int], margin: Sequence[int] = (0, 0, 0)) -> int:

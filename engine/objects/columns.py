@@ -1,0 +1,216 @@
+"""The catalogue of object features: how ilastik calls, shows and groups them, how many values each has, and for which
+images it exists. What has to be measured for one stands in ``measure.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from ...kernels.contract import BINS, QUANTILES
+from ..errors import InputMismatch, ProjectError
+from ..project.object_features import HULL_2D, HULL_3D, PLUGINS, SKELETON, STANDARD, Features
+
+SHAPE, LOCATION, INTENSITY, OTHER = "Shape", "Location", "Intensity Distribution", "Other"
+NEIGHBOURHOOD = " in neighborhood"
+OBJECT_AND_NEIGHBOURHOOD = " in object and neighborhood"
+
+
+class Size(Enum):
+    """How many values a feature has."""
+
+    ONE = "1"
+    AXES = "D"
+    AXES_SQUARED = "D*D"
+    CHANNELS = "C"
+    CHANNELS_SQUARED = "C*C"
+    BINS = "bins"
+    QUANTILES = "quantiles"
+
+    def count(self, *, dimensions: int, channels: int) -> int:
+        """The number for an image of 2 or 3 dimensions with that many channels."""
+        return {
+            Size.ONE: 1,
+            Size.AXES: dimensions,
+            Size.AXES_SQUARED: dimensions**2,
+            Size.CHANNELS: channels,
+            Size.CHANNELS_SQUARED: channels**2,
+            Size.BINS: BINS,
+            Size.QUANTILES: len(QUANTILES),
+        }[self]
+
+
+class Needs(Enum):
+    """Which images have a feature."""
+
+    ANY = "any number of channels"
+    ONE_CHANNEL = "one channel"
+    CHANNELS = "more than one channel"
+
+    def holds(self, channels: int) -> bool:
+        """Whether an image with that many channels has it."""
+        return self is Needs.ANY or (channels == 1) == (self is Needs.ONE_CHANNEL)
+
+
+@dataclass(frozen=True)
+class FeatureEntry:
+    """One feature of a plugin; ``is_local``: it has a margin and looks around the object."""
+
+    plugin: str
+    name: str
+    display_name: str
+    group: str
+    size: Size
+    needs: Needs = Needs.ANY
+    is_local: bool = False
+
+
+_PLUGIN_DIMENSIONS: Mapping[str, int] = {HULL_2D: 2, SKELETON: 2, HULL_3D: 3}
+_LOCAL = ("Mean", "Sum", "Variance", "Skewness", "Kurtosis", "Minimum", "Maximum", "Histogram", "Covariance")
+
+
+def _standard() -> Iterator[FeatureEntry]:
+    def rows(group: str, size: Size, needs: Needs, *names: str) -> Iterator[FeatureEntry]:
+        for name in names:
+            yield FeatureEntry(STANDARD, name, _SHOWN.get(name, name), group, size, needs)
+
+    every, one, several = Needs.ANY, Needs.ONE_CHANNEL, Needs.CHANNELS
+    yield from rows(SHAPE, Size.ONE, every, "Count")
+    yield from rows(SHAPE, Size.AXES, every, "RegionRadii")
+    yield from rows(SHAPE, Size.AXES_SQUARED, every, "RegionAxes")
+    yield from rows(LOCATION, Size.AXES, every, "Coord<Minimum>", "Coord<Maximum>", "RegionCenter")
+    yield from rows(INTENSITY, Size.CHANNELS, every, *_LOCAL[:7])
+    yield from rows(INTENSITY, Size.BINS, one, "Histogram")
+    yield from rows(INTENSITY, Size.QUANTILES, one, "Quantiles")
+    yield from rows(INTENSITY, Size.CHANNELS_SQUARED, several, "Covariance")
+    yield from rows(OTHER, Size.CHANNELS_SQUARED, several, "PrincipalAxes")
+    yield from rows(OTHER, Size.CHANNELS, every, *(f"Central<PowerSum<{k}>>" for k in (2, 3, 4)))
+    axis = (
+        "Coord<DivideByCount<Principal<PowerSum<2>>>>",
+        *(f"Coord<Principal<PowerSum<{k}>>>" for k in (2, 3, 4)),
+        "Coord<Principal<Skewness>>",
+        "Coord<Principal<Kurtosis>>",
+        "Coord<PowerSum<1>>",
+    )
+    yield from rows(OTHER, Size.AXES, every, *axis)
+    yield from rows(OTHER, Size.AXES, one, *(f"Weighted<{name}>" for name in axis))
+    yield from rows(OTHER, Size.AXES, one, "Weighted<RegionCenter>", "Weighted<RegionRadii>")
+    yield from rows(OTHER, Size.AXES, one, "Coord<ArgMinWeight>", "Coord<ArgMaxWeight>")
+    yield from rows(OTHER, Size.AXES_SQUARED, one, "Weighted<RegionAxes>")
+    yield from rows(OTHER, Size.ONE, one, "Weighted<PowerSum<0>>", "Global<Minimum>", "Global<Maximum>")
+    principal = ("Minimum", "Maximum", "Variance", "Skewness", "Kurtosis", *(f"PowerSum<{k}>" for k in (2, 3, 4)))
+    yield from rows(OTHER, Size.CHANNELS, several, *(f"Principal<{name}>" for name in principal))
+
+
+_SHOWN = {
+    "Count": "Size in pixels",
+    "Coord<Minimum>": "Bounding Box Minimum",
+    "Coord<Maximum>": "Bounding Box Maximum",
+    "RegionCenter": "Center of the object",
+    "RegionRadii": "Radii of the object",
+    "RegionAxes": "Principal components of the object",
+    "Mean": "Mean Intensity",
+    "Sum": "Total Intensity",
+    "Variance": "Variance of Intensity",
+    "Skewness": "Skewness of Intensity",
+    "Kurtosis": "Kurtosis of Intensity",
+    "Minimum": "Minimum intensity",
+    "Maximum": "Maximum intensity",
+    "Histogram": "Histogram of Intensity",
+    "Quantiles": "Quantiles of Intensity",
+    "Covariance": "Covariance of Channel Intensity",
+}
+_HULL = (
+    ("InputVolume", "Object Area", SHAPE, Size.ONE),
+    ("HullVolume", "Convex Hull Area", SHAPE, Size.ONE),
+    ("Convexity", "Convexity", SHAPE, Size.ONE),
+    ("DefectCount", "Number of Defects", SHAPE, Size.ONE),
+    ("DefectVolumeMean", "Mean Defect Area", SHAPE, Size.ONE),
+    ("DefectVolumeVariance", "Variance of Defect Area", SHAPE, Size.ONE),
+    ("DefectVolumeSkewness", "Skewness of Defect Area", SHAPE, Size.ONE),
+    ("DefectVolumeKurtosis", "Kurtosis of Defect Area", SHAPE, Size.ONE),
+    ("DefectDisplacementMean", "Mean Defect Displacement", SHAPE, Size.ONE),
+    ("InputCenter", "Object Center", LOCATION, Size.AXES),
+    ("HullCenter", "Convex Hull Center", LOCATION, Size.AXES),
+    ("DefectCenter", "Defect Center", LOCATION, Size.AXES),
+)
+_SKELETON = (
+    ("Diameter", "Diameter", SHAPE, Size.ONE),
+    ("Euclidean Diameter", "Euclidean Diameter", SHAPE, Size.ONE),
+    ("Total Length", "Length of the Skeleton", SHAPE, Size.ONE),
+    ("Average Length", "Average Branch Length", SHAPE, Size.ONE),
+    ("Branch Count", "Number of Branches", SHAPE, Size.ONE),
+    ("Hole Count", "Number of Holes", SHAPE, Size.ONE),
+    ("Skeleton Center", "Center of the Skeleton", LOCATION, Size.AXES),
+    ("Terminal 1", "Terminal 1", LOCATION, Size.AXES),
+    ("Terminal 2", "Terminal 2", LOCATION, Size.AXES),
+)
+
+
+def _entries() -> Iterator[FeatureEntry]:
+    standard = {entry.name: entry for entry in _standard()}
+    yield from standard.values()
+    for base in (standard[name] for name in _LOCAL):
+        around, both = f"{base.name}{NEIGHBOURHOOD}", f"{base.name}{OBJECT_AND_NEIGHBOURHOOD}"
+        shown = f"{base.display_name}{NEIGHBOURHOOD}"
+        yield FeatureEntry(STANDARD, around, shown, INTENSITY, base.size, base.needs, is_local=True)
+        yield FeatureEntry(STANDARD, both, both, INTENSITY, base.size, base.needs, is_local=True)
+    for plugin in (HULL_2D, HULL_3D):
+        yield from (FeatureEntry(plugin, *row) for row in _HULL)
+    yield from (FeatureEntry(SKELETON, *row) for row in _SKELETON)
+
+
+CATALOGUE: Mapping[str, Mapping[str, FeatureEntry]] = {
+    plugin: {entry.name: entry for entry in _entries() if entry.plugin == plugin} for plugin in PLUGINS
+}
+"""Plugin -> feature -> entry, in the order in which the features' values are stored where that matters."""
+
+_DISPLAY_NAMES = {entry.name: entry.display_name for entry in _entries()}
+
+
+def find_feature(plugin: str, name: str) -> FeatureEntry:
+    """The entry of a feature. Raises ProjectError, with what to do, for one that is not known here."""
+    if plugin not in CATALOGUE:
+        raise ProjectError(
+            f"the project computes object features of '{plugin}', which pixelforest does not have; it has "
+            f"{', '.join(CATALOGUE)}. Deselect them in ilastik, train and save"
+        )
+    found = CATALOGUE[plugin].get(name)
+    if found is None:
+        raise ProjectError(
+            f"the project computes the object feature '{name}' of '{plugin}', which pixelforest does not have; "
+            "deselect it in ilastik, train and save"
+        )
+    return found
+
+
+def display_name(name: str) -> str:
+    """How tables call a feature; its own name if there is no other."""
+    return _DISPLAY_NAMES.get(name, name)
+
+
+def count_values(plugin: str, name: str, *, dimensions: int, channels: int) -> int:
+    """How many values a feature has for an image. Raises ProjectError for an unknown one."""
+    return find_feature(plugin, name).size.count(dimensions=dimensions, channels=channels)
+
+
+def check_features(features: Features, *, dimensions: int, channels: int) -> None:
+    """Refuse features that an image of 2 or 3 dimensions with that many channels does not have.
+
+    Raises ProjectError for unknown ones, InputMismatch for those of other images.
+    """
+    for plugin, names in features.items():
+        for name in names:
+            entry = find_feature(plugin, name)
+            needed = _PLUGIN_DIMENSIONS.get(plugin, dimensions)
+            if needed != dimensions:
+                raise InputMismatch(
+                    f"the project computes '{plugin}', which need a {needed}-D image, but this one is {dimensions}-D; "
+                    "use an image like those of training"
+                )
+            if not entry.needs.holds(channels):
+                raise InputMismatch(
+                    f"the project computes the object feature '{name}', which needs an image of {entry.needs.value}, "
+                    f"but this one has {channels}; use an image like those of training"
+                )

@@ -1,0 +1,503 @@
+"""Statistics of all objects of a frame, gathered slab by slab in scan order, in two passes.
+
+The first pass forms sums, bounds and running scatters; the second needs their means: higher moments, histograms,
+projections on the objects' axes. A slab is divided among threads by label, so that every object meets its voxels in
+scan order whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from ..contract import BINS, QUANTILES, MeasurePlan
+from .accumulators import (
+    add_axis_moments,
+    add_channel_moments,
+    add_channels,
+    add_coordinates,
+    add_extremes,
+    add_histogram,
+    add_moments,
+    add_values,
+    add_weight_moments,
+    add_weights,
+)
+from .eigensystem import eigensystems
+
+_SHARED_BITS = 5  # neighbouring labels share cache lines, so 32 of them go to the same thread
+
+
+@njit(nogil=True, cache=True)
+def first_pass(labels, raw, start, part, parts, shift, wanted, coordinates, values, extremes, weights, channels):
+    """Add the objects of one part in a slab. labels (z, y, x), raw (z, y, x, c) or of no voxels if no value is wanted.
+
+    start   (z, y) of the slab's first line in the frame; the slab has whole lines
+    wanted  flags: coordinates, scatter, values, extremes, weights, channels; then the tables of each
+    """
+    width = labels.shape[2]
+    is_flat = coordinates[4].shape[1] == 3
+    with_scatter = wanted[1] != 0
+    deviation = np.empty(max(raw.shape[3], 1))
+    for row in range(labels.shape[0] * labels.shape[1]):
+        z, y = row // labels.shape[1], row % labels.shape[1]
+        line_z, line_y = start[0] + z, start[1] + y
+        x1 = 0
+        while x1 < width:
+            x0 = x1
+            label = labels[z, y, x0]
+            x1 += 1
+            while x1 < width and labels[z, y, x1] == label:
+                x1 += 1
+            if label == 0 or (label >> shift) % parts != part:
+                continue
+            i = np.int64(label) - 1
+            if wanted[0]:
+                add_coordinates(i, line_z, line_y, x0, x1, is_flat, with_scatter, *coordinates)
+            if wanted[2]:
+                add_values(i, raw[z, y], x0, x1, *values)
+            if wanted[3]:
+                add_extremes(i, line_z, line_y, raw[z, y], x0, x1, *extremes)
+            if wanted[4]:
+                add_weights(i, line_z, line_y, raw[z, y], x0, x1, is_flat, *weights)
+            if wanted[5]:
+                add_channels(i, raw[z, y], x0, x1, *channels, deviation)
+
+
+@njit(nogil=True, cache=True)
+def second_pass(labels, raw, start, part, parts, shift, wanted, axis, moments, histogram, weights, channels):
+    """As ``first_pass``; flags and tables: axis moments, moments, histogram, weight moments, channel moments."""
+    width = labels.shape[2]
+    for row in range(labels.shape[0] * labels.shape[1]):
+        z, y = row // labels.shape[1], row % labels.shape[1]
+        line_z, line_y = start[0] + z, start[1] + y
+        x1 = 0
+        while x1 < width:
+            x0 = x1
+            label = labels[z, y, x0]
+            x1 += 1
+            while x1 < width and labels[z, y, x1] == label:
+                x1 += 1
+            if label == 0 or (label >> shift) % parts != part:
+                continue
+            i = np.int64(label) - 1
+            if wanted[0]:
+                add_axis_moments(i, line_z, line_y, x0, x1, *axis)
+            if wanted[1]:
+                add_moments(i, raw[z, y], x0, x1, *moments)
+            if wanted[2]:
+                add_histogram(i, raw[z, y], x0, x1, *histogram)
+            if wanted[3]:
+                add_weight_moments(i, line_z, line_y, raw[z, y], x0, x1, *weights)
+            if wanted[4]:
+                add_channel_moments(i, raw[z, y], x0, x1, *channels)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def describe_moments(weight, second, third, fourth, first, stop, skewness, kurtosis):
+    """Skewness and excess kurtosis from sums of powers; weight (n,) counts or weights, the others (n, k)."""
+    for i in range(first, stop):
+        n = np.float64(weight[i])
+        for k in range(second.shape[1]):
+            m = second[i, k]
+            skewness[i, k] = math.sqrt(n) * third[i, k] / math.pow(m, 1.5)
+            kurtosis[i, k] = n * fourth[i, k] / (m * m) - 3.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def interpolate_quantiles(count, bins, left, smallest, largest, lower, scale, levels, first, stop, quantiles):
+    """Quantiles from the cumulative histogram, its ends cut to the object's own minimum and maximum."""
+    n = bins.shape[1]
+    place = np.empty(2 * n + 4)
+    reached = np.empty(2 * n + 4)
+    last = len(levels) - 1
+    for i in range(first, stop):
+        j = i if len(lower) > 1 else 0
+        low, factor = lower[j], scale[j]
+        total = np.float64(count[i])
+        minimum, maximum = np.float64(smallest[i, 0]), np.float64(largest[i, 0])
+        so_far = np.float64(left[i])
+        points = 1
+        place[0], reached[0] = factor * (minimum - low), 0.0
+        if left[i] > 0:
+            place[1], reached[1] = 0.0, so_far
+            points = 2
+        for k in range(n):
+            if bins[i, k] == 0:
+                continue
+            if place[points - 1] <= k:
+                place[points], reached[points] = k, so_far
+                points += 1
+            so_far += np.float64(bins[i, k])
+            place[points], reached[points] = k + 1.0, so_far
+            points += 1
+        if so_far < total:  # voxels that rounding put above the last bin
+            if place[points - 1] != n:
+                place[points], reached[points] = n, so_far
+                points += 1
+            points += 1
+        place[points - 1], reached[points - 1] = factor * (maximum - low), total
+        quantiles[i, 0], quantiles[i, last] = minimum, maximum
+        segment = 0
+        for q in range(1, last):
+            target = total * levels[q]
+            while segment < points - 2 and not (reached[segment] < target <= reached[segment + 1]):
+                segment += 1
+            share = (target - reached[segment]) / (reached[segment + 1] - reached[segment])
+            at = share * (place[segment + 1] - place[segment]) + place[segment]
+            quantiles[i, q] = 1.0 / factor * at + low
+
+
+@njit(nogil=True, cache=True)
+def count_as_float32(bins, first, stop):
+    """Turn rows of uint32 counts into the float32 of the same number, where they stand."""
+    as_floats = bins.view(np.float32)
+    for i in range(first, stop):
+        for k in range(bins.shape[1]):
+            as_floats[i, k] = np.float32(bins[i, k])
+
+
+class Bounds(NamedTuple):
+    """Of each object: voxels, bounding box, sum of positions and their running scatter."""
+
+    voxels: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    total: np.ndarray
+    scatter: np.ndarray
+
+
+class Values(NamedTuple):
+    """Of each object and channel: voxels, sum, running second moment, minimum, maximum."""
+
+    voxels: np.ndarray
+    total: np.ndarray
+    second: np.ndarray
+    smallest: np.ndarray
+    largest: np.ndarray
+
+
+class Extremes(NamedTuple):
+    """The smallest and the largest value of each object, and where they stand."""
+
+    least: np.ndarray
+    most: np.ndarray
+    least_at: np.ndarray
+    most_at: np.ndarray
+
+
+class Weights(NamedTuple):
+    """Positions weighted with the value: sum of weights, sum and scatter of positions."""
+
+    weight: np.ndarray
+    total: np.ndarray
+    scatter: np.ndarray
+
+
+class Channels(NamedTuple):
+    """Values as points of channel space: voxels, sum and scatter."""
+
+    voxels: np.ndarray
+    total: np.ndarray
+    scatter: np.ndarray
+
+
+class Moments(NamedTuple):
+    """Where moments are taken around, and the sums of third and fourth powers."""
+
+    centre: np.ndarray
+    third: np.ndarray
+    fourth: np.ndarray
+
+
+class Eigensystem(NamedTuple):
+    """Eigenvalues (n, d) and eigenvectors (n, d * d) of a table of scatters."""
+
+    values: np.ndarray
+    vectors: np.ndarray
+
+
+class Histogram(NamedTuple):
+    """Ranges (one for all objects, or one each), counts, and voxels below the range."""
+
+    lower: np.ndarray
+    scale: np.ndarray
+    bins: np.ndarray
+    left: np.ndarray
+
+
+class Measurement:
+    """The tables of one frame and what is derived from them. The protocol is that of ``contract.Backend``."""
+
+    def __init__(self, plan: MeasurePlan) -> None:
+        self.plan = plan
+        self.pass_number = 1
+        d, c = plan.dimensions, plan.channels
+        rows = self._rows
+        n = rows("bounds")
+        self.bounds = Bounds(
+            np.zeros(n, np.int64), np.zeros((n, 3), np.int32), np.zeros((n, 3), np.int32), np.zeros((n, 3)),
+            np.zeros((rows("axes"), d * (d + 1) // 2)),
+        )  # fmt: skip
+        n = rows("values")
+        self.values = Values(
+            np.zeros(n, np.int64), np.zeros((n, c)), np.zeros((n, c)),
+            np.full((n, c), np.inf, np.float32), np.full((n, c), -np.inf, np.float32),
+        )  # fmt: skip
+        n = rows("extremes")
+        self.extremes = Extremes(
+            np.full(n, np.inf, np.float32), np.full(n, -np.inf, np.float32),
+            np.zeros((n, 3), np.int32), np.zeros((n, 3), np.int32),
+        )  # fmt: skip
+        n = rows("weights")
+        self.weights = Weights(np.zeros(n), np.zeros((n, 3)), np.zeros((n, d * (d + 1) // 2)))
+        n = rows("channels")
+        self.channels = Channels(np.zeros(n, np.int64), np.zeros((n, c)), np.zeros((n, c * (c + 1) // 2)))
+        self.axes = _no_eigensystem(rows("axes"), d)
+        self.weighted_axes = _no_eigensystem(rows("weights"), d)
+        self.principal = _no_eigensystem(rows("channels"), c)
+        self.moments = _no_moments(0, np.zeros((0, c)))
+        self.histogram = _no_histogram(0, np.uint32)
+
+    def _rows(self, group: str) -> int:
+        return self.plan.count if group in self.plan.groups else 0
+
+    def flags(self, *groups: str) -> np.ndarray:
+        """For each group 1 if it is wanted."""
+        return np.array([group in self.plan.groups for group in groups], np.uint8)
+
+    def add(self, labels: np.ndarray, raw: np.ndarray, start: tuple[int, int], part: int, parts: int) -> None:
+        """A slab's voxels of the objects of one part."""
+        shift = _SHARED_BITS if self.plan.count > parts << (_SHARED_BITS + 3) else 0
+        where = (labels, raw, start, np.uint32(part), np.uint32(parts), np.uint32(shift))
+        if self.pass_number == 1:
+            wanted = self.flags("bounds", "axes", "values", "extremes", "weights", "channels")
+            first_pass(
+                *where, wanted, tuple(self.bounds), tuple(self.values), tuple(self.extremes), tuple(self.weights),
+                tuple(self.channels),
+            )  # fmt: skip
+        else:
+            wanted = self.flags("axis_moments", "moments", "histogram", "weight_moments", "channel_moments")
+            second_pass(*where, wanted, *self.second_tables())
+
+    def second_tables(self) -> tuple[tuple[np.ndarray, ...], ...]:
+        """What the accumulators of the second pass take, in the order of ``second_pass``."""
+        axis, weighted, principal = self.axis_moments, self.weight_moments, self.channel_moments
+        return (
+            (axis.centre, self.axes.vectors, axis.third, axis.fourth),
+            tuple(self.moments),
+            tuple(self.histogram),
+            (weighted.centre, self.weighted_axes.vectors, weighted.third, weighted.fourth),
+            (principal.centre, self.principal.vectors, self.least, self.most, principal.third, principal.fourth),
+        )
+
+    def complete(self, first: int, stop: int) -> None:
+        """Derive what follows from this pass's tables, for objects [first, stop)."""
+        if self.pass_number == 1:
+            for group, tables, system in (
+                ("axes", self.bounds, self.axes),
+                ("weights", self.weights, self.weighted_axes),
+                ("channels", self.channels, self.principal),
+            ):
+                if group in self.plan.groups:
+                    eigensystems(tables.scatter, first, stop, system.values, system.vectors)
+            return
+        for group, weight, second, moments, shape in (
+            ("moments", self.values.voxels, self.values.second, self.moments, self.shape),
+            ("axis_moments", self.bounds.voxels, self.axes.values, self.axis_moments, self.axis_shape),
+            ("weight_moments", self.weights.weight, self.weighted_axes.values, self.weight_moments, self.weight_shape),
+            ("channel_moments", self.channels.voxels, self.principal.values, self.channel_moments, self.channel_shape),
+        ):
+            if group in self.plan.groups:
+                describe_moments(
+                    weight.astype(np.float64, copy=False), second, moments.third, moments.fourth, first, stop, *shape
+                )
+        if "histogram" in self.plan.groups:
+            h, v = self.histogram, self.values
+            levels = np.array(QUANTILES)
+            interpolate_quantiles(
+                v.voxels, h.bins, h.left, v.smallest, v.largest, h.lower, h.scale, levels, first, stop, self.quantiles
+            )
+            if h.bins.dtype == np.uint32:
+                count_as_float32(h.bins, first, stop)
+
+    def begin_second_pass(self) -> None:
+        """Fix means, axes and the histogram's range, and make room for what the second pass adds."""
+        self.pass_number = 2
+        d, c = self.plan.dimensions, self.plan.channels
+        with np.errstate(all="ignore"):
+            self.moments = _no_moments(self._rows("moments"), self.mean)
+            self.axis_moments = _no_moments(self._rows("axis_moments"), self.centre, d)
+            self.weight_moments = _no_moments(self._rows("weight_moments"), self.weighted_centre, d)
+            self.channel_moments = _no_moments(self._rows("channel_moments"), self.channel_mean)
+        n = self._rows("channel_moments")
+        self.least, self.most = np.full((n, c), np.inf), np.full((n, c), -np.inf)
+        self.histogram = self._empty_histogram()
+        self.quantiles = np.zeros((self._rows("histogram"), len(QUANTILES)))
+        self.shape = _no_shape(self.moments)
+        self.axis_shape = _no_shape(self.axis_moments)
+        self.weight_shape = _no_shape(self.weight_moments)
+        self.channel_shape = _no_shape(self.channel_moments)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(n, c) mean of each channel."""
+        found: np.ndarray = self.values.total / self.values.voxels[:, None]
+        return found
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(n, 3) mean position."""
+        found: np.ndarray = self.bounds.total / self.bounds.voxels[:, None]
+        return found
+
+    @property
+    def weighted_centre(self) -> np.ndarray:
+        """(n, 3) mean position, weighted with the value."""
+        found: np.ndarray = self.weights.total / self.weights.weight[:, None]
+        return found
+
+    @property
+    def channel_mean(self) -> np.ndarray:
+        """(n, c) the same as ``mean``, from the channels' own table."""
+        found: np.ndarray = self.channels.total / self.channels.voxels[:, None]
+        return found
+
+    def value_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest value, over all objects or, if the plan says so, of each."""
+        low, high = self.values.smallest[:, 0].astype(np.float64), self.values.largest[:, 0].astype(np.float64)
+        if self.plan.own_range or not len(low):
+            return low, high
+        return low.min(keepdims=True), high.max(keepdims=True)
+
+    def _empty_histogram(self) -> Histogram:
+        n = self._rows("histogram")
+        empty = _no_histogram(n, np.uint32 if self.plan.voxels <= np.iinfo(np.uint32).max else np.uint64)
+        if not n:
+            return empty
+        lower, upper = self.value_range()
+        with np.errstate(all="ignore"):
+            upper = np.where(lower == upper, upper + BINS * 2.0**-52, upper)
+            return empty._replace(lower=lower, scale=BINS / (upper - lower))
+
+    def boxes(self) -> np.ndarray:
+        """(n, 6) int32: first and last + 1 voxel along z, y, x."""
+        return np.concatenate([self.bounds.low[:, ::-1], self.bounds.high[:, ::-1]], axis=1)
+
+    def results(self) -> dict[str, np.ndarray]:
+        """Every quantity of the plan's groups, (n, k) with a row per object; names as in ``contract.MEASURES``."""
+        found: dict[str, np.ndarray] = {}
+        with np.errstate(all="ignore"):
+            for group in self.plan.groups:
+                found |= getattr(self, f"_{group}_results")()
+        return found
+
+    def _bounds_results(self) -> dict[str, np.ndarray]:
+        b, d = self.bounds, self.plan.dimensions
+        return {
+            "count": b.voxels[:, None],
+            "low": b.low[:, :d],
+            "high": b.high[:, :d],
+            "position_sum": b.total[:, :d],
+            "centre": self.centre[:, :d],
+        }
+
+    def _axes_results(self) -> dict[str, np.ndarray]:
+        spread = self.axes.values / self.bounds.voxels[:, None]
+        return {
+            "axis_scatter": self.axes.values,
+            "axis_variance": spread,
+            "radii": np.sqrt(spread),
+            "axes": self.axes.vectors,
+        }
+
+    def _axis_moments_results(self) -> dict[str, np.ndarray]:
+        return _moment_results("axis_", self.axis_moments, self.axis_shape)
+
+    def _values_results(self) -> dict[str, np.ndarray]:
+        v = self.values
+        low, high = self.value_range()
+        return {
+            "voxels": v.voxels[:, None],
+            "sum": v.total,
+            "mean": self.mean,
+            "second": v.second,
+            "variance": v.second / v.voxels[:, None],
+            "smallest": v.smallest,
+            "largest": v.largest,
+            "range_low": np.broadcast_to(low[:, None], (self.plan.count, 1)),
+            "range_high": np.broadcast_to(high[:, None], (self.plan.count, 1)),
+        }
+
+    def _moments_results(self) -> dict[str, np.ndarray]:
+        return _moment_results("", self.moments, self.shape)
+
+    def _histogram_results(self) -> dict[str, np.ndarray]:
+        bins = self.histogram.bins
+        counts = bins.view(np.float32) if bins.dtype == np.uint32 else bins.astype(np.float32)
+        return {"histogram": counts, "quantiles": self.quantiles}
+
+    def _extremes_results(self) -> dict[str, np.ndarray]:
+        d = self.plan.dimensions
+        return {"smallest_at": self.extremes.least_at[:, :d], "largest_at": self.extremes.most_at[:, :d]}
+
+    def _weights_results(self) -> dict[str, np.ndarray]:
+        w, d = self.weights, self.plan.dimensions
+        spread = self.weighted_axes.values / w.weight[:, None]
+        return {
+            "weight": w.weight[:, None],
+            "weighted_position_sum": w.total[:, :d],
+            "weighted_centre": self.weighted_centre[:, :d],
+            "weighted_axis_scatter": self.weighted_axes.values,
+            "weighted_axis_variance": spread,
+            "weighted_radii": np.sqrt(spread),
+            "weighted_axes": self.weighted_axes.vectors,
+        }
+
+    def _weight_moments_results(self) -> dict[str, np.ndarray]:
+        return _moment_results("weighted_axis_", self.weight_moments, self.weight_shape)
+
+    def _channels_results(self) -> dict[str, np.ndarray]:
+        c, k = self.channels, self.plan.channels
+        upper = np.zeros((k, k), np.int64)
+        upper[np.triu_indices(k)] = np.arange(k * (k + 1) // 2)
+        whole = np.maximum(upper, upper.T)
+        return {
+            "covariance": (c.scatter / c.voxels[:, None])[:, whole.ravel()],
+            "principal_scatter": self.principal.values,
+            "principal_variance": self.principal.values / c.voxels[:, None],
+            "principal_axes": self.principal.vectors,
+        }
+
+    def _channel_moments_results(self) -> dict[str, np.ndarray]:
+        found = _moment_results("principal_", self.channel_moments, self.channel_shape)
+        return found | {"principal_smallest": self.least, "principal_largest": self.most}
+
+
+def _no_eigensystem(rows: int, d: int) -> Eigensystem:
+    return Eigensystem(np.zeros((rows, d)), np.zeros((rows, d * d)))
+
+
+def _no_moments(rows: int, centre: np.ndarray, width: int | None = None) -> Moments:
+    width = centre.shape[1] if width is None else width
+    return Moments(centre, np.zeros((rows, width)), np.zeros((rows, width)))
+
+
+def _no_histogram(rows: int, dtype: type[np.unsignedinteger[Any]]) -> Histogram:
+    return Histogram(np.zeros(1), np.zeros(1), np.zeros((rows, BINS), dtype), np.zeros(rows, np.int64))
+
+
+def _no_shape(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(moments.third.shape), np.zeros(moments.third.shape)
+
+
+def _moment_results(prefix: str, moments: Moments, shape: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}third": moments.third,
+        f"{prefix}fourth": moments.fourth,
+        f"{prefix}skewness": shape[0],
+        f"{prefix}kurtosis": shape[1],
+    }
