@@ -22,6 +22,7 @@ setup(
     package_dir={NAME: ".", **{f"{NAME}.{s}": s.replace(".", "/") for s in sub_packages}},
     packages=[NAME, *(f"{NAME}.{s}" for s in sub_packages)],
     package_data={NAME: ["py.typed"]},
+    cmdclass={"build_py": build_py},
     entry_points={"console_scripts": ["pixelforest = pixelforest.cli:main"]},
     scripts=["scripts/run_ilastik.sh", "scripts/ilastik.bat"],
     # Ranges, with the reason for each package in docs/dependencies.md.
@@ -29,14 +30,26 @@ setup(
         "numpy>=2.0,<2.6",
         "numba>=0.61,<0.70",
         "h5py>=3.11,<4",
-        "tifffile>=2024.8.30",
+        "tifffile>=2024.8.30,<2026.5",  # 2026.5 drops the shapes of series with axes of length 1
         "imagecodecs>=2024.9.22",
         "Pillow>=10.4",
         "tensorstore>=0.1.64",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "scipy>=1.13"],
-        "bench": ["scipy>=1.13", "opencv-python-headless>=4.9", "scikit-image>=0.24", "scikit-learn>=1.5"],
+        "test": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
+            "scipy>=1.13",
+            "connected-components-3d>=3.20",
+        ],
+        "bench": [
+            "scipy>=1.13",
+            "opencv-python-headless>=4.9",
+            "scikit-image>=0.24",
+            "scikit-learn>=1.5",
+            "connected-components-3d>=3.20",
+        ],
         "lint": ["ruff>=0.6", "mypy>=1.11"],
     },
 )

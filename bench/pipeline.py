@@ -76,8 +76,10 @@ class Stages:
         self.margin = self.backend.source_margin(self.plan)
         self.packed = load_forests(project)
         self.nothing = self.backend.load_forest([one_leaf(self.packed.classes)])
-        per_source, per_voxel = self.backend.bytes_per_voxel(self.plan, self.packed.classes)
-        cost = TileCost(per_source + channels * volume.itemsize, per_voxel)
+        backend, plan, classes = self.backend, self.plan, self.packed.classes
+        cost = TileCost(
+            channels * volume.itemsize, 0.0, worker=lambda tile, source: backend.tile_bytes(plan, classes, tile, source)
+        )
         self.tiles = plan_tiles(
             Box.whole(self.image), self.image, self.margin, cost, threads=threads, memory_bytes=memory_bytes
         )

@@ -179,7 +179,7 @@ def _cast_floats(values: np.ndarray, info: np.iinfo, *, clip: bool) -> tuple[np.
     result[fits] = whole[fits].astype(info.dtype)
     outside = whole[misfit]
     if clip:
-        result[misfit] = np.where(outside < 0, info.min, np.where(outside > 0, info.max, 0))
+        result[misfit] = np.select([outside < 0, outside > 0], [info.dtype.type(info.min), info.dtype.type(info.max)])
     else:
         result[misfit] = _wrap(outside.astype(np.float64), info)
     return result, misfit

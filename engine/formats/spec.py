@@ -24,7 +24,7 @@ from ..box import Box
 class ImageInfo:
     """What is known about an image before a voxel is read.
 
-    axes         letters in file order (as C 2.4 of each format reads them; guessed from the shape where the file is silent)
+    axes         letters in file order, guessed from the shape where the file is silent
     own_axes     True if the file itself says which axes it has; False if ``axes`` is the guess from its shape
     drange       stored data range, or None
     axis_units   axis letter -> unit text, empty if unknown
@@ -59,7 +59,9 @@ class ImageReader(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -85,7 +87,7 @@ class ImageSpec:
     """What is going to be written, in output axes.
 
     offset       start of the exported region along each output axis; numbers the slices of sequences
-    display_mode, drange (two numbers in ``dtype``), axis_units, resolution: stored where the format has a place for them
+    display_mode, drange (two numbers in ``dtype``), axis_units, resolution: stored where the format has room for them
     """
 
     shape: tuple[int, ...]
@@ -114,7 +116,7 @@ class ImageWriter(ABC):
 
     @abstractmethod
     def write(self, box: Box, data: np.ndarray) -> None:
-        """Store ``data`` (output axes, the spec's dtype) at ``box``. May keep a reference until finish. Raises ExportError."""
+        """Store ``data`` (output axes, the spec's dtype) at ``box``; may keep it until finish. Raises ExportError."""
 
     @abstractmethod
     def finish(self) -> list[Path]:
@@ -130,7 +132,7 @@ class Limits:
     """What a format can hold.
 
     dtypes        numpy names it stores as they are; None: all of the ten export types
-    stretches     True if another dtype is stretched to uint8 by the file's own minimum and maximum (C 3.10) instead of refused
+    stretches     True if another dtype is stretched to uint8 by the file's own minimum and maximum, not refused
     max_dims      non-channel axes longer than 1; None: any number
     channels      allowed numbers of channels; None: any
     """

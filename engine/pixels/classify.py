@@ -40,6 +40,10 @@ class PixelClassifier:
         """Halo a tile needs along z, y, x."""
         return self.backend.source_margin(self.plan)
 
+    def tile_bytes(self, tile: tuple[int, ...], source: tuple[int, ...]) -> int:
+        """Memory that computing a tile of these sizes takes, with its halo of these sizes."""
+        return self.backend.tile_bytes(self.plan, self.classes, _voxels(tile), _voxels(source))
+
     def results(
         self, tile: Box, source: np.ndarray, start: Voxels, active: np.ndarray | None, wanted: Collection[str]
     ) -> dict[str, np.ndarray]:

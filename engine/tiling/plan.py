@@ -5,18 +5,20 @@ The plan decides only about time and memory: results are the same for every plan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from ..box import Box
 from ..errors import MemoryTooSmall
-from .halo import source_box
 
 # Voxels along z, y, x at which a tile's halo is a small part of its work and its volumes stay near the cache.
 FLAT_TILE = (1, 256, 512)
 SOLID_TILE = (64, 64, 128)
-# A tile is not cut below this for the sake of parallel work, only for the sake of memory.
-SMALLEST_SHARED = {1: (1, 64, 128), 3: (16, 32, 64)}
+# A tile is not cut below the first for the sake of parallel work, nor below the second for want of memory: then nearly
+# all work would be halo.
+SMALLEST_SHARED = {"flat": (1, 64, 128), "solid": (16, 32, 64)}
+SMALLEST = {"flat": (1, 16, 32), "solid": (4, 8, 16)}
 TILES_PER_THREAD = 3  # enough that threads finish at about the same time
 READ_AHEAD = 2  # tiles that are read but not yet computed
 
@@ -28,14 +30,18 @@ class TileCost:
     per_source   for every voxel of the tile's source, halo included
     per_voxel    for every voxel of the tile itself
     fixed        for the whole run, such as writers that hold their image
+    worker       (sizes of the tile, sizes of its source) -> what computing it takes
     """
 
     per_source: float
     per_voxel: float
     fixed: float = 0.0
+    worker: Callable[[tuple[int, ...], tuple[int, ...]], float] = lambda tile, source: 0.0
 
-    def of(self, tile: Box, margin: Sequence[int], image: Sequence[int]) -> float:
-        return self.per_source * source_box(tile, margin, image).size + self.per_voxel * tile.size
+    def of(self, tile: Sequence[int], margin: Sequence[int], image: Sequence[int]) -> float:
+        """The most a tile of these sizes can need, wherever in the image it lies."""
+        source = tuple(min(n + 2 * m, size) for n, m, size in zip(tile, margin, image, strict=True))
+        return self.per_source * prod(source) + self.per_voxel * prod(tile) + self.worker(tuple(tile), source)
 
 
 def plan_tiles(
@@ -45,26 +51,20 @@ def plan_tiles(
 
     margin  the halo along z, y, x. Raises MemoryTooSmall if the budget does not hold one small tile a thread.
     """
-    flat = image[0] == 1
-    shape = [min(n, p) for n, p in zip(region.shape, FLAT_TILE if flat else SOLID_TILE, strict=True)]
-    smallest = SMALLEST_SHARED[1 if flat else 3]
-    while _count(region, shape) < threads * TILES_PER_THREAD and threads > 1 and _halve(shape, smallest, margin):
+    kind = "flat" if image[0] == 1 else "solid"
+    shape = [min(n, p) for n, p in zip(region.shape, FLAT_TILE if kind == "flat" else SOLID_TILE, strict=True)]
+    smallest = SMALLEST_SHARED[kind]
+    while _count(region, shape) < threads * TILES_PER_THREAD and threads > 1 and _halve(shape, smallest):
         pass
-    budget = (memory_bytes - cost.fixed) / (threads + (READ_AHEAD if threads > 1 else 0))
-    while (needed := cost.of(_central(region, shape), margin, image)) > budget:
-        if not _halve(shape, (1, 1, 1), margin):
-            total = cost.fixed + needed * (threads + READ_AHEAD)
+    at_once = threads + (READ_AHEAD if threads > 1 else 0)
+    while (needed := cost.of(shape, margin, image)) > (memory_bytes - cost.fixed) / at_once:
+        if not _halve(shape, SMALLEST[kind]):
+            total = cost.fixed + needed * at_once
             raise MemoryTooSmall(
                 f"the memory budget of {_text(memory_bytes)} does not hold the smallest tiles of {threads} threads "
                 f"({_text(total)}); raise --memory or lower --threads"
             )
     return list(region.split(_even(region.shape, shape)))
-
-
-def _central(region: Box, shape: Sequence[int]) -> Box:
-    """A tile in the middle, where its halo is cut off least."""
-    start = tuple(a + max(0, (b - a - n) // 2) for a, b, n in zip(region.start, region.stop, shape, strict=True))
-    return Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
 
 
 def _count(region: Box, shape: Sequence[int]) -> int:
@@ -74,7 +74,7 @@ def _count(region: Box, shape: Sequence[int]) -> int:
     return count
 
 
-def _halve(shape: list[int], smallest: Sequence[int], margin: Sequence[int]) -> bool:
+def _halve(shape: list[int], smallest: Sequence[int]) -> bool:
     """Halve the axis whose length is largest beside its smallest; False if every axis is at its smallest."""
     ratios = [n / s for n, s in zip(shape, smallest, strict=True)]
     axis = max(range(3), key=lambda i: (ratios[i], -i))

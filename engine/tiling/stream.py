@@ -35,6 +35,10 @@ def stream_tiles(
     failed = threading.Event()
     errors: list[BaseException] = []
 
+    def process_unless_failed(tile: Tile, source: Source) -> None:
+        if not failed.is_set():
+            process(tile, source)
+
     def finish(future: Future[None]) -> None:
         error = None if future.cancelled() else future.exception()
         if error is not None:
@@ -48,11 +52,9 @@ def stream_tiles(
                 room.acquire()
                 if failed.is_set():
                     break
-                pool.submit(process, tile, read(tile)).add_done_callback(finish)
+                pool.submit(process_unless_failed, tile, read(tile)).add_done_callback(finish)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-        if failed.is_set():
-            pool.shutdown(wait=True, cancel_futures=True)
     if errors:
         raise errors[0]

@@ -116,11 +116,11 @@ def _plan(
     memory_bytes: int,
 ) -> list[Box]:
     """Tiles (t, z, y, x, c), one time point each."""
-    per_source, per_voxel = classifier.backend.bytes_per_voxel(classifier.plan, classifier.classes)
     cost = TileCost(
-        per_source=per_source + raw.shape[4] * raw.dtype.itemsize,
-        per_voxel=per_voxel + sum(export.bytes_per_voxel for export in exports.values()),
+        per_source=raw.shape[4] * raw.dtype.itemsize,
+        per_voxel=sum(export.bytes_per_voxel for export in exports.values()),
         fixed=sum(export.held_bytes for export in exports.values()),
+        worker=classifier.tile_bytes,
     )
     inside = Box(region.start[1:4], region.stop[1:4])
     pieces = plan_tiles(inside, raw.shape[1:4], classifier.margin, cost, threads=threads, memory_bytes=memory_bytes)

@@ -46,8 +46,8 @@ def exact_float32_threshold(threshold: np.ndarray) -> np.ndarray:
     """The smallest float32 not below each double, so that ``x < t`` holds for the same float32 x. NaN stays NaN."""
     with np.errstate(over="ignore"):
         rounded = threshold.astype(np.float32)
-    below = rounded.astype(np.float64) < threshold
-    return np.where(below, np.nextafter(rounded, np.float32(np.inf)), rounded).astype(np.float32)
+        below = rounded.astype(np.float64) < threshold
+        return np.where(below, np.nextafter(rounded, np.float32(np.inf)), rounded).astype(np.float32)
 
 
 def pack_forest(forests: Sequence[ForestArrays]) -> PackedForest:

@@ -54,7 +54,9 @@ def pack_plan(plan: FeaturePlan) -> PackedPlan:
         margin=np.array([p.margin for p in programs], np.int64).reshape(-1, 3),
         instructions=np.concatenate([np.zeros((0, FIELDS), np.int64), *(p.instructions for p in programs)]),
         first=np.cumsum([0, *(len(p.instructions) for p in programs)]),
-        taps=np.array([np.pad(p.taps, ((0, rows - len(p.taps)), (0, 0))) for p in programs]).reshape(-1, rows, 3),
+        taps=np.array([np.pad(p.taps, ((0, rows - len(p.taps)), (0, 0))) for p in programs]).reshape(
+            len(programs), rows, 3
+        ),
         slots=max((p.slots for p in programs), default=0),
         reach=_largest(np.array([p.reach for p in programs], np.int64).reshape(-1, 3)),
         channels=plan.channels,
@@ -63,7 +65,7 @@ def pack_plan(plan: FeaturePlan) -> PackedPlan:
 
 
 def _padded(rows: list[np.ndarray], length: int) -> np.ndarray:
-    return np.array([np.pad(row, (0, length - len(row))) for row in rows], np.float32).reshape(-1, length)
+    return np.array([np.pad(row, (0, length - len(row))) for row in rows], np.float32).reshape(len(rows), length)
 
 
 def _largest(rows: np.ndarray) -> Voxels:

@@ -78,7 +78,7 @@ def test_tiles_stay_within_the_budget(job, threads, memory, fixed) -> None:  # t
         tiles = plan_tiles(region, image, margin, cost, threads=threads, memory_bytes=memory)
     except MemoryTooSmall:
         return
-    dearest = max(cost.of(tile, margin, image) for tile in tiles)
+    dearest = max(cost.of(tile.shape, margin, image) for tile in tiles)
     assert fixed + dearest * working_tiles(threads) <= memory
 
 
@@ -89,7 +89,7 @@ def test_large_images_in_little_memory(image: tuple[int, int, int], threads: int
     margin = (0 if image[0] == 1 else 38, 38, 38)
     tiles = plan_tiles(Box.whole(image), image, margin, CHEAP, threads=threads, memory_bytes=1 << 28)
     assert sum(tile.size for tile in tiles) == prod(image)
-    assert max(CHEAP.of(t, margin, image) for t in tiles) * working_tiles(threads) <= 1 << 28
+    assert max(CHEAP.of(t.shape, margin, image) for t in tiles) * working_tiles(threads) <= 1 << 28
 
 
 @pytest.mark.parametrize(

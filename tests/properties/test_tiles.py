@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from contract.builders import random_forest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelforest.engine.box import Box
-from pixelforest.engine.errors import MemoryTooSmall
 from pixelforest.engine.export.images import ResultInfo
 from pixelforest.engine.pixels.classify import PixelClassifier, prepare_classifier
 from pixelforest.engine.pixels.results import RESULTS
 from pixelforest.engine.project import Classifier, FeatureSelection, StoredForest
-from pixelforest.engine.tiling.plan import READ_AHEAD
+from pixelforest.engine.tiling import plan
 from pixelforest.engine.workflows.pixel_classification import MASK, RAW, classify_lane, result_infos
 from pixelforest.kernels.contract import Backend
 
@@ -122,20 +122,25 @@ def classify(
     *,
     region: Box | None = None,
     threads: int = 1,
-    memory_bytes: int = PLENTY,
+    tile: tuple[int, int, int] | None = None,
     mask: np.ndarray | None = None,
     names: tuple[str, ...] = NAMES,
 ) -> dict[str, np.ndarray]:
-    """Every result of a region (t, z, y, x) of the image, and a check that each voxel was written and counted once."""
+    """Every result of a region (t, z, y, x) of the image, and a check that each voxel was written and counted once.
+
+    tile: the largest tile the plan may use; None: whatever it would use
+    """
     project, raw = make_project(kind), Image(make_image(kind))
     region = region or Box.whole(raw.shape[:4])
     infos = result_infos(project, {RAW: raw})
     exports = {name: Export(infos[name], Box((*region.start, 0), (*region.stop, 1))) for name in names}
     images: Mapping = {RAW: raw} if mask is None else {RAW: raw, MASK: Image(mask)}
     counts: list[int] = []
-    classify_lane(
-        project, images, exports, backend=backend, threads=threads, memory_bytes=memory_bytes, on_progress=counts.append
-    )
+    sizes = {} if tile is None else dict.fromkeys(("FLAT_TILE", "SOLID_TILE"), tile)
+    with patch.multiple(plan, **sizes):
+        classify_lane(
+            project, images, exports, backend=backend, threads=threads, memory_bytes=PLENTY, on_progress=counts.append
+        )
     assert sum(counts) == region.size
     for export in exports.values():
         assert (export.written == 1).all()
@@ -167,17 +172,11 @@ def regions(draw: st.DrawFn, kind: str, *, most: bool = False) -> Box:
 
 @pytest.mark.parametrize("kind", SHAPES)
 @settings(max_examples=12, deadline=None)
-@given(data=st.data(), threads=st.integers(1, 5), pieces=st.integers(2, 30))
-def test_plan_and_threads_do_not_matter(
-    kind: str, backend: Backend, data: st.DataObject, threads: int, pieces: int
-) -> None:
-    """The budget is what makes tiles smaller: here it holds about this part of the region for every thread."""
+@given(data=st.data(), threads=st.integers(1, 5))
+def test_plan_and_threads_do_not_matter(kind: str, backend: Backend, data: st.DataObject, threads: int) -> None:
     region = data.draw(regions(kind, most=True))
-    memory_bytes = 250 * region.size * (threads + READ_AHEAD) // pieces
-    try:
-        found = classify(kind, backend, region=region, threads=threads, memory_bytes=memory_bytes)
-    except MemoryTooSmall:
-        assume(False)
+    tile = data.draw(st.tuples(st.integers(1, 20), st.integers(5, 60), st.integers(5, 80)), label="tile")
+    found = classify(kind, backend, region=region, threads=threads, tile=tile)
     assert_same_part(found, whole(kind, backend), region)
 
 
@@ -218,7 +217,7 @@ def classify_tile(kind: str, backend: Backend, tile: Box, time: int) -> dict[str
 def test_twice_the_same(kind: str, backend: Backend) -> None:
     everything = Box.whole(SHAPES[kind][:4])
     for _ in range(2):
-        assert_same_part(classify(kind, backend, threads=4, memory_bytes=1 << 24), whole(kind, backend), everything)
+        assert_same_part(classify(kind, backend, threads=4, tile=(5, 17, 33)), whole(kind, backend), everything)
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -253,7 +252,7 @@ def test_masks_do_not_depend_on_tiles(kind: str, backend: Backend) -> None:
     """Whether a whole tile is masked out, and so skipped, depends on the plan; what comes out does not."""
     everything = Box.whole(SHAPES[kind][:4])
     names = ("Probabilities", "Simple Segmentation", "Uncertainty")
-    found = classify(kind, backend, threads=3, memory_bytes=1 << 23, mask=make_mask(kind), names=names)
+    found = classify(kind, backend, threads=3, tile=(4, 30, 20), mask=make_mask(kind), names=names)
     assert_same_part(found, whole(kind, backend, masked=True), everything)
 
 

@@ -1,0 +1,1 @@
+"""One file an image format, its reader and its writers side by side."""

@@ -368,7 +368,7 @@ _OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
 
 
 def _read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, str]]:
-    """Pixel sizes and units from OME metadata, else ImageJ's; empty if there are neither. A unit may be an empty text."""
+    """Pixel sizes and units from OME metadata, else ImageJ's, else none; a unit may be an empty text."""
     resolution: dict[str, float] = {}
     units: dict[str, str] = {}
     if tiff.is_ome and tiff.ome_metadata:
