@@ -32,6 +32,7 @@ PACKAGES = (
     "opencv-python-headless",
     "scikit-learn",
     "scikit-image",
+    "connected-components-3d",
 )
 SHORTEST = 1e-6  # seconds; a difference of two timings that is not above it says nothing
 _FLUSHED_BYTES = 64 << 20  # more than the last cache of most processors

@@ -59,6 +59,24 @@ def feature_peers() -> list[FeaturePeer]:
     return found
 
 
+def label_peers() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Name -> connected components of a segmentation (z, y, x) with one value; those that are installed."""
+    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    cc3d, ndimage = _import("cc3d"), _import("scipy.ndimage")
+    if cc3d is not None:
+        found["connected-components-3d"] = partial(_cc3d_labels, cc3d)
+    if ndimage is not None:
+        found["SciPy ndimage"] = lambda frame: np.asarray(ndimage.label(frame)[0])
+    return found
+
+
+def _cc3d_labels(cc3d: Any, frame: np.ndarray) -> np.ndarray:
+    flat = frame.shape[0] == 1
+    values = frame[0] if flat else frame
+    labels = cc3d.connected_components(values, connectivity=4 if flat else 6, out_dtype=np.uint32)
+    return np.asarray(labels).reshape(frame.shape)
+
+
 def scikit_image_features() -> Callable[[np.ndarray, int], np.ndarray] | None:
     """Its own choice of features over the same range of scales: not the same columns. (image, threads) -> (…, f)."""
     feature = _import("skimage.feature")

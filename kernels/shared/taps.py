@@ -63,4 +63,5 @@ def threshold_taps(sigma: float) -> np.ndarray:
     """
     radius = max(1, radius_voxels(sigma, FEATURE_WINDOW))
     taps = np.array([math.exp(-(x * x) / (2 * sigma * sigma)) for x in range(radius + 1)])
-    return taps / np.concatenate([taps[:0:-1], taps]).sum()
+    taps /= np.concatenate([taps[:0:-1], taps]).sum()
+    return taps

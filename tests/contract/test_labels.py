@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cc3d
 import numpy as np
 import pytest
 from reference import labels as reference
@@ -107,6 +108,15 @@ def test_slabs_that_are_not_contiguous(backend: Backend) -> None:
 def test_complex_values_are_refused(backend: Backend) -> None:
     with pytest.raises(KernelError, match="complex64"):
         backend.label_slab(np.zeros((1, 2, 2), np.complex64), Storage())
+
+
+@pytest.mark.parametrize("shape", [(1, 700, 900), (60, 70, 80)], ids=["flat", "solid"])
+@pytest.mark.parametrize("share", [0.1, 0.45, 0.7])
+def test_ids_equal_those_of_another_library(backend: Backend, shape: tuple[int, int, int], share: float) -> None:
+    values = random_values(shape, "uint8", share=share, values=2)
+    flat = shape[0] == 1
+    expected = cc3d.connected_components(values[0] if flat else values, connectivity=4 if flat else 6)
+    np.testing.assert_array_equal(label_whole(backend, values)[0].reshape(expected.shape), expected)
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -105,6 +105,34 @@ def test_frames_without_objects(backend: Backend, shape: tuple[int, int, int], *
     assert not frame.labels.any()
 
 
+@pytest.mark.slow
+def test_a_frame_of_more_than_two_to_the_31_voxels(backend: Backend) -> None:
+    """Rods along z through every slab, balls, and a voxel at the very end; the file with the labels stays sparse."""
+    shape, size = (1310, 1310, 1310), 1310
+    assert size**3 > 2**31
+
+    def read(box: Box) -> np.ndarray:
+        values = np.zeros(box.shape, np.uint8)
+        y, x = np.ogrid[box.start[1] : box.stop[1], :size]
+        values[:] = (y % 100 == 50) & (x % 100 == 50)
+        for out, z in zip(values, range(box.start[0], box.stop[0]), strict=True):
+            room = 400 - (z % 100 - 50) ** 2
+            out |= ((y % 100) - 20) ** 2 + ((x % 100) - 20) ** 2 <= room
+            if z == size - 1:
+                out[size - 1 - box.start[1] :, -1] = 1
+        return values
+
+    with Scratch(1 << 28) as scratch:
+        frame = label_components(read, shape, np.uint8, backend=backend, scratch=scratch, threads=2)
+        across = len(range(50, size, 100))
+        corners = len(range(20, size + 20, 100))
+        layers = len(range(50, size, 100))
+        assert frame.count == across**2 + layers * corners**2 + 1
+        assert frame.labels[-1, -1, -1] == frame.count
+        assert frame.labels[0, 50, 50] == frame.labels[-1, 50, 50] == 1
+        assert frame.labels[-1, -60, -60] == across**2
+
+
 def test_an_error_while_reading_is_passed_on(backend: Backend) -> None:
     def read(box: Box) -> np.ndarray:
         if box.start[0] == 3:
