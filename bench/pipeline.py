@@ -306,7 +306,7 @@ def _measure_forest_peer(
     block = BLOCKS[2 if ours.image[0] == 1 else 3][0]
     stack = arrange(features, block)
     own = time_work(lambda: predict_stack(stack, ours.packed), repeats=repeats)
-    compared = visits_per_block(stack, ours.packed) * stack.voxels
+    compared = visits_per_block(stack, ours.packed)[1] * stack.voxels
     floor = limits.floor(operations=compared)
     report.row("forest: pixelforest", own, settings="1 thread", voxels=stack.voxels, floor=floor)
     forest = scikit_learn_forest(ours.project.classifier)
@@ -343,7 +343,7 @@ def _visits(project: Project, volume: np.ndarray) -> float:
         stages.backend.to_device(piece), (0, 0, 0), ((0, 0, 0), stages.image), stages.image, stages.plan
     )
     features = stages.backend.to_host(stages.backend.features(stack))
-    return visits_per_block(arrange(features, BLOCKS[2 if volume.shape[1] == 1 else 3][0]), stages.packed)
+    return visits_per_block(arrange(features, BLOCKS[2 if volume.shape[1] == 1 else 3][0]), stages.packed)[1]
 
 
 def _open(material: Material) -> InputImage:

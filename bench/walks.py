@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from pixelforest.kernels.cpu.forest import predict_mixed, predict_pure
-from pixelforest.kernels.cpu.intrinsics import less_than_64
+from pixelforest.kernels.cpu.forest import enter_tree, mixed_memory, predict_mixed, predict_pure, pure_memory
+from pixelforest.kernels.cpu.intrinsics import bounds_64, float_of_bits, less_than_64
 from pixelforest.kernels.shared.nodes import PackedForest
 
 Shape = tuple[int, int, int]
@@ -56,24 +56,23 @@ def rows_in_blocks(features: np.ndarray, block: Shape) -> np.ndarray:
     return np.ascontiguousarray(split.transpose(0, 2, 4, 1, 3, 5, 6)).reshape(-1, features.shape[3])
 
 
-def visits_per_block(stack: ArrangedStack, forest: PackedForest) -> float:
-    """Inner nodes at which 64 voxels are compared, all trees together, averaged over blocks."""
-    nodes = (forest.feature, forest.threshold, forest.left, forest.right)
-    pending = np.empty(forest.depth + 1, np.int32), np.empty(forest.depth + 1, np.uint64)
-    return float(count_visits(stack.values, stack.stride, *nodes, forest.roots, *pending)) / (stack.voxels / BLOCK)
+def visits_per_block(stack: ArrangedStack, forest: PackedForest) -> tuple[float, float]:
+    """Inner nodes a block of 64 voxels passes in all trees, and those where its voxels are compared; both averaged."""
+    found = count_visits(stack.values, stack.stride, stack.blocks, forest.roots, *_nodes(forest))
+    blocks = stack.voxels / BLOCK
+    return float(found[0]) / blocks, float(found[1]) / blocks
+
+
+def _nodes(forest: PackedForest) -> tuple[np.ndarray, int, int]:
+    return forest.records, forest.leaf_column, forest.offset_bits
 
 
 def predict_stack(stack: ArrangedStack, forest: PackedForest) -> np.ndarray:
     """Probabilities (cells, blocks, 64, K) with the kernel that fits the forest's leaves."""
-    nodes = (forest.feature, forest.threshold, forest.left, forest.right)
     out = np.empty((len(stack.values), stack.blocks, BLOCK, forest.classes), np.float32)
-    pending = np.empty(forest.depth + 1, np.int32), np.empty(forest.depth + 1, np.uint64)
-    k = forest.classes
     if forest.is_pure:
-        digits = int(forest.vote_value.shape[1] - 1).bit_length()
-        memory = (np.empty((k, digits), np.uint64), np.empty(k, np.uint64), np.empty(BLOCK, np.int32), *pending)
-        votes = (forest.roots, forest.leaf_class, forest.groups, forest.vote_value, forest.divisor)
-        walk_pure(stack.values, stack.stride, nodes, votes, memory, out)
+        votes = (forest.groups, forest.vote_value, forest.divisor)
+        walk_pure(stack.values, stack.stride, forest.roots, _nodes(forest), votes, forest.depth, out)
     else:
         predict_stack_mixed(stack, forest, out)
     return out
@@ -81,62 +80,83 @@ def predict_stack(stack: ArrangedStack, forest: PackedForest) -> np.ndarray:
 
 def predict_stack_mixed(stack: ArrangedStack, forest: PackedForest, out: np.ndarray) -> None:
     """The same with the kernel for any leaves, into out (cells, blocks, 64, K)."""
-    nodes = (forest.feature, forest.threshold, forest.left, forest.right)
-    pending = np.empty(forest.depth + 1, np.int32), np.empty(forest.depth + 1, np.uint64)
-    memory = (np.empty((BLOCK, forest.classes), np.float32), np.empty(BLOCK, np.float64), *pending)
-    shares = (forest.roots, forest.probabilities, forest.weights, forest.forests, forest.averages, forest.divisor)
-    walk_mixed(stack.values, stack.stride, nodes, shares, memory, out)
+    # The records of a pure forest name a leaf's class, so there is one row a class.
+    table = np.eye(forest.classes) if forest.is_pure else forest.weights
+    shares = (table.astype(np.float32), table, forest.forests, forest.averages, forest.divisor)
+    walk_mixed(stack.values, stack.stride, forest.roots, _nodes(forest), shares, forest.depth, out)
 
 
-@njit(nogil=True, cache=True)
-def count_visits(stack, stride, feature, threshold, left, right, roots, pending_node, pending_mask):  # type: ignore[no-untyped-def]
-    """Inner nodes that the walk with masks compares at, summed over trees and blocks of 64 voxels.
+# These are compiled anew every time: numba would keep them after a kernel that they contain has changed.
+@njit(nogil=True)
+def enter_block(values, base, stride, roots, nodes, bounds, entries):  # type: ignore[no-untyped-def]
+    """The bounds of a block's columns, and the nodes where it enters the trees."""
+    for column in range(len(bounds) // 2):
+        bounds_64(values, base + column * stride, bounds, 2 * column)
+    for tree in range(len(roots)):
+        entries[tree] = enter_tree(nodes[0], roots[tree], bounds, nodes[1], nodes[2])
+
+
+@njit(nogil=True)
+def count_visits(stack, stride, blocks, roots, records, leaf_column, offset_bits):  # type: ignore[no-untyped-def]
+    """Inner nodes passed, and those that the bounds of a block do not decide, over all trees and blocks.
 
     stack (cells, columns * stride) float32: see ``ArrangedStack``
     """
-    visits = 0
+    passed, compared = 0, 0
+    bounds = np.empty(2 * (stack.shape[1] // stride), np.float32)
+    pending = [(np.int64(0), np.uint64(0))]
+    shift, mask_right = np.uint64(32 + offset_bits), (np.uint64(1) << np.uint64(offset_bits)) - np.uint64(1)
     for cell in range(stack.shape[0]):
         values = stack[cell]
-        for base in range(0, stride - 64, 64):
+        for base in range(0, blocks * 64, 64):
+            for column in range(len(bounds) // 2):
+                bounds_64(values, base + column * stride, bounds, 2 * column)
             for root in roots:
-                pending_node[0], pending_mask[0] = root, np.uint64(0xFFFFFFFFFFFFFFFF)
-                waiting = 1
-                while waiting > 0:
-                    waiting -= 1
-                    node, mask = pending_node[waiting], pending_mask[waiting]
-                    while feature[node] >= 0:
-                        visits += 1
-                        smaller = less_than_64(values, base + feature[node] * stride, threshold[node])
+                pending.append((root, np.uint64(0xFFFFFFFFFFFFFFFF)))
+                while len(pending) > 1:
+                    node, mask = pending.pop()
+                    record = records[node]
+                    column = np.int64(record >> shift)
+                    while column != leaf_column:
+                        passed += 1
+                        limit = float_of_bits(record)
+                        compared += bounds[2 * column + 1] >= limit and bounds[2 * column] < limit
+                        smaller = less_than_64(values, base + column * stride, limit)
+                        right = node + np.int64(record >> np.uint64(32) & mask_right)
                         goes_left, goes_right = mask & smaller, mask & ~smaller
                         if goes_left == 0:
-                            node = right[node]
+                            node = right
                         elif goes_right == 0:
-                            node = left[node]
+                            node += 1
                         else:
-                            pending_node[waiting], pending_mask[waiting] = right[node], goes_right
-                            waiting += 1
-                            node, mask = left[node], goes_left
-    return visits
+                            pending.append((right, goes_right))
+                            node, mask = node + 1, goes_left
+                        record = records[node]
+                        column = np.int64(record >> shift)
+    return passed, compared
 
 
-# These two are compiled anew every time: numba would keep them after a kernel that they contain has changed.
 @njit(nogil=True)
-def walk_pure(stack, stride, nodes, votes_of, memory, out):  # type: ignore[no-untyped-def]
+def walk_pure(stack, stride, roots, nodes, votes_of, depth, out):  # type: ignore[no-untyped-def]
     """The kernel for pure leaves over arranged cells, into out (cells, blocks, 64, K)."""
+    memory = pure_memory(out.shape[3], votes_of[1].shape[1], depth)
+    bounds, entries = np.empty(2 * (stack.shape[1] // stride), np.float32), np.empty(len(roots), np.int64)
     for cell in range(stack.shape[0]):
         values = stack[cell]
         for block in range(out.shape[1]):
-            result = out[cell, block]
-            result[:] = 0
-            predict_pure(values, block * 64, stride, np.uint64(0xFFFFFFFFFFFFFFFF), nodes, votes_of, memory, result)
+            enter_block(values, block * 64, stride, roots, nodes, bounds, entries)
+            mask = np.uint64(0xFFFFFFFFFFFFFFFF)
+            predict_pure(values, block * 64, stride, bounds, mask, entries, nodes, votes_of, memory, out[cell, block])
 
 
 @njit(nogil=True)
-def walk_mixed(stack, stride, nodes, shares_of, memory, out):  # type: ignore[no-untyped-def]
+def walk_mixed(stack, stride, roots, nodes, shares_of, depth, out):  # type: ignore[no-untyped-def]
     """The kernel for any leaves over arranged cells, into out (cells, blocks, 64, K)."""
+    memory = mixed_memory(out.shape[3], depth)
+    bounds, entries = np.empty(2 * (stack.shape[1] // stride), np.float32), np.empty(len(roots), np.int64)
     for cell in range(stack.shape[0]):
         values = stack[cell]
         for block in range(out.shape[1]):
-            result = out[cell, block]
-            result[:] = 0
-            predict_mixed(values, block * 64, stride, np.uint64(0xFFFFFFFFFFFFFFFF), nodes, shares_of, memory, result)
+            enter_block(values, block * 64, stride, roots, nodes, bounds, entries)
+            mask = np.uint64(0xFFFFFFFFFFFFFFFF)
+            predict_mixed(values, block * 64, stride, mask, entries, nodes, shares_of, memory, out[cell, block])

@@ -17,7 +17,7 @@ from .box import Box
 CANONICAL = "tzyxc"
 # Bit values of vigra's AxisType, which ilastik stores in axistags.
 _TYPE_FLAGS = {"c": 1, "x": 2, "y": 2, "z": 2, "t": 8}
-# The internal orders of the pixel workflows; the first shortest that holds every axis longer than 1 is taken (P 2.1).
+# The internal orders of the pixel workflows; the first shortest that holds every axis longer than 1 is taken.
 _PIPELINE_ORDERS = (
     "yxc",
     "xyc",

@@ -1,7 +1,7 @@
 """Lanes, roles and the images behind them: what is read for an argument of the command line, and with which axes.
 
-Decided here: which argument belongs to which lane (C 1.3), how several files become one image (C 2.3), and whose word
-counts about the axes (C 2.6). Out of the door comes canonical data only.
+Decided here: which argument belongs to which lane, how several files become one image, and whose word
+counts about the axes. Out of the door comes canonical data only.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def _measure(report: Report, case: Case, material: Material, limits: Sequence[Li
     features = load_features(material)
     trees = len(forest.roots)
     report.begin(
-        f"{case.name}: {trees} trees of {len(forest.feature) / trees:.0f} nodes, depth {forest.depth}, "
+        f"{case.name}: {trees} trees of {len(forest.records) / trees:.0f} nodes, depth {forest.depth}, "
         f"{features.shape[3]} columns, {'pure' if forest.is_pure else 'mixed'} leaves",
         name=case.name,
         shape=features.shape,
@@ -110,7 +110,7 @@ def _measure(report: Report, case: Case, material: Material, limits: Sequence[Li
     _check(report, material.project, features, forest, shapes[0])
     for shape in shapes:
         stack = arrange(features, shape)
-        visits = visits_per_block(stack, forest)
+        visits, _ = visits_per_block(stack, forest)
         for limit in limits:
             _time_walk(report, stack, forest, visits, limit, repeats=repeats)
         if forest.is_pure and shape == shapes[0]:

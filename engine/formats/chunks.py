@@ -1,6 +1,6 @@
 """The chunk shape of chunked result files, and results cut into chunks while they arrive in boxes of any shape.
 
-The shape is ilastik's (C 3.8), so files from both are laid out alike. Which bytes a chunk becomes is the formats'
+The shape is ilastik's, so files from both are laid out alike. Which bytes a chunk becomes is the formats'
 business.
 """
 

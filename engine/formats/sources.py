@@ -1,7 +1,7 @@
 """What an input argument means: its parts, the files and datasets they name, and the nickname that follows.
 
     ARGUMENT = PART[:PART...]         (; on Windows)
-    PART     = external path[/internal path], both with shell wildcards      (C 2.1, 2.8)
+    PART     = external path[/internal path], both with shell wildcards
 
 Opening the files, and what their axes are, is decided in engine/inputs.py.
 """

@@ -72,7 +72,7 @@ class InputFormat:
     extensions    lower case, without the dot
     open          (file, internal path or "") -> ImageReader; raises InputError, InputNotFound
     list_images   for containers: file -> internal paths of all datasets with 2 to 5 dimensions; None for plain files
-    stack         how several of these files combine along an axis (C 2.3): "picture" or "array"
+    stack         how several of these files combine along an axis: "picture" or "array"
     """
 
     name: str

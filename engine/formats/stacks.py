@@ -1,4 +1,4 @@
-"""Several images of one format read as one, along an axis (C 2.3).
+"""Several images of one format read as one, along an axis.
 
 Arrays that lack the axis get it as their first one, arrays that have it are joined along it. Pictures along c are
 joined too, but with x before y. Only the slices that a region touches are opened, and few stay open.

@@ -1,6 +1,6 @@
 """From the project's table of features and scales to the columns the classifier reads. One row here is one feature.
 
-Columns run over the feature rows in the file's order, then scales, then input channels, then eigenvalues (P 7.5).
+Columns run over the feature rows in the file's order, then scales, then input channels, then eigenvalues.
 """
 
 from __future__ import annotations

@@ -22,9 +22,10 @@ from .measure import Measurement
 from .neighbourhood import measure_neighbourhoods
 from .skeleton import describe_skeletons
 
-# Voxels of a cell along z, y, x, and of a block of 64. Chosen by bench/kernels; results do not depend on them.
-_FLAT_CELL, _FLAT_BLOCK = (1, 32, 256), (1, 8, 8)
-_SOLID_CELL, _SOLID_BLOCK = (8, 32, 128), (4, 4, 4)
+# Voxels of a cell, voxels of a block of 64, and blocks of a bundle that enters the trees together, along z, y, x.
+# Chosen by bench/kernels; results do not depend on them.
+_FLAT = ((1, 32, 256), (1, 8, 8), (1, 4, 4))
+_SOLID = ((8, 32, 128), (4, 4, 4), (2, 2, 4))
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class TileFeatures:
         return (*self.extent, self.plan.width)
 
     @property
-    def shapes(self) -> tuple[Voxels, Voxels]:
-        """Voxels of a cell and of a block, along z, y, x."""
-        return (_FLAT_CELL, _FLAT_BLOCK) if self.image[0] == 1 else (_SOLID_CELL, _SOLID_BLOCK)
+    def shapes(self) -> tuple[Voxels, Voxels, Voxels]:
+        """Voxels of a cell and of a block, blocks of a bundle, along z, y, x."""
+        return _FLAT if self.image[0] == 1 else _SOLID
 
 
 class _Workspace(threading.local):
@@ -83,7 +84,7 @@ class CpuBackend:
 
     def tile_bytes(self, plan: PackedPlan, classes: int, tile: Voxels, source: Voxels) -> int:
         float32 = 4
-        cell, block = (_FLAT_CELL, _FLAT_BLOCK) if source[0] == 1 else (_SOLID_CELL, _SOLID_BLOCK)
+        cell, block, _ = _FLAT if source[0] == 1 else _SOLID
         smoothed = plan.channels * sum(_volume(tile, margin) for margin in plan.margin.tolist())
         cell_volumes = plan.slots * _volume(cell, plan.reach) + plan.width * column_stride(cell, block)
         between_passes = 2
@@ -128,40 +129,28 @@ class CpuBackend:
         return pack_forest(forests)
 
     def predict(self, stack: TileFeatures, forest: PackedForest) -> np.ndarray:
-        f = forest
-        out = np.empty((*stack.extent, f.classes), np.float32)
-        nodes = (f.feature, f.threshold, f.left, f.right)
-        arguments = (*self._tile_arguments(stack), stack.plan.width, nodes)
-        if f.is_pure:
-            predict_tile_pure(*arguments, (f.roots, f.leaf_class, f.groups, f.vote_value, f.divisor), f.depth, out)
-        else:
-            shares = (f.roots, f.probabilities, f.weights, f.forests, f.averages, f.divisor)
-            predict_tile_mixed(*arguments, shares, f.depth, out)
+        out = np.empty((*stack.extent, forest.classes), np.float32)
+        arguments = (*self._tile_arguments(stack), stack.plan.width, *_walk_arguments(forest), out)
+        (predict_tile_pure if forest.is_pure else predict_tile_mixed)(*arguments)
         return out
 
     def predict_rows(self, rows: np.ndarray, forest: PackedForest) -> np.ndarray:
-        f = forest
         rows = np.ascontiguousarray(rows, np.float32)
-        out = np.empty((len(rows), f.classes), np.float32)
-        nodes = (f.feature, f.threshold, f.left, f.right)
-        if f.is_pure:
-            predict_rows_pure(rows, nodes, (f.roots, f.leaf_class, f.groups, f.vote_value, f.divisor), f.depth, out)
-        else:
-            shares = (f.roots, f.probabilities, f.weights, f.forests, f.averages, f.divisor)
-            predict_rows_mixed(rows, nodes, shares, f.depth, out)
+        out = np.empty((len(rows), forest.classes), np.float32)
+        (predict_rows_pure if forest.is_pure else predict_rows_mixed)(rows, *_walk_arguments(forest), out)
         return out
 
     def _tile_arguments(self, stack: TileFeatures) -> tuple[Any, ...]:
         """What every kernel that goes through a tile's cells needs, with this thread's scratch."""
         plan = stack.plan
-        cell, block = stack.shapes
+        cell, block, _ = stack.shapes
         slot = int(np.prod([n + 2 * reach for n, reach in zip(cell, plan.reach, strict=True)]))
         columns = self._space.buffer("columns", plan.width * column_stride(cell, block))
         work = self._space.buffer("work", plan.slots * slot)
         scratch = (work, slot, *self._lines(plan, cell[2] + 2 * plan.reach[2]))
         smoothed = (stack.smoothed, stack.places, stack.boxes)
         program = (plan.instructions, plan.first, plan.taps, plan.channels)
-        return smoothed, program, stack.image, stack.start, stack.extent, cell, block, columns, scratch
+        return smoothed, program, stack.image, stack.start, stack.extent, stack.shapes, columns, scratch
 
     def _lines(self, plan: PackedPlan, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Scratch for one padded line and for the neighbours' places."""
@@ -285,6 +274,13 @@ class CpuBackend:
 
     def skeleton_features(self, labels: np.ndarray, boxes: np.ndarray, first: int, stop: int, out: np.ndarray) -> None:
         describe_skeletons(labels[0], boxes, first, stop, out)
+
+
+def _walk_arguments(forest: PackedForest) -> tuple[Any, ...]:
+    """What every kernel that walks trees takes of a forest."""
+    f = forest
+    pure, mixed = (f.groups, f.vote_value, f.divisor), (f.probabilities, f.weights, f.forests, f.averages, f.divisor)
+    return f.roots, (f.records, f.leaf_column, f.offset_bits), pure if f.is_pure else mixed, f.depth
 
 
 def _volume(shape: Sequence[int], margin: Sequence[int] = (0, 0, 0)) -> int:

@@ -250,8 +250,9 @@ def gather(stack, stride, width, cell, block, out, z0, y0, x0):
 
 
 @njit(nogil=True, cache=True)
-def feature_tile(smoothed, plan, image, first, extent, cell_shape, block, stack, scratch, out):
-    """The features of a tile at ``first`` into out (z, y, x, f), cell by cell."""
+def feature_tile(smoothed, plan, image, first, extent, shapes, stack, scratch, out):
+    """The features of a tile at ``first`` into out (z, y, x, f), cell by cell; shapes is (cell, block, …)."""
+    cell_shape, block, _ = shapes
     for z in range(0, extent[0], cell_shape[0]):
         for y in range(0, extent[1], cell_shape[1]):
             for x in range(0, extent[2], cell_shape[2]):

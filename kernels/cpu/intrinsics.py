@@ -232,15 +232,58 @@ def less_than_64(typing_context, buffer, at, threshold):  # type: ignore[no-unty
 
 
 @intrinsic
-def not_a_number_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
-    """Bit i of the result: ``buffer[at + i]`` is NaN, for 64 neighbours of a flat float32 buffer."""
-    signature = types.uint64(buffer, types.int64)
+def bounds_64(typing_context, buffer, at, out, out_at):  # type: ignore[no-untyped-def]
+    """Store at out[out_at] the least and behind it the largest of 64 neighbours that are not NaN (none: inf, -inf)."""
+    signature = types.void(buffer, types.int64, out, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        values = _load(builder, _data(context, builder, sig.args[0], args[0]), args[1], 64).value
-        return builder.bitcast(builder.fcmp_unordered("uno", values, values), _I64)
+        base, place = _data(context, builder, sig.args[0], args[0]), _data(context, builder, sig.args[2], args[2])
+        scalar = Lanes(builder, None, _LANES)
+        low, high = scalar.constant(float("inf")), scalar.constant(float("-inf"))
+        for j in range(0, 64, _LANES):
+            values = _load(builder, base, builder.add(args[1], ir.Constant(_I64, j)), _LANES)
+            low, high = (values < low).where(values, low), (values > high).where(values, high)
+        for half in (4, 2, 1):
+            order = ir.Constant(ir.VectorType(_I32, _LANES), [(i + half) % _LANES for i in range(_LANES)])
+            other = Lanes(builder, builder.shuffle_vector(low.value, low.value, order), _LANES)
+            low = (other < low).where(other, low)
+            other = Lanes(builder, builder.shuffle_vector(high.value, high.value, order), _LANES)
+            high = (other > high).where(other, high)
+        first = ir.Constant(_I32, 0)
+        for offset, vector in ((0, low), (1, high)):
+            value = builder.extract_element(vector.value, first)
+            builder.store(value, builder.gep(place, [builder.add(args[3], ir.Constant(_I64, offset))]))
+        return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def nan_mask_64(typing_context, buffer, at, stride, columns):  # type: ignore[no-untyped-def]
+    """Bit i of the result: some ``buffer[at + column * stride + i]`` is NaN, 0 <= column < columns, 0 <= i < 64."""
+    signature = types.uint64(buffer, types.int64, types.int64, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        base = _data(context, builder, sig.args[0], args[0])
+        kind = ir.VectorType(_I32, 64)
+        found = cgutils.alloca_once_value(builder, ir.Constant(kind, None))
+        with cgutils.for_range(builder, args[3]) as loop:
+            values = _load(builder, base, builder.add(args[1], builder.mul(loop.index, args[2])), 64).value
+            here = builder.sext(builder.fcmp_unordered("uno", values, values), kind)
+            builder.store(builder.or_(builder.load(found), here), found)
+        return builder.bitcast(builder.icmp_signed("<", builder.load(found), ir.Constant(kind, None)), _I64)
+
+    return signature, codegen
+
+
+@intrinsic
+def float_of_bits(typing_context, bits):  # type: ignore[no-untyped-def]
+    """The float32 whose bits are the low half of a uint64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(builder.trunc(args[0], _I32), _F32)
+
+    return types.float32(types.uint64), codegen
 
 
 @intrinsic

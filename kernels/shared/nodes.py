@@ -12,24 +12,23 @@ from ..contract import ForestArrays, TreeArrays
 
 @dataclass(frozen=True)
 class PackedForest:
-    """Nodes of all trees one after the other, in depth-first order.
+    """Nodes of all trees one after the other, each tree in depth-first order, the left child behind its parent.
 
-    feature (n,) int32, -1 at leaves; threshold (n,) float32; left, right (n,) int32; roots (t,) int32
-    leaf_class (n,) int32: the class of a pure leaf; 0 elsewhere
-    probabilities (n, K) float32 and weights (n, K) float64: what a voxel in this leaf adds to its classes and to their
-        sum; both include the leaf's own weight where the forest asks for it
+    records (n,) uint64: the low half holds a threshold's float32 bits, or what a leaf means: its class if is_pure, else
+        its row in probabilities and weights. The high half holds the column, above ``offset_bits``, and below it the
+        distance to the right child. A leaf's column is ``leaf_column``.
+    roots (t,) int64
+    probabilities (rows, K) float32 and weights (rows, K) float64: what a voxel in a leaf adds to its classes and to
+        their sum; both include the leaf's own weight where the forest asks for it
     groups (g, 2) int64: tree ranges that are counted together; vote_value[g][count] float32: what count pure votes add
     divisor float32: by which the sum over groups is divided at the end
     is_pure: every leaf belongs to one class alone, so votes can be counted in integers
     forests (f, 2) int64: tree ranges of the stored forests; averages: see ForestArrays
     """
 
-    feature: np.ndarray
-    threshold: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
+    records: np.ndarray
+    offset_bits: int
     roots: np.ndarray
-    leaf_class: np.ndarray
     probabilities: np.ndarray
     weights: np.ndarray
     forests: np.ndarray
@@ -40,6 +39,10 @@ class PackedForest:
     averages: bool
     classes: int
     depth: int
+
+    @property
+    def leaf_column(self) -> int:
+        return (1 << (32 - self.offset_bits)) - 1
 
 
 def exact_float32_threshold(threshold: np.ndarray) -> np.ndarray:
@@ -57,27 +60,24 @@ def pack_forest(forests: Sequence[ForestArrays]) -> PackedForest:
     classes = forests[0].classes
     if any(f.classes != classes for f in forests):
         raise ValueError("the stored forests have different numbers of classes")
-    trees = [(tree, forest.is_weighted) for forest in forests for tree in forest.trees]
+    trees = [(_left_first(tree), forest.is_weighted) for forest in forests for tree in forest.trees]
     starts = np.cumsum([0] + [len(t.feature) for t, _ in trees])
-    shifted = [
-        [np.where(t.feature >= 0, child + start, -1) for child in (t.left, t.right)]
-        for (t, _), start in zip(trees, starts, strict=False)
-    ]
-    votes = np.concatenate([t.probabilities * (t.weight[:, None] if weighted else 1.0) for t, weighted in trees])
     feature = np.concatenate([t.feature for t, _ in trees])
-    is_leaf = feature < 0
-    pure = bool(np.all((votes[is_leaf] == 0) | (votes[is_leaf] == 1)) and np.all(votes[is_leaf].sum(axis=1) == 1))
+    votes = np.concatenate([t.probabilities * (t.weight[:, None] if weighted else 1.0) for t, weighted in trees])
+    votes = votes[feature < 0]
+    pure = bool(np.all((votes == 0) | (votes == 1)) and np.all(votes.sum(axis=1) == 1))
     counts = np.cumsum([0] + [len(f.trees) for f in forests])
     ranges = np.stack([counts[:-1], counts[1:]], axis=1)
     averages = all(f.averages for f in forests)
     groups, values = _vote_groups(ranges, averages)
+    threshold = exact_float32_threshold(np.concatenate([t.threshold for t, _ in trees]))
+    distance = np.concatenate([t.right - np.arange(len(t.right)) for t, _ in trees])
+    meaning = votes.argmax(axis=1) if pure else np.arange(len(votes))
+    records, offset_bits = _pack_records(feature, threshold, distance, meaning)
     return PackedForest(
-        feature=feature.astype(np.int32),
-        threshold=exact_float32_threshold(np.concatenate([t.threshold for t, _ in trees])),
-        left=np.concatenate([left for left, _ in shifted]).astype(np.int32),
-        right=np.concatenate([right for _, right in shifted]).astype(np.int32),
-        roots=starts[:-1].astype(np.int32),
-        leaf_class=np.where(is_leaf, votes.argmax(axis=1), 0).astype(np.int32),
+        records=records,
+        offset_bits=offset_bits,
+        roots=starts[:-1].astype(np.int64),
         probabilities=votes.astype(np.float32),
         weights=votes,
         forests=ranges.astype(np.int64),
@@ -89,6 +89,42 @@ def pack_forest(forests: Sequence[ForestArrays]) -> PackedForest:
         classes=classes,
         depth=max(_depth(t) for t, _ in trees),
     )
+
+
+def _pack_records(
+    feature: np.ndarray, threshold: np.ndarray, distance: np.ndarray, meaning: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """The records of all nodes, and how many bits of them hold the distance. meaning: of the leaves, in node order."""
+    is_leaf = feature < 0
+    offset_bits = max(1, int(distance[~is_leaf].max(initial=1)).bit_length())
+    if int(feature.max(initial=0)) >= (1 << max(0, 32 - offset_bits)) - 1:
+        raise ValueError(
+            f"a tree with {int(distance.max())} nodes in one branch over {int(feature.max()) + 1} feature columns is "
+            "larger than the packed layout holds"
+        )
+    low = np.ascontiguousarray(threshold).view(np.uint32).astype(np.uint64)
+    low[is_leaf] = meaning
+    column = np.where(is_leaf, (1 << (32 - offset_bits)) - 1, feature).astype(np.uint64)
+    right = np.where(is_leaf, 0, distance).astype(np.uint64)
+    return low | right << np.uint64(32) | column << np.uint64(32 + offset_bits), offset_bits
+
+
+def _left_first(tree: TreeArrays) -> TreeArrays:
+    """The same tree with its nodes in depth-first order, every left child directly behind its parent."""
+    inner = np.flatnonzero(tree.feature >= 0)
+    if np.array_equal(tree.left[inner], inner + 1):
+        return tree
+    order, waiting = [], [0]
+    while waiting:
+        node = waiting.pop()
+        order.append(node)
+        if tree.feature[node] >= 0:
+            waiting += [int(tree.right[node]), int(tree.left[node])]
+    place = np.full(len(tree.feature), -1, np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    left, right = (np.where(child >= 0, place[child], -1)[order] for child in (tree.left, tree.right))
+    parts = (tree.probabilities[order], tree.weight[order])
+    return TreeArrays(tree.feature[order], tree.threshold[order], left, right, *parts)
 
 
 def forest_value(votes: np.ndarray, trees: int, averages: bool) -> np.ndarray:

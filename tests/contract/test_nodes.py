@@ -8,7 +8,7 @@ from contract.builders import leaf_tree, random_forest, random_tree
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pixelforest.kernels.contract import ForestArrays
+from pixelforest.kernels.contract import ForestArrays, TreeArrays
 from pixelforest.kernels.shared.nodes import exact_float32_threshold, forest_value, pack_forest
 
 FLOAT32 = st.floats(width=32, allow_nan=True)
@@ -71,17 +71,49 @@ def test_without_averaging_the_share_is_the_value() -> None:
     assert packed.divisor == 1
 
 
-def test_children_and_roots_are_shifted() -> None:
+def shuffled(tree: TreeArrays, rng: np.random.Generator) -> TreeArrays:
+    """The same tree, its nodes behind the root in another order."""
+    order = np.concatenate([[0], 1 + rng.permutation(len(tree.feature) - 1)])
+    place = np.argsort(order)
+    left, right = (np.where(c >= 0, place[c], -1)[order].astype(np.int32) for c in (tree.left, tree.right))
+    parts = (tree.probabilities[order], tree.weight[order])
+    return TreeArrays(tree.feature[order], tree.threshold[order], left, right, *parts)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_records_hold_the_trees(in_order: bool) -> None:
+    """Walked side by side, a tree and its records agree at every node."""
     rng = np.random.default_rng(0)
-    trees = tuple(random_tree(rng, 3, 2, depth=3, pure=True) for _ in range(4))
+    trees = tuple(random_tree(rng, 3, 2, depth=6, pure=True) for _ in range(4))
+    trees = trees if in_order else tuple(shuffled(t, rng) for t in trees)
     packed = pack_forest([ForestArrays(trees[:3], 2, False), ForestArrays(trees[3:], 2, False)])
-    for root, tree in zip(packed.roots, trees, strict=True):
-        n = len(tree.feature)
-        assert packed.feature[root : root + n].tolist() == tree.feature.tolist()
-        for name in ("left", "right"):
-            children = getattr(packed, name)[root : root + n]
-            original = getattr(tree, name)
-            np.testing.assert_array_equal(children, np.where(tree.feature >= 0, original + root, -1))
+    assert packed.leaf_column == (1 << (32 - packed.offset_bits)) - 1
+    for root, tree in zip(packed.roots.tolist(), trees, strict=True):
+        pairs = [(root, 0)]
+        while pairs:
+            at, node = pairs.pop()
+            record = int(packed.records[at])
+            column, low = record >> (32 + packed.offset_bits), record & 0xFFFFFFFF
+            if tree.feature[node] < 0:
+                assert column == packed.leaf_column
+                assert low == tree.probabilities[node].argmax()
+                continue
+            assert column == tree.feature[node]
+            assert np.uint32(low).view(np.float32) == exact_float32_threshold(tree.threshold[node : node + 1])[0]
+            distance = record >> 32 & ((1 << packed.offset_bits) - 1)
+            pairs += [(at + 1, int(tree.left[node])), (at + distance, int(tree.right[node]))]
+
+
+def test_a_forest_beyond_the_layout_is_refused() -> None:
+    leaf, many = leaf_tree([0, 1]), 1 << 17
+    inner = np.arange(many)  # a chain down the left side, so that the first right child is far away
+    feature = np.concatenate([np.full(many, 1 << 16), np.full(many + 1, -1)]).astype(np.int32)
+    left = np.concatenate([inner + 1, np.full(many + 1, -1)]).astype(np.int32)
+    right = np.concatenate([2 * many - inner, np.full(many + 1, -1)]).astype(np.int32)
+    n = len(feature)
+    tree = TreeArrays(feature, np.zeros(n), left, right, np.repeat(leaf.probabilities, n, axis=0), np.ones(n))
+    with pytest.raises(ValueError, match="larger than the packed layout holds"):
+        pack_forest([ForestArrays((tree,), 2, False)])
 
 
 @pytest.mark.parametrize(

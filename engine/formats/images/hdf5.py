@@ -1,6 +1,6 @@
 """HDF5: one dataset of a file, read by region and written by chunks.
 
-Decided here: which attributes describe the axes (C 2.4), the layout of results (C 3.8), and how a dataset replaces
+Decided here: which attributes describe the axes, the layout of results, and how a dataset replaces
 another in a container that exists. Which datasets of a file may be opened at all is hdf5_datasets.py's business.
 """
 
