@@ -1,0 +1,57 @@
+"""Every recorded run of the pixel classification projects under tests/golden, through the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import pytest
+
+from pixelforest import cli
+from tests.conftest import GoldenCase, golden_cases, golden_folders
+from tests.workflows.recorded import Allowed, assert_same_dataset, assert_same_values
+
+FOLDERS = [folder for folder in golden_folders() if folder.name.startswith("px")]
+CASES = [case for folder in FOLDERS for case in golden_cases(folder)]
+
+
+def test_all_kinds_of_projects_are_recorded() -> None:
+    assert [folder.name for folder in FOLDERS] == [
+        "px2d_big",
+        "px2d_gray",
+        "px2d_gray16_partial",
+        "px2d_mask",
+        "px2d_rgb",
+        "px2dt",
+        "px3d",
+        "px3d_mixed",
+    ]
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_recorded_run(
+    case: GoldenCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(case.folder)
+    before = sorted(case.folder.rglob("*"))
+    args = [word.replace("{out}", str(tmp_path)) for word in case.args]
+    assert cli.main(["--headless", f"--project={case.project}", *args]) == case.exit_status
+    assert capsys.readouterr().err == ""
+    assert sorted(case.folder.rglob("*")) == before
+    target = next(word.split("=", 1)[1] for word in args if word.startswith("--output_filename_format="))
+    allowed = Allowed(
+        forest_noise=case.outputs[0]["export_source"] in ("Probabilities", "Uncertainty"),
+        cut=any(word.startswith("--cutout_subregion") for word in args),
+    )
+    with h5py.File(target, "r") as file:
+        found = file["exported_data"]
+        for record in case.outputs:
+            with h5py.File(case.folder / record["file"], "r") as recorded:
+                expected = recorded["exported_data"]
+                assert "".join(axis.label for axis in found.dims) == record["axes"]
+                if "region" in record:  # a part of what was written
+                    y0, x0, y1, x1 = record["region"]
+                    assert_same_values(found[y0:y1, x0:x1], expected[()], allowed)
+                else:
+                    assert_same_dataset(found, expected, allowed)
