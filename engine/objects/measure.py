@@ -381,7 +381,23 @@ def _measure_hulls(frame: _Frame, boxes: np.ndarray, default: Mapping[str, np.nd
         frame.backend.hull_features(frame.ids, boxes, centres, counts, first, stop, rows)
 
     frame.each_range(work, _box_volumes(boxes))
+    _pass_on_defect_centres(rows, default["Coord<Minimum>"])
     return rows
+
+
+def _pass_on_defect_centres(rows: np.ndarray, lowest: np.ndarray) -> None:
+    """Give objects without defects the DefectCenter ilastik gives them, in place, since its classifiers have seen it.
+
+    There it is left over from the object before, as an offset from the bounding box; the first object finds the last
+    one's HullCenter.
+    """
+    dimensions = lowest.shape[1]
+    defects = rows[:, 3]
+    hull, centre = (rows[:, 9 + i * dimensions :][:, :dimensions] for i in (1, 2))
+    source = np.maximum.accumulate(np.where(defects > 0, np.arange(len(rows)), -1))
+    offsets = np.where((source >= 0)[:, None], (centre - lowest)[source], (hull - lowest)[-1])
+    without = defects == 0
+    centre[without] = (lowest + offsets)[without]
 
 
 def _measure_skeletons(frame: _Frame, boxes: np.ndarray, memory_bytes: int) -> np.ndarray:

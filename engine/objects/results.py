@@ -59,8 +59,8 @@ _UNIT = (0.0, 1.0)
 RESULTS = (
     ObjectResult("Object Predictions", "uint8", _one, predictions),
     ObjectResult("Object Probabilities", "float32", _each, probabilities, value_range=_UNIT),
-    ObjectResult("Blockwise Object Predictions", "uint8", _one, predictions, is_blockwise=True),
-    ObjectResult("Blockwise Object Probabilities", "float32", _each, probabilities, is_blockwise=True, value_range=_UNIT),
+    ObjectResult("Blockwise Object Predictions", "uint8", _one, predictions, True),
+    ObjectResult("Blockwise Object Probabilities", "float32", _each, probabilities, True, value_range=_UNIT),
     ObjectResult(IDENTITIES, "", _one),
     ObjectResult("Pixel Probabilities", "float32", _each, pixel_result="Probabilities"),
     ObjectResult("Simple Segmentation", "uint8", _one, pixel_result="Simple Segmentation"),

@@ -1,0 +1,147 @@
+"""The columns of an object table, and a frame's objects as its rows. File formats are in ``formats/tables``.
+
+First come ids, label and classes, then plugins and their features in code-point order, the default features last. A
+feature of several values has a column for each, numbered from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..formats.spec import TableColumn
+from ..project.object_features import DEFAULT_FEATURES, Features
+from .classify import ObjectClasses
+from .columns import count_values, display_name
+
+# Computed for every object, whatever was selected; values per axis of the image, or one.
+DEFAULTS = ("Coord<Maximum>", "Coord<Minimum>", "Count", "RegionCenter")
+ATLAS, ORIGINAL_ID = "AtlasMapping", "original_oid"
+UNLABELLED = "0"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A feature that is in the table, with how many values."""
+
+    plugin: str
+    name: str
+    values: int
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """The columns of a table, and where the values of each come from.
+
+    columns   in their order
+    parts     the features among them, in the order of their columns
+    """
+
+    columns: tuple[TableColumn, ...]
+    parts: tuple[_Part, ...]
+
+    def rows(
+        self,
+        time: int,
+        first_object: int,
+        objects: ObjectClasses,
+        measured: Mapping[str, Mapping[str, np.ndarray]],
+        extras: Mapping[str, np.ndarray],
+    ) -> list[np.ndarray]:
+        """The values of all columns for the objects of one frame.
+
+        first_object   how many rows come before
+        measured       plugin -> feature -> (objects, values)
+        extras         the other default features, by name: (objects,) or (objects, values)
+        A feature that could not be measured in this frame is NaN.
+        """
+        count = objects.count
+        ids = np.arange(1, count + 1, dtype=np.int64)
+        found = [
+            first_object + ids - 1,
+            np.full(count, time, np.int64),
+            ids,
+            np.zeros(count, np.int64),
+            objects.class_index.astype(np.int64),
+            *objects.probabilities.T,
+        ]
+        for part in self.parts:
+            values = extras.get(part.name) if part.plugin == DEFAULT_FEATURES else None
+            if values is None:
+                values = measured.get(part.plugin, {}).get(part.name)
+            if values is None or values.size != count * part.values:
+                values = np.full((count, part.values), np.nan, np.float32)
+            found += list(values.reshape(count, part.values).T)
+        return found
+
+
+def plan_columns(
+    features: Features,
+    class_names: tuple[str, ...],
+    *,
+    dimensions: int,
+    channels: int,
+    wanted: Collection[str] | None = None,
+    atlas: tuple[int, np.dtype] | None = None,
+    original_id: np.dtype | None = None,
+) -> TableLayout:
+    """The layout of a project's table.
+
+    features      what is computed; of it those whose id or display name is in ``wanted`` become columns, None: all
+    class_names   of all classes
+    dimensions    2 or 3; channels: of the image
+    atlas         number of channels and type of the atlas; None: there is none
+    original_id   type of the ids of a label image; None: objects are connected components
+    """
+    parts = list(_find_parts(features, wanted, dimensions=dimensions, channels=channels))
+    columns = [
+        TableColumn("object_id", np.dtype(np.int64)),
+        TableColumn("timestep", np.dtype(np.int64)),
+        TableColumn("labelimage_oid", np.dtype(np.int64)),
+        TableColumn("User Label", np.dtype(np.int64), (UNLABELLED,)),
+        TableColumn("Predicted Class", np.dtype(np.int64), class_names),
+        *(TableColumn(f"Probability of {name}", np.dtype(np.float32)) for name in class_names),
+    ]
+    if atlas is not None:
+        parts.append(_Part(DEFAULT_FEATURES, ATLAS, atlas[0]))
+    if original_id is not None:
+        parts.append(_Part(DEFAULT_FEATURES, ORIGINAL_ID, 1))
+    own = [part for part in parts if part.plugin != DEFAULT_FEATURES]
+    default = sorted((part for part in parts if part.plugin == DEFAULT_FEATURES), key=lambda part: part.name)
+    types = {ATLAS: atlas[1] if atlas is not None else None, ORIGINAL_ID: original_id}
+    for part in (*own, *default):
+        dtype = types.get(part.name) or np.dtype(np.float64 if part.plugin == DEFAULT_FEATURES else np.float32)
+        name = display_name(part.name)
+        columns += [
+            TableColumn(name if part.values == 1 else f"{name}_{i}", dtype) for i in range(part.values)
+        ]
+    return TableLayout(tuple(_with_unique_names(columns)), (*own, *default))
+
+
+def _find_parts(
+    features: Features, wanted: Collection[str] | None, *, dimensions: int, channels: int
+) -> Iterator[_Part]:
+    """Each display name once: from the first plugin that has it, and from the default features if none has."""
+    taken: set[str] = set()
+    for plugin in sorted(features):
+        for name in sorted(features[plugin]):
+            shown = display_name(name)
+            if (wanted is None or name in wanted or shown in wanted) and shown not in taken:
+                taken.add(shown)
+                yield _Part(plugin, name, count_values(plugin, name, dimensions=dimensions, channels=channels))
+    for name in DEFAULTS:
+        if display_name(name) not in taken:
+            yield _Part(DEFAULT_FEATURES, name, 1 if name == "Count" else dimensions)
+
+
+def _with_unique_names(columns: list[TableColumn]) -> Iterator[TableColumn]:
+    """Classes may share a name; a column may not, so later ones are numbered."""
+    taken: dict[str, int] = {}
+    for column in columns:
+        count = taken[column.name] = taken.get(column.name, 0) + 1
+        if count > 1:
+            yield TableColumn(f"{column.name} ({count})", column.dtype, column.texts)
+        else:
+            yield column
