@@ -1,6 +1,7 @@
 """What a run of voxels adds to the tables of its object.
 
-A run is voxels [x0, x1) of one line of a slab, all of one object (or of one neighbourhood). Runs arrive in scan order,
+A run is voxels [x0, x1) of one line of a slab, all of one object (or of one neighbourhood); their values are rows
+base + x of ``pixels`` (voxels, c), and z and y count from the frame's edge. Runs arrive in scan order,
 so every sum is formed voxel by voxel, z slowest and x fastest, in double: the order decides the last bits, and through
 them the signs of eigenvectors. Tables have a row per object; i is the row. Positions and scatters are ordered x, y, z.
 """
@@ -10,22 +11,23 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .intrinsics import keep_apart
 from .powers import third_and_fourth
 
+# A call that passes so many arrays takes longer than most runs do.
+_inlined = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 
-@njit(nogil=True, cache=True, error_model="numpy")
+
+@_inlined
 def add_coordinates(i, z, y, x0, x1, is_flat, with_scatter, count, low, high, total, scatter):
     """Voxels counted, their bounds, the sum of their positions and, if wanted, the running scatter of these."""
-    if count[i] == 0:
-        low[i, 0], low[i, 1], low[i, 2] = x0, y, z
-        high[i, 0], high[i, 1], high[i, 2] = x1, y + 1, z + 1
-    else:  # z only grows
-        low[i, 0] = min(low[i, 0], x0)
-        low[i, 1] = min(low[i, 1], y)
-        high[i, 0] = max(high[i, 0], x1)
-        high[i, 1] = max(high[i, 1], y + 1)
-        high[i, 2] = z + 1
+    # Without branches, which would be mispredicted at most runs. y and z only grow, but for y a plane begins anew.
+    first_x, first_y, first_z, last_x, last_y = low[i, 0], low[i, 1], low[i, 2], high[i, 0], high[i, 1]
+    low[i, 0] = x0 if x0 < first_x else first_x
+    low[i, 1] = y if y < first_y else first_y
+    low[i, 2] = z if z < first_z else first_z
+    high[i, 0] = x1 if x1 > last_x else last_x
+    high[i, 1] = y + 1 if y >= last_y else last_y
+    high[i, 2] = z + 1
     k = np.float64(count[i])
     sum_x, sum_y, sum_z = total[i, 0], total[i, 1], total[i, 2]
     fy, fz = np.float64(y), np.float64(z)
@@ -75,17 +77,17 @@ def add_coordinates(i, z, y, x0, x1, is_flat, with_scatter, count, low, high, to
     total[i, 0], total[i, 1], total[i, 2] = sum_x, sum_y, sum_z
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def add_values(i, line, x0, x1, seen, total, second, smallest, largest):
-    """Sum, running second central moment, minimum and maximum of every channel; line is (x, c)."""
+@_inlined
+def add_values(i, pixels, base, x0, x1, seen, total, second, smallest, largest):
+    """Sum, running second central moment, minimum and maximum of every channel."""
     before = np.float64(seen[i])
     seen[i] += x1 - x0
-    for c in range(line.shape[1]):
+    for c in range(pixels.shape[1]):
         k = before
         s, m = total[i, c], second[i, c]
         low, high = smallest[i, c], largest[i, c]
         for x in range(x0, x1):
-            stored = line[x, c]
+            stored = pixels[base + x, c]
             v = np.float64(stored)
             k += 1.0
             s += v
@@ -100,12 +102,12 @@ def add_values(i, line, x0, x1, seen, total, second, smallest, largest):
         smallest[i, c], largest[i, c] = low, high
 
 
-@njit(nogil=True, cache=True)
-def add_extremes(i, z, y, line, x0, x1, least, most, least_at, most_at):
+@_inlined
+def add_extremes(i, z, y, pixels, base, x0, x1, least, most, least_at, most_at):
     """Where the smallest and the largest value of channel 0 stand first."""
     low, high = least[i], most[i]
     for x in range(x0, x1):
-        v = line[x, 0]
+        v = pixels[base + x, 0]
         if v < low:
             low = v
             least_at[i, 0], least_at[i, 1], least_at[i, 2] = x, y, z
@@ -115,15 +117,15 @@ def add_extremes(i, z, y, line, x0, x1, least, most, least_at, most_at):
     least[i], most[i] = low, high
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def add_weights(i, z, y, line, x0, x1, is_flat, weight, total, scatter):
+@_inlined
+def add_weights(i, z, y, pixels, base, x0, x1, is_flat, weight, total, scatter):
     """Positions weighted with channel 0: sum of weights, weighted sum and running scatter of positions."""
     w = weight[i]
     sum_x, sum_y, sum_z = total[i, 0], total[i, 1], total[i, 2]
     fy, fz = np.float64(y), np.float64(z)
     for x in range(x0, x1):
         fx = np.float64(x)
-        v = np.float64(line[x, 0])
+        v = np.float64(pixels[base + x, 0])
         w += v
         sum_x += v * fx
         sum_y += v * fy
@@ -149,20 +151,20 @@ def add_weights(i, z, y, line, x0, x1, is_flat, weight, total, scatter):
     total[i, 0], total[i, 1], total[i, 2] = sum_x, sum_y, sum_z
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def add_channels(i, line, x0, x1, seen, total, scatter, deviation):
+@_inlined
+def add_channels(i, pixels, base, x0, x1, seen, total, scatter, deviation):
     """Running scatter of the channels' values; total is this table's own sum, deviation scratch (c,)."""
-    channels = line.shape[1]
+    channels = pixels.shape[1]
     k = np.float64(seen[i])
     seen[i] += x1 - x0
     for x in range(x0, x1):
         k += 1.0
         for c in range(channels):
-            total[i, c] += np.float64(line[x, c])
+            total[i, c] += np.float64(pixels[base + x, c])
         if k > 1.0:
             factor = k / (k - 1.0)
             for c in range(channels):
-                deviation[c] = total[i, c] / k - np.float64(line[x, c])
+                deviation[c] = total[i, c] / k - np.float64(pixels[base + x, c])
             position = 0
             for a in range(channels):
                 for b in range(a, channels):
@@ -170,21 +172,20 @@ def add_channels(i, line, x0, x1, seen, total, scatter, deviation):
                     position += 1
 
 
-@njit(nogil=True, cache=True)
-def add_moments(i, line, x0, x1, mean, third, fourth):
+@_inlined
+def add_moments(i, pixels, base, x0, x1, mean, third, fourth):
     """Third and fourth central moments of every channel, around the final mean."""
-    keep_apart()
-    for c in range(line.shape[1]):
+    for c in range(pixels.shape[1]):
         m, s3, s4 = mean[i, c], third[i, c], fourth[i, c]
         for x in range(x0, x1):
-            p3, p4 = third_and_fourth(np.float64(line[x, c]) - m)
+            p3, p4 = third_and_fourth(np.float64(pixels[base + x, c]) - m)
             s3 += p3
             s4 += p4
         third[i, c], fourth[i, c] = s3, s4
 
 
-@njit(nogil=True, cache=True)
-def add_histogram(i, line, x0, x1, lower, scale, bins, left):
+@_inlined
+def add_histogram(i, pixels, base, x0, x1, lower, scale, bins, left):
     """Channel 0 in bins of 1 / scale from lower on; what falls below is counted in left, what falls above nowhere.
 
     lower and scale hold one range for all objects, or one for each.
@@ -193,7 +194,7 @@ def add_histogram(i, line, x0, x1, lower, scale, bins, left):
     low, factor = lower[j], scale[j]
     n = bins.shape[1]
     for x in range(x0, x1):
-        place = factor * (np.float64(line[x, 0]) - low)
+        place = factor * (np.float64(pixels[base + x, 0]) - low)
         if not (-1.0 < place < 1e18):  # NaN and what exceeds a 64-bit integer became the smallest integer
             left[i] += 1
         elif place == n:
@@ -202,10 +203,9 @@ def add_histogram(i, line, x0, x1, lower, scale, bins, left):
             bins[i, np.int64(place)] += 1
 
 
-@njit(nogil=True, cache=True)
+@_inlined
 def add_axis_moments(i, z, y, x0, x1, centre, axes, third, fourth):
     """Third and fourth moments of positions along the object's own axes; axes (n, d * d) with vectors in columns."""
-    keep_apart()
     d = third.shape[1]
     dy, dz = np.float64(y) - centre[i, 1], np.float64(z) - centre[i, 2]
     for k in range(d):
@@ -222,10 +222,9 @@ def add_axis_moments(i, z, y, x0, x1, centre, axes, third, fourth):
         third[i, k], fourth[i, k] = s3, s4
 
 
-@njit(nogil=True, cache=True)
-def add_weight_moments(i, z, y, line, x0, x1, centre, axes, third, fourth):
+@_inlined
+def add_weight_moments(i, z, y, pixels, base, x0, x1, centre, axes, third, fourth):
     """As ``add_axis_moments``, every voxel weighted with channel 0."""
-    keep_apart()
     d = third.shape[1]
     dy, dz = np.float64(y) - centre[i, 1], np.float64(z) - centre[i, 2]
     for k in range(d):
@@ -237,23 +236,22 @@ def add_weight_moments(i, z, y, line, x0, x1, centre, axes, third, fourth):
             if d == 3:
                 u += ez * dz
             p3, p4 = third_and_fourth(u)
-            v = np.float64(line[x, 0])
+            v = np.float64(pixels[base + x, 0])
             s3 += v * p3
             s4 += v * p4
         third[i, k], fourth[i, k] = s3, s4
 
 
-@njit(nogil=True, cache=True)
-def add_channel_moments(i, line, x0, x1, mean, axes, least, most, third, fourth):
+@_inlined
+def add_channel_moments(i, pixels, base, x0, x1, mean, axes, least, most, third, fourth):
     """Minimum, maximum, third and fourth moments of the channels' values along their principal axes."""
-    keep_apart()
-    channels = line.shape[1]
+    channels = pixels.shape[1]
     for k in range(channels):
         low, high, s3, s4 = least[i, k], most[i, k], third[i, k], fourth[i, k]
         for x in range(x0, x1):
-            u = axes[i, k] * (np.float64(line[x, 0]) - mean[i, 0])
+            u = axes[i, k] * (np.float64(pixels[base + x, 0]) - mean[i, 0])
             for c in range(1, channels):
-                u += axes[i, c * channels + k] * (np.float64(line[x, c]) - mean[i, c])
+                u += axes[i, c * channels + k] * (np.float64(pixels[base + x, c]) - mean[i, c])
             if u < low:
                 low = u
             if u > high:

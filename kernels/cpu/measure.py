@@ -29,22 +29,32 @@ from .accumulators import (
 from .eigensystem import eigensystems
 
 _SHARED_BITS = 5  # neighbouring labels share cache lines, so 32 of them go to the same thread
+_BEYOND = np.iinfo(np.int32).max  # a place that every voxel lies before
 
 
 @njit(nogil=True, cache=True)
-def first_pass(labels, raw, start, part, parts, shift, wanted, coordinates, values, extremes, weights, channels):
-    """Add the objects of one part in a slab. labels (z, y, x), raw (z, y, x, c) or of no voxels if no value is wanted.
+def first_pass(labels, pixels, start, part, parts, shift, wanted, coordinates, values, extremes, weights, channels):
+    """Add the objects of one part in a slab. labels (z, y, x), pixels (z * y * x, c) or of no channels.
 
     start   (z, y) of the slab's first line in the frame; the slab has whole lines
     wanted  flags: coordinates, scatter, values, extremes, weights, channels; then the tables of each
     """
-    width = labels.shape[2]
-    is_flat = coordinates[4].shape[1] == 3
-    with_scatter = wanted[1] != 0
-    deviation = np.empty(max(raw.shape[3], 1))
-    for row in range(labels.shape[0] * labels.shape[1]):
-        z, y = row // labels.shape[1], row % labels.shape[1]
-        line_z, line_y = start[0] + z, start[1] + y
+    # Tuples are taken apart here, once: inside the loop numba would count references to every array of theirs.
+    count, low, high, position_sum, scatter = coordinates
+    seen, total, second, smallest, largest = values
+    least, most, least_at, most_at = extremes
+    weight, weighted_sum, weighted_scatter = weights
+    channel_seen, channel_total, channel_scatter = channels
+    has_bounds, has_scatter, has_values, has_extremes, has_weights, has_channels = (
+        wanted[0] != 0, wanted[1] != 0, wanted[2] != 0, wanted[3] != 0, wanted[4] != 0, wanted[5] != 0
+    )  # fmt: skip
+    depth, height, width = labels.shape
+    is_flat = (weighted_scatter if has_weights else scatter).shape[1] == 3
+    deviation = np.empty(max(pixels.shape[1], 1))
+    for line in range(depth * height):
+        z, y = line // height, line % height
+        at_z, at_y = start[0] + z, start[1] + y
+        base = line * width
         x1 = 0
         while x1 < width:
             x0 = x1
@@ -55,25 +65,34 @@ def first_pass(labels, raw, start, part, parts, shift, wanted, coordinates, valu
             if label == 0 or (label >> shift) % parts != part:
                 continue
             i = np.int64(label) - 1
-            if wanted[0]:
-                add_coordinates(i, line_z, line_y, x0, x1, is_flat, with_scatter, *coordinates)
-            if wanted[2]:
-                add_values(i, raw[z, y], x0, x1, *values)
-            if wanted[3]:
-                add_extremes(i, line_z, line_y, raw[z, y], x0, x1, *extremes)
-            if wanted[4]:
-                add_weights(i, line_z, line_y, raw[z, y], x0, x1, is_flat, *weights)
-            if wanted[5]:
-                add_channels(i, raw[z, y], x0, x1, *channels, deviation)
+            if has_bounds:
+                add_coordinates(i, at_z, at_y, x0, x1, is_flat, has_scatter, count, low, high, position_sum, scatter)
+            if has_values:
+                add_values(i, pixels, base, x0, x1, seen, total, second, smallest, largest)
+            if has_extremes:
+                add_extremes(i, at_z, at_y, pixels, base, x0, x1, least, most, least_at, most_at)
+            if has_weights:
+                add_weights(i, at_z, at_y, pixels, base, x0, x1, is_flat, weight, weighted_sum, weighted_scatter)
+            if has_channels:
+                add_channels(i, pixels, base, x0, x1, channel_seen, channel_total, channel_scatter, deviation)
 
 
 @njit(nogil=True, cache=True)
-def second_pass(labels, raw, start, part, parts, shift, wanted, axis, moments, histogram, weights, channels):
+def second_pass(labels, pixels, start, part, parts, shift, wanted, axis, moments, histogram, weights, channels):
     """As ``first_pass``; flags and tables: axis moments, moments, histogram, weight moments, channel moments."""
-    width = labels.shape[2]
-    for row in range(labels.shape[0] * labels.shape[1]):
-        z, y = row // labels.shape[1], row % labels.shape[1]
-        line_z, line_y = start[0] + z, start[1] + y
+    centre, axes, axis_third, axis_fourth = axis
+    mean, third, fourth = moments
+    lower, scale, bins, left = histogram
+    weighted_centre, weighted_axes, weighted_third, weighted_fourth = weights
+    channel_mean, principal, least, most, principal_third, principal_fourth = channels
+    has_axis, has_moments, has_histogram, has_weights, has_channels = (
+        wanted[0] != 0, wanted[1] != 0, wanted[2] != 0, wanted[3] != 0, wanted[4] != 0
+    )  # fmt: skip
+    depth, height, width = labels.shape
+    for line in range(depth * height):
+        z, y = line // height, line % height
+        at_z, at_y = start[0] + z, start[1] + y
+        base = line * width
         x1 = 0
         while x1 < width:
             x0 = x1
@@ -84,16 +103,21 @@ def second_pass(labels, raw, start, part, parts, shift, wanted, axis, moments, h
             if label == 0 or (label >> shift) % parts != part:
                 continue
             i = np.int64(label) - 1
-            if wanted[0]:
-                add_axis_moments(i, line_z, line_y, x0, x1, *axis)
-            if wanted[1]:
-                add_moments(i, raw[z, y], x0, x1, *moments)
-            if wanted[2]:
-                add_histogram(i, raw[z, y], x0, x1, *histogram)
-            if wanted[3]:
-                add_weight_moments(i, line_z, line_y, raw[z, y], x0, x1, *weights)
-            if wanted[4]:
-                add_channel_moments(i, raw[z, y], x0, x1, *channels)
+            if has_axis:
+                add_axis_moments(i, at_z, at_y, x0, x1, centre, axes, axis_third, axis_fourth)
+            if has_moments:
+                add_moments(i, pixels, base, x0, x1, mean, third, fourth)
+            if has_histogram:
+                add_histogram(i, pixels, base, x0, x1, lower, scale, bins, left)
+            if has_weights:
+                add_weight_moments(
+                    i, at_z, at_y, pixels, base, x0, x1, weighted_centre, weighted_axes, weighted_third,
+                    weighted_fourth,
+                )  # fmt: skip
+            if has_channels:
+                add_channel_moments(
+                    i, pixels, base, x0, x1, channel_mean, principal, least, most, principal_third, principal_fourth
+                )
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -239,7 +263,7 @@ class Measurement:
         rows = self._rows
         n = rows("bounds")
         self.bounds = Bounds(
-            np.zeros(n, np.int64), np.zeros((n, 3), np.int32), np.zeros((n, 3), np.int32), np.zeros((n, 3)),
+            np.zeros(n, np.int64), np.full((n, 3), _BEYOND, np.int32), np.zeros((n, 3), np.int32), np.zeros((n, 3)),
             np.zeros((rows("axes"), d * (d + 1) // 2)),
         )  # fmt: skip
         n = rows("values")
@@ -272,7 +296,8 @@ class Measurement:
     def add(self, labels: np.ndarray, raw: np.ndarray, start: tuple[int, int], part: int, parts: int) -> None:
         """A slab's voxels of the objects of one part."""
         shift = _SHARED_BITS if self.plan.count > parts << (_SHARED_BITS + 3) else 0
-        where = (labels, raw, start, np.uint32(part), np.uint32(parts), np.uint32(shift))
+        pixels = raw.reshape(-1, raw.shape[3]) if raw.shape[3] else np.empty((0, 0), np.float32)
+        where = (labels, pixels, start, np.uint32(part), np.uint32(parts), np.uint32(shift))
         if self.pass_number == 1:
             wanted = self.flags("bounds", "axes", "values", "extremes", "weights", "channels")
             first_pass(

@@ -92,12 +92,13 @@ def cover_line(z, y, x0, x1, own_box, first_run, run_start, run_stop, reach, tab
 
 @njit(nogil=True, cache=True)
 def add_neighbourhoods(
-    labels, raw, start, objects, boxes, margin, pitch, limit, is_whole, is_second, wanted, values, channels, moments,
-    histogram,
+    labels, pixels, lines, start, objects, boxes, margin, pitch, limit, is_whole, is_second, wanted, values, channels,
+    moments, histogram,
 ):  # fmt: skip
     """Add the lines of a slab to the neighbourhoods of some objects.
 
-    labels    (z, y, x) of the whole frame; raw (z, y, x, c) the slab, whole lines from ``start`` (z, y) on
+    labels    (z, y, x) of the whole frame; pixels (voxels, c) of the slab: whole lines from ``start`` (z, y) on
+    lines     (z, y) how many
     objects   rows of the tables; label = row + 1
     boxes     (n, 6) first and last + 1 voxel along z, y, x
     margin    the window around a box, one voxel more at its upper sides, cut at the frame
@@ -105,17 +106,21 @@ def add_neighbourhoods(
     is_whole  True: the object belongs to its neighbourhood
     wanted    flags: values, channels; moments, histogram
     """
+    seen, total, second, smallest, largest = values
+    channel_seen, channel_total, channel_scatter = channels
+    mean, third, fourth = moments
+    lower, scale, bins, left = histogram
     depth, height, width = labels.shape
     reach = (min(max(limit - 1, 0) // pitch[0], depth), min(max(limit - 1, 0) // pitch[1], height))
     table = np.empty((reach[0] + 1, reach[1] + 1), np.int64)
     reaches(limit, pitch, reach, table)
-    deviation = np.empty(raw.shape[3])
+    deviation = np.empty(pixels.shape[1])
     steps = np.empty(width + 1, np.int32)
     for i in objects:
         label = i + 1
         box = boxes[i]
-        z0, z1 = max(box[0] - margin[0], start[0]), min(box[3] + 1 + margin[0], start[0] + raw.shape[0], depth)
-        y0, y1 = max(box[1] - margin[1], start[1]), min(box[4] + 1 + margin[1], start[1] + raw.shape[1], height)
+        z0, z1 = max(box[0] - margin[0], start[0]), min(box[3] + 1 + margin[0], start[0] + lines[0], depth)
+        y0, y1 = max(box[1] - margin[1], start[1]), min(box[4] + 1 + margin[1], start[1] + lines[1], height)
         x0, x1 = max(box[2] - margin[2], 0), min(box[5] + 1 + margin[2], width)
         own_box = (
             max(box[0], z0 - reach[0]), min(box[3], z1 + reach[0]),
@@ -132,7 +137,7 @@ def add_neighbourhoods(
                 cover_line(z, y, x0, x1, own_box, first_run, run_start, run_stop, reach, table, steps)
                 covered = 0
                 run_at = -1
-                pixels = raw[z - start[0], y - start[1]]
+                base = ((z - start[0]) * lines[1] + y - start[1]) * width
                 for x in range(x0, x1 + 1):
                     belongs = False
                     if x < x1:
@@ -147,14 +152,16 @@ def add_neighbourhoods(
                         continue
                     if is_second:
                         if wanted[2]:
-                            add_moments(i, pixels, run_at, x, *moments)
+                            add_moments(i, pixels, base, run_at, x, mean, third, fourth)
                         if wanted[3]:
-                            add_histogram(i, pixels, run_at, x, *histogram)
+                            add_histogram(i, pixels, base, run_at, x, lower, scale, bins, left)
                     else:
                         if wanted[0]:
-                            add_values(i, pixels, run_at, x, *values)
+                            add_values(i, pixels, base, run_at, x, seen, total, second, smallest, largest)
                         if wanted[1]:
-                            add_channels(i, pixels, run_at, x, *channels, deviation)
+                            add_channels(
+                                i, pixels, base, run_at, x, channel_seen, channel_total, channel_scatter, deviation
+                            )
                     run_at = -1
 
 
@@ -170,15 +177,15 @@ def measure_neighbourhoods(
     includes_object: bool,
 ) -> None:
     """See ``contract.Backend.measure_neighbourhoods``."""
-    used = margin[1:] if labels.shape[0] == 1 else margin
+    is_flat = labels.shape[0] == 1
+    used = margin[1:] if is_flat else margin
     limit = max(used) if min(used) > 0 else 0
-    stretch = tuple(limit // m if m else 1 for m in used) if limit else (1,) * len(used)
-    pitch = (1, stretch[0], stretch[1]) if labels.shape[0] == 1 else (stretch[0], stretch[1], stretch[2])
+    stretch = tuple(limit // m if limit else 1 for m in used)
+    window, pitch = ((0, *used), (1, *stretch)) if is_flat else (used, stretch)
     m = measurement
-    is_second = m.pass_number == 2
-    wanted = m.flags("values", "channels", "moments", "histogram")
     add_neighbourhoods(
-        labels, raw, start, objects, boxes, (0, *used) if labels.shape[0] == 1 else margin, pitch, limit,
-        np.bool_(includes_object), np.bool_(is_second), wanted, tuple(m.values), tuple(m.channels),
-        tuple(m.moments), tuple(m.histogram),
+        labels, raw.reshape(-1, raw.shape[3]), raw.shape[:2], start, objects, boxes, window, pitch, limit,
+        np.bool_(includes_object), np.bool_(m.pass_number == 2),
+        m.flags("values", "channels", "moments", "histogram"), tuple(m.values), tuple(m.channels), tuple(m.moments),
+        tuple(m.histogram),
     )  # fmt: skip

@@ -7,42 +7,55 @@ the exact power lies clear of the middle between two doubles, the nearer one is 
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-_SPLITTER = 134217729.0  # 2**27 + 1: cuts a double into two halves whose products are exact
+from .intrinsics import keep_apart
+
 _DOUBT = 1.12  # above 0.5 / (1 - 0.54): with the error enlarged so much, the sum still rounds to the same double
-_SMALLEST, _LARGEST = 1e-60, 1e60  # where no product of the halves leaves the range of doubles
+_SMALLEST, _LARGEST = 1e-60, 1e60  # where neither a power nor its error leaves the range of doubles
 
 
-@njit(nogil=True, cache=True)
-def product_error(a, b, product):
-    """What ``a * b`` lost when it was rounded to ``product``."""
-    t = _SPLITTER * a
-    a_high = t - (t - a)
-    a_low = a - a_high
-    t = _SPLITTER * b
-    b_high = t - (t - b)
-    b_low = b - b_high
-    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+@intrinsic
+def fused_multiply_add(typing_context, a, b, c):  # type: ignore[no-untyped-def]
+    """``a * b + c`` of doubles, rounded once; in hardware or in software, with the same bits."""
+    signature = types.float64(types.float64, types.float64, types.float64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        double = ir.DoubleType()
+        kind = ir.FunctionType(double, [double] * 3)
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f64"), args)
+
+    return signature, codegen
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=False)  # said aloud, or the caller's wish counts here too
+def library_power(x, exponent):
+    """``pow``, where LLVM does not see it: it would compute it every time, to choose afterwards."""
+    keep_apart()
+    return math.pow(x, exponent)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
 def third_and_fourth(x):
     """``pow(x, 3)`` and ``pow(x, 4)``."""
     size = abs(x)
     if not (_SMALLEST < size < _LARGEST):
-        return math.pow(x, 3.0), math.pow(x, 4.0)
+        return library_power(x, 3.0), library_power(x, 4.0)
     square = x * x
-    square_error = product_error(x, x, square)
+    lost = fused_multiply_add(x, x, -square)  # what rounding took, exactly
     cube = square * x
-    error = product_error(square, x, cube) + square_error * x
-    third = cube + error
-    if third + _DOUBT * (error - (third - cube)) != third:
-        third = math.pow(x, 3.0)
+    rest = fused_multiply_add(square, x, -cube) + lost * x
+    third = cube + rest
+    if third + _DOUBT * (rest - (third - cube)) != third:
+        third = library_power(x, 3.0)
     biquadrate = square * square
-    error = product_error(square, square, biquadrate) + 2.0 * square * square_error
-    fourth = biquadrate + error
-    if fourth + _DOUBT * (error - (fourth - biquadrate)) != fourth:
-        fourth = math.pow(x, 4.0)
+    rest = fused_multiply_add(square, square, -biquadrate) + 2.0 * square * lost
+    fourth = biquadrate + rest
+    if fourth + _DOUBT * (rest - (fourth - biquadrate)) != fourth:
+        fourth = library_power(x, 4.0)
     return third, fourth
