@@ -144,6 +144,6 @@ def _export(export: StoredExportSettings) -> str:
 
 def list_formats(formats: Iterable[OutputFormat]) -> str:
     """A line for each format that results can be written in."""
-    rows = [(f.name, f".{f.extension}", f.summary) for f in formats]
+    rows = [(f.name, f.extension and f".{f.extension}", f.summary) for f in formats]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{name:<{widths[0]}}  {suffix:<{widths[1]}}  {text}".rstrip() for name, suffix, text in rows)

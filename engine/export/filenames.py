@@ -25,6 +25,7 @@ __all__ = [
     "file_key",
     "fill_template",
     "force_extension",
+    "is_url",
     "lane_values",
     "placeholder_values",
     "template_fields",
@@ -36,6 +37,14 @@ RESULT_MARK = "_{result_type}"
 
 # Extensions of image files that no format here reads or writes, but that are no part of a name either.
 _OTHER_EXTENSIONS = frozenset(["exr", "hdf5", "hdr", "ilp", "json", "klb", "n5", "npz", "ras", "raw", "xv", "zarr"])
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a single letter is a drive
+
+
+def is_url(text: str) -> bool:
+    """True if an output path or template names a place on a server."""
+    return _URL.match(text) is not None
 
 
 @cache
@@ -137,21 +146,23 @@ def fill_template(template: str, values: Mapping[str, object]) -> str:
 
 
 def force_extension(text: str, extension: str) -> str:
-    """The path with this extension in place of the one of another image format.
+    """The path or URL with this extension in place of the one of another image format; unchanged if that is "".
 
     Anything else behind a dot belongs to the name and is kept; ilastik would cut it off, so that is said.
     """
-    folder, name = os.path.split(text)
+    if not extension:
+        return text
+    name = text.rpartition("/")[2] if is_url(text) else os.path.basename(text)
     if not name:
         raise ExportError(f"the output path {text!r} has no file name")
     stem, suffix = _split_extension(name)
     if not suffix and os.path.splitext(name)[1]:
         log.info("%s: what follows the dot is kept as a part of the name (ilastik would cut it off)", name)
-    return os.path.join(folder, f"{stem}.{extension}")
+    return f"{text.removesuffix(name)}{stem}.{extension}"
 
 
 def check_protected(
-    paths: Iterable[Path], protected: Mapping[Path, str], *, option: str = "--output_filename_format"
+    paths: Iterable[Path | str], protected: Mapping[Path, str], *, option: str = "--output_filename_format"
 ) -> None:
     """Refuse to write over an input or the project. ``protected`` says what each file is, ``option`` what chose it."""
     known = {file_key(path): (path, what) for path, what in protected.items()}
@@ -161,8 +172,8 @@ def check_protected(
             raise ExportError(f"the output {path} is {what} ({original}); choose another {option}")
 
 
-def check_collisions(planned: Sequence[tuple[int, Path, str]]) -> None:
-    """Refuse that anything is written twice: (lane number from 0, path, dataset in it or "")."""
+def check_collisions(planned: Sequence[tuple[int, Path | str, str]]) -> None:
+    """Refuse that anything is written twice: (lane number from 0, path or URL, dataset in it or "")."""
     taken: dict[tuple[str, str], int] = {}
     for lane, path, internal_path in planned:
         key = (file_key(path), internal_path)
@@ -176,6 +187,6 @@ def check_collisions(planned: Sequence[tuple[int, Path, str]]) -> None:
         taken[key] = lane
 
 
-def file_key(path: Path) -> str:
-    """A file's identity as far as its path tells: links resolved, letter case where it does not matter."""
-    return os.path.normcase(os.path.realpath(path))
+def file_key(path: Path | str) -> str:
+    """A file's identity as far as its path tells: links resolved, letter case where it does not matter. A URL's: it."""
+    return path if isinstance(path, str) else os.path.normcase(os.path.realpath(path))

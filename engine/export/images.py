@@ -23,7 +23,7 @@ from ..formats import output_formats
 from ..formats.planes import slice_paths, step_axis
 from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat
 from .convert import Conversion, Range, convert, convert_range
-from .filenames import check_collisions, check_protected, fill_template, force_extension, placeholder_values
+from .filenames import check_collisions, check_protected, fill_template, force_extension, is_url, placeholder_values
 from .region import describe_region, resolve_region
 from .settings import ExportSettings, complete_conversion
 
@@ -79,8 +79,8 @@ class ExportPlan:
     """Everything about one export except its voxels.
 
     region        canonical box of the result that is exported
-    path          final path; of a sequence with {slice_index} in it
-    files         what will be written
+    path          final path; of a sequence with {slice_index} in it; a text: a URL
+    files         what will be written, by path or URL
     warnings      lines that were logged while planning
     """
 
@@ -89,9 +89,9 @@ class ExportPlan:
     region: Box
     conversion: Conversion
     spec: ImageSpec
-    path: Path
+    path: Path | str
     internal_path: str
-    files: tuple[Path, ...]
+    files: tuple[Path | str, ...]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -199,7 +199,7 @@ class ImageExport:
         self.region, self.path = plan.region, plan.shown_path
         self.warnings = list(plan.warnings)
         self._lock, self._misfits = Lock(), 0
-        self._writer: ImageWriter = plan.format.open(plan.path, plan.internal_path, plan.spec)
+        self._writer = _open_writer(plan)
         preferred = self._writer.chunks
         self.chunks = None
         if preferred is not None:
@@ -254,6 +254,13 @@ class ImageExport:
             self._writer.abort()
 
 
+def _open_writer(plan: ExportPlan) -> ImageWriter:
+    if isinstance(plan.path, Path):
+        return plan.format.open(plan.path, plan.internal_path, plan.spec)
+    assert plan.format.open_url is not None  # _choose_path saw to that
+    return plan.format.open_url(plan.path, plan.internal_path, plan.spec)
+
+
 def _choose_axes(settings: ExportSettings, image: LaneImage, region: Box) -> str:
     """The axes of the file: those the format imposes, else as asked for, else those of the input with c."""
     axes = settings.format.fixed_axes or settings.axis_order or (image.axes if "c" in image.axes else f"{image.axes}c")
@@ -285,7 +292,7 @@ def _check_format(chosen: OutputFormat, spec: ImageSpec) -> None:
     problems = _find_problems(chosen.limits, spec, is_sequence=chosen.sequence)
     if not problems:
         if chosen.sequence:
-            step_axis(spec.shape, spec.axes)
+            step_axis(spec.shape, spec.axes, max_dims=chosen.limits.max_dims)
         return
     able = [f.name for f in output_formats().values() if _holds(f, spec)]
     raise ExportError(
@@ -322,14 +329,23 @@ def _find_problems(limits: Limits, spec: ImageSpec, *, is_sequence: bool) -> lis
 
 def _choose_path(
     settings: ExportSettings, values: Mapping[str, object], spec: ImageSpec
-) -> tuple[Path, tuple[Path, ...]]:
+) -> tuple[Path | str, tuple[Path | str, ...]]:
     text = fill_template(settings.filename_format, values)
     if not text or "\x00" in text:
         raise ExportError(f"the output path {settings.filename_format!r} has no file name")
-    path = settings.base_dir / force_extension(text, settings.format.extension)
+    text = force_extension(text, settings.format.extension)
+    if is_url(text):
+        if settings.format.open_url is None:
+            able = [f.name for f in output_formats().values() if f.open_url is not None]
+            raise ExportError(
+                f"the format {settings.format.name} is written to files, not to {text}; formats that are written to a "
+                f"URL: {', '.join(able)}"
+            )
+        return text, (text,)
+    path = settings.base_dir / text
     if not settings.format.sequence:
         return path, (path,)
-    axis = spec.axes.index(step_axis(spec.shape, spec.axes))
+    axis = spec.axes.index(step_axis(spec.shape, spec.axes, max_dims=settings.format.limits.max_dims))
     return path, tuple(slice_paths(path, spec.offset[axis], spec.shape[axis]))
 
 

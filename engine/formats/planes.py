@@ -64,17 +64,18 @@ def stretch_to_uint8(plane: np.ndarray) -> tuple[np.ndarray, tuple[float, float]
     return result, (low, high)
 
 
-def step_axis(shape: Sequence[int], axes: str) -> str:
+def step_axis(shape: Sequence[int], axes: str, *, max_dims: int | None = 3) -> str:
     """The axis along which a sequence has one file per position: the first of ``axes`` that is longer than 1.
 
-    Raises ExportError unless exactly two axes besides c remain for the pictures.
+    max_dims  of the whole sequence: 3 if its files are pictures, 4 if they are stacks
+    Raises ExportError unless exactly that many axes are longer than 1, besides c.
     """
+    count = max_dims or 3
     long_axes = "".join(a for a, n in zip(axes, shape, strict=True) if n > 1)
-    rest = long_axes[1:]
-    if len(long_axes) == 3 or (len(long_axes) == 4 and "c" in rest):
+    if len(long_axes) == count or (len(long_axes) == count + 1 and "c" in long_axes[1:]):
         return long_axes[0]
     raise ExportError(
-        "an image sequence needs exactly three axes longer than 1 (a channel axis that is not the first does not "
+        f"an image sequence needs exactly {'three' if count == 3 else count} axes longer than 1 (a channel axis that is not the first does not "
         f"count), but the result has {', '.join(f'{a}={n}' for a, n in zip(axes, shape, strict=True))}; "
         "choose a region with --cutout_subregion, another --output_axis_order, or --output_format=hdf5"
     )

@@ -147,8 +147,9 @@ class Limits:
 class OutputFormat:
     """How results are written under one name of ``--output_format``.
 
-    extension     without the dot; forced onto the output path
+    extension     without the dot; forced onto the output path; "": the path stays as it is
     open          (final path, internal path, spec) -> ImageWriter; raises ExportError
+    open_url      the same for an output path that is a URL; None: it is written to files only
     sequence      True if one file per slice is written and the path needs ``{slice_index}``
     streams       True if no more than a few chunks are held in memory
     container     True if ``internal path`` names a dataset inside the file
@@ -164,6 +165,7 @@ class OutputFormat:
     streams: bool = False
     container: bool = False
     fixed_axes: str | None = None
+    open_url: Callable[[str, str, ImageSpec], ImageWriter] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from pixelforest.engine.export.filenames import (
     adapt_template,
     check_collisions,
     check_protected,
+    file_key,
     fill_template,
     force_extension,
+    is_url,
     placeholder_values,
 )
 
@@ -139,3 +141,22 @@ def test_two_lanes_with_one_name() -> None:
         check_collisions([(0, Path("a.h5"), "x"), (1, Path("b.h5"), "x"), (2, Path("a.h5"), "x")])
     with pytest.raises(ExportError, match=r"two results of lane 2 .*\{result_type\}"):
         check_collisions([(1, Path("a.h5"), "x"), (1, Path("a.h5"), "x")])
+
+
+@pytest.mark.parametrize(
+    ("text", "extension", "expected"),
+    [
+        ("http://host:8000/api/node/abc/name.v2", "", "http://host:8000/api/node/abc/name.v2"),
+        ("s3://bucket//folder/./a.h5", "zarr", "s3://bucket//folder/./a.zarr"),
+        ("gs://bucket/a", "n5", "gs://bucket/a.n5"),
+    ],
+)
+def test_urls_keep_every_character_before_the_extension(text: str, extension: str, expected: str) -> None:
+    assert is_url(text)
+    assert force_extension(text, extension) == expected
+    assert file_key(text) == text
+
+
+@pytest.mark.parametrize("text", ["C:/a.h5", "C:\\a.h5", "/a/b.h5", "a:b", "{nickname}.h5"])
+def test_paths_are_no_urls(text: str) -> None:
+    assert not is_url(text)

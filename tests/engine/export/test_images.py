@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -20,6 +20,8 @@ from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.export.images import ExportPlan, ResultInfo, check_exports, open_export, plan_export
 from pixelforest.engine.export.settings import Defaults, ExportRequest, resolve_settings
+from pixelforest.engine.formats import output_format
+from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
 from pixelforest.engine.project.export_settings import StoredExportSettings
 
 PROBABILITIES = ResultInfo("Probabilities", np.dtype("float32"), 2, (0.0, 1.0), "grayscale")
@@ -163,7 +165,7 @@ def test_metadata_reach_the_format(tmp_path: Path) -> None:
     )
     spec = plan(lane, cutout="[(1,2,0,1),(4,5,6,2)]").spec
     assert (spec.axes, spec.shape, spec.offset) == ("zyxc", (3, 3, 6, 1), (1, 2, 0, 1))
-    assert (spec.axis_units, spec.resolution) == ({"x": "µm"}, {"x": 0.5})
+    assert (spec.axis_units, spec.resolution) == ({"x": "µm", "z": ""}, {"x": 0.5})
     assert (spec.drange, spec.display_mode) == ((0.0, 1.0), "grayscale")
 
 
@@ -293,3 +295,23 @@ def test_clipping_is_a_warning(plane: Lane, caplog: pytest.LogCaptureFixture) ->
     assert len(planned.warnings) == 1
     assert [r.levelno for r in caplog.records] == [logging.WARNING]
     assert planned.region.shape == (1, 1, 12, 15, 2)
+
+
+def test_a_url_goes_to_the_format_as_it_is(plane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ExportError, match="the format numpy is written to files, not to http://host//a/g"):
+        plan(plane, format="numpy", filename_format="http://host//a/{nickname}")
+    opened = []
+    numpy = output_format("numpy")
+
+    def open_url(url: str, internal_path: str, spec: ImageSpec) -> ImageWriter:
+        opened.append(url)
+        return numpy.open(plane.dataset_dir / "stored.npy", internal_path, spec)
+
+    monkeypatch.setattr("pixelforest.engine.export.settings.output_format", lambda _: replace(numpy, open_url=open_url))
+    planned = plan(plane, format="numpy", filename_format="http://host//a/{nickname}")
+    assert planned.path == planned.shown_path == "http://host//a/g.npy"
+    assert planned.files == ("http://host//a/g.npy",)
+    export(planned, plane)
+    assert opened == ["http://host//a/g.npy"]
+    with pytest.raises(ExportError, match="two results of lane 1 would both be written to http://host//a/g.npy"):
+        check_exports([(0, planned), (0, planned)])
