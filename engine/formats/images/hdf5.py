@@ -15,7 +15,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
 
-from ...axes import axes_from_axistags, axistags_json, default_axes, is_axis_order
+from ...axes import axistags_json
 from ...box import Box
-from ...errors import ExportError, InputError
+from ...errors import ExportError
+from ..array_attributes import read_axes, read_resolution, read_units, text_of
 from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
 from ..pixel_types import pixel_type
@@ -66,7 +67,7 @@ class Hdf5Reader(ImageReader):
 def _read_info(dataset: h5py.Dataset, label: str) -> ImageInfo:
     attributes = dataset.attrs
     shape = tuple(int(n) for n in dataset.shape)
-    axes, own_axes = _read_axes(attributes, shape, label)
+    axes, own_axes = read_axes(attributes, shape, label)
     drange = attributes.get("drange")
     return ImageInfo(
         shape=shape,
@@ -74,53 +75,11 @@ def _read_info(dataset: h5py.Dataset, label: str) -> ImageInfo:
         axes=axes,
         own_axes=own_axes,
         drange=(float(drange[0]), float(drange[1])) if np.shape(drange) == (2,) else None,
-        display_mode=_text(attributes.get("display_mode")),
-        axis_units=_read_units(_text(attributes.get("axis_units")), axes),
-        resolution=_read_resolution(_text(attributes.get("axistags")), axes),
+        display_mode=text_of(attributes.get("display_mode")),
+        axis_units=read_units(text_of(attributes.get("axis_units")), axes),
+        resolution=read_resolution(text_of(attributes.get("axistags")), axes),
         chunks=dataset.chunks,
     )
-
-
-def _read_axes(attributes: Mapping[str, object], shape: tuple[int, ...], label: str) -> tuple[str, bool]:
-    """The letters a file gives its axes, and whether it does: axistags, else a reversed ``axes``, else by the shape."""
-    tags = _text(attributes.get("axistags"))
-    if tags is not None and "?" not in tags:
-        try:
-            axes = axes_from_axistags(tags)
-        except ValueError as error:
-            raise InputError(f"cannot read {label}: its attribute axistags is {error}") from None
-        if len(axes) != len(shape) or not is_axis_order(axes):
-            raise InputError(f"cannot read {label}: its axistags say {axes!r}, but the shape is {shape}")
-        return axes, True
-    stored = attributes.get("axes")
-    if stored is not None:
-        letters = [_text(a) or "?" for a in np.ravel(np.asarray(stored, dtype=object))]
-        axes = (letters[0] if len(letters) == 1 else "".join(letters))[::-1].lower()
-        if len(axes) == len(shape) and is_axis_order(axes):
-            return axes, True
-    return default_axes(shape), False
-
-
-def _read_units(text: str | None, axes: str) -> dict[str, str]:
-    with contextlib.suppress(ValueError, AttributeError):
-        return {a: u for a, u in json.loads(text or "{}").items() if a in axes and isinstance(u, str)}
-    return {}
-
-
-def _read_resolution(axistags: str | None, axes: str) -> dict[str, float]:
-    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-        sizes = {tag["key"]: float(tag.get("resolution", 0)) for tag in json.loads(axistags or "{}")["axes"]}
-        return {a: n for a, n in sizes.items() if a in axes and 0 < n < float("inf")}
-    return {}
-
-
-def _text(value: object) -> str | None:
-    """A string attribute in any of the ways HDF5 files hold one; None if it is something else."""
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.item()
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return str(value) if isinstance(value, str) else None
 
 
 class Hdf5Writer(ImageWriter):
