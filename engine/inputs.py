@@ -159,6 +159,12 @@ class InputImage:
             raise ValueError(f"{box} is not inside an image of shape {self.shape}")
         return to_canonical(self._reader.read(box_from_canonical(box, self.axes)), self.axes)
 
+    def read_frame(self, time: int, box: Box) -> np.ndarray:
+        """The voxels (z, y, x, c) of a box (z, y, x) at one time point, all channels. Raises InputError."""
+        whole = Box((time, *box.start, 0), (time + 1, *box.stop, self.shape[4]))
+        frame: np.ndarray = self.read(whole)[0]
+        return frame
+
     def close(self) -> None:
         """Release all files; may be called twice."""
         self._reader.close()

@@ -55,5 +55,5 @@ def squeeze(array: np.ndarray) -> tuple[np.ndarray, str]:
 def squeezed_shape(shape: Sequence[int]) -> tuple[tuple[int, ...], str]:
     """The shape of (t, z, y, x, c) stored as t, x, y, z, c without the axes of one voxel, and its letters."""
     t, z, y, x, c = shape
-    kept = [(n, axis) for n, axis in zip((t, x, y, z, c), "txyzc", strict=True) if n > 1]
+    kept = [(n, axis) for n, axis in zip((t, x, y, z, c), f"t{CROP_AXES}", strict=True) if n > 1]
     return tuple(n for n, _ in kept), "".join(axis for _, axis in kept)

@@ -70,8 +70,3 @@ RESULTS = (
 def results_of(*, has_pixels: bool) -> tuple[ObjectResult, ...]:
     """The results of a project; those of the pixel stage only if it has one."""
     return tuple(result for result in RESULTS if has_pixels or not result.pixel_result)
-
-
-def paint(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """What every voxel is painted with: ids (z, y, x) and colours (ids, channels) as (z, y, x, channels)."""
-    return np.asarray(colours[labels])

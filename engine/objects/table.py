@@ -114,9 +114,7 @@ def plan_columns(
     for part in (*own, *default):
         dtype = types.get(part.name) or np.dtype(np.float64 if part.plugin == DEFAULT_FEATURES else np.float32)
         name = display_name(part.name)
-        columns += [
-            TableColumn(name if part.values == 1 else f"{name}_{i}", dtype) for i in range(part.values)
-        ]
+        columns += [TableColumn(name if part.values == 1 else f"{name}_{i}", dtype) for i in range(part.values)]
     return TableLayout(tuple(_with_unique_names(columns)), (*own, *default))
 
 
