@@ -1,1 +1,5 @@
 """The CPU backend."""
+
+from .compiled import keep_compiled_kernels
+
+keep_compiled_kernels()

@@ -26,6 +26,7 @@ from .skeleton import describe_skeletons
 # Chosen by bench/kernels; results do not depend on them.
 _FLAT = ((1, 32, 256), (1, 8, 8), (1, 4, 4))
 _SOLID = ((8, 32, 128), (4, 4, 4), (2, 2, 4))
+_PADDED_FLOATS = 4096  # lines that are padded together
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,11 @@ class CpuBackend:
         smoothed = self._space.buffer("smoothed", int(places[-1]))
         between = int(np.prod(source.shape[1:]))
         work = self._space.buffer("between", 2 * between)
-        line, steps, plus, minus = self._lines(plan, source.shape[3])
         source_box = (*start, *(a + n for a, n in zip(start, source.shape[1:], strict=True)))
         table = places[:-1].reshape(plan.channels, len(plan.pre_radius))
         presmooth_tile(
             source.reshape(-1), source_box, smoothed, table, boxes, image, plan.pre_taps, plan.pre_radius,
-            plan.slicewise, plan.channels, work, 0, between, line, steps, plus, minus,
+            plan.slicewise, plan.channels, work, 0, between, self._lines(plan, source.shape[3]),
         )  # fmt: skip
         extent = (stop[0] - first[0], stop[1] - first[1], stop[2] - first[2])
         return TileFeatures(plan, image, first, extent, smoothed, table, boxes)
@@ -147,21 +147,17 @@ class CpuBackend:
         slot = int(np.prod([n + 2 * reach for n, reach in zip(cell, plan.reach, strict=True)]))
         columns = self._space.buffer("columns", plan.width * column_stride(cell, block))
         work = self._space.buffer("work", plan.slots * slot)
-        scratch = (work, slot, *self._lines(plan, cell[2] + 2 * plan.reach[2]))
+        scratch = (work, slot, self._lines(plan, cell[2] + 2 * plan.reach[2]))
         smoothed = (stack.smoothed, stack.places, stack.boxes)
         program = (plan.instructions, plan.first, plan.taps, plan.channels)
         return smoothed, program, stack.image, stack.start, stack.extent, stack.shapes, columns, scratch
 
-    def _lines(self, plan: PackedPlan, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Scratch for one padded line and for the neighbours' places."""
+    def _lines(self, plan: PackedPlan, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scratch of the filters: padded lines, and the neighbours' places."""
         reach = max(plan.pre_taps.shape[1], 3)
-        line = self._space.buffer("line", width + 2 * reach)
-        return (
-            line,
-            np.arange(reach, dtype=np.int64),
-            self._space.buffer("plus", reach, np.int64),
-            self._space.buffer("minus", reach, np.int64),
-        )
+        size = max(_PADDED_FLOATS, width + 2 * reach)
+        plus, minus = self._space.buffer("plus", reach, np.int64), self._space.buffer("minus", reach, np.int64)
+        return self._space.buffer("padded", size), plus, minus
 
     def label_slab(self, values: np.ndarray, storage: Storage) -> SlabRuns:
         return label_kernels.label_slab(values, storage)

@@ -14,7 +14,7 @@ from numba import njit
 from ..shared.program import COLUMN, IN, MARGIN, ODD, OP, OUT, RADIUS, SOURCE_MARGIN, STRIDE, TAPS, Op
 from . import formulas
 from .filters import filter_x, filter_y, filter_z
-from .intrinsics import keep_apart
+from .intrinsics import keep_apart, spread_vectors
 
 BLOCK = 64  # voxels in a block
 # numba freezes plain integers, not members of an enumeration
@@ -44,18 +44,18 @@ def grown(box, mz, my, mx, image):
 
 
 @njit(nogil=True, cache=True)
-def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, work, one, two, line, steps, plus, minus):
-    """A Gaussian over ``box``: x, y and, unless flat, z. one and two are places in work for the results between."""
+def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, work, one, two, lines):
+    """A Gaussian over ``box``: x, y and, unless flat, z. one and two are places in work for the passes between."""
     keep_apart()
     none, odd = np.int64(0), np.bool_(False)  # of numba's plain types, so that no filter is compiled twice
     above = none if flat else radius
     rows, columns = grown(box, above, radius, none, image), grown(box, above, none, none, image)
-    filter_x(src, src_at, src_box, work, one, rows, image[2], taps, radius, odd, line, steps)
+    filter_x(src, src_at, src_box, work, one, rows, image[2], taps, radius, odd, lines)
     if flat:
-        filter_y(work, one, rows, out, out_at, box, image[1], taps, radius, odd, plus, minus)
+        filter_y(work, one, rows, out, out_at, box, image[1], taps, radius, odd, lines)
     else:
-        filter_y(work, one, rows, work, two, columns, image[1], taps, radius, odd, plus, minus)
-        filter_z(work, two, columns, out, out_at, box, image[0], taps, radius, odd, plus, minus)
+        filter_y(work, one, rows, work, two, columns, image[1], taps, radius, odd, lines)
+        filter_z(work, two, columns, out, out_at, box, image[0], taps, radius, odd, lines)
 
 
 @njit(nogil=True, cache=True)
@@ -86,23 +86,10 @@ def scatter(src, src_at, src_box, cell, stack, column_at, block):
         for y in range(ny):
             above = (z + cell[0] - src_box[0]) * (src_box[4] - src_box[1]) + y + cell[1] - src_box[1]
             at = src_at + above * (src_box[5] - src_box[2]) + cell[2] - src_box[2]
-            row = src[at : at + nx]
             to = column_at + (z // bz * along_y + y // by) * along_x * BLOCK + ((z % bz) * by + y % by) * bx
-            if bx == 8:
-                for b in range(whole):
-                    target, source = stack[to : to + 8], row[8 * b : 8 * b + 8]
-                    for i in range(8):
-                        target[i] = source[i]
-                    to += BLOCK
-            else:
-                for b in range(whole):
-                    target, source = stack[to : to + 4], row[4 * b : 4 * b + 4]
-                    for i in range(4):
-                        target[i] = source[i]
-                    to += BLOCK
-            if whole * bx < nx:
-                for i in range(bx):
-                    stack[to + i] = row[min(whole * bx + i, nx - 1)]
+            spread_vectors(src, at, stack, to, np.int64(BLOCK), whole, bx)
+            for i in range(whole * bx, along_x * bx):
+                stack[to + i // bx * BLOCK + i % bx] = src[at + min(i, nx - 1)]
 
 
 @njit(nogil=True, cache=True)
@@ -111,12 +98,12 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
 
     smoothed  (every pre-smoothed volume, where each begins (channel, scale), what each scale covers (scale, 6))
     plan      (instructions, first instruction of each scale, taps, channels)
-    scratch   (slots of the programs, floats a slot, line, steps, plus, minus)
+    scratch   (slots of the programs, floats a slot, scratch of the filters)
     """
     keep_apart()
     pre, pre_places, pre_boxes = smoothed
     instructions, first, taps, channels = plan
-    work, slot, line, steps, plus, minus = scratch
+    work, slot, lines = scratch
     stride = column_stride((cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]), block)
     for scale in range(len(first) - 1):
         b = pre_boxes[scale]
@@ -138,11 +125,11 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
                             cell, row[SOURCE_MARGIN], row[SOURCE_MARGIN + 1], row[SOURCE_MARGIN + 2], image
                         )
                     if op == _FILTER_X:
-                        filter_x(source, at, source_box, work, out, box, image[2], weights, radius, odd, line, steps)
+                        filter_x(source, at, source_box, work, out, box, image[2], weights, radius, odd, lines)
                     elif op == _FILTER_Y:
-                        filter_y(source, at, source_box, work, out, box, image[1], weights, radius, odd, plus, minus)
+                        filter_y(source, at, source_box, work, out, box, image[1], weights, radius, odd, lines)
                     else:
-                        filter_z(source, at, source_box, work, out, box, image[0], weights, radius, odd, plus, minus)
+                        filter_z(source, at, source_box, work, out, box, image[0], weights, radius, odd, lines)
                     continue
                 if op == _EMIT:
                     scatter(work, a, box, cell, stack, (row[COLUMN] + channel * row[STRIDE]) * stride, block)
@@ -188,10 +175,7 @@ def presmooth_tile(
     work,
     one,
     two,
-    line,
-    steps,
-    plus,
-    minus,
+    lines,
 ):
     """Pre-smooth every channel at every scale. source holds one volume a channel, one after the other."""
     for channel in range(channels):
@@ -213,10 +197,7 @@ def presmooth_tile(
                 work,
                 one,
                 two,
-                line,
-                steps,
-                plus,
-                minus,
+                lines,
             )
 
 

@@ -10,32 +10,26 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .intrinsics import keep_apart, sum_even_fused, sum_even_rounded, sum_odd_fused, sum_odd_rounded
+from .intrinsics import copy_run, keep_apart, sum_even_fused, sum_even_rounded, sum_odd_fused, sum_odd_rounded
 
 
 @njit(nogil=True, cache=True)
-def symmetric_sum(out, out_at, src, at, plus, minus, taps, radius, n, odd, fused):
-    """``out[out_at+i] = taps[0]*src[at+i] + sum_k taps[k]*(src[at+plus[k]+i] ± src[at+minus[k]+i])``, 0 <= i < n.
+def symmetric_sum(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius, odd, fused):
+    """For each of several rows, that begin at out_at + row * out_stride and at + row * src_stride, and for 0 <= i < n:
+    ``out[i] = taps[0]*src[i] + sum_k taps[k]*(src[plus[k]+i] ± src[minus[k]+i])``.
 
     k runs upward. The pair and the first product are rounded; a fused sum rounds once a tap, a plain one twice.
     """
     keep_apart()
     if odd:
         if fused:
-            sum_odd_fused(out, out_at, src, at, plus, minus, taps, radius, n)
+            sum_odd_fused(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
         else:
-            sum_odd_rounded(out, out_at, src, at, plus, minus, taps, radius, n)
+            sum_odd_rounded(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
     elif fused:
-        sum_even_fused(out, out_at, src, at, plus, minus, taps, radius, n)
+        sum_even_fused(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
     else:
-        sum_even_rounded(out, out_at, src, at, plus, minus, taps, radius, n)
-
-
-@njit(nogil=True, cache=True)
-def copy_run(src, at, out, to, n):
-    """``out[to : to + n] = src[at : at + n]``; numba compiles assignments of slices twenty times slower than this."""
-    for i in range(n):
-        out[to + i] = src[at + i]
+        sum_even_rounded(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
 
 
 @njit(nogil=True, cache=True)
@@ -63,82 +57,103 @@ def fused_range(n, radius):
 
 
 @njit(nogil=True, cache=True)
-def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, line, steps):
+def copy_rows(src, at, src_stride, rows, n, out, to, out_stride):
+    """Copy rows of n voxels as they are: what a filter of radius 0 does."""
+    for row in range(rows):
+        copy_run(src, at + row * src_stride, out, to + row * out_stride, n)
+
+
+@njit(nogil=True, cache=True)
+def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scratch):
     """The x pass: reads the rows of ``box`` (which src_box holds, with radius more voxels along x inside the image).
 
-    n is the image's width. line is scratch of at least box width + 2 * radius; steps is 0, 1, 2, ….
+    n is the image's width. scratch is (padded, plus, minus): floats for at least one row with 2 * radius more voxels,
+    and int64 for radius + 1 offsets.
     """
     keep_apart()
+    padded, plus, minus = scratch
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
-    width = x1 - x0
+    width, height = x1 - x0, y1 - y0
     first, stop = fused_range(n, radius)
     first, stop = min(max(first, x0), x1), min(max(stop, x0), x1)  # unfused in [x0, first) and [stop, x1)
     if first >= stop:
         first = stop = x0
     lo, hi = max(x0 - radius, 0), min(x1 + radius, n)
-    back = -steps
+    inside = hi - lo == width + 2 * radius  # all neighbours lie in the image
+    step = height if inside or radius == 0 else max(1, len(padded) // (width + 2 * radius))
+    for k in range(1, radius + 1):
+        plus[k] = k
+        minus[k] = -k
     for z in range(z0, z1):
-        for y in range(y0, y1):
+        for y in range(y0, y1, step):
+            rows = min(step, y1 - y)
             row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx - src_box[2]
-            to = out_at + ((z - z0) * (y1 - y0) + (y - y0)) * width
+            to = out_at + ((z - z0) * height + (y - y0)) * width
             if radius == 0:
-                copy_run(src, row + x0, out, to, width)
+                copy_rows(src, row + x0, sx, rows, width, out, to, width)
                 continue
-            if hi - lo == width + 2 * radius:  # all neighbours lie in the image
-                padded, base = src, row  # position x of the image lies at padded[x + base]
+            if inside:
+                lines, base, stride = src, row, sx  # position x of the image lies at lines[x + base]
             else:
-                padded, base = line, radius - x0
-                copy_run(src, row + lo, line, lo + base, hi - lo)
-                for x in range(x0 - radius, lo):
-                    line[x + base] = src[row + mirror(x, n)]
-                for x in range(hi, x1 + radius):
-                    line[x + base] = src[row + mirror(x, n)]
+                lines, base, stride = padded, radius - x0, width + 2 * radius
+                for j in range(rows):
+                    line, source = j * stride + base, row + j * sx
+                    copy_run(src, source + lo, padded, line + lo, hi - lo)
+                    for x in range(x0 - radius, lo):
+                        padded[line + x] = src[source + mirror(x, n)]
+                    for x in range(hi, x1 + radius):
+                        padded[line + x] = src[source + mirror(x, n)]
             for part in range(3):
                 fused = part == 1
                 begin, end = (first, stop) if fused else (x0, first) if part == 0 else (stop, x1)
                 if begin < end:
-                    to_begin = to + begin - x0
                     symmetric_sum(
-                        out, to_begin, padded, begin + base, steps, back, taps, radius, end - begin, odd, fused
-                    )
+                        out, to + begin - x0, width, lines, begin + base, stride, rows, end - begin, plus, minus, taps,
+                        radius, odd, fused,
+                    )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)
-def filter_y(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, plus, minus):
-    """The y pass; n is the image's height, plus and minus are int64 scratch of radius + 1."""
+def filter_y(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scratch):
+    """The y pass; n is the image's height; scratch as in filter_x."""
     keep_apart()
+    _, plus, minus = scratch
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
-    width = x1 - x0
+    width, fused = x1 - x0, np.bool_(True)
     for z in range(z0, z1):
-        for y in range(y0, y1):
+        y = y0
+        while y < y1:
+            # Rows whose neighbours all lie in the image have the same offsets and are summed together.
+            stop = min(y1, n - radius) if y >= radius and y < n - radius else y + 1
             row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx + x0 - src_box[2]
             to = out_at + ((z - z0) * (y1 - y0) + (y - y0)) * width
             if radius == 0:
-                copy_run(src, row, out, to, width)
-                continue
-            for k in range(1, radius + 1):
-                plus[k] = (mirror(y + k, n) - y) * sx
-                minus[k] = (mirror(y - k, n) - y) * sx
-            symmetric_sum(out, to, src, row, plus, minus, taps, radius, width, odd, np.bool_(True))
-
-
-@njit(nogil=True, cache=True)
-def filter_z(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, plus, minus):
-    """The z pass; n is the image's depth, plus and minus are int64 scratch of radius + 1."""
-    keep_apart()
-    z0, y0, x0, z1, y1, x1 = box
-    sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
-    width = x1 - x0
-    for z in range(z0, z1):
-        for k in range(1, radius + 1):
-            plus[k] = (mirror(z + k, n) - z) * sy * sx
-            minus[k] = (mirror(z - k, n) - z) * sy * sx
-        for y in range(y0, y1):
-            row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx + x0 - src_box[2]
-            to = out_at + ((z - z0) * (y1 - y0) + (y - y0)) * width
-            if radius == 0:
-                copy_run(src, row, out, to, width)
+                copy_rows(src, row, sx, stop - y, width, out, to, width)
             else:
-                symmetric_sum(out, to, src, row, plus, minus, taps, radius, width, odd, np.bool_(True))
+                for k in range(1, radius + 1):
+                    plus[k] = (mirror(y + k, n) - y) * sx
+                    minus[k] = (mirror(y - k, n) - y) * sx
+                symmetric_sum(out, to, width, src, row, sx, stop - y, width, plus, minus, taps, radius, odd, fused)
+            y = stop
+
+
+@njit(nogil=True, cache=True)
+def filter_z(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scratch):
+    """The z pass; n is the image's depth; scratch as in filter_x."""
+    keep_apart()
+    _, plus, minus = scratch
+    z0, y0, x0, z1, y1, x1 = box
+    sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
+    width, height, fused = x1 - x0, y1 - y0, np.bool_(True)
+    for z in range(z0, z1):
+        row = src_at + ((z - src_box[0]) * sy + (y0 - src_box[1])) * sx + x0 - src_box[2]
+        to = out_at + (z - z0) * height * width
+        if radius == 0:
+            copy_rows(src, row, sx, height, width, out, to, width)
+        else:
+            for k in range(1, radius + 1):
+                plus[k] = (mirror(z + k, n) - z) * sy * sx
+                minus[k] = (mirror(z - k, n) - z) * sy * sx
+            symmetric_sum(out, to, width, src, row, sx, height, width, plus, minus, taps, radius, odd, fused)

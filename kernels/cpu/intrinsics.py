@@ -148,36 +148,42 @@ def _make_symmetric_sum(*, odd: bool, fused: bool) -> Any:
     """The intrinsic for one parity and rounding; see ``filters.symmetric_sum`` for its arguments."""
 
     @intrinsic
-    def symmetric_sum(typing_context, out, out_at, src, at, plus, minus, taps, radius, n):  # type: ignore[no-untyped-def]
-        signature = types.void(out, types.int64, src, types.int64, plus, minus, taps, types.int64, types.int64)
+    def symmetric_sum(  # type: ignore[no-untyped-def]
+        typing_context, out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius
+    ):
+        i8 = types.int64
+        signature = types.void(out, i8, i8, src, i8, i8, i8, i8, plus, minus, taps, i8)
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            out_, src_, plus_, minus_, taps_ = (_data(context, builder, sig.args[i], args[i]) for i in (0, 2, 4, 5, 6))
+            out_, src_, plus_, minus_, taps_ = (_data(context, builder, sig.args[i], args[i]) for i in (0, 3, 8, 9, 10))
             one = ir.Constant(_I64, 1)
-            radius_end = builder.add(args[7], one)
+            radius_end = builder.add(args[11], one)
+            with cgutils.for_range(builder, args[6]) as loop:
+                to = builder.add(args[1], builder.mul(loop.index, args[2]))
+                at_ = builder.add(args[4], builder.mul(loop.index, args[5]))
 
-            def body(first: Any, width: int, vectors: int) -> None:
-                kind = ir.VectorType(_F32, width) if width > 1 else _F32
-                starts = [builder.add(first, ir.Constant(_I64, width * j)) for j in range(vectors)]
-                sums = [cgutils.alloca_once(builder, kind) for _ in range(vectors)]
-                tap = _splat(builder, builder.load(taps_), width)
-                for start, total in zip(starts, sums, strict=True):
-                    builder.store((tap * _load(builder, src_, builder.add(args[3], start), width)).value, total)
-                with cgutils.for_range_slice(builder, one, radius_end, one) as (k, _):
-                    tap = _splat(builder, builder.load(builder.gep(taps_, [k])), width)
-                    right = builder.add(args[3], builder.load(builder.gep(plus_, [k])))
-                    left = builder.add(args[3], builder.load(builder.gep(minus_, [k])))
+                def body(first: Any, width: int, vectors: int) -> None:
+                    kind = ir.VectorType(_F32, width) if width > 1 else _F32
+                    starts = [builder.add(first, ir.Constant(_I64, width * j)) for j in range(vectors)]
+                    sums = [cgutils.alloca_once(builder, kind) for _ in range(vectors)]
+                    tap = _splat(builder, builder.load(taps_), width)
                     for start, total in zip(starts, sums, strict=True):
-                        a = _load(builder, src_, builder.add(right, start), width)
-                        b = _load(builder, src_, builder.add(left, start), width)
-                        pair = a - b if odd else a + b
-                        so_far = Lanes(builder, builder.load(total), width)
-                        summed = pair.fused_multiply_add(tap, so_far) if fused else so_far + tap * pair
-                        builder.store(summed.value, total)
-                for start, total in zip(starts, sums, strict=True):
-                    _store(builder, Lanes(builder, builder.load(total), width), out_, builder.add(args[1], start))
+                        builder.store((tap * _load(builder, src_, builder.add(at_, start), width)).value, total)
+                    with cgutils.for_range_slice(builder, one, radius_end, one) as (k, _):
+                        tap = _splat(builder, builder.load(builder.gep(taps_, [k])), width)
+                        right = builder.add(at_, builder.load(builder.gep(plus_, [k])))
+                        left = builder.add(at_, builder.load(builder.gep(minus_, [k])))
+                        for start, total in zip(starts, sums, strict=True):
+                            a = _load(builder, src_, builder.add(right, start), width)
+                            b = _load(builder, src_, builder.add(left, start), width)
+                            pair = a - b if odd else a + b
+                            so_far = Lanes(builder, builder.load(total), width)
+                            summed = pair.fused_multiply_add(tap, so_far) if fused else so_far + tap * pair
+                            builder.store(summed.value, total)
+                    for start, total in zip(starts, sums, strict=True):
+                        _store(builder, Lanes(builder, builder.load(total), width), out_, builder.add(to, start))
 
-            _for_each_vector(builder, args[8], ((_LANES, _UNROLLED), (_LANES, 1), (1, 1)), body)
+                _for_each_vector(builder, args[7], ((_LANES, _UNROLLED), (_LANES, 1), (1, 1)), body)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -191,10 +197,45 @@ sum_odd_fused = _make_symmetric_sum(odd=True, fused=True)
 sum_odd_rounded = _make_symmetric_sum(odd=True, fused=False)
 
 
-def elementwise(formula: Callable[..., Sequence[Lanes]], inputs: int) -> Any:
+@intrinsic
+def copy_run(typing_context, src, at, out, to, n):  # type: ignore[no-untyped-def]
+    """``out[to : to + n] = src[at : at + n]``, float32 buffers that do not overlap there. Plain loops stay scalar."""
+    signature = types.void(src, types.int64, out, types.int64, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        source = builder.gep(_data(context, builder, sig.args[0], args[0]), [args[1]])
+        target = builder.gep(_data(context, builder, sig.args[2], args[2]), [args[3]])
+        cgutils.raw_memcpy(builder, target, source, args[4], 4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def spread_vectors(typing_context, src, at, out, to, step, count, width):  # type: ignore[no-untyped-def]
+    """For 0 <= j < count: ``out[to + j * step : … + width] = src[at + j * width : … + width]``; width is 4 or 8."""
+    i8 = types.int64
+    signature = types.void(src, i8, out, i8, i8, i8, i8)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        source, target = _data(context, builder, sig.args[0], args[0]), _data(context, builder, sig.args[2], args[2])
+        is_narrow = builder.icmp_signed("==", args[6], ir.Constant(_I64, 4))
+        with builder.if_else(is_narrow) as (narrow, wide):
+            for branch, width in ((narrow, 4), (wide, 8)):
+                with branch, cgutils.for_range(builder, args[5]) as loop:
+                    offset = builder.mul(loop.index, ir.Constant(_I64, width))
+                    lanes = _load(builder, source, builder.add(args[1], offset), width)
+                    _store(builder, lanes, target, builder.add(args[3], builder.mul(loop.index, args[4])))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def elementwise(formula: Callable[..., Sequence[Lanes]], inputs: int, width: int = _LANES) -> Any:
     """An intrinsic ``(buffer, places, n)`` that applies ``formula`` to runs of a flat float32 buffer.
 
-    places is a tuple of int64 offsets: of the inputs, then of the outputs. An output may be one of the inputs.
+    places is a tuple of int64 offsets: of the inputs, then of the outputs. An output may be one of the inputs. width is
+    the number of values computed side by side.
     """
 
     @intrinsic
@@ -205,12 +246,12 @@ def elementwise(formula: Callable[..., Sequence[Lanes]], inputs: int) -> Any:
             base = _data(context, builder, sig.args[0], args[0])
             offsets = cgutils.unpack_tuple(builder, args[1])
 
-            def body(first: Any, width: int, vectors: int) -> None:
-                values = [_load(builder, base, builder.add(o, first), width) for o in offsets[:inputs]]
+            def body(first: Any, lanes: int, vectors: int) -> None:
+                values = [_load(builder, base, builder.add(o, first), lanes) for o in offsets[:inputs]]
                 for offset, result in zip(offsets[inputs:], formula(*values), strict=True):
                     _store(builder, result, base, builder.add(offset, first))
 
-            _for_each_vector(builder, args[2], ((_LANES, 1), (1, 1)), body)
+            _for_each_vector(builder, args[2], ((width, 1), (1, 1)), body)
             return context.get_dummy_value()
 
         return signature, codegen

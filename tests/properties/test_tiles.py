@@ -136,8 +136,7 @@ def classify(
     exports = {name: Export(infos[name], Box((*region.start, 0), (*region.stop, 1))) for name in names}
     images: Mapping = {RAW: raw} if mask is None else {RAW: raw, MASK: Image(mask)}
     counts: list[int] = []
-    sizes = {} if tile is None else dict.fromkeys(("FLAT_TILE", "SOLID_TILE"), tile)
-    with patch.multiple(plan, **sizes):
+    with patch.multiple(plan, FLAT_TILE=tile or plan.FLAT_TILE, SOLID_TILE=tile or plan.SOLID_TILE):
         classify_lane(
             project, images, exports, backend=backend, threads=threads, memory_bytes=PLENTY, on_progress=counts.append
         )
