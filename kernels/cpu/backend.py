@@ -90,7 +90,7 @@ class CpuBackend:
         cell_volumes = plan.slots * _volume(cell, plan.reach) + plan.width * column_stride(cell, block)
         between_passes = 2
         floats = (plan.channels + between_passes) * _volume(source) + smoothed + cell_volumes
-        return float32 * (floats + classes * _volume(tile))
+        return int(float32 * (floats + classes * _volume(tile)))
 
     def to_device(self, source: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):

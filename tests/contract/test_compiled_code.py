@@ -41,7 +41,7 @@ def sum_assembly(name: str) -> str:
     symmetric_sum = getattr(filters, name)
 
     def call(out, src, plus, minus, taps, radius, n):  # type: ignore[no-untyped-def]
-        symmetric_sum(out, 0, src, 0, plus, minus, taps, radius, n)
+        symmetric_sum(out, 0, n, src, 0, n, 1, n, plus, minus, taps, radius)
 
     return assembly(call, FLOATS, FLOATS, PLACES, PLACES, FLOATS, types.int64, types.int64)
 
