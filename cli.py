@@ -82,11 +82,12 @@ OPTIONS: tuple[Option, ...] = (
     # --------------------------------------------------------------------------------------------------------------
     _role("--raw_data", "Images to process, as the arguments without an option do. Quote * to stack several files."),
     _role("--prediction_mask", "Masks, one for each image: where a mask is 0 nothing is predicted."),
+    _role("--segmentation_image", "Object Classification: segmentations, one for each image of --raw_data."),
+    _role("--prediction_maps", "Object Classification: prediction maps that the project thresholds."),
+    _role("--label_image", "Object Classification: images of object ids."),
+    _role("--atlas", "Object Classification: atlases; the table says where in them each object lies."),
+    _role("--binary_data"),  # what --segmentation_image was called
     # Roles of other workflows: known, so that the answer can be what the project has instead.
-    _role("--segmentation_image"),
-    _role("--prediction_maps"),
-    _role("--label_image"),
-    _role("--atlas"),
     _role("--probabilities"),
     _role("--superpixels"),
     _role("--groundtruth"),
@@ -112,7 +113,7 @@ OPTIONS: tuple[Option, ...] = (
         RESULTS,
         "What to export, any of the project's results; several as a comma-separated list are made in one pass.",
         metavar="RESULT[,RESULT...]",
-        default="Probabilities (Pixel Classification)",
+        default="Probabilities (Pixel Classification), Object Predictions (Object Classification)",
     ),
     Option(
         "--output_format",
@@ -153,12 +154,22 @@ OPTIONS: tuple[Option, ...] = (
     Option("--export_drange", RESULTS, 'Range of the exported values: "(0, 255)".', metavar="(MIN,MAX)"),
     _flag("--clip", RESULTS, "Values outside the exported type's range become its limits, instead of wrapping around."),
     # --------------------------------------------------------------------------------------------------------------
-    # For Object Classification: answered by the workflow of the project, see jobs.py.
-    Option("--table_filename", RESULTS, "", metavar="PATH", is_shown=False),
-    _flag("--table_only", RESULTS, "", is_shown=False),
-    _flag("--export_object_prediction_img", RESULTS, "", is_shown=False),
-    _flag("--export_object_probability_img", RESULTS, "", is_shown=False),
-    _flag("--export_pixel_probability_img", RESULTS, "", is_shown=False),
+    Option(
+        "--table_filename",
+        RESULTS,
+        "Write the table of objects to exactly this path: CSV, or HDF5 and Parquet by the extensions .h5 and .parquet. "
+        "Replaced: {dataset_dir} {nickname}. Without a flag or --export_source that asks for images, only the table.",
+        metavar="PATH",
+        default="what the project stores, else no table",
+    ),
+    _flag("--table_only", RESULTS, "Write the table of objects and no image."),
+    _flag("--export_object_prediction_img", RESULTS, "Write an image of the objects' classes."),
+    _flag("--export_object_probability_img", RESULTS, "Write an image of the objects' class probabilities."),
+    _flag(
+        "--export_pixel_probability_img",
+        RESULTS,
+        "Write the pixel probabilities of a project that classifies pixels and objects.",
+    ),
     # --------------------------------------------------------------------------------------------------------------
     Option(
         "--device",
@@ -238,6 +249,8 @@ Examples:
   {PROGRAM} --project=MyProject.ilp "stack_*.png" "volume.h5/raw/data"
   {PROGRAM} --project=MyProject.ilp --export_source="Simple Segmentation,Probabilities" \\
       --output_format=tiff "--output_filename_format=/tmp/results/{{nickname}}_{{result_type}}" *.png
+  {PROGRAM} --project=MyProject.ilp --table_filename=/tmp/objects.csv --export_object_prediction_img \\
+      --raw_data "stack/*.png" --segmentation_image objects.h5/segmentation
   {PROGRAM} --project=MyProject.ilp --export_dtype=uint8 --pipeline_result_drange="(0.0,1.0)" \\
       --export_drange="(0,255)" next.png"""
 
