@@ -63,10 +63,16 @@ def _texts(column: TableColumn, values: np.ndarray) -> list[str]:
         return list(map(str, values.tolist()))
     bits = values.view(f"u{values.dtype.itemsize}")  # so that -0.0 stays apart from 0.0
     different, place = np.unique(bits, return_inverse=True)
-    numbers = different.view(values.dtype)
-    # float() of a float32 would show digits that are not its own.
-    texts = list(map(repr, numbers.tolist())) if values.dtype == np.float64 else [str(number) for number in numbers]
+    texts = [_number(value) for value in different.view(values.dtype)]
     return [texts[i] for i in place.tolist()]
+
+
+def _number(value: np.floating) -> str:
+    """The shortest digits that give the value back in its own type; an exponent from 1e16 on, and below 1e-4."""
+    text = str(value)
+    if "e" in text and 1e-4 <= abs(value) < 1e16:  # newer versions of NumPy write float32 so from 1e7 on
+        return str(np.format_float_positional(value, unique=True, trim="0"))
+    return text
 
 
 def _field(text: str) -> str:
