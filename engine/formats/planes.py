@@ -10,6 +10,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -18,15 +19,24 @@ import numpy as np
 from ..axes import to_canonical
 from ..box import Box
 from ..errors import ExportError
-from .spec import ImageSpec, ImageWriter, Limits
+from .spec import ImageSpec, ImageWriter, Limits, OutputFormat
 from .target import Target, export_errors
 
-__all__ = ["Store", "fold_plane", "plane_writer", "sequence_writer", "slice_paths", "step_axis", "stretch_to_uint8"]
+__all__ = [
+    "Store",
+    "fold_plane",
+    "picture_formats",
+    "plane_writer",
+    "sequence_writer",
+    "slice_paths",
+    "step_axis",
+    "stretch_to_uint8",
+]
 
 log = logging.getLogger("pixelforest.export")
 
-# (file to fill, plane of shape (height, width, channels)) -> nothing
-Store = Callable[[Path, np.ndarray], None]
+# (file to fill, plane of shape (height, width, channels)) -> what could not be stored as it is, or None
+Store = Callable[[Path, np.ndarray], str | None]
 
 _SLICE_INDEX = re.compile(r"\{slice_index(?::([^{}]*))?\}")
 _ROWS = 1 << 22  # elements stretched at once, which bounds the float64 copy
@@ -74,10 +84,11 @@ def step_axis(shape: Sequence[int], axes: str, *, max_dims: int | None = 3) -> s
     long_axes = "".join(a for a, n in zip(axes, shape, strict=True) if n > 1)
     if len(long_axes) == count or (len(long_axes) == count + 1 and "c" in long_axes[1:]):
         return long_axes[0]
+    sizes = ", ".join(f"{a}={n}" for a, n in zip(axes, shape, strict=True))
     raise ExportError(
-        f"an image sequence needs exactly {'three' if count == 3 else count} axes longer than 1 (a channel axis that is not the first does not "
-        f"count), but the result has {', '.join(f'{a}={n}' for a, n in zip(axes, shape, strict=True))}; "
-        "choose a region with --cutout_subregion, another --output_axis_order, or --output_format=hdf5"
+        f"an image sequence needs exactly {'three' if count == 3 else 'four'} axes longer than 1 (a channel axis that "
+        f"is not the first does not count), but the result has {sizes}; choose a region with --cutout_subregion, "
+        "another --output_axis_order, or --output_format=hdf5"
     )
 
 
@@ -98,6 +109,25 @@ def slice_paths(pattern: Path, offset: int, count: int) -> list[Path]:
     if len(set(paths)) < count:
         raise ExportError(f"the format of {{slice_index}} in {text} gives several slices the same name")
     return paths
+
+
+def picture_formats(
+    name: str, store: Store, limits: Limits, summary: str, *, max_side: int | None = None
+) -> tuple[OutputFormat, OutputFormat]:
+    """A format for single pictures, and ``<name> sequence``. Its name is the extension; max_side as in plane_writer."""
+    sequence_limits = replace(limits, max_dims=3)
+    return (
+        OutputFormat(name, name, plane_writer(store, limits, max_side=max_side), limits, summary),
+        OutputFormat(
+            f"{name} sequence",
+            name,
+            sequence_writer(store, limits, max_side=max_side),
+            sequence_limits,
+            f"one {name} picture per slice, numbered by {{slice_index}}",
+            sequence=True,
+            streams=True,
+        ),
+    )
 
 
 def plane_writer(
@@ -153,6 +183,7 @@ class _Pictures:
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store, self._limits = store, limits
         self._ranges: list[tuple[float, float]] = []
+        self._losses: set[str] = set()
 
     def put(self, target: Target, array: np.ndarray, axes: str) -> None:
         plane = np.ascontiguousarray(fold_plane(array, axes))
@@ -161,12 +192,16 @@ class _Pictures:
             self._ranges.append(used)
         with export_errors(target.path):
             try:
-                self._store(target.temporary, plane)
+                loss = self._store(target.temporary, plane)
             except (ValueError, RuntimeError, MemoryError) as error:  # codecs raise their own subclasses of these
                 raise ExportError(f"cannot write {target.path}: {str(error) or type(error).__name__}") from error
+        if loss:
+            self._losses.add(loss)
 
     def report(self, path: Path, dtype: np.dtype) -> None:
-        """Say once in which range the values were stretched."""
+        """Say once what was lost, and in which range the values were stretched."""
+        for loss in sorted(self._losses):
+            log.warning("%s: %s", path, loss)
         if not self._ranges:
             return
         low, high = min(r[0] for r in self._ranges), max(r[1] for r in self._ranges)

@@ -14,7 +14,7 @@ import tifffile
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats import output_format
-from pixelforest.engine.formats.images import tiff
+from pixelforest.engine.formats.images import multipage_tiff, tiff
 from pixelforest.engine.formats.spec import ImageSpec
 
 RNG = np.random.default_rng(2)
@@ -116,10 +116,11 @@ def test_pixel_sizes_and_units(tmp_path: Path) -> None:
 
 
 def test_bigtiff_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not tiff._needs_bigtiff(4_000_000_000, 1)
-    assert tiff._needs_bigtiff(4_000_000_000, 1_000_000)
-    assert tiff._needs_bigtiff(1 << 32, 1)
-    monkeypatch.setattr(tiff, "_needs_bigtiff", lambda nbytes, pages: True)
+    assert not tiff.needs_bigtiff(4_000_000_000, 1)
+    assert tiff.needs_bigtiff(4_000_000_000, 1_000_000)
+    assert tiff.needs_bigtiff(1 << 32, 1)
+    for module in (tiff, multipage_tiff):
+        monkeypatch.setattr(module, "needs_bigtiff", lambda nbytes, pages: True)
     array = RNG.integers(0, 255, (3, 5, 6), dtype=np.uint8)
     for name in ("tiff", "multipage tiff"):
         path = write(name, tmp_path / "a.tiff", array[:1] if name == "tiff" else array, "zyx")

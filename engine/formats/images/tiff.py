@@ -1,4 +1,4 @@
-"""TIFF: every image of one series, read by region; single pictures and OME-TIFF stacks written.
+"""TIFF: every image of one series, read by region; single pictures written. Stacks: multipage_tiff.py.
 
 Axes are those tifffile finds, with samples as channels and an image sequence as time; colour maps are ignored. Files
 with several series are refused. Reading touches only the strips or tiles that a region needs.
@@ -11,7 +11,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -20,14 +19,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...axes import default_axes, is_axis_order, to_canonical
+from ...axes import default_axes, is_axis_order
 from ...box import Box
 from ...errors import InputError, InputNotFound, MemoryTooSmall
-from ..planes import plane_writer
-from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
-from ..target import Target, export_errors
+from ..planes import picture_formats
+from ..spec import ImageInfo, ImageReader, InputFormat, Limits
 
-__all__ = ["INPUT", "OUTPUTS", "open_tiff"]
+__all__ = ["INPUT", "OUTPUTS", "needs_bigtiff", "open_tiff"]
 
 _CACHE_BYTES = 64 << 20  # decoded strips and tiles kept per file; the latest one stays whatever its size
 _MAX_EXPANSION = 20_000  # decoded bytes from one stored byte that a codec may plausibly give
@@ -423,7 +421,7 @@ def _decode_unit(text: Any) -> str:
 # --- writing -----------------------------------------------------------------------------------------------------
 
 
-def _needs_bigtiff(nbytes: int, pages: int) -> bool:
+def needs_bigtiff(nbytes: int, pages: int) -> bool:
     """True if the data and a directory for each page could exceed what 32-bit offsets reach."""
     return nbytes + pages * 1024 + (1 << 16) > (1 << 32) - (1 << 25)
 
@@ -433,7 +431,7 @@ def _store_tiff(path: Path, plane: np.ndarray) -> None:
     import tifffile
 
     height, width, bands = plane.shape
-    with tifffile.TiffWriter(path, byteorder="<", bigtiff=_needs_bigtiff(plane.nbytes, 1)) as writer:
+    with tifffile.TiffWriter(path, byteorder="<", bigtiff=needs_bigtiff(plane.nbytes, 1)) as writer:
         writer.write(
             plane[..., 0] if bands == 1 else plane,
             photometric="rgb" if bands > 2 else "minisblack",
@@ -448,126 +446,11 @@ def _store_tiff(path: Path, plane: np.ndarray) -> None:
         )
 
 
-_MULTIPAGE_AXES = "tzcyx"
-_SIZES = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
-_UNITS = {
-    "µm": "um micron microns micrometer micrometers micrometre micrometres µm μm",
-    "nm": "nm nanometer nanometers nanometre nanometres",
-    "mm": "mm millimeter millimeters millimetre millimetres",
-    "cm": "cm centimeter centimeters centimetre centimetres",
-    "m": "m meter meters metre metres",
-    "km": "km kilometer kilometers kilometre kilometres",
-    "pm": "pm picometer picometers picometre picometres",
-    "Å": "å angstrom angstroms",
-    "in": "in inch inches",
-    "s": "s sec secs second seconds",
-    "ms": "ms msec millisecond milliseconds",
-    "µs": "us usec µs microsecond microseconds",
-    "ns": "ns nsec nanosecond nanoseconds",
-    "min": "min mins minute minutes",
-    "h": "h hr hour hours",
-    "d": "d day days",
-}
-_SYMBOLS = {name: symbol for symbol, names in _UNITS.items() for name in names.split()}
-
-
-def _ome_metadata(spec: ImageSpec) -> dict[str, Any]:
-    """Axes, pixel sizes and units as OME wants them; a length without a known unit is in pixels."""
-    meta: dict[str, Any] = {"axes": _MULTIPAGE_AXES.upper()}
-    for axis, name in _SIZES.items():
-        size = spec.resolution.get(axis, 0.0)
-        if size:
-            meta[name] = size
-        symbol = _SYMBOLS.get(spec.axis_units.get(axis, "").strip().casefold())
-        if symbol or axis != "t":
-            meta[f"{name}Unit"] = symbol or "pixel"
-    return meta
-
-
-class _MultipageWriter(ImageWriter):
-    """An OME-TIFF laid out in advance; every box goes straight to its place, so nothing is held in memory."""
-
-    def __init__(self, path: Path, internal_path: str, spec: ImageSpec) -> None:
-        self._axes = spec.axes
-        t, z, y, x, c = (spec.shape[spec.axes.index(a)] if a in spec.axes else 1 for a in "tzyxc")
-        self._shape = (t, z, c, y, x)
-        self._dtype = spec.dtype.newbyteorder("<")
-        self._target, self._lock = Target(path), Lock()
-        try:
-            with export_errors(path):
-                self._offset = self._lay_out(spec)
-                self._file = open(self._target.temporary, "r+b", buffering=0)  # noqa: SIM115 - closed by finish or abort
-        except BaseException:
-            self._target.discard()
-            raise
-
-    def _lay_out(self, spec: ImageSpec) -> int:
-        """Write everything but the pixels; returns where these begin."""
-        import tifffile
-
-        path = self._target.temporary
-        bigtiff = _needs_bigtiff(spec.nbytes, math.prod(self._shape[:3]))
-        with tifffile.TiffWriter(path, byteorder="<", ome=True, bigtiff=bigtiff) as writer:
-            place = writer.write(
-                shape=self._shape,
-                dtype=self._dtype,
-                photometric="minisblack",
-                software="ilastik",
-                metadata=_ome_metadata(spec),
-                returnoffset=True,
-            )
-        assert place is not None  # one uncompressed block
-        return int(place[0])
-
-    def write(self, box: Box, data: np.ndarray) -> None:
-        planes = np.moveaxis(to_canonical(data, self._axes), 4, 2).astype(self._dtype, copy=False)  # t z c y x
-        start = dict(zip(self._axes, box.start, strict=True))
-        corner = tuple(start.get(a, 0) for a in _MULTIPAGE_AXES)
-        with export_errors(self._target.path):
-            for index in np.ndindex(planes.shape[:3]):
-                self._write_plane(planes[index], tuple(a + i for a, i in zip(corner, (*index, 0, 0), strict=True)))
-
-    def _write_plane(self, plane: np.ndarray, corner: tuple[int, ...]) -> None:
-        rows = np.ascontiguousarray(plane)
-        first = self._offset + int(np.ravel_multi_index(corner, self._shape)) * self._dtype.itemsize
-        width = self._shape[4] * self._dtype.itemsize
-        pieces = [rows] if rows.shape[1] == self._shape[4] else list(rows)
-        with self._lock:
-            for i, piece in enumerate(pieces):
-                self._file.seek(first + i * width)
-                left = memoryview(piece.tobytes())
-                while left:
-                    left = left[self._file.write(left) :]
-
-    def finish(self) -> list[Path]:
-        with export_errors(self._target.path):
-            self._file.close()
-        return [self._target.commit()]
-
-    def abort(self) -> None:
-        with suppress(OSError):
-            self._file.close()
-        self._target.discard()
-
-
-def _open_multipage(path: Path, internal_path: str, spec: ImageSpec) -> ImageWriter:
-    return _MultipageWriter(path, internal_path, spec)
-
-
 _PICTURE = Limits(_DTYPES - {"int64", "uint64"}, stretches=True, max_dims=2, channels=frozenset({1, 2, 3, 4}))
-_STACK = Limits(_DTYPES - {"int64", "uint64"})
+_SUMMARY = "one picture, LZW, 1 to 4 channels"
 
 INPUT = InputFormat("TIFF", ("tif", "tiff"), open_tiff)
 OUTPUTS = (
-    OutputFormat("tif", "tif", plane_writer(_store_tiff, _PICTURE), _PICTURE, "one picture, LZW, 1 to 4 channels"),
-    OutputFormat("tiff", "tiff", plane_writer(_store_tiff, _PICTURE), _PICTURE, "one picture, LZW, 1 to 4 channels"),
-    OutputFormat(
-        "multipage tiff",
-        "tiff",
-        _open_multipage,
-        _STACK,
-        "OME-TIFF with axes TZCYX, any number of dimensions and channels, uncompressed",
-        streams=True,
-        fixed_axes=_MULTIPAGE_AXES,
-    ),
+    *picture_formats("tif", _store_tiff, _PICTURE, _SUMMARY),
+    *picture_formats("tiff", _store_tiff, _PICTURE, _SUMMARY),
 )

@@ -313,5 +313,5 @@ def test_a_url_goes_to_the_format_as_it_is(plane: Lane, monkeypatch: pytest.Monk
     assert planned.files == ("http://host//a/g.npy",)
     export(planned, plane)
     assert opened == ["http://host//a/g.npy"]
-    with pytest.raises(ExportError, match="two results of lane 1 would both be written to http://host//a/g.npy"):
+    with pytest.raises(ExportError, match=r"two results of lane 1 would both be written to http://host//a/g.npy"):
         check_exports([(0, planned), (0, planned)])
