@@ -21,7 +21,7 @@ _SMALLEST, _LARGEST = 1e-60, 1e60  # where neither a power nor its error leaves 
 
 
 @intrinsic
-def fused_multiply_add(typing_context, a, b, c):  # type: ignore[no-untyped-def]
+def fused_multiply_add(typing_context, a, b, c):
     """``a * b + c`` of doubles, rounded once; in hardware or in software, with the same bits."""
     signature = types.float64(types.float64, types.float64, types.float64)
 
