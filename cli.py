@@ -35,6 +35,7 @@ VERSION_LINE = f"{PROGRAM} {__version__} (ilastik 1.4.3 compatible)"
 STATUS_OK, STATUS_FAILED, STATUS_USAGE = 0, 1, 2
 
 RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
+OME_ZARR_VERSIONS = ("0.4", "0.5")
 EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 
 NO_TRAINING = "training is not built in yet; train and save the project in ilastik"
@@ -153,6 +154,10 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("--export_drange", RESULTS, 'Range of the exported values: "(0, 255)".', metavar="(MIN,MAX)"),
     _flag("--clip", RESULTS, "Values outside the exported type's range become its limits, instead of wrapping around."),
+    _flag("--overwrite", RESULTS, "Replace an OME-Zarr store that exists; other results are always replaced."),
+    Option(
+        "--ome_zarr_version", RESULTS, "Version of OME-Zarr that is written.", choices=OME_ZARR_VERSIONS, default="0.4"
+    ),
     # --------------------------------------------------------------------------------------------------------------
     Option(
         "--table_filename",

@@ -134,6 +134,7 @@ class InputImage:
     shape        (t, z, y, x, c)
     drange       stored range of values; (0, 255) for uint8 without one
     chunks       canonical shape of the file's storage unit; None if rows can be read at no extra cost
+    scales       the levels of resolution it is one of; None if there is only one
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class InputImage:
         self.axis_units = dict(info.axis_units)
         self.resolution = dict(info.resolution)
         self.chunks = None if info.chunks is None else canonical_shape(info.chunks, info.axes)
+        self.scales = info.scales
 
     def read(self, box: Box) -> np.ndarray:
         """The voxels of a canonical box as (t, z, y, x, c). Several threads may read at once. Raises InputError."""
@@ -194,7 +196,7 @@ def open_image(
     """
     if options.stack_along not in CANONICAL:
         raise UsageError(f"--stack_along={options.stack_along}: choose one of {', '.join(CANONICAL)}")
-    expansion = expand_argument(argument, cwd=Path.cwd(), list_images=_list_images)
+    expansion = expand_argument(argument, cwd=Path.cwd(), list_images=_list_images, is_image=_is_image)
     log = logger.log if announce else _say_nothing
     if expansion.warning:
         log(logging.WARNING, "%s: %s", argument, expansion.warning)
@@ -321,7 +323,7 @@ def _open_stack(
 
 def _with_axes(info: ImageInfo, axes: str) -> ImageInfo:
     """The same image under other letters; what was known about the old axes does not hold for them."""
-    return info if axes == info.axes else replace(info, axes=axes, axis_units={}, resolution={})
+    return info if axes == info.axes else replace(info, axes=axes, axis_units={}, resolution={}, scales=None)
 
 
 def _check_sizes(info: ImageInfo, source: Source) -> None:
@@ -336,6 +338,9 @@ def _say_nothing(level: int, message: str, *arguments: object) -> None:
 
 def _format_of(file: Path) -> InputFormat:
     """The format of a file, by its extension. Raises InputError that lists the ones there are."""
+    for file_format in input_formats():
+        if file_format.is_image(file) and not file.is_file():
+            return file_format
     if file.is_dir():
         raise InputError(f"cannot read {file}: it is a folder; name the image in it")
     extension = file.suffix.lower().removeprefix(".")
@@ -345,6 +350,10 @@ def _format_of(file: Path) -> InputFormat:
             f"cannot read {file}: it has an unrecognized format; the ones that can be read: {', '.join(sorted(known))}"
         )
     return known[extension]
+
+
+def _is_image(folder: Path) -> bool:
+    return any(f.is_image(folder) for f in input_formats())
 
 
 def _list_images(file: Path) -> Sequence[str]:

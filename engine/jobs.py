@@ -72,6 +72,8 @@ class Request:
     pipeline_result_drange: str | None = None
     export_drange: str | None = None
     clip: bool = False
+    overwrite: bool = False
+    ome_zarr_version: str | None = None
     table_filename: str | None = None
     table_only: bool = False
     export_object_prediction_img: bool = False
@@ -219,6 +221,8 @@ def _export_settings(request: Request, project: Project, config: Config) -> tupl
         pipeline_range=request.pipeline_result_drange,
         export_range=request.export_drange,
         clip=request.clip,
+        overwrite=request.overwrite,
+        ome_zarr_version=request.ome_zarr_version,
     )
     usual = Defaults()
     defaults = Defaults(config.output_format or usual.format, config.output_filename_format or usual.filename_format)

@@ -170,6 +170,10 @@ def check_protected(
         if file_key(path) in known:
             original, what = known[file_key(path)]
             raise ExportError(f"the output {path} is {what} ({original}); choose another {option}")
+        inside = next((k for k in known if k.startswith(f"{file_key(path)}{os.sep}")), None)
+        if inside is not None:
+            original, what = known[inside]
+            raise ExportError(f"the output {path} holds {what} ({original}); choose another {option}")
 
 
 def check_collisions(planned: Sequence[tuple[int, Path | str, str]]) -> None:

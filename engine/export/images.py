@@ -21,7 +21,7 @@ from ..box import Box
 from ..errors import ExportError
 from ..formats import output_formats
 from ..formats.planes import slice_paths, step_axis
-from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat
+from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat, Scales
 from .convert import Conversion, Range, convert, convert_range
 from .filenames import check_collisions, check_protected, fill_template, force_extension, is_url, placeholder_values
 from .region import describe_region, resolve_region
@@ -47,6 +47,7 @@ class ResultInfo:
 
     drange        stored beside the data, in its own type: the range of its values as far as known
     value_range   the range they really have, where ilastik stores another one; None: ``drange``
+    is_labels     True if values are numbers of classes or objects
     """
 
     name: str
@@ -55,6 +56,7 @@ class ResultInfo:
     drange: Range | None = None
     display_mode: str | None = None
     value_range: Range | None = None
+    is_labels: bool = False
 
 
 class LaneImage(Protocol):
@@ -72,6 +74,8 @@ class LaneImage(Protocol):
     def axis_units(self) -> Mapping[str, str]: ...
     @property
     def resolution(self) -> Mapping[str, float]: ...
+    @property
+    def scales(self) -> Scales | None: ...
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def plan_export(
         log.info("exporting %s (%s)", describe_region(region, internal_axes), reading)
     axes = _choose_axes(settings, image, region)
     conversion = complete_conversion(settings, result.dtype, result.value_range or result.drange)
-    spec = _make_spec(result, image, region, axes, conversion)
+    spec = _make_spec(result, image, region, axes, conversion, settings)
     _check_format(settings.format, spec)
     if settings.format.fixed_axes and settings.axis_order not in (None, settings.format.fixed_axes):
         warnings.append(
@@ -135,6 +139,8 @@ def plan_export(
     )
     path, files = _choose_path(settings, values, spec)
     check_protected(files, protected or {})
+    if isinstance(path, Path):
+        settings.format.check_place(path, spec)
     for text in warnings:
         log.warning("%s", text)
     return ExportPlan(
@@ -273,7 +279,9 @@ def _choose_axes(settings: ExportSettings, image: LaneImage, region: Box) -> str
     return axes
 
 
-def _make_spec(result: ResultInfo, image: LaneImage, region: Box, axes: str, conversion: Conversion) -> ImageSpec:
+def _make_spec(
+    result: ResultInfo, image: LaneImage, region: Box, axes: str, conversion: Conversion, settings: ExportSettings
+) -> ImageSpec:
     stored = box_from_canonical(region, axes)
     return ImageSpec(
         shape=stored.shape,
@@ -284,6 +292,10 @@ def _make_spec(result: ResultInfo, image: LaneImage, region: Box, axes: str, con
         display_mode=result.display_mode,
         axis_units={a: u for a, u in image.axis_units.items() if a in axes},
         resolution={a: n for a, n in image.resolution.items() if a in axes and n},
+        is_labels=result.is_labels,
+        scales=image.scales,
+        version=settings.ome_zarr_version,
+        may_replace=settings.overwrite,
     )
 
 

@@ -58,6 +58,8 @@ class ExportRequest:
     pipeline_range: str | None = None
     export_range: str | None = None
     clip: bool = False
+    overwrite: bool = False
+    ome_zarr_version: str | None = None
 
 
 class StoredSettings(Protocol):
@@ -100,6 +102,8 @@ class ExportSettings:
     dtype                       None: the result's own
     axis_order                  None: that of the input file
     input_range, export_range   both None: values keep their range; one None: it is taken from the result
+    overwrite                   a store that exists may be replaced (files always are)
+    ome_zarr_version            "": the usual one
     """
 
     source: str
@@ -113,6 +117,8 @@ class ExportSettings:
     input_range: Range | None = None
     export_range: Range | None = None
     clip: bool = False
+    overwrite: bool = False
+    ome_zarr_version: str = ""
 
 
 def resolve_settings(
@@ -164,6 +170,8 @@ def resolve_settings(
             input_range=input_range,
             export_range=export_range,
             clip=request.clip,
+            overwrite=request.overwrite,
+            ome_zarr_version=request.ome_zarr_version or "",
         )
         for source, mark in marks.items()
     )

@@ -17,10 +17,10 @@ from ..box import Box
 CHUNK_BYTES = 512_000  # a chunk of one time point and one channel comes as close to this as whole voxels allow
 
 
-def chunk_shape(shape: Sequence[int], axes: str, itemsize: int) -> tuple[int, ...]:
+def chunk_shape(shape: Sequence[int], axes: str, itemsize: int, *, chunk_bytes: int = CHUNK_BYTES) -> tuple[int, ...]:
     """The chunks of a result of this shape: one time point, one channel, about equally long sides along z, y and x."""
     spatial = [1 if a in "tc" else n for a, n in zip(axes, shape, strict=True)]
-    target = CHUNK_BYTES / itemsize
+    target = chunk_bytes / itemsize
     sides = [0] * len(spatial)
     volume = 1
     for done, index in enumerate(sorted(range(len(spatial)), key=spatial.__getitem__)):

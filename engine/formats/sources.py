@@ -85,21 +85,28 @@ def split_internal(part: str, style: PathStyle = NATIVE) -> tuple[tuple[str, str
     return tuple((external, re.sub(f"[{re.escape(style.slashes)}]+", "/", rest).strip("/")) for external, rest in ways)
 
 
-def expand_argument(argument: str, *, cwd: Path, list_images: Callable[[Path], Sequence[str]]) -> Expansion:
+def expand_argument(
+    argument: str,
+    *,
+    cwd: Path,
+    list_images: Callable[[Path], Sequence[str]],
+    is_image: Callable[[Path], bool] = lambda folder: False,
+) -> Expansion:
     """Find everything an argument names. Relative parts are relative to ``cwd``.
 
     list_images  container -> names of the datasets in it; only asked if an internal path has wildcards
+    is_image     True if a folder is an image or a part of one, also if it does not exist
     Raises InputNotFound for parts that match nothing, InputMismatch for files of different kinds in one argument.
     """
     if "://" in argument:
         raise InputError(f"cannot read {argument}: images are read from files, not from the network")
-    whole = _literal(argument, cwd)
+    whole = _literal(argument, cwd, is_image)
     is_one = whole is not None and NATIVE.separator not in whole[1]
     parts = (argument,) if is_one else split_list(argument)
     found: list[Source] = []
     missing: list[str] = []
     for part in parts:
-        sources = _expand_part(part, cwd, list_images)
+        sources = _expand_part(part, cwd, list_images, is_image)
         found += sources
         if not sources:
             missing.append(part)
@@ -131,35 +138,38 @@ def _common_start(texts: Sequence[str]) -> str:
     return os.path.commonprefix(list(texts))  # noqa: RUF071  # letter by letter is what is meant
 
 
-def _expand_part(part: str, cwd: Path, list_images: Callable[[Path], Sequence[str]]) -> list[Source]:
-    literal = _literal(part, cwd)
+def _expand_part(
+    part: str, cwd: Path, list_images: Callable[[Path], Sequence[str]], is_image: Callable[[Path], bool]
+) -> list[Source]:
+    literal = _literal(part, cwd, is_image)
     external, internal = literal or split_internal(part)[0]
-    files = [_absolute(external, cwd)] if literal else _match_files(external, cwd)
+    files = [_absolute(external, cwd)] if literal else _match_files(external, cwd, is_image)
     return [source for file in files for source in _match_datasets(file, internal, list_images)]
 
 
-def _literal(part: str, cwd: Path) -> tuple[str, str] | None:
+def _literal(part: str, cwd: Path, is_image: Callable[[Path], bool]) -> tuple[str, str] | None:
     """(external, internal) if a file of exactly that name exists; then nothing in the name is special."""
     if not part:
         return None
     ways = split_internal(part)
     for external, internal in ways if (part, "") in ways else ((part, ""), *ways):
         path = _absolute(external, cwd)
-        if path.is_file() or (path.is_dir() and not internal):
+        if path.is_file() or (path.is_dir() and (not internal or is_image(path))):
             return external, internal
-    return None
+    # A level that an image does not have: whoever reads it can say which ones there are.
+    return (part, "") if not glob.has_magic(part) and is_image(_absolute(part, cwd)) else None
 
 
 def _absolute(text: str, cwd: Path) -> Path:
     return Path(os.path.normpath(cwd / os.path.expanduser(text)))
 
 
-def _match_files(pattern: str, cwd: Path) -> list[Path]:
+def _match_files(pattern: str, cwd: Path, is_image: Callable[[Path], bool]) -> list[Path]:
     if not glob.has_magic(pattern):
         return []
     # cwd is passed apart: brackets in its own name are not wildcards.
     matches = glob.glob(_escape_folders(os.path.expanduser(pattern), cwd), root_dir=cwd)
-    return [path for path in (_absolute(match, cwd) for match in matches) if path.is_file()]
+    return [path for path in (_absolute(match, cwd) for match in matches) if path.is_file() or is_image(path)]
 
 
 def _escape_folders(pattern: str, cwd: Path) -> str:

@@ -21,6 +21,20 @@ from ..box import Box
 
 
 @dataclass(frozen=True)
+class Scales:
+    """The levels of resolution that an image is one of.
+
+    active        the level that is read
+    shapes        level -> axis letter -> size, the largest level first
+    translation   axis letter -> physical position of the first voxel, where it is not 0
+    """
+
+    active: str
+    shapes: Mapping[str, Mapping[str, int]]
+    translation: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ImageInfo:
     """What is known about an image before a voxel is read.
 
@@ -30,6 +44,7 @@ class ImageInfo:
     axis_units   axis letter -> unit text, empty if unknown
     resolution   axis letter -> pixel size, empty if unknown
     chunks       the file's storage unit, in file order; None if it can be read row by row at no extra cost
+    scales       the levels of resolution of the file; None if it has only one
     """
 
     shape: tuple[int, ...]
@@ -41,6 +56,7 @@ class ImageInfo:
     axis_units: Mapping[str, str] = field(default_factory=dict)
     resolution: Mapping[str, float] = field(default_factory=dict)
     chunks: tuple[int, ...] | None = None
+    scales: Scales | None = None
 
 
 class ImageReader(ABC):
@@ -73,6 +89,7 @@ class InputFormat:
     open          (file, internal path or "") -> ImageReader; raises InputError, InputNotFound
     list_images   for containers: file -> internal paths of all datasets with 2 to 5 dimensions; None for plain files
     stack         how several of these files combine along an axis: "picture" or "array"
+    is_image      for images that are folders: True if a folder is one of them, or a part of one
     """
 
     name: str
@@ -80,6 +97,7 @@ class InputFormat:
     open: Callable[[Path, str], ImageReader]
     list_images: Callable[[Path], Sequence[str]] | None = None
     stack: str = "array"
+    is_image: Callable[[Path], bool] = lambda folder: False
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,10 @@ class ImageSpec:
 
     offset       start of the exported region along each output axis; numbers the slices of sequences
     display_mode, drange (two numbers in ``dtype``), axis_units, resolution: stored where the format has room for them
+    is_labels    True if values are numbers of classes or objects, which must not be mixed
+    scales       the levels of the image that the result was made of, for formats that keep several
+    version      of the format, where it has several; "": the usual one
+    may_replace  True if what stands under the final name may go, where a format asks for that
     """
 
     shape: tuple[int, ...]
@@ -98,6 +120,10 @@ class ImageSpec:
     display_mode: str | None = None
     axis_units: Mapping[str, str] = field(default_factory=dict)
     resolution: Mapping[str, float] = field(default_factory=dict)
+    is_labels: bool = False
+    scales: Scales | None = None
+    version: str = ""
+    may_replace: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -154,6 +180,7 @@ class OutputFormat:
     streams       True if no more than a few chunks are held in memory
     container     True if ``internal path`` names a dataset inside the file
     fixed_axes    the axis order inside the file if the format imposes one, whatever order was asked for
+    check_place   (final path, spec): raises ExportError if a result cannot be put there; asked before computing
     """
 
     name: str
@@ -166,6 +193,7 @@ class OutputFormat:
     container: bool = False
     fixed_axes: str | None = None
     open_url: Callable[[str, str, ImageSpec], ImageWriter] | None = None
+    check_place: Callable[[Path, ImageSpec], None] = lambda path, spec: None
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class StackReader(ImageReader):
             shape = tuple(shape[i] for i in self._order)
             letters = "".join(letters[i] for i in self._order)
             chunks = None if chunks is None else tuple(chunks[i] for i in self._order)
-        return replace(first, shape=shape, axes=letters, chunks=chunks)
+        return replace(first, shape=shape, axes=letters, chunks=chunks, scales=None)
 
     def _touched(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """(slice, start, stop) along the stack for every slice between two positions."""

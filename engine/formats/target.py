@@ -1,6 +1,6 @@
-"""The file a result ends up in: written under a temporary name beside it, put in place in one step.
+"""The file or folder a result ends up in: written under a temporary name beside it, put in place in one step.
 
-Used by every format that writes plain files. Turns what the operating system says into one clear line.
+Turns what the operating system says into one clear line.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import ExportError
 
-__all__ = ["Target", "export_errors"]
+__all__ = ["FolderTarget", "Target", "export_errors"]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -49,15 +50,24 @@ class Target:
         self.temporary = path.with_name(f".{path.stem[:60]}.{secrets.token_hex(6)}.part")
         self._created: list[Path] = []
         with export_errors(path, option):
-            if path.is_dir():
-                raise ExportError(f"cannot write {path}: there is a folder of that name")
+            self._check_place()
             try:
                 self._create_folders()
-                with open(self.temporary, "xb"):
-                    pass
+                self._create_temporary()
             except OSError:
                 self.discard()
                 raise
+
+    def _check_place(self) -> None:
+        if self.path.is_dir():
+            raise ExportError(f"cannot write {self.path}: there is a folder of that name")
+
+    def _create_temporary(self) -> None:
+        with open(self.temporary, "xb"):
+            pass
+
+    def _remove_temporary(self) -> None:
+        self.temporary.unlink(missing_ok=True)
 
     def _create_folders(self) -> None:
         missing = []
@@ -78,9 +88,43 @@ class Target:
         return self.path
 
     def discard(self) -> None:
-        """Remove the temporary file and the folders made for it, as far as they are empty. Never raises."""
+        """Remove what is temporary and the folders made for it, as far as they are empty. Never raises."""
         with suppress(OSError):
-            self.temporary.unlink(missing_ok=True)
+            self._remove_temporary()
         for folder in reversed(self._created):
             with suppress(OSError):
                 folder.rmdir()
+
+
+class FolderTarget(Target):
+    """One folder being written. It exists from the start under its temporary name."""
+
+    def _check_place(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise ExportError(f"cannot write {self.path}: there is a file of that name")
+
+    def _create_temporary(self) -> None:
+        self.temporary.mkdir()
+
+    def _remove_temporary(self) -> None:
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def commit(self) -> Path:
+        """Put the finished folder under its final name; what stood there is replaced.
+
+        A folder cannot be replaced in one step: the old one is moved aside, and back if the new one cannot take its
+        place.
+        """
+        with export_errors(self.path, self.option):
+            if not self.path.exists():
+                os.rename(self.temporary, self.path)
+                return self.path
+            aside = self.temporary.with_suffix(".old")
+            os.rename(self.path, aside)
+            try:
+                os.rename(self.temporary, self.path)
+            except BaseException:
+                os.rename(aside, self.path)
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
+        return self.path

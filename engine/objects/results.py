@@ -31,6 +31,11 @@ class ObjectResult:
     pixel_result: str = ""
     value_range: tuple[float, float] | None = None
 
+    @property
+    def is_labels(self) -> bool:
+        """True if the values are numbers of classes or objects, which must not be mixed."""
+        return not self.pixel_result and self.make in (None, predictions)
+
 
 def predictions(objects: ObjectClasses) -> np.ndarray:
     """The class number of every id, from 1, background 0, as uint8 (ids, 1)."""

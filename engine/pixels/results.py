@@ -17,6 +17,7 @@ class PixelResult:
     make          probabilities (z, y, x, class) -> (z, y, x, channel); None where the result is not made of them
     display_mode  stored beside the data
     drange        stored data range in ``dtype``; None: the input image's own
+    is_labels     True if values are numbers of classes
     """
 
     name: str
@@ -25,6 +26,7 @@ class PixelResult:
     make: Callable[[np.ndarray], np.ndarray] | None
     display_mode: str = "grayscale"
     drange: tuple[float, float] | None = None
+    is_labels: bool = False
 
 
 def simple_segmentation(probabilities: np.ndarray) -> np.ndarray:
@@ -48,10 +50,14 @@ PROBABILITIES, FEATURES, LABELS = "Probabilities", "Features", "Labels"
 # carries no labels, so that result is zero everywhere.
 RESULTS = (
     PixelResult(PROBABILITIES, "float32", lambda classes, columns: classes, lambda p: p, drange=(0.0, 1.0)),
-    PixelResult("Simple Segmentation", "uint8", lambda classes, columns: 1, simple_segmentation, drange=(0, 1)),
+    PixelResult(
+        "Simple Segmentation", "uint8", lambda classes, columns: 1, simple_segmentation, drange=(0, 1), is_labels=True
+    ),
     PixelResult("Uncertainty", "float32", lambda classes, columns: 1, uncertainty, drange=(0.0, 1.0)),
     PixelResult(FEATURES, "float32", lambda classes, columns: columns, None),
-    PixelResult(LABELS, "uint8", lambda classes, columns: 1, None, display_mode="default", drange=(0, 255)),
+    PixelResult(
+        LABELS, "uint8", lambda classes, columns: 1, None, display_mode="default", drange=(0, 255), is_labels=True
+    ),
 )
 
 

@@ -123,6 +123,7 @@ def result_infos(project: ObjectProject, images: Mapping[str, InputImage]) -> di
             drange=images[RAW].drange if r.is_blockwise else drange,
             display_mode=display_mode,
             value_range=r.value_range,
+            is_labels=r.is_labels,
         )
         for r in _results(project)
     }

@@ -95,6 +95,7 @@ def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dic
             channels=r.channels(classes, plan.width),
             drange=r.drange or image.drange,
             display_mode=r.display_mode,
+            is_labels=r.is_labels,
         )
         for r in RESULTS
     }

@@ -21,7 +21,7 @@ from pixelforest.engine.errors import ExportError
 from pixelforest.engine.export.images import ExportPlan, ResultInfo, check_exports, open_export, plan_export
 from pixelforest.engine.export.settings import Defaults, ExportRequest, resolve_settings
 from pixelforest.engine.formats import output_format
-from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
+from pixelforest.engine.formats.spec import ImageSpec, ImageWriter, Scales
 from pixelforest.engine.project.export_settings import StoredExportSettings
 
 PROBABILITIES = ResultInfo("Probabilities", np.dtype("float32"), 2, (0.0, 1.0), "grayscale")
@@ -38,6 +38,7 @@ class Lane:
     nickname: str = "g"
     axis_units: Mapping[str, str] = field(default_factory=dict)
     resolution: Mapping[str, float] = field(default_factory=dict)
+    scales: Scales | None = None
 
 
 @pytest.fixture

@@ -1,0 +1,277 @@
+"""N5: one dataset of a container, which is a folder, read by region and written by chunks.
+
+Axes are reversed in N5's metadata: the first one varies fastest. The attributes are ilastik's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...axes import axistags_json
+from ...box import Box
+from ...errors import ExportError, InputError, InputNotFound
+from ..array_attributes import read_axes, read_resolution, read_units, text_of
+from ..chunks import chunk_shape
+from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..stores import (
+    StoredArray,
+    StoredImage,
+    is_inside,
+    metadata_numbers,
+    open_array,
+    read_json,
+    store_export_errors,
+    store_input_errors,
+    write_json,
+)
+from ..target import FolderTarget
+
+_METADATA = "attributes.json"
+_VERSION = "2.0.0"
+# The attributes tensorstore gets to see: it refuses ``axes`` as ilastik writes it.
+_OF_THE_FORMAT = ("dimensions", "blockSize", "dataType", "compression")
+_MAX_FOLDERS = 10_000  # looked through for datasets
+_PUBLISHING = threading.Lock()  # one writer of this process at a time puts a dataset into a container
+
+
+class N5Reader(ImageReader):
+    """One dataset. Threads may read at once."""
+
+    def __init__(self, container: Path, internal: str) -> None:
+        _check_container(container)
+        name = internal.strip("/") or _only_dataset(container)
+        label = f"{container}/{name}"
+        attributes = _dataset_attributes(container, name)
+        if attributes is None:
+            names = ", ".join(list_datasets(container)) or "no datasets with 2 to 5 dimensions"
+            raise InputNotFound(f"there is no dataset {name!r} in {container}; it has: {names}")
+        with store_input_errors(label):
+            metadata = {key: attributes[key] for key in _OF_THE_FORMAT if key in attributes}
+            array = open_array("n5", container / name, metadata, assume=True)
+            self._image = StoredImage(array.T, label)
+            self.info = _read_info(self._image, attributes, label)
+
+    def read(self, box: Box) -> np.ndarray:
+        return self._image.read(box)
+
+    def close(self) -> None:
+        self._image.close()
+
+
+def _read_info(image: StoredImage, attributes: Mapping[str, Any], label: str) -> ImageInfo:
+    axes, own_axes = read_axes(attributes, image.shape, label)
+    drange = attributes.get("drange")
+    is_range = isinstance(drange, list) and len(drange) == 2 and all(type(n) in (int, float) for n in drange)
+    return ImageInfo(
+        shape=image.shape,
+        dtype=image.dtype,
+        axes=axes,
+        own_axes=own_axes,
+        drange=(float(drange[0]), float(drange[1])) if is_range and drange else None,
+        display_mode=text_of(attributes.get("display_mode")),
+        axis_units=read_units(text_of(attributes.get("axis_units")), axes),
+        resolution=read_resolution(text_of(attributes.get("axistags")), axes),
+        chunks=image.chunks,
+    )
+
+
+def _is_container(folder: Path) -> bool:
+    return folder.suffix.lower() == ".n5" and folder.is_dir()
+
+
+def _check_container(container: Path) -> None:
+    if not container.exists():
+        raise InputNotFound(f"there is no N5 container {container}")
+    if not container.is_dir():
+        raise InputError(f"cannot read {container}: an N5 container is a folder, and this is a file")
+
+
+def _dataset_attributes(container: Path, name: str) -> dict[str, Any] | None:
+    """The attributes of a dataset; None if there is none of that name in the container."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or "\\" in part or "\x00" in part for part in parts):
+        raise InputError(f"cannot read {container}: {name!r} is not the name of a dataset in it")
+    folder = container.joinpath(*parts)
+    if not is_inside(folder, container) or not is_inside(folder / _METADATA, container):
+        raise InputError(f"cannot read {container}: {name!r} is a link that leads out of it")
+    attributes = read_json(folder / _METADATA)
+    return attributes if attributes is not None and "dimensions" in attributes else None
+
+
+def list_datasets(container: Path) -> tuple[str, ...]:
+    """Sorted names of all datasets in the container that have 2 to 5 dimensions."""
+    _check_container(container)
+    return tuple(sorted(_walk(container)))
+
+
+def _walk(container: Path) -> Iterator[str]:
+    """Names of datasets. The folders of chunks below a dataset are not looked into, links are not followed."""
+    folders, seen = [""], 0
+    while folders:
+        name = folders.pop()
+        if name:
+            attributes = read_json(container / name / _METADATA) or {}
+            if "dimensions" in attributes:
+                dimensions = attributes["dimensions"]
+                if isinstance(dimensions, list) and 2 <= len(dimensions) <= 5:
+                    yield name
+                continue
+        with store_input_errors(container), os.scandir(container / name) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                    folders.append(f"{name}/{entry.name}" if name else entry.name)
+                    seen += 1
+        if seen > _MAX_FOLDERS:
+            raise InputError(f"cannot read {container}: too many folders to look for datasets; name one behind it")
+
+
+def _only_dataset(container: Path) -> str:
+    names = list_datasets(container)
+    if not names:
+        raise InputError(f"{container} contains no datasets with 2 to 5 dimensions")
+    if len(names) > 1:
+        raise InputError(
+            f"{container} contains several datasets; append the internal path of one to its name, as in "
+            f"{container.name}/{names[0]}. It has: {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}"
+        )
+    return names[0]
+
+
+class N5Writer(ImageWriter):
+    """One dataset, written into a container of its own that takes its place, or whose dataset does, at the end."""
+
+    def __init__(self, path: Path, internal: str, spec: ImageSpec, *, compress: bool) -> None:
+        self.chunks = chunk_shape(spec.shape, spec.axes, spec.dtype.itemsize)
+        self._path = path
+        self._names = _split_internal(path, internal)
+        # A link is followed: what it points to is replaced, not the link.
+        self._container = Path(os.path.realpath(path))
+        self._target = FolderTarget(self._container)
+        try:
+            _check_place(self._container, self._names)
+            attributes = _attributes(spec, self.chunks, compress=compress)
+            with store_export_errors(path):
+                write_json(self._target.temporary / _METADATA, {"n5": _VERSION})
+                folder = self._target.temporary.joinpath(*self._names)
+                folder.mkdir(parents=True)
+                write_json(folder / _METADATA, attributes, indent=None)
+                metadata = {key: attributes[key] for key in _OF_THE_FORMAT}
+                array = open_array("n5", folder, metadata, assume=True)
+            self._array = StoredArray(array.T, self.chunks, path)
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        self._array.write(box, data)
+
+    def finish(self) -> list[Path]:
+        try:
+            self._array.check_complete()
+            with _PUBLISHING, store_export_errors(self._path):
+                _check_place(self._container, self._names)
+                if self._container.exists():
+                    self._merge()
+                else:
+                    self._target.commit()
+        finally:
+            self.abort()
+        return [self._path]
+
+    def abort(self) -> None:
+        self._target.discard()
+
+    def _merge(self) -> None:
+        """Move the finished dataset into the container that exists; all others in it stay as they are."""
+        if not (self._container / _METADATA).exists():  # an empty folder
+            os.replace(self._target.temporary / _METADATA, self._container / _METADATA)
+        place = FolderTarget(self._container.joinpath(*self._names))
+        try:
+            place.temporary.rmdir()
+            os.rename(self._target.temporary.joinpath(*self._names), place.temporary)
+            place.commit()
+        finally:
+            place.discard()
+
+
+def _attributes(spec: ImageSpec, chunks: tuple[int, ...], *, compress: bool) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "dimensions": list(reversed(spec.shape)),
+        "blockSize": list(reversed(chunks)),
+        "dataType": spec.dtype.name,
+        "compression": {"type": "gzip", "level": 1, "useZlib": False} if compress else {"type": "raw"},
+        "axes": spec.axes[::-1],
+        "axistags": axistags_json(spec.axes, spec.resolution),
+    }
+    if spec.axis_units:
+        attributes["axis_units"] = json.dumps({a: spec.axis_units[a] for a in spec.axes if a in spec.axis_units})
+    drange = metadata_numbers(spec.drange, spec.dtype)
+    if drange is not None:
+        attributes["drange"] = drange
+    if spec.display_mode is not None:
+        attributes["display_mode"] = spec.display_mode
+    return attributes
+
+
+def _split_internal(path: Path, internal: str) -> list[str]:
+    names = [n for n in internal.split("/") if n not in ("", ".")]
+    if not names or any(n == ".." or "\\" in n or ":" in n or "\x00" in n or n == _METADATA for n in names):
+        raise ExportError(f"cannot write {path}: {internal!r} is no path of a dataset inside an N5 container")
+    return names
+
+
+def _check_place(container: Path, names: list[str]) -> None:
+    """Raise ExportError unless a dataset can be put at ``names`` without harm to anything else."""
+    if not container.exists():
+        return
+    what = f"{container}/{'/'.join(names)}"
+    try:
+        head = read_json(container / _METADATA)
+        if head is None and any(container.iterdir()):
+            raise ExportError(
+                f"cannot write {container}: it exists and is not an N5 container; remove it or choose another name"
+            )
+        for depth in range(1, len(names) + 1):
+            folder, here = container.joinpath(*names[:depth]), "/".join(names[:depth])
+            if folder.is_symlink():
+                raise ExportError(f"cannot write {what}: {here!r} in it is a link to something else")
+            if not folder.exists():
+                return
+            is_dataset = "dimensions" in (read_json(folder / _METADATA) or {})
+            if depth < len(names) and is_dataset:
+                raise ExportError(f"cannot write {what}: {here!r} in it is a dataset, not a group")
+            if depth == len(names) and not is_dataset:
+                raise ExportError(f"cannot write {what}: there is a group of that name; choose another one")
+    except (OSError, InputError) as error:
+        raise ExportError(f"cannot write {what}: the container cannot be examined ({error})") from error
+
+
+INPUT = InputFormat("n5", ("n5",), N5Reader, list_images=list_datasets, is_image=_is_container)
+OUTPUTS = (
+    OutputFormat(
+        "n5",
+        "n5",
+        partial(N5Writer, compress=False),
+        Limits(),
+        summary="N5, chunked, not compressed",
+        streams=True,
+        container=True,
+    ),
+    OutputFormat(
+        "compressed n5",
+        "n5",
+        partial(N5Writer, compress=True),
+        Limits(),
+        summary="N5, chunked, gzip level 1",
+        streams=True,
+        container=True,
+    ),
+)

@@ -1,0 +1,350 @@
+"""OME-Zarr: images with one or several levels of resolution in a folder, read by region and written by chunks.
+
+Written are axes t c z y x in ilastik's layout: version 0.4 (Zarr 2), or 0.5 (Zarr 3), where many chunks make up one
+file, a shard. Smaller levels are computed from the next larger one when that is complete. What the metadata say is
+multiscales.py's business.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from math import ceil, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...axes import axistags_json, box_to_canonical, canonical_shape, from_canonical, to_canonical
+from ...axes import box_from_canonical as box_from
+from ...box import Box
+from ...errors import ExportError, InputError
+from ..chunks import chunk_shape
+from ..downscale import halved_shapes, shrink, shrunk_size
+from ..multiscales import AXES, find_multiscale, is_in_store, is_store, multiscale_json
+from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..stores import (
+    StoredArray,
+    StoredImage,
+    metadata_numbers,
+    open_array,
+    store_export_errors,
+    store_input_errors,
+    write_json,
+)
+from ..target import FolderTarget
+
+if TYPE_CHECKING:
+    import tensorstore
+
+VERSIONS = ("0.4", "0.5")
+CHUNK_BYTES = 1_024_000
+SHARDED_ABOVE = 256  # chunks of an array; fewer files than that are no burden
+SHARD_CHUNKS = 64  # at most; a shard is held in memory until it is complete
+MAX_WORKERS = 4  # that compute a smaller level at once
+_BLOSC = {"cname": "lz4", "clevel": 5, "blocksize": 0}
+_SCALE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
+
+
+class OmeZarrReader(ImageReader):
+    """One level of an image. Threads may read at once."""
+
+    def __init__(self, path: Path, internal: str) -> None:
+        if path.exists() and not path.is_dir():
+            raise InputError(f"cannot read {path}: a Zarr store is a folder, and this is a file")
+        image, level = find_multiscale(path / internal if internal else path)
+        label = f"{image.root}/{level.path}"
+        with store_input_errors(label):
+            array = open_array("zarr" if image.format == 2 else "zarr3", image.root / level.path)
+            self._image = StoredImage(array, label)
+        if self._image.shape != level.shape:
+            raise InputError(f"cannot read {label}: its shape is {self._image.shape}, not {level.shape}")
+        self.info = ImageInfo(
+            shape=self._image.shape,
+            dtype=self._image.dtype,
+            axes=image.axes,
+            own_axes=True,
+            axis_units=image.units,
+            resolution=image.resolution(level),
+            chunks=self._image.chunks,
+            scales=image.scales(level),
+        )
+
+    def read(self, box: Box) -> np.ndarray:
+        return self._image.read(box)
+
+    def close(self) -> None:
+        self._image.close()
+
+
+class OmeZarrWriter(ImageWriter):
+    """One image in a store of its own, which replaces an older one only if it may."""
+
+    def __init__(self, path: Path, internal: str, spec: ImageSpec, *, is_multiscale: bool) -> None:
+        check_place(path, spec)
+        self._path, self._spec = path, spec
+        self._version = spec.version or VERSIONS[0]
+        shape = _ordered(canonical_shape(spec.shape, spec.axes))
+        self._chunk = chunk_shape(shape, AXES, spec.dtype.itemsize, chunk_bytes=CHUNK_BYTES)
+        self._shapes = level_shapes(spec, shape, self._chunk, is_multiscale=is_multiscale)
+        # A link is followed: what it points to is replaced, not the link.
+        self._target = FolderTarget(Path(os.path.realpath(path)))
+        try:
+            self._level = self._create(next(iter(self._shapes)))
+            sizes = dict(zip(AXES, self._level.unit, strict=True))
+            self.chunks = tuple(min(sizes[a], n) for a, n in zip(spec.axes, spec.shape, strict=True))
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        axes = self._spec.axes
+        ordered = from_canonical(to_canonical(data, axes), AXES)
+        self._level.write(box_from(box_to_canonical(box, axes), AXES), ordered)
+
+    def finish(self) -> list[Path]:
+        try:
+            self._level.check_complete()
+            for name in list(self._shapes)[1:]:
+                smaller = self._create(name)
+                _fill(smaller, self._level, self._chunk, self._spec)
+                self._level = smaller
+            with store_export_errors(self._path):
+                self._describe()
+            check_place(self._path, self._spec)
+            self._target.commit()
+        finally:
+            self.abort()
+        return [self._path]
+
+    def abort(self) -> None:
+        self._target.discard()
+
+    def _create(self, name: str) -> StoredArray:
+        """Start the array of a level."""
+        shape = self._shapes[name]
+        folder = self._target.temporary / name
+        attributes = self._array_attributes()
+        with store_export_errors(self._path):
+            if self._version == "0.4":
+                array, unit = _create_zarr2(folder, shape, self._chunk, self._spec.dtype), self._chunk
+                write_json(folder / ".zattrs", attributes)
+            else:
+                unit = shard_shape(shape, self._chunk)
+                array = _create_zarr3(folder, shape, unit, self._chunk, self._spec.dtype, attributes)
+        return StoredArray(array, unit, self._path)
+
+    def _array_attributes(self) -> dict[str, Any]:
+        spec = self._spec
+        attributes: dict[str, Any] = {"axistags": axistags_json(AXES, spec.resolution)}
+        units = {a: spec.axis_units[a] for a in AXES if a in spec.axis_units}
+        drange = metadata_numbers(spec.drange, spec.dtype)
+        if units:
+            attributes["axis_units"] = units
+        if spec.display_mode is not None:
+            attributes["display_mode"] = spec.display_mode
+        if drange is not None:
+            attributes["drange"] = drange
+        return attributes
+
+    def _describe(self) -> None:
+        """Write what makes an OME-Zarr image of the arrays."""
+        spec, folder = self._spec, self._target.temporary
+        offset = dict(zip(spec.axes, spec.offset, strict=True))
+        image = multiscale_json(
+            self._shapes,
+            resolution=spec.resolution,
+            units=spec.axis_units,
+            offset=[offset.get(a, 0) for a in AXES],
+            translation=spec.scales.translation if spec.scales else {},
+        )
+        if len(set(self._shapes.values())) > 1:
+            image["metadata"] = _downscaling(spec)
+        content: dict[str, Any] = {"multiscales": [image]}
+        is_new = self._version != "0.4"
+        if spec.is_labels and spec.dtype.kind in "iu":
+            content["image-label"] = {} if is_new else {"version": self._version}
+        if is_new:
+            attributes = {"ome": {"version": self._version, **content}, "_creator": _creator()}
+            write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+        else:
+            image["version"] = self._version
+            write_json(folder / ".zgroup", {"zarr_format": 2})
+            write_json(folder / ".zattrs", {**content, "_creator": _creator()})
+
+
+def check_place(path: Path, spec: ImageSpec) -> None:
+    """Raise ExportError unless a store can be put at ``path``."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise ExportError(f"cannot write {path}: there is a file of that name, and a Zarr store is a folder")
+    if not spec.may_replace:
+        raise ExportError(
+            f"cannot write {path}: it exists; --overwrite replaces it, --output_filename_format chooses another place"
+        )
+    if not is_store(path) and any(path.iterdir()):
+        raise ExportError(f"cannot write {path}: the folder that stands there is not a Zarr store; remove it first")
+
+
+def level_shapes(
+    spec: ImageSpec, shape: tuple[int, ...], chunk: tuple[int, ...], *, is_multiscale: bool
+) -> dict[str, tuple[int, ...]]:
+    """Name -> shape (t, c, z, y, x) of the levels to write, the whole result first.
+
+    They follow the levels of the input from the one that was processed on; without such, each is half of the one
+    before until one chunk holds it.
+    """
+    scales = spec.scales
+    first = scales.active if scales is not None and _SCALE_NAME.fullmatch(scales.active) else "s0"
+    if not is_multiscale:
+        return {first: shape}
+    if scales is None or len(scales.shapes) < 2:
+        return {f"s{i}": s for i, s in enumerate(halved_shapes(shape, AXES, chunk))}
+    levels = {first: shape}
+    names = list(scales.shapes)
+    active = scales.shapes[scales.active]
+    sizes = dict(zip(AXES, shape, strict=True))
+    is_whole = all(active.get(a, 1) == sizes[a] for a in "zyx")
+    last = shape
+    for name in names[names.index(scales.active) + 1 :]:
+        found = scales.shapes[name]
+        wanted = {a: found.get(a, 1) for a in "zyx"}
+        if not is_whole:
+            wanted = {a: shrunk_size(sizes[a], active.get(a, 1) / max(1, n)) for a, n in wanted.items()}
+            if sum(n > 1 for n in wanted.values()) < 2:
+                break
+        level = tuple(wanted.get(a, sizes[a]) for a in AXES)
+        if min(level) < 1 or any(n > m for n, m in zip(level, last, strict=True)) or not _SCALE_NAME.fullmatch(name):
+            break
+        levels[name] = last = level
+    return levels
+
+
+def shard_shape(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
+    """What one file holds: a chunk of a small array; of a large one a row of chunks along x, or several rows.
+
+    Never several along z: results arrive plane by plane, and shards that are not complete take memory.
+    """
+    counts = [ceil(n / m) for n, m in zip(shape, chunk, strict=True)]
+    if prod(counts) <= SHARDED_ABOVE:
+        return tuple(chunk)
+    along_x = min(counts[4], SHARD_CHUNKS)
+    along_y = min(counts[3], SHARD_CHUNKS // along_x)
+    return (*chunk[:3], chunk[3] * along_y, chunk[4] * along_x)
+
+
+def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spec: ImageSpec) -> None:
+    """Compute a level from the next larger one, several files at once."""
+
+    def make(unit: Box) -> None:
+        content = np.empty(unit.shape, spec.dtype)
+        for box in unit.split(chunk):
+            piece = shrink(larger.read, larger.shape, smaller.shape, box, spec.dtype, is_labels=spec.is_labels)
+            content[box.relative_to(unit.start).slices()] = piece
+        smaller.write(unit, content)
+
+    workers = max(1, min(MAX_WORKERS, os.cpu_count() or 1))
+    with ThreadPoolExecutor(workers, thread_name_prefix="level") as pool:
+        try:
+            pending = [pool.submit(make, unit) for unit in Box.whole(smaller.shape).split(smaller.unit)]
+            for done in pending:
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    smaller.check_complete()
+
+
+def _create_zarr2(
+    folder: Path, shape: tuple[int, ...], chunk: tuple[int, ...], dtype: np.dtype
+) -> tensorstore.TensorStore:
+    metadata = {
+        "zarr_format": 2,
+        "shape": shape,
+        "chunks": chunk,
+        "dtype": np.dtype(dtype).newbyteorder("<").str,
+        "compressor": {"id": "blosc", "shuffle": 1, **_BLOSC},
+        "dimension_separator": "/",
+        "fill_value": 0,
+        "filters": None,
+        "order": "C",
+    }
+    return open_array("zarr", folder, metadata, create=True)
+
+
+def _create_zarr3(
+    folder: Path,
+    shape: tuple[int, ...],
+    unit: tuple[int, ...],
+    chunk: tuple[int, ...],
+    dtype: np.dtype,
+    attributes: dict[str, Any],
+) -> tensorstore.TensorStore:
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    compression = {
+        "name": "blosc",
+        "configuration": {**_BLOSC, "shuffle": "shuffle", "typesize": dtype.itemsize},
+    }
+    codecs: list[dict[str, Any]] = [little, compression]
+    if unit != chunk:
+        index = [little, {"name": "crc32c"}]
+        shard = {"chunk_shape": chunk, "codecs": codecs, "index_codecs": index, "index_location": "end"}
+        codecs = [{"name": "sharding_indexed", "configuration": shard}]
+    metadata = {
+        "shape": shape,
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": unit}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": codecs,
+        "fill_value": 0,
+        "dimension_names": list(AXES),
+        "attributes": attributes,
+    }
+    return open_array("zarr3", folder, metadata, create=True)
+
+
+def _ordered(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Canonical sizes in the order of the store."""
+    return box_from(Box.whole(sizes), AXES).stop
+
+
+def _downscaling(spec: ImageSpec) -> dict[str, Any]:
+    """How the levels were made, in the words of ``multiscales``."""
+    order = 0 if spec.is_labels else 1
+    how = "nearest voxel" if spec.is_labels else "Gaussian of sigma factor / 4, mirrored, then linear interpolation"
+    return {
+        "description": f"pixelforest: {how}; each level from the one before, equal to skimage.transform.resize",
+        "method": "skimage.transform.resize",
+        "version": "0.24.0",
+        "kwargs": {"order": order, "anti_aliasing": not spec.is_labels, "preserve_range": True},
+    }
+
+
+def _creator() -> dict[str, str]:
+    from .... import __version__
+
+    return {"name": "pixelforest", "version": __version__}
+
+
+_SUMMARY = "OME-Zarr 0.4 or 0.5 (--ome-zarr-version)"
+INPUT = InputFormat("ome-zarr", ("zarr",), OmeZarrReader, is_image=is_in_store)
+OUTPUTS = tuple(
+    OutputFormat(
+        name,
+        "zarr",
+        partial(OmeZarrWriter, is_multiscale=is_multiscale),
+        Limits(),
+        summary=f"{_SUMMARY}, {what}",
+        streams=True,
+        fixed_axes=AXES,
+        check_place=check_place,
+    )
+    for name, is_multiscale, what in (
+        ("single-scale OME-Zarr", False, "full resolution only"),
+        ("multi-scale OME-Zarr", True, "and smaller copies of it"),
+    )
+)

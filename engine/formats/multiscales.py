@@ -1,0 +1,273 @@
+"""OME-Zarr's description of an image: its levels of resolution, axes and pixel sizes, read and made.
+
+Versions 0.1 to 0.4 lie in ``.zattrs`` of Zarr 2, version 0.5 in ``zarr.json`` of Zarr 3. What a file says is believed
+only after it was checked: levels lie inside their store.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ..axes import is_axis_order
+from ..errors import InputError, InputNotFound
+from .spec import Scales
+from .stores import is_inside, read_json
+
+__all__ = ["AXES", "Level", "Multiscale", "find_multiscale", "is_in_store", "is_store", "multiscale_json"]
+
+logger = logging.getLogger("pixelforest.inputs")
+
+AXES = "tczyx"  # of everything that is written, and of files that do not say
+_KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+_MARKS = (".zattrs", ".zgroup", ".zarray", "zarr.json")
+_MAX_LEVELS = 100
+_MAX_SIZE = 1e30  # of a pixel, in any unit; also keeps out infinity and NaN
+_MAX_NAMES = 5  # in a message
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of resolution: the array's path in the store, its shape, and the factors to physical sizes."""
+
+    path: str
+    shape: tuple[int, ...]
+    scale: tuple[float, ...] | None
+    translation: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Multiscale:
+    """An image with all its levels, as far as they are there. ``format`` is that of the arrays: 2 or 3."""
+
+    root: Path
+    format: int
+    axes: str
+    levels: tuple[Level, ...]
+    units: Mapping[str, str] = field(default_factory=dict)
+    scale: tuple[float, ...] | None = None
+    translation: tuple[float, ...] | None = None
+
+    def resolution(self, level: Level) -> dict[str, float]:
+        """Axis letter -> pixel size, where one is known. What makes no sense is logged and left out."""
+        if level.scale is None:
+            return {}
+        factors = self.scale or (1.0,) * len(self.axes)
+        sizes = {a: n * m for a, n, m in zip(self.axes, level.scale, factors, strict=True) if a != "c"}
+        bad = [a for a, n in sizes.items() if not 0 < n < float("inf")]
+        if bad:
+            logger.warning("%s: the pixel size along %s makes no sense and is ignored", self.root, ", ".join(bad))
+        return {a: n for a, n in sizes.items() if a not in bad}
+
+    def scales(self, level: Level) -> Scales:
+        """All levels, with the one that is read."""
+        moves = [t for t in (level.translation, self.translation) if t is not None]
+        shift = {a: sum(t[i] for t in moves) for i, a in enumerate(self.axes)}
+        return Scales(
+            active=level.path,
+            shapes={n.path: dict(zip(self.axes, n.shape, strict=True)) for n in self.levels},
+            translation={a: n for a, n in shift.items() if n},
+        )
+
+
+def is_in_store(path: Path) -> bool:
+    """True if a path, whether it exists or not, is a Zarr store or lies in one."""
+    return any(is_store(folder) for folder in _upwards(path))
+
+
+def is_store(folder: Path) -> bool:
+    """True if a folder is a Zarr group or array."""
+    return any((folder / mark).is_file() for mark in _MARKS)
+
+
+def find_multiscale(path: Path) -> tuple[Multiscale, Level]:
+    """The image that a path names, and the level behind it; without a level the one with the highest resolution.
+
+    Raises InputError, InputNotFound.
+    """
+    for folder in _upwards(path):
+        attributes, zarr_format = _read_attributes(folder)
+        if attributes is None:
+            continue
+        images = attributes.get("multiscales")
+        wanted = path.relative_to(folder).as_posix() if path != folder else ""
+        if isinstance(images, list) and images:
+            version = str(attributes.get("version") or _member(images[0], "version") or "")
+            if version and not re.match(r"0\.[1-5](?!\d)", version):
+                raise InputError(
+                    f"cannot read {folder}: it is OME-Zarr of version {version}; versions 0.1 to 0.5 can be read"
+                )
+            return _choose_level(folder, images, wanted, zarr_format)
+        _refuse_collections(folder, attributes)
+    raise InputError(
+        f"cannot read {path}: there is no OME-Zarr image in it (no multiscales metadata); plain Zarr is not read"
+    )
+
+
+def _upwards(path: Path) -> list[Path]:
+    """A path and the folders above it, up to one that is called a Zarr store."""
+    folders = []
+    for folder in (path, *path.parents):
+        folders.append(folder)
+        if ".zarr" in folder.name.lower():
+            break
+    return folders
+
+
+def _read_attributes(folder: Path) -> tuple[dict[str, Any] | None, int]:
+    """What a group says in OME's words, and which format of Zarr it has; None if it is no group."""
+    if not is_store(folder):
+        return None, 0
+    third = read_json(folder / "zarr.json")
+    if third is not None:
+        attributes = third.get("attributes")
+        ome = attributes.get("ome") if isinstance(attributes, dict) else None
+        return (ome if isinstance(ome, dict) else {}), 3
+    return read_json(folder / ".zattrs") or {}, 2
+
+
+def _refuse_collections(folder: Path, attributes: Mapping[str, Any]) -> None:
+    """Raise InputError, with what could be read, if this is a group of several images."""
+    plate, well, labels = attributes.get("plate"), attributes.get("well"), attributes.get("labels")
+    names: list[object]
+    if isinstance(plate, dict):
+        kind, names = "a plate", [_member(w, "path") for w in _listed(plate.get("wells"))]
+        names = [f"{n}/0" for n in names if isinstance(n, str)]
+    elif isinstance(well, dict):
+        kind, names = "a well", [_member(i, "path") for i in _listed(well.get("images"))]
+    elif isinstance(labels, list):
+        kind, names = "a collection of labels", list(labels)
+    else:
+        return
+    there = [f"{folder}/{n}" for n in names if isinstance(n, str)]
+    some = ", ".join(there[:_MAX_NAMES]) + (f" and {len(there) - _MAX_NAMES} more" if len(there) > _MAX_NAMES else "")
+    raise InputError(f"cannot read {folder}: it is {kind} and not an image; name one of its images: {some or 'none'}")
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _member(value: object, key: str) -> object:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _choose_level(root: Path, images: list[object], wanted: str, zarr_format: int) -> tuple[Multiscale, Level]:
+    """The image that has the level, or the first one, and the level."""
+    found = [_parse_image(root, image, zarr_format) for image in images[:1]]
+    if wanted and not any(level.path == wanted for level in found[0].levels):
+        found += [_parse_image(root, image, zarr_format) for image in images[1:_MAX_LEVELS]]
+    image = next((m for m in found if any(n.path == wanted for n in m.levels)), found[0])
+    names = ", ".join(f"{n.path} ({' x '.join(map(str, n.shape))})" for n in image.levels)
+    if wanted:
+        for level in image.levels:
+            if level.path == wanted:
+                return image, level
+        raise InputNotFound(f"there is no scale {wanted!r} in {root}; it has: {names}")
+    level = max(image.levels, key=lambda n: prod(n.shape))
+    if len(image.levels) > 1:
+        logger.info("%s: scale %s is read, the highest resolution of: %s", root, level.path, names)
+    return image, level
+
+
+def _parse_image(root: Path, image: object, zarr_format: int) -> Multiscale:
+    if not isinstance(image, dict) or not isinstance(image.get("datasets"), list):
+        raise InputError(f"cannot read {root}: its multiscales metadata name no datasets")
+    axes, units = _parse_axes(root, image.get("axes"))
+    levels = tuple(_parse_level(root, d, len(axes), zarr_format) for d in image["datasets"][:_MAX_LEVELS])
+    if not levels:
+        raise InputError(f"cannot read {root}: its multiscales metadata name no datasets")
+    scale, translation = _parse_transformations(root, image.get("coordinateTransformations"), len(axes))
+    return Multiscale(root, zarr_format, axes, levels, units, scale, translation)
+
+
+def _parse_axes(root: Path, stored: object) -> tuple[str, dict[str, str]]:
+    if stored is None:
+        return AXES, {}
+    names = [a if isinstance(a, str) else _member(a, "name") for a in _listed(stored)]
+    axes = "".join(n.lower() if isinstance(n, str) and len(n) == 1 else "?" for n in names)
+    if not is_axis_order(axes) or len(axes) < 2:
+        shown = ", ".join(map(str, names))[:80]
+        raise InputError(f"cannot read {root}: its axes are {shown or 'not listed'}; t, c, z, y and x can be read")
+    units = {a: _member(entry, "unit") for a, entry in zip(axes, _listed(stored), strict=True)}
+    return axes, {a: u for a, u in units.items() if isinstance(u, str) and u}
+
+
+def _parse_level(root: Path, dataset: object, ndim: int, zarr_format: int) -> Level:
+    path = _member(dataset, "path")
+    parts = path.split("/") if isinstance(path, str) else [""]
+    if not isinstance(path, str) or any(p in ("", ".", "..") or re.search(r"[\\:\x00-\x1f]", p) for p in parts):
+        raise InputError(f"cannot read {root}: {path!r} is not the path of a scale in it")
+    folder = root.joinpath(*parts)
+    mark = folder / (".zarray" if zarr_format == 2 else "zarr.json")
+    if not is_inside(folder, root) or not is_inside(mark, root):
+        raise InputError(f"cannot read {root}: the scale {path!r} is a link that leads out of it")
+    metadata = read_json(mark)
+    if metadata is None:
+        raise InputNotFound(f"cannot read {root}: its scale {path!r} is not there, or is not Zarr {zarr_format}")
+    shape = metadata.get("shape")
+    if not isinstance(shape, list) or len(shape) != ndim or not all(type(n) is int and n >= 0 for n in shape):
+        raise InputError(f"cannot read {folder}: its shape is {str(shape)[:80]}, but the image has {ndim} axes")
+    scale, translation = _parse_transformations(folder, _member(dataset, "coordinateTransformations"), ndim)
+    return Level(path, tuple(shape), scale, translation)
+
+
+def _parse_transformations(
+    where: Path, stored: object, ndim: int
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """The scale and the translation of a list of transformations; what is not understood is logged and left out."""
+    found: dict[str, tuple[float, ...]] = {}
+    for entry in _listed(stored):
+        kind = _member(entry, "type")
+        if kind not in ("scale", "translation"):
+            continue
+        numbers = _member(entry, str(kind))
+        values = [float(n) for n in _listed(numbers) if isinstance(n, int | float) and abs(n) < _MAX_SIZE]
+        if len(values) == len(_listed(numbers)) == ndim:
+            found[str(kind)] = tuple(values)
+        else:
+            logger.warning("%s: a %s of pixels that makes no sense is ignored", where, kind)
+    return found.get("scale"), found.get("translation")
+
+
+def multiscale_json(
+    shapes: Mapping[str, Sequence[int]],
+    *,
+    resolution: Mapping[str, float],
+    units: Mapping[str, str],
+    offset: Sequence[int],
+    translation: Mapping[str, float],
+) -> dict[str, Any]:
+    """The entry of ``multiscales`` for arrays with the axes t c z y x, without a version.
+
+    shapes       path -> shape, the largest first
+    resolution   pixel sizes of the largest; those of axes along which levels differ go to the levels, others to all
+    offset       of the first voxel in the image that the arrays are a part of; ``translation``: of that image
+    """
+    pixel = [float(resolution.get(a) or 1.0) for a in AXES]
+    first, *others = shapes.values()
+    is_scaled = [any(s[i] != first[i] for s in others) for i in range(len(AXES))]
+
+    def of_level(shape: Sequence[int]) -> list[float]:
+        factors = zip(pixel, is_scaled, first, shape, strict=True)
+        return [p * n / m if scaled else 1.0 for p, scaled, n, m in factors]
+
+    entry: dict[str, Any] = {
+        "axes": [{"name": a, "type": _KINDS[a], **({"unit": units[a]} if units.get(a) else {})} for a in AXES],
+        "datasets": [
+            {"path": path, "coordinateTransformations": [{"type": "scale", "scale": of_level(shape)}]}
+            for path, shape in shapes.items()
+        ],
+    }
+    common = [1.0 if scaled else p for p, scaled in zip(pixel, is_scaled, strict=True)]
+    shift = [n * p + translation.get(a, 0.0) for a, n, p in zip(AXES, offset, pixel, strict=True)]
+    if any(n != 1.0 for n in common) or any(shift):
+        entry["coordinateTransformations"] = [{"type": "scale", "scale": common}]
+    if any(shift):
+        entry["coordinateTransformations"].append({"type": "translation", "translation": shift})
+    return entry

@@ -1,0 +1,224 @@
+"""Arrays that lie in a folder as one file a chunk, or a shard of chunks (N5, Zarr), through tensorstore.
+
+Reading files that nobody has checked, writing boxes as whole chunks, compressing in parallel. What the metadata of the
+folders mean is decided by the formats.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from math import isfinite, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..box import Box
+from ..errors import ExportError, InputError, MemoryTooSmall
+from .chunks import ChunkAssembler
+from .pixel_types import MAX_IMAGE_BYTES, pixel_type
+from .target import export_errors
+
+if TYPE_CHECKING:
+    import tensorstore
+
+__all__ = [
+    "StoredArray",
+    "StoredImage",
+    "is_inside",
+    "metadata_numbers",
+    "open_array",
+    "read_json",
+    "store_input_errors",
+    "write_json",
+]
+
+_MAX_METADATA_BYTES = 16 * 2**20
+_MAX_CHUNK_BYTES = 2**31  # a chunk is unpacked whole; one that declares more is taken for damaged
+_CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share through their halos
+# What tensorstore and damaged JSON raise.
+_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, AttributeError)
+
+
+@cache
+def _context() -> tensorstore.Context:
+    """What all arrays share. Files are not forced onto the disk one by one: a store counts once it is complete."""
+    import tensorstore
+
+    return tensorstore.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "file_io_sync": False})
+
+
+def open_array(
+    driver: str, folder: Path, metadata: Mapping[str, Any] | None = None, *, create: bool = False, assume: bool = False
+) -> tensorstore.TensorStore:
+    """Open or create the array in a folder. Raises what tensorstore raises, see the two functions below.
+
+    assume   trust ``metadata`` without reading or writing any
+    """
+    import tensorstore
+
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{folder}/"}}
+    if metadata is not None:
+        spec["metadata"] = metadata
+    opened = tensorstore.open(spec, context=_context(), open=not create, create=create, assume_metadata=assume)
+    array: tensorstore.TensorStore = opened.result()
+    return array
+
+
+def reason(error: BaseException) -> str:
+    """What tensorstore says about an error, without the code in front and the specification behind, in one line."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^[A-Z_]{4,}: ", "", text)
+    text = re.sub(r" \[(?:tensorstore_spec|source locations)=.*$", "", text)
+    return text[:400] or type(error).__name__
+
+
+@contextmanager
+def store_input_errors(what: object) -> Iterator[None]:
+    """Turn everything that can go wrong inside into an InputError about ``what``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise MemoryTooSmall(f"cannot read {what}: the memory does not suffice to unpack its chunks") from error
+    except _ERRORS as error:
+        raise InputError(f"cannot read {what}: {reason(error)}") from error
+
+
+@contextmanager
+def store_export_errors(path: Path) -> Iterator[None]:
+    """Turn what tensorstore raises into an ExportError about ``path``, by the errno that it hides in its text."""
+    with export_errors(path):
+        try:
+            yield
+        except ValueError as error:
+            found = re.search(r"OS error (\d+)", str(error))
+            number = int(found[1]) if found else None
+            raise OSError(number, os.strerror(number) if number else reason(error)) from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None if there is no such file. Raises InputError for anything else."""
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_MAX_METADATA_BYTES + 1)
+        if len(text) > _MAX_METADATA_BYTES:
+            raise ValueError("it is too large for a description of an image")
+        found = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"cannot read {path}: it does not hold a JSON object")
+    return found
+
+
+def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 4) -> None:
+    """Write a JSON object the way zarr and z5 do: indented, or without any blanks."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(content, indent=indent, separators=separators, sort_keys=True, allow_nan=False)
+    path.write_text(text if indent is None else f"{text}\n", encoding="utf-8")
+
+
+def metadata_numbers(values: Sequence[float] | None, dtype: np.dtype) -> list[float] | None:
+    """A data range as JSON holds it, in the data's own type; None if there is none, or JSON cannot hold it."""
+    if values is None:
+        return None
+    numbers: list[float] = np.asarray(values).astype(dtype).tolist()
+    return numbers if all(isfinite(n) for n in numbers) else None
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """True if a path, with all links followed, does not leave a folder."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+class StoredImage:
+    """An array that is read. Its size, type and chunks are checked. Threads may read at once.
+
+    array   with the axes in the order that its ``info`` will have
+    Raises InputError.
+    """
+
+    def __init__(self, array: tensorstore.TensorStore, label: str) -> None:
+        self._array: tensorstore.TensorStore | None = array
+        self._label = label
+        self.shape = tuple(int(n) for n in array.shape)
+        stored = array.dtype.numpy_dtype
+        if not 2 <= len(self.shape) <= 5:
+            raise InputError(f"{label} has {len(self.shape)} dimensions; an image has 2 to 5")
+        try:
+            self.dtype = pixel_type(stored)
+        except ValueError as error:
+            raise InputError(f"cannot read {label}: {error}") from None
+        self.chunks = tuple(int(n or 1) for n in array.chunk_layout.read_chunk.shape or self.shape)
+        if any(array.domain.origin) or prod(self.shape) * stored.itemsize > MAX_IMAGE_BYTES:
+            raise InputError(f"cannot read {label}: it declares an impossible size, {' x '.join(map(str, self.shape))}")
+        if prod(self.chunks) * stored.itemsize > _MAX_CHUNK_BYTES:
+            raise InputError(
+                f"cannot read {label}: it declares chunks of {' x '.join(map(str, self.chunks))}, too large to be read"
+            )
+
+    def read(self, box: Box) -> np.ndarray:
+        """The voxels of a box. Raises InputError."""
+        array = self._array
+        if array is None:
+            raise InputError(f"cannot read {self._label}: it was closed")
+        with store_input_errors(self._label):
+            voxels: np.ndarray = array[box.slices()].read(order="C").result()
+            return voxels.astype(self.dtype, copy=False)
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._array = None
+
+
+class StoredArray:
+    """An array that is written: boxes of any shape, stored as whole units. Threads may write at once.
+
+    path   for messages
+    unit   shape of what becomes one file; boxes that are not aligned to it are put together in memory
+    """
+
+    def __init__(self, array: tensorstore.TensorStore, unit: Sequence[int], path: Path) -> None:
+        self._array, self._path = array, path
+        self.shape = tuple(int(n) for n in array.shape)
+        self.unit = tuple(unit)
+        self._assembler = ChunkAssembler(self.shape, self.unit, array.dtype.numpy_dtype)
+
+    @property
+    def missing(self) -> int:
+        """How many voxels were not written yet."""
+        return self._assembler.missing
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        """Store a box; returns when everything that is complete by now has been written. Raises ExportError."""
+        writes = []
+        with store_export_errors(self._path):
+            for corner, unit in self._assembler.add(box, data):
+                whole = Box(corner, tuple(c + n for c, n in zip(corner, unit.shape, strict=True))).clip(self.shape)
+                target = self._array[whole.slices()]
+                source = unit[whole.relative_to(corner).slices()]
+                writes.append(target.write(source, can_reference_source_data_indefinitely=True))
+            for write in writes:
+                write.result()
+
+    def read(self, box: Box) -> np.ndarray:
+        """What was written to a box. Raises ExportError."""
+        with store_export_errors(self._path):
+            voxels: np.ndarray = self._array[box.slices()].read(order="C").result()
+            return voxels
+
+    def check_complete(self) -> None:
+        """Raise ExportError if voxels are missing."""
+        if self.missing:
+            raise ExportError(f"cannot complete {self._path}: {self.missing} voxels were never written")
