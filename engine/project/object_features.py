@@ -116,7 +116,7 @@ def _read_margin(file: ProjectFile, place: str) -> Margins | None:
     if stored is None or stored.size == 0:
         return None
     values = stored.reshape(-1).tolist()
-    if len(values) > 3 or any(value != int(value) or not 0 <= value <= MAX_MARGIN for value in values):
+    if len(values) > 3 or not all(0 <= value <= MAX_MARGIN and value == int(value) for value in values):
         raise file.error(path, f"is {values}, where one to three whole numbers of pixels belong")
     return tuple(int(value) for value in values)
 
