@@ -14,6 +14,13 @@ from .spec import InputFormat, OutputFormat, TableFormat
 __all__ = ["input_formats", "output_format", "output_formats", "table_format", "table_formats"]
 
 
+# Formats of ilastik that are refused, and what to use instead.
+_REFUSED = {
+    "blockwise hdf5": "it spreads an image over many files; hdf5, compressed hdf5, n5, compressed n5 and "
+    "single-scale OME-Zarr hold images of any size in chunks"
+}
+
+
 @cache
 def _modules(folder: str = "images") -> tuple[ModuleType, ...]:
     names = sorted(m.name for m in iter_modules([str(Path(__file__).parent / folder)]))
@@ -33,6 +40,8 @@ def output_formats() -> dict[str, OutputFormat]:
 def output_format(name: str) -> OutputFormat:
     """The output format of this name. Raises UsageError that lists the names."""
     formats = output_formats()
+    if name in _REFUSED:
+        raise UsageError(f"the output format {name!r} is not written by pixelforest: {_REFUSED[name]}")
     if name not in formats:
         raise UsageError(f"there is no output format {name!r}; choose one of: {', '.join(formats)}")
     return formats[name]

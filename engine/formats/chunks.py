@@ -35,10 +35,14 @@ class ChunkAssembler:
 
     A chunk that reaches over the image's edge is padded with zeros to its full shape. Only chunks that are begun and
     not complete are held in memory.
+
+    start  the image's first voxel in the grid of chunks, whose coordinates boxes and chunks have; None: its origin
     """
 
-    def __init__(self, shape: Sequence[int], chunks: Sequence[int], dtype: np.dtype) -> None:
-        self._image = Box.whole(shape)
+    def __init__(
+        self, shape: Sequence[int], chunks: Sequence[int], dtype: np.dtype, *, start: Sequence[int] | None = None
+    ) -> None:
+        self._image = Box.whole(shape).shift(start or (0,) * len(shape))
         self._chunks = tuple(chunks)
         self._dtype = dtype
         self._begun: dict[tuple[int, ...], tuple[np.ndarray, int]] = {}
@@ -53,7 +57,7 @@ class ChunkAssembler:
     def add(self, box: Box, data: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
         """Take the voxels of ``box``; yield (first voxel, C-ordered chunk) for every chunk that is complete now."""
         if box.shape != data.shape or not self._image.contains(box):
-            raise ValueError(f"{data.shape} voxels do not fit the box {box} of an image of shape {self._image.shape}")
+            raise ValueError(f"{data.shape} voxels do not fit the box {box} of an image in {self._image}")
         firsts = [range(a // n * n, b, n) for a, b, n in zip(box.start, box.stop, self._chunks, strict=True)]
         for corner in product(*firsts):
             whole = Box(corner, tuple(c + n for c, n in zip(corner, self._chunks, strict=True)))
