@@ -42,6 +42,8 @@ setup(
             "hypothesis>=6.100",
             "scipy>=1.13",
             "connected-components-3d>=3.20",
+            "zarr>=3.0",
+            "ome-zarr-models>=1.0",
         ],
         "bench": [
             "scipy>=1.13",

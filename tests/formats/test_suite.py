@@ -61,7 +61,7 @@ def make_image(chosen: OutputFormat, dtype: str | None = None, channels: int | N
 
 
 def make_spec(array: np.ndarray, axes: str) -> ImageSpec:
-    return ImageSpec(array.shape, array.dtype, axes, (0,) * array.ndim)
+    return ImageSpec(array.shape, array.dtype, axes, (0,) * array.ndim, may_replace=True)
 
 
 def target_path(folder: Path, chosen: OutputFormat) -> Path:
@@ -102,6 +102,12 @@ def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+def contents_of(results: list[Path]) -> dict[Path, bytes]:
+    """Everything that was written; a result may be a folder of files."""
+    files = [file for path in results for file in ([path] if path.is_file() else files_below(path))]
+    return {file: file.read_bytes() for file in files}
+
+
 # --- the tests ---------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +115,7 @@ def test_names_are_what_the_command_line_takes() -> None:
     pictures = {"bmp", "gif", "hdr", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "ras", "tif", "tiff", "xv"}
     pictures.add("multipage tiff")
     names = pictures | {f"{name} sequence" for name in pictures} | {"hdf5", "compressed hdf5", "numpy"}
+    names |= {"n5", "compressed n5", "single-scale OME-Zarr", "multi-scale OME-Zarr"}
     assert names <= set(output_formats())
     for name, chosen in output_formats().items():
         assert output_format(name) is chosen
@@ -187,15 +194,15 @@ def test_nothing_appears_before_finish_and_nothing_stays_after_abort(chosen: Out
 def test_abort_leaves_what_was_there(chosen: OutputFormat, tmp_path: Path) -> None:
     array, axes = make_image(chosen)
     files = write_whole(tmp_path, chosen, array, axes)
-    before = {file: file.read_bytes() for file in files}
+    before = contents_of(files)
     writer = open_writer(tmp_path, chosen, make_spec(array, axes))
     writer.write(Box.whole(array.shape), np.zeros_like(array))
     writer.abort()
-    assert sorted(files_below(tmp_path)) == sorted(files)
+    assert sorted(files_below(tmp_path)) == sorted(contents_of(files))
     if chosen.container:
         check_files(files, chosen, array, axes)  # the container itself may have been touched
     else:
-        assert {file: file.read_bytes() for file in files} == before
+        assert contents_of(files) == before
 
 
 @each_format
@@ -204,7 +211,7 @@ def test_an_older_result_is_replaced(chosen: OutputFormat, tmp_path: Path) -> No
     write_whole(tmp_path, chosen, np.zeros_like(array), axes)
     files = write_whole(tmp_path, chosen, array, axes)
     check_files(files, chosen, array, axes)
-    assert sorted(files_below(tmp_path)) == sorted(files)
+    assert sorted(files_below(tmp_path)) == sorted(contents_of(files))
 
 
 @each_format

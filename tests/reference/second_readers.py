@@ -6,6 +6,9 @@ is read here, straight from its specification.
 
 from __future__ import annotations
 
+import gzip
+import itertools
+import json
 import struct
 import zlib
 from collections.abc import Callable
@@ -86,6 +89,35 @@ def read_viff(path: Path) -> np.ndarray:
     return np.moveaxis(pixels.reshape(bands, rows, columns), 0, -1).astype(dtype)
 
 
+def read_n5(path: Path, name: str = "exported_data") -> np.ndarray:
+    """A dataset of an N5 container, raw or gzip, from the specification of N5 2.0."""
+    folder = path / name
+    attributes = json.loads((folder / "attributes.json").read_text(encoding="utf-8"))
+    shape, block = attributes["dimensions"], attributes["blockSize"]
+    dtype = np.dtype(attributes["dataType"])
+    result = np.zeros(shape, dtype)
+    for corner in itertools.product(*(range(0, n, b) for n, b in zip(shape, block, strict=True))):
+        file = folder.joinpath(*(str(c // b) for c, b in zip(corner, block, strict=True)))
+        if not file.exists():
+            continue  # a block of zeros
+        data = file.read_bytes()
+        mode, ndim = struct.unpack_from(">HH", data)
+        assert (mode, ndim) == (0, len(shape))
+        sizes = struct.unpack_from(f">{ndim}I", data, 4)
+        voxels = data[4 + 4 * ndim :]
+        if attributes["compression"]["type"] == "gzip":
+            voxels = gzip.decompress(voxels)
+        piece = np.frombuffer(voxels, dtype.newbyteorder(">")).reshape(sizes, order="F")
+        inside = tuple(slice(c, min(c + s, n)) for c, s, n in zip(corner, sizes, shape, strict=True))
+        result[inside] = piece[tuple(slice(0, i.stop - i.start) for i in inside)]
+    return result.T
+
+
+def read_zarr(path: Path, name: str = "s0") -> np.ndarray:
+    zarr = pytest.importorskip("zarr", reason="zarr-python is not installed")
+    return zarr.open_array(str(path / name), mode="r")[...]
+
+
 _PILLOW = SecondReader("Pillow", read_with_pillow)
 _OPENCV = SecondReader("OpenCV", read_with_opencv)
 _TIFFFILE = SecondReader("tifffile", tifffile.imread)
@@ -106,5 +138,7 @@ SECOND_READERS: dict[str, SecondReader] = {
     "pgm": _OPENCV,
     "pnm": _OPENCV,
     "ppm": _OPENCV,
+    "n5": SecondReader("a reader in the tests", read_n5),
+    "zarr": SecondReader("zarr-python, ome-zarr-models", read_zarr),
     "xv": SecondReader("a reader in the tests, GraphicsMagick", read_viff),
 }

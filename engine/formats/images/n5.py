@@ -53,8 +53,11 @@ class N5Reader(ImageReader):
         if attributes is None:
             names = ", ".join(list_datasets(container)) or "no datasets with 2 to 5 dimensions"
             raise InputNotFound(f"there is no dataset {name!r} in {container}; it has: {names}")
+        missing = [key for key in _OF_THE_FORMAT if key not in attributes]
+        if missing:
+            raise InputError(f"cannot read {label}: its attributes lack {', '.join(missing)}")
         with store_input_errors(label):
-            metadata = {key: attributes[key] for key in _OF_THE_FORMAT if key in attributes}
+            metadata = {key: attributes[key] for key in _OF_THE_FORMAT}
             array = open_array("n5", container / name, metadata, assume=True)
             self._image = StoredImage(array.T, label)
             self.info = _read_info(self._image, attributes, label)
