@@ -9,6 +9,7 @@ from typing import IO
 
 import numpy as np
 
+from ...errors import ExportError
 from ..spec import TableColumn, TableFormat, TableWriter
 from ..target import Target, export_errors
 
@@ -23,10 +24,14 @@ class CsvWriter(TableWriter):
         self._columns = tuple(columns)
         self._target = Target(path, OPTION)
         self._stream: IO[str] | None = None
-        with export_errors(path, OPTION):
-            # ``newline``: lines end in \\n on every system, as in ilastik's files
-            self._stream = open(self._target.temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115  # kept
-            self._stream.write(",".join(_field(column.name) for column in self._columns) + "\n")
+        try:
+            with export_errors(path, OPTION):
+                # ``newline``: lines end in \n on every system, as in ilastik's files
+                self._stream = open(self._target.temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115
+                self._stream.write(",".join(_field(column.name) for column in self._columns) + "\n")
+        except ExportError:
+            self.abort()
+            raise
 
     def write(self, columns: Sequence[np.ndarray]) -> None:
         assert self._stream is not None

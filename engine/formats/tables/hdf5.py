@@ -35,11 +35,15 @@ class Hdf5TableWriter(TableWriter):
         self._rows = 0
         dtype = np.dtype([(column.name, _stored_dtype(column)) for column in self._columns])
         rows = max(1, CHUNK_BYTES // max(1, dtype.itemsize))
-        with self._writing():
-            self._file = h5py.File(self._target.temporary, "w")
-            self._table = self._file.create_dataset(
-                "table", shape=(0,), maxshape=(None,), chunks=(rows,), dtype=dtype, **self._compression
-            )
+        try:
+            with self._writing():
+                self._file = h5py.File(self._target.temporary, "w")
+                self._table = self._file.create_dataset(
+                    "table", shape=(0,), maxshape=(None,), chunks=(rows,), dtype=dtype, **self._compression
+                )
+        except ExportError:
+            self.abort()
+            raise
 
     def write(self, columns: Sequence[np.ndarray]) -> None:
         count = len(columns[0])

@@ -33,8 +33,12 @@ class ParquetWriter(TableWriter):
             [(c.name, pa.string() if c.texts is not None else pa.from_numpy_dtype(c.dtype)) for c in self._columns]
         )
         self._writer: Any = None
-        with self._writing():
-            self._writer = pq.ParquetWriter(str(self._target.temporary), self._schema)
+        try:
+            with self._writing():
+                self._writer = pq.ParquetWriter(str(self._target.temporary), self._schema)
+        except ExportError:
+            self.abort()
+            raise
 
     def write(self, columns: Sequence[np.ndarray]) -> None:
         with self._writing():
