@@ -24,7 +24,8 @@ PROGRAM = "pixelforest"
 LOGFILE_BYTES = 50 * 10**6
 LOGFILE_BACKUPS = 5
 # Libraries that tell their own life story at DEBUG.
-_CHATTY = ("numba", "PIL", "h5py", "tifffile")
+# tifffile logs what is wrong with a damaged file before it raises; the error says it once.
+_CHATTY = {"numba": logging.WARNING, "PIL": logging.WARNING, "h5py": logging.WARNING, "tifffile": logging.CRITICAL}
 _DETAILED = "%(levelname)s %(asctime)s %(module)s %(process)d %(threadName)s %(message)s"
 
 
@@ -128,8 +129,8 @@ class Console:
         before = root.level
         stack.callback(root.setLevel, before)
         root.setLevel(logging.DEBUG if self.settings.debug else logging.INFO)
-        for name in _CHATTY:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name, level in _CHATTY.items():
+            logging.getLogger(name).setLevel(level)
         for handler in handlers:
             root.addHandler(handler)
             stack.callback(handler.close)

@@ -65,16 +65,19 @@ def plan_features(selection: FeatureSelection, *, channels: int, depth: int) -> 
     return FeaturePlan(scales, channels, width)
 
 
-def check_size(selection: FeatureSelection, size: tuple[int, int, int]) -> None:
-    """Refuse an image (z, y, x) that is too small for a selected scale, as ilastik does. Raises InputMismatch."""
-    for j in sorted({j for _, j in _selected(selection)}):
+def check_size(selection: FeatureSelection, size: tuple[int, int, int], name: str) -> None:
+    """Refuse an image (z, y, x) that is too small for a selected scale, as ilastik does. Raises InputMismatch.
+
+    name  of the image, for the message
+    """
+    for j in sorted({j for _, j in _selected(selection)}, key=lambda j: -selection.scales[j]):  # the largest need first
         scale = selection.scales[j]
         needed = math.ceil(3.5 * scale) + 1
         flat = _is_slicewise(selection, j, size[0])
         for axis, n in zip("zyx", size, strict=True):
             if n < needed and not (flat and axis == "z"):
                 raise InputMismatch(
-                    f"the image is too small for the feature scale {scale}: {n} pixels along {axis}, {needed} needed; "
+                    f"{name} is too small for the feature scale {scale}: {n} pixels along {axis}, {needed} needed; "
                     "use larger images or a project without that scale"
                 )
 

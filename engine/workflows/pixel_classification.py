@@ -75,7 +75,7 @@ def check_lane(project: PixelProject, images: Mapping[str, InputImage]) -> None:
     raw, mask = images[RAW], images.get(MASK)
     _check_dimensions(project, raw)
     _check_channels(project, raw)
-    check_size(project.features, _size(raw))
+    check_size(project.features, _size(raw), raw.path_text)
     if mask is not None and mask.shape[:4] != raw.shape[:4]:
         raise InputMismatch(
             f"the prediction mask {mask.path_text} has the size {_sizes(mask)}, the image {raw.path_text} "

@@ -20,6 +20,7 @@ import numba
 
 logger = logging.getLogger("pixelforest.kernels")
 UNUSED_S = 24 * 3600.0
+ROOM_BYTES = 64 << 20
 
 
 def keep_compiled_kernels() -> Path:
@@ -32,7 +33,8 @@ def keep_compiled_kernels() -> Path:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
-        if os.access(folder, os.W_OK) or not is_new:
+        has_room = not is_new or shutil.disk_usage(folder).free > ROOM_BYTES
+        if os.access(folder, os.W_OK) and has_room:
             break
     if is_new:
         logger.info("Compiling kernels, once; they are kept in %s", folder)
@@ -51,16 +53,16 @@ def _fingerprint(sources: Path) -> str:
 
 def _places() -> Iterator[Path]:
     """What the user says, the installed package, the user's folder for such things, a temporary folder."""
-    name = "pixelforest-kernels"
+    name, home = "pixelforest-kernels", Path(os.path.expanduser("~"))
     if numba.config.CACHE_DIR:
         yield Path(numba.config.CACHE_DIR) / name
     yield Path(__file__).parent / "__pycache__" / name
     if sys.platform == "win32":
-        yield Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / name
+        yield Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / name
     elif sys.platform == "darwin":
-        yield Path.home() / "Library" / "Caches" / name
+        yield home / "Library" / "Caches" / name
     else:
-        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / name
+        yield Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / name
     yield Path(tempfile.mkdtemp(prefix=f"{name}-"))
 
 

@@ -104,10 +104,10 @@ def test_smallest_image_of_a_scale(scale: float, smallest: int) -> None:
     flat = select((GAUSSIAN,), (scale,), "x")
     solid = select((GAUSSIAN,), (scale,), "x", flat=(False,))
     n = smallest
-    check_size(flat, (1, n, n))
-    check_size(flat, (2, n, n))
-    check_size(solid, (n, n, n))
-    check_size(solid, (1, n, n))
+    check_size(flat, (1, n, n), "a.png")
+    check_size(flat, (2, n, n), "a.png")
+    check_size(solid, (n, n, n), "a.png")
+    check_size(solid, (1, n, n), "a.png")
     for selection, size in (
         (flat, (1, n - 1, n)),
         (flat, (1, n, n - 1)),
@@ -116,15 +116,15 @@ def test_smallest_image_of_a_scale(scale: float, smallest: int) -> None:
         (solid, (n, n, n - 1)),
     ):
         with pytest.raises(InputMismatch, match="too small") as caught:
-            check_size(selection, size)
+            check_size(selection, size, "a.png")
         assert "\n" not in str(caught.value)
         assert str(n) in str(caught.value)
 
 
 def test_only_selected_scales_ask_for_size() -> None:
-    check_size(select((GAUSSIAN, LAPLACIAN), (10.0, 0.3), ".x", ".x"), (1, 5, 5))
+    check_size(select((GAUSSIAN, LAPLACIAN), (10.0, 0.3), ".x", ".x"), (1, 5, 5), "a.png")
 
 
 def test_the_size_message_names_scale_axis_and_size() -> None:
     with pytest.raises(InputMismatch, match=r"10\.0.*35 pixels along y.*36"):
-        check_size(select((GAUSSIAN,), (10.0,), "x"), (1, 35, 100))
+        check_size(select((GAUSSIAN,), (10.0,), "x"), (1, 35, 100), "a.png")
