@@ -187,6 +187,11 @@ def far_too_large(path: Path) -> None:
     elif path.suffix == ".h5":
         with h5py.File(path, "w") as file:
             file.create_dataset("data", shape=(2**31, 2**31, 1), dtype="u1", chunks=(64, 64, 1))
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, np.zeros((32, 32), np.uint8), metadata=None)
+        with tifffile.TiffFile(path, mode="r+") as file:
+            for name in ("ImageWidth", "ImageLength"):
+                file.pages[0].tags[name].overwrite(4_000_000)
     else:
         path.write_bytes(b"P5 99999 99999 255\n123")
 
@@ -208,6 +213,7 @@ BAD_IMAGES = {
     "smaller than a filter": ("bad.png", array_of(7, 300), ("too small", "scale", "7 pixels along y")),
     "a size beyond the npy file": ("bad.npy", far_too_large, ("bad.npy", "impossible size", "9999999")),
     "a size beyond the HDF5 file": ("bad.h5", far_too_large, ("bad.h5", "impossible size", "2147483648")),
+    "a size beyond the TIFF file": ("bad.tif", far_too_large, ("bad.tif", "truncated")),
     "a size beyond the PNM file": ("bad.pgm", far_too_large, ("bad.pgm", "99999 x 99999", "truncated")),
 }
 
