@@ -8,13 +8,12 @@ on how the image is cut into pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 
 import numpy as np
 
 from ..box import Box
 
-__all__ = ["halved_shapes", "shrink", "shrunk_size", "source_voxels"]
+__all__ = ["halved_shapes", "shrink", "shrunk_size"]
 
 SIGMA_OF_FACTOR = 0.25
 WINDOW = 4.0  # sigmas
@@ -66,14 +65,6 @@ def shrink(
         elif indices.shape[0] != window.shape[axis] or is_labels:
             voxels = np.take(voxels, indices[:, 0], axis=axis)
     return _cast(voxels, dtype)
-
-
-def source_voxels(source: Sequence[int], target: Sequence[int], shape: Sequence[int]) -> int:
-    """About how many voxels are read to make ``shape`` voxels of the target."""
-    return prod(
-        min(n, s) if n == m else min(n, int(s * n / m) + 2 * _radius(n / m) + 2)
-        for n, m, s in zip(source, target, shape, strict=True)
-    )
 
 
 def _radius(factor: float) -> int:
