@@ -1,4 +1,4 @@
-"""OME-Zarr: ilastik's layout, levels of resolution, both versions read back by zarr-python, stores nobody has checked."""
+"""OME-Zarr: ilastik's layout, levels of resolution, both versions read by zarr-python, stores nobody has checked."""
 
 from __future__ import annotations
 
@@ -96,8 +96,7 @@ class TestWriting:
         path = write(tmp_path / "a.zarr", array, kind=MULTI, version=version, is_labels=is_labels)
         image = describe(path)["multiscales"][0]
         names = [d["path"] for d in image["datasets"]]
-        assert names == ["s0", "s1", "s2"][: len(names)]
-        assert len(names) == (2 if is_labels else 3)
+        assert names == [f"s{i}" for i in range(3 if is_labels else 4)]
         previous = array
         for name in names:
             found = zarr.open_array(str(path / name), mode="r")[...]
@@ -171,12 +170,12 @@ class TestWriting:
         array = noise((1, 2, 6, 50, 61))
         path = write(tmp_path / "a.zarr", array, version="0.5")
         found = zarr.open_array(str(path / "s0"), mode="r")
-        assert found.shards == (1, 1, 6, 52, 65)
-        assert found.chunks == (1, 1, 6, 13, 13)
+        assert found.shards == (1, 1, 6, 52, 72)
+        assert found.chunks == (1, 1, 6, 13, 12)
         assert np.array_equal(found[...], array)
         assert len([f for f in (path / "s0").rglob("*") if f.is_file()]) == 1 + 2
         with OmeZarrReader(path, "") as reader:
-            assert reader.info.chunks == (1, 1, 6, 13, 13)
+            assert reader.info.chunks == (1, 1, 6, 13, 12)
             assert np.array_equal(reader.read(Box.whole(array.shape)), array)
 
     def test_shards(self) -> None:
@@ -454,7 +453,7 @@ class TestReading:
             ({"chunks": [10**6, 10**6], "shape": [10**6, 10**6]}, "chunk"),
             ({"dtype": "|O"}, "cannot read"),
             ({"dtype": [["a", "<i4"]]}, "cannot read"),
-            ({"dtype": "<c16"}, "cannot be used"),
+            ({"dtype": "<c16"}, "cannot read"),
             ({"compressor": {"id": "pickle"}}, "cannot read"),
             ({"filters": [{"id": "delta"}]}, "cannot read"),
             ({"zarr_format": 9}, "cannot read"),
