@@ -36,6 +36,7 @@ setup(
         "tensorstore>=0.1.64",
     ],
     extras_require={
+        "parquet": ["pyarrow>=17"],
         "test": [
             "pytest>=8",
             "pytest-timeout>=2.3",

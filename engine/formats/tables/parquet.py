@@ -23,8 +23,8 @@ class ParquetWriter(TableWriter):
     """One group of rows for every call, larger ones in pieces."""
 
     def __init__(self, path: Path, columns: Sequence[TableColumn]) -> None:
-        import pyarrow as pa  # type: ignore[import-not-found,unused-ignore]
-        import pyarrow.parquet as pq  # type: ignore[import-not-found,unused-ignore]
+        import pyarrow as pa  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        import pyarrow.parquet as pq  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
         self._columns = tuple(columns)
         self._target = Target(path, OPTION)
