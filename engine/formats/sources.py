@@ -154,10 +154,11 @@ def _literal(part: str, cwd: Path, is_image: Callable[[Path], bool]) -> tuple[st
     ways = split_internal(part)
     for external, internal in ways if (part, "") in ways else ((part, ""), *ways):
         path = _absolute(external, cwd)
-        if path.is_file() or (path.is_dir() and (not internal or is_image(path))):
+        if path.is_file() or (path.is_dir() and is_image(path)):
             return external, internal
-    # A level that an image does not have: whoever reads it can say which ones there are.
-    return (part, "") if not glob.has_magic(part) and is_image(_absolute(part, cwd)) else None
+    # Any other folder, and a level that an image does not have: whoever reads it can say what is wrong.
+    path = _absolute(part, cwd)
+    return (part, "") if path.is_dir() or (not glob.has_magic(part) and is_image(path)) else None
 
 
 def _absolute(text: str, cwd: Path) -> Path:
