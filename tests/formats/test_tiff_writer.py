@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from pixelforest.engine.axes import to_canonical
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats import output_format
@@ -167,3 +169,66 @@ def test_a_full_disk(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         write_all()
     writer.abort()
     assert list(tmp_path.iterdir()) == []
+
+
+# --- a stack for each position -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "step"),
+    [
+        ("tzyx", (3, 2, 4, 5), "t"),
+        ("tzyxc", (3, 2, 4, 5, 6), "t"),
+        ("ztyxc", (3, 2, 4, 5, 1), "z"),
+        ("czyx", (3, 2, 4, 5), "c"),
+        ("tzycx", (1, 3, 4, 2, 5), "z"),
+    ],
+)
+def test_sequences_of_stacks(axes: str, shape: tuple[int, ...], step: str, tmp_path: Path) -> None:
+    array = RNG.integers(0, 60_000, shape, dtype=np.uint16)
+    at = axes.index(step)
+    spec = ImageSpec(shape, array.dtype, axes, tuple(7 if a == step else 2 for a in axes), resolution={"z": 2.5})
+    writer = output_format("multipage tiff sequence").open(tmp_path / "a_{slice_index}.tiff", "", spec)
+    boxes = list(Box.whole(shape).split((2, 2, 3, 3, 2)[: len(shape)]))
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(writer.write, box, array[box.slices()]) for box in boxes[::-1]]:
+            done.result()
+    files = writer.finish()
+    assert [file.name for file in files] == [f"a_{i:02d}.tiff" for i in range(7, 10)]
+    for i, file in enumerate(files):
+        with tifffile.TiffFile(file) as tiff_file:
+            series = tiff_file.series[0]
+            assert series.get_axes(False).startswith("TZCYX")
+            found = series.asarray(squeeze=False)
+            assert 'PhysicalSizeZ="2.5"' in str(tiff_file.ome_metadata)
+        expected = np.moveaxis(to_canonical(np.take(array, [i], axis=at), axes), 4, 2)
+        assert np.array_equal(found.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("zyx", (3, 4, 5)), ("zyxc", (3, 4, 5, 1)), ("ctzyx", (2, 3, 4, 5, 6))])
+def test_other_shapes_make_no_sequence_of_stacks(axes: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    spec = ImageSpec(shape, np.dtype(np.uint8), axes, (0,) * len(shape))
+    with pytest.raises(ExportError, match="exactly four axes"):
+        output_format("multipage tiff sequence").open(tmp_path / "{slice_index}.tiff", "", spec)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are counted in /proc")
+def test_a_sequence_of_stacks_keeps_no_files_open(tmp_path: Path) -> None:
+    shape = (50, 2, 2, 2)
+    spec = ImageSpec(shape, np.dtype(np.uint8), "tzyx", (0,) * 4)
+    writer = output_format("multipage tiff sequence").open(tmp_path / "{slice_index}.tiff", "", spec)
+    before = len(os.listdir("/proc/self/fd"))
+    writer.write(Box.whole(shape), np.ones(shape, np.uint8))
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(writer.finish()) == 50
+
+
+def test_an_incomplete_sequence_of_stacks(tmp_path: Path) -> None:
+    spec = ImageSpec((3, 2, 4, 5), np.dtype(np.uint8), "tzyx", (0,) * 4)
+    writer = output_format("multipage tiff sequence").open(tmp_path / "{slice_index}.tiff", "", spec)
+    writer.write(Box((0, 0, 0, 0), (2, 2, 4, 5)), np.ones((2, 2, 4, 5), np.uint8))
+    with pytest.raises(ExportError, match="incomplete"):
+        writer.finish()
+    writer.abort()
+    assert not list(tmp_path.iterdir())

@@ -119,12 +119,14 @@ def _read_pillow_header(data: bytes) -> PictureHeader:
 
 
 def _open_with_pillow(data: bytes) -> Any:
-    from PIL import BmpImagePlugin, GifImagePlugin
+    from PIL import BmpImagePlugin, GifImagePlugin, Image
 
     plugin = GifImagePlugin.GifImageFile if data[:3] == b"GIF" else BmpImagePlugin.BmpImageFile
+    # a frame that is much larger than the picture
+    too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         return plugin(io.BytesIO(data))
-    except (SyntaxError, OSError, EOFError, IndexError, struct.error) as error:
+    except (SyntaxError, OSError, EOFError, IndexError, struct.error, *too_large) as error:
         raise ValueError(str(error) or "the header is damaged") from None
 
 
