@@ -1,0 +1,78 @@
+"""Writes the tables of docs/formats.md anew: ``python docs/build_formats_page.py``, from the root of the project.
+
+What a format can hold stands in the registry, what it was read back with in the tests. The text around the tables is
+written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGE = REPOSITORY / "docs" / "formats.md"
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from reference.second_readers import SECOND_READERS  # noqa: E402
+
+from pixelforest.engine.formats import input_formats, output_formats, table_formats  # noqa: E402
+from pixelforest.engine.formats.spec import OutputFormat  # noqa: E402
+
+_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
+_BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+
+def build_page(page: str) -> str:
+    """The page with its tables as they have to be."""
+    tables: dict[str, Callable[[], str]] = {"inputs": _inputs, "results": _results, "tables": _tables}
+    return _BLOCK.sub(lambda match: f"{match[1]}{tables[match[2]]()}{match[3]}", page)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _inputs() -> str:
+    rows = (
+        [f.name, ", ".join(f"`.{e}`" for e in f.extensions), "yes" if f.list_images else "no"] for f in input_formats()
+    )
+    return _table(["format", "extensions", "takes an internal path"], rows)
+
+
+def _results() -> str:
+    head = ["`--output_format`", "extension", "pixel types", "dimensions", "channels", "streams", "memory", "read by"]
+    return _table(head, (_result_row(f) for f in output_formats().values()))
+
+
+def _result_row(f: OutputFormat) -> list[str]:
+    return [
+        f"`{f.name}`",
+        f"`.{f.extension}`" if f.extension else "",
+        _describe_types(f),
+        {None: "any", 2: "2"}.get(f.limits.max_dims, f"{f.limits.max_dims}"),
+        "any" if f.limits.channels is None else ", ".join(str(n) for n in sorted(f.limits.channels)),
+        "yes" if f.streams else "no",
+        "slices that are begun" if f.sequence else "chunks that are begun" if f.streams else "the whole result",
+        SECOND_READERS[f.extension].name if f.extension else "a server in the tests",
+    ]
+
+
+def _describe_types(f: OutputFormat) -> str:
+    if f.limits.dtypes is None or f.limits.dtypes == frozenset(_TYPES):
+        return "all"
+    missing = [t for t in _TYPES if t not in f.limits.dtypes]
+    held = ", ".join(t for t in _TYPES if t in f.limits.dtypes)
+    text = f"all but {', '.join(missing)}" if len(missing) <= 3 else held
+    return f"{text}; others become uint8" if f.limits.stretches else text
+
+
+def _tables() -> str:
+    rows = ([f.name, ", ".join(f"`.{e}`" for e in f.extensions), f.summary] for f in table_formats())
+    return _table(["format", "extensions", "what it holds"], rows)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(build_page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
