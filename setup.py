@@ -45,6 +45,7 @@ setup(
             "connected-components-3d>=3.20",
             "zarr>=3.0",
             "ome-zarr-models>=1.0",
+            "opencv-python-headless>=4.9",
         ],
         "bench": [
             "scipy>=1.13",
