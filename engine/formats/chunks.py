@@ -80,12 +80,13 @@ class ChunkAssembler:
         with self._lock:
             if corner not in self._begun:
                 self._begun[corner] = np.zeros(self._chunks, self._dtype), inside.size
-            chunk, missing = self._begun[corner]
-            missing -= part.size
+            chunk, _ = self._begun[corner]
+        # Copied without the lock, counted afterwards: whoever brings the last piece finds all others in place.
+        chunk[part.relative_to(corner).slices()] = voxels
+        with self._lock:
+            missing = self._begun[corner][1] - part.size
             if missing:
                 self._begun[corner] = chunk, missing
             else:
                 del self._begun[corner]
-            # Copied under the lock: whoever takes the last piece must find all others in place.
-            chunk[part.relative_to(corner).slices()] = voxels
         return None if missing else chunk

@@ -8,6 +8,7 @@ on how the image is cut into pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = ["halved_shapes", "shrink", "shrunk_size"]
 SIGMA_OF_FACTOR = 0.25
 WINDOW = 4.0  # sigmas
 MAX_LEVELS = 42
+PIECE_VOXELS = 2**16
 _NOISE = 1e-6  # beside a whole number; truncating to integers must not see it
 
 
@@ -50,21 +52,49 @@ def shrink(
     read   box of the source -> its voxels
     dtype  of the result; integers are cut off, not rounded
     """
-    taps = [
-        (_nearest if is_labels else _taps)(n, m, np.arange(a, b))
-        for n, m, a, b in zip(source, target, box.start, box.stop, strict=True)
-    ]
-    window = Box(tuple(int(i.min()) for i, _ in taps), tuple(int(i.max()) + 1 for i, _ in taps))
+    window = _source_window(source, target, box, is_labels=is_labels)
     voxels = read(window)
-    # The axis that shrinks most goes first, since it leaves the others the least to do; the same one for every box.
-    for axis in sorted(range(box.ndim), key=lambda i: target[i] / source[i]):
-        indices, weights = taps[axis]
-        indices = indices - window.start[axis]
-        if weights is not None:
-            voxels = _combine(voxels, axis, indices, weights)
-        elif indices.shape[0] != window.shape[axis] or is_labels:
-            voxels = np.take(voxels, indices[:, 0], axis=axis)
-    return _cast(voxels, dtype)
+    result = np.empty(box.shape, dtype)
+    for piece in box.split(_piece_shape(box.shape)):
+        part = _source_window(source, target, piece, is_labels=is_labels)
+        values = voxels[part.relative_to(window.start).slices()]
+        # The axis that shrinks most goes first, since it leaves the others the least to do; the same for every box.
+        for axis in sorted(range(box.ndim), key=lambda i: target[i] / source[i]):
+            places = np.arange(piece.start[axis], piece.stop[axis])
+            if is_labels:
+                indices = _nearest(source[axis], target[axis], places) - part.start[axis]
+                values = np.take(values, indices, axis=axis)
+            elif source[axis] != target[axis]:
+                indices, weights = _taps(source[axis], target[axis], places)
+                values = _combine(values, axis, indices - part.start[axis], weights)
+        result[piece.relative_to(box.start).slices()] = _cast(values, dtype)
+    return result
+
+
+def _piece_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """What is computed at once: little enough that what comes between stays in the cache."""
+    sides = list(shape)
+    while prod(sides) > PIECE_VOXELS:
+        longest = max(range(len(sides)), key=sides.__getitem__)
+        sides[longest] = (sides[longest] + 1) // 2
+    return tuple(sides)
+
+
+def _source_window(source: Sequence[int], target: Sequence[int], box: Box, *, is_labels: bool) -> Box:
+    """The part of the source that a box of the target is made of."""
+    start, stop = [], []
+    for n, m, a, b in zip(source, target, box.start, box.stop, strict=True):
+        ends = np.array([a, b - 1])
+        radius = 0 if is_labels or n == m else _radius(n / m)
+        if is_labels:
+            low, high = _nearest(n, m, ends)
+        else:
+            low, high = np.floor(_positions(n, m, ends)).astype(np.int64)
+        # Mirroring at a border reaches no further into the image than the taps reach out of it.
+        spill = max(0, radius - int(low), int(high) + radius + 2 - n)
+        start.append(max(0, min(int(low) - radius, n - 1 - spill) if radius else int(low)))
+        stop.append(min(n, max(int(high) + radius + 2, spill + 1) if radius else int(high) + 1))
+    return Box(tuple(start), tuple(stop))
 
 
 def _radius(factor: float) -> int:
@@ -77,16 +107,14 @@ def _positions(size: int, shrunk: int, places: np.ndarray) -> np.ndarray:
     return positions
 
 
-def _nearest(size: int, shrunk: int, places: np.ndarray) -> tuple[np.ndarray, None]:
-    """The one voxel each place is made of, (places, 1)."""
+def _nearest(size: int, shrunk: int, places: np.ndarray) -> np.ndarray:
+    """The one voxel each place is made of."""
     indices = np.floor(_positions(size, shrunk, places) + 0.5).astype(np.int64)
-    return np.minimum(indices, size - 1)[:, np.newaxis], None
+    return np.minimum(indices, size - 1)
 
 
-def _taps(size: int, shrunk: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """The voxels each place is made of, (places, taps), and their weights; None if the axis keeps its length."""
-    if size == shrunk:
-        return places.astype(np.int64)[:, np.newaxis], None
+def _taps(size: int, shrunk: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels each place of an axis that shrinks is made of, and their weights, both (places, taps)."""
     factor = size / shrunk
     sigma, radius = SIGMA_OF_FACTOR * factor, _radius(factor)
     gaussian = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)
@@ -113,20 +141,32 @@ def _mirrored(indices: np.ndarray, size: int) -> np.ndarray:
 
 def _combine(voxels: np.ndarray, axis: int, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted sums along an axis, float64, tap by tap: voxels no tap touches (a NaN, say) have no effect."""
-    after = (1,) * (voxels.ndim - axis - 1)
+    places, taps = indices.shape
+    before, after = (slice(None),) * axis, (1,) * (voxels.ndim - axis - 1)
+    step = _even_step(indices, voxels.shape[axis])
+    if step:  # then slices do instead of copies
+        voxels = voxels.astype(np.float64, copy=False)
     total: np.ndarray | None = None
-    for tap in range(indices.shape[1]):
+    for tap in range(taps):
         weight = weights[:, tap]
         if not weight.any():
             continue
-        part = np.take(voxels, indices[:, tap], axis=axis).astype(np.float64, copy=False)
-        part *= weight.reshape(-1, *after)
-        if total is None:
-            total = part
+        if step:
+            first = int(indices[0, tap])
+            part = voxels[(*before, slice(first, first + step * (places - 1) + 1, step))]
         else:
-            total += part
+            part = np.take(voxels, indices[:, tap], axis=axis)
+        even = bool((weight == weight[0]).all())
+        part = np.multiply(part, weight[0] if even else weight.reshape(-1, *after), dtype=np.float64)
+        total = part if total is None else np.add(total, part, out=total)
     assert total is not None  # the weights add up to 1
     return total
+
+
+def _even_step(indices: np.ndarray, size: int) -> int:
+    """The step from each place's taps to the next one's, if it is the same everywhere; else 0."""
+    steps = np.unique(np.diff(indices, axis=0))
+    return int(steps[0]) if len(steps) == 1 and steps[0] > 0 and indices.max() < size else 0
 
 
 def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
