@@ -354,3 +354,19 @@ def test_errors_of_reading_come_through(flat: tuple[np.ndarray, np.ndarray], bac
             read, LabelFrame(flat[0], 3), 1, {STANDARD: {"Mean": None}},
             backend=backend, threads=2, memory_bytes=1 << 20, voxels=12,
         )  # fmt: skip
+
+
+def test_without_defects_the_defect_centre_is_left_over_from_the_object_before(backend: Backend) -> None:
+    """As an offset from the bounding box; the first object finds the last one's HullCenter."""
+    labels = np.zeros((1, 12, 20), np.uint32)
+    labels[0, 1:3, 1:4] = 1  # full
+    labels[0, 1:4, 6:9] = 2
+    labels[0, 3, 6:8] = 0  # one defect of two pixels
+    labels[0, 5, 10] = 3  # full
+    labels[0, 7:9, 2:4] = 4  # full
+    labels[0, 8:11, 8:13] = 5
+    labels[0, 10, 8] = 0
+    raw = np.ones((*labels.shape, 1), np.float32)
+    found = measure(labels, raw, {HULL_2D: {"DefectCenter": None, "DefectCount": None}}, backend).values[HULL_2D]
+    assert found["DefectCount"][:, 0].tolist() == [0, 1, 0, 0, 1]
+    assert found["DefectCenter"].tolist() == [[1 + 2, 1 + 1], [6.5, 3], [10.5, 7], [2.5, 9], [8, 10]]
