@@ -36,7 +36,7 @@ log = logging.getLogger("pixelforest.export")
 RESULT_MARK = "_{result_type}"
 
 # Extensions of image files that no format here reads or writes, but that are no part of a name either.
-_OTHER_EXTENSIONS = frozenset(["exr", "hdf5", "hdr", "ilp", "json", "klb", "n5", "npz", "ras", "raw", "xv", "zarr"])
+_OTHER_EXTENSIONS = frozenset(["exr", "json", "klb", "raw"])
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a single letter is a drive
