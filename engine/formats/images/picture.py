@@ -194,11 +194,12 @@ def _store_gif(path: Path, plane: np.ndarray) -> str | None:
     if plane.shape[2] == 1:
         Image.fromarray(plane[..., 0]).save(path, "GIF")
         return None
+    picture = Image.fromarray(plane)
+    if picture.getcolors(256) is None:
+        picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, "GIF")
+        return "GIF holds 256 colours, but the picture has more; similar ones became one"
     codes = plane.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     colours, indices = np.unique(codes, return_inverse=True)
-    if len(colours) > 256:
-        Image.fromarray(plane).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, "GIF")
-        return "GIF holds 256 colours, but the picture has more; similar ones became one"
     picture = Image.fromarray(indices.reshape(plane.shape[:2]).astype(np.uint8))
     picture.putpalette(colours.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes())
     picture.save(path, "GIF")
