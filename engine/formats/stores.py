@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from math import isfinite, prod
 from pathlib import Path
@@ -40,6 +42,7 @@ __all__ = [
 
 _MAX_METADATA_BYTES = 16 * 2**20
 _MAX_CHUNK_BYTES = 2**31  # a chunk is unpacked whole; one that declares more is taken for damaged
+_PENDING_BYTES = 32 * 2**20  # on their way to the disk, so that compressing does not wait for the next tile
 _CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share through their halos
 # What tensorstore and damaged JSON raise.
 _ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, AttributeError)
@@ -193,7 +196,11 @@ class StoredArray:
         self._array, self._path = array, path
         self.shape = tuple(int(n) for n in array.shape)
         self.unit = tuple(unit)
-        self._assembler = ChunkAssembler(self.shape, self.unit, array.dtype.numpy_dtype)
+        dtype = array.dtype.numpy_dtype
+        self._assembler = ChunkAssembler(self.shape, self.unit, dtype)
+        self._most_pending = max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
+        self._pending: deque[tensorstore.WriteFutures] = deque()
+        self._lock = threading.Lock()
 
     @property
     def missing(self) -> int:
@@ -201,24 +208,43 @@ class StoredArray:
         return self._assembler.missing
 
     def write(self, box: Box, data: np.ndarray) -> None:
-        """Store a box; returns when everything that is complete by now has been written. Raises ExportError."""
-        writes = []
+        """Take a box; some of what is complete by then may still be on its way to the disk. Raises ExportError."""
         with store_export_errors(self._path):
             for corner, unit in self._assembler.add(box, data):
                 whole = Box(corner, tuple(c + n for c, n in zip(corner, unit.shape, strict=True))).clip(self.shape)
-                target = self._array[whole.slices()]
                 source = unit[whole.relative_to(corner).slices()]
-                writes.append(target.write(source, can_reference_source_data_indefinitely=True))
-            for write in writes:
-                write.result()
+                if np.may_share_memory(source, data):  # the caller's, who may reuse it
+                    source = source.copy()
+                self._start(self._array[whole.slices()].write(source, can_reference_source_data_indefinitely=True))
+
+    def _start(self, write: tensorstore.WriteFutures) -> None:
+        """Wait for the oldest writes, so that no more than a few are on their way."""
+        with self._lock:
+            self._pending.append(write)
+            late = [self._pending.popleft() for _ in range(len(self._pending) - self._most_pending)]
+        for one in late:
+            one.result()
+
+    def settle(self) -> None:
+        """Wait until everything is on the disk. Raises ExportError."""
+        with store_export_errors(self._path):
+            while self._pending:
+                self._pending.popleft().result()
+
+    def abandon(self) -> None:
+        """Wait until nothing is being written any more, whatever comes of it. Never raises."""
+        while self._pending:
+            with suppress(Exception):
+                self._pending.popleft().result()
 
     def read(self, box: Box) -> np.ndarray:
-        """What was written to a box. Raises ExportError."""
+        """What was written to a box, once everything has settled. Raises ExportError."""
         with store_export_errors(self._path):
             voxels: np.ndarray = self._array[box.slices()].read(order="C").result()
             return voxels
 
     def check_complete(self) -> None:
-        """Raise ExportError if voxels are missing."""
+        """Wait until everything is on the disk. Raises ExportError also if voxels are missing."""
+        self.settle()
         if self.missing:
             raise ExportError(f"cannot complete {self._path}: {self.missing} voxels were never written")

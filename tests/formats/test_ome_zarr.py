@@ -181,8 +181,9 @@ class TestWriting:
     def test_shards(self) -> None:
         chunk = (1, 1, 63, 64, 63)
         assert shard_shape((1, 1, 100, 100, 100), chunk) == chunk
-        assert shard_shape((1, 2, 1024, 1024, 1024), chunk) == (1, 1, 63, 64 * 3, 63 * 17)
-        assert shard_shape((1, 1, 200, 10_000, 10_000), chunk) == (1, 1, 63, 64, 63 * 64)
+        assert shard_shape((1, 2, 1024, 1024, 1024), chunk) == (1, 1, 63, 64, 63 * 17)
+        assert shard_shape((1, 1, 640, 640, 640), chunk) == (1, 1, 63, 64 * 2, 63 * 11)
+        assert shard_shape((1, 1, 200, 10_000, 10_000), chunk) == (1, 1, 63, 64, 63 * 32)
 
     def test_levels_follow_those_of_the_input(self) -> None:
         shapes = {f"scale{i}": {"y": n, "x": n, "c": 3} for i, n in enumerate((100, 50, 20, 5))}

@@ -158,6 +158,7 @@ class N5Writer(ImageWriter):
         # A link is followed: what it points to is replaced, not the link.
         self._container = Path(os.path.realpath(path))
         self._target = FolderTarget(self._container)
+        self._array: StoredArray | None = None
         try:
             _check_place(self._container, self._names)
             attributes = _attributes(spec, self.chunks, compress=compress)
@@ -174,11 +175,11 @@ class N5Writer(ImageWriter):
             raise
 
     def write(self, box: Box, data: np.ndarray) -> None:
-        self._array.write(box, data)
+        self._open_array().write(box, data)
 
     def finish(self) -> list[Path]:
         try:
-            self._array.check_complete()
+            self._open_array().check_complete()
             with _PUBLISHING, store_export_errors(self._path):
                 _check_place(self._container, self._names)
                 if self._container.exists():
@@ -190,7 +191,15 @@ class N5Writer(ImageWriter):
         return [self._path]
 
     def abort(self) -> None:
+        if self._array is not None:
+            self._array.abandon()
+            self._array = None
         self._target.discard()
+
+    def _open_array(self) -> StoredArray:
+        if self._array is None:
+            raise ExportError(f"cannot write {self._path}: it was closed")
+        return self._array
 
     def _merge(self) -> None:
         """Move the finished dataset into the container that exists; all others in it stay as they are."""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 VERSIONS = ("0.4", "0.5")
 CHUNK_BYTES = 1_024_000
 SHARDED_ABOVE = 256  # chunks of an array; fewer files than that are no burden
-SHARD_CHUNKS = 64  # at most; a shard is held in memory until it is complete
+SHARD_CHUNKS = 32  # at most; a shard is held in memory until it is complete
 MAX_WORKERS = 4  # that compute a smaller level at once
 _BLOSC = {"cname": "lz4", "clevel": 5, "blocksize": 0}
 _SCALE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
@@ -92,6 +92,7 @@ class OmeZarrWriter(ImageWriter):
         self._shapes = level_shapes(spec, shape, self._chunk, is_multiscale=is_multiscale)
         # A link is followed: what it points to is replaced, not the link.
         self._target = FolderTarget(Path(os.path.realpath(path)))
+        self._level: StoredArray | None = None
         try:
             self._level = self._create(next(iter(self._shapes)))
             sizes = dict(zip(AXES, self._level.unit, strict=True))
@@ -103,15 +104,16 @@ class OmeZarrWriter(ImageWriter):
     def write(self, box: Box, data: np.ndarray) -> None:
         axes = self._spec.axes
         ordered = from_canonical(to_canonical(data, axes), AXES)
-        self._level.write(box_from(box_to_canonical(box, axes), AXES), ordered)
+        self._open_level().write(box_from(box_to_canonical(box, axes), AXES), ordered)
 
     def finish(self) -> list[Path]:
         try:
-            self._level.check_complete()
+            level = self._open_level()
+            level.check_complete()
             for name in list(self._shapes)[1:]:
-                smaller = self._create(name)
-                _fill(smaller, self._level, self._chunk, self._spec)
-                self._level = smaller
+                larger, level = level, self._create(name)
+                self._level = level
+                _fill(level, larger, self._chunk, self._spec)
             with store_export_errors(self._path):
                 self._describe()
             check_place(self._path, self._spec)
@@ -121,7 +123,15 @@ class OmeZarrWriter(ImageWriter):
         return [self._path]
 
     def abort(self) -> None:
+        if self._level is not None:
+            self._level.abandon()
+            self._level = None
         self._target.discard()
+
+    def _open_level(self) -> StoredArray:
+        if self._level is None:
+            raise ExportError(f"cannot write {self._path}: it was closed")
+        return self._level
 
     def _create(self, name: str) -> StoredArray:
         """Start the array of a level."""
