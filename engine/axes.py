@@ -60,9 +60,7 @@ def axistags_json(axes: str, resolution: Mapping[str, float] | None = None) -> s
         value = float(resolution.get(letter, 0.0))
         return int(value) if value.is_integer() else value
 
-    entries = [
-        {"key": a, "typeFlags": _TYPE_FLAGS[a], "resolution": number(a), "description": ""} for a in axes
-    ]
+    entries = [{"key": a, "typeFlags": _TYPE_FLAGS[a], "resolution": number(a), "description": ""} for a in axes]
     return json.dumps({"axes": entries}, indent=2)
 
 

@@ -165,7 +165,7 @@ class _LanePlan:
     voxels: int
 
 
-class _Stopped(Exception):  # noqa: N818  # not an error: ends a lane that runs beside one that was interrupted
+class _Stopped(Exception):  # not an error: ends a lane that runs beside one that was interrupted
     pass
 
 
