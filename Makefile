@@ -30,7 +30,7 @@ demo: $(VENV)/ready
 	@echo "raw_segmentation.png can be looked at beside tests/golden/px2d_gray/raw.png."
 
 test: $(VENV)/ready-test
-	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not gpu and not golden" $(ARGS)
 
 golden: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m golden $(ARGS)
