@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
-SCRIPTS = ("pipeline.py", "against_ilastik.py", "kernels/features.py", "kernels/forest.py", "kernels/labels.py")
+SCRIPTS = (
+    "pipeline.py",
+    "against_ilastik.py",
+    "kernels/features.py",
+    "kernels/forest.py",
+    "kernels/labels.py",
+    "kernels/objects.py",
+)
 
 
 def run(script: str, *words: str) -> str:

@@ -2,7 +2,8 @@
 
 Each object is worked on in a window of its box and one voxel around it. That is exact: the distances of its own voxels
 need no others, and thinning, which orders voxels of one distance by when they were queued, keeps that order within an
-object whatever others do in between, as long as a frame queues fewer than two times its voxels.
+object whatever others do in between, as long as a frame queues fewer than two times its voxels (random frames
+queue at most a quarter).
 Windows are [x, y]; neighbours are visited in the order (-1,-1) (0,-1) (1,-1) (-1,0) (1,0) (-1,1) (0,1) (1,1).
 """
 
@@ -224,7 +225,7 @@ def queue_voxel(heap, size, queued, vx, vy, x, y):
 
 @njit(nogil=True, cache=True)
 def thin_skeleton(mark, vx, vy):
-    """Take marked voxels away, those near the boundary first, in place. How many voxels were queued."""
+    """Take marked voxels away, those near the boundary first, in place."""
     keep_apart()
     heap = np.empty((64, 4), np.int64)
     size = 0
@@ -250,7 +251,6 @@ def thin_skeleton(mark, vx, vy):
                 heap = queue_voxel(heap, size, queued, vx, vy, a, b)
                 size += 1
                 queued += 1
-    return queued
 
 
 @njit(nogil=True, cache=True)
@@ -538,11 +538,10 @@ def trace_skeleton(mark, own, vx, vy, out):
 def describe_skeletons(labels, boxes, first, stop, out):
     """Features of objects [first, stop) into out (n, 12); columns as in ``contract.Backend.skeleton_features``.
 
-    labels (y, x) of the frame; boxes (n, 6) along z, y, x. Returns how many voxels thinning queued.
+    labels (y, x) of the frame; boxes (n, 6) along z, y, x.
     """
     height, width = labels.shape
     far = 2 * (width + height)
-    queued = 0
     for i in range(first, stop):
         box = boxes[i]
         x0, x1 = max(box[2] - 1, 0), min(box[5] + 1, width)
@@ -553,7 +552,7 @@ def describe_skeletons(labels, boxes, first, stop, out):
                 own[x - x0, y - y0] = labels[y, x] == i + 1
         vx, vy = find_vectors(own, far)
         mark = mark_skeleton(own, vx, vy)
-        queued += thin_skeleton(mark, vx, vy)
+        thin_skeleton(mark, vx, vy)
         for c in range(out.shape[1]):
             out[i, c] = 0.0
         if mark.any():
@@ -561,4 +560,3 @@ def describe_skeletons(labels, boxes, first, stop, out):
             for c in range(3):
                 out[i, 6 + 2 * c] += x0
                 out[i, 7 + 2 * c] += y0
-    return queued
