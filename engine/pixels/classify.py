@@ -11,6 +11,7 @@ import numpy as np
 
 from ...kernels.contract import Backend, ForestArrays, TreeArrays, Voxels
 from ..box import Box
+from ..errors import ProjectError
 from ..project import PixelProject
 from ..project.forest import Classifier
 from ..project.tree_arrays import StoredTree
@@ -95,13 +96,15 @@ def prepare_classifier(project: PixelProject, backend: Backend, *, channels: int
 
 @lru_cache(maxsize=4)
 def load_forest(classifier: Classifier, backend: Backend) -> Any:
-    """The forests of a project in a backend; the last few stay loaded."""
-    return backend.load_forest(
-        [
-            ForestArrays(tuple(map(_arrays, f.trees)), f.class_count, f.is_weighted, classifier.averages)
-            for f in classifier.forests
-        ]
-    )
+    """The forests of a project in a backend; the last few stay loaded. Raises ProjectError if they are too large."""
+    forests = [
+        ForestArrays(tuple(map(_arrays, f.trees)), f.class_count, f.is_weighted, classifier.averages)
+        for f in classifier.forests
+    ]
+    try:
+        return backend.load_forest(forests)
+    except ValueError as error:
+        raise ProjectError(f"the classifier cannot be used: {error}; train it with fewer trees or features") from None
 
 
 def _arrays(tree: StoredTree) -> TreeArrays:
