@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+from pixelforest import kernels
+from pixelforest.kernels.contract import Backend, KernelError
+
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 GOLDEN = TESTS / "golden"
@@ -129,3 +132,17 @@ def unwritable_folder(tmp_path: Path) -> Iterator[Path]:
         yield folder
     finally:
         folder.chmod(0o700)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(name, marks=pytest.mark.gpu if name == "cuda" else ()) for name in kernels.available()],
+)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Every available backend, one after the other; a device that is not here is skipped with its reason."""
+    if request.param == "cpu":
+        return kernels.load("cpu")
+    try:
+        return kernels.load(request.param)
+    except (ImportError, KernelError) as error:
+        pytest.skip(f"no {request.param} backend here: {error}")

@@ -1,4 +1,4 @@
-"""The backend that object tests of the engine run on, and recorded images."""
+"""Recorded images for the object tests of the engine."""
 
 from __future__ import annotations
 
@@ -11,15 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelforest import kernels
-from pixelforest.kernels.contract import Backend
-
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-
-
-@pytest.fixture(scope="session")
-def backend() -> Backend:
-    return kernels.load("cpu")
 
 
 @pytest.fixture(scope="session")
