@@ -172,15 +172,22 @@ def _value(option: Option, typed: list[str]) -> object:
             words = ", ".join(TRUE_WORDS + FALSE_WORDS)
             raise UsageError(f"invalid value {typed[0]!r} for {option.name}; try one of: {words}")
         return word in TRUE_WORDS
-    if option.choices and typed[0] not in option.choices:
-        similar = difflib.get_close_matches(typed[0].lower(), option.choices, n=1)
+    text = _unquote(typed[0])
+    if option.choices and text not in option.choices:
+        similar = difflib.get_close_matches(text.lower(), option.choices, n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
         choices = ", ".join(option.choices)
         raise UsageError(f"invalid value {typed[0]!r} for {option.name}; choose one of: {choices}{hint}")
     try:
-        return option.parse(typed[0])
+        return option.parse(text)
     except ValueError as error:
         raise UsageError(f"invalid value {typed[0]!r} for {option.name}: {error}") from None
+
+
+def _unquote(text: str) -> str:
+    """The text without quotes around it: some programs quote for a shell that they then do not use."""
+    is_quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if is_quoted else text
 
 
 def format_help(table: Iterable[Option], *, width: int) -> str:

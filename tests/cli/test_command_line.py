@@ -214,6 +214,17 @@ def test_values_may_be_negative_or_hold_blanks() -> None:
     assert values("--output_format", "png sequence")["output_format"] == "png sequence"
 
 
+@pytest.mark.parametrize("quoted", ['"png sequence"', "'png sequence'", "png sequence"])
+def test_quotes_that_no_shell_took_off(quoted: str) -> None:
+    assert values(f"--output_format={quoted}") == values("--output_format", quoted) == {"output_format": "png sequence"}
+    assert values(f"--export_dtype={quoted.replace('png sequence', 'uint8')}") == {"export_dtype": "uint8"}
+
+
+@pytest.mark.parametrize("text", ['"', "o'clock", 'a"b"', ""])
+def test_other_quotes_stay(text: str) -> None:
+    assert values(f"--process_name={text}") == {"process_name": text}
+
+
 def test_an_equals_sign_inside_a_value_stays() -> None:
     assert values("--output_filename_format=/out/a=b.h5")["output_filename_format"] == "/out/a=b.h5"
 
