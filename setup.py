@@ -21,7 +21,7 @@ class build_py(_build_py):
 setup(
     package_dir={NAME: ".", **{f"{NAME}.{s}": s.replace(".", "/") for s in sub_packages}},
     packages=[NAME, *(f"{NAME}.{s}" for s in sub_packages)],
-    package_data={NAME: ["py.typed"]},
+    package_data={NAME: ["py.typed"], f"{NAME}.kernels.cuda": ["*.cu", "*.cuh"]},
     cmdclass={"build_py": build_py},
     entry_points={"console_scripts": ["pixelforest = pixelforest.cli:main"]},
     scripts=["scripts/run_ilastik.sh", "scripts/ilastik.bat"],

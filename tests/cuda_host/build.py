@@ -1,0 +1,105 @@
+"""CUDA C into a shared library that runs on the host: the shim in front, a launch function for each kernel behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from pixelforest.kernels.contract import DeviceFailed, DeviceUnavailable
+
+SHIM = Path(__file__).with_name("cuda_shim.h")
+_KERNEL = re.compile(
+    r'extern\s+"C"\s+(?P<before>(?:SHIM_GLOBAL|SHIM_BOUNDS\s*\([^()]*\)|void|\s)*?)'
+    r"\b(?P<name>\w+)\s*\((?P<parameters>[^()]*)\)\s*\{"
+)
+_BOUNDS = re.compile(r"SHIM_BOUNDS\s*\(([^,()]*)")
+_FLAGS = ("-O2", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-w")
+
+
+def build_library(source: str, name: str, options: tuple[str, ...]) -> bytes:
+    """The bytes of a shared library with ``launch_K`` and ``parameters_K`` for every kernel K of a source.
+
+    Of NVRTC's options only the defines matter; contraction is off in any case. Raises DeviceFailed with the compiler's
+    words. Libraries are kept in a temporary folder.
+    """
+    prefix = "--define-macro="
+    defines = tuple(f"-D{option.removeprefix(prefix)}" for option in options if option.startswith(prefix))
+    text = f'#include "{SHIM}"\n{source}'
+    parts = (text, SHIM.read_text(), Path(__file__).read_text(), *defines, *_processor_flags(), _compiler_version())
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    folder = Path(tempfile.gettempdir()) / f"pixelforest-host-kernels-{os.getuid() if hasattr(os, 'getuid') else ''}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    kept = folder / f"{Path(name).stem}-{key}.so"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            made = _compile(text, name, defines, Path(scratch))
+            os.replace(made, kept)
+    return kept.read_bytes()
+
+
+def _compile(text: str, name: str, defines: tuple[str, ...], scratch: Path) -> Path:
+    source, expanded, library = scratch / "kernel.cpp", scratch / "expanded.cpp", scratch / "kernel.so"
+    source.write_text(text)
+    markers = ("-D__global__=SHIM_GLOBAL", "-D__launch_bounds__(...)=SHIM_BOUNDS(__VA_ARGS__)")
+    _run(name, "-E", "-std=c++17", *defines, *_processor_flags(), *markers, str(source), "-o", str(expanded))
+    text = expanded.read_text()
+    launchers = "\n".join(_launcher(match) for match in _KERNEL.finditer(text) if "SHIM_GLOBAL" in match["before"])
+    expanded.write_text(f"{text}\n{launchers}\n")
+    unmarked = ("-DSHIM_GLOBAL=", "-DSHIM_BOUNDS(...)=")
+    _run(name, *_FLAGS, *_processor_flags(), *unmarked, "-shared", str(expanded), "-o", str(library))
+    return library
+
+
+def _launcher(kernel: re.Match[str]) -> str:
+    """The launch function of a kernel: unpacks an array of pointers to the arguments."""
+    types = [_parameter_type(p) for p in kernel["parameters"].split(",") if p.strip() not in ("", "void")]
+    values = ", ".join(f"*({kind}*)a[{i}]" for i, kind in enumerate(types))
+    bound = _BOUNDS.search(kernel["before"])
+    name = kernel["name"]
+    return (
+        f'extern "C" const char* parameters_{name}() {{ return "{"|".join(types)}"; }}\n'
+        f'extern "C" const char* launch_{name}(const shim::Launch* l, void** a) {{\n'
+        f"    return shim::run(*l, {bound[1] if bound else 0}, [=] {{ {name}({values}); }});\n}}"
+    )
+
+
+def _parameter_type(parameter: str) -> str:
+    """The type of ``const float* __restrict__ values``, without ``__restrict``."""
+    words = re.sub(r"\b__restrict(__)?\b", " ", parameter)
+    words = re.sub(r"\s+", " ", words).strip()
+    return re.sub(r"\s*\b\w+$", "", words).replace(" *", "*")
+
+
+def _run(name: str, *arguments: str) -> None:
+    done = subprocess.run([_compiler(), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DeviceFailed(f"{name} does not compile on the host: {done.stderr.strip()[:4000]}")
+
+
+@cache
+def _compiler() -> str:
+    for name in (os.environ.get("CXX"), "g++", "c++"):
+        if name and (found := shutil.which(name)):
+            return found
+    raise DeviceUnavailable("the kernels cannot run on the host: there is no C++ compiler (g++)")
+
+
+@cache
+def _compiler_version() -> str:
+    return subprocess.run([_compiler(), "--version"], capture_output=True, text=True, check=True).stdout
+
+
+@cache
+def _processor_flags() -> tuple[str, ...]:
+    """The fused multiply-add as an instruction where the processor has it; else it is a slow library function."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return ()
+    information = Path("/proc/cpuinfo")
+    return ("-mfma",) if information.exists() and " fma " in information.read_text() else ()

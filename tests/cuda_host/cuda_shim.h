@@ -1,0 +1,419 @@
+// CUDA C on the host. A block's threads run one after the other; a thread that must wait for others keeps its stack (a
+// fiber) and the next thread goes on. So a kernel without barriers is a plain loop. Blocks run one after the other.
+// What real hardware would not forgive is an error: a barrier that some threads never reach, a lane that reads from one
+// that takes no part, a block larger than its launch bounds.
+#pragma once
+#include <cmath>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <new>
+#include <vector>
+#if !defined(__x86_64__) || defined(_WIN32)
+#include <ucontext.h>
+#endif
+
+struct uint3 { unsigned x, y, z; };
+struct dim3 { unsigned x, y, z; constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {} };
+
+#define SHIM_VECTORS(T, N, A2, A4)                                                                             \
+    struct A2 N##2 { T x, y; };                                                                                \
+    struct N##3 { T x, y, z; };                                                                                \
+    struct A4 N##4 { T x, y, z, w; };                                                                          \
+    static inline N##2 make_##N##2(T x, T y) { return N##2{x, y}; }                                            \
+    static inline N##3 make_##N##3(T x, T y, T z) { return N##3{x, y, z}; }                                    \
+    static inline N##4 make_##N##4(T x, T y, T z, T w) { return N##4{x, y, z, w}; }
+SHIM_VECTORS(signed char, char, alignas(2), alignas(4))
+SHIM_VECTORS(unsigned char, uchar, alignas(2), alignas(4))
+SHIM_VECTORS(short, short, alignas(4), alignas(8))
+SHIM_VECTORS(unsigned short, ushort, alignas(4), alignas(8))
+SHIM_VECTORS(int, int, alignas(8), alignas(16))
+SHIM_VECTORS(float, float, alignas(8), alignas(16))
+SHIM_VECTORS(long long, longlong, alignas(16), alignas(16))
+SHIM_VECTORS(unsigned long long, ulonglong, alignas(16), alignas(16))
+SHIM_VECTORS(double, double, alignas(16), alignas(16))
+struct alignas(8) uint2 { unsigned x, y; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+static inline uint2 make_uint2(unsigned x, unsigned y) { return uint2{x, y}; }
+static inline uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return uint3{x, y, z}; }
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return uint4{x, y, z, w}; }
+
+static uint3 threadIdx, blockIdx;
+static dim3 blockDim, gridDim;
+static constexpr int warpSize = 32;
+
+#define __device__
+#define __host__
+#define __constant__
+#define __shared__ static
+#define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
+#define __align__(n) alignas(n)
+#define __restrict__ __restrict
+// __global__ and __launch_bounds__ are given on the command line, so that the builder sees them after the preprocessor.
+
+namespace shim {
+
+enum Wait { RUNNING, AT_BLOCK, AT_WARP };
+enum Exchange { SHUFFLE, VOTE, MATCH };
+
+struct Thread {
+    uint3 place;
+    unsigned number;
+    Wait wait;
+    bool left;
+    unsigned mask;
+    Exchange kind;
+    unsigned long long value, result;
+    int source;
+};
+
+struct Fiber;
+static std::vector<Thread> threads;
+static std::vector<Fiber*> spare;
+static std::vector<Fiber*> waiting_fibers;  // by thread number
+static std::vector<unsigned> ready;
+static size_t next_ready;
+static unsigned started, alive;
+static Thread* me;
+static Fiber* running;
+static const std::function<void()>* body;
+static char fault[512];
+static bool failed;
+static unsigned char* dynamic_shared;
+static bool block_or, block_and;
+static int block_count;
+
+static constexpr size_t STACK = 128 << 10;
+
+#if defined(__x86_64__) && !defined(_WIN32)
+// Saves what a function call must preserve and goes on where the other stack left off.
+__attribute__((naked, noinline)) static void switch_stack(void** /* saved */, void* /* other */) {
+    __asm__ volatile(
+        "pushq %rbp\n pushq %rbx\n pushq %r12\n pushq %r13\n pushq %r14\n pushq %r15\n"
+        "movq %rsp, (%rdi)\n movq %rsi, %rsp\n"
+        "popq %r15\n popq %r14\n popq %r13\n popq %r12\n popq %rbx\n popq %rbp\n ret\n");
+}
+struct Fiber { void* stack_pointer; char* stack; };
+static void* scheduler_stack;
+static void fiber_main();
+static Fiber* new_fiber() {
+    Fiber* fiber = new Fiber;
+    fiber->stack = static_cast<char*>(std::aligned_alloc(4096, STACK));
+    void** top = reinterpret_cast<void**>(fiber->stack + STACK);
+    *--top = nullptr;
+    *--top = reinterpret_cast<void*>(&fiber_main);
+    for (int i = 0; i < 6; i++) *--top = nullptr;
+    fiber->stack_pointer = top;
+    return fiber;
+}
+static inline void enter(Fiber* fiber) { switch_stack(&scheduler_stack, fiber->stack_pointer); }
+static inline void leave() { Fiber* fiber = running; switch_stack(&fiber->stack_pointer, scheduler_stack); }
+#else
+struct Fiber { ucontext_t context; char* stack; };
+static ucontext_t scheduler_context;
+static void fiber_main();
+static Fiber* new_fiber() {
+    Fiber* fiber = new Fiber;
+    fiber->stack = static_cast<char*>(std::malloc(STACK));
+    getcontext(&fiber->context);
+    fiber->context.uc_stack.ss_sp = fiber->stack;
+    fiber->context.uc_stack.ss_size = STACK;
+    fiber->context.uc_link = nullptr;
+    makecontext(&fiber->context, fiber_main, 0);
+    return fiber;
+}
+static inline void enter(Fiber* fiber) { swapcontext(&scheduler_context, &fiber->context); }
+static inline void leave() { Fiber* fiber = running; swapcontext(&fiber->context, &scheduler_context); }
+#endif
+
+static void fail(const char* format, ...) {
+    if (!failed) {
+        va_list arguments;
+        va_start(arguments, format);
+        std::vsnprintf(fault, sizeof fault, format, arguments);
+        va_end(arguments);
+    }
+    failed = true;
+}
+
+static inline void become(Thread* thread) { me = thread; threadIdx = thread->place; }
+
+// A fiber takes threads that were not started yet until one has to wait, whose stack it then is.
+static void fiber_main() {
+    for (;;) {
+        while (started < threads.size() && !failed) {
+            become(&threads[started++]);
+            (*body)();
+            me->left = true;
+            alive--;
+        }
+        spare.push_back(running);
+        leave();
+    }
+}
+
+static void wait(Wait what) {
+    Thread* thread = me;
+    thread->wait = what;
+    waiting_fibers[thread->number] = running;
+    leave();
+    become(thread);
+}
+
+static void release(Thread& thread) { thread.wait = RUNNING; ready.push_back(thread.number); }
+
+static unsigned lanes_alive(unsigned warp) {
+    unsigned found = 0;
+    for (unsigned i = 0; i < 32 && warp * 32 + i < threads.size(); i++) found |= unsigned(!threads[warp * 32 + i].left) << i;
+    return found;
+}
+
+// Ends the exchange of the lanes that wait with this mask, if all of them are there.
+static bool end_exchange(unsigned warp, unsigned mask) {
+    unsigned taking = mask & lanes_alive(warp);
+    Thread* lanes = &threads[warp * 32];
+    for (unsigned i = 0; i < 32; i++)
+        if (taking >> i & 1 && (lanes[i].wait != AT_WARP || lanes[i].mask != mask)) return false;
+    unsigned votes = 0;
+    for (unsigned i = 0; i < 32; i++)
+        if (taking >> i & 1 && lanes[i].value) votes |= 1u << i;
+    for (unsigned i = 0; i < 32; i++) {
+        if (!(taking >> i & 1)) continue;
+        Thread& lane = lanes[i];
+        if (lane.kind == VOTE) lane.result = votes;
+        if (lane.kind == SHUFFLE) {
+            if (!(taking >> lane.source & 1)) {
+                fail("lane %u of warp %u reads from lane %d, which takes no part", i, warp, lane.source);
+                return false;
+            }
+            lane.result = lanes[lane.source].value;
+        }
+        if (lane.kind == MATCH) {
+            lane.result = 0;
+            for (unsigned j = 0; j < 32; j++)
+                if (taking >> j & 1 && lanes[j].value == lane.value) lane.result |= 1ull << j;
+        }
+    }
+    for (unsigned i = 0; i < 32; i++)
+        if (taking >> i & 1 && &lanes[i] != me) release(lanes[i]);
+    return true;
+}
+
+static unsigned long long exchange(unsigned mask, Exchange kind, unsigned long long value, int source) {
+    unsigned warp = me->number / 32, lane = me->number % 32;
+    if (!(mask >> lane & 1)) fail("lane %u of warp %u is not in its own mask %08x", lane, warp, mask);
+    me->mask = mask; me->kind = kind; me->value = value; me->source = source; me->wait = AT_WARP;
+    if (!failed && end_exchange(warp, mask)) me->wait = RUNNING;
+    else wait(AT_WARP);
+    return me->result;
+}
+
+static bool wake_somebody() {
+    unsigned at_block = 0;
+    for (Thread& thread : threads) at_block += !thread.left && thread.wait == AT_BLOCK;
+    if (at_block == alive) {
+        for (Thread& thread : threads) if (!thread.left) release(thread);
+        return true;
+    }
+    me = nullptr;
+    for (Thread& thread : threads)  // lanes whose partners have left
+        if (!thread.left && thread.wait == AT_WARP && end_exchange(thread.number / 32, thread.mask)) return true;
+    return false;
+}
+
+static void run_block() {
+    started = 0;
+    alive = unsigned(threads.size());
+    ready.clear();
+    next_ready = 0;
+    block_or = false; block_and = true; block_count = 0;
+    for (Thread& thread : threads) { thread.left = false; thread.wait = RUNNING; }
+    while (!failed && (started < threads.size() || alive)) {
+        if (started < threads.size()) {
+            if (spare.empty()) spare.push_back(new_fiber());
+            running = spare.back();
+            spare.pop_back();
+        } else if (next_ready < ready.size()) {
+            running = waiting_fibers[ready[next_ready++]];
+        } else {
+            ready.clear();
+            next_ready = 0;
+            if (!wake_somebody()) {
+                unsigned at_block = 0;
+                for (Thread& thread : threads) at_block += !thread.left && thread.wait == AT_BLOCK;
+                fail("block (%u, %u, %u) waits for ever: of %u threads %u have left, %u wait for the block, %u for "
+                     "their warp", blockIdx.x, blockIdx.y, blockIdx.z, unsigned(threads.size()),
+                     unsigned(threads.size()) - alive, at_block, alive - at_block);
+                return;
+            }
+            continue;
+        }
+        enter(running);
+    }
+}
+
+struct Launch { unsigned grid[3], block[3]; unsigned long long shared_bytes; };
+
+static const char* run(const Launch& launch, unsigned bound, const std::function<void()>& kernel) {
+    unsigned count = launch.block[0] * launch.block[1] * launch.block[2];
+    failed = false;
+    if (bound && count > bound) {
+        fail("a block of %u threads is larger than the kernel's launch bounds of %u", count, bound);
+        return fault;
+    }
+    gridDim = dim3(launch.grid[0], launch.grid[1], launch.grid[2]);
+    blockDim = dim3(launch.block[0], launch.block[1], launch.block[2]);
+    body = &kernel;
+    threads.assign(count, Thread{});
+    waiting_fibers.assign(count, nullptr);
+    for (unsigned i = 0; i < count; i++) {
+        threads[i].number = i;
+        threads[i].place = uint3{i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
+    }
+    std::vector<unsigned char> shared(launch.shared_bytes + 256 + 64);
+    size_t aligned = (256 - reinterpret_cast<uintptr_t>(shared.data()) % 256) % 256;
+    dynamic_shared = shared.data() + aligned;
+    for (unsigned z = 0; z < gridDim.z && !failed; z++)
+        for (unsigned y = 0; y < gridDim.y && !failed; y++)
+            for (unsigned x = 0; x < gridDim.x && !failed; x++) {
+                blockIdx = uint3{x, y, z};
+                std::memset(dynamic_shared, 0xff, launch.shared_bytes + 64);  // NaN: nothing is there yet
+                run_block();
+                for (int i = 0; i < 64 && !failed; i++)
+                    if (dynamic_shared[launch.shared_bytes + i] != 0xff) fail("a block writes behind its shared memory");
+            }
+    if (failed) spare.clear();  // fibers in the middle of a kernel are given up, with their stacks
+    return failed ? fault : nullptr;
+}
+
+template <class T> static inline unsigned long long bits(T value) {
+    static_assert(sizeof(T) <= 8, "at most 8 bytes travel between lanes");
+    unsigned long long b = 0;
+    std::memcpy(&b, &value, sizeof(T));
+    return b;
+}
+template <class T> static inline T from_bits(unsigned long long b) { T v; std::memcpy(&v, &b, sizeof(T)); return v; }
+template <class T> static inline T shuffle(unsigned mask, T value, int source) {
+    return from_bits<T>(exchange(mask, SHUFFLE, bits(value), source));
+}
+static inline int lane() { return int(me->number % 32); }
+
+}  // namespace shim
+
+static inline void __syncthreads() { shim::wait(shim::AT_BLOCK); }
+static inline int __syncthreads_count(int predicate) {
+    shim::block_count += predicate != 0;
+    shim::wait(shim::AT_BLOCK);
+    int count = shim::block_count;
+    shim::wait(shim::AT_BLOCK);  // all have read it
+    shim::block_count = 0;
+    shim::wait(shim::AT_BLOCK);
+    return count;
+}
+static inline int __syncthreads_or(int predicate) { return __syncthreads_count(predicate) != 0; }
+static inline int __syncthreads_and(int predicate) { return __syncthreads_count(!predicate) == 0; }
+static inline void __syncwarp(unsigned mask = 0xffffffffu) { shim::exchange(mask, shim::VOTE, 0, 0); }
+static inline unsigned __ballot_sync(unsigned mask, int predicate) {
+    return unsigned(shim::exchange(mask, shim::VOTE, predicate != 0, 0));
+}
+static inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
+static inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, !predicate) == 0; }
+template <class T> static inline unsigned __match_any_sync(unsigned mask, T value) {
+    return unsigned(shim::exchange(mask, shim::MATCH, shim::bits(value), 0));
+}
+// width is a power of two up to 32 that cuts a warp into parts; a source beyond its part is the lane itself.
+template <class T> static inline T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
+    return shim::shuffle(mask, value, (shim::lane() & ~(width - 1)) | (source & (width - 1)));
+}
+template <class T> static inline T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32) {
+    int own = shim::lane(), other = own ^ lanes;
+    return shim::shuffle(mask, value, (other & ~(width - 1)) > (own & ~(width - 1)) ? own : other);
+}
+template <class T> static inline T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32) {
+    int own = shim::lane(), inside = own & (width - 1);
+    return shim::shuffle(mask, value, inside < int(delta) ? own : own - int(delta));
+}
+template <class T> static inline T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32) {
+    int own = shim::lane(), inside = own & (width - 1);
+    return shim::shuffle(mask, value, inside + int(delta) >= width ? own : own + int(delta));
+}
+static inline void __threadfence() {}
+static inline void __threadfence_block() {}
+
+static inline int __popc(unsigned v) { return __builtin_popcount(v); }
+static inline int __popcll(unsigned long long v) { return __builtin_popcountll(v); }
+static inline int __ffs(int v) { return __builtin_ffs(v); }
+static inline int __ffsll(long long v) { return __builtin_ffsll(v); }
+static inline int __clz(int v) { return v ? __builtin_clz(unsigned(v)) : 32; }
+static inline int __clzll(long long v) { return v ? __builtin_clzll((unsigned long long)v) : 64; }
+static inline unsigned __brev(unsigned v) {
+    unsigned r = 0;
+    for (int i = 0; i < 32; i++) r |= (v >> i & 1u) << (31 - i);
+    return r;
+}
+static inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((unsigned long long)a * b >> 32); }
+
+template <class T> static inline T __ldg(const T* p) { return *p; }
+template <class T> static inline T __ldcs(const T* p) { return *p; }
+template <class T> static inline T __ldcg(const T* p) { return *p; }
+template <class T> static inline void __stcs(T* p, T v) { *p = v; }
+template <class T> static inline void __stcg(T* p, T v) { *p = v; }
+
+static inline float __fmaf_rn(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+static inline double __fma_rn(double a, double b, double c) { return __builtin_fma(a, b, c); }
+static inline float __fadd_rn(float a, float b) { return a + b; }
+static inline float __fsub_rn(float a, float b) { return a - b; }
+static inline float __fmul_rn(float a, float b) { return a * b; }
+static inline float __fdiv_rn(float a, float b) { return a / b; }
+static inline float __fsqrt_rn(float a) { return __builtin_sqrtf(a); }
+static inline double __dadd_rn(double a, double b) { return a + b; }
+static inline double __dsub_rn(double a, double b) { return a - b; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
+static inline double __ddiv_rn(double a, double b) { return a / b; }
+static inline double __dsqrt_rn(double a) { return __builtin_sqrt(a); }
+
+static inline int __float_as_int(float v) { return shim::from_bits<int>(shim::bits(v)); }
+static inline unsigned __float_as_uint(float v) { return shim::from_bits<unsigned>(shim::bits(v)); }
+static inline float __int_as_float(int v) { return shim::from_bits<float>(shim::bits(v)); }
+static inline float __uint_as_float(unsigned v) { return shim::from_bits<float>(shim::bits(v)); }
+static inline long long __double_as_longlong(double v) { return shim::from_bits<long long>(shim::bits(v)); }
+static inline double __longlong_as_double(long long v) { return shim::from_bits<double>(shim::bits(v)); }
+static inline float __int2float_rn(int v) { return float(v); }
+static inline float __uint2float_rn(unsigned v) { return float(v); }
+static inline float __ll2float_rn(long long v) { return float(v); }
+static inline float __ull2float_rn(unsigned long long v) { return float(v); }
+static inline float __double2float_rn(double v) { return float(v); }
+static inline int __float2int_rn(float v) { return int(std::nearbyintf(v)); }
+static inline int __float2int_rz(float v) { return int(v); }
+static inline float saturatef(float v) { return v >= 0 ? (v <= 1 ? v : 1) : 0; }
+
+template <class T> static inline T min(T a, T b) { return b < a ? b : a; }
+template <class T> static inline T max(T a, T b) { return a < b ? b : a; }
+static inline float min(float a, float b) { return std::fmin(a, b); }
+static inline float max(float a, float b) { return std::fmax(a, b); }
+static inline double min(double a, double b) { return std::fmin(a, b); }
+static inline double max(double a, double b) { return std::fmax(a, b); }
+
+template <class T> struct shim_same { typedef T type; };
+#define SHIM_ATOMIC(NAME, NEW)                                                                                 \
+    template <class T> static inline T NAME(T* p, typename shim_same<T>::type v) { T old = *p; *p = (NEW); return old; }
+SHIM_ATOMIC(atomicAdd, T(old + v))
+SHIM_ATOMIC(atomicSub, T(old - v))
+SHIM_ATOMIC(atomicMin, v < old ? v : old)
+SHIM_ATOMIC(atomicMax, old < v ? v : old)
+SHIM_ATOMIC(atomicAnd, T(old & v))
+SHIM_ATOMIC(atomicOr, T(old | v))
+SHIM_ATOMIC(atomicXor, T(old ^ v))
+SHIM_ATOMIC(atomicExch, v)
+SHIM_ATOMIC(atomicInc, old >= v ? T(0) : T(old + 1))
+SHIM_ATOMIC(atomicDec, old == 0 || old > v ? v : T(old - 1))
+template <class T>
+static inline T atomicCAS(T* p, typename shim_same<T>::type expected, typename shim_same<T>::type v) {
+    T old = *p;
+    if (old == expected) *p = v;
+    return old;
+}

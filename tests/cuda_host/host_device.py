@@ -1,0 +1,256 @@
+"""A ``Device`` without a GPU: the very kernels, compiled for the host and run one block after the other.
+
+It is stricter than a GPU where that is cheap: argument types are checked, new memory is filled with NaN, bytes around
+every array are watched, limits of grids, blocks and memory are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cuda_host.build import build_library
+
+from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory
+
+_GUARD = 256  # bytes watched before and behind an array
+_GUARD_BYTE = 0xA5
+_FRESH_BYTE = 0xFF  # floats: NaN
+_SCALARS = {
+    "bool": "bool",
+    "char": "int8",
+    "signed char": "int8",
+    "unsigned char": "uint8",
+    "short": "int16",
+    "unsigned short": "uint16",
+    "int": "int32",
+    "unsigned": "uint32",
+    "unsigned int": "uint32",
+    "long long": "int64",
+    "unsigned long long": "uint64",
+    "float": "float32",
+    "double": "float64",
+}
+
+
+class _Allocation:
+    """Host memory between two guards; its bytes are given back to the device with the last array on it."""
+
+    def __init__(self, device: HostDevice, nbytes: int) -> None:
+        self._device, self.nbytes = device, 0
+        device.take(nbytes)
+        self.nbytes = nbytes
+        self._raw = np.full(nbytes + 2 * _GUARD + 256, _GUARD_BYTE, np.uint8)
+        first = _GUARD + -(self._raw.ctypes.data + _GUARD) % 256
+        self.bytes = self._raw[first : first + nbytes]
+        self._before, self._behind = self._raw[first - _GUARD : first], self._raw[first + nbytes :]
+
+    def is_damaged(self) -> bool:
+        """Whether something wrote outside the array."""
+        return bool((self._before != _GUARD_BYTE).any() or (self._behind != _GUARD_BYTE).any())
+
+    def __del__(self) -> None:
+        self._device.give(self.nbytes)
+
+
+class HostArray:
+    """See ``device.DeviceArray``; ``host`` is the memory as a NumPy array."""
+
+    def __init__(self, allocation: _Allocation, host: np.ndarray) -> None:
+        self.allocation, self.host = allocation, host
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.host.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.host.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return self.host.nbytes
+
+    def view(self, offset: int, shape: tuple[int, ...], dtype: Any = None) -> HostArray:
+        kind = np.dtype(dtype or self.dtype)
+        first = offset * self.dtype.itemsize
+        nbytes = math.prod(shape) * kind.itemsize
+        if offset < 0 or first + nbytes > self.nbytes:
+            raise ValueError(f"{shape} {kind} from element {offset} do not fit into {self.shape} {self.dtype}")
+        if first % kind.itemsize:
+            raise ValueError(f"{kind} cannot begin at byte {first}")
+        part = self.host.reshape(-1).view(np.uint8)[first : first + nbytes]
+        return HostArray(self.allocation, part.view(kind).reshape(shape))
+
+
+class _Launch(ctypes.Structure):
+    _fields_ = (("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared_bytes", ctypes.c_ulonglong))
+
+
+class HostKernel:
+    """See ``device.Kernel``; waits."""
+
+    def __init__(self, module: HostModule, name: str) -> None:
+        self._module, self._name = module, name
+        try:
+            self._launch = getattr(module.library, f"launch_{name}")
+            parameters = getattr(module.library, f"parameters_{name}")
+        except AttributeError:
+            raise DeviceFailed(f"there is no kernel {name!r}") from None
+        self._launch.restype = parameters.restype = ctypes.c_char_p
+        text = parameters().decode()
+        self.parameters: tuple[str, ...] = tuple(text.split("|")) if text else ()
+
+    def __call__(
+        self,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[HostArray | np.generic],
+        *,
+        shared_bytes: int = 0,
+    ) -> None:
+        self._check_limits(grid, block, shared_bytes)
+        if len(arguments) != len(self.parameters):
+            raise DeviceFailed(f"{self._name} takes {len(self.parameters)} arguments, not {len(arguments)}")
+        values = [self._value(i, a) for i, a in enumerate(arguments)]
+        pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
+        launch = _Launch((ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), shared_bytes)
+        with self._module.lock:
+            fault = self._launch(ctypes.byref(launch), pointers)
+            self._module.device.launches.append(self._name)
+        if fault is not None:
+            raise DeviceFailed(f"{self._name}: {fault.decode()}")
+        for i, argument in enumerate(arguments):
+            if isinstance(argument, HostArray) and argument.allocation.is_damaged():
+                raise DeviceFailed(f"{self._name} writes outside its argument {i}, {self.parameters[i]}")
+
+    def _check_limits(self, grid: tuple[int, int, int], block: tuple[int, int, int], shared_bytes: int) -> None:
+        def fits(sizes: tuple[int, int, int], limits: tuple[int, int, int]) -> bool:
+            return all(1 <= n <= most for n, most in zip(sizes, limits, strict=True))
+
+        if not fits(block, (1024, 1024, 64)) or math.prod(block) > 1024:
+            raise DeviceFailed(f"{self._name} cannot be started with blocks of {block} threads")
+        if not fits(grid, (2**31 - 1, 65535, 65535)):
+            raise DeviceFailed(f"{self._name} cannot be started with a grid of {grid} blocks")
+        most = self._module.device.shared_bytes_per_block
+        if not 0 <= shared_bytes <= most:
+            raise DeviceFailed(f"{self._name} asks for {shared_bytes} bytes of shared memory; a block has {most}")
+
+    def _value(self, index: int, argument: HostArray | np.generic) -> np.ndarray:
+        """One element that holds the argument: the scalar, or the address of the array."""
+        wanted = self.parameters[index]
+        is_pointer = wanted.endswith("*")
+        if is_pointer != isinstance(argument, HostArray) or not (is_pointer or isinstance(argument, np.generic)):
+            raise DeviceFailed(f"{self._name}: argument {index} is {type(argument).__name__} for {wanted}")
+        pointed = wanted.removesuffix("*").replace("const", "").strip() if is_pointer else wanted.replace("const ", "")
+        kind = _SCALARS.get(pointed.strip())
+        if kind is None and not is_pointer:
+            raise DeviceFailed(
+                f"{self._name}: argument {index} is a {wanted}; scalars have sizes that are the same everywhere"
+            )
+        given = "uint8" if argument.dtype == np.bool_ else argument.dtype.name
+        if kind is not None and given != ("uint8" if kind == "bool" else kind):
+            raise DeviceFailed(f"{self._name}: argument {index} is {argument.dtype} for {wanted}")
+        if isinstance(argument, HostArray):
+            return np.array([argument.host.ctypes.data], np.uint64)
+        return np.array([argument])
+
+
+class HostModule:
+    """See ``device.Module``."""
+
+    def __init__(self, device: HostDevice, library: ctypes.CDLL) -> None:
+        self.device, self.library = device, library
+        self.lock = threading.Lock()  # shared memory and thread numbers are the library's globals
+
+    def kernel(self, name: str) -> HostKernel:
+        return HostKernel(self, name)
+
+
+@dataclass
+class HostTimer:
+    milliseconds: float = math.nan
+
+
+@dataclass(eq=False)
+class HostDevice:
+    """See ``device.Device``. ``launches`` are the names of all kernels started so far."""
+
+    total_bytes: int = 1 << 34
+    index: int = 0
+    name: str = "host stand-in"
+    architecture: str = "host"
+    compiler: str = "g++"
+    multiprocessors: int = 2
+    shared_bytes_per_block: int = 99 << 10
+    launches: list[str] = field(default_factory=list)
+    compiled: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._used = 0
+
+    def take(self, nbytes: int) -> None:
+        with self._lock:
+            if self._used + nbytes > self.total_bytes:
+                free = self.total_bytes - self._used
+                raise DeviceOutOfMemory(f"{self.name} has {free} bytes left, not {nbytes}")
+            self._used += nbytes
+
+    def give(self, nbytes: int) -> None:
+        with self._lock:
+            self._used -= nbytes
+
+    def free_bytes(self) -> int:
+        return self.total_bytes - self._used
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> HostArray:
+        kind = np.dtype(dtype)
+        allocation = _Allocation(self, math.prod(shape) * kind.itemsize)
+        allocation.bytes[:] = _FRESH_BYTE
+        return HostArray(allocation, allocation.bytes.view(kind).reshape(shape))
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> HostArray:
+        array = self.empty(shape, dtype)
+        array.host[...] = 0
+        return array
+
+    def upload(self, array: np.ndarray) -> HostArray:
+        copy = self.empty(array.shape, array.dtype)
+        copy.host[...] = array
+        return copy
+
+    def download(self, array: HostArray) -> np.ndarray:
+        return array.host.copy()
+
+    def synchronize(self) -> None:
+        pass
+
+    def compile(self, source: str, name: str, options: tuple[str, ...]) -> bytes:
+        self.compiled.append(name)
+        return build_library(source, name, options)
+
+    def load(self, binary: bytes) -> HostModule:
+        # A library is mapped from its file, which may go once it is loaded.
+        with tempfile.TemporaryDirectory(prefix="pixelforest-") as folder:
+            path = Path(folder) / "kernels.so"
+            path.write_bytes(binary)
+            try:
+                return HostModule(self, ctypes.CDLL(str(path)))
+            except OSError as error:
+                raise DeviceFailed(f"the binary cannot be loaded: {error}") from None
+
+    @contextlib.contextmanager
+    def timer(self) -> Iterator[HostTimer]:
+        timer, start = HostTimer(), time.perf_counter()
+        yield timer
+        timer.milliseconds = 1000 * (time.perf_counter() - start)
