@@ -46,6 +46,9 @@ setup(
             "zarr>=3.0",
             "ome-zarr-models>=1.0",
             "opencv-python-headless>=4.9",
+            # Two versions of CUDA's compiler, so that all kernels are compiled for all GPUs without one.
+            "nvidia-cuda-nvrtc>=13.0,<14; sys_platform != 'darwin'",
+            "nvidia-cuda-nvrtc-cu12>=12.8,<13; sys_platform != 'darwin'",
         ],
         "bench": [
             "scipy>=1.13",

@@ -1,0 +1,84 @@
+"""Every .cu compiles for every architecture, without spills, and rounds where the source says so: no GPU needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from cuda_host.nvrtc import Compiled, CompileError, compile_kernels, library_path
+
+from pixelforest.kernels.cuda.launch import FOLDER, read_source
+
+# Architecture -> major version of the CUDA whose compiler is taken; CUDA 13 no longer knows Volta.
+ARCHITECTURES = {"sm_70": 12, **dict.fromkeys(("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"), 13)}
+FILES = sorted(path.name for path in FOLDER.glob("*.cu"))
+
+# File -> the defines it is compiled with, one tuple a variant. Files that are not here need none.
+VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {}
+# (file, kernel) -> bytes of spills that are known and do not matter, with the reason beside it.
+KNOWN_SPILLS: dict[tuple[str, str], int] = {}
+# A multiply-add that is not asked for by name would appear in the code although these are defined away.
+UNFUSED = ("__fmaf_rn(a,b,c)=((a)*(b)+(c))", "__fma_rn(a,b,c)=((a)*(b)+(c))")
+
+JOBS = [
+    pytest.param(file, defines, architecture, id=f"{file}-{architecture}-{i}")
+    for file in FILES
+    for i, defines in enumerate(VARIANTS.get(file, ((),)))
+    for architecture in ARCHITECTURES
+]
+
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="there is no NVRTC for macOS")
+
+Key = tuple[str, tuple[str, ...], str]
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Iterator[dict[Key, Future[Compiled]]]:
+    """All compilations of this module, going on in the background."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        wanted = [tuple(job.values) for job in JOBS]
+        wanted += [(file, (*defines, *UNFUSED), "sm_90") for file, defines, a in wanted if a == "sm_90"]
+        yield {key: pool.submit(compile_one, *key) for key in wanted}
+        pool.shutdown(cancel_futures=True)
+
+
+def compile_one(file: str, defines: tuple[str, ...], architecture: str) -> Compiled:
+    return compile_kernels(file, architecture, major=ARCHITECTURES[architecture], defines=defines)
+
+
+@pytest.mark.parametrize("major", [12, 13])
+def test_the_compilers_are_installed(major: int) -> None:
+    assert library_path(major), "pip install .[test] brings both"
+
+
+@pytest.mark.parametrize(("file", "defines", "architecture"), JOBS)
+def test_compiles_without_spills(
+    compiled: dict[Key, Future[Compiled]], file: str, defines: tuple[str, ...], architecture: str
+) -> None:
+    result = compiled[file, defines, architecture].result()
+    assert result.cubin.startswith(b"\x7fELF")
+    assert result.kernels
+    spills = {name: r.spills for name, r in result.kernels.items() if r.spills > KNOWN_SPILLS.get((file, name), 0)}
+    assert not spills, "bytes spilled"
+
+
+@pytest.mark.parametrize(
+    ("file", "defines"), [pytest.param(*job.values[:2], id=job.id) for job in JOBS if job.values[2] == "sm_90"]
+)
+def test_nothing_is_fused_but_what_is_asked_for(
+    compiled: dict[Key, Future[Compiled]], file: str, defines: tuple[str, ...]
+) -> None:
+    fused = re.compile(r"\b(fma|mad)\.(rn|rz|rm|rp)[.\w]*\.f(32|64)\b")
+    assert not fused.search(compiled[file, (*defines, *UNFUSED), "sm_90"].result().ptx)
+    asks = "__fmaf_rn" in read_source(file) or "__fma_rn" in read_source(file)
+    assert asks or not fused.search(compiled[file, defines, "sm_90"].result().ptx)
+
+
+@pytest.mark.skipif(not FILES, reason="there is no kernel yet")
+def test_a_wrong_source_is_refused() -> None:
+    with pytest.raises(CompileError, match="error"):
+        compile_kernels(FILES[0], "sm_90", major=13, defines=("void=nothing",))
