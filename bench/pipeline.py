@@ -28,7 +28,7 @@ from pixelforest.engine.export.images import open_export, plan_export
 from pixelforest.engine.inputs import InputImage, InputOptions, open_image
 from pixelforest.engine.jobs import Job, Request, resolve_job
 from pixelforest.engine.pixels.feature_plan import plan_features
-from pixelforest.engine.pixels.results import PROBABILITIES, RESULTS, spread_classes
+from pixelforest.engine.pixels.results import PROBABILITIES
 from pixelforest.engine.project import Project
 from pixelforest.engine.tiling.halo import source_box
 from pixelforest.engine.tiling.plan import TileCost, plan_tiles
@@ -37,6 +37,7 @@ from pixelforest.engine.workflows.batch import run_batch
 from pixelforest.engine.workflows.pixel_classification import result_infos
 from pixelforest.kernels import load
 from pixelforest.kernels.shared.plan import pack_plan
+from pixelforest.kernels.shared.results import MADE_OF_PROBABILITIES, spread_classes
 
 PIECE = {2: (1, 512, 512), 3: (64, 64, 64)}  # voxels along z, y, x that the peers work on
 
@@ -109,9 +110,8 @@ class Stages:
 
         def make(tile: Box, source: np.ndarray) -> None:
             probabilities = spread_classes(answers[tile], known, classes)
-            for result in RESULTS:
-                if result.make is not None:
-                    result.make(probabilities)
+            for make_result in MADE_OF_PROBABILITIES.values():
+                make_result(probabilities)
 
         self._stream(make)
 

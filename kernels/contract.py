@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 Voxels = tuple[int, int, int]
+Range = tuple[float, float]
 
 OPERATIONS = ("gaussian", "laplacian", "gradient_magnitude", "difference_of_gaussians", "structure_tensor", "hessian")
 """The feature operations every backend has; structure_tensor and hessian mean the eigenvalues, largest first."""
@@ -144,6 +145,94 @@ class ForestArrays:
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """How the values of one result change.
+
+    source, target              types before and after
+    input_range, export_range   both, or neither: (low, high), ints or floats as they were written, which matters
+    clip                        saturate instead of wrapping around
+    Raises ValueError for a range that no type holds.
+    """
+
+    source: np.dtype
+    target: np.dtype
+    input_range: Range | None = None
+    export_range: Range | None = None
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.input_range is None) != (self.export_range is None):
+            raise ValueError("a change of range needs both ranges")
+        for name in ("input_range", "export_range"):
+            for value in getattr(self, name) or ():
+                if not np.isfinite(float(value)) or (isinstance(value, int) and not -(1 << 63) <= value < 1 << 64):
+                    raise ValueError(f"{value} is too large for a data range")
+
+    @property
+    def is_identity(self) -> bool:
+        return self.input_range is None and self.source == self.target
+
+
+RESULTS: Mapping[str, str] = {
+    "probabilities": "float32",
+    "segmentation": "uint8",
+    "uncertainty": "float32",
+    "features": "float32",
+}
+"""What can be made of a tile, and its type: class probabilities; 1 + the most probable class, the lowest at a tie;
+1 minus the lead of the most probable class over the second, 0 for a single class; the feature stack."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One result of a tile, as it leaves the backend.
+
+    result      of RESULTS
+    channels    first and last + 1 channel
+    conversion  of its values, see shared/conversion.py
+    """
+
+    result: str
+    channels: tuple[int, int]
+    conversion: Conversion
+
+
+@dataclass(frozen=True)
+class ResultPlan:
+    """What is made of a tile's features and probabilities.
+
+    known_labels  class (from 1) that each class of the forest stands for; not used where the forest has all of them
+    classes       of the project; those that the forest does not know have probability 0
+    """
+
+    known_labels: tuple[int, ...]
+    classes: int
+    wanted: tuple[Wanted, ...]
+
+
+@dataclass(frozen=True)
+class TileResult:
+    """Converted values (z, y, x, c) of one wanted result on the host, and how many did not fit their type."""
+
+    values: np.ndarray
+    misfits: int
+
+
+@dataclass(frozen=True)
+class TileWish:
+    """Tiles that suit a backend, in voxels along z, y, x.
+
+    largest   tiles are not longer
+    smallest  nor cut below this for the sake of parallel work
+    at_once   how many it works on at the same time
+    """
+
+    largest: Voxels
+    smallest: Voxels
+    at_once: int
+
+
+@dataclass(frozen=True)
 class MeasurePlan:
     """What is measured of the objects of one frame.
 
@@ -238,7 +327,25 @@ class Backend(Protocol):
         ...
 
     def tile_bytes(self, plan: Any, classes: int, tile: Voxels, source: Voxels) -> int:
-        """Memory one worker needs for the features and probabilities of a tile; sizes along z, y, x."""
+        """Host memory one worker needs for the features and probabilities of a tile; sizes along z, y, x."""
+        ...
+
+    def tile_wish(self, plan: Any, results: ResultPlan, image: Voxels, threads: int) -> TileWish | None:
+        """Which tiles of an image suit the device when ``threads`` threads ask for them; None: any that suit a CPU."""
+        ...
+
+    def tile_results(
+        self, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, active: np.ndarray | None,
+        plan: Any, forest: Any, results: ResultPlan,
+    ) -> tuple[TileResult, ...]:  # fmt: skip
+        """All wanted results of a tile, in the plan's order. Waits for the device.
+
+        source  (c, z, y, x) of any real dtype, the tile with its margin; its first voxel lies at ``start``
+        tile    first and last + 1 voxel along (z, y, x)
+        image   the size of the whole image along (z, y, x)
+        active  (z, y, x) bool: the others get probability 0, before anything is made of it; None: all
+        Does the same as to_device, feature_stack, features, predict and to_host, then shared/results.py.
+        """
         ...
 
     def to_device(self, source: np.ndarray) -> Any:

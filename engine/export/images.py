@@ -175,6 +175,7 @@ def open_export(plan: ExportPlan) -> ImageExport:
 class TileSink(Protocol):
     """What finished tiles of a result are given to, from several threads at once.
 
+    conversion        what becomes of the values; None: they are taken as they are made
     bytes_per_voxel   memory a voxel of a tile takes on its way: as computed, converted, and packed
     held_bytes        memory that is held until the end
     """
@@ -184,6 +185,8 @@ class TileSink(Protocol):
         """Canonical box that has to be computed."""
 
     @property
+    def conversion(self) -> Conversion | None: ...
+    @property
     def bytes_per_voxel(self) -> int: ...
     @property
     def held_bytes(self) -> int: ...
@@ -191,18 +194,21 @@ class TileSink(Protocol):
     def write(self, box: Box, data: np.ndarray) -> None:
         """Take the voxels (t, z, y, x, c) of a canonical box; what lies outside of the region is ignored."""
 
+    def write_converted(self, box: Box, data: np.ndarray, misfits: int) -> None:
+        """Take the voxels of a box of the region that were converted already; ``misfits`` of them did not fit."""
+
 
 class ImageExport:
     """A result being written; takes boxes in any order, from several threads at once.
 
-    region   canonical box that has to be computed
+    region   canonical box that has to be computed; conversion: what becomes of its values
     chunks   canonical shape of the boxes that suit the format best, counted from the region's start; None: any
     path     for the log, with the dataset inside a container
     """
 
     def __init__(self, plan: ExportPlan) -> None:
         self.plan = plan
-        self.region, self.path = plan.region, plan.shown_path
+        self.region, self.path, self.conversion = plan.region, plan.shown_path, plan.conversion
         self.warnings = list(plan.warnings)
         self._lock, self._misfits = Lock(), 0
         self._writer = _open_writer(plan)
@@ -228,22 +234,28 @@ class ImageExport:
 
         data   (t, z, y, x, c) in the result's own type
         """
-        plan = self.plan
-        wanted = box.intersect(plan.region)
-        if wanted.is_empty:
-            return
-        values, misfits = convert(data[wanted.relative_to(box.start).slices()], plan.conversion)
+        wanted = box.intersect(self.region)
+        if not wanted.is_empty:
+            values, misfits = convert(data[wanted.relative_to(box.start).slices()], self.conversion)
+            self.write_converted(wanted, values, misfits)
+
+    def write_converted(self, box: Box, data: np.ndarray, misfits: int) -> None:
+        """Take the voxels of a box of the region, (t, z, y, x, c) in the target type, of which ``misfits`` did not fit.
+
+        A backend that makes a result may convert it where it makes it, so that less has to travel.
+        """
         if misfits:
             with self._lock:
                 self._misfits += misfits
-        target = box_from_canonical(wanted.relative_to(plan.region.start), plan.spec.axes)
-        self._writer.write(target, from_canonical(values, plan.spec.axes))
+        axes = self.plan.spec.axes
+        target = box_from_canonical(box.relative_to(self.region.start), axes)
+        self._writer.write(target, from_canonical(data, axes))
 
     def finish(self) -> list[Path]:
         """Complete the files and put them in place; returns them. Raises ExportError."""
         files = self._writer.finish()
         if self._misfits:
-            conversion = self.plan.conversion
+            conversion = self.conversion
             what = (
                 "were cut to its limits"
                 if conversion.clip

@@ -228,7 +228,10 @@ def complete_conversion(settings: ExportSettings, dtype: np.dtype, drange: Range
                 f"--pipeline_result_drange needs --export_drange for {settings.source}: the range of the exported "
                 f"values ({target}) is not known"
             )
-    return Conversion(dtype, target, given, wanted, settings.clip)
+    try:
+        return Conversion(dtype, target, given, wanted, settings.clip)
+    except ValueError as error:
+        raise ExportError(str(error)) from None
 
 
 def _natural_range(dtype: np.dtype, drange: Range | None) -> Range | None:

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ...kernels.contract import Backend, ForestArrays, TreeArrays, Voxels
+from ...kernels.contract import (
+    Backend,
+    Conversion,
+    ForestArrays,
+    ResultPlan,
+    TileResult,
+    TileWish,
+    TreeArrays,
+    Voxels,
+    Wanted,
+)
+from ...kernels.shared.conversion import convert
 from ..box import Box
 from ..errors import ProjectError
 from ..project import PixelProject
 from ..project.forest import Classifier
 from ..project.tree_arrays import StoredTree
 from .feature_plan import plan_features
-from .results import FEATURES, LABELS, RESULTS, spread_classes
+from .results import RESULTS, PixelResult
+
+
+@dataclass(frozen=True)
+class ResultRequest:
+    """How one result is wanted.
+
+    channels    first and last + 1; None: all
+    conversion  None: values as they are made
+    """
+
+    channels: tuple[int, int] | None = None
+    conversion: Conversion | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,37 +68,60 @@ class PixelClassifier:
         """Memory that computing a tile of these sizes takes, with its halo of these sizes."""
         return self.backend.tile_bytes(self.plan, self.classes, _voxels(tile), _voxels(source))
 
+    def tile_wish(self, requests: Mapping[str, ResultRequest], threads: int) -> TileWish | None:
+        """Tiles that suit the backend; None: any that suit a CPU."""
+        plan, _ = self._plan(requests)
+        return self.backend.tile_wish(self.plan, plan, self.image, threads)
+
     def results(
-        self, tile: Box, source: np.ndarray, start: Voxels, active: np.ndarray | None, wanted: Collection[str]
-    ) -> dict[str, np.ndarray]:
-        """The wanted results of a tile (z, y, x), each as (z, y, x, c).
+        self,
+        tile: Box,
+        source: np.ndarray,
+        start: Voxels,
+        active: np.ndarray | None,
+        requests: Mapping[str, ResultRequest],
+    ) -> dict[str, TileResult]:
+        """The requested results of a tile (z, y, x).
 
         source  (z, y, x, c) in the image's dtype, the tile with its halo; its first voxel lies at ``start``
         active  (z, y, x) bool: voxels the prediction mask leaves in; None: all. The others get probability 0
         """
-        found: dict[str, np.ndarray] = {}
-        if LABELS in wanted:
-            found[LABELS] = np.zeros((*tile.shape, 1), np.uint8)
-        made = [r for r in RESULTS if r.make is not None and r.name in wanted]
-        masked_out = active is not None and not active.any()
-        stack = None
-        if FEATURES in wanted or (made and not masked_out):
-            on_device = self.backend.to_device(source.transpose(3, 0, 1, 2))
+        plan, names = self._plan(requests)
+        found: dict[str, TileResult] = {}
+        if names:
             corners = (_voxels(tile.start), _voxels(tile.stop))
-            stack = self.backend.feature_stack(on_device, start, corners, self.image, self.plan)
-        if FEATURES in wanted:
-            found[FEATURES] = self.backend.to_host(self.backend.features(stack))  # type: ignore[arg-type]
-        if made:
-            probabilities = self._probabilities(tile, None if masked_out else stack, active)
-            found.update({r.name: r.make(probabilities) for r in made if r.make is not None})
+            channels_first = source.transpose(3, 0, 1, 2)
+            made = self.backend.tile_results(
+                channels_first, start, corners, self.image, active, self.plan, self.forest, plan
+            )
+            found.update(zip(names, made, strict=True))
+        for name in requests.keys() - found.keys():
+            found[name] = self._zeros(name, tile, requests[name])
         return found
 
-    def _probabilities(self, tile: Box, stack: Any, active: np.ndarray | None) -> np.ndarray:
-        if stack is None:
-            return np.zeros((*tile.shape, self.classes), np.float32)
-        answer = self.backend.to_host(self.backend.predict(stack, self.forest))
-        probabilities = spread_classes(answer, self.known_labels, self.classes)
-        return probabilities if active is None else probabilities * active[..., np.newaxis]
+    def _plan(self, requests: Mapping[str, ResultRequest]) -> tuple[ResultPlan, list[str]]:
+        """What the backend is asked for, and the names of these results in the same order."""
+        made = [(r, requests[r.name]) for r in RESULTS if r.kernel is not None and r.name in requests]
+        wanted = tuple(
+            Wanted(
+                str(r.kernel),
+                request.channels or (0, r.channels(self.classes, self.columns)),
+                request.conversion or _unchanged(r),
+            )
+            for r, request in made
+        )
+        return ResultPlan(self.known_labels, self.classes, wanted), [r.name for r, _ in made]
+
+    def _zeros(self, name: str, tile: Box, request: ResultRequest) -> TileResult:
+        result = next(r for r in RESULTS if r.name == name)
+        first, stop = request.channels or (0, result.channels(self.classes, self.columns))
+        zeros = np.zeros((*tile.shape, stop - first), result.dtype)
+        return TileResult(*convert(zeros, request.conversion or _unchanged(result)))
+
+
+def _unchanged(result: PixelResult) -> Conversion:
+    dtype = np.dtype(result.dtype)
+    return Conversion(dtype, dtype)
 
 
 @lru_cache(maxsize=4)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from ...kernels.contract import TileWish, Voxels
 from ..box import Box
 from ..errors import MemoryTooSmall
 
@@ -17,7 +18,7 @@ FLAT_TILE = (1, 256, 512)
 SOLID_TILE = (64, 64, 128)
 # A tile is not cut below the first for the sake of parallel work, nor below the second for want of memory: then nearly
 # all work would be halo.
-SMALLEST_SHARED = {"flat": (1, 64, 128), "solid": (16, 32, 64)}
+SMALLEST_SHARED: dict[str, Voxels] = {"flat": (1, 64, 128), "solid": (16, 32, 64)}
 SMALLEST = {"flat": (1, 16, 32), "solid": (4, 8, 16)}
 TILES_PER_THREAD = 3  # enough that threads finish at about the same time
 READ_AHEAD = 2  # tiles that are read but not yet computed
@@ -45,16 +46,27 @@ class TileCost:
 
 
 def plan_tiles(
-    region: Box, image: Sequence[int], margin: Sequence[int], cost: TileCost, *, threads: int, memory_bytes: int
+    region: Box,
+    image: Sequence[int],
+    margin: Sequence[int],
+    cost: TileCost,
+    *,
+    threads: int,
+    memory_bytes: int,
+    wish: TileWish | None = None,
 ) -> list[Box]:
     """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles, in raster order.
 
-    margin  the halo along z, y, x. Raises MemoryTooSmall if the budget does not hold one small tile a thread.
+    margin  the halo along z, y, x
+    wish    what the backend prefers; None: what suits a CPU
+    Raises MemoryTooSmall if the budget does not hold one small tile a thread.
     """
     kind = "flat" if image[0] == 1 else "solid"
-    shape = [min(n, p) for n, p in zip(region.shape, FLAT_TILE if kind == "flat" else SOLID_TILE, strict=True)]
-    smallest = SMALLEST_SHARED[kind]
-    while _count(region, shape) < threads * TILES_PER_THREAD and threads > 1 and _halve(shape, smallest):
+    if wish is None:
+        wish = TileWish(FLAT_TILE if kind == "flat" else SOLID_TILE, SMALLEST_SHARED[kind], threads)
+    shape = [min(n, p) for n, p in zip(region.shape, wish.largest, strict=True)]
+    at_once = wish.at_once
+    while _count(region, shape) < at_once * TILES_PER_THREAD and at_once > 1 and _halve(shape, wish.smallest):
         pass
     at_once = threads + (READ_AHEAD if threads > 1 else 0)
     while (needed := cost.of(shape, margin, image)) > (memory_bytes - cost.fixed) / at_once:

@@ -323,10 +323,10 @@ class _Frame:
         """Those prediction maps of the pixel stage that are thresholded, (z, y, x, channels) float32."""
         lane = self.lane
         maps = self.scratch.array((*lane.shape, len(channels)), np.float32)
-        whole = Box((self.time, 0, 0, 0, 0), (self.time + 1, *lane.shape, max(channels) + 1))
 
         def keep(box: Box, data: np.ndarray) -> None:
-            maps[Box(box.start[1:4], box.stop[1:4]).slices()] = data[0][..., channels]
+            places = [channel - box.start[4] for channel in channels]
+            maps[Box(box.start[1:4], box.stop[1:4]).slices()] = data[0][..., places]
 
         takers = {
             name: [export.write]
@@ -334,10 +334,13 @@ class _Frame:
             if wanted_part(export, self.time, Box.whole(lane.shape)) is not None
         }
         takers[_PROBABILITIES] = [*takers.get(_PROBABILITIES, []), keep]
-        sinks = {
-            name: _FrameSink(whole, tuple(writes), *_memory_of(exports.get(name), own_bytes=4 * len(channels)))
-            for name, writes in takers.items()
-        }
+        sinks = {}
+        for name, writes in takers.items():
+            wanted = [*channels] if name == _PROBABILITIES else []
+            if name in exports and exports[name].write in writes:
+                wanted += range(exports[name].region.start[4], exports[name].region.stop[4])
+            region = Box((self.time, 0, 0, 0, min(wanted)), (self.time + 1, *lane.shape, max(wanted) + 1))
+            sinks[name] = _FrameSink(region, tuple(writes), *_memory_of(exports.get(name), own_bytes=4 * len(channels)))
         lane.classify_pixels(sinks, lane.work_bytes, self.meter.counter(MAPS_SHARE))
         return maps
 
@@ -350,11 +353,17 @@ class _FrameSink:
     takers: tuple[Callable[[Box, np.ndarray], None], ...]
     bytes_per_voxel: int
     held_bytes: int
+    conversion: None = None
 
     def write(self, box: Box, data: np.ndarray) -> None:
         """Pass it on."""
         for take in self.takers:
             take(box, data)
+
+    def write_converted(self, box: Box, data: np.ndarray, misfits: int) -> None:
+        """Pass on what was made as it is; nothing is converted for a sink without a conversion."""
+        assert misfits == 0
+        self.write(box, data)
 
 
 def _memory_of(export: TileSink | None, *, own_bytes: int) -> tuple[int, int]:

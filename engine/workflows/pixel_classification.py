@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ...kernels.contract import Backend, Voxels
+from ...kernels.contract import Backend, TileResult, Voxels
 from ..axes import pipeline_axes
 from ..box import Box
 from ..errors import InputMismatch
 from ..export.images import ExportPlan, ResultInfo, TileSink
 from ..inputs import InputImage
-from ..pixels.classify import PixelClassifier, prepare_classifier
+from ..pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from ..pixels.feature_plan import check_size, plan_features
 from ..pixels.results import RESULTS
 from ..project import PixelProject
@@ -43,7 +43,8 @@ def classify_lane(
     raw, mask = images[RAW], images.get(MASK)
     classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
     region = _common_region(exports)
-    tiles = _plan(classifier, raw, region, exports, threads=threads, memory_bytes=memory_bytes)
+    requests = {name: _request(export, region) for name, export in exports.items()}
+    tiles = _plan(classifier, raw, region, exports, requests, threads=threads, memory_bytes=memory_bytes)
 
     def read(tile: Box) -> tuple[np.ndarray, np.ndarray | None]:
         source = source_box(tile, (0, *classifier.margin, 0), raw.shape)
@@ -53,10 +54,9 @@ def classify_lane(
         pixels, active = source
         _, *start, _ = source_box(tile, (0, *classifier.margin, 0), raw.shape).start
         inside = Box(tile.start[1:4], tile.stop[1:4])
-        results = classifier.results(inside, pixels, (start[0], start[1], start[2]), active, exports.keys())
+        results = classifier.results(inside, pixels, (start[0], start[1], start[2]), active, requests)
         for name, export in exports.items():
-            data = results[name][np.newaxis]
-            export.write(Box((*tile.start[:4], 0), (*tile.stop[:4], data.shape[4])), data)
+            _write(export, tile, results[name], requests[name])
         on_progress(inside.size)
 
     stream_tiles(tiles, read, process, threads=threads)
@@ -107,11 +107,30 @@ def _common_region(exports: Mapping[str, TileSink] | Mapping[str, ExportPlan]) -
     return Box(start, tuple(max(r.stop[i] for r in regions) for i in range(5)))
 
 
+def _request(export: TileSink, region: Box) -> ResultRequest:
+    """Only the exported channels, and already converted; but not if some of ``region`` is not exported: then what does
+    not fit must not be counted in all of it."""
+    channels = (export.region.start[4], export.region.stop[4])
+    covers = (export.region.start[:4], export.region.stop[:4]) == (region.start[:4], region.stop[:4])
+    return ResultRequest(channels, export.conversion if covers else None)
+
+
+def _write(export: TileSink, tile: Box, result: TileResult, request: ResultRequest) -> None:
+    assert request.channels is not None
+    first, stop = request.channels
+    box, data = Box((*tile.start[:4], first), (*tile.stop[:4], stop)), result.values[np.newaxis]
+    if request.conversion is None:
+        export.write(box, data)
+    else:
+        export.write_converted(box, data, result.misfits)
+
+
 def _plan(
     classifier: PixelClassifier,
     raw: InputImage,
     region: Box,
     exports: Mapping[str, TileSink],
+    requests: Mapping[str, ResultRequest],
     *,
     threads: int,
     memory_bytes: int,
@@ -123,8 +142,15 @@ def _plan(
         fixed=sum(export.held_bytes for export in exports.values()),
         worker=classifier.tile_bytes,
     )
-    inside = Box(region.start[1:4], region.stop[1:4])
-    pieces = plan_tiles(inside, raw.shape[1:4], classifier.margin, cost, threads=threads, memory_bytes=memory_bytes)
+    pieces = plan_tiles(
+        Box(region.start[1:4], region.stop[1:4]),
+        raw.shape[1:4],
+        classifier.margin,
+        cost,
+        threads=threads,
+        memory_bytes=memory_bytes,
+        wish=classifier.tile_wish(requests, threads),
+    )
     channels = raw.shape[4]
     return [
         Box((t, *piece.start, 0), (t + 1, *piece.stop, channels))

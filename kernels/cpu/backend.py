@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import FeaturePlan, ForestArrays, MapPlan, MeasurePlan, Storage, Voxels
+from ..contract import FeaturePlan, ForestArrays, MapPlan, MeasurePlan, ResultPlan, Storage, TileResult, Voxels
 from ..shared.nodes import PackedForest, pack_forest
 from ..shared.plan import PackedPlan, pack_plan
 from . import labels as label_kernels
@@ -20,6 +20,7 @@ from .hull import describe_hulls
 from .labels import SlabRuns
 from .measure import Measurement
 from .neighbourhood import measure_neighbourhoods
+from .results import tile_results
 from .skeleton import describe_skeletons
 
 # Voxels of a cell, voxels of a block of 64, and blocks of a bundle that enters the trees together, along z, y, x.
@@ -91,6 +92,22 @@ class CpuBackend:
         between_passes = 2
         floats = (plan.channels + between_passes) * _volume(source) + smoothed + cell_volumes
         return int(float32 * (floats + classes * _volume(tile)))
+
+    def tile_wish(self, plan: PackedPlan, results: ResultPlan, image: Voxels, threads: int) -> None:
+        return None
+
+    def tile_results(
+        self,
+        source: np.ndarray,
+        start: Voxels,
+        tile: tuple[Voxels, Voxels],
+        image: Voxels,
+        active: np.ndarray | None,
+        plan: PackedPlan,
+        forest: PackedForest,
+        results: ResultPlan,
+    ) -> tuple[TileResult, ...]:
+        return tile_results(self, source, start, tile, image, active, plan, forest, results)
 
     def to_device(self, source: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixelforest.engine.pixels.results import RESULTS, simple_segmentation, spread_classes, uncertainty
+from pixelforest.engine.pixels.results import RESULTS
+from pixelforest.kernels import contract
+from pixelforest.kernels.shared.results import MADE_OF_PROBABILITIES, simple_segmentation, spread_classes, uncertainty
 
 
 def as_tile(rows: list[list[float]]) -> np.ndarray:
@@ -74,11 +76,17 @@ def test_results_leave_the_probabilities_alone() -> None:
     probabilities = as_tile(np.random.default_rng(0).random((50, 4)).tolist())
     copy = probabilities.copy()
     for result in RESULTS:
-        if result.make is not None:
-            made = result.make(probabilities)
+        if result.kernel in MADE_OF_PROBABILITIES:
+            made = MADE_OF_PROBABILITIES[result.kernel](probabilities)
             assert made.dtype == np.dtype(result.dtype)
             assert made.shape == (1, 1, 50, result.channels(4, 99))
     np.testing.assert_array_equal(probabilities, copy)
+
+
+def test_kernels_make_them_in_their_type() -> None:
+    for result in RESULTS:
+        assert result.kernel is None or contract.RESULTS[result.kernel] == result.dtype
+    assert {*MADE_OF_PROBABILITIES, "features"} == set(contract.RESULTS)
 
 
 def test_results_are_ilastiks() -> None:

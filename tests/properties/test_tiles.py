@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from pixelforest.engine.box import Box
 from pixelforest.engine.export.images import ResultInfo
-from pixelforest.engine.pixels.classify import PixelClassifier, prepare_classifier
+from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from pixelforest.engine.pixels.results import RESULTS
 from pixelforest.engine.project import Classifier, FeatureSelection, StoredForest
 from pixelforest.engine.tiling import plan
 from pixelforest.engine.workflows.pixel_classification import MASK, RAW, classify_lane, result_infos
-from pixelforest.kernels.contract import Backend
+from pixelforest.kernels.contract import Backend, Conversion, TileResult
+from pixelforest.kernels.shared.conversion import convert
 
 IDS = (
     "GaussianSmoothing",
@@ -69,6 +70,7 @@ class Export:
         self.written = np.zeros(self.region.shape, np.uint8)
         self.bytes_per_voxel = channels * info.dtype.itemsize
         self.held_bytes = 0
+        self.conversion = None
 
     def write(self, box: Box, data: np.ndarray) -> None:
         assert self.region.contains(box)
@@ -202,14 +204,48 @@ def test_a_single_voxel(kind: str, backend: Backend, corner: str) -> None:
 
 
 def classify_tile(kind: str, backend: Backend, tile: Box, time: int) -> dict[str, np.ndarray]:
-    """One tile (z, y, x) without the workflow, with exactly the halo the classifier asks for."""
+    """Every result of one tile (z, y, x) as it is made."""
+    requests = {name: ResultRequest() for name in NAMES}
+    return {name: found.values for name, found in make_results(kind, backend, tile, time, requests).items()}
+
+
+def make_results(
+    kind: str, backend: Backend, tile: Box, time: int, requests: Mapping[str, ResultRequest]
+) -> dict[str, TileResult]:
+    """One tile without the workflow, with exactly the halo the classifier asks for."""
     shape = SHAPES[kind]
     classifier: PixelClassifier = prepare_classifier(  # type: ignore[arg-type]
         make_project(kind), backend, channels=shape[4], image=shape[1:4]
     )
     source = tile.grow(classifier.margin).clip(shape[1:4])
     pixels = make_image(kind)[time][source.slices()]
-    return classifier.results(tile, pixels, source.start, None, NAMES)
+    return classifier.results(tile, pixels, source.start, None, requests)
+
+
+TARGETS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "int64", "uint64")
+RANGES = ((None, None), ((0.1, 0.7), (0, 300)), ((0, 1), (-7.5, 3e9)))
+
+
+@pytest.mark.parametrize("clip", [False, True], ids=["wraps", "clips"])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_parts_of_results_converted_by_the_backend(kind: str, clip: bool, backend: Backend) -> None:
+    """The same bytes and the same count as converting the whole result afterwards."""
+    shape = SHAPES[kind][1:4]
+    tile = Box(tuple(n // 3 for n in shape), tuple(n // 3 + n // 5 + 1 for n in shape))
+    for target in TARGETS:
+        for ranges in RANGES:
+            requests = {}
+            for result in RESULTS:
+                channels = whole(kind, backend)[result.name].shape[-1]
+                conversion = Conversion(np.dtype(result.dtype), np.dtype(target), *ranges, clip)
+                requests[result.name] = ResultRequest((channels // 2, channels), conversion)
+            for name, found in make_results(kind, backend, tile, 0, requests).items():
+                request = requests[name]
+                part = whole(kind, backend)[name][(0, *tile.slices(), slice(*request.channels))]
+                expected, misfits = convert(np.ascontiguousarray(part), request.conversion)
+                assert found.values.dtype == expected.dtype
+                assert np.ascontiguousarray(found.values).tobytes() == expected.tobytes(), (name, target, ranges)
+                assert found.misfits == misfits
 
 
 @pytest.mark.parametrize("kind", SHAPES)

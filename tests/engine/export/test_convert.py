@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelforest.engine.errors import ExportError
 from pixelforest.engine.export.convert import Conversion, convert, convert_range
 
 TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
@@ -207,7 +206,7 @@ def test_empty_arrays() -> None:
 
 @pytest.mark.parametrize("limits", [(0, 1 << 70), (0.0, math.inf)])
 def test_limits_no_type_can_hold_are_refused(limits) -> None:
-    with pytest.raises(ExportError, match="too large"):
+    with pytest.raises(ValueError, match="too large"):
         conversion("uint8", "uint8", limits, (0, 255))
 
 

@@ -137,6 +137,8 @@ def test_a_missing_range_that_nobody_knows_is_an_error() -> None:
         complete_conversion(resolve(sources="features", export_range="(0,255)"), np.dtype("float32"), None)
     with pytest.raises(ExportError, match="--pipeline_result_drange needs --export_drange"):
         complete_conversion(resolve(pipeline_range="(0,255)"), np.dtype("float32"), None)
+    with pytest.raises(ExportError, match="too large for a data range"):
+        complete_conversion(resolve(export_range=f"(0,{1 << 70})"), np.dtype("uint8"), None)
 
 
 def test_results_are_named_in_any_case_and_listed_once() -> None:
