@@ -29,7 +29,7 @@ demo: $(VENV)/ready
 	@ls $(DEMO)
 	@echo "raw_segmentation.png can be looked at beside tests/golden/px2d_gray/raw.png."
 
-test: $(VENV)/ready-test
+test: $(VENV)/ready-test $(VENV)/ready-nvforest
 	$(BIN)/python -m pytest -m "not slow and not gpu and not golden" $(ARGS)
 
 golden: $(VENV)/ready-test
@@ -65,4 +65,9 @@ $(VENV)/ready: $(VENV)/bin/python setup.py pyproject.toml
 
 $(VENV)/ready-%: $(VENV)/ready setup.py pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+
+# An extra cannot leave out dependencies, of which nvForest has 1.4 GB that its tests without a GPU do not need.
+$(VENV)/ready-nvforest: $(VENV)/ready tests/requirements-nvforest.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/requirements-nvforest.txt
 	@touch $@

@@ -37,6 +37,16 @@ setup(
     ],
     extras_require={
         "parquet": ["pyarrow>=17"],
+        # On top of [cuda12] or [cuda13]. nvForest follows the calendar and reads the models of one treelite only.
+        **{
+            f"rapids{version}": [
+                f"cupy-cuda{version}x[ctk]>=14.0.1,!=14.1.0,<15",
+                f"nvforest-cu{version}==26.10.*",
+                f"cucim-cu{version}==26.10.*",
+                "treelite>=4.7,<4.8",
+            ]
+            for version in (12, 13)
+        },
         "test": [
             "pytest>=8",
             "pytest-timeout>=2.3",

@@ -28,7 +28,7 @@ LAYERS = (
     ("__main__",),
 )
 # Device libraries and the only folder that may import them.
-DEVICE_LIBRARIES = ("cupy", "cupyx", "cuda", "numba.cuda")
+DEVICE_LIBRARIES = ("cupy", "cupyx", "cuda", "numba.cuda", "nvforest", "treelite", "cucim")
 DEVICE_FOLDER = "kernels.cuda"
 # Who opens files, beside engine/formats.
 FILE_OPENERS = {
@@ -110,6 +110,11 @@ def test_only_backends_import_kernels(name: str) -> None:
 def test_only_the_device_folder_imports_device_libraries(name: str) -> None:
     if not is_within(name, DEVICE_FOLDER):
         assert not [each for each in imports_of(name) for library in DEVICE_LIBRARIES if is_within(each, library)]
+
+
+def test_one_module_imports_the_forest_library() -> None:
+    importing = {name for name in MODULES for each in imports_of(name) if is_within(each, "nvforest")}
+    assert importing == {f"{DEVICE_FOLDER}.nvforest"}
 
 
 @pytest.mark.parametrize("name", [each for each in MODULES if is_within(each, "engine")])

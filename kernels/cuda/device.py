@@ -103,6 +103,10 @@ class Device(Protocol):
         """A copy on the host; waits for the calling thread's stream."""
         ...
 
+    def adopt(self, array: Any) -> DeviceArray:
+        """An array that another library made on this device, as one of ours; its memory is shared and kept alive."""
+        ...
+
     def synchronize(self) -> None:
         """Wait for the calling thread's stream. Raises DeviceFailed for a fault of its kernels."""
         ...

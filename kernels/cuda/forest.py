@@ -1,0 +1,267 @@
+"""Forest prediction on a device: which of the ways of walking in forest.cu is taken, and its launch.
+
+A warp takes a patch of 32 neighbouring voxels, keeps their features in shared memory and sends them through all trees.
+Per voxel of the benchmark project (100 trees of 57 nodes, 49 columns, 2 classes) this should cost, by counting
+instructions; an H100 starts 9e11 warp instructions a second, so 1 Gpixel/s leaves 28 000 for a patch:
+
+- ``lanes``, each voxel on its own: 11 instructions a step, 8 steps until the last of 32 neighbours is at its leaf, 10
+  for the vote: 9 800 a patch, 2.9 Gpixel/s. Deep trees (500 leaves, 22 steps, nodes in 8 banks or lines): 0.3
+- ``masks``, each node once for all voxels that reach it: 15 a node, 9 nodes a tree, 12 a leaf: 16 000 a patch, 1.8
+  Gpixel/s; with 64 voxels (``masks_wide``) 19 a node: 3.0. Deep trees: 100 nodes and more a tree: 0.17
+- ``entered_…``: first the smallest and largest value of every column in the patch (500), then a lane a tree goes down
+  as far as these decide the way (16 a step, 32 trees at once: 600). Neighbours mostly agree, so about two thirds of
+  the trees are at a leaf already, which is counted for all voxels at once; the others are walked from where they are
+  open (65 a tree): 3 500 a patch, 8 Gpixel/s, of which reading the features (196 bytes a pixel) allows 15
+- ``…_staged``: nodes in shared memory, for forests that fit beside the features: a read waits 30 cycles either way, but
+  lanes that want different nodes are served 32 banks at a time and not one line at a time
+- ``direct``: nothing in shared memory but sums; for images of so many channels that the features do not fit
+
+None of these figures was measured; bench/cuda_forest.py does that on a GPU and says which should be the default.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..contract import ForestArrays, Voxels
+from ..shared.nodes import PackedForest, pack_forest
+from .device import Device, DeviceArray
+from .launch import KernelFile
+
+FILE = KernelFile("forest.cu")
+WARP = 32
+_WARPS = 8  # of a block that shares nothing: small blocks leave and come evenly
+_STAGED_WARPS = 32
+_NODE_BYTES = 8
+_FEWEST_WARPS = 4  # of which the features must fit into a block's shared memory; else they are read where they are
+_RESIDENT_WARPS = 16  # that must fit beside a forest that stays in shared memory
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of walking; ``number`` is the one it has in forest.cu.
+
+    voxels   of a lane
+    enters   goes down by the bounds of the patch first
+    staged   nodes are copied to shared memory
+    keeps    features are copied to shared memory
+    """
+
+    name: str
+    number: int
+    voxels: int = 1
+    enters: bool = False
+    staged: bool = False
+    keeps: bool = True
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("direct", 1, keeps=False),
+        Variant("lanes", 2),
+        Variant("lanes_staged", 3, staged=True),
+        Variant("masks", 4),
+        Variant("masks_wide", 5, voxels=2),
+        Variant("entered_lanes", 6, enters=True),
+        Variant("entered_masks", 7, enters=True),
+        Variant("entered_staged", 8, enters=True, staged=True),
+        Variant("entered_wide", 9, voxels=2, enters=True),
+    )
+}
+
+
+class StackOnDevice(Protocol):
+    """A tile's features: column c of voxel i (raster order) at ``values[c * column_stride + i]``, float32."""
+
+    @property
+    def values(self) -> DeviceArray: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(z, y, x, f)."""
+        ...
+
+    @property
+    def column_stride(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How one variant is started for one number of columns.
+
+    warps         of a block
+    classes       first class and number of classes of each launch; more than one only where the sums do not fit
+    node_bytes    shared memory for nodes
+    shared_bytes  shared memory of a block
+    segments      rows as forest.cu has them
+    """
+
+    variant: Variant
+    warps: int
+    classes: tuple[tuple[int, int], ...]
+    node_bytes: int
+    shared_bytes: int
+    segments: DeviceArray
+
+
+class CudaForest:
+    """A classifier on one device; may be used by several threads.
+
+    variant  a name in VARIANTS instead of the one that fits best, for tests and benchmarks
+    """
+
+    def __init__(self, device: Device, packed: PackedForest, variant: str | None = None) -> None:
+        self.device, self.packed, self._variant = device, packed, variant
+        self._launches: dict[int, Launch] = {}
+        self._lock = threading.Lock()
+        self._records = device.upload(packed.records)
+        self._roots = device.upload(packed.roots.astype(np.int32))
+        nothing = np.zeros(1)
+        self._vote_value = device.upload(packed.vote_value)
+        self._probabilities = device.upload((nothing if packed.is_pure else packed.probabilities).astype(np.float32))
+        self._weights = device.upload(nothing if packed.is_pure else packed.weights)
+
+    @property
+    def classes(self) -> int:
+        return self.packed.classes
+
+    def launch(self, columns: int) -> Launch:
+        """How this forest is started for stacks of so many columns."""
+        with self._lock:
+            if columns not in self._launches:
+                limit = self.device.shared_bytes_per_block
+                variant = VARIANTS[self._variant or choose_variant(self.packed, columns, limit)]
+                self._launches[columns] = plan_launch(self.device, self.packed, columns, variant)
+            return self._launches[columns]
+
+    def predict(self, stack: StackOnDevice) -> DeviceArray:
+        """Class probabilities (z, y, x, k) float32 of a tile; does not wait. Raises DeviceOutOfMemory."""
+        packed, launch = self.packed, self.launch(stack.shape[3])
+        z, y, x, columns = stack.shape
+        out = self.device.empty((z, y, x, packed.classes), np.float32)
+        variant = launch.variant
+        bits = patch_bits((z, y, x), WARP * variant.voxels)
+        patches = int(np.prod([((n - 1) >> b) + 1 for n, b in zip((z, y, x), bits, strict=True)]))
+        blocks = -(-patches // launch.warps)
+        if variant.staged:  # so that nodes are copied once for many patches
+            blocks = min(blocks, self.device.multiprocessors)
+        kernel = FILE.kernel(self.device, *kernel_of(variant, is_pure=packed.is_pure))
+        for first_class, class_count in launch.classes:
+            kernel(
+                (blocks, 1, 1), (WARP * launch.warps, 1, 1),
+                (
+                    stack.values, np.int64(stack.column_stride), *_ints(columns, z, y, x, *bits), self._records,
+                    self._roots, *_ints(packed.offset_bits), launch.segments, *_ints(launch.segments.shape[0]),
+                    self._vote_value, *_ints(packed.vote_value.shape[1]), self._probabilities, self._weights,
+                    *_ints(packed.averages), np.float32(packed.divisor),
+                    *_ints(packed.classes, first_class, class_count, launch.node_bytes), out,
+                ),
+                shared_bytes=launch.shared_bytes,
+            )  # fmt: skip
+        return out
+
+
+def load_forest(device: Device, forests: Sequence[ForestArrays], *, variant: str | None = None) -> CudaForest:
+    """Stored forests in name order as a classifier on the device. Raises ValueError where they do not go together."""
+    return CudaForest(device, pack_forest(forests), variant)
+
+
+def kernel_of(variant: Variant, *, is_pure: bool) -> tuple[str, tuple[str, ...]]:
+    """Name and defines of a variant's kernel in forest.cu."""
+    leaves, number = ("pure", 1) if is_pure else ("mixed", 2)
+    return f"{variant.name}_{leaves}", (f"ONLY={variant.number}", f"LEAVES={number}")
+
+
+def choose_variant(packed: PackedForest, columns: int, limit: int) -> str:
+    """The variant that should be fastest where a block has ``limit`` bytes of shared memory."""
+    entered = VARIANTS["entered_staged"]
+    warp_bytes = _warp_bytes(entered, columns, packed.classes)
+    if _FEWEST_WARPS * warp_bytes > limit and _FEWEST_WARPS * _warp_bytes(entered, columns, 1) > limit:
+        return "direct"
+    if len(packed.records) * _NODE_BYTES + _RESIDENT_WARPS * warp_bytes <= limit:
+        return "entered_staged"
+    return "entered_lanes"
+
+
+def plan_launch(device: Device, packed: PackedForest, columns: int, variant: Variant) -> Launch:
+    """How a variant is started: warps of a block, shared memory, and in which pieces trees and classes are taken.
+
+    Raises ValueError where not even one warp fits.
+    """
+    limit = device.shared_bytes_per_block
+    largest = int(np.diff([*packed.roots, len(packed.records)]).max()) * _NODE_BYTES
+    node_bytes = 0
+    if variant.staged:
+        node_bytes = _rounded(min(len(packed.records) * _NODE_BYTES, max(largest, limit // 3)), 128)
+    count = packed.classes
+    while count > 1 and _FEWEST_WARPS * _warp_bytes(variant, columns, count) > limit - node_bytes:
+        count = -(-count // 2)
+    warp_bytes = _warp_bytes(variant, columns, count)
+    warps = min(_STAGED_WARPS if variant.staged else _WARPS, (limit - node_bytes) // warp_bytes)
+    if warps < 1:
+        raise ValueError(f"{columns} columns and {node_bytes} bytes of nodes do not fit into {limit} bytes of a block")
+    return Launch(
+        variant,
+        warps,
+        tuple((first, min(count, packed.classes - first)) for first in range(0, packed.classes, count)),
+        node_bytes,
+        node_bytes + warps * warp_bytes,
+        device.upload(plan_segments(packed, node_bytes if variant.staged else None)),
+    )
+
+
+def plan_segments(packed: PackedForest, node_bytes: int | None) -> np.ndarray:
+    """(n, 7) int32: first and last + 1 tree, first and last + 1 node, group, its trees, whether the group ends.
+
+    Groups are those of votes for pure leaves, else the stored forests. node_bytes: the room for nodes that are in
+    shared memory at a time (None: they stay where they are); a group may need several fillings, one filling may serve
+    several groups.
+    """
+    stops = [*packed.roots[1:].tolist(), len(packed.records)]
+    room = len(packed.records) if node_bytes is None else node_bytes // _NODE_BYTES
+    filling, fillings = (0, 0), []
+    for first_node, stop_node in zip(packed.roots.tolist(), stops, strict=True):
+        filling = (filling[0] if stop_node - filling[0] <= room else first_node, stop_node)
+        fillings.append(filling)
+    last = dict(fillings)
+    rows = []
+    for group, (first, stop) in enumerate((packed.groups if packed.is_pure else packed.forests).tolist()):
+        begin = first
+        for tree in range(first + 1, stop + 1):
+            if tree == stop or fillings[tree][0] != fillings[begin][0]:
+                node = fillings[begin][0]
+                rows.append((begin, tree, node, last[node], group, stop - first, tree == stop))
+                begin = tree
+    return np.array(rows, np.int32)
+
+
+def patch_bits(tile: Voxels, voxels: int) -> Voxels:
+    """The patch of a warp, as powers of two along z, y, x: a square or a block, as far as the tile has room for it."""
+    total = voxels.bit_length() - 1
+    room = [(n - 1).bit_length() for n in tile]
+    wide = (0, total // 2, total - total // 2) if tile[0] == 1 else (total // 3, (total + 1) // 3, (total + 2) // 3)
+    bits = [min(b, r) for b, r in zip(wide, room, strict=True)]
+    for axis in (2, 1, 0):
+        bits[axis] += min(room[axis] - bits[axis], total - sum(bits))
+    return bits[0], bits[1], bits[2] + total - sum(bits)
+
+
+def _warp_bytes(variant: Variant, columns: int, classes: int) -> int:
+    """Shared memory of one warp: its features, sums, bounds, and votes of all its voxels alike."""
+    patch = columns * variant.voxels * WARP if variant.keeps else 0
+    bounds = 2 * columns if variant.enters else 0
+    return 4 * (patch + classes * variant.voxels * WARP + _rounded(bounds + classes, WARP))
+
+
+def _rounded(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _ints(*numbers: int) -> tuple[np.int32, ...]:
+    return tuple(np.int32(n) for n in numbers)

@@ -1,0 +1,46 @@
+"""Stacks of features for the forest tests, and the CPU backend's answer to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from cuda_host.host_device import HostArray, HostDevice
+
+from pixelforest import kernels
+from pixelforest.kernels.contract import ForestArrays, Voxels
+
+
+@dataclass(frozen=True)
+class Stack:
+    values: HostArray
+    shape: tuple[int, int, int, int]
+    column_stride: int
+
+
+def make_stack(device: HostDevice, features: np.ndarray, shape: Voxels) -> Stack:
+    """Rows of features (n, f) as the stack of a tile; what pads its columns is NaN."""
+    count, columns = features.shape
+    stride = -(-count // 32) * 32
+    values = np.full((columns, stride), np.nan, np.float32)
+    values[:, :count] = features.T
+    return Stack(device.upload(values), (*shape, columns), stride)
+
+
+def assert_equal_bits(found: np.ndarray, features: np.ndarray, forests: Sequence[ForestArrays]) -> None:
+    """The very bits of the CPU backend; NaN where it has NaN."""
+    backend = kernels.load("cpu")
+    expected = backend.predict_rows(features, backend.load_forest(forests))
+    assert found.dtype == expected.dtype
+    same = (found.view(np.uint32) == expected.view(np.uint32)) | (np.isnan(found) & np.isnan(expected))
+    assert same.all(), f"{(~same).sum()} of {same.size} differ, first at {np.argwhere(~same)[0]}"
+
+
+def smooth_features(shape: Voxels, columns: int, *, seed: int = 0) -> np.ndarray:
+    """(n, columns): neighbours are alike, as in an image, so that some subtrees are entered by all and some by few."""
+    rng = np.random.default_rng([seed, *shape, columns])
+    z, y, x = (np.arange(n) for n in shape)
+    grid = np.stack(np.meshgrid(z, y, x, indexing="ij"), axis=-1).reshape(-1, 3)
+    waves = np.sin(grid @ rng.normal(size=(3, columns)) * 0.15 + rng.uniform(0, 6, columns))
+    return (waves * 1.5 + rng.normal(size=waves.shape) * 0.05).astype(np.float32)
