@@ -36,6 +36,22 @@ def convert(array: np.ndarray, conversion: Conversion) -> tuple[np.ndarray, int]
     return result, 0 if misfit is None else int(np.count_nonzero(misfit))
 
 
+def float32_steps(conversion: Conversion) -> tuple[np.float32, np.float32, np.float32] | None:
+    """(low, ratio, low of the export) of a conversion of float32 that ``convert`` computes in float32 alone.
+
+    None if it takes another type on its way or a step of it is not finite. Zeros if no range changes.
+    """
+    if conversion.source != np.float32:
+        return None
+    if conversion.input_range is None or conversion.export_range is None:
+        return np.float32(0), np.float32(0), np.float32(0)
+    in_low, out_low = conversion.input_range[0], conversion.export_range[0]
+    if {_with_scalar(conversion.source, low) for low in (in_low, out_low)} != {conversion.source}:
+        return None
+    ratio = _ratio(conversion.input_range, conversion.export_range)
+    return (np.float32(in_low), ratio, np.float32(out_low)) if np.isfinite(ratio) else None
+
+
 def _rescale(
     array: np.ndarray, input_range: Range, export_range: Range, *, clip: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:

@@ -1,0 +1,324 @@
+"""The devices of this machine through CuPy, the only module that imports it.
+
+Nothing waits for a device as a whole: every host thread has a stream of its own that other streams do not wait for,
+copies go through pinned memory that is used again, and waiting gives the processor away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..contract import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable
+from .device import DeviceArray, Grid
+
+try:
+    import cupy
+    from cupy.cuda import driver, nvrtc, runtime
+except ImportError as error:
+    raise DeviceUnavailable(
+        f"CuPy cannot be imported ({error}); for GPUs install pixelforest[cuda13], or pixelforest[cuda12] where the "
+        "driver is older"
+    ) from None
+
+ERROR_OUT_OF_MEMORY = 2  # of the runtime and of the driver
+ERROR_OLD_DRIVER = 35
+ERROR_NO_DEVICE = 100
+PLAIN_SHARED_BYTES = 48 << 10  # what a kernel may ask for without further ado
+MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+SMALLEST_PINNED = 1 << 16
+
+
+def open_devices(indices: Sequence[int] | None = None) -> tuple[CupyDevice, ...]:
+    """The devices with these numbers, counted as CUDA_VISIBLE_DEVICES leaves them; None: all.
+
+    A number given twice is opened twice. Raises DeviceUnavailable with what to do about it.
+    """
+    count = _count_devices()
+    for index in indices or ():
+        if index >= count:
+            there = "the only one is 0" if count == 1 else f"there are 0 to {count - 1}"
+            raise DeviceUnavailable(f"there is no CUDA device {index}; {there}")
+    try:
+        return tuple(CupyDevice(index) for index in (range(count) if indices is None else indices))
+    except runtime.CUDARuntimeError as error:
+        raise DeviceUnavailable(f"the CUDA device cannot be used: {error}") from None
+
+
+def describe_driver() -> str:
+    """The CUDA versions of the driver and of CuPy's runtime, for people."""
+    known = _version(runtime.driverGetVersion())
+    return f"driver for CUDA {known}, CuPy {cupy.__version__} for CUDA {_version(runtime.runtimeGetVersion())}"
+
+
+def describe_compiler() -> str:
+    """NVRTC's version. Raises DeviceUnavailable if there is none."""
+    return "NVRTC {}.{}".format(*_compiler_version())
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}" if number else "none"
+
+
+def _count_devices() -> int:
+    try:
+        count = int(runtime.getDeviceCount())
+    except runtime.CUDARuntimeError as error:
+        if error.status == ERROR_OLD_DRIVER and runtime.driverGetVersion() == 0:
+            raise DeviceUnavailable("there is no NVIDIA driver on this machine") from None
+        if error.status == ERROR_OLD_DRIVER:
+            raise DeviceUnavailable(
+                f"the NVIDIA driver is too old ({describe_driver()}); install a newer one, or pixelforest[cuda12]"
+            ) from None
+        if error.status != ERROR_NO_DEVICE:
+            raise DeviceUnavailable(f"the CUDA driver cannot be used: {error}") from None
+        count = 0
+    if count == 0:
+        raise DeviceUnavailable("the NVIDIA driver shows no GPU; CUDA_VISIBLE_DEVICES may hide it")
+    return count
+
+
+def _compiler_version() -> tuple[int, int]:
+    try:
+        major, minor = nvrtc.getVersion()
+    except RuntimeError as error:  # also the loader's, if there is no such library
+        raise DeviceUnavailable(
+            f"the CUDA compiler NVRTC cannot be loaded ({str(error).splitlines()[0]}); install pixelforest[cuda13], or "
+            "pixelforest[cuda12] where the driver is older"
+        ) from None
+    return int(major), int(minor)
+
+
+@contextlib.contextmanager
+def _faults(doing: str) -> Iterator[None]:
+    """CuPy's errors as those of the contract."""
+    try:
+        yield
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        raise DeviceOutOfMemory(f"{doing}: {error}") from None
+    except (runtime.CUDARuntimeError, driver.CUDADriverError) as error:
+        kind = DeviceOutOfMemory if error.status == ERROR_OUT_OF_MEMORY else DeviceFailed
+        raise kind(f"{doing}: {error}") from None
+
+
+class CupyArray:
+    """See ``device.DeviceArray``. Other libraries take it through CUDA's array interface."""
+
+    def __init__(self, memory: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.memory, self._shape, self._dtype = memory, shape, dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self._shape) * self._dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"shape": self._shape, "typestr": self._dtype.str, "data": (self.memory.ptr, False), "version": 2}
+
+    def view(self, offset: int, shape: tuple[int, ...], dtype: Any = None) -> CupyArray:
+        kind = np.dtype(dtype or self._dtype)
+        first = offset * self._dtype.itemsize
+        if offset < 0 or first + math.prod(shape) * kind.itemsize > self.nbytes:
+            raise ValueError(f"{shape} {kind} from element {offset} do not fit into {self._shape} {self._dtype}")
+        if first % kind.itemsize:
+            raise ValueError(f"{kind} cannot begin at byte {first}")
+        return CupyArray(self.memory + first, shape, kind)
+
+
+class CupyKernel:
+    """See ``device.Kernel``."""
+
+    def __init__(self, device: CupyDevice, name: str, function: Any) -> None:
+        self._device, self._name, self._function = device, name, function
+        self._shared_bytes = PLAIN_SHARED_BYTES
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, grid: Grid, block: Grid, arguments: Sequence[DeviceArray | np.generic], *, shared_bytes: int = 0
+    ) -> None:
+        values = [a.memory if isinstance(a, CupyArray) else a for a in arguments]
+        with _faults(f"the kernel {self._name} cannot be started"):
+            stream = self._device.stream()
+            if shared_bytes > self._shared_bytes:
+                with self._lock:
+                    driver.funcSetAttribute(self._function.ptr, MAX_DYNAMIC_SHARED, shared_bytes)
+                    self._shared_bytes = shared_bytes
+            self._function(grid, block, values, shared_mem=shared_bytes, stream=stream)
+
+
+class CupyModule:
+    """See ``device.Module``."""
+
+    def __init__(self, device: CupyDevice, module: Any) -> None:
+        self._device, self._module = device, module
+
+    def kernel(self, name: str) -> CupyKernel:
+        with _faults(f"there is no kernel {name!r}"):
+            self._device.stream()
+            return CupyKernel(self._device, name, self._module.get_function(name))
+
+
+@dataclass
+class CupyTimer:
+    """See ``device.Timer``."""
+
+    milliseconds: float = math.nan
+
+
+@dataclass
+class _Lane:
+    """What one host thread has of a device. ``staged``: copies under way, with the pinned memory they read."""
+
+    stream: Any
+    staged: list[tuple[Any, Any]] = field(default_factory=list)
+
+
+class CupyDevice:
+    """See ``device.Device``."""
+
+    def __init__(self, index: int) -> None:
+        properties = runtime.getDeviceProperties(index)
+        attributes = cupy.cuda.Device(index).attributes
+        self.index = index
+        self.name = properties["name"].decode(errors="replace")
+        self.compiler = describe_compiler()
+        self.architecture = _architecture(self.name, int(cupy.cuda.Device(index).compute_capability))
+        self.multiprocessors = int(attributes["MultiProcessorCount"])
+        self.shared_bytes_per_block = int(attributes["MaxSharedMemoryPerBlockOptin"])
+        self.total_bytes = int(properties["totalGlobalMem"])
+        self._pool, self._pinned = cupy.cuda.MemoryPool(), cupy.cuda.PinnedMemoryPool()
+        self._lanes = threading.local()
+
+    def _lane(self) -> _Lane:
+        """This thread's part of the device, which becomes the current one of the thread."""
+        runtime.setDevice(self.index)
+        lane: _Lane | None = getattr(self._lanes, "lane", None)
+        if lane is None:
+            lane = self._lanes.lane = _Lane(cupy.cuda.Stream(non_blocking=True))
+        lane.stream.use()  # the pool keeps what is given back for the stream that used it
+        return lane
+
+    def stream(self) -> Any:
+        """This thread's stream; the device is the current one of the thread afterwards."""
+        return self._lane().stream
+
+    def free_bytes(self) -> int:
+        with _faults("the memory cannot be asked for"):
+            self._lane()
+            free, _ = runtime.memGetInfo()
+            return int(free) + int(self._pool.free_bytes())
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> CupyArray:
+        kind = np.dtype(dtype)
+        size = math.prod(shape) * kind.itemsize
+        with _faults(f"{self.name} has no room for {size} bytes"):
+            self._lane()
+            return CupyArray(self._pool.malloc(max(1, size)), shape, kind)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> CupyArray:
+        array = self.empty(shape, dtype)
+        with _faults("memory cannot be cleared"):
+            runtime.memsetAsync(array.memory.ptr, 0, array.nbytes, self.stream().ptr)
+        return array
+
+    def upload(self, array: np.ndarray) -> CupyArray:
+        copy = self.empty(array.shape, array.dtype)
+        if copy.nbytes == 0:
+            return copy
+        with _faults("the copy to the device failed"):
+            lane = self._lane()
+            lane.staged = [each for each in lane.staged if not each[0].done]
+            pinned, host = self._pinned_array(array.shape, copy.dtype)
+            np.copyto(host, array)
+            runtime.memcpyAsync(copy.memory.ptr, pinned.ptr, copy.nbytes, runtime.memcpyHostToDevice, lane.stream.ptr)
+            copied = cupy.cuda.Event(disable_timing=True)
+            copied.record(lane.stream)
+            lane.staged.append((copied, pinned))
+        return copy
+
+    def download(self, array: DeviceArray) -> np.ndarray:
+        assert isinstance(array, CupyArray)
+        if array.nbytes == 0:
+            return np.empty(array.shape, array.dtype)
+        with _faults("the device failed"):
+            lane = self._lane()
+            pinned, host = self._pinned_array(array.shape, array.dtype)
+            runtime.memcpyAsync(pinned.ptr, array.memory.ptr, array.nbytes, runtime.memcpyDeviceToHost, lane.stream.ptr)
+        self.synchronize()
+        return host
+
+    def synchronize(self) -> None:
+        with _faults("the device failed"):
+            done = cupy.cuda.Event(block=True, disable_timing=True)
+            done.record(self.stream())
+            done.synchronize()
+
+    def compile(self, source: str, name: str, options: tuple[str, ...]) -> bytes:
+        program = nvrtc.createProgram(source, name, (), ())
+        try:
+            nvrtc.compileProgram(program, (*options, f"--gpu-architecture={self.architecture}"))
+            return bytes(nvrtc.getCUBIN(program))
+        except nvrtc.NVRTCError as error:
+            log = nvrtc.getProgramLog(program).strip()
+            raise DeviceFailed(f"{name} does not compile for {self.architecture}: {error}; {log[:4000]}") from None
+        finally:
+            nvrtc.destroyProgram(program)
+
+    def load(self, binary: bytes) -> CupyModule:
+        module = cupy.cuda.Module()
+        with _faults("a kernel binary cannot be loaded"):
+            self._lane()
+            module.load(binary)
+        return CupyModule(self, module)
+
+    @contextlib.contextmanager
+    def timer(self) -> Iterator[CupyTimer]:
+        timer = CupyTimer()
+        with _faults("the device failed"):
+            start, stop = cupy.cuda.Event(), cupy.cuda.Event(block=True)
+            start.record(self.stream())
+        yield timer
+        with _faults("the device failed"):
+            stop.record(self.stream())
+            stop.synchronize()
+            timer.milliseconds = float(cupy.cuda.get_elapsed_time(start, stop))
+
+    def _pinned_array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Any, np.ndarray]:
+        """Pinned memory and an array on it, which keeps the memory; the last to go gives it back to be used again.
+
+        Sizes are rounded, up to an eighth of them, so that tiles of about the same size share memory: pinning it takes
+        longer than copying.
+        """
+        count = math.prod(shape)
+        size = max(SMALLEST_PINNED, count * dtype.itemsize)
+        step = 1 << (size.bit_length() - 4)
+        pinned = self._pinned.malloc(-(-size // step) * step)
+        return pinned, np.frombuffer(pinned, dtype, count).reshape(shape)
+
+
+def _architecture(name: str, capability: int) -> str:
+    """What is compiled for: the device's own architecture, or the closest older one whose binaries it takes.
+
+    Raises DeviceUnavailable if the compiler knows none.
+    """
+    fitting = [a for a in nvrtc.getSupportedArchs() if a // 10 == capability // 10 and a <= capability]
+    if not fitting:
+        raise DeviceUnavailable(
+            f"{describe_compiler()} does not compile for {name} (sm_{capability}); install pixelforest[cuda12] for "
+            "older devices, a newer NVRTC for newer ones"
+        )
+    return f"sm_{max(fitting)}"

@@ -1,0 +1,231 @@
+"""The results of a tile on the device: what shared/results.py does, before anything is downloaded.
+
+A conversion is done here where its arithmetic is float32 and its result no wider; the rest is the host's. That decides
+how much travels, never what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..contract import Conversion, ResultPlan, TileResult, Voxels, Wanted
+from ..shared.conversion import float32_steps
+from ..shared.results import finish_result
+from .device import Device, DeviceArray
+from .launch import KernelFile
+
+RESULTS = KernelFile("results.cu")
+TARGETS = ("float32", "int8", "uint8", "int16", "uint16", "int32", "uint32")  # numbered as in results.cu
+THREADS = 256  # of a block
+
+
+@dataclass(frozen=True)
+class DeviceResult:
+    """One wanted result before it is downloaded.
+
+    values   (z, y, x, c); misfits (1,) uint64, None where nothing can misfit
+    wanted   what the host has still to do; its channels count from the first of ``values``
+    """
+
+    values: DeviceArray
+    misfits: DeviceArray | None
+    wanted: Wanted
+
+
+@dataclass(frozen=True)
+class HostResult:
+    """The same, downloaded."""
+
+    values: np.ndarray
+    misfits: int
+    wanted: Wanted
+
+    def finish(self) -> TileResult:
+        """Do what is left to do; needs no device."""
+        finished = finish_result(self.values, self.wanted)
+        return TileResult(finished.values, finished.misfits + self.misfits)
+
+
+@dataclass(frozen=True)
+class ClassColumns:
+    """Where the project's classes stand in the forest's answer; -1: the forest does not know the class."""
+
+    columns: tuple[int, ...]
+    known: int
+
+    @property
+    def is_plain(self) -> bool:
+        return self.columns == tuple(range(self.known))
+
+
+def class_columns(plan: ResultPlan, known: int) -> ClassColumns:
+    """As shared.results.spread_classes puts them; ``known``: classes of the forest."""
+    if known == plan.classes:
+        return ClassColumns(tuple(range(known)), known)
+    columns = np.full(plan.classes, -1)
+    columns[[label - 1 for label in plan.known_labels]] = np.arange(known)
+    return ClassColumns(tuple(columns.tolist()), known)
+
+
+def zero_results(plan: ResultPlan, extent: Voxels) -> tuple[TileResult, ...]:
+    """The results of a tile that is masked out as a whole; none of them are features."""
+    probabilities = np.zeros((*extent, plan.classes), np.float32)
+    made: dict[str, np.ndarray] = {
+        "probabilities": probabilities,
+        "segmentation": np.ones((*extent, 1), np.uint8),
+        "uncertainty": np.full((*extent, 1), plan.classes > 1, np.float32),
+    }
+    return tuple(finish_result(made[wanted.result], wanted) for wanted in plan.wanted)
+
+
+def select_features(
+    device: Device, values: DeviceArray, shape: tuple[int, int, int, int], column_stride: int, wanted: Wanted
+) -> DeviceResult:
+    """Wanted columns of a stack, whose column c begins at element c * column_stride."""
+    return _select(device, values, shape[:3], (1, column_stride), range(*wanted.channels), None, wanted)
+
+
+def make_result(
+    device: Device,
+    probabilities: DeviceArray,
+    classes: ClassColumns,
+    active: DeviceArray | None,
+    wanted: Wanted,
+) -> DeviceResult:
+    """A result that is made of the forest's answer (z, y, x, k). ``active``: (z, y, x) uint8, None: all."""
+    z, y, x, _ = probabilities.shape
+    extent = (z, y, x)
+    if wanted.result == "probabilities":
+        first, stop = wanted.channels
+        columns = classes.columns[first:stop]
+        is_whole = classes.is_plain and (first, stop) == (0, classes.known)
+        if is_whole and active is None and wanted.conversion.is_identity:
+            return DeviceResult(probabilities, None, _rest(wanted, 0, stop, wanted.conversion))
+        return _select(device, probabilities, extent, (classes.known, 1), columns, active, wanted)
+    voxels = z * y * x
+    columns_there = device.upload(np.array(classes.columns, np.int32))
+    inputs = (
+        probabilities,
+        np.int64(voxels),
+        np.int32(classes.known),
+        columns_there,
+        np.int32(len(classes.columns)),
+        *_mask(active, columns_there),
+    )
+    if wanted.result == "segmentation":
+        out = device.empty((*extent, 1), np.uint8)
+        RESULTS.kernel(device, "most_probable")(_blocks(voxels), (THREADS, 1, 1), (*inputs, out))
+        return DeviceResult(out, None, _rest(wanted, 0, 1, wanted.conversion))
+    cast = _cast(wanted)
+    out, misfits = device.empty((*extent, 1), cast.dtype), device.zeros((1,), np.uint64)
+    kernel = RESULTS.kernel(device, "uncertainty", cast.defines)
+    kernel(_blocks(voxels), (THREADS, 1, 1), (*inputs, *cast.arguments, out, misfits))
+    return DeviceResult(out, misfits if cast.can_misfit else None, _rest(wanted, 0, 1, cast.rest))
+
+
+def download_results(device: Device, results: Sequence[DeviceResult]) -> tuple[HostResult, ...]:
+    """Everything on the host. Waits for the thread's stream."""
+    values = [device.download(result.values) for result in results]
+    misfits = [0 if r.misfits is None else int(device.download(r.misfits)[0]) for r in results]
+    return tuple(HostResult(v, n, r.wanted) for v, n, r in zip(values, misfits, results, strict=True))
+
+
+def result_bytes(plan: ResultPlan) -> int:
+    """Device memory that the results of a voxel take."""
+    total = 0
+    for wanted in plan.wanted:
+        first, stop = wanted.channels
+        total += (stop - first) * (1 if wanted.result == "segmentation" else _cast(wanted).dtype.itemsize)
+    return total
+
+
+def _select(
+    device: Device,
+    values: DeviceArray,
+    extent: Voxels,
+    strides: tuple[int, int],
+    columns: Sequence[int],
+    active: DeviceArray | None,
+    wanted: Wanted,
+) -> DeviceResult:
+    cast, voxels, count = _cast(wanted), int(np.prod(extent)), len(columns)
+    columns_there = device.upload(np.array(columns, np.int32))
+    out, misfits = device.empty((*extent, count), cast.dtype), device.zeros((1,), np.uint64)
+    kernel = RESULTS.kernel(device, "select_channels", cast.defines)
+    kernel(
+        _blocks(voxels),
+        (THREADS, 1, 1),
+        (
+            values,
+            np.int64(voxels),
+            np.int64(strides[0]),
+            np.int64(strides[1]),
+            columns_there,
+            np.int32(count),
+            *_mask(active, columns_there),
+            *cast.arguments,
+            out,
+            misfits,
+        ),
+    )
+    return DeviceResult(out, misfits if cast.can_misfit else None, _rest(wanted, 0, count, cast.rest))
+
+
+@dataclass(frozen=True)
+class _Cast:
+    """What the device does of a conversion, and what is left."""
+
+    target: int
+    scaled: bool
+    steps: tuple[np.float32, np.float32, np.float32]
+    clip: bool
+    rest: Conversion
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(TARGETS[self.target])
+
+    @property
+    def defines(self) -> tuple[str, ...]:
+        return (f"TARGET={self.target}",)
+
+    @property
+    def can_misfit(self) -> bool:
+        return self.target != 0
+
+    @property
+    def arguments(self) -> tuple[np.generic, ...]:
+        return (np.int32(self.scaled), *self.steps, np.int32(self.clip))
+
+
+def _cast(wanted: Wanted) -> _Cast:
+    """How the float32 values of a result are converted; features keep what NaN they are unless they become integers."""
+    conversion = wanted.conversion
+    zero = np.float32(0)
+    nothing = _Cast(0, False, (zero, zero, zero), False, conversion)
+    target = conversion.target.name
+    if conversion.is_identity or target not in TARGETS or (wanted.result == "features" and target == "float32"):
+        return nothing
+    steps = float32_steps(conversion)
+    if steps is None:
+        return nothing
+    done = Conversion(conversion.target, conversion.target)
+    return _Cast(TARGETS.index(target), conversion.input_range is not None, steps, conversion.clip, done)
+
+
+def _rest(wanted: Wanted, first: int, stop: int, conversion: Conversion) -> Wanted:
+    return Wanted(wanted.result, (first, stop), conversion)
+
+
+def _mask(active: DeviceArray | None, unused: DeviceArray) -> tuple[DeviceArray, np.generic]:
+    """A kernel's arguments for a mask; without one it gets bytes that it does not read."""
+    if active is None:
+        return unused.view(0, (unused.nbytes,), np.uint8), np.int32(0)
+    return active, np.int32(1)
+
+
+def _blocks(voxels: int) -> tuple[int, int, int]:
+    return max(1, -(-voxels // THREADS)), 1, 1
