@@ -46,7 +46,7 @@ class SlabRuns:
 
 def label_slab(values: np.ndarray, storage: Storage) -> SlabRuns:
     """See ``contract.Backend.label_slab``."""
-    flat = _comparable(values)
+    flat = comparable(values)
     depth, height, width = values.shape
     rows = depth * height
     if width > _LONGEST_ROW:
@@ -69,14 +69,14 @@ def join_slabs(
     height = a.shape[1]
     row_a = (a.shape[0] - 1) * height if axis == 0 else height - 1
     rows = height if axis == 0 else 1
-    face_a, face_b = _comparable(values_a).reshape(rows, -1), _comparable(values_b).reshape(rows, -1)
+    face_a, face_b = comparable(values_a).reshape(rows, -1), comparable(values_b).reshape(rows, -1)
     most = int(a.first[row_a + rows] - a.first[row_a] + b.first[rows] - b.first[0])
     ids_a, ids_b = np.empty(most, np.uint32), np.empty(most, np.uint32)
     n = touching_pairs(a.runs, row_a, face_a, b.runs, 0, face_b, rows, ids_a, ids_b)
     return ids_a[:n], ids_b[:n]
 
 
-def _comparable(values: np.ndarray) -> np.ndarray:
+def comparable(values: np.ndarray) -> np.ndarray:
     """The values as a flat array in one of six types whose equality is that of the values."""
     values = np.ascontiguousarray(values)
     if not values.dtype.isnative:
@@ -397,7 +397,7 @@ class ValueTable:
     def renumber(self, values: np.ndarray, out: np.ndarray) -> None:
         if values.dtype.kind not in "iu":
             raise KernelError(f"values of type {values.dtype} are no labels")
-        flat, target = _comparable(values), out.reshape(-1)
+        flat, target = comparable(values), out.reshape(-1)
         at = 0
         while True:
             at, self.count = renumber(flat, at, self._originals, self.count, self._keys, self._ids, target)

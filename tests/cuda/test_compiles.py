@@ -21,7 +21,9 @@ FILES = sorted(path.name for path in FOLDER.glob("*.cu"))
 VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
     # What a forest takes by itself; test_forest.py compiles the others too.
     "forest.cu": (("ONLY=6",), ("ONLY=8", "LEAVES=1")),
+    "labels.cu": (("VALUE=unsigned char",), ("VALUE=double",)),
     "results.cu": tuple((f"TARGET={target}",) for target in range(7)),
+    "threshold.cu": (("VALUE=unsigned long long",), ("VALUE=double",)),
 }
 # (file, kernel) -> bytes of spills that are known and do not matter, with the reason beside it.
 KNOWN_SPILLS: dict[tuple[str, str], int] = {}

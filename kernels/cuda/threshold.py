@@ -1,0 +1,100 @@
+"""Smoothing of prediction maps on the device, bit by bit as ``cpu.threshold`` does it.
+
+The source goes to the device in its own type, the smoothed maps come back as float32. What follows the smoothing stays
+on the host, where the labels lie: comparing a map with a threshold, counting and dropping labels take one operation for
+each voxel, less than the way to the device and back. The growing of cores is a priority queue, one voxel after another.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..contract import MapPlan, Voxels
+from .device import Device, DeviceArray
+from .launch import KernelFile
+
+MOST_VALUES = (1 << 31) - 1  # of a source: places are 32-bit numbers
+_THREADS = 256
+
+FILE = KernelFile("threshold.cu")
+TYPES = {
+    "bool": "unsigned char",
+    "uint8": "unsigned char",
+    "uint16": "unsigned short",
+    "uint32": "unsigned int",
+    "uint64": "unsigned long long",
+    "int8": "signed char",
+    "int16": "short",
+    "int32": "int",
+    "int64": "long long",
+    "float32": "float",
+    "float64": "double",
+}
+"""Types that are sent to the device as they are, and their names in CUDA; others are sent as float32."""
+
+
+def smooth_maps(
+    device: Device, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
+) -> tuple[np.ndarray, ...]:
+    """See ``contract.Backend.smooth_maps``, for sources of up to MOST_VALUES, with taps along at least one axis.
+
+    Raises DeviceOutOfMemory: it takes 8 bytes a voxel beside the source.
+    """
+    if source.dtype.name not in TYPES or not source.dtype.isnative:
+        with np.errstate(all="ignore"):
+            source = source.astype(np.float32)
+    maps = device.upload(np.ascontiguousarray(source))
+    passes = []
+    for axis, taps in enumerate(plan.taps):
+        is_cut = axis < 2 and (start[axis], source.shape[axis]) != (tile[0][axis], tile[1][axis] - tile[0][axis])
+        if taps is not None or is_cut:
+            wanted = np.ones(1) if taps is None else np.ascontiguousarray(taps, np.float64)
+            passes.append((axis, device.upload(wanted), len(wanted) - 1))
+    smoothed = []
+    for channel in plan.channels:
+        values, shape = _pick(device, maps, channel, plan), source.shape[:3]
+        for axis, weights, radius in reversed(passes):  # x first
+            is_last = axis == passes[0][0] and axis != 0  # the CPU's goes on along z, with the single tap 1
+            first, stop = (tile[0][axis], tile[1][axis]) if axis < 2 else (0, image[2])
+            place = (start[axis], first, stop, image[axis])
+            values, shape = _smooth(device, values, shape, axis, weights, radius, place, is_settled=is_last)
+        smoothed.append(device.download(values))
+    return tuple(smoothed)
+
+
+def _pick(device: Device, maps: DeviceArray, channel: int, plan: MapPlan) -> DeviceArray:
+    """One channel as float32 (z, y, x), its range brought to 0..1."""
+    depth, height, width, channels = maps.shape
+    low, high = plan.value_range or (0.0, 1.0)
+    with np.errstate(all="ignore"):
+        scale = np.int32(plan.value_range is not None), np.float32(low), np.float32(high - low)
+    out = device.empty((depth, height, width), np.float32)
+    voxels = depth * height * width
+    kernel = FILE.kernel(device, "pick_channel", (f"VALUE={TYPES[maps.dtype.name]}",))
+    sizes = np.uint32(voxels), np.int32(channels), np.int32(channel)
+    kernel((-(-voxels // _THREADS), 1, 1), (_THREADS, 1, 1), (maps, out, *sizes, *scale))
+    return out
+
+
+def _smooth(
+    device: Device,
+    values: DeviceArray,
+    shape: tuple[int, ...],
+    axis: int,
+    taps: DeviceArray,
+    radius: int,
+    place: tuple[int, int, int, int],
+    *,
+    is_settled: bool,
+) -> tuple[DeviceArray, tuple[int, ...]]:
+    """A pass along an axis; place: where values begin, first and last + 1 position wanted, length of the image."""
+    start, first, stop, n = place
+    wanted = (*shape[:axis], stop - first, *shape[axis + 1 :])
+    out, voxels = device.empty(wanted, np.float32), int(np.prod(wanted))
+    if voxels:
+        inner = int(np.prod(shape[axis + 1 :]))
+        sizes = (np.uint32(voxels), np.uint32(inner), np.uint32(shape[axis]), np.uint32(stop - first))
+        where = (np.int32(start), np.int32(first), np.int32(n), np.int32(is_settled))
+        kernel = FILE.kernel(device, "smooth_axis")
+        kernel((-(-voxels // _THREADS), 1, 1), (_THREADS, 1, 1), (values, out, taps, np.int32(radius), *sizes, *where))
+    return out, wanted

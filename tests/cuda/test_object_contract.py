@@ -1,0 +1,97 @@
+"""What holds for the object operations of any backend, for those with a device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contract.test_labels import (  # noqa: F401  # collected here as well
+    Storage,
+    random_values,
+    test_byte_order_does_not_matter,
+    test_diagonal_neighbours_are_apart,
+    test_dropped_components_are_not_written,
+    test_every_type_is_compared_by_value,
+    test_floats_compare_as_numbers_do,
+    test_ids_equal_those_of_another_library,
+    test_ids_go_beyond_32_bits_before_they_are_numbered,
+    test_overlaps_are_found_and_dropped_components_have_none,
+    test_two_slabs_join_where_they_meet,
+    test_values_that_touch_and_differ_are_apart,
+)
+from contract.test_threshold import (  # noqa: F401
+    test_a_tile_equals_its_part_of_the_whole,
+    test_ranges_are_brought_to_one_in_float32,
+    test_smoothing_equals_its_definition,
+)
+from cuda_host.host_device import HostDevice
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from properties.test_label_slabs import test_components  # noqa: F401
+
+from pixelforest.engine.formats.scratch import Scratch
+from pixelforest.engine.objects.label import label_components
+from pixelforest.engine.objects.threshold import threshold_frame
+from pixelforest.engine.project.thresholding import ThresholdSettings
+from pixelforest.kernels import load
+from pixelforest.kernels.cuda.objects import DeviceObjects
+
+
+@pytest.fixture(scope="module")
+def device() -> HostDevice:
+    return HostDevice()
+
+
+@pytest.fixture(scope="module")
+def backend(device: HostDevice) -> DeviceObjects:
+    return DeviceObjects(lambda: device)
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    st.sampled_from([(36, 18, 40), (1, 270, 40), (3, 150, 35)]),
+    st.sampled_from([0.1, 0.35, 0.6, 0.9]),
+    st.integers(1, 3),
+    st.integers(1500, 20_000),
+)
+def test_frames_of_many_bricks_in_slabs_of_any_size(
+    backend: DeviceObjects, shape: tuple[int, int, int], share: float, values: int, voxels: int
+) -> None:
+    """Ids are those of the CPU for the frame as one slab."""
+    frame = random_values(shape, "uint8", share=share, values=values)
+    slabs = ((backend, voxels, 2), (load("cpu"), frame.size, 1))
+    with Scratch(1 << 28) as scratch:
+        found, expected = (
+            label_components(
+                lambda box: frame[box.slices()], shape, frame.dtype,
+                backend=each, scratch=scratch, threads=threads, voxels=size,
+            )
+            for each, size, threads in slabs
+        )  # fmt: skip
+        assert found.count == expected.count
+        np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+@pytest.mark.parametrize("method", ["simple", "hysteresis", "ipht"])
+@pytest.mark.parametrize("shape", [(1, 40, 50), (9, 10, 35)], ids=["flat", "solid"])
+def test_thresholds_of_slabs_equal_those_of_the_cpu(
+    backend: DeviceObjects, method: str, shape: tuple[int, int, int]
+) -> None:
+    maps = np.random.default_rng(7).integers(0, 256, (*shape, 2)).astype(np.uint8)
+    low = 0.5 if method == "simple" else 1.05  # of the sum of both channels
+    chosen = ThresholdSettings(method, 2, 400, 0.55, low, (0.3, 0.8, 1.0), 0, 1)
+    with Scratch(1 << 26) as scratch:
+        found, expected = (
+            threshold_frame(
+                lambda box: maps[box.slices()], shape, 2, chosen, (0.0, 255.0), backend=each, scratch=scratch,
+                threads=threads, memory_bytes=1 << 26, voxels=voxels,
+            )
+            for each, voxels, threads in ((backend, 600, 2), (load("cpu"), maps.size, 1))
+        )  # fmt: skip
+        assert expected.any()
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_devices_are_used(backend: DeviceObjects, device: HostDevice) -> None:
+    device.launches.clear()
+    backend.label_slab(np.ones((4, 20, 40), np.uint8), Storage())
+    assert {"label_bricks", "join_bricks", "write_runs"} <= set(device.launches)
