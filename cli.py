@@ -36,6 +36,7 @@ STATUS_OK, STATUS_FAILED, STATUS_USAGE = 0, 1, 2
 
 RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
 OME_ZARR_VERSIONS = ("0.4", "0.5")
+FORESTS = ("auto", "native", "nvforest")
 EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 
 NO_TRAINING = "training is not built in yet; train and save the project in ilastik"
@@ -183,6 +184,14 @@ OPTIONS: tuple[Option, ...] = (
         metavar="DEVICE",
         default="auto",
         parse=_device,
+    ),
+    Option(
+        "--forest",
+        MACHINE,
+        "What walks forests on a GPU: native, our own kernels; nvforest, NVIDIA's library (pixelforest[rapids13] or "
+        "[rapids12]); auto: native, the only one with the same bits for every forest.",
+        choices=FORESTS,
+        default="auto",
     ),
     Option(
         "--threads",

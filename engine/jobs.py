@@ -82,6 +82,7 @@ class Request:
     print_labels_by_slice: bool = False
     label_search_value: int = 0
     device: str = "auto"
+    forest: str = "auto"
     threads: int | None = None
     memory: int | None = None
     configfile: str | None = None
@@ -107,6 +108,7 @@ class Job:
     threads: int
     memory_bytes: int
     device: str
+    forest: str
     fail_fast: bool
     debug: bool = False
     notes: tuple[str, ...] = ()
@@ -146,6 +148,7 @@ def resolve_job(request: Request) -> Job:
         threads=threads,
         memory_bytes=memory_bytes,
         device=request.device,
+        forest=request.forest,
         fail_fast=request.fail_fast,
         debug=request.debug or config.debug,
         notes=(*config.notes, *_unused_flags(request, project), *_check_labels(request)),

@@ -135,7 +135,8 @@ def run_batch(job: Job, *, progress: Progress | None = None) -> BatchReport:
     for note in job.notes:
         logger.warning("%s", note)
     workflow_logger.info("Beginning Batch Processing")
-    batch = _Batch(job, load_workflow(job.project), open_backend(job.device), progress or Progress(is_shown=False))
+    backend = open_backend(job.device, job.forest)
+    batch = _Batch(job, load_workflow(job.project), backend, progress or Progress(is_shown=False))
     threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
     logger.info("Using device %s, %s, %s of memory", batch.backend.name, threads, format_size(job.memory_bytes))
     if not job.lanes:

@@ -258,6 +258,7 @@ def test_sizes_and_counts_are_numbers() -> None:
         (["--threads=-1"], "invalid value '-1' for --threads: give a whole number from 0"),
         (["--memory=8"], "invalid value '8' for --memory: '8' is not a size; write a number and a unit"),
         (["--device=gpu"], "invalid value 'gpu' for --device: choose auto, cpu, cuda"),
+        (["--forest=fil"], "invalid value 'fil' for --forest; choose one of: auto, native, nvforest"),
         (["--export_dtype=uint64"], "invalid value 'uint64' for --export_dtype; choose one of: uint8, uint16"),
         (["--export_dtype=UINT8"], "did you mean uint8?"),
         (["--stack_along=q"], "invalid value 'q' for --stack_along; choose one of: z, t, c"),

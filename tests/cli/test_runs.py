@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -169,3 +170,34 @@ def test_an_output_folder_that_is_a_file(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "file" in error
+
+
+def test_nvforest_on_the_cpu_is_a_contradiction(
+    copy_golden: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copy_golden("px2d_gray")
+    argv = [f"--project={folder / 'project.ilp'}", "--device=cpu", "--forest=nvforest", str(folder / "raw.png")]
+    assert cli.main(argv) == 2
+    assert "--forest=nvforest needs a GPU, but --device=cpu was given" in capsys.readouterr().err
+    assert not (folder / "raw_Probabilities.h5").exists()
+
+
+def test_nvforest_without_a_gpu_fails_with_the_reason(copy_golden: Callable[[str], Path]) -> None:
+    folder = copy_golden("px2d_gray")
+    argv = [f"--project={folder / 'project.ilp'}", "--forest=nvforest", "--quiet", str(folder / "raw.png")]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "pixelforest", *argv], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "--forest=nvforest" in line
+    assert not (folder / "raw_Probabilities.h5").exists()
+
+
+@pytest.mark.parametrize("forest", ["auto", "native"])
+def test_other_forests_change_nothing_on_the_cpu(forest: str, copy_golden: Callable[[str], Path]) -> None:
+    folder = copy_golden("px2d_gray")
+    assert cli.main([f"--project={folder / 'project.ilp'}", f"--forest={forest}", str(folder / "raw.png")]) == 0
+    result = read(folder / "raw_Probabilities.h5")
+    assert np.array_equal(result, read(GOLDEN / "px2d_gray" / "expected" / "probabilities.h5"))

@@ -75,7 +75,7 @@ class FakeWorkflow:
 def workflow(monkeypatch: pytest.MonkeyPatch) -> FakeWorkflow:
     fake = FakeWorkflow()
     monkeypatch.setattr(batch, "load_workflow", lambda project: fake)
-    monkeypatch.setattr(batch, "open_backend", lambda device: SimpleNamespace(name="cpu"))
+    monkeypatch.setattr(batch, "open_backend", lambda device, forest: SimpleNamespace(name="cpu"))
     return fake
 
 
