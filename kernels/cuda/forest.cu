@@ -315,14 +315,15 @@ static __device__ __forceinline__ void predict(const Work& work) {
             }
             __syncwarp();
             if (ENTERS) {
-                // A lane looks through a whole column; it begins at its own voxel, so that no two meet in a bank.
+                // A lane looks through a whole column, each in an order of its own, so that no two meet in a bank. NaN
+                // is passed over by fminf and fmaxf.
                 for (int column = lane; column < work.columns; column += 32) {
                     float low = __uint_as_float(0x7f800000u), high = -low;
 #pragma unroll 8
                     for (int i = 0; i < VOXELS * 32; i++) {
-                        const float value = patch[column * VOXELS * 32 + (i + lane) % (VOXELS * 32)];
-                        if (value < low) low = value;
-                        if (value > high) high = value;
+                        const float value = patch[(column * VOXELS * 32 + lane) ^ i];
+                        low = fminf(low, value);
+                        high = fmaxf(high, value);
                     }
                     bounds[column] = make_float2(low, high);
                 }
@@ -335,6 +336,7 @@ static __device__ __forceinline__ void predict(const Work& work) {
             const int first_node = STAGED ? segment[FIRST_NODE] : 0;
             if (STAGED && present != first_node) {
                 __syncthreads();
+#pragma unroll 4
                 for (int i = threadIdx.x; i < segment[STOP_NODE] - first_node; i += blockDim.x)
                     staged[i] = __ldg(work.records + first_node + i);
                 present = first_node;

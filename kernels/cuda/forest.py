@@ -1,22 +1,25 @@
 """Forest prediction on a device: which of the ways of walking in forest.cu is taken, and its launch.
 
 A warp takes a patch of 32 neighbouring voxels, keeps their features in shared memory and sends them through all trees.
-Per voxel of the benchmark project (100 trees of 57 nodes, 49 columns, 2 classes) this should cost, by counting
-instructions; an H100 starts 9e11 warp instructions a second, so 1 Gpixel/s leaves 28 000 for a patch:
+What that costs was counted, not timed: visits by walking ilastik's own projects of the benchmark (2-D, 100 trees of 57
+nodes, 49 columns; 3-D, 87 nodes, 61 columns) and the 2-D one grown anew from contradictory labels (deep: 620 leaves a
+tree), instructions in the machine code for the H100, which starts 9e11 of them a second for a warp: 1 Gpixel/s allows
+28 000 a patch.
 
-- ``lanes``, each voxel on its own: 11 instructions a step, 8 steps until the last of 32 neighbours is at its leaf, 10
-  for the vote: 9 800 a patch, 2.9 Gpixel/s. Deep trees (500 leaves, 22 steps, nodes in 8 banks or lines): 0.3
-- ``masks``, each node once for all voxels that reach it: 15 a node, 9 nodes a tree, 12 a leaf: 16 000 a patch, 1.8
-  Gpixel/s; with 64 voxels (``masks_wide``) 19 a node: 3.0. Deep trees: 100 nodes and more a tree: 0.17
-- ``entered_…``: first the smallest and largest value of every column in the patch (500), then a lane a tree goes down
-  as far as these decide the way (16 a step, 32 trees at once: 600). Neighbours mostly agree, so about two thirds of
-  the trees are at a leaf already, which is counted for all voxels at once; the others are walked from where they are
-  open (65 a tree): 3 500 a patch, 8 Gpixel/s, of which reading the features (196 bytes a pixel) allows 15
-- ``…_staged``: nodes in shared memory, for forests that fit beside the features: a read waits 30 cycles either way, but
-  lanes that want different nodes are served 32 banks at a time and not one line at a time
+- ``lanes``, each voxel on its own: 13 instructions a step and 22 a tree. Until the last of 32 neighbours is at its leaf
+  take 5.2 steps (3-D 6.1, deep 26): 10 300 a patch, at most 2.7 Gpixel/s (deep 0.75)
+- ``masks``, each node once for all voxels that reach it: about 15 a node, 20 a leaf; 6.8 nodes and 2.0 leaves a tree
+  (8.9 and 2.6, deep 79 and 14): 16 000, 1.8 Gpixel/s (deep 0.2). ``masks_wide``, 64 voxels: 8.0 and 2.7, 2.7 Gpixel/s
+- ``entered_…``: first the smallest and largest value of every column in the patch (350), then a lane a tree goes down
+  as far as these decide the way (17 a step, 6 steps for 32 trees: 500). 70 of 100 trees are then at a leaf (3-D 50,
+  deep 0), which counts for all voxels at once; the others are walked on, 6 steps: 4 700 in all, 6 Gpixel/s. Reading the
+  features (196 bytes a pixel) allows 15
+- ``…_staged``: nodes in shared memory, all of them or as many trees as fit, in turn. A step waits about 100 cycles for
+  shared memory or the nearest cache, 300 for the next cache, which 32 warps cannot hide: deep trees would come to 0.25
+  Gpixel/s; copying all nodes (1 MB) for 700 voxels at a time costs a tenth of walking them
 - ``direct``: nothing in shared memory but sums; for images of so many channels that the features do not fit
 
-None of these figures was measured; bench/cuda_forest.py does that on a GPU and says which should be the default.
+So ``entered_staged`` should be the fastest wherever it fits. bench/cuda_forest.py measures all of them on a GPU.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ _WARPS = 8  # of a block that shares nothing: small blocks leave and come evenly
 _STAGED_WARPS = 32
 _NODE_BYTES = 8
 _FEWEST_WARPS = 4  # of which the features must fit into a block's shared memory; else they are read where they are
-_RESIDENT_WARPS = 16  # that must fit beside a forest that stays in shared memory
+_STAGING_WARPS = 12  # that must fit beside nodes in shared memory
+_STAGED_NODES = 4096  # a tree; of larger ones a block of voxels visits too few to copy them all
 
 
 @dataclass(frozen=True)
@@ -180,13 +184,12 @@ def kernel_of(variant: Variant, *, is_pure: bool) -> tuple[str, tuple[str, ...]]
 
 def choose_variant(packed: PackedForest, columns: int, limit: int) -> str:
     """The variant that should be fastest where a block has ``limit`` bytes of shared memory."""
-    entered = VARIANTS["entered_staged"]
-    warp_bytes = _warp_bytes(entered, columns, packed.classes)
-    if _FEWEST_WARPS * warp_bytes > limit and _FEWEST_WARPS * _warp_bytes(entered, columns, 1) > limit:
+    variant = VARIANTS["entered_staged"]
+    few, many = (count * _warp_bytes(variant, columns, packed.classes) for count in (_FEWEST_WARPS, _STAGING_WARPS))
+    if few > limit and _FEWEST_WARPS * _warp_bytes(variant, columns, 1) > limit:
         return "direct"
-    if len(packed.records) * _NODE_BYTES + _RESIDENT_WARPS * warp_bytes <= limit:
-        return "entered_staged"
-    return "entered_lanes"
+    is_small = len(packed.records) <= _STAGED_NODES * len(packed.roots)
+    return "entered_staged" if is_small and many + _node_bytes(packed, limit) <= limit else "entered_lanes"
 
 
 def plan_launch(device: Device, packed: PackedForest, columns: int, variant: Variant) -> Launch:
@@ -195,10 +198,7 @@ def plan_launch(device: Device, packed: PackedForest, columns: int, variant: Var
     Raises ValueError where not even one warp fits.
     """
     limit = device.shared_bytes_per_block
-    largest = int(np.diff([*packed.roots, len(packed.records)]).max()) * _NODE_BYTES
-    node_bytes = 0
-    if variant.staged:
-        node_bytes = _rounded(min(len(packed.records) * _NODE_BYTES, max(largest, limit // 3)), 128)
+    node_bytes = _node_bytes(packed, limit) if variant.staged else 0
     count = packed.classes
     while count > 1 and _FEWEST_WARPS * _warp_bytes(variant, columns, count) > limit - node_bytes:
         count = -(-count // 2)
@@ -250,6 +250,12 @@ def patch_bits(tile: Voxels, voxels: int) -> Voxels:
     for axis in (2, 1, 0):
         bits[axis] += min(room[axis] - bits[axis], total - sum(bits))
     return bits[0], bits[1], bits[2] + total - sum(bits)
+
+
+def _node_bytes(packed: PackedForest, limit: int) -> int:
+    """Shared memory for nodes: all of them if they take a third of it at most, else at least the largest tree."""
+    largest = int(np.diff([*packed.roots, len(packed.records)]).max()) * _NODE_BYTES
+    return _rounded(min(len(packed.records) * _NODE_BYTES, max(largest, limit // 3)), 128)
 
 
 def _warp_bytes(variant: Variant, columns: int, classes: int) -> int:

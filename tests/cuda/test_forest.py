@@ -238,8 +238,9 @@ def test_the_variant_follows_from_the_size_of_the_forest() -> None:
     rng = np.random.default_rng(10)
     small = pack_forest([random_forest(rng, trees=20, columns=5, classes=2, pure=True)])
     large = pack_forest([ForestArrays((chain(20_000, to_left=True, pure=True),), 2, False)])
-    assert choose_variant(small, 49, h100) == "entered_staged"
-    assert choose_variant(large, 49, h100) == "entered_lanes"
+    deep = pack_forest([ForestArrays((chain(600, to_left=True, pure=True),) * 100, 2, False)])
+    assert choose_variant(small, 49, h100) == choose_variant(deep, 49, h100) == "entered_staged"
+    assert choose_variant(large, 49, h100) == choose_variant(small, 49, 48 << 10) == "entered_lanes"
     assert choose_variant(small, 3000, h100) == "direct"
 
 
