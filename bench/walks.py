@@ -7,13 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from pixelforest.kernels.cpu.forest import enter_tree, mixed_memory, predict_mixed, predict_pure, pure_memory
+from pixelforest.kernels.cpu.forest import enter_tree, mixed_memory, predict_mixed
 from pixelforest.kernels.cpu.intrinsics import bounds_64, float_of_bits, less_than_64
+from pixelforest.kernels.cpu.votes import TOGETHER, vote_together, voting_memory
+from pixelforest.kernels.shared.columns import column_forest
 from pixelforest.kernels.shared.nodes import PackedForest
 
 Shape = tuple[int, int, int]
 BLOCK = 64
 BLOCKS_IN_CELL = 128  # as many as the backend puts into a cell: 8192 voxels
+QUADS = 8  # of a bundle
+BATCH_NODES = 4096  # as the backend's
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,11 @@ def predict_stack(stack: ArrangedStack, forest: PackedForest) -> np.ndarray:
     """Probabilities (cells, blocks, 64, K) with the kernel that fits the forest's leaves."""
     out = np.empty((len(stack.values), stack.blocks, BLOCK, forest.classes), np.float32)
     if forest.is_pure:
-        votes = (forest.groups, forest.vote_value, forest.divisor)
-        walk_pure(stack.values, stack.stride, forest.roots, _nodes(forest), votes, forest.depth, out)
+        votes, columns = (
+            (forest.groups, forest.vote_value, forest.divisor),
+            column_forest(forest, batch_nodes=BATCH_NODES),
+        )
+        vote_pure(stack.values, stack.stride, columns.arrays, votes, columns.most_nodes, out)
     else:
         predict_stack_mixed(stack, forest, out)
     return out
@@ -91,7 +98,7 @@ def predict_stack_mixed(stack: ArrangedStack, forest: PackedForest, out: np.ndar
 def enter_block(values, base, stride, roots, nodes, bounds, entries):  # type: ignore[no-untyped-def]
     """The bounds of a block's columns, and the nodes where it enters the trees."""
     for column in range(len(bounds) // 2):
-        bounds_64(values, base + column * stride, bounds, 2 * column)
+        bounds_64(values, base + column * stride, bounds, 2 * column, 2 * column + 1)
     for tree in range(len(roots)):
         entries[tree] = enter_tree(nodes[0], roots[tree], bounds, nodes[1], nodes[2])
 
@@ -110,7 +117,7 @@ def count_visits(stack, stride, blocks, roots, records, leaf_column, offset_bits
         values = stack[cell]
         for base in range(0, blocks * 64, 64):
             for column in range(len(bounds) // 2):
-                bounds_64(values, base + column * stride, bounds, 2 * column)
+                bounds_64(values, base + column * stride, bounds, 2 * column, 2 * column + 1)
             for root in roots:
                 pending.append((root, np.uint64(0xFFFFFFFFFFFFFFFF)))
                 while len(pending) > 1:
@@ -137,16 +144,20 @@ def count_visits(stack, stride, blocks, roots, records, leaf_column, offset_bits
 
 
 @njit(nogil=True)
-def walk_pure(stack, stride, roots, nodes, votes_of, depth, out):  # type: ignore[no-untyped-def]
+def vote_pure(stack, stride, forest, votes_of, most_nodes, out):  # type: ignore[no-untyped-def]
     """The kernel for pure leaves over arranged cells, into out (cells, blocks, 64, K)."""
-    memory = pure_memory(out.shape[3], votes_of[1].shape[1], depth)
-    bounds, entries = np.empty(2 * (stack.shape[1] // stride), np.float32), np.empty(len(roots), np.int64)
+    columns, blocks = stack.shape[1] // stride, out.shape[1]
+    memory = voting_memory(out.shape[3], columns, forest[2].shape[1] - 1, votes_of[1].shape[1], most_nodes, QUADS)
+    values = np.empty((QUADS, TOGETHER, BLOCK, out.shape[3]), np.float32)
+    bases = np.empty((QUADS, TOGETHER), np.int64)
     for cell in range(stack.shape[0]):
-        values = stack[cell]
-        for block in range(out.shape[1]):
-            enter_block(values, block * 64, stride, roots, nodes, bounds, entries)
-            mask = np.uint64(0xFFFFFFFFFFFFFFFF)
-            predict_pure(values, block * 64, stride, bounds, mask, entries, nodes, votes_of, memory, out[cell, block])
+        for first in range(0, blocks, QUADS * TOGETHER):
+            count = min(QUADS, -(-(blocks - first) // TOGETHER))
+            for i in range(count * TOGETHER):
+                bases[i // TOGETHER, i % TOGETHER] = min(first + i, blocks - 1) * BLOCK
+            vote_together(stack[cell], bases[:count], stride, columns, forest, votes_of, memory, values)
+            for i in range(min(count * TOGETHER, blocks - first)):
+                out[cell, first + i] = values[i // TOGETHER, i % TOGETHER]
 
 
 @njit(nogil=True)

@@ -10,23 +10,26 @@ from typing import Any
 import numpy as np
 
 from ..contract import FeaturePlan, ForestArrays, MapPlan, MeasurePlan, ResultPlan, Storage, TileResult, Voxels
+from ..shared.columns import ColumnForest, column_forest
 from ..shared.nodes import PackedForest, pack_forest
 from ..shared.plan import PackedPlan, pack_plan
 from . import labels as label_kernels
 from . import threshold as threshold_kernels
 from .features import column_stride, feature_tile, presmooth_tile
-from .forest import predict_rows_mixed, predict_rows_pure, predict_tile_mixed, predict_tile_pure
+from .forest import predict_rows_mixed, predict_tile_mixed
 from .hull import describe_hulls
 from .labels import SlabRuns
 from .measure import Measurement
 from .neighbourhood import measure_neighbourhoods
 from .results import tile_results
 from .skeleton import describe_skeletons
+from .votes import predict_rows_pure, predict_tile_pure
 
 # Voxels of a cell, voxels of a block of 64, and blocks of a bundle that enters the trees together, along z, y, x.
 # Chosen by bench/kernels; results do not depend on them.
-_FLAT = ((1, 32, 256), (1, 8, 8), (1, 4, 4))
-_SOLID = ((8, 32, 128), (4, 4, 4), (2, 2, 4))
+_FLAT = ((1, 32, 256), (1, 8, 8), (1, 4, 8))
+_SOLID = ((8, 32, 128), (4, 4, 4), (2, 4, 4))
+_BATCH_NODES = 4096  # inner nodes whose answers for four blocks, 32 bytes each, stay in the second cache
 _PADDED_FLOATS = 4096  # lines that are padded together
 
 
@@ -51,6 +54,23 @@ class TileFeatures:
     def shapes(self) -> tuple[Voxels, Voxels, Voxels]:
         """Voxels of a cell and of a block, blocks of a bundle, along z, y, x."""
         return _FLAT if self.image[0] == 1 else _SOLID
+
+
+@dataclass(frozen=True)
+class CpuForest:
+    """A classifier, and the other form of it that forests of pure leaves are predicted with."""
+
+    packed: PackedForest
+    votes: ColumnForest | None
+
+    @property
+    def kernel_arguments(self) -> tuple[Any, ...]:
+        """What the kernels that predict take of a forest."""
+        f, v = self.packed, self.votes
+        if v is not None:
+            return v.arrays, (f.groups, f.vote_value, f.divisor), v.most_nodes
+        shares = (f.probabilities, f.weights, f.forests, f.averages, f.divisor)
+        return f.roots, (f.records, f.leaf_column, f.offset_bits), shares, f.depth
 
 
 class _Workspace(threading.local):
@@ -142,19 +162,21 @@ class CpuBackend:
         feature_tile(*self._tile_arguments(stack), out)
         return out
 
-    def load_forest(self, forests: Sequence[ForestArrays]) -> PackedForest:
-        return pack_forest(forests)
+    def load_forest(self, forests: Sequence[ForestArrays]) -> CpuForest:
+        packed = pack_forest(forests)
+        return CpuForest(packed, column_forest(packed, batch_nodes=_BATCH_NODES) if packed.is_pure else None)
 
-    def predict(self, stack: TileFeatures, forest: PackedForest) -> np.ndarray:
-        out = np.empty((*stack.extent, forest.classes), np.float32)
-        arguments = (*self._tile_arguments(stack), stack.plan.width, *_walk_arguments(forest), out)
-        (predict_tile_pure if forest.is_pure else predict_tile_mixed)(*arguments)
+    def predict(self, stack: TileFeatures, forest: CpuForest) -> np.ndarray:
+        out = np.empty((*stack.extent, forest.packed.classes), np.float32)
+        predict = predict_tile_pure if forest.packed.is_pure else predict_tile_mixed
+        predict(*self._tile_arguments(stack), stack.plan.width, *forest.kernel_arguments, out)
         return out
 
-    def predict_rows(self, rows: np.ndarray, forest: PackedForest) -> np.ndarray:
+    def predict_rows(self, rows: np.ndarray, forest: CpuForest) -> np.ndarray:
         rows = np.ascontiguousarray(rows, np.float32)
-        out = np.empty((len(rows), forest.classes), np.float32)
-        (predict_rows_pure if forest.is_pure else predict_rows_mixed)(rows, *_walk_arguments(forest), out)
+        out = np.empty((len(rows), forest.packed.classes), np.float32)
+        predict = predict_rows_pure if forest.packed.is_pure else predict_rows_mixed
+        predict(rows, *forest.kernel_arguments, out)
         return out
 
     def _tile_arguments(self, stack: TileFeatures) -> tuple[Any, ...]:
@@ -287,13 +309,6 @@ class CpuBackend:
 
     def skeleton_features(self, labels: np.ndarray, boxes: np.ndarray, first: int, stop: int, out: np.ndarray) -> None:
         describe_skeletons(labels[0], boxes, first, stop, out)
-
-
-def _walk_arguments(forest: PackedForest) -> tuple[Any, ...]:
-    """What every kernel that walks trees takes of a forest."""
-    f = forest
-    pure, mixed = (f.groups, f.vote_value, f.divisor), (f.probabilities, f.weights, f.forests, f.averages, f.divisor)
-    return f.roots, (f.records, f.leaf_column, f.offset_bits), pure if f.is_pure else mixed, f.depth
 
 
 def _volume(shape: Sequence[int], margin: Sequence[int] = (0, 0, 0)) -> int:

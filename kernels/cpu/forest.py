@@ -1,8 +1,8 @@
-"""Forest prediction for blocks of 64 neighbouring voxels: each tree is walked once for all of them.
+"""Forest prediction for any leaves, for blocks of 64 neighbouring voxels: each tree is walked once for all of them.
 
 At a node one comparison of 64 values gives a mask of the voxels that go left; a subtree is entered only by a mask that
-is not empty. Neighbours mostly agree, so a tree costs a few visits a block instead of a path a voxel. With pure leaves
-the votes are bit masks too, summed in bit-sliced counters.
+is not empty. Neighbours mostly agree, so a tree costs a few visits a block instead of a path a voxel. Leaves of one
+class each have a faster way, see votes.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
 from .intrinsics import bounds_64, float_of_bits, keep_apart, less_than_64, lowest_bit, nan_mask_64
 
@@ -39,137 +40,13 @@ def enter_tree(records, root, bounds, leaf_column, offset_bits):
             return node
 
 
-@njit(nogil=True, cache=True)
-def walk_pure(stack, base, stride, bounds, node, mask, records, leaf_column, offset_bits, votes, pending):
-    """Add to votes[class] the mask of the voxels for which a tree votes for it, from ``node`` on.
-
-    The block's column f begins at stack[base + f * stride] and lies in bounds[2 * f] … bounds[2 * f + 1], which decides
-    most nodes without a look at the voxels. pending is scratch for two uint64 a level.
-    """
-    depth = 0
-    shift = np.uint64(32 + offset_bits)
-    offset_mask = (_BIT << np.uint64(offset_bits)) - _BIT
-    while True:
-        record = records[node]
-        column = np.int64(record >> shift)
-        while column != leaf_column:
-            limit = float_of_bits(record)
-            right = node + np.int64(record >> np.uint64(32) & offset_mask)
-            all_left = bounds[2 * column + 1] < limit
-            if all_left or bounds[2 * column] >= limit:
-                node = node + 1 if all_left else right
-            else:
-                smaller = less_than_64(stack, base + column * stride, limit)
-                goes_left, goes_right = mask & smaller, mask & ~smaller
-                if goes_left == _NONE:
-                    node = right
-                elif goes_right == _NONE:
-                    node += 1
-                else:
-                    pending[depth] = np.uint64(right)
-                    pending[depth + 1] = goes_right
-                    depth += 2
-                    node += 1
-                    mask = goes_left
-            record = records[node]
-            column = np.int64(record >> shift)
-        votes[record & np.uint64(0xFFFFFFFF)] |= mask
-        if depth == 0:
-            return
-        depth -= 2
-        node = np.int64(pending[depth])
-        mask = pending[depth + 1]
-
-
-@njit(nogil=True, cache=True)
-def valid_mask(cell_shape, block, bz, by, bx):
-    """The voxels of block (bz, by, bx) that lie inside a cell of this shape."""
-    keep_apart()
-    z0, y0, x0 = bz * block[0], by * block[1], bx * block[2]
-    if z0 + block[0] <= cell_shape[0] and y0 + block[1] <= cell_shape[1] and x0 + block[2] <= cell_shape[2]:
-        return ~_NONE
-    mask = _NONE
-    position = 0
-    for z in range(z0, z0 + block[0]):
-        for y in range(y0, y0 + block[1]):
-            for x in range(x0, x0 + block[2]):
-                if z < cell_shape[0] and y < cell_shape[1] and x < cell_shape[2]:
-                    mask |= _BIT << np.uint64(position)
-                position += 1
-    return mask
-
-
-@njit(nogil=True, cache=True)
-def place_block(values, mask, cell_shape, block, bz, by, bx, out, z0, y0, x0):
-    """The values (64, k) of a block into out (z, y, x, k), 0 outside of the mask; the cell begins at (z0, y0, x0)."""
-    keep_apart()
-    position = 0
-    for z in range(bz * block[0], (bz + 1) * block[0]):
-        for y in range(by * block[1], (by + 1) * block[1]):
-            for x in range(bx * block[2], (bx + 1) * block[2]):
-                if z < cell_shape[0] and y < cell_shape[1] and x < cell_shape[2]:
-                    counts = mask >> np.uint64(position) & _BIT != _NONE
-                    for k in range(values.shape[1]):
-                        out[z0 + z, y0 + y, x0 + x, k] = values[position, k] if counts else np.float32(0)
-                position += 1
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def predict_pure(stack, base, stride, bounds, mask, entries, nodes, votes_of, memory, values):
-    """Probabilities of one block into values (64, K), for forests of pure leaves.
-
-    entries (t,) are the nodes where this block enters each tree; nodes is (records, leaf_column, offset_bits);
-    votes_of is (groups, vote_value, divisor), see PackedForest.
-    """
-    keep_apart()
-    records, leaf_column, offset_bits = nodes
-    groups, vote_value, divisor = votes_of
-    planes, votes, counts, pending = memory
-    classes, digits = planes.shape
-    values.fill(0)
-    for g in range(len(groups)):
-        # Bit i of planes[class, p] is bit p of voxel i's votes for that class; class 0 has what is left.
-        planes.fill(_NONE)
-        trees = groups[g, 1] - groups[g, 0]
-        for tree in range(groups[g, 0], groups[g, 1]):
-            votes.fill(_NONE)
-            walk_pure(
-                stack, base, stride, bounds, entries[tree], mask, records, leaf_column, offset_bits, votes, pending
-            )
-            for k in range(1, classes):
-                carry = votes[k]
-                for p in range(digits):
-                    if carry == _NONE:
-                        break
-                    both = planes[k, p] & carry
-                    planes[k, p] ^= carry
-                    carry = both
-        for i in range(BLOCK):
-            counts[0, i] = trees
-        for k in range(1, classes):
-            for i in range(BLOCK):
-                counts[1, i] = 0
-            for p in range(digits):
-                plane = planes[k, p]
-                if plane != _NONE:
-                    for i in range(BLOCK):
-                        counts[1, i] += np.int32((plane >> np.uint64(i)) & _BIT) << p
-            for i in range(BLOCK):
-                counts[0, i] -= counts[1, i]
-                values[i, k] += vote_value[g, counts[1, i]]
-        for i in range(BLOCK):
-            values[i, 0] += vote_value[g, counts[0, i]]
-    for i in range(BLOCK):
-        for k in range(classes):
-            values[i, k] /= divisor
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
 def predict_mixed(stack, base, stride, mask, entries, nodes, shares_of, memory, values):
     """Probabilities of one block into values (64, K), for any leaves.
 
     Sums run in tree order, in float32 for a class and in double for their total. shares_of is (probabilities, weights,
-    forests, averages, divisor), see PackedForest; the rest as in predict_pure.
+    forests, averages, divisor), see PackedForest. entries (t,) are the nodes where this block enters each
+    tree; nodes is (records, leaf_column, offset_bits).
     """
     keep_apart()
     records, leaf_column, offset_bits = nodes
@@ -245,7 +122,7 @@ def enter_bundle(stack, stride, grid, bundle, bz, by, bx, roots, nodes, bounds, 
                 base = ((z * grid[1] + y) * grid[2] + x) * BLOCK
                 here = bounds[member]
                 for column in range(columns):
-                    bounds_64(stack, base + column * stride, here, 2 * column)
+                    bounds_64(stack, base + column * stride, here, 2 * column, 2 * column + 1)
                     around[2 * column] = min(around[2 * column], here[2 * column])
                     around[2 * column + 1] = max(around[2 * column + 1], here[2 * column + 1])
                 member += 1
@@ -254,84 +131,10 @@ def enter_bundle(stack, stride, grid, bundle, bz, by, bx, roots, nodes, bounds, 
 
 
 @njit(nogil=True, cache=True)
-def pure_memory(classes, counts, depth):
-    """Scratch of predict_pure, for votes below ``counts``: bit planes, a tree's votes, counts, waiting subtrees."""
-    digits = 1
-    while counts - 1 >> digits:
-        digits += 1
-    planes, votes = np.empty((classes, digits), np.uint64), np.empty(classes, np.uint64)
-    return planes, votes, np.empty((2, BLOCK), np.int32), np.empty(2 * depth + 2, np.uint64)
-
-
-@njit(nogil=True, cache=True)
 def mixed_memory(classes, depth):
     """Scratch of predict_mixed: sums of every class and of all, waiting subtrees."""
     share, total = np.empty((BLOCK, classes), np.float32), np.empty(BLOCK, np.float64)
     return share, total, np.empty(2 * depth + 2, np.uint64)
-
-
-@njit(nogil=True, cache=True)
-def predict_tile_pure(
-    smoothed, plan, image, first, extent, shapes, stack, scratch, columns, roots, nodes, votes_of, depth, out
-):
-    """Class probabilities of a tile at ``first`` into out (z, y, x, K), cell by cell, for forests of pure leaves.
-
-    shapes is (cell, block, bundle): voxels, voxels, blocks along z, y, x.
-    """
-    cell_shape, block, bundle = shapes
-    classes = out.shape[3]
-    memory = pure_memory(classes, votes_of[1].shape[1], depth)
-    values = np.empty((BLOCK, classes), np.float32)
-    entries = np.empty(len(roots), np.int64)
-    around = np.empty(2 * columns, np.float32)
-    bounds = np.empty((bundle[0] * bundle[1] * bundle[2], 2 * columns), np.float32)
-    for z in range(0, extent[0], cell_shape[0]):
-        for y in range(0, extent[1], cell_shape[1]):
-            for x in range(0, extent[2], cell_shape[2]):
-                cell = cell_at(first, extent, cell_shape, z, y, x)
-                derive_cell(smoothed, plan, image, cell, block, stack, scratch)
-                shape = (cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2])
-                stride, grid = column_stride(shape, block), grid_of(shape, block)
-                for bundle_z in range(0, grid[0], bundle[0]):
-                    for bundle_y in range(0, grid[1], bundle[1]):
-                        for bundle_x in range(0, grid[2], bundle[2]):
-                            enter_bundle(
-                                stack,
-                                stride,
-                                grid,
-                                bundle,
-                                bundle_z,
-                                bundle_y,
-                                bundle_x,
-                                roots,
-                                nodes,
-                                bounds,
-                                around,
-                                entries,
-                            )
-                            member = 0
-                            for bz in range(bundle_z, min(bundle_z + bundle[0], grid[0])):
-                                for by in range(bundle_y, min(bundle_y + bundle[1], grid[1])):
-                                    for bx in range(bundle_x, min(bundle_x + bundle[2], grid[2])):
-                                        base = ((bz * grid[1] + by) * grid[2] + bx) * BLOCK
-                                        mask = valid_mask(shape, block, bz, by, bx) & ~nan_mask_64(
-                                            stack, base, stride, columns
-                                        )
-                                        if mask != _NONE:
-                                            predict_pure(
-                                                stack,
-                                                base,
-                                                stride,
-                                                bounds[member],
-                                                mask,
-                                                entries,
-                                                nodes,
-                                                votes_of,
-                                                memory,
-                                                values,
-                                            )
-                                        place_block(values, mask, shape, block, bz, by, bx, out, z, y, x)
-                                        member += 1
 
 
 @njit(nogil=True, cache=True)
@@ -390,50 +193,15 @@ def predict_tile_mixed(
 
 
 @njit(nogil=True, cache=True)
-def load_rows(rows, first, count, stack):
-    """The rows first … first + count - 1 of rows (n, f) as one block: stack[f * 64 + i]."""
-    keep_apart()
-    for column in range(rows.shape[1]):
-        for i in range(count):
-            stack[column * BLOCK + i] = rows[first + i, column]
-        for i in range(count, BLOCK):
-            stack[column * BLOCK + i] = np.float32(0)
-
-
-@njit(nogil=True, cache=True)
-def rows_mask(count):
-    """The voxels of a block that hold a row."""
-    return ~_NONE if count >= BLOCK else (_BIT << np.uint64(count)) - _BIT
-
-
-@njit(nogil=True, cache=True)
 def enter_rows(rows, first, count, stack, roots, nodes, bounds, entries):
     """The block of these rows, the bounds of its columns and the nodes where it enters the trees."""
     keep_apart()
     records, leaf_column, offset_bits = nodes
-    load_rows(rows, first, count, stack)
+    load_rows(rows, first, count, stack, np.int64(BLOCK))
     for column in range(rows.shape[1]):
-        bounds_64(stack, column * BLOCK, bounds, 2 * column)
+        bounds_64(stack, column * BLOCK, bounds, 2 * column, 2 * column + 1)
     for tree in range(len(roots)):
         entries[tree] = enter_tree(records, roots[tree], bounds, leaf_column, offset_bits)
-
-
-@njit(nogil=True, cache=True)
-def predict_rows_pure(rows, roots, nodes, votes_of, depth, out):
-    """Class probabilities of rows (n, f) into out (n, K), 64 rows a block, for forests of pure leaves."""
-    classes = out.shape[1]
-    memory = pure_memory(classes, votes_of[1].shape[1], depth)
-    values = np.empty((BLOCK, classes), np.float32)
-    stack = np.empty(rows.shape[1] * BLOCK, np.float32)
-    bounds = np.empty(2 * rows.shape[1], np.float32)
-    entries = np.empty(len(roots), np.int64)
-    zero, stride = np.int64(0), np.int64(BLOCK)
-    for first in range(0, rows.shape[0], BLOCK):
-        count = min(BLOCK, rows.shape[0] - first)
-        enter_rows(rows, first, count, stack, roots, nodes, bounds, entries)
-        mask = rows_mask(count) & ~nan_mask_64(stack, zero, stride, np.int64(rows.shape[1]))
-        predict_pure(stack, zero, stride, bounds, mask, entries, nodes, votes_of, memory, values)
-        place_rows(values, mask, first, count, out)
 
 
 @njit(nogil=True, cache=True)
@@ -452,12 +220,3 @@ def predict_rows_mixed(rows, roots, nodes, shares_of, depth, out):
         mask = rows_mask(count) & ~nan_mask_64(stack, zero, stride, np.int64(rows.shape[1]))
         predict_mixed(stack, zero, stride, mask, entries, nodes, shares_of, memory, values)
         place_rows(values, mask, first, count, out)
-
-
-@njit(nogil=True, cache=True)
-def place_rows(values, mask, first, count, out):
-    """The values (64, k) of a block into out (n, k) from row ``first`` on, 0 outside of the mask."""
-    for i in range(count):
-        counts = mask >> np.uint64(i) & _BIT != _NONE
-        for k in range(values.shape[1]):
-            out[first + i, k] = values[i, k] if counts else np.float32(0)

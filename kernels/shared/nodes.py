@@ -44,6 +44,13 @@ class PackedForest:
     def leaf_column(self) -> int:
         return (1 << (32 - self.offset_bits)) - 1
 
+    def fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of all records: column (n,) int64, threshold (n,) float32, distance to the right child (n,) int64."""
+        high = self.records >> np.uint64(32)
+        distance = high & np.uint64((1 << self.offset_bits) - 1)
+        threshold = self.records.astype(np.uint32).view(np.float32)
+        return (high >> np.uint64(self.offset_bits)).astype(np.int64), threshold, distance.astype(np.int64)
+
 
 def exact_float32_threshold(threshold: np.ndarray) -> np.ndarray:
     """The smallest float32 not below each double, so that ``x < t`` holds for the same float32 x. NaN stays NaN."""

@@ -1,0 +1,290 @@
+"""Probabilities for forests of pure leaves, for a bundle of up to 16 blocks of 64 neighbouring voxels at once.
+
+The bundle's bounds cut the forest down to the nodes that some of its voxels may reach and that the bounds do not
+decide. For four blocks at a time, one vector comparison a column's limit then answers what a block's own bounds leave
+open, and every tree is resolved from its last node to its root with a bit a voxel: at a node, the answer chooses
+between the votes of the two children. No branch depends on a node, so none is guessed wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
+from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
+from .intrinsics import (
+    add_bits_256,
+    bounds_64,
+    choose_rows,
+    compare_rows,
+    counters_64,
+    decide_rows,
+    keep_apart,
+    nan_mask_64,
+)
+
+TOGETHER = 4  # blocks whose votes are words of one row
+_NONE = np.uint64(0)
+_LEFT, _RIGHT = np.uint8(1), np.uint8(2)  # where some voxel of a bundle goes
+_BIT = np.uint8(1)
+
+
+@njit(nogil=True, cache=True)
+def voting_memory(classes, columns, forest_columns, counts, most_nodes, quads):
+    """Scratch of vote_together for bundles of ``quads`` times four blocks and votes below ``counts``.
+
+    cut is the forest of a bundle, see cut_forest. answers has a row of four words for each limit, and one of zeros.
+    words: rows of the classes, then of a tree's open nodes, each (classes - 1) times four words: a bit says that a
+    voxel votes for class 1, 2, …; class 0 has what is left. digits: counters of these votes, see add_bits_256. bounds:
+    for each quad and column four lows and four highs; around: low and high of the bundle.
+    """
+    digits = 1
+    while counts - 1 >> digits:
+        digits += 1
+    rows = classes - 1
+    answers, words = np.zeros(4 * (most_nodes + 1), np.uint64), np.zeros((classes + most_nodes) * rows * 4, np.uint64)
+    for k in range(1, classes):
+        for b in range(TOGETHER):
+            words[(k * rows + k - 1) * 4 + b] = ~_NONE
+    reach, alive = np.empty(most_nodes, np.uint8), np.empty(classes + most_nodes, np.uint8)
+    places, names = np.empty(most_nodes + 1, np.uint32), np.empty(classes + most_nodes, np.uint32)
+    limits, first = np.empty(most_nodes + 1, np.float32), np.empty(forest_columns + 1, np.int64)
+    choices, trees = np.empty((3, most_nodes + 1), np.uint32), np.empty((counts, 2), np.int64)
+    cut = (reach, alive, places, names, limits, first, choices, trees, np.empty(classes, np.int64))
+    bounds, around = np.empty((quads, 8 * columns), np.float32), np.empty(2 * columns, np.float32)
+    ranges, counters = np.empty((2, TOGETHER), np.int32), np.empty(2 * BLOCK, np.uint16)
+    has_nan, sums = np.empty((quads, TOGETHER), np.bool_), np.empty((quads, rows * digits * 4), np.uint64)
+    return cut, answers, words, sums, digits, bounds, around, has_nan, ranges, counters
+
+
+@njit(nogil=True, cache=True)
+def find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan):
+    """Bounds of every column in every block at bases (quads, 4), and of all of them together."""
+    keep_apart()
+    has_nan.fill(False)
+    for column in range(columns):
+        low, high = np.float32(np.inf), np.float32(-np.inf)
+        for q in range(quads):
+            here = bounds[q]
+            for b in range(TOGETHER):
+                at = 8 * column + b
+                has_nan[q, b] |= bounds_64(stack, bases[q, b] + column * stride, here, at, at + 4)
+                low, high = min(low, here[at]), max(high, here[at + 4])
+        around[2 * column], around[2 * column + 1] = low, high
+
+
+@njit(nogil=True, cache=True)
+def cut_forest(forest, batch, around, classes, size, cut):
+    """Cut the trees of a batch down to what a bundle's bounds leave open; how many trees are.
+
+    Fills limits and first: what is still compared, column by column; choices: of each open tree's nodes, children
+    first, the place in these limits and the children's places in words, ``size`` words a row; trees: where the
+    choices of an open tree begin and stop. sure counts the votes of the others.
+    """
+    keep_apart()
+    all_limits, node_of, all_first, children, roots, tree_nodes, batches = forest
+    reach, alive, places, names, limits, first, choices, trees, sure = cut
+    first_tree, stop_tree = batches[batch, 0], batches[batch, 1]
+    base, columns = tree_nodes[first_tree], len(first) - 1
+    nodes = tree_nodes[stop_tree] - base
+    left_of, right_of = children[0, base : base + nodes], children[1, base : base + nodes]
+    # Everything below counts from the batch's first node, in unsigned numbers: numba checks the others for being
+    # negative at every access.
+    own_alive, own_names = alive[classes:], names[classes:]
+    for node in range(nodes):
+        reach[node] = _RIGHT  # of a limit that is NaN
+    for column in range(columns):
+        low, high = around[2 * column], around[2 * column + 1]
+        for i in range(all_first[batch, column], all_first[batch, column + 1]):
+            limit = all_limits[i]
+            reach[node_of[i]] = np.uint8(low < limit) | np.uint8(not high < limit) << _BIT
+    for tree in range(first_tree, stop_tree):
+        alive[roots[tree]] = 1
+    for node in range(nodes):
+        here, where = own_alive[node], reach[node]
+        alive[left_of[node]] = here & where
+        alive[right_of[node]] = here & (where >> _BIT)
+        reach[node] = where | (here & where & (where >> _BIT)) << np.uint8(2)
+    count = np.uint32(0)
+    for column in range(columns):
+        first[column] = count
+        for i in range(all_first[batch, column], all_first[batch, column + 1]):
+            node = node_of[i]
+            limits[count] = all_limits[i]
+            places[node] = count
+            count += np.uint32(reach[node] >> np.uint8(2))
+    first[columns] = count
+    open_trees, stop = 0, np.uint32(0)
+    top, step = np.uint32(classes * size), np.uint32(size)
+    for tree in range(first_tree, stop_tree):
+        start, name = stop, top
+        for node in range(tree_nodes[tree + 1] - base - 1, tree_nodes[tree] - base - 1, -1):
+            where = reach[node]
+            left, right = names[left_of[node]], names[right_of[node]]
+            choices[0, stop], choices[1, stop], choices[2, stop] = places[node], left, right
+            passed = left if where & _LEFT else right
+            is_open = np.uint32(where >> np.uint8(2))
+            own_names[node] = name if is_open else passed
+            stop += is_open
+            name += is_open * step
+        if stop > start:
+            trees[open_trees, 0], trees[open_trees, 1] = start, stop
+            open_trees += 1
+        else:
+            sure[names[roots[tree]] // max(size, 1)] += 1
+    return open_trees
+
+
+@njit(nogil=True, cache=True)
+def answer_comparisons(stack, bases, stride, limits, first, bounds, ranges, answers):
+    """All comparisons that are left for four blocks, a row of answers each."""
+    keep_apart()
+    for column in range(len(first) - 1):
+        at, n = first[column], first[column + 1] - first[column]
+        if n > 0:
+            decide_rows(limits, at, n, bounds, 8 * column, answers, ranges[0], ranges[1])
+            for b in range(TOGETHER):
+                compare_rows(
+                    stack, bases[b] + column * stride, limits, at + ranges[0, b], at + ranges[1, b], answers, b
+                )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def vote_together(stack, bases, stride, columns, forest, votes_of, memory, values):
+    """Probabilities of a bundle's blocks into values (quads, 4, 64, K). bases (quads, 4): their places in the stack.
+
+    forest: the arrays of a ColumnForest whose batches do not cross the groups; votes_of is (groups, vote_value,
+    divisor), see PackedForest.
+    """
+    keep_apart()
+    groups, vote_value, divisor = votes_of
+    cut, answers, words, digits, length, bounds, around, has_nan, ranges, counters = memory
+    limits, first, choices, trees, sure = cut[4:]
+    batches = forest[6]
+    quads, classes = len(bases), values.shape[3]
+    rows = classes - 1
+    size = 4 * rows
+    for k in range(classes):
+        cut[3][k] = k * size
+    find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan)
+    values.fill(0)
+    batch = 0
+    for g in range(len(groups)):
+        digits.fill(_NONE)
+        sure.fill(0)
+        while batch < len(batches) and batches[batch, 1] <= groups[g, 1]:
+            open_trees = cut_forest(forest, batch, around, classes, size, cut)
+            for q in range(quads):
+                answer_comparisons(stack, bases[q], stride, limits, first, bounds[q], ranges, answers)
+                sums = digits[q]
+                for tree in range(open_trees):
+                    start, stop = trees[tree, 0], trees[tree, 1]
+                    choose_rows(answers, words, choices, start, stop, classes * size, rows)
+                    root = (classes + stop - start - 1) * size
+                    for k in range(rows):
+                        add_bits_256(sums, k * length * 4, length, words, root + k * 4)
+            batch += 1
+        count = groups[g, 1] - groups[g, 0]
+        for q in range(quads):
+            for b in range(TOGETHER):
+                place = values[q, b]
+                for i in range(BLOCK):
+                    counters[i] = count
+                for k in range(rows):
+                    counters_64(digits[q], k * length * 4 + b, length, counters, BLOCK)
+                    for i in range(BLOCK):
+                        votes = counters[BLOCK + i] + sure[k + 1]
+                        counters[i] -= votes
+                        place[i, k + 1] += vote_value[g, votes]
+                for i in range(BLOCK):
+                    place[i, 0] += vote_value[g, counters[i]]
+    for q in range(quads):
+        for b in range(TOGETHER):
+            for i in range(BLOCK):
+                for k in range(classes):
+                    values[q, b, i, k] /= divisor
+
+
+@njit(nogil=True, cache=True)
+def gather_quads(grid, bundle, z0, y0, x0, bases, blocks):
+    """The blocks of the bundle that begins at block (z0, y0, x0) of a cell, in groups of up to four; how many groups.
+
+    bases (quads, 4) are their places in the stack, where one is missing that of the group's first; blocks (quads, 4, 3)
+    their positions along z, y, x, z = -1 for a missing one.
+    """
+    keep_apart()
+    quads = 0
+    for z in range(z0, min(z0 + bundle[0], grid[0])):
+        for y in range(y0, min(y0 + bundle[1], grid[1]), 2):
+            for x in range(x0, min(x0 + bundle[2], grid[2]), 2):
+                for b in range(TOGETHER):
+                    by, bx = y + b // 2, x + b % 2
+                    if by < grid[1] and bx < grid[2]:
+                        bases[quads, b] = ((z * grid[1] + by) * grid[2] + bx) * BLOCK
+                        blocks[quads, b, 0], blocks[quads, b, 1], blocks[quads, b, 2] = z, by, bx
+                    else:
+                        bases[quads, b] = bases[quads, 0]
+                        blocks[quads, b, 0] = -1
+                quads += 1
+    return quads
+
+
+@njit(nogil=True, cache=True)
+def predict_tile_pure(
+    smoothed, plan, image, first, extent, shapes, stack, scratch, columns, forest, votes_of, most_nodes, out
+):
+    """Class probabilities of a tile at ``first`` into out (z, y, x, K), cell by cell, for forests of pure leaves.
+
+    shapes is (cell, block, bundle): voxels, voxels, blocks along z, y, x.
+    """
+    cell_shape, block, bundle = shapes
+    classes, quads = out.shape[3], bundle[0] * bundle[1] * bundle[2] // TOGETHER
+    memory = voting_memory(classes, columns, forest[2].shape[1] - 1, votes_of[1].shape[1], most_nodes, quads)
+    has_nan = memory[7]
+    values = np.empty((quads, TOGETHER, BLOCK, classes), np.float32)
+    bases, blocks = np.empty((quads, TOGETHER), np.int64), np.empty((quads, TOGETHER, 3), np.int64)
+    for z in range(0, extent[0], cell_shape[0]):
+        for y in range(0, extent[1], cell_shape[1]):
+            for x in range(0, extent[2], cell_shape[2]):
+                cell = cell_at(first, extent, cell_shape, z, y, x)
+                derive_cell(smoothed, plan, image, cell, block, stack, scratch)
+                shape = (cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2])
+                stride, grid = column_stride(shape, block), grid_of(shape, block)
+                for bundle_z in range(0, grid[0], bundle[0]):
+                    for bundle_y in range(0, grid[1], bundle[1]):
+                        for bundle_x in range(0, grid[2], bundle[2]):
+                            count = gather_quads(grid, bundle, bundle_z, bundle_y, bundle_x, bases, blocks)
+                            vote_together(stack, bases[:count], stride, columns, forest, votes_of, memory, values)
+                            for q in range(count):
+                                for b in range(TOGETHER):
+                                    bz, by, bx = blocks[q, b]
+                                    if bz < 0:
+                                        continue
+                                    mask = valid_mask(shape, block, bz, by, bx)
+                                    if has_nan[q, b]:
+                                        mask &= ~nan_mask_64(stack, bases[q, b], stride, columns)
+                                    place_block(values[q, b], mask, shape, block, bz, by, bx, out, z, y, x)
+
+
+@njit(nogil=True, cache=True)
+def predict_rows_pure(rows, forest, votes_of, most_nodes, out):
+    """Class probabilities of rows (n, f) into out (n, K), 256 rows at once, for forests of pure leaves."""
+    columns, classes, one = rows.shape[1], out.shape[1], 1
+    memory = voting_memory(classes, columns, forest[2].shape[1] - 1, votes_of[1].shape[1], most_nodes, one)
+    has_nan = memory[7]
+    values = np.empty((one, TOGETHER, BLOCK, classes), np.float32)
+    stride = np.int64(TOGETHER * BLOCK)
+    stack = np.empty(columns * stride, np.float32)
+    bases = np.arange(0, stride, BLOCK).reshape(1, TOGETHER)
+    for start in range(0, rows.shape[0], stride):
+        count = min(stride, rows.shape[0] - start)
+        load_rows(rows, start, count, stack, stride)
+        vote_together(stack, bases, stride, columns, forest, votes_of, memory, values)
+        for b in range(TOGETHER):
+            left = count - b * BLOCK
+            if left > 0:
+                mask = rows_mask(left)
+                if has_nan[0, b]:
+                    mask &= ~nan_mask_64(stack, b * BLOCK, stride, columns)
+                place_rows(values[0, b], mask, start + b * BLOCK, min(BLOCK, left), out)

@@ -1,0 +1,93 @@
+"""Forests of pure leaves as two plain lists: comparisons column by column, and choices tree by tree.
+
+Every inner node is one comparison ``x < limit`` and one choice between the votes of its two children. Neither list
+depends on the voxels, so both can be gone through for many voxels at once without a branch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .nodes import PackedForest
+
+
+@dataclass(frozen=True)
+class ColumnForest:
+    """The inner nodes of all trees, in batches of whole trees. Within a batch they are numbered in depth-first order.
+
+    limits (n,) float32: batch after batch, column by column, ascending; NaN, which nothing is below, is left out
+    node_of (n,) uint32: the node that asks for a limit
+    first (b, columns + 1) int64: where the limits of each column of a batch begin, and where the last one's stop
+    children (2, m) uint32: left, right. Below K it is that class, else K plus a node of the batch
+    roots (t,) uint32: the same for every tree's root
+    tree_nodes (t + 1,) int64: where the nodes of each tree begin, in all batches
+    batches (b, 2) int64: their trees, of one group of votes
+    most_nodes: of a batch
+    """
+
+    limits: np.ndarray
+    node_of: np.ndarray
+    first: np.ndarray
+    children: np.ndarray
+    roots: np.ndarray
+    tree_nodes: np.ndarray
+    batches: np.ndarray
+    most_nodes: int
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What kernels take, in this order."""
+        lists = (self.limits, self.node_of, self.first, self.children)
+        return (*lists, self.roots, self.tree_nodes, self.batches)
+
+
+def column_forest(forest: PackedForest, *, batch_nodes: int) -> ColumnForest:
+    """The inner nodes of a forest in batches of about ``batch_nodes`` at most, or one tree."""
+    column, limit, distance = forest.fields()
+    is_inner = column != forest.leaf_column
+    inner = np.flatnonzero(is_inner)
+    before = np.concatenate([[0], np.cumsum(is_inner)])
+    tree_nodes = before[np.append(forest.roots, len(column))]
+    counts = np.diff(tree_nodes)
+    batches = [r for a, b in forest.groups.tolist() for r in _batches(counts, a, b, batch_nodes)]
+    first_node = np.concatenate([np.full(stop - start, tree_nodes[start]) for start, stop in batches])
+    meaning = forest.records & np.uint64(0xFFFFFFFF)
+    of_tree = np.repeat(first_node, np.diff(np.append(forest.roots, len(column))))
+    name = np.where(is_inner, forest.classes + before[:-1] - of_tree, meaning.astype(np.int64))
+    column, limit = column[inner], limit[inner]
+    children = np.stack([name[inner + 1], name[inner + distance[inner]]])
+    columns = int(column.max(initial=-1)) + 1
+    node_of: list[np.ndarray] = []
+    limits: list[np.ndarray] = []
+    first: list[np.ndarray] = []
+    for start, stop in batches:
+        a, b = tree_nodes[start], tree_nodes[stop]
+        order = np.lexsort((limit[a:b], column[a:b]))
+        order = order[~np.isnan(limit[a:b][order])]
+        before_batch = sum(len(found) for found in limits)
+        first.append(before_batch + np.searchsorted(column[a:b][order], np.arange(columns + 1)))
+        node_of.append(order)
+        limits.append(limit[a:b][order])
+    return ColumnForest(
+        limits=np.concatenate(limits).astype(np.float32),
+        node_of=np.concatenate(node_of).astype(np.uint32),
+        first=np.array(first, np.int64),
+        children=children.astype(np.uint32),
+        roots=name[forest.roots].astype(np.uint32),
+        tree_nodes=tree_nodes.astype(np.int64),
+        batches=np.array(batches, np.int64),
+        most_nodes=int(max(tree_nodes[stop] - tree_nodes[start] for start, stop in batches)),
+    )
+
+
+def _batches(nodes: np.ndarray, first: int, stop: int, most: int) -> list[tuple[int, int]]:
+    """The trees [first, stop) in ranges that have ``most`` nodes together, or are one tree."""
+    found, begin, held = [], first, 0
+    for tree in range(first, stop):
+        if held and held + nodes[tree] > most:
+            found.append((begin, tree))
+            begin, held = tree, 0
+        held += int(nodes[tree])
+    return [*found, (begin, stop)]
