@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .errors import PixelforestError
     from .jobs import Job, Request, resolve_job
     from .project import Project, describe_project, read_project
-    from .workflows.batch import BatchReport, run_batch
+    from .workflows.batch import run_batch
+    from .workflows.outcome import BatchReport
 
 __all__ = [
     "BatchReport",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchReport": ".workflows.batch",
+    "BatchReport": ".workflows.outcome",
     "Job": ".jobs",
     "PixelforestError": ".errors",
     "Project": ".project",

@@ -32,6 +32,7 @@ __all__ = [
     "ImageExport",
     "LaneImage",
     "ResultInfo",
+    "TileDemand",
     "TileSink",
     "check_exports",
     "open_export",
@@ -103,6 +104,16 @@ class ExportPlan:
         """The path as the log shows it, with the dataset inside a container."""
         return f"{self.path}/{self.internal_path}" if self.format.container else str(self.path)
 
+    @property
+    def bytes_per_voxel(self) -> int:
+        """Memory a voxel of a tile takes on its way: as computed, converted, and packed."""
+        return self.result.channels * (self.result.dtype.itemsize + 2 * self.spec.dtype.itemsize)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that is held until the end."""
+        return 0 if self.format.streams else self.spec.nbytes
+
 
 def plan_export(
     result: ResultInfo, image: LaneImage, settings: ExportSettings, *, protected: Mapping[Path, str] | None = None
@@ -137,10 +148,14 @@ def plan_export(
         pipeline_axes=internal_axes,
         output_axes=axes,
     )
+    internal_path = _choose_internal_path(settings, values)
     path, files = _choose_path(settings, values, spec)
     check_protected(files, protected or {})
-    if isinstance(path, Path):
-        settings.format.check_place(path, spec)
+    for file in files:
+        if isinstance(file, Path):
+            settings.format.check_place(file, internal_path, spec)
+        else:
+            settings.format.check_url(file, internal_path, spec)
     for text in warnings:
         log.warning("%s", text)
     return ExportPlan(
@@ -150,7 +165,7 @@ def plan_export(
         conversion=conversion,
         spec=spec,
         path=path,
-        internal_path=_choose_internal_path(settings, values),
+        internal_path=internal_path,
         files=files,
         warnings=tuple(warnings),
     )
@@ -172,24 +187,27 @@ def open_export(plan: ExportPlan) -> ImageExport:
     return ImageExport(plan)
 
 
-class TileSink(Protocol):
-    """What finished tiles of a result are given to, from several threads at once.
+class TileDemand(Protocol):
+    """What a result asks of the tiles it is made from; known before its file is open.
 
+    region            canonical box that has to be computed
     conversion        what becomes of the values; None: they are taken as they are made
     bytes_per_voxel   memory a voxel of a tile takes on its way: as computed, converted, and packed
     held_bytes        memory that is held until the end
     """
 
     @property
-    def region(self) -> Box:
-        """Canonical box that has to be computed."""
-
+    def region(self) -> Box: ...
     @property
     def conversion(self) -> Conversion | None: ...
     @property
     def bytes_per_voxel(self) -> int: ...
     @property
     def held_bytes(self) -> int: ...
+
+
+class TileSink(TileDemand, Protocol):
+    """What finished tiles of a result are given to, from several threads at once."""
 
     def write(self, box: Box, data: np.ndarray) -> None:
         """Take the voxels (t, z, y, x, c) of a canonical box; what lies outside of the region is ignored."""
@@ -221,13 +239,12 @@ class ImageExport:
     @property
     def bytes_per_voxel(self) -> int:
         """See TileSink."""
-        plan = self.plan
-        return plan.result.channels * (plan.result.dtype.itemsize + 2 * plan.spec.dtype.itemsize)
+        return self.plan.bytes_per_voxel
 
     @property
     def held_bytes(self) -> int:
         """See TileSink."""
-        return 0 if self.plan.format.streams else self.plan.spec.nbytes
+        return self.plan.held_bytes
 
     def write(self, box: Box, data: np.ndarray) -> None:
         """Take the voxels of a canonical box; what lies outside of the region is ignored.

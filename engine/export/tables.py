@@ -18,6 +18,7 @@ from ..box import Box
 from ..errors import ExportError
 from ..formats import table_format, table_formats
 from ..formats.spec import TableColumn, TableFormat, TableWriter
+from ..formats.target import check_file_place
 from .filenames import check_protected, file_key, fill_template, lane_values, template_fields
 from .images import ExportPlan, LaneImage
 
@@ -25,6 +26,7 @@ __all__ = ["TableExport", "TablePlan", "TableRequest", "check_tables", "open_tab
 
 log = logging.getLogger("pixelforest.export")
 
+_OPTION = "--table_filename"
 _PLACEHOLDERS = frozenset(("dataset_dir", "nickname"))
 
 
@@ -121,7 +123,8 @@ def plan_table(
     if not Path(text).name or "\x00" in text:
         raise ExportError(f"the table path {request.template!r} has no file name")
     path = Path.cwd() / text
-    check_protected([path], protected or {}, option="--table_filename")
+    check_protected([path], protected or {}, option=_OPTION)
+    check_file_place(path, _OPTION)
     return TablePlan(request, path)
 
 

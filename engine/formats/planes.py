@@ -20,7 +20,7 @@ from ..axes import to_canonical
 from ..box import Box
 from ..errors import ExportError
 from .spec import ImageSpec, ImageWriter, Limits, OutputFormat
-from .target import Target, export_errors
+from .target import Target, check_file_place, export_errors
 
 __all__ = [
     "Store",
@@ -117,7 +117,14 @@ def picture_formats(
     """A format for single pictures, and ``<name> sequence``. Its name is the extension; max_side as in plane_writer."""
     sequence_limits = replace(limits, max_dims=3)
     return (
-        OutputFormat(name, name, plane_writer(store, limits, max_side=max_side), limits, summary),
+        OutputFormat(
+            name,
+            name,
+            plane_writer(store, limits, max_side=max_side),
+            limits,
+            summary,
+            check_place=_plane_check(max_side),
+        ),
         OutputFormat(
             f"{name} sequence",
             name,
@@ -126,6 +133,7 @@ def picture_formats(
             f"one {name} picture per slice, numbered by {{slice_index}}",
             sequence=True,
             streams=True,
+            check_place=_sequence_check(max_side),
         ),
     )
 
@@ -152,6 +160,25 @@ def sequence_writer(
         return _SequenceWriter(path, spec, store, limits)
 
     return open_writer
+
+
+def _plane_check(max_side: int | None) -> Callable[[Path, str, ImageSpec], None]:
+    def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
+        _check_sides(spec, spec.axes, max_side)
+        _check_dims(spec.shape, spec.axes)
+        check_file_place(path)
+
+    return check_place
+
+
+def _sequence_check(max_side: int | None) -> Callable[[Path, str, ImageSpec], None]:
+    def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
+        stepped = step_axis(spec.shape, spec.axes)
+        _check_sides(spec, spec.axes.replace(stepped, ""), max_side)
+        _check_dims([1 if a == stepped else n for a, n in zip(spec.axes, spec.shape, strict=True)], spec.axes)
+        check_file_place(path)
+
+    return check_place
 
 
 def _empty(shape: Sequence[int], dtype: np.dtype, path: Path) -> np.ndarray:

@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 
 from ..box import Box
+from .target import check_file_place
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,10 @@ class OutputFormat:
     streams       True if no more than a few chunks are held in memory
     container     True if ``internal path`` names a dataset inside the file
     fixed_axes    the axis order inside the file if the format imposes one, whatever order was asked for
-    check_place   (final path, spec): raises ExportError if a result cannot be put there; asked before computing
+    check_place   (final path, internal path, spec): raises the ExportError that ``open`` would end with, as far as that
+                  can be known without writing; asked before computing. A sequence: for each of its files
+    check_url     the same for (URL, internal path, spec)
+    least_bytes   what the files of a result take on the disk at least; 0: that depends on its voxels
     """
 
     name: str
@@ -193,7 +197,9 @@ class OutputFormat:
     container: bool = False
     fixed_axes: str | None = None
     open_url: Callable[[str, str, ImageSpec], ImageWriter] | None = None
-    check_place: Callable[[Path, ImageSpec], None] = lambda path, spec: None
+    check_place: Callable[[Path, str, ImageSpec], None] = lambda path, internal, spec: check_file_place(path)
+    check_url: Callable[[str, str, ImageSpec], None] = lambda url, internal, spec: None
+    least_bytes: Callable[[ImageSpec], int] = lambda spec: 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The file or folder a result ends up in: written under a temporary name beside it, put in place in one step.
 
-Turns what the operating system says into one clear line.
+Turns what the operating system says into one clear line, and foretells it as far as that goes without writing.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import ExportError
 
-__all__ = ["FolderTarget", "Target", "export_errors"]
+__all__ = ["FolderTarget", "Target", "check_file_place", "check_folder_place", "existing_folder", "export_errors"]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -30,9 +31,76 @@ def export_errors(path: Path, option: str = "--output_filename_format") -> Itera
             reason = f"the disk is full; free some space or choose another folder with {option}"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             reason = f"{str(error.strerror).lower()}; choose another folder with {option}"
+        elif error.errno == errno.EFBIG:
+            reason = (
+                "the file would be larger than this disk or a limit on file sizes (ulimit -f) allows; raise the limit, "
+                f"or choose another disk with {option}"
+            )
+        elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+            reason = f"there is a file where a folder is needed; choose another folder with {option}"
+        elif error.errno == errno.ENAMETOOLONG:
+            reason = f"the name is too long; choose a shorter one with {option}"
         else:
             reason = error.strerror or str(error)
         raise ExportError(f"cannot write {path}: {reason}") from error
+
+
+def check_file_place(path: Path, option: str = "--output_filename_format") -> None:
+    """Raise the ExportError that a ``Target`` would end with, as far as it can be known without writing."""
+    with export_errors(path, option):
+        _refuse_folder(path)
+        _check_writable(path)
+
+
+def check_folder_place(path: Path, option: str = "--output_filename_format") -> None:
+    """The same for a ``FolderTarget``."""
+    with export_errors(path, option):
+        _refuse_file(path)
+        _check_writable(path)
+
+
+def existing_folder(path: Path) -> Path:
+    """The folder nearest to a path that exists: what is missing would be made in it. It may be a file in the way."""
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise ExportError(f"cannot write {path}: there is a folder of that name")
+
+
+def _refuse_file(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise ExportError(f"cannot write {path}: there is a file of that name")
+
+
+def _check_writable(path: Path) -> None:
+    """Raise the OSError that making something at ``path`` would end with, where permissions tell it."""
+    folder = existing_folder(path)
+    if not folder.is_dir():
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    own = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+    if not os.access(folder, os.W_OK | os.X_OK, **own):
+        number = errno.EROFS if _is_read_only(folder) else errno.EACCES
+        raise OSError(number, os.strerror(number))
+    if _is_kept_by_others(path, folder):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def _is_read_only(folder: Path) -> bool:
+    """True for a file system that takes nothing from anybody."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def _is_kept_by_others(path: Path, folder: Path) -> bool:
+    """True for somebody else's file in a folder such as /tmp, where only its owner may replace it."""
+    if not hasattr(os, "geteuid") or not path.exists():
+        return False
+    user, place = os.geteuid(), folder.stat()
+    return bool(place.st_mode & stat.S_ISVTX) and user not in (0, place.st_uid, path.lstat().st_uid)
 
 
 class Target:
@@ -59,8 +127,7 @@ class Target:
                 raise
 
     def _check_place(self) -> None:
-        if self.path.is_dir():
-            raise ExportError(f"cannot write {self.path}: there is a folder of that name")
+        _refuse_folder(self.path)
 
     def _create_temporary(self) -> None:
         with open(self.temporary, "xb"):
@@ -100,8 +167,7 @@ class FolderTarget(Target):
     """One folder being written. It exists from the start under its temporary name."""
 
     def _check_place(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise ExportError(f"cannot write {self.path}: there is a file of that name")
+        _refuse_file(self.path)
 
     def _create_temporary(self) -> None:
         self.temporary.mkdir()

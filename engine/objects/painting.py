@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from ..box import Box
-from ..export.images import ImageExport, TileSink
-from ..tiling.plan import TileCost, plan_tiles
+from ..export.images import ImageExport, TileDemand, TileSink
+from ..tiling.plan import TileCost, needed_bytes, plan_tiles
 from ..tiling.stream import stream_tiles
 
 ID_BYTES = 4
@@ -33,7 +33,7 @@ def paint_frame(
         for export, colours in exports:
             write_frame(export, time, tile, colour(ids, colours, export))
 
-    tiles = _plan(shape, time, [export for export, _ in exports], threads=threads, memory_bytes=memory_bytes)
+    tiles, _ = plan_painting(shape, time, [export for export, _ in exports], threads=threads, memory_bytes=memory_bytes)
     stream_tiles(tiles, read, process, threads=threads)
 
 
@@ -49,7 +49,7 @@ def write_frame(export: TileSink, time: int, box: Box, data: np.ndarray) -> None
     export.write(Box((time, *box.start, 0), (time + 1, *box.stop, data.shape[3])), data[np.newaxis])
 
 
-def wanted_part(export: TileSink, time: int, box: Box) -> Box | None:
+def wanted_part(export: TileDemand, time: int, box: Box) -> Box | None:
     """The part of a box (z, y, x) of a frame that an export wants; None if nothing."""
     region = export.region
     if not region.start[0] <= time < region.stop[0]:
@@ -58,13 +58,13 @@ def wanted_part(export: TileSink, time: int, box: Box) -> Box | None:
     return None if part.is_empty else part
 
 
-def _plan(
-    shape: Sequence[int], time: int, exports: Collection[TileSink], *, threads: int, memory_bytes: int
-) -> list[Box]:
-    """What of the frame any export wants, cut into tiles (z, y, x)."""
+def plan_painting(
+    shape: Sequence[int], time: int, exports: Collection[TileDemand], *, threads: int, memory_bytes: int
+) -> tuple[list[Box], int]:
+    """What of the frame any export wants, cut into tiles (z, y, x), and the bytes they need."""
     parts = [part for export in exports if (part := wanted_part(export, time, Box.whole(shape))) is not None]
     if not parts:
-        return []
+        return [], 0
     start = tuple(min(part.start[i] for part in parts) for i in range(3))
     union = Box(start, tuple(max(part.stop[i] for part in parts) for i in range(3)))
     cost = TileCost(
@@ -72,4 +72,5 @@ def _plan(
         per_voxel=ID_BYTES + sum(export.bytes_per_voxel for export in exports),
         fixed=sum(export.held_bytes for export in exports),
     )
-    return plan_tiles(union, shape, (0, 0, 0), cost, threads=threads, memory_bytes=memory_bytes)
+    tiles = plan_tiles(union, shape, (0, 0, 0), cost, threads=threads, memory_bytes=memory_bytes)
+    return tiles, needed_bytes(tiles, shape, (0, 0, 0), cost, threads=threads)

@@ -5,9 +5,9 @@ The plan decides only about time and memory: results are the same for every plan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 from ...kernels.contract import TileWish, Voxels
 from ..box import Box
@@ -107,3 +107,12 @@ def _even(extent: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
 
 def _text(size: float) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{max(size, 0) / 2**20:.0f} MiB"
+
+
+def needed_bytes(
+    tiles: Collection[Box], image: Sequence[int], margin: Sequence[int], cost: TileCost, *, threads: int
+) -> int:
+    """What these tiles need at most while they are computed on so many threads; arguments as for ``plan_tiles``."""
+    shapes = {tile.shape for tile in tiles}
+    at_once = min(len(tiles), threads + (READ_AHEAD if threads > 1 else 0))
+    return ceil(cost.fixed + at_once * max((cost.of(shape, margin, image) for shape in shapes), default=0.0))

@@ -6,7 +6,7 @@ One time point after the other; a frame's ids lie in a scratch array, everything
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -32,18 +32,16 @@ from ..project.object_features import Features
 from ..tiling.meter import FrameMeter
 from . import pixel_classification
 from .object_inputs import ATLAS, LABEL, PREDICTION, RAW, SEGMENTATION, SOURCES, check_lane, id_dtype, pixel_images
+from .object_work import PROBABILITIES, SCRATCH_SHARE, frame_times, maps_region, memory_of, plan_work
 
-__all__ = ["check_lane", "classify_lane", "result_infos", "work_voxels"]
+__all__ = ["check_lane", "classify_lane", "plan_work", "result_infos", "work_voxels"]
 
 logger = logging.getLogger("pixelforest.objects")
 
 Read = Callable[[Box], np.ndarray]
 
-# The part of the memory budget that intermediate volumes may take before they go to files.
-SCRATCH_SHARE = 0.5
 # What the steps take of a frame's time, roughly, for the progress that is shown; the rest is the table.
 MAPS_SHARE, THRESHOLD_SHARE, LABEL_SHARE, MEASURE_SHARE, PAINT_SHARE = 0.3, 0.2, 0.1, 0.2, 0.1
-_PROBABILITIES = "Probabilities"
 
 
 def classify_lane(
@@ -72,7 +70,7 @@ def classify_lane(
     rows = None if table is None else _start_table(table, project, images)
     is_classified = rows is not None or any(r.make is not None and not r.is_blockwise for r in wanted)
     count = 0
-    for time in _frame_times(images, exports.values(), has_table=rows is not None):
+    for time in frame_times(images, exports.values(), has_table=rows is not None):
         with Scratch(int(memory_bytes * SCRATCH_SHARE)) as scratch:
             frame = _Frame(lane, time, scratch, FrameMeter(on_progress, prod(lane.shape)))
             segmentation = frame.segment(pixel_exports)
@@ -98,7 +96,7 @@ def work_voxels(
     of_pixels = {result.name for result in _results(project) if result.pixel_result}
     if project.pixels is not None and not has_table and exports.keys() <= of_pixels:
         return pixel_classification.work_voxels(project.pixels, pixel_images(images), exports, has_table=False)
-    return len(_frame_times(images, exports.values(), has_table=has_table)) * prod(images[RAW].shape[1:4])
+    return len(frame_times(images, exports.values(), has_table=has_table)) * prod(images[RAW].shape[1:4])
 
 
 def result_infos(project: ObjectProject, images: Mapping[str, InputImage]) -> dict[str, ResultInfo]:
@@ -333,14 +331,13 @@ class _Frame:
             for name, export in exports.items()
             if wanted_part(export, self.time, Box.whole(lane.shape)) is not None
         }
-        takers[_PROBABILITIES] = [*takers.get(_PROBABILITIES, []), keep]
+        takers[PROBABILITIES] = [*takers.get(PROBABILITIES, []), keep]
         sinks = {}
         for name, writes in takers.items():
-            wanted = [*channels] if name == _PROBABILITIES else []
-            if name in exports and exports[name].write in writes:
-                wanted += range(exports[name].region.start[4], exports[name].region.stop[4])
-            region = Box((self.time, 0, 0, 0, min(wanted)), (self.time + 1, *lane.shape, max(wanted) + 1))
-            sinks[name] = _FrameSink(region, tuple(writes), *_memory_of(exports.get(name), own_bytes=4 * len(channels)))
+            export = exports.get(name)
+            export = export if export is not None and export.write in writes else None
+            region = maps_region(lane.shape, self.time, channels if name == PROBABILITIES else (), export)
+            sinks[name] = _FrameSink(region, tuple(writes), *memory_of(exports.get(name), own_bytes=4 * len(channels)))
         lane.classify_pixels(sinks, lane.work_bytes, self.meter.counter(MAPS_SHARE))
         return maps
 
@@ -366,11 +363,6 @@ class _FrameSink:
         self.write(box, data)
 
 
-def _memory_of(export: TileSink | None, *, own_bytes: int) -> tuple[int, int]:
-    """Bytes a voxel and bytes held by a sink that keeps maps and hands them to an export, if there is one."""
-    return (own_bytes, 0) if export is None else (own_bytes + export.bytes_per_voxel, export.held_bytes)
-
-
 def _start_table(table: TableExport, project: ObjectProject, images: Mapping[str, InputImage]) -> TableRows:
     labels = images.get(LABEL)
     label_dtype = None if labels is None else labels.dtype
@@ -387,13 +379,3 @@ def _results(project: ObjectProject) -> tuple[ObjectResult, ...]:
 
 def _class_count(project: ObjectProject) -> int:
     return max(1, len(project.classifier.label_names))
-
-
-def _frame_times(
-    images: Mapping[str, InputImage], exports: Iterable[TileSink | ExportPlan], *, has_table: bool
-) -> range:
-    """The time points that have to be looked at: all for a table, else those of the exports."""
-    if has_table:
-        return range(images[RAW].shape[0])
-    regions = [export.region for export in exports]
-    return range(min(r.start[0] for r in regions), max(r.stop[0] for r in regions))

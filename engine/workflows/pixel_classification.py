@@ -10,15 +10,17 @@ from ...kernels.contract import Backend, TileResult, Voxels
 from ..axes import pipeline_axes
 from ..box import Box
 from ..errors import InputMismatch
-from ..export.images import ExportPlan, ResultInfo, TileSink
+from ..export.images import ExportPlan, ResultInfo, TileDemand, TileSink
 from ..inputs import InputImage
 from ..pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from ..pixels.feature_plan import check_size, plan_features
-from ..pixels.results import RESULTS
+from ..pixels.results import FEATURES, LABELS, RESULTS
 from ..project import PixelProject
 from ..tiling.halo import source_box
-from ..tiling.plan import TileCost, plan_tiles
+from ..tiling.plan import TileCost, needed_bytes, plan_tiles
 from ..tiling.stream import stream_tiles
+from ..tiling.work import WorkPlan
+from .durations import estimate_pixels
 
 RAW, MASK = "Raw Data", "Prediction Mask"
 
@@ -42,9 +44,8 @@ def classify_lane(
     """
     raw, mask = images[RAW], images.get(MASK)
     classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
-    region = _common_region(exports)
-    requests = {name: _request(export, region) for name, export in exports.items()}
-    tiles = _plan(classifier, raw, region, exports, requests, threads=threads, memory_bytes=memory_bytes)
+    requests = _requests(exports)
+    tiles, _ = _plan(classifier, raw, exports, requests, threads=threads, memory_bytes=memory_bytes)
 
     def read(tile: Box) -> tuple[np.ndarray, np.ndarray | None]:
         source = source_box(tile, (0, *classifier.margin, 0), raw.shape)
@@ -60,6 +61,39 @@ def classify_lane(
         on_progress(inside.size)
 
     stream_tiles(tiles, read, process, threads=threads)
+
+
+def plan_work(
+    project: PixelProject,
+    images: Mapping[str, InputImage],
+    exports: Mapping[str, TileDemand],
+    *,
+    has_table: bool,
+    backend: Backend,
+    threads: int,
+    memory_bytes: int,
+) -> WorkPlan:
+    """What ``classify_lane`` will do. Raises what it would raise about the classifier and the memory."""
+    raw = images[RAW]
+    classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
+    requests = _requests(exports)
+    tiles, cost = _plan(classifier, raw, exports, requests, threads=threads, memory_bytes=memory_bytes)
+    insides = [Box(tile.start[1:4], tile.stop[1:4]) for tile in tiles]
+    z, y, x = (max(sizes) for sizes in zip(*(inside.shape for inside in insides), strict=True))
+    return WorkPlan(
+        tiles=len(tiles),
+        tile=(z, y, x),
+        halo=classifier.margin,
+        memory_bytes=needed_bytes(insides, raw.shape[1:4], classifier.margin, cost, threads=threads),
+        seconds=estimate_pixels(
+            backend.name,
+            voxels=sum(source_box(i, classifier.margin, raw.shape[1:4]).size for i in insides),
+            columns=0 if exports.keys() <= {LABELS} else classifier.columns,
+            trees=0 if exports.keys() <= {LABELS, FEATURES} else project.classifier.tree_count,
+            is_solid=raw.shape[1] > 1,
+            threads=min(threads, len(tiles)),
+        ),
+    )
 
 
 def work_voxels(
@@ -101,13 +135,18 @@ def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dic
     }
 
 
-def _common_region(exports: Mapping[str, TileSink] | Mapping[str, ExportPlan]) -> Box:
+def _common_region(exports: Mapping[str, TileDemand]) -> Box:
     regions = [export.region for export in exports.values()]
     start = tuple(min(r.start[i] for r in regions) for i in range(5))
     return Box(start, tuple(max(r.stop[i] for r in regions) for i in range(5)))
 
 
-def _request(export: TileSink, region: Box) -> ResultRequest:
+def _requests(exports: Mapping[str, TileDemand]) -> dict[str, ResultRequest]:
+    region = _common_region(exports)
+    return {name: _request(export, region) for name, export in exports.items()}
+
+
+def _request(export: TileDemand, region: Box) -> ResultRequest:
     """Only the exported channels, and already converted; but not if some of ``region`` is not exported: then what does
     not fit must not be counted in all of it."""
     channels = (export.region.start[4], export.region.stop[4])
@@ -128,14 +167,14 @@ def _write(export: TileSink, tile: Box, result: TileResult, request: ResultReque
 def _plan(
     classifier: PixelClassifier,
     raw: InputImage,
-    region: Box,
-    exports: Mapping[str, TileSink],
+    exports: Mapping[str, TileDemand],
     requests: Mapping[str, ResultRequest],
     *,
     threads: int,
     memory_bytes: int,
-) -> list[Box]:
-    """Tiles (t, z, y, x, c), one time point each."""
+) -> tuple[list[Box], TileCost]:
+    """Tiles (t, z, y, x, c), one time point each, and what one of them needs."""
+    region = _common_region(exports)
     cost = TileCost(
         per_source=raw.shape[4] * raw.dtype.itemsize,
         per_voxel=sum(export.bytes_per_voxel for export in exports.values()),
@@ -152,11 +191,12 @@ def _plan(
         wish=classifier.tile_wish(requests, threads),
     )
     channels = raw.shape[4]
-    return [
+    tiles = [
         Box((t, *piece.start, 0), (t + 1, *piece.stop, channels))
         for t in range(region.start[0], region.stop[0])
         for piece in pieces
     ]
+    return tiles, cost
 
 
 def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, unquote, urlencode
 
 import numpy as np
@@ -155,8 +155,7 @@ class DvidWriter(ImageWriter):
         self._instance = _Instance(url)
         if spec.axes != _AXES or spec.shape[3] != 1:
             raise ExportError(f"cannot write {url}: DVID takes axes {_AXES} with one channel, not {spec.axes}")
-        # uint32 goes to labels of 64 bits, the only ones an instance can be made for
-        self._dtype = np.dtype(np.uint8 if spec.dtype == np.uint8 else np.uint64)
+        self._dtype = _stored_dtype(spec)
         self._start = spec.offset[:3]
         self._image = Box.whole(spec.shape[:3]).shift(self._start)
         self._is_finished = self._has_sent = False
@@ -168,19 +167,10 @@ class DvidWriter(ImageWriter):
 
     def _prepare(self) -> tuple[int, ...]:
         """Make the instance, or check the one that is there; its blocks' size along z, y and x."""
-        metadata = self._instance.describe("metadata")
-        self._is_new = metadata is None
-        if metadata is None:
+        self._is_new = _find_instance(self._instance, self._dtype) is None
+        if self._is_new:
             self._instance.create(_INSTANCES[self._dtype.name])
             return (_BLOCK,) * 3
-        values = (metadata.get("Properties") or {}).get("Values") or []
-        found = [str(v.get("DataType")) for v in values if isinstance(v, dict)]
-        if found != [self._dtype.name]:
-            held = " and ".join(found) or "no voxels"
-            raise ExportError(
-                f"cannot write {self._instance.url}: the instance there holds {held}, but the result is one channel of "
-                f"{self._dtype}; choose another name or --export_dtype"
-            )
         extended = (self._instance.describe("info") or {}).get("Extended") or {}
         sizes = extended.get("BlockSize") or [_BLOCK] * 3
         if len(sizes) != 3 or not all(isinstance(n, int) and 0 < n <= 1024 for n in sizes):
@@ -227,7 +217,34 @@ class DvidWriter(ImageWriter):
             log.warning("%s: the result that is now in this instance is not complete", self._instance.url)
 
 
-def _refuse_file(path: Path, internal_path: str, spec: ImageSpec) -> ImageWriter:
+def check_url(url: str, internal_path: str, spec: ImageSpec) -> None:
+    """Raise ExportError unless the server answers and the instance, if there is one, takes the result."""
+    _find_instance(_Instance(url), _stored_dtype(spec))
+
+
+def _stored_dtype(spec: ImageSpec) -> np.dtype:
+    """uint32 goes to labels of 64 bits, the only ones an instance can be made for."""
+    return np.dtype(np.uint8 if spec.dtype == np.uint8 else np.uint64)
+
+
+def _find_instance(instance: _Instance, dtype: np.dtype) -> Mapping[str, Any] | None:
+    """What the server says about an instance that is there; None if there is none. Raises ExportError if it is another
+    kind than the result needs."""
+    metadata = instance.describe("metadata")
+    if metadata is None:
+        return None
+    values = (metadata.get("Properties") or {}).get("Values") or []
+    found = [str(v.get("DataType")) for v in values if isinstance(v, dict)]
+    if found != [dtype.name]:
+        held = " and ".join(found) or "no voxels"
+        raise ExportError(
+            f"cannot write {instance.url}: the instance there holds {held}, but the result is one channel of "
+            f"{dtype}; choose another name or --export_dtype"
+        )
+    return metadata
+
+
+def _refuse_file(path: Path, internal_path: str, spec: ImageSpec) -> NoReturn:
     raise ExportError(
         f"the format dvid needs --output_filename_format=http://<host>:<port>/api/node/<uuid>/<name>, not {path}"
     )
@@ -243,5 +260,7 @@ OUTPUTS = (
         streams=True,
         fixed_axes=_AXES,
         open_url=DvidWriter,
+        check_place=_refuse_file,
+        check_url=check_url,
     ),
 )

@@ -31,7 +31,7 @@ from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
 from ..pixel_types import pixel_type
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
-from ..target import Target, export_errors
+from ..target import Target, check_file_place, export_errors
 
 # Patient enough for another job that is just putting its result into the same container.
 _LOCK_WAIT_OPEN_S = 5.0
@@ -100,10 +100,7 @@ class Hdf5Writer(ImageWriter):
         self._container = Path(os.path.realpath(path))
         self._target = Target(self._container)
         try:
-            with _PUBLISHING:
-                if _exists(self._container):
-                    with _open_container(self._container, wait_s=_LOCK_WAIT_OPEN_S, mode="r") as container:
-                        _check_place(self._container, container, self._names)
+            _check_container(self._container, self._names)
             with _hdf5_errors(path):
                 self._file = h5py.File(self._target.temporary, "w", locking=False)
                 name = "/".join(self._names)
@@ -182,6 +179,20 @@ def _swap(container: h5py.File, aside: str, name: str) -> None:
     if name in container:
         del container[name]
     container.move(aside, name)
+
+
+def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
+    """Raise ExportError unless a dataset can be put at ``internal`` in the container at ``path``."""
+    container = Path(os.path.realpath(path))
+    check_file_place(container)
+    _check_container(container, _split_internal(path, internal))
+
+
+def _check_container(container: Path, names: list[str]) -> None:
+    with _PUBLISHING:
+        if _exists(container):
+            with _open_container(container, wait_s=_LOCK_WAIT_OPEN_S, mode="r") as file:
+                _check_place(container, file, names)
 
 
 def _exists(target: Path) -> bool:
@@ -295,6 +306,8 @@ OUTPUTS = (
         summary="HDF5, chunked, not compressed",
         streams=True,
         container=True,
+        check_place=check_place,
+        least_bytes=lambda spec: spec.nbytes,
     ),
     OutputFormat(
         "compressed hdf5",
@@ -304,5 +317,6 @@ OUTPUTS = (
         summary="HDF5, chunked, gzip level 1",
         streams=True,
         container=True,
+        check_place=check_place,
     ),
 )

@@ -167,6 +167,7 @@ OUTPUTS = (
         "OME-TIFF with axes TZCYX, any number of dimensions and channels, uncompressed",
         streams=True,
         fixed_axes=_AXES,
+        least_bytes=lambda spec: spec.nbytes,
     ),
     OutputFormat(
         "multipage tiff sequence",
@@ -176,5 +177,6 @@ OUTPUTS = (
         "one OME-TIFF per slice along the first axis, numbered by {slice_index}",
         sequence=True,
         streams=True,
+        least_bytes=lambda spec: spec.nbytes,
     ),
 )

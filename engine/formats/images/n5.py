@@ -32,7 +32,7 @@ from ..stores import (
     store_input_errors,
     write_json,
 )
-from ..target import FolderTarget
+from ..target import FolderTarget, check_folder_place
 
 _METADATA = "attributes.json"
 _VERSION = "2.0.0"
@@ -240,6 +240,13 @@ def _split_internal(path: Path, internal: str) -> list[str]:
     return names
 
 
+def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
+    """Raise ExportError unless a dataset can be put at ``internal`` in the container at ``path``."""
+    container = Path(os.path.realpath(path))
+    check_folder_place(container)
+    _check_place(container, _split_internal(path, internal))
+
+
 def _check_place(container: Path, names: list[str]) -> None:
     """Raise ExportError unless a dataset can be put at ``names`` without harm to anything else."""
     if not container.exists():
@@ -276,6 +283,7 @@ OUTPUTS = (
         summary="N5, chunked, not compressed",
         streams=True,
         container=True,
+        check_place=check_place,
     ),
     OutputFormat(
         "compressed n5",
@@ -285,5 +293,6 @@ OUTPUTS = (
         summary="N5, chunked, gzip level 1",
         streams=True,
         container=True,
+        check_place=check_place,
     ),
 )

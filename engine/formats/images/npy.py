@@ -25,7 +25,7 @@ from ...box import Box
 from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
 from ..pixel_types import MAX_IMAGE_BYTES, pixel_type
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
-from ..target import Target, export_errors
+from ..target import Target, check_file_place, export_errors
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _PARSING = threading.Lock()  # filters of warnings belong to the whole process
@@ -293,4 +293,15 @@ class NpyWriter(ImageWriter):
 
 
 INPUT = InputFormat("numpy", ("npy", "npz"), open_array, list_images=list_arrays)
-OUTPUTS = (OutputFormat("numpy", "npy", NpyWriter, Limits(), summary="NumPy array, no metadata", streams=True),)
+OUTPUTS = (
+    OutputFormat(
+        "numpy",
+        "npy",
+        NpyWriter,
+        Limits(),
+        summary="NumPy array, no metadata",
+        streams=True,
+        check_place=lambda path, internal, spec: check_file_place(Path(os.path.realpath(path))),
+        least_bytes=lambda spec: spec.nbytes,
+    ),
+)

@@ -35,7 +35,7 @@ from ..stores import (
     store_input_errors,
     write_json,
 )
-from ..target import FolderTarget
+from ..target import FolderTarget, check_folder_place
 
 if TYPE_CHECKING:
     import tensorstore
@@ -84,7 +84,7 @@ class OmeZarrWriter(ImageWriter):
     """One image in a store of its own, which replaces an older one only if it may."""
 
     def __init__(self, path: Path, internal: str, spec: ImageSpec, *, is_multiscale: bool) -> None:
-        check_place(path, spec)
+        _check_store(path, spec)
         self._path, self._spec = path, spec
         self._version = spec.version or VERSIONS[0]
         shape = _ordered(canonical_shape(spec.shape, spec.axes))
@@ -116,7 +116,7 @@ class OmeZarrWriter(ImageWriter):
                 _fill(level, larger, self._chunk, self._spec)
             with store_export_errors(self._path):
                 self._describe()
-            check_place(self._path, self._spec)
+            _check_store(self._path, self._spec)
             self._target.commit()
         finally:
             self.abort()
@@ -186,8 +186,14 @@ class OmeZarrWriter(ImageWriter):
             write_json(folder / ".zattrs", {**content, "_creator": _creator()})
 
 
-def check_place(path: Path, spec: ImageSpec) -> None:
+def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
     """Raise ExportError unless a store can be put at ``path``."""
+    check_folder_place(Path(os.path.realpath(path)))
+    _check_store(path, spec)
+
+
+def _check_store(path: Path, spec: ImageSpec) -> None:
+    """Raise ExportError if what stands at ``path`` may not be replaced."""
     if not path.exists():
         return
     if not path.is_dir():

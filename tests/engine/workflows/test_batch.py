@@ -21,7 +21,8 @@ from pixelforest.engine.errors import ExportError, InputMismatch, MemoryTooSmall
 from pixelforest.engine.export.images import ExportPlan, ImageExport, ResultInfo
 from pixelforest.engine.inputs import InputImage
 from pixelforest.engine.progress import Progress
-from pixelforest.engine.workflows import batch
+from pixelforest.engine.tiling.work import WorkPlan
+from pixelforest.engine.workflows import batch, check
 from pixelforest.engine.workflows.batch import BatchReport, LaneResult, run_batch
 
 GRAY = Path(__file__).resolve().parents[2] / "golden" / "px2d_gray" / "project.ilp"
@@ -47,6 +48,9 @@ class FakeWorkflow:
         self, project: object, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
     ) -> int:
         return next(iter(exports.values())).region.size
+
+    def plan_work(self, project: object, images: object, exports: object, **options: object) -> WorkPlan:
+        return WorkPlan(tiles=1, tile=(1, 6, 8), halo=(0, 0, 0), memory_bytes=1)
 
     def classify_lane(
         self,
@@ -153,7 +157,7 @@ def test_a_lane_that_needs_more_than_its_share_is_computed_alone(
 def test_large_lanes_have_all_threads(
     workflow: FakeWorkflow, images: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "SMALL_LANE_VOXELS", 1)
+    monkeypatch.setattr(check, "SMALL_LANE_VOXELS", 1)
     run_batch(make_job(*images, threads=2, memory=2**30))
     assert {call[1:] for call in workflow.calls} == {(2, 2**30, "MainThread")}
 
