@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 import re
@@ -22,11 +23,12 @@ from typing import Any, TypeVar
 
 from pixelforest import __version__
 from pixelforest.console import PROGRAM, Console, ConsoleSettings, write_line
-from pixelforest.engine.errors import UsageError
+from pixelforest.engine.errors import PixelforestError, UsageError
 from pixelforest.engine.jobs import Request
 from pixelforest.engine.machine import parse_size
 from pixelforest.engine.messages import describe_error
 from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
+from pixelforest.run_report import RunReport
 
 Record = TypeVar("Record")
 Action = Callable[[CommandLine, Console], int]
@@ -53,6 +55,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError("write which part of how many, such as 1/4, up to 4/4")
+    return int(match[1]), int(match[2])
+
+
 def _device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", text):
         raise ValueError("choose auto, cpu, cuda or numbered devices such as cuda:0,1")
@@ -77,6 +86,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--readonly", RUN, "Accepted for ilastik's sake; projects are never written to or locked.", takes=Takes.BOOLEAN
     ),
+    _flag("--dry_run", RUN, "Do nothing; say what would be done and what would fail. The status is that of the run."),
+    _flag("--json", RUN, "With --dry_run or explain: say it as one JSON document, for programs."),
     _flag("--print_labels_by_slice", RUN, "Log how many voxels of each image's z slices carry a training label."),
     Option("--label_search_value", RUN, "Count only this label.", metavar="N", default="0, all labels", parse=_count),
     _flag("--help", RUN, "Show this text."),
@@ -211,6 +222,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _flag("--fail_fast", MACHINE, "Stop at the first input that fails, instead of going on with the next."),
     Option(
+        "--shard",
+        MACHINE,
+        "Process every N-th input only, beginning with the I-th: N jobs with 1/N to N/N share the work.",
+        metavar="I/N",
+        parse=_shard,
+    ),
+    Option(
         "--configfile", MACHINE, "Configuration file with defaults.", metavar="FILE", default="the user's ilastik.ini"
     ),
     # --------------------------------------------------------------------------------------------------------------
@@ -218,6 +236,12 @@ OPTIONS: tuple[Option, ...] = (
     _flag("--no_progress", SCREEN, "Show neither the bar nor lines of progress."),
     _flag("--debug", SCREEN, "Show more, and the traceback of an error."),
     Option("--logfile", SCREEN, "Write the log to this file too.", metavar="FILE", default="no log file"),
+    Option(
+        "--report_json",
+        SCREEN,
+        "Write what became of every input to this file, for programs; also if the run fails.",
+        metavar="FILE",
+    ),
     Option("--redirect_output", SCREEN, "Append everything shown to this file instead.", metavar="FILE"),
     Option("--process_name", SCREEN, "Begin every log line with this name.", metavar="NAME"),
     # ------------------------------------------------------------------------- options of ilastik that are refused
@@ -251,6 +275,8 @@ OPTIONS: tuple[Option, ...] = (
 
 USAGE = f"""\
 usage: {PROGRAM} [--headless] --project=P.ilp [options] IMAGE [IMAGE ...]
+       {PROGRAM} explain --project=P.ilp [options] IMAGE [IMAGE ...]
+                                   what that would do: files, axes, tiles, memory, time, outputs, and what would fail
        {PROGRAM} info P.ilp        what a project is and needs
        {PROGRAM} formats           the names --output_format takes
 
@@ -266,7 +292,10 @@ Examples:
   {PROGRAM} --project=MyProject.ilp --table_filename=/tmp/objects.csv --export_object_prediction_img \\
       --raw_data "stack/*.png" --segmentation_image objects.h5/segmentation
   {PROGRAM} --project=MyProject.ilp --export_dtype=uint8 --pipeline_result_drange="(0.0,1.0)" \\
-      --export_drange="(0,255)" next.png"""
+      --export_drange="(0,255)" next.png
+  {PROGRAM} explain --project=MyProject.ilp --output_format=tiff *.png
+  {PROGRAM} --project=MyProject.ilp --dry_run --json *.png > plan.json
+  {PROGRAM} --project=MyProject.ilp --shard=1/4 --report_json=part1.json *.png"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -281,6 +310,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv[:1] and argv[0] in SUBCOMMANDS:
             action, argv = SUBCOMMANDS[argv[0]], argv[1:]
         line = parse_command_line(OPTIONS, argv)
+        if action is explain_run or (action is run_project and line.values.get("dry_run")):
+            action, line.values["dry_run"] = explain_run, True
+        elif line.values.get("json"):
+            raise UsageError("--json goes with --dry_run or explain; --report_json tells what became of a run")
         with Console(_pick(ConsoleSettings, line)) as console:
             return _run_guarded(action, line, console)
     except UsageError as error:
@@ -319,15 +352,41 @@ def run_project(line: CommandLine, console: Console) -> int:
     from pixelforest.engine.workflows.batch import run_batch
 
     logging.getLogger("ilastik.app").info("Starting %s from %s", VERSION_LINE, Path(__file__).parent)
-    job = resolve_job(request)
-    if job.debug:
-        console.set_debug()
-    if request.print_labels_by_slice:
-        log_labels(job.project.path, request.label_search_value)
-    report = run_batch(job, progress=console.progress)
-    if report.message:
-        console.fail(report.message)
+    with _reported(console) as record:
+        job = resolve_job(request)
+        if job.debug:
+            console.set_debug()
+        if request.print_labels_by_slice:
+            log_labels(job.project.path, request.label_search_value)
+        record.begin(job)
+        report = run_batch(job, progress=console.progress, on_lane=record.add)
+        if report.message:
+            console.fail(report.message)
+        record.end(report.status, report.message)
     return report.status
+
+
+def explain_run(line: CommandLine, console: Console) -> int:
+    """Say what applying a project to its inputs would do; nothing is written."""
+    from pixelforest.engine.jobs import resolve_job
+    from pixelforest.engine.workflows.explain import explain_failure, explain_job
+    from pixelforest.explanation import format_explanation
+
+    is_json = console.settings.json
+    try:
+        RunReport(console.settings.report_json)
+        job = resolve_job(build_request(line))
+        if job.debug:
+            console.set_debug()
+        document = explain_job(job)
+    except Exception as error:
+        if is_json:
+            _print(_as_json(explain_failure(error)))
+        raise
+    _print(_as_json(document) if is_json else format_explanation(document))
+    if document["error"]:
+        console.fail(document["error"])
+    return int(document["status"])
 
 
 def show_project(line: CommandLine, console: Console) -> int:
@@ -353,13 +412,31 @@ def show_formats(line: CommandLine, console: Console) -> int:
     return _print(list_formats(output_formats().values()))
 
 
-SUBCOMMANDS: dict[str, Action] = {"info": show_project, "formats": show_formats}
+SUBCOMMANDS: dict[str, Action] = {"explain": explain_run, "info": show_project, "formats": show_formats}
 
 
 def _pick(kind: type[Record], line: CommandLine) -> Record:
     """A record made of those typed values that are its fields."""
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in line.values.items() if name in names})
+
+
+def _as_json(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+@contextlib.contextmanager
+def _reported(console: Console) -> Iterator[RunReport]:
+    """Writes the report of a run that was asked for, however the run ends."""
+    record = RunReport(console.settings.report_json)
+    try:
+        yield record
+    except BaseException as error:
+        record.end(*_ending(error))
+        with contextlib.suppress(PixelforestError):  # what ended the run is the last word
+            record.write()
+        raise
+    record.write()
 
 
 def _print(text: str) -> int:
@@ -380,16 +457,21 @@ def _run_guarded(action: Action, line: CommandLine, console: Console) -> int:
     try:
         with _signals():
             return action(line, console)
-    except _Terminated:
-        console.fail("terminated; no unfinished file was left behind")
-        return 128 + signal.SIGTERM
-    except KeyboardInterrupt:
-        console.fail("interrupted; no unfinished file was left behind")
-        return 128 + signal.SIGINT
-    except Exception as error:
-        logger.debug("the error below came from here", exc_info=True)
-        console.fail(describe_error(error))
-        return STATUS_USAGE if isinstance(error, UsageError) else STATUS_FAILED
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, Exception):
+            logger.debug("the error below came from here", exc_info=True)
+        status, message = _ending(error)
+        console.fail(message)
+        return status
+
+
+def _ending(error: BaseException) -> tuple[int, str]:
+    """The exit status of a run that this ended, and its last word."""
+    if isinstance(error, _Terminated):
+        return 128 + signal.SIGTERM, "terminated; no unfinished file was left behind"
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT, "interrupted; no unfinished file was left behind"
+    return STATUS_USAGE if isinstance(error, UsageError) else STATUS_FAILED, describe_error(error)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,12 @@ _DETAILED = "%(levelname)s %(asctime)s %(module)s %(process)d %(threadName)s %(m
 
 @dataclass(frozen=True)
 class ConsoleSettings:
-    """How much is shown, and where."""
+    """How much is shown, and where.
+
+    dry_run       stdout is for the explanation; the log goes to stderr
+    json          the explanation is for programs
+    report_json   the file that tells programs what became of a run
+    """
 
     debug: bool = False
     quiet: bool = False
@@ -39,6 +44,14 @@ class ConsoleSettings:
     logfile: str | None = None
     redirect_output: str | None = None
     process_name: str | None = None
+    dry_run: bool = False
+    json: bool = False
+    report_json: str | None = None
+
+    @property
+    def is_terse(self) -> bool:
+        """Show warnings and errors only."""
+        return self.quiet or (self.dry_run and not self.debug)
 
 
 class _StreamHandler(logging.Handler):
@@ -115,9 +128,10 @@ class Console:
     def _install(self, stack: contextlib.ExitStack) -> None:
         prefix = f"{self.settings.process_name} ".replace("%", "%%") if self.settings.process_name else ""
         detailed = logging.Formatter(prefix + _DETAILED)
-        out, err = _StreamHandler("stdout", self.progress), _StreamHandler("stderr", self.progress)
+        out = _StreamHandler("stderr" if self.settings.dry_run else "stdout", self.progress)
+        err = _StreamHandler("stderr", self.progress)
         out.addFilter(lambda record: record.levelno < logging.WARNING)
-        out.setLevel(logging.WARNING if self.settings.quiet else logging.NOTSET)
+        out.setLevel(logging.WARNING if self.settings.is_terse else logging.NOTSET)
         out.setFormatter(logging.Formatter(f"{prefix}%(levelname)s %(name)s: %(message)s"))
         err.setLevel(logging.WARNING)
         err.setFormatter(detailed)

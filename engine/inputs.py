@@ -135,12 +135,16 @@ class InputImage:
     drange       stored range of values; (0, 255) for uint8 without one
     chunks       canonical shape of the file's storage unit; None if rows can be read at no extra cost
     scales       the levels of resolution it is one of; None if there is only one
+    file_axes    what the file says about its letters, or what its shape suggests; has_own_axes: the file does say it
+    held_bytes   memory the whole image takes once it is read, for files that cannot be read in parts
     """
 
     def __init__(
         self, reader: ImageReader, info: ImageInfo, sources: Sequence[Source], *, path_text: str, nickname: str
     ) -> None:
         self._reader = reader
+        self.file_axes, self.has_own_axes = reader.info.axes, reader.info.own_axes
+        self.held_bytes = reader.held_bytes
         self.path_text = path_text
         self.nickname = nickname
         self.dataset_dir = sources[0].file.parent
@@ -160,6 +164,10 @@ class InputImage:
         if not Box.whole(self.shape).contains(box):
             raise ValueError(f"{box} is not inside an image of shape {self.shape}")
         return to_canonical(self._reader.read(box_from_canonical(box, self.axes)), self.axes)
+
+    def verify(self) -> None:
+        """Raise the InputError that reading would end with, as far as it can be known without decoding pixels."""
+        self._reader.verify()
 
     def read_frame(self, time: int, box: Box) -> np.ndarray:
         """The voxels (z, y, x, c) of a box (z, y, x) at one time point, all channels. Raises InputError."""

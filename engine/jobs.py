@@ -52,6 +52,7 @@ class Request:
     inputs           arguments for the main role
     inputs_by_role   (role in option spelling, such as raw_data; its arguments)
     memory           bytes
+    shard            (which part of the lanes, from 1; of how many parts); None: all lanes
     debug            also set by the configuration file
     """
 
@@ -87,6 +88,7 @@ class Request:
     memory: int | None = None
     configfile: str | None = None
     fail_fast: bool = False
+    shard: tuple[int, int] | None = None
     debug: bool = False
 
 
@@ -94,7 +96,7 @@ class Request:
 class Job:
     """What will be done.
 
-    lanes    the inputs of each lane, by role; none is not an error
+    lanes    the inputs of each lane, by role; none is not an error. Of a shard: its lanes, numbered as in the whole
     export   one for each result, in the order they were asked for; none if only a table is wanted
     table    None: no table of objects is written
     notes    lines about settings that have no effect, for the log
@@ -110,6 +112,7 @@ class Job:
     device: str
     forest: str
     fail_fast: bool
+    shard: tuple[int, int] | None = None
     debug: bool = False
     notes: tuple[str, ...] = ()
 
@@ -134,25 +137,35 @@ def resolve_job(request: Request) -> Job:
     axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
     lanes = pair_lanes(arguments_by_role(request, project.roles), project.roles)
     table = _table(request, project, lane_count=len(lanes))
+    export = _export_settings(request, project, config)
     return Job(
         project=project,
-        lanes=lanes,
+        lanes=deal_lanes(lanes, request.shard),
         input_options=InputOptions(
             input_axes=axes,
             ignore_training_axistags=request.ignore_training_axistags,
             stack_along=request.stack_along,
             preconvert_stacks=request.preconvert_stacks,
         ),
-        export=_export_settings(request, project, config),
+        export=export,
         table=table,
         threads=threads,
         memory_bytes=memory_bytes,
         device=request.device,
         forest=request.forest,
         fail_fast=request.fail_fast,
+        shard=request.shard,
         debug=request.debug or config.debug,
-        notes=(*config.notes, *_unused_flags(request, project), *_check_labels(request)),
+        notes=(*config.notes, *_unused_flags(request, project), *_check_labels(request), *_odd_names(export, table)),
     )
+
+
+def deal_lanes(lanes: tuple[LaneArguments, ...], shard: tuple[int, int] | None) -> tuple[LaneArguments, ...]:
+    """The lanes of a shard: every n-th, so that neighbours, which are often of one size, go to different shards."""
+    if shard is None:
+        return lanes
+    part, parts = shard
+    return lanes[part - 1 :: parts]
 
 
 def role_key(role: str) -> str:
@@ -274,6 +287,17 @@ def _unused_flags(request: Request, project: Project) -> list[str]:
     results = _result_names(project)
     flags = [name for name, source in _IMAGE_FLAGS.items() if getattr(request, name) and source not in results]
     return [f"--{name} has no effect: {project.workflow} projects have no such image" for name in flags]
+
+
+def _odd_names(export: Sequence[ExportSettings], table: TableRequest | None) -> list[str]:
+    """A line for each template with placeholders that nothing fills in."""
+    from .export.filenames import LANE_PLACEHOLDERS, describe_unknown_fields
+
+    lines = [describe_unknown_fields(one.filename_format, "--output_filename_format") for one in export]
+    lines += [describe_unknown_fields(one.internal_path, "--output_internal_path") for one in export]
+    if table is not None:
+        lines.append(describe_unknown_fields(table.template, "--table_filename", LANE_PLACEHOLDERS))
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 def _check_labels(request: Request) -> list[str]:

@@ -121,7 +121,9 @@ def parse_size(text: str) -> int:
 
 
 def format_size(count: int) -> str:
-    """A size for people: 18.6 GiB, 512 MiB."""
+    """A size for people: 18.6 GiB, 512 MiB, 3 KiB."""
+    if count < MIB:
+        return f"{count / 1024:.0f} KiB"
     return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
 
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+
 from .errors import PixelforestError
 
+_HINTS = {
+    errno.ENOSPC: "; free some space, or let TMPDIR and the options for outputs name folders with more room",
+    getattr(errno, "EDQUOT", -1): "; your quota is used up; free some of it, or write to other folders",
+    errno.EFBIG: "; raise the limit on file sizes (ulimit -f), or choose a disk that takes larger files",
+    errno.EMFILE: "; raise the limit on open files (ulimit -n)",
+}
 LONGEST_SURPRISE = 300  # letters; messages that were not meant for users can be pages
 
 
@@ -15,6 +23,6 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"out of memory; give less of it with --memory, or close other programs{f' ({text})' if text else ''}"
     if isinstance(error, OSError):
-        return text or type(error).__name__
+        return f"{text or type(error).__name__}{_HINTS.get(error.errno, '')}"
     shown = text if len(text) <= LONGEST_SURPRISE else f"{text[:LONGEST_SURPRISE]}…"
     return f"unexpected {type(error).__name__}: {shown or 'no message'}; run with --debug for the traceback"

@@ -23,7 +23,7 @@ LAYERS = (
     ("engine.jobs",),
     ("engine.workflows",),
     ("engine",),
-    ("options", "console", "reports"),
+    ("options", "console", "reports", "explanation", "run_report"),
     ("cli",),
     ("__main__",),
 )

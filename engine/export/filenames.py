@@ -5,10 +5,11 @@ The result is never outside of what the template says: values that could lead el
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from string import Formatter
@@ -19,9 +20,11 @@ from ..errors import ExportError
 from ..formats import input_formats, output_formats
 
 __all__ = [
+    "LANE_PLACEHOLDERS",
     "adapt_template",
     "check_collisions",
     "check_protected",
+    "describe_unknown_fields",
     "file_key",
     "fill_template",
     "force_extension",
@@ -34,6 +37,9 @@ __all__ = [
 log = logging.getLogger("pixelforest.export")
 
 RESULT_MARK = "_{result_type}"
+LANE_PLACEHOLDERS = frozenset(("dataset_dir", "nickname"))
+PLACEHOLDERS = LANE_PLACEHOLDERS | {"result_type", "roi", "slice_index"}
+PLACEHOLDERS |= {f"{axis}_{end}" for axis in CANONICAL for end in ("start", "stop")}
 
 # Extensions of image files that no format here reads or writes, but that are no part of a name either.
 _OTHER_EXTENSIONS = frozenset(["exr", "json", "klb", "raw"])
@@ -100,6 +106,17 @@ def _parse(template: str) -> list[tuple[str, str | None, str | None, str | None]
         return list(Formatter().parse(template))
     except ValueError as error:
         raise ExportError(f"the output path {template!r} cannot be understood: {error}") from None
+
+
+def describe_unknown_fields(template: str, option: str, known: Collection[str] = PLACEHOLDERS) -> str:
+    """A line about placeholders of a template that no image fills in; empty if there are none. Raises ExportError."""
+    unknown = sorted(template_fields(template) - set(known))
+    if not unknown:
+        return ""
+    likely = (difflib.get_close_matches(name, known, n=1) for name in unknown)
+    hints = [f"; did you mean {{{names[0]}}}?" for names in likely if names]
+    shown = ", ".join(f"{{{name}}}" for name in unknown)
+    return f"{option}: {shown} is no placeholder and stays in the name as it is{hints[0] if hints else ''}"
 
 
 def placeholder_values(

@@ -19,7 +19,7 @@ from ..errors import ExportError
 from ..formats import table_format, table_formats
 from ..formats.spec import TableColumn, TableFormat, TableWriter
 from ..formats.target import check_file_place
-from .filenames import check_protected, file_key, fill_template, lane_values, template_fields
+from .filenames import LANE_PLACEHOLDERS, check_protected, file_key, fill_template, lane_values, template_fields
 from .images import ExportPlan, LaneImage
 
 __all__ = ["TableExport", "TablePlan", "TableRequest", "check_tables", "open_table", "plan_table", "resolve_table"]
@@ -27,7 +27,6 @@ __all__ = ["TableExport", "TablePlan", "TableRequest", "check_tables", "open_tab
 log = logging.getLogger("pixelforest.export")
 
 _OPTION = "--table_filename"
-_PLACEHOLDERS = frozenset(("dataset_dir", "nickname"))
 
 
 class StoredTable(Protocol):
@@ -99,7 +98,7 @@ def resolve_table(filename: str | None, stored: StoredTable | None, *, lane_coun
     return TableRequest(
         template=template,
         format=chosen,
-        is_numbered=lane_count > 1 and filename is not None and not _PLACEHOLDERS & template_fields(template),
+        is_numbered=lane_count > 1 and filename is not None and not LANE_PLACEHOLDERS & template_fields(template),
         features=features,
         has_images=of_project and chosen.holds_images,
         margin=stored.margin if stored is not None and of_project else 0,

@@ -31,6 +31,7 @@ class PictureHeader:
 
     expansion  how many pixel bytes one byte of such a file can give at most
     decode     the whole file -> pixels (height, width, channels) of this dtype; raises ValueError for damage
+    check      the open file: raises ValueError for damage that shows without decoding
     """
 
     width: int
@@ -39,6 +40,7 @@ class PictureHeader:
     dtype: np.dtype
     expansion: float
     decode: Callable[[bytes], np.ndarray]
+    check: Callable[[BinaryIO], object] = lambda file: None
 
 
 def exactly(data: bytes, start: int, size: int) -> bytes:
@@ -75,6 +77,7 @@ class PictureReader(ImageReader):
                 f"{file_size} bytes can hold; it is truncated or damaged"
             )
         self.info = ImageInfo(self.shape, header.dtype, "yxc", own_axes=True, chunks=self.shape)
+        self.held_bytes = size + file_size
 
     def _read_header(self, file_size: int) -> PictureHeader:
         start = self._read(lambda file: file.read(_HEADER_BYTES))
@@ -105,6 +108,9 @@ class PictureReader(ImageReader):
             raise MemoryTooSmall(f"the decoded pixels of {self._path} do not fit into memory") from None
         except (ValueError, OSError, EOFError, RuntimeError, IndexError, SyntaxError, struct.error) as error:
             raise InputError(f"cannot read {self._path}: {error}") from error
+
+    def verify(self) -> None:
+        self._translate(lambda: self._read(self._header.check))
 
     def read(self, box: Box) -> np.ndarray:
         with self._lock:

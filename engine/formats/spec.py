@@ -61,13 +61,20 @@ class ImageInfo:
 
 
 class ImageReader(ABC):
-    """One open image. ``read`` may be called from several threads at once."""
+    """One open image. ``read`` may be called from several threads at once.
+
+    held_bytes   memory the whole image takes once a part of it was read; 0 if parts are read from the file
+    """
 
     info: ImageInfo
+    held_bytes: int = 0
 
     @abstractmethod
     def read(self, box: Box) -> np.ndarray:
         """The voxels of ``box`` (file axes), in the file's dtype, native byte order. Raises InputError."""
+
+    def verify(self) -> None:  # noqa: B027  # most files tell no more than when they are opened
+        """Raise the InputError that reading would end with, as far as it can be known without decoding pixels."""
 
     @abstractmethod
     def close(self) -> None:

@@ -49,7 +49,8 @@ class StackReader(ImageReader):
     axis        the axis along which they are stacked
     kind        "picture" or "array" (InputFormat.stack)
     axes        replaces the letters of a slice's axes, if given
-    The other slices of arrays are checked here, those of pictures when they are read. Raises InputMismatch, UsageError.
+    The other slices of arrays are checked here, those of pictures by ``verify`` and when they are read. Raises
+    InputMismatch, UsageError.
     """
 
     def __init__(
@@ -84,6 +85,13 @@ class StackReader(ImageReader):
                 voxels = reader.read(inner)
             result[(slice(None),) * along + (at,)] = voxels if self._joined is not None else voxels[np.newaxis]
         return result if self._order is None else np.transpose(result, self._order)
+
+    def verify(self) -> None:
+        """Look at every slice."""
+        for index, item in enumerate(self._slices):
+            with item.open() as reader:
+                self._check(item, reader.info, length=self._starts[index + 1] - self._starts[index])
+                reader.verify()
 
     def close(self) -> None:
         with self._lock:

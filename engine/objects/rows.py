@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 
 import numpy as np
@@ -17,9 +17,29 @@ from .classify import ObjectClasses
 from .crops import CROP_AXES, cut_objects, squeeze, squeezed_shape
 from .label import LabelFrame
 from .measure import ObjectFeatures
-from .table import ATLAS, ORIGINAL_ID, plan_columns
+from .table import ATLAS, ORIGINAL_ID, TableLayout, plan_columns
 
 RAW_AXES = f"t{CROP_AXES}"
+
+
+def plan_layout(
+    project: ObjectProject,
+    raw: InputImage,
+    wanted: Collection[str] | None,
+    *,
+    atlas: InputImage | None,
+    label_dtype: np.dtype | None,
+) -> TableLayout:
+    """The columns of a lane's table; arguments as for ``TableRows``, ``wanted`` as for ``plan_columns``."""
+    return plan_columns(
+        project.features.measured(everything=True),
+        project.classifier.label_names,
+        dimensions=3 if raw.shape[1] > 1 else 2,
+        channels=raw.shape[4],
+        wanted=wanted,
+        atlas=None if atlas is None else (atlas.shape[4], atlas.dtype),
+        original_id=None if label_dtype is None else _id_dtype(label_dtype),
+    )
 
 
 class TableRows:
@@ -40,15 +60,7 @@ class TableRows:
     ) -> None:
         self._table, self._raw, self._atlas = table, raw, atlas
         self._request = table.request
-        self._layout = plan_columns(
-            project.features.measured(everything=True),
-            project.classifier.label_names,
-            dimensions=3 if raw.shape[1] > 1 else 2,
-            channels=raw.shape[4],
-            wanted=self._request.features,
-            atlas=None if atlas is None else (atlas.shape[4], atlas.dtype),
-            original_id=None if label_dtype is None else _id_dtype(label_dtype),
-        )
+        self._layout = plan_layout(project, raw, self._request.features, atlas=atlas, label_dtype=label_dtype)
         table.start(self._layout.columns)
         if self._request.has_images and self._request.includes_raw:
             self._store_raw()

@@ -226,7 +226,9 @@ class _Batch:
         self, lane: LaneCheck, *, files: tuple[Path, ...] = (), error: Exception | None = None, seconds: float
     ) -> None:
         index = lane.lane.index
-        result = LaneResult(index, lane.name, files, error, seconds, self.log.warnings(index))
+        result = LaneResult(
+            index, lane.name, files, error, self.backend.name, seconds, warnings=self.log.warnings(index)
+        )
         self._results[index] = result
         self.on_lane(result)
 

@@ -141,12 +141,16 @@ class JobCheck:
     def good(self) -> list[LaneCheck]:
         return [lane for lane in self.lanes if lane.error is None]
 
+    def sharing(self, lane: LaneCheck) -> int:
+        """How many lanes are computed at once while this one is."""
+        return self.workers if self.workers > 1 and is_small(lane) else 1
+
     def forecast(self, *, fail_fast: bool) -> BatchReport:
         """How a run would end, if nothing comes up that only voxels can tell."""
         failed = [lane for lane in self.lanes if lane.error is not None]
         shown = failed if fail_fast and failed else self.lanes
         results = tuple(
-            LaneResult(lane.lane.index, lane.name, () if lane.error else lane.files, lane.error, 0.0, lane.warnings)
+            LaneResult(lane.lane.index, lane.name, () if lane.error else lane.files, lane.error, warnings=lane.warnings)
             for lane in shown
         )
         return BatchReport(results, self.skipped + len(self.lanes) - len(results), is_forecast=True)
@@ -189,10 +193,15 @@ def open_images(job: Job, lane: LaneArguments, stack: contextlib.ExitStack, into
     """Open a lane's images by role, closed with the stack."""
     for index, role in enumerate(job.project.roles):
         if role in lane.arguments:
-            image = open_image(
-                lane.arguments[role], role_index=index, training=_training(job)[index], options=job.input_options
-            )
+            trained = training_images(job)[index]
+            image = open_image(lane.arguments[role], role_index=index, training=trained, options=job.input_options)
             into[role] = stack.enter_context(image)
+
+
+def training_images(job: Job) -> list[TrainingImage | None]:
+    """The images of the project's last lane, in the order of the roles."""
+    last = job.project.lanes[-1].images if job.project.lanes else {}
+    return [last.get(role) for role in job.project.roles]
 
 
 def is_small(found: LaneCheck) -> bool:
@@ -218,9 +227,11 @@ def _try(found: LaneCheck, action: Callable[[], None]) -> None:
 
 def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
     project = job.project
-    selection_logger.info("%s", describe_axes_choice(job.input_options, _training(job)))
+    selection_logger.info("%s", describe_axes_choice(job.input_options, training_images(job)))
     with contextlib.ExitStack() as stack:
         open_images(job, found.lane, stack, found.images)
+        for image in found.images.values():
+            image.verify()
         workflow.check_lane(project, found.images)
         main = found.images[project.roles[0]]
         infos = workflow.result_infos(project, found.images)
@@ -231,12 +242,6 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
         if job.table is not None:
             found.table = plan_table(job.table, main, lane=found.lane.index, protected=protected)
         found.voxels = workflow.work_voxels(project, found.images, found.exports, has_table=found.table is not None)
-
-
-def _training(job: Job) -> list[TrainingImage | None]:
-    """The images of the project's last lane, by role."""
-    last = job.project.lanes[-1].images if job.project.lanes else {}
-    return [last.get(role) for role in job.project.roles]
 
 
 def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, backend: Backend, workers: int) -> None:

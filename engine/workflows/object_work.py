@@ -16,12 +16,13 @@ from ..inputs import InputImage
 from ..machine import format_size
 from ..objects.painting import plan_painting
 from ..objects.results import results_of
+from ..objects.rows import plan_layout
 from ..pixels.classify import load_forest
 from ..project import ObjectProject
 from ..tiling.work import WorkPlan
 from . import pixel_classification
 from .durations import add_seconds, estimate_objects
-from .object_inputs import PREDICTION, RAW, pixel_images
+from .object_inputs import ATLAS, LABEL, PREDICTION, RAW, pixel_images
 
 # The part of the memory budget that intermediate volumes may take before they go to files.
 SCRATCH_SHARE = 0.5
@@ -98,6 +99,14 @@ def frame_times(images: Mapping[str, InputImage], exports: Collection[TileDemand
         return range(images[RAW].shape[0])
     regions = [export.region for export in exports]
     return range(min(r.start[0] for r in regions), max(r.stop[0] for r in regions))
+
+
+def count_columns(project: ObjectProject, images: Mapping[str, InputImage], wanted: Collection[str] | None) -> int:
+    """How many columns the table of a lane has. ``wanted``: the features that become columns, None: all."""
+    labels = images.get(LABEL)
+    label_dtype = None if labels is None else labels.dtype
+    layout = plan_layout(project, images[RAW], wanted, atlas=images.get(ATLAS), label_dtype=label_dtype)
+    return len(layout.columns)
 
 
 def memory_of(export: TileDemand | None, *, own_bytes: int) -> tuple[int, int]:

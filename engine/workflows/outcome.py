@@ -15,6 +15,7 @@ class LaneResult:
 
     name      its main input, as it was given
     files     what was written, or would be; a URL is a text
+    device    where it was computed
     warnings  lines about this lane that were logged as warnings
     """
 
@@ -22,6 +23,7 @@ class LaneResult:
     name: str
     files: tuple[Path | str, ...] = ()
     error: Exception | None = None
+    device: str | None = None
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
 

@@ -245,7 +245,11 @@ def test_a_bad_number_of_threads_in_the_environment(
     ("error", "line"),
     [
         (MemoryError(), "out of memory; give less of it with --memory, or close other programs"),
-        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (
+            OSError(28, "No space left on device"),
+            "[Errno 28] No space left on device; free some space, or let TMPDIR and the options for outputs name "
+            "folders with more room",
+        ),
         (KeyError("x"), "unexpected KeyError: 'x'; run with --debug for the traceback"),
         (ValueError("é" * 999), f"unexpected ValueError: {'é' * 300}…; run with --debug for the traceback"),
         (RuntimeError(), "unexpected RuntimeError: no message; run with --debug for the traceback"),

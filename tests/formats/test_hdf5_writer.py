@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import random
@@ -462,6 +461,8 @@ except ExportError as error:
         done = subprocess.run([sys.executable, "-c", script, path], check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         message, left = done.stdout.splitlines()
-        assert message == f"cannot write {path}: {os.strerror(errno.EFBIG)}"
+        assert message.startswith(
+            f"cannot write {path}: the file would be larger than this disk or a limit on file sizes"
+        )
         assert left == "[]"
         assert done.stderr == ""

@@ -1,4 +1,5 @@
-"""What a user gets for everything that can be wrong: one line, a status, no half-written file, untouched inputs.
+"""What a user gets for everything that can be wrong: one line, a status, no half-written file, untouched inputs. And
+that a dry run foretells it.
 
 The parts have their own tests; here whole runs of the command line are looked at. What is wrong with options alone is
 in tests/cli, and folders that cannot be written to by ordinary users are in tests/cli/test_runs.py.
@@ -70,9 +71,28 @@ class Scene:
         assert contents(self.folder) == before
         return Outcome(status, self.capsys.readouterr().err.splitlines())
 
-    def fails(self, *argv: str | Path, status: int = 1, project: Path | None = None, template: str | Path = "") -> str:
-        """Run what must fail: one line on stderr and nothing written. Returns the line, with the scene's place as …."""
+    def foretells(self, *argv: str | Path, project: Path | None = None, template: str | Path = "") -> Outcome:
+        """Run the same command line dry: nothing at all may change."""
+        before = sorted((path, path.lstat().st_mtime_ns) for path in self.folder.parent.rglob("*"))
+        outcome = self.run("--dry_run", *argv, project=project, template=template)
+        assert sorted((path, path.lstat().st_mtime_ns) for path in self.folder.parent.rglob("*")) == before
+        return outcome
+
+    def fails(
+        self,
+        *argv: str | Path,
+        status: int = 1,
+        project: Path | None = None,
+        template: str | Path = "",
+        is_foreseen: bool = True,
+    ) -> str:
+        """Run what must fail: one line on stderr and nothing written. Returns the line, with the scene's place as ….
+
+        is_foreseen   a dry run fails with the same line and status; False: only voxels can tell
+        """
+        foretold = self.foretells(*argv, project=project, template=template)
         outcome = self.run(*argv, project=project, template=template)
+        assert foretold == (outcome if is_foreseen else Outcome(0, []))
         assert outcome.status == status
         assert len(outcome.errors) == 1, outcome.errors
         assert outcome.errors[0].startswith("pixelforest: error: ")
@@ -85,6 +105,10 @@ def contents(folder: Path) -> dict[str, str]:
     """Name -> digest of every file in a folder."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def without_time(line: str) -> str:
+    return line.partition(" lane ")[2]
 
 
 def result(path: Path) -> np.ndarray:
@@ -234,8 +258,11 @@ def test_bad_images_among_good_ones(scene: Scene) -> None:
         make(path)
         bad.append(path)
     shutil.copy(scene.good, scene.folder / "last.png")
+    foretold = scene.foretells(scene.good, *bad, scene.folder / "last.png")
     outcome = scene.run(scene.good, *bad, scene.folder / "last.png")
-    assert outcome.status == 3
+    assert (outcome.status, foretold.status) == (3, 3)
+    assert foretold.errors[-1].endswith("; 2 would be done")
+    assert sorted(map(without_time, foretold.errors[:-1])) == sorted(map(without_time, outcome.errors[:-1]))
     assert len(outcome.errors) == len(bad) + 1
     for number, path in enumerate(bad):  # one line each; those that were found while planning come first
         assert sum(f"lane {number + 2} ({path}): " in line for line in outcome.errors) == 1
@@ -304,7 +331,9 @@ def test_an_image_that_vanishes_before_it_is_computed(
         shutil.copy(scene.good, good[-1])
     monkeypatch.setattr(pixel_classification, "check_lane", check_and_remove)
     if not others:
-        assert "doomed.png" in scene.fails(doomed)
+        outcome = scene.run(doomed)
+        assert (outcome.status, len(outcome.errors)) == (1, 1)
+        assert "doomed.png" in outcome.errors[0]
         return
     outcome = scene.run(doomed, *good)
     assert outcome.status == 3
@@ -437,7 +466,10 @@ def test_a_full_disk(scene: Scene, mount: Callable[[str], Path], name: str) -> N
         np.save(scene.folder / "large.npy", np.random.default_rng(0).integers(0, 255, (700, 800, 1), np.uint8))
         image = scene.folder / "large.npy"
     argv = (f"--export_source={source}", f"--output_format={name}", image)
-    line = scene.fails(*argv, template=place / f"x.{FORMATS[name]}")
+    # how small voxels become when they are compressed, and the fill of a picture, show only in the end
+    line = scene.fails(
+        *argv, template=place / f"x.{FORMATS[name]}", is_foreseen=name in ("hdf5", "numpy", "multipage tiff")
+    )
     assert f"cannot write …/mounted/x.{FORMATS[name]}: the disk is full" in line
     assert list(place.iterdir()) == []
 
@@ -449,7 +481,7 @@ def test_a_full_disk_amid_a_sequence(
     series = Scene(copy_golden("px2dt"), scene.capsys)
     place = mount("size=8k")
     argv = ("--export_source=Simple Segmentation", "--output_format=png sequence", series.folder / "raw_tyx.h5/data")
-    line = series.fails("--input_axes=tyx", *argv, template=place / "x_{slice_index}.png")
+    line = series.fails("--input_axes=tyx", *argv, template=place / "x_{slice_index}.png", is_foreseen=False)
     assert "the disk is full" in line
     assert list(place.iterdir()) == []
 
@@ -461,8 +493,9 @@ def test_a_disk_that_fills_up_in_a_batch(scene: Scene, mount: Callable[[str], Pa
     for name in names:
         shutil.copy(scene.good, scene.folder / name)
     argv = ["--output_format=numpy", "--threads=1", *(scene.folder / name for name in names)]
+    foretold = scene.foretells(*argv, template=place / "{nickname}.npy")
     outcome = scene.run(*argv, template=place / "{nickname}.npy")
-    assert outcome.status == 3
+    assert (foretold.status, outcome.status) == (3, 3)
     assert len(outcome.errors) == 3
     assert sorted(path.name for path in place.iterdir()) == ["image0.npy", "image1.npy"]
     recorded = result(RECORDED)

@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -39,11 +39,33 @@ def _read_png_header(data: bytes) -> PictureHeader:
     def decode(data: bytes) -> np.ndarray:
         import imagecodecs
 
+        try:
+            decoded = imagecodecs.png_decode(data)
+        except (ValueError, RuntimeError):
+            if not _find_png_end(io.BytesIO(data)):
+                raise ValueError("the file is truncated") from None
+            raise
         # The decoder adds the transparency of palettes and of single colours as a channel that nobody asked for.
-        pixels: np.ndarray = np.atleast_3d(imagecodecs.png_decode(data))[..., :channels]
+        pixels: np.ndarray = np.atleast_3d(decoded)[..., :channels]
         return pixels
 
-    return PictureHeader(width, height, channels, np.dtype(np.uint16 if depth == 16 else np.uint8), expansion, decode)
+    dtype = np.dtype(np.uint16 if depth == 16 else np.uint8)
+    return PictureHeader(width, height, channels, dtype, expansion, decode, _find_png_end)
+
+
+def _find_png_end(file: BinaryIO) -> bool:
+    """Go from chunk to chunk; False if the last one is missing. Raises ValueError if one is cut short."""
+    size = file.seek(0, io.SEEK_END)
+    at = 8
+    while at + 8 <= size:
+        file.seek(at)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if kind == b"IEND":
+            return True
+        if at + 8 + length > size:
+            raise ValueError("the file is truncated")
+        at += length + 12  # the checksum, too
+    return False
 
 
 _JPEG_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
