@@ -29,6 +29,7 @@ from ..objects.threshold import threshold_frame
 from ..pixels.classify import load_forest
 from ..project import ObjectProject
 from ..project.object_features import Features
+from ..tiling.layers import LayeredReads
 from ..tiling.meter import FrameMeter
 from . import pixel_classification
 from .object_inputs import ATLAS, LABEL, PREDICTION, RAW, SEGMENTATION, SOURCES, check_lane, id_dtype, pixel_images
@@ -200,10 +201,11 @@ class _Lane:
 
 @dataclass(frozen=True)
 class _Segmentation:
-    """What the objects of a frame are made of: values (z, y, x) of any box, and their type."""
+    """What the objects of a frame are made of: values (z, y, x) of any box, their type, and the file's chunks."""
 
     read: Read
     dtype: np.dtype
+    chunks: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -224,46 +226,54 @@ class _Frame:
         settings = lane.project.thresholds
         if settings is None:
             image = images[SEGMENTATION] if SEGMENTATION in images else images[LABEL]
-            return _Segmentation(lambda box: image.read_frame(self.time, box)[..., 0], image.dtype)
+            return _Segmentation(lambda box: image.read_frame(self.time, box)[..., 0], image.dtype, _chunks(image))
         if lane.project.pixels is None:
-            read: Read = partial(images[PREDICTION].read_frame, self.time)
-            channels, drange = images[PREDICTION].shape[4], images[PREDICTION].drange
+            source = images[PREDICTION]
+            channels, drange = source.shape[4], source.drange
+            reads = self._in_layers(
+                partial(source.read_frame, self.time), _chunks(source), channels * source.dtype.itemsize
+            )
         else:
             maps = self._compute_maps(settings.channels, pixel_exports)
-            read, channels, drange = _reader(maps), maps.shape[3], None
+            channels, drange = maps.shape[3], None
+            reads = self._in_layers(_reader(maps), None, maps.itemsize * channels)
             place = {channel: i for i, channel in enumerate(settings.channels)}
             settings = replace(
                 settings, channel=place[settings.channel], core_channel=place.get(settings.core_channel, 0)
             )
-        labels = threshold_frame(
-            self.meter.watch(read, THRESHOLD_SHARE),
-            lane.shape,
-            channels,
-            settings,
-            drange,
-            backend=lane.backend,
-            scratch=self.scratch,
-            threads=lane.threads,
-            memory_bytes=lane.work_bytes,
-        )
+        with reads as read:
+            labels = threshold_frame(
+                self.meter.watch(read, THRESHOLD_SHARE),
+                lane.shape,
+                channels,
+                settings,
+                drange,
+                backend=lane.backend,
+                scratch=self.scratch,
+                threads=lane.threads,
+                memory_bytes=lane.work_bytes,
+            )
         return _Segmentation(_reader(labels), labels.dtype)
 
     def label(self, segmentation: _Segmentation) -> LabelFrame:
         """Give every object its id."""
         find = renumber_labels if LABEL in self.lane.images else label_components
-        return find(
-            self.meter.watch(segmentation.read, LABEL_SHARE),
-            self.lane.shape,
-            segmentation.dtype,
-            backend=self.lane.backend,
-            scratch=self.scratch,
-            threads=self.lane.threads,
-        )
+        with self._in_layers(segmentation.read, segmentation.chunks, segmentation.dtype.itemsize) as read:
+            return find(
+                self.meter.watch(read, LABEL_SHARE),
+                self.lane.shape,
+                segmentation.dtype,
+                backend=self.lane.backend,
+                scratch=self.scratch,
+                threads=self.lane.threads,
+            )
 
     def measure(self, labels: LabelFrame, wanted: Features) -> ObjectFeatures:
         """The wanted features of all objects."""
-        read = partial(self.lane.raw.read_frame, self.time)
-        return self.lane.measure(self.meter.watch(read, MEASURE_SHARE), labels, wanted)
+        raw = self.lane.raw
+        reads = partial(raw.read_frame, self.time)
+        with self._in_layers(reads, _chunks(raw), raw.shape[4] * raw.dtype.itemsize) as read:
+            return self.lane.measure(self.meter.watch(read, MEASURE_SHARE), labels, wanted)
 
     def paint(
         self, labels: LabelFrame, classes: ObjectClasses | None, exports: Mapping[ObjectResult, ImageExport]
@@ -317,6 +327,10 @@ class _Frame:
         self.meter.counter(0.0)(0)  # where an interrupted run ends
         return labels, lane.classify(measured)
 
+    def _in_layers(self, read: Read, chunks: Sequence[int] | None, bytes_per_voxel: int) -> LayeredReads:
+        """The same reading for sweeps over the frame, slab by slab in scan order."""
+        return LayeredReads(read, self.lane.shape, chunks, bytes_per_voxel=bytes_per_voxel, scratch=self.scratch)
+
     def _compute_maps(self, channels: Sequence[int], exports: Mapping[str, ImageExport]) -> np.ndarray:
         """Those prediction maps of the pixel stage that are thresholded, (z, y, x, channels) float32."""
         lane = self.lane
@@ -367,6 +381,11 @@ def _start_table(table: TableExport, project: ObjectProject, images: Mapping[str
     labels = images.get(LABEL)
     label_dtype = None if labels is None else labels.dtype
     return TableRows(table, project, images[RAW], atlas=images.get(ATLAS), label_dtype=label_dtype)
+
+
+def _chunks(image: InputImage) -> tuple[int, ...] | None:
+    """Of a frame, z, y, x."""
+    return None if image.chunks is None else image.chunks[1:4]
 
 
 def _reader(array: np.ndarray) -> Read:
