@@ -39,6 +39,7 @@ SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
 # Generated at most this large; larger images repeat and mirror them.
 LARGEST = {2: (2048, 2048), 3: (128, 128, 128)}
 TRAINED_ON = {2: (512, 512), 3: (64, 64, 64)}
+NOISE = 0.5  # share of foreground; about the most runs that a binary frame can have
 LABELLED = 5000
 FORESTS, TREES_EACH, TREES_QUICK = 2, 50, 5
 # How often a voxel near a cell's edge is labelled, beside one that is clear: gives trees of the size that ilastik's
@@ -196,6 +197,19 @@ def _background(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         )
         waves += 6 * np.sin(turn)
     return waves
+
+
+def make_segmentations(case: Case) -> dict[str, np.ndarray]:
+    """Segmentations (z, y, x) uint8 of a case's size: cells, noise, a few voxels here and there."""
+    largest = tuple(min(n, most) for n, most in zip(case.shape, LARGEST[case.dimensions], strict=True))
+    _, inside = make_cells(largest, seed=11)
+    shape = (1,) * (3 - len(case.shape)) + case.shape
+    rng = np.random.default_rng(12)
+    return {
+        "cells": enlarge((inside > 0.1).astype(np.uint8), case.shape).reshape(shape),
+        "noise": (rng.random(shape, np.float32) < NOISE).astype(np.uint8),
+        "sparse": (rng.random(shape, np.float32) < 1e-4).astype(np.uint8),
+    }
 
 
 def enlarge(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -77,6 +77,62 @@ def _cc3d_labels(cc3d: Any, frame: np.ndarray) -> np.ndarray:
     return np.asarray(labels).reshape(frame.shape)
 
 
+def cupy_labels() -> Callable[[np.ndarray], tuple[Callable[[], Any], Callable[[Any], np.ndarray]]] | None:
+    """Connected components by CuPy on the device; None without it.
+
+    Takes a segmentation (z, y, x), gives the work, whose ids stay on the device, and what brings them to the host.
+    """
+    cupy, ndimage = _import("cupy"), _import("cupyx.scipy.ndimage")
+    if cupy is None or ndimage is None:
+        return None
+
+    def prepare(frame: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], np.ndarray]]:
+        values = cupy.asarray(frame)
+
+        def work() -> Any:
+            found = ndimage.label(values)[0]
+            cupy.cuda.get_current_stream().synchronize()  # ours is another stream, whose events time this
+            return found
+
+        return work, cupy.asnumpy
+
+    return prepare
+
+
+def cucim_statistics() -> Callable[[np.ndarray, np.ndarray], Callable[[], dict[str, np.ndarray]]] | None:
+    """Statistics by cuCIM; None without it.
+
+    Takes labels and an image, both (y, x), gives the work: columns under our names, as (objects, values) on the host.
+    """
+    cupy, skimage = _import("cupy"), _import("cucim.skimage.measure")
+    if cupy is None or skimage is None:
+        return None
+
+    def prepare(labels: np.ndarray, raw: np.ndarray) -> Callable[[], dict[str, np.ndarray]]:
+        on_device = cupy.asarray(labels.astype(np.int32)), cupy.asarray(raw.astype(np.float32))
+        wanted = ("area", "bbox", "centroid", "intensity_mean", "intensity_min", "intensity_max")
+
+        def work() -> dict[str, np.ndarray]:
+            table = skimage.regionprops_table(*on_device, properties=wanted)
+
+            def column(*names: str) -> np.ndarray:
+                return np.stack([cupy.asnumpy(table[name]) for name in names], axis=1)
+
+            return {
+                "Count": column("area"),
+                "Coord<Minimum>": column("bbox-1", "bbox-0"),
+                "Coord<Maximum>": column("bbox-3", "bbox-2"),
+                "RegionCenter": column("centroid-1", "centroid-0"),
+                "Mean": column("intensity_mean"),
+                "Minimum": column("intensity_min"),
+                "Maximum": column("intensity_max"),
+            }
+
+        return work
+
+    return prepare
+
+
 def scikit_image_features() -> Callable[[np.ndarray, int], np.ndarray] | None:
     """Its own choice of features over the same range of scales: not the same columns. (image, threads) -> (…, f)."""
     feature = _import("skimage.feature")

@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from cases import Case, chosen_cases, list_cases, make_parser, parse
-from data import LARGEST, enlarge, make_cells
+from cases import chosen_cases, list_cases, make_parser, parse
+from data import make_segmentations
 from measure import Limits, Report, measure_limits, time_work, usable_processors
 from peers import label_peers
 
@@ -25,7 +25,6 @@ from pixelforest.engine.objects.label import label_components
 from pixelforest.kernels import load
 
 PLENTY = 1 << 34
-NOISE = 0.5  # share of foreground; about the most runs that a binary frame can have
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -42,24 +41,10 @@ def main(words: Sequence[str] | None = None) -> int:
         report.note(limit.describe())
     repeats = options.repeats or (1 if options.quick else 5)
     for case in cases:
-        for kind, frame in make_frames(case).items():
+        for kind, frame in make_segmentations(case).items():
             report.begin(f"{case.name}: {kind}", name=case.name, shape=frame.shape, kind=kind)
             _measure(report, frame, limits, repeats=repeats, with_peers=not options.no_peers)
     return 0
-
-
-def make_frames(case: Case) -> dict[str, np.ndarray]:
-    """Segmentations (z, y, x) uint8 of a case's size."""
-    largest = tuple(min(n, most) for n, most in zip(case.shape, LARGEST[case.dimensions], strict=True))
-    _, inside = make_cells(largest, seed=11)
-    shape = (1,) * (3 - len(case.shape)) + case.shape
-    cells = enlarge((inside > 0.1).astype(np.uint8), case.shape).reshape(shape)
-    rng = np.random.default_rng(12)
-    return {
-        "cells": cells,
-        "noise": (rng.random(shape, np.float32) < NOISE).astype(np.uint8),
-        "sparse": (rng.random(shape, np.float32) < 1e-4).astype(np.uint8),
-    }
 
 
 def label(frame: np.ndarray, threads: int) -> np.ndarray:

@@ -44,22 +44,32 @@ def smooth_maps(
         with np.errstate(all="ignore"):
             source = source.astype(np.float32)
     maps = device.upload(np.ascontiguousarray(source))
+    found = [smooth_on_device(device, maps, channel, start, tile, image, plan) for channel in plan.channels]
+    return tuple(device.download(values) for values in found)
+
+
+def smooth_on_device(
+    device: Device,
+    maps: DeviceArray,
+    channel: int,
+    start: Voxels,
+    tile: tuple[Voxels, Voxels],
+    image: Voxels,
+    plan: MapPlan,
+) -> DeviceArray:
+    """One channel of maps that are on the device in one of TYPES; the other arguments as those of ``smooth_maps``."""
     passes = []
     for axis, taps in enumerate(plan.taps):
-        is_cut = axis < 2 and (start[axis], source.shape[axis]) != (tile[0][axis], tile[1][axis] - tile[0][axis])
+        is_cut = axis < 2 and (start[axis], maps.shape[axis]) != (tile[0][axis], tile[1][axis] - tile[0][axis])
         if taps is not None or is_cut:
-            wanted = np.ones(1) if taps is None else np.ascontiguousarray(taps, np.float64)
-            passes.append((axis, device.upload(wanted), len(wanted) - 1))
-    smoothed = []
-    for channel in plan.channels:
-        values, shape = _pick(device, maps, channel, plan), source.shape[:3]
-        for axis, weights, radius in reversed(passes):  # x first
-            is_last = axis == passes[0][0] and axis != 0  # the CPU's goes on along z, with the single tap 1
-            first, stop = (tile[0][axis], tile[1][axis]) if axis < 2 else (0, image[2])
-            place = (start[axis], first, stop, image[axis])
-            values, shape = _smooth(device, values, shape, axis, weights, radius, place, is_settled=is_last)
-        smoothed.append(device.download(values))
-    return tuple(smoothed)
+            passes.append((axis, np.ones(1) if taps is None else np.ascontiguousarray(taps, np.float64)))
+    values, shape = _pick(device, maps, channel, plan), maps.shape[:3]
+    for axis, taps in reversed(passes):  # x first
+        is_settled = axis == passes[0][0] and axis != 0  # the CPU's goes on along z, with the single tap 1
+        first, stop = (tile[0][axis], tile[1][axis]) if axis < 2 else (0, image[2])
+        place = (start[axis], first, stop, image[axis])
+        values, shape = _smooth(device, values, shape, axis, taps, place, is_settled=is_settled)
+    return values
 
 
 def _pick(device: Device, maps: DeviceArray, channel: int, plan: MapPlan) -> DeviceArray:
@@ -81,8 +91,7 @@ def _smooth(
     values: DeviceArray,
     shape: tuple[int, ...],
     axis: int,
-    taps: DeviceArray,
-    radius: int,
+    taps: np.ndarray,
     place: tuple[int, int, int, int],
     *,
     is_settled: bool,
@@ -96,5 +105,6 @@ def _smooth(
         sizes = (np.uint32(voxels), np.uint32(inner), np.uint32(shape[axis]), np.uint32(stop - first))
         where = (np.int32(start), np.int32(first), np.int32(n), np.int32(is_settled))
         kernel = FILE.kernel(device, "smooth_axis")
-        kernel((-(-voxels // _THREADS), 1, 1), (_THREADS, 1, 1), (values, out, taps, np.int32(radius), *sizes, *where))
+        weights = (device.upload(taps), np.int32(len(taps) - 1))
+        kernel((-(-voxels // _THREADS), 1, 1), (_THREADS, 1, 1), (values, out, *weights, *sizes, *where))
     return out, wanted

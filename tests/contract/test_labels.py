@@ -5,6 +5,7 @@ from __future__ import annotations
 import cc3d
 import numpy as np
 import pytest
+from contract.paths import spiral
 from reference import labels as reference
 
 from pixelforest.kernels.contract import Backend, KernelError
@@ -87,17 +88,7 @@ def test_slabs_of_one_value(backend: Backend, value: int) -> None:
 
 
 def test_a_spiral_is_one_component(backend: Backend) -> None:
-    """Its arms are joined last, from the inside: every union that can be needed is needed."""
-    n = 41
-    values = np.zeros((n, n), np.uint8)
-    y, x, dy, dx = 0, 0, 0, 1
-    values[0, 0] = 1
-    for length in [n - 1, *(k for k in range(n - 1, 0, -2) for _ in range(2))]:
-        for _ in range(length):
-            y, x = y + dy, x + dx
-            values[y, x] = 1
-        dy, dx = dx, -dy
-    assert label_whole(backend, values[np.newaxis])[1] == 1
+    assert label_whole(backend, spiral(41)[np.newaxis])[1] == 1
 
 
 def test_slabs_that_are_not_contiguous(backend: Backend) -> None:
