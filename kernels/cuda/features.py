@@ -1,0 +1,276 @@
+"""The feature stack of a tile on the device: for every scale and channel a Gaussian, then one fused kernel.
+
+The stack holds ``values[column * column_stride + voxel]``, voxels in the tile's (z, y, x) order, so that neighbouring
+threads read and write neighbouring floats. See features.cu for how the kernel goes about it.
+
+What a voxel costs with all features at one scale >= 1, counted from the code, with a block's borders: in 2-d about 170
+float operations and 115 accesses of shared memory, in 3-d about 850 and 150; 4 bytes read (with borders 2-d 6.5, 3-d
+9.3 through the L2 cache) and 4 for each column written: 32 in 2-d, 40 in 3-d. The Gaussian before it reads and writes
+4 bytes a pass. A project with all 37 boxes ticked is 49 columns in 2-d (308 bytes a pixel in all) and 61 in 3-d (440).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..contract import OPERATIONS, FeaturePlan, ScalePlan, Voxels
+from ..shared import polynomials
+from ..shared.plan import PackedPlan, pack_plan
+from ..shared.program import GRADIENT_OF_TENSOR, NARROW_GAUSSIAN
+from ..shared.taps import FEATURE_WINDOW, gaussian_taps
+from .device import Device, DeviceArray
+from .filters import FILTERS, Volume, box_shape, grow_box, smooth, transpose_stack
+from .launch import KernelFile, prepare
+
+FEATURES = KernelFile("features.cu")
+
+_DEFINES = {
+    "gaussian": "GAUSSIAN",
+    "difference_of_gaussians": "DIFFERENCE",
+    "gradient_magnitude": "GRADIENT",
+    "laplacian": "LAPLACIAN",
+    "hessian": "HESSIAN",
+    "structure_tensor": "TENSOR",
+}
+# In the order of the kernels' parameters.
+_COLUMNS = (
+    "gaussian", "difference_of_gaussians", "gradient_magnitude", "laplacian", "hessian", "structure_tensor",
+)  # fmt: skip
+_EIGENVALUES = ("hessian", "structure_tensor")
+_THREADS = 256
+_BLOCK = {True: (32, 16), False: (32, 8)}  # voxels of a block along x and y; flat or not
+_RESIDENT = 2  # blocks of features_3d that a multiprocessor holds at once
+_ALIGNED = 32  # voxels; columns begin on cache lines
+
+
+@dataclass(frozen=True)
+class CudaStack:
+    """The features of a tile: ``values[column * column_stride + voxel]`` float32. shape is (z, y, x, f)."""
+
+    device: Device
+    values: DeviceArray
+    shape: tuple[int, int, int, int]
+    column_stride: int
+
+
+@dataclass(frozen=True)
+class ScaleLaunch:
+    """How one scale is computed.
+
+    pre_radius, pre_row  the pre-smoothing: its radius, and its row in the plan's pre_taps
+    margin   voxels of the pre-smoothed image that a voxel's features read, along z, y, x
+    taps     scalars for the kernel: orders 0, 1, 2 of the feature sigma, the narrow Gaussian, orders 0, 1 of the gradient
+    columns  operation -> first column for channel 0
+    defines  what the kernel is made for
+    """
+
+    flat: bool
+    pre_radius: int
+    pre_row: int
+    margin: Voxels
+    reach: int
+    taps: tuple[np.float32, ...]
+    columns: Mapping[str, int]
+    defines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CudaPlan:
+    """A feature plan, ready for every device."""
+
+    packed: PackedPlan
+    scales: tuple[ScaleLaunch, ...]
+
+    @property
+    def source_margin(self) -> Voxels:
+        """Voxels of the image that the features of a voxel read, along z, y, x."""
+        return self.packed.source_margin
+
+
+def load_plan(plan: FeaturePlan) -> CudaPlan:
+    """Decide how every scale is computed. Raises ValueError for a feature sigma above 1, which no project has."""
+    packed = pack_plan(plan)
+    return CudaPlan(packed, tuple(_scale_launch(packed, i, scale) for i, scale in enumerate(plan.scales)))
+
+
+def prepare_plan(device: Device, plan: CudaPlan) -> None:
+    """Compile and load all kernels of a plan side by side; else each is made when it is first needed."""
+    variants = dict.fromkeys(scale.defines for scale in plan.scales)
+    prepare(device, [(FILTERS, ()), *((FEATURES, defines) for defines in variants)])
+
+
+def stack_bytes(plan: CudaPlan, tile: Voxels, source: Voxels) -> int:
+    """Device memory that ``feature_stack`` needs for a tile, with its source and its result; sizes along z, y, x.
+
+    The pool rounds every array up, by less than 2 MiB.
+    """
+    float_bytes, passes = 4, 3
+    stack = plan.packed.width * _column_stride(_count(tile))
+    grown = max((_count(_grown(tile, scale.margin)) for scale in plan.scales), default=0)
+    return float_bytes * (stack + plan.packed.channels * _count(source) + (passes - 1) * _count(source) + grown)
+
+
+def feature_stack(
+    device: Device, source: DeviceArray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: CudaPlan
+) -> CudaStack:
+    """The features of a tile. Does not wait.
+
+    source  (c, z, y, x) float32 whose first voxel lies at ``start`` in the image
+    tile    first and last + 1 voxel along (z, y, x); image: the size of the whole image
+    Raises DeviceOutOfMemory.
+    """
+    first, stop = tile
+    box = (*first, *stop)
+    extent = box_shape(box)
+    stride = _column_stride(_count(extent))
+    values = device.empty((plan.packed.width * stride,), np.float32)
+    stack = CudaStack(device, values, (*extent, plan.packed.width), stride)
+    if _count(extent) == 0:
+        return stack
+    pre_taps = device.upload(plan.packed.pre_taps)
+    for channel, volume in enumerate(_channels(source, start)):
+        for scale in plan.scales:
+            row_length = plan.packed.pre_taps.shape[1]
+            taps = pre_taps.view(scale.pre_row * row_length, (scale.pre_radius + 1,))
+            pre_box = grow_box(box, scale.margin, image)
+            pre = smooth(device, volume, pre_box, image, taps, scale.pre_radius, flat=scale.flat)
+            _derive(device, pre, stack, first, image, scale, channel)
+    return stack
+
+
+def features(stack: CudaStack) -> DeviceArray:
+    """The stack as (z, y, x, f) float32 on the device. Does not wait."""
+    return transpose_stack(stack.device, stack.values, stack.shape, stack.column_stride)
+
+
+def kernel_defines(
+    *, flat: bool, radius: int, narrow_radius: int, gradient_radius: int, operations: frozenset[str]
+) -> tuple[str, ...]:
+    """What features.cu is compiled with. Radii in voxels: of the feature sigma, the narrow Gaussian, the gradient."""
+    chosen = [f"{word}={int(operation in operations)}" for operation, word in _DEFINES.items()]
+    radii = [f"RS={radius}", f"RN={narrow_radius}", f"RG={gradient_radius}"]
+    return (f"SOLID={int(not flat)}", *radii, *chosen, *_POLYNOMIALS)
+
+
+def _polynomial_defines() -> Iterator[str]:
+    """The coefficients as hexadecimal floats, which name a float32 exactly."""
+    for name in ("ARCTAN", "COSINE", "SINE"):
+        for i, coefficient in enumerate(getattr(polynomials, name)):
+            yield f"{name}_{i}={_literal(coefficient)}"
+    for i, part in enumerate(polynomials.QUARTER_PI_PARTS):
+        yield f"QUARTER_PI_{i}={_literal(part)}"
+    for name in ("FOUR_OVER_PI", "HALF_PI", "PI", "THIRD", "SQRT_3"):
+        yield f"{name}={_literal(getattr(polynomials, name))}"
+    yield f"BELOW_ONE={_literal(np.nextafter(np.float32(1), np.float32(0)))}"  # so that > means >= 1
+
+
+def _literal(number: Any) -> str:
+    return f"({float(np.float32(number)).hex()}f)"
+
+
+_POLYNOMIALS = tuple(_polynomial_defines())
+
+
+def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan) -> ScaleLaunch:
+    sigma = scale.feature_sigma
+    wide = [gaussian_taps(sigma, order, FEATURE_WINDOW) for order in range(3)]
+    narrow = gaussian_taps(NARROW_GAUSSIAN * sigma, 0, FEATURE_WINDOW)
+    gradient = [gaussian_taps(GRADIENT_OF_TENSOR * sigma, order, FEATURE_WINDOW) for order in range(2)]
+    radius, narrow_radius, gradient_radius = len(wide[0]) - 1, len(narrow) - 1, len(gradient[0]) - 1
+    assert max(narrow_radius, gradient_radius) <= min(radius, 1)
+    padded = [*(np.pad(t, (0, 2 - radius)) for t in wide)]
+    padded += [np.pad(t, (0, 2 - len(t))) for t in (narrow, *gradient)]
+    operations = frozenset(scale.columns)
+    assert operations <= set(OPERATIONS)
+    return ScaleLaunch(
+        flat=scale.slicewise,
+        pre_radius=int(packed.pre_radius[index]),
+        pre_row=index,
+        margin=_voxels(packed.margin[index]),
+        reach=radius + gradient_radius if "structure_tensor" in operations else radius,
+        taps=tuple(np.concatenate(padded).astype(np.float32)),
+        columns=scale.columns,
+        defines=kernel_defines(
+            flat=scale.slicewise,
+            radius=radius,
+            narrow_radius=narrow_radius,
+            gradient_radius=gradient_radius,
+            operations=operations,
+        ),
+    )
+
+
+def _derive(
+    device: Device, pre: Volume, stack: CudaStack, first: Voxels, image: Voxels, scale: ScaleLaunch, channel: int
+) -> None:
+    """Start the fused kernel of one scale and channel."""
+    depth, height, width, _ = stack.shape
+    block_x, block_y = _BLOCK[scale.flat]
+    across = -(-width // block_x) * -(-height // block_y)
+    if scale.flat:
+        chunk, along_z = 1, depth
+    else:
+        chunk = chunk_planes(depth, across, _RESIDENT * device.multiprocessors, 2 * scale.reach + 1)
+        along_z = -(-depth // chunk)
+    count = 2 if scale.flat else 3
+    columns = [
+        scale.columns.get(operation, 0) + channel * (count if operation in _EIGENVALUES else 1)
+        for operation in _COLUMNS
+    ]
+    integers = (*pre.box[:3], *pre.shape[1:], *first, *stack.shape[:3], *image, chunk)
+    kernel = FEATURES.kernel(device, "features_2d" if scale.flat else "features_3d", scale.defines)
+    kernel(
+        (across * along_z, 1, 1),
+        (_THREADS, 1, 1),
+        [
+            pre.values,
+            stack.values,
+            np.int64(stack.column_stride),
+            *(np.int32(i) for i in integers),
+            *(np.int64(c) for c in columns),
+            *scale.taps,
+        ],
+    )
+
+
+def chunk_planes(depth: int, across: int, resident: int, extra: int) -> int:
+    """Planes that a block of features_3d goes through: so that all blocks together take the fewest steps.
+
+    across    blocks that cover a plane; resident: blocks the device runs at once
+    extra     steps a block takes beyond its planes
+    """
+
+    def steps(chunk: int) -> int:
+        return -(-(across * -(-depth // chunk)) // resident) * (chunk + extra)
+
+    chunks = sorted({-(-depth // pieces) for pieces in range(1, depth + 1)}, reverse=True)
+    return min(chunks, key=steps)
+
+
+def _channels(source: DeviceArray, start: Voxels) -> Iterator[Volume]:
+    """The channels of a source (c, z, y, x), one after the other in its memory."""
+    channels, z, y, x = source.shape
+    box = (*start, start[0] + z, start[1] + y, start[2] + x)
+    for channel in range(channels):
+        yield Volume(source.view(channel * z * y * x, (z, y, x)), box)
+
+
+def _column_stride(voxels: int) -> int:
+    return -(-voxels // _ALIGNED) * _ALIGNED
+
+
+def _count(shape: Voxels) -> int:
+    return shape[0] * shape[1] * shape[2]
+
+
+def _grown(shape: Voxels, margin: Voxels) -> Voxels:
+    return shape[0] + 2 * margin[0], shape[1] + 2 * margin[1], shape[2] + 2 * margin[2]
+
+
+def _voxels(row: np.ndarray) -> Voxels:
+    z, y, x = (int(v) for v in row)
+    return z, y, x
