@@ -65,8 +65,9 @@ def _launcher(kernel: re.Match[str]) -> str:
     name = kernel["name"]
     return (
         f'extern "C" const char* parameters_{name}() {{ return "{"|".join(types)}"; }}\n'
+        f"static void call_{name}(void** a) {{ {name}({values}); }}\n"
         f'extern "C" const char* launch_{name}(const shim::Launch* l, void** a) {{\n'
-        f"    return shim::run(*l, {bound[1] if bound else 0}, [=] {{ {name}({values}); }});\n}}"
+        f"    return shim::run(*l, {bound[1] if bound else 0}, call_{name}, a);\n}}"
     )
 
 

@@ -2,19 +2,28 @@
 // fiber) and the next thread goes on. So a kernel without barriers is a plain loop. Blocks run one after the other.
 // What real hardware would not forgive is an error: a barrier that some threads never reach, a lane that reads from one
 // that takes no part, a block larger than its launch bounds.
+// Only small headers: every kernel file is compiled behind this one.
 #pragma once
-#include <cmath>
-#include <cstdarg>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <new>
-#include <vector>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #if !defined(__x86_64__) || defined(_WIN32)
 #include <ucontext.h>
 #endif
+extern "C" {
+void* aligned_alloc(size_t, size_t);
+#define SHIM_MATH(NAME) float NAME##f(float); double NAME(double);
+SHIM_MATH(sqrt) SHIM_MATH(fabs) SHIM_MATH(floor) SHIM_MATH(ceil) SHIM_MATH(rint) SHIM_MATH(trunc) SHIM_MATH(exp)
+SHIM_MATH(log) SHIM_MATH(sin) SHIM_MATH(cos) SHIM_MATH(acos) SHIM_MATH(nearbyint)
+#define SHIM_MATH2(NAME) float NAME##f(float, float); double NAME(double, double);
+SHIM_MATH2(fmin) SHIM_MATH2(fmax) SHIM_MATH2(pow) SHIM_MATH2(atan2) SHIM_MATH2(fmod) SHIM_MATH2(copysign)
+}
+#define isnan(v) __builtin_isnan(v)
+#define isinf(v) __builtin_isinf(v)
+#define isfinite(v) __builtin_isfinite(v)
+static inline int abs(int v) { return v < 0 ? -v : v; }
+static inline long long llabs(long long v) { return v < 0 ? -v : v; }
 
 struct uint3 { unsigned x, y, z; };
 struct dim3 { unsigned x, y, z; constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {} };
@@ -72,15 +81,18 @@ struct Thread {
 };
 
 struct Fiber;
-static std::vector<Thread> threads;
-static std::vector<Fiber*> spare;
-static std::vector<Fiber*> waiting_fibers;  // by thread number
-static std::vector<unsigned> ready;
-static size_t next_ready;
+static constexpr unsigned MOST = 1024;
+static Thread threads[MOST];
+static Fiber* spare[MOST + 1];
+static Fiber* waiting_fibers[MOST];  // by thread number
+static unsigned ready[MOST];         // a ring: nobody is in it twice
+static unsigned count, spares, first_ready, readies;
 static unsigned started, alive;
 static Thread* me;
 static Fiber* running;
-static const std::function<void()>* body;
+typedef void (*Body)(void**);
+static Body body;
+static void** arguments_of_body;
 static char fault[512];
 static bool failed;
 static unsigned char* dynamic_shared;
@@ -102,7 +114,7 @@ static void* scheduler_stack;
 static void fiber_main();
 static Fiber* new_fiber() {
     Fiber* fiber = new Fiber;
-    fiber->stack = static_cast<char*>(std::aligned_alloc(4096, STACK));
+    fiber->stack = static_cast<char*>(aligned_alloc(4096, STACK));
     void** top = reinterpret_cast<void**>(fiber->stack + STACK);
     *--top = nullptr;
     *--top = reinterpret_cast<void*>(&fiber_main);
@@ -118,7 +130,7 @@ static ucontext_t scheduler_context;
 static void fiber_main();
 static Fiber* new_fiber() {
     Fiber* fiber = new Fiber;
-    fiber->stack = static_cast<char*>(std::malloc(STACK));
+    fiber->stack = static_cast<char*>(aligned_alloc(4096, STACK));
     getcontext(&fiber->context);
     fiber->context.uc_stack.ss_sp = fiber->stack;
     fiber->context.uc_stack.ss_size = STACK;
@@ -130,11 +142,17 @@ static inline void enter(Fiber* fiber) { swapcontext(&scheduler_context, &fiber-
 static inline void leave() { Fiber* fiber = running; swapcontext(&fiber->context, &scheduler_context); }
 #endif
 
+struct All {
+    Thread* begin() const { return threads; }
+    Thread* end() const { return threads + count; }
+};
+static All all() { return All(); }
+
 static void fail(const char* format, ...) {
     if (!failed) {
         va_list arguments;
         va_start(arguments, format);
-        std::vsnprintf(fault, sizeof fault, format, arguments);
+        vsnprintf(fault, sizeof fault, format, arguments);
         va_end(arguments);
     }
     failed = true;
@@ -145,13 +163,13 @@ static inline void become(Thread* thread) { me = thread; threadIdx = thread->pla
 // A fiber takes threads that were not started yet until one has to wait, whose stack it then is.
 static void fiber_main() {
     for (;;) {
-        while (started < threads.size() && !failed) {
+        while (started < count && !failed) {
             become(&threads[started++]);
-            (*body)();
+            body(arguments_of_body);
             me->left = true;
             alive--;
         }
-        spare.push_back(running);
+        spare[spares++] = running;
         leave();
     }
 }
@@ -164,11 +182,11 @@ static void wait(Wait what) {
     become(thread);
 }
 
-static void release(Thread& thread) { thread.wait = RUNNING; ready.push_back(thread.number); }
+static void release(Thread& thread) { thread.wait = RUNNING; ready[(first_ready + readies++) % MOST] = thread.number; }
 
 static unsigned lanes_alive(unsigned warp) {
     unsigned found = 0;
-    for (unsigned i = 0; i < 32 && warp * 32 + i < threads.size(); i++) found |= unsigned(!threads[warp * 32 + i].left) << i;
+    for (unsigned i = 0; i < 32 && warp * 32 + i < count; i++) found |= unsigned(!threads[warp * 32 + i].left) << i;
     return found;
 }
 
@@ -214,40 +232,37 @@ static unsigned long long exchange(unsigned mask, Exchange kind, unsigned long l
 
 static bool wake_somebody() {
     unsigned at_block = 0;
-    for (Thread& thread : threads) at_block += !thread.left && thread.wait == AT_BLOCK;
+    for (Thread& thread : all()) at_block += !thread.left && thread.wait == AT_BLOCK;
     if (at_block == alive) {
-        for (Thread& thread : threads) if (!thread.left) release(thread);
+        for (Thread& thread : all()) if (!thread.left) release(thread);
         return true;
     }
     me = nullptr;
-    for (Thread& thread : threads)  // lanes whose partners have left
+    for (Thread& thread : all())  // lanes whose partners have left
         if (!thread.left && thread.wait == AT_WARP && end_exchange(thread.number / 32, thread.mask)) return true;
     return false;
 }
 
 static void run_block() {
     started = 0;
-    alive = unsigned(threads.size());
-    ready.clear();
-    next_ready = 0;
+    alive = count;
+    first_ready = readies = 0;
     block_or = false; block_and = true; block_count = 0;
-    for (Thread& thread : threads) { thread.left = false; thread.wait = RUNNING; }
-    while (!failed && (started < threads.size() || alive)) {
-        if (started < threads.size()) {
-            if (spare.empty()) spare.push_back(new_fiber());
-            running = spare.back();
-            spare.pop_back();
-        } else if (next_ready < ready.size()) {
-            running = waiting_fibers[ready[next_ready++]];
+    for (Thread& thread : all()) { thread.left = false; thread.wait = RUNNING; }
+    while (!failed && (started < count || alive)) {
+        if (started < count) {
+            running = spares ? spare[--spares] : new_fiber();
+        } else if (readies) {
+            running = waiting_fibers[ready[first_ready]];
+            first_ready = (first_ready + 1) % MOST;
+            readies--;
         } else {
-            ready.clear();
-            next_ready = 0;
             if (!wake_somebody()) {
                 unsigned at_block = 0;
-                for (Thread& thread : threads) at_block += !thread.left && thread.wait == AT_BLOCK;
+                for (Thread& thread : all()) at_block += !thread.left && thread.wait == AT_BLOCK;
                 fail("block (%u, %u, %u) waits for ever: of %u threads %u have left, %u wait for the block, %u for "
-                     "their warp", blockIdx.x, blockIdx.y, blockIdx.z, unsigned(threads.size()),
-                     unsigned(threads.size()) - alive, at_block, alive - at_block);
+                     "their warp", blockIdx.x, blockIdx.y, blockIdx.z, count,
+                     count - alive, at_block, alive - at_block);
                 return;
             }
             continue;
@@ -258,8 +273,10 @@ static void run_block() {
 
 struct Launch { unsigned grid[3], block[3]; unsigned long long shared_bytes; };
 
-static const char* run(const Launch& launch, unsigned bound, const std::function<void()>& kernel) {
-    unsigned count = launch.block[0] * launch.block[1] * launch.block[2];
+static unsigned char shared_memory[(256 << 10) + 64] __attribute__((aligned(256)));
+
+static const char* run(const Launch& launch, unsigned bound, Body kernel, void** arguments) {
+    count = launch.block[0] * launch.block[1] * launch.block[2];
     failed = false;
     if (bound && count > bound) {
         fail("a block of %u threads is larger than the kernel's launch bounds of %u", count, bound);
@@ -267,36 +284,34 @@ static const char* run(const Launch& launch, unsigned bound, const std::function
     }
     gridDim = dim3(launch.grid[0], launch.grid[1], launch.grid[2]);
     blockDim = dim3(launch.block[0], launch.block[1], launch.block[2]);
-    body = &kernel;
-    threads.assign(count, Thread{});
-    waiting_fibers.assign(count, nullptr);
+    body = kernel;
+    arguments_of_body = arguments;
     for (unsigned i = 0; i < count; i++) {
+        threads[i] = Thread();
         threads[i].number = i;
         threads[i].place = uint3{i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
     }
-    std::vector<unsigned char> shared(launch.shared_bytes + 256 + 64);
-    size_t aligned = (256 - reinterpret_cast<uintptr_t>(shared.data()) % 256) % 256;
-    dynamic_shared = shared.data() + aligned;
+    dynamic_shared = shared_memory;
     for (unsigned z = 0; z < gridDim.z && !failed; z++)
         for (unsigned y = 0; y < gridDim.y && !failed; y++)
             for (unsigned x = 0; x < gridDim.x && !failed; x++) {
                 blockIdx = uint3{x, y, z};
-                std::memset(dynamic_shared, 0xff, launch.shared_bytes + 64);  // NaN: nothing is there yet
+                memset(dynamic_shared, 0xff, launch.shared_bytes + 64);  // NaN: nothing is there yet
                 run_block();
                 for (int i = 0; i < 64 && !failed; i++)
                     if (dynamic_shared[launch.shared_bytes + i] != 0xff) fail("a block writes behind its shared memory");
             }
-    if (failed) spare.clear();  // fibers in the middle of a kernel are given up, with their stacks
+    if (failed) spares = 0;  // fibers in the middle of a kernel are given up, with their stacks
     return failed ? fault : nullptr;
 }
 
 template <class T> static inline unsigned long long bits(T value) {
     static_assert(sizeof(T) <= 8, "at most 8 bytes travel between lanes");
     unsigned long long b = 0;
-    std::memcpy(&b, &value, sizeof(T));
+    memcpy(&b, &value, sizeof(T));
     return b;
 }
-template <class T> static inline T from_bits(unsigned long long b) { T v; std::memcpy(&v, &b, sizeof(T)); return v; }
+template <class T> static inline T from_bits(unsigned long long b) { T v; memcpy(&v, &b, sizeof(T)); return v; }
 template <class T> static inline T shuffle(unsigned mask, T value, int source) {
     return from_bits<T>(exchange(mask, SHUFFLE, bits(value), source));
 }
@@ -387,16 +402,16 @@ static inline float __uint2float_rn(unsigned v) { return float(v); }
 static inline float __ll2float_rn(long long v) { return float(v); }
 static inline float __ull2float_rn(unsigned long long v) { return float(v); }
 static inline float __double2float_rn(double v) { return float(v); }
-static inline int __float2int_rn(float v) { return int(std::nearbyintf(v)); }
+static inline int __float2int_rn(float v) { return int(__builtin_nearbyintf(v)); }
 static inline int __float2int_rz(float v) { return int(v); }
 static inline float saturatef(float v) { return v >= 0 ? (v <= 1 ? v : 1) : 0; }
 
 template <class T> static inline T min(T a, T b) { return b < a ? b : a; }
 template <class T> static inline T max(T a, T b) { return a < b ? b : a; }
-static inline float min(float a, float b) { return std::fmin(a, b); }
-static inline float max(float a, float b) { return std::fmax(a, b); }
-static inline double min(double a, double b) { return std::fmin(a, b); }
-static inline double max(double a, double b) { return std::fmax(a, b); }
+static inline float min(float a, float b) { return fminf(a, b); }
+static inline float max(float a, float b) { return fmaxf(a, b); }
+static inline double min(double a, double b) { return fmin(a, b); }
+static inline double max(double a, double b) { return fmax(a, b); }
 
 template <class T> struct shim_same { typedef T type; };
 #define SHIM_ATOMIC(NAME, NEW)                                                                                 \
