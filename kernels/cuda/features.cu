@@ -67,9 +67,11 @@ static __device__ __forceinline__ int clamp(int value, int low, int high) {
 
 struct Shared {
     float images[SOLID ? 2 : 1][HIGH * WIDE];  // in 3-d this plane and the next
+    int offsets[SOLID ? HIGH * WIDE : 1];          // of the voxels in a plane of pre; registers are scarce
     float x0[NEEDS_X0 ? ROWS * X : 1], x1[NEEDS_X1 ? ROWS * X : 1], x2[NEEDS_X2 ? ROWS * X : 1];
     float xn[DIFFERENCE ? ROWS * X : 1];
     float xg0[TENSOR ? HIGH * GX : 1], xg1[TENSOR ? HIGH * GX : 1];
+    float slopes[SOLID && TENSOR ? 2 * 3 * GY * GX : 1];
     float products[TENSOR ? PRODUCTS * GY * GX : 1];
     float smoothed[TENSOR ? PRODUCTS * ROWS * X : 1];  // the products after their x pass
 };
@@ -285,6 +287,28 @@ struct Planes {
     }
 };
 
+// The gradient (z, y, x) at position i of plane p - RG. `slopes` are its parts of plane p before the z pass; those of
+// the two planes before stay in shared memory, where only this thread reads them: registers are scarce.
+static __device__ __forceinline__ void differentiate_z(Shared& s, const Taps& taps, int i, const float* slopes, int p,
+                                                       int n, float* gradient) {
+    static_assert(RG <= 1, "two earlier planes are kept");
+#pragma unroll
+    for (int axis = 0; axis < 3; axis++) {
+        const float* const weights = axis == 0 ? taps.g1 : taps.g0;
+        float w[3] = {slopes[axis], slopes[axis], slopes[axis]};  // planes p - 2, p - 1, p
+        if (RG == 1) {
+            float* const kept = s.slopes + axis * GY * GX + i;
+            float* const oldest = kept + (p & 1) * 3 * GY * GX;
+            w[1] = kept[(p + 1 & 1) * 3 * GY * GX];
+            if (p != 1) w[0] = *oldest;  // plane 1 is also plane -1
+            if (p == n) w[2] = w[0];     // plane n - 2 is also plane n
+            *oldest = w[2];
+        }
+        const auto at = [&](int k) { return w[1 + k]; };
+        gradient[axis] = axis == 0 ? filter<RG, true, true>(weights, at) : filter<RG, false, true>(weights, at);
+    }
+}
+
 // The volumes after x and y passes, by their derivatives' orders.
 enum { Y0X0, Y1X0, Y2X0, Y0X1, Y1X1, Y0X2, NARROW, VOLUMES };
 
@@ -313,33 +337,28 @@ features_3d(const float* __restrict__ pre, float* __restrict__ stack, long long 
     const int lane = threadIdx.x & 31, row = threadIdx.x / 32;
     const bool is_inside = bx + lane < out_x && by + row < out_y;
     const long long plane_out = (long long)out_y * out_x;
-    float* const column = stack + (long long)(by + row) * out_x + bx + lane;
+    const int column = (by + row) * out_x + bx + lane;
 
-    int offset[LOADS];
-    float loaded[LOADS];
-#pragma unroll
-    for (int k = 0; k < LOADS; k++) {
-        const int i = min((int)threadIdx.x + k * THREADS, HIGH * WIDE - 1);
-        offset[k] = plane_offset(i, place, low_y, low_x, height, width);
+    const long long plane_in = (long long)height * width;
+    for (int i = threadIdx.x; i < HIGH * WIDE; i += THREADS) {
+        s.offsets[i] = plane_offset(i, place, low_y, low_x, height, width);
+        s.images[load_begin & 1][i] = pre[(load_begin - low_z) * plane_in + s.offsets[i]];
     }
-    const float* plane = pre + (long long)(load_begin - low_z) * height * width;
-#pragma unroll
-    for (int k = 0; k < LOADS; k++)
-        if (threadIdx.x + k * THREADS < HIGH * WIDE) s.images[load_begin & 1][threadIdx.x + k * THREADS] = plane[offset[k]];
     __syncthreads();
 
     Planes<RS, VOLUMES> kept;
-    Planes<RG, 3> slopes[GRADIENTS];  // before the z pass: those of the gradient along z, y, x
     Planes<RS, 6> tensors;
     const int steps_end = TENSOR ? end + H + 1 : end + RS;
     for (int p = load_begin; p < steps_end; p++) {
         const int earlier = p - 1 - RG;  // plane of the products that lie in shared memory
         const bool has_products = TENSOR && earlier >= product_begin && earlier < product_end;
         const bool has_next = p + 1 < load_end;
-        plane += (long long)height * width;
+        float loaded[LOADS];
         if (has_next) {
 #pragma unroll
-            for (int k = 0; k < LOADS; k++) loaded[k] = plane[offset[k]];
+            for (int k = 0; k < LOADS; k++)
+                if (threadIdx.x + k * THREADS < HIGH * WIDE)
+                    loaded[k] = pre[(p + 1 - low_z) * plane_in + s.offsets[threadIdx.x + k * THREADS]];
         }
         if (p < load_end) filter_image_x(s, s.images[p & 1], taps, place);
         if (has_products) smooth_products_x(s, taps, place);
@@ -351,29 +370,27 @@ features_3d(const float* __restrict__ pre, float* __restrict__ stack, long long 
         __syncthreads();
 
         if (TENSOR) {
-            const int middle = p - RG;
+            const bool makes_products = p - RG >= product_begin && p - RG < product_end;
 #pragma unroll
             for (int k = 0; k < GRADIENTS; k++) {
                 const int i = threadIdx.x + k * THREADS;
                 if (i >= GX * GY) break;
-                float slope[3] = {};
+                float slopes[3] = {};  // what the gradient's z pass needs of this plane: for its parts along z, y, x
                 if (p < load_end) {
                     const int at = gradient_row(i / GX, place) * GX + i % GX;
-                    slope[0] = along_y<RG, false, GX>(taps.g0, s.xg0 + at);
-                    slope[1] = along_y<RG, true, GX>(taps.g1, s.xg0 + at);
-                    slope[2] = along_y<RG, false, GX>(taps.g0, s.xg1 + at);
+                    slopes[0] = along_y<RG, false, GX>(taps.g0, s.xg0 + at);
+                    slopes[1] = along_y<RG, true, GX>(taps.g1, s.xg0 + at);
+                    slopes[2] = along_y<RG, false, GX>(taps.g0, s.xg1 + at);
                 }
-                slopes[k].push(slope, p, nz);
-                if (middle >= product_begin && middle < product_end) {
-                    const float gz = slopes[k].template along_z<RG, true>(taps.g1, 0);
-                    const float gy = slopes[k].template along_z<RG, false>(taps.g0, 1);
-                    const float gx = slopes[k].template along_z<RG, false>(taps.g0, 2);
-                    s.products[i] = gz * gz;
-                    s.products[GY * GX + i] = gz * gy;
-                    s.products[2 * GY * GX + i] = gz * gx;
-                    s.products[3 * GY * GX + i] = gy * gy;
-                    s.products[4 * GY * GX + i] = gy * gx;
-                    s.products[5 * GY * GX + i] = gx * gx;
+                float g[3];
+                differentiate_z(s, taps, i, slopes, p, nz, g);
+                if (makes_products) {
+                    s.products[i] = g[0] * g[0];
+                    s.products[GY * GX + i] = g[0] * g[1];
+                    s.products[2 * GY * GX + i] = g[0] * g[2];
+                    s.products[3 * GY * GX + i] = g[1] * g[1];
+                    s.products[4 * GY * GX + i] = g[1] * g[2];
+                    s.products[5 * GY * GX + i] = g[2] * g[2];
                 }
             }
         }
@@ -396,7 +413,7 @@ features_3d(const float* __restrict__ pre, float* __restrict__ stack, long long 
             kept.push(values, p, nz);
             const int z = p - RS;
             if (z >= begin && z < end && is_inside) {
-                float* const to = column + (z - tile_z) * plane_out;
+                float* const to = stack + ((z - tile_z) * plane_out + column);
                 const float smooth = GAUSSIAN || DIFFERENCE ? kept.template along_z<RS, false>(taps.s0, Y0X0) : 0;
                 if (GAUSSIAN) to[gaussian * stride] = smooth;
                 if (DIFFERENCE)
@@ -434,7 +451,7 @@ features_3d(const float* __restrict__ pre, float* __restrict__ stack, long long 
             tensors.push(values, earlier, nz);
             const int z = earlier - RS;
             if (z >= begin && z < end && is_inside) {
-                float* const to = column + (z - tile_z) * plane_out;
+                float* const to = stack + ((z - tile_z) * plane_out + column);
                 float entries[6];
 #pragma unroll
                 for (int i = 0; i < 6; i++) entries[i] = tensors.template along_z<RS, false>(taps.s0, i);

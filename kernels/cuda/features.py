@@ -63,7 +63,7 @@ class ScaleLaunch:
 
     pre_radius, pre_row  the pre-smoothing: its radius, and its row in the plan's pre_taps
     margin   voxels of the pre-smoothed image that a voxel's features read, along z, y, x
-    taps     scalars for the kernel: orders 0, 1, 2 of the feature sigma, the narrow Gaussian, orders 0, 1 of the gradient
+    taps     scalars for the kernel: orders 0, 1, 2 of the feature sigma, the narrow Gaussian, the gradient's 0 and 1
     columns  operation -> first column for channel 0
     defines  what the kernel is made for
     """

@@ -32,7 +32,7 @@ TO_FLOAT(float_of_float64, double, __double2float_rn(value))
 // Fused between fused_first and fused_stop only. Dynamic shared memory: blockDim.y * (128 + 2 * radius) floats.
 static constexpr int COLUMNS = 128;
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 gaussian_1d_x(const float* __restrict__ source, float* __restrict__ out, long long first, int source_row,
               long long source_plane, int rows, int planes, int width, int x0, int n, int fused_first, int fused_stop,
               const float* __restrict__ taps, int radius) {
@@ -96,7 +96,7 @@ gaussian_1d_x(const float* __restrict__ source, float* __restrict__ out, long lo
 // Dynamic shared memory: (8 * blockDim.y + 2 * radius) * 32 floats.
 static constexpr int RUN = 8;
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 gaussian_1d_line(const float* __restrict__ source, float* __restrict__ out, long long first, long long step,
                  long long across, long long out_step, long long out_across, int width, int lines, int from, int count,
                  int n, const float* __restrict__ taps, int radius) {

@@ -65,7 +65,8 @@ def upload_source(device: Device, source: np.ndarray) -> DeviceArray:
         return device.upload(native)
     if native.dtype.name not in _CONVERTED:
         raise KernelError(f"an image of type {source.dtype} cannot be brought to the device; convert it to float32")
-    raw = device.upload(native.view(_CARRIED.get(native.dtype.name, native.dtype)))
+    carried: Any = _CARRIED.get(native.dtype.name, native.dtype)
+    raw = device.upload(native.view(carried))
     out = device.empty(native.shape, np.float32)
     if native.size:
         blocks = min(-(-native.size // _THREADS), 32 * device.multiprocessors)
@@ -190,7 +191,7 @@ def _start(
     kernel: Kernel, grid: tuple[int, int, int], block: tuple[int, int, int], shared_bytes: int, *arguments: Any
 ) -> None:
     """Start a kernel; plain integers are C's int."""
-    ready = [np.int32(a) if isinstance(a, int) else a for a in arguments]
+    ready: list[Any] = [np.int32(a) if isinstance(a, int) else a for a in arguments]
     kernel(grid, block, ready, shared_bytes=shared_bytes)
 
 

@@ -183,7 +183,11 @@ class HostTimer:
 
 @dataclass(eq=False)
 class HostDevice:
-    """See ``device.Device``. ``launches`` are the names of all kernels started so far."""
+    """See ``device.Device``.
+
+    launches  names of all kernels started so far; compiled: of all files
+    optimise  False for kernels that do little: they are ready sooner, and slower
+    """
 
     total_bytes: int = 1 << 34
     index: int = 0
@@ -194,8 +198,11 @@ class HostDevice:
     shared_bytes_per_block: int = 99 << 10
     launches: list[str] = field(default_factory=list)
     compiled: list[str] = field(default_factory=list)
+    optimise: bool = True
 
     def __post_init__(self) -> None:
+        if not self.optimise:
+            self.compiler += " -O0"
         self._lock = threading.Lock()
         self._used = 0
 
@@ -240,7 +247,7 @@ class HostDevice:
 
     def compile(self, source: str, name: str, options: tuple[str, ...]) -> bytes:
         self.compiled.append(name)
-        return build_library(source, name, options)
+        return build_library(source, name, options, optimise=self.optimise)
 
     def load(self, binary: bytes) -> HostModule:
         # A library is mapped from its file, which may go once it is loaded.
