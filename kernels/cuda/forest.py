@@ -40,6 +40,7 @@ FILE = KernelFile("forest.cu")
 WARP = 32
 _WARPS = 8  # of a block that shares nothing: small blocks leave and come evenly
 _STAGED_WARPS = 32
+_THREADS = 2048  # that a multiprocessor has room for
 _NODE_BYTES = 8
 _FEWEST_WARPS = 4  # of which the features must fit into a block's shared memory; else they are read where they are
 _STAGING_WARPS = 12  # that must fit beside nodes in shared memory
@@ -130,6 +131,7 @@ class CudaForest:
         self._vote_value = device.upload(packed.vote_value)
         self._probabilities = device.upload((nothing if packed.is_pure else packed.probabilities).astype(np.float32))
         self._weights = device.upload(nothing if packed.is_pure else packed.weights)
+        device.synchronize()  # other threads' streams do not wait for this one
 
     @property
     def classes(self) -> int:
@@ -142,6 +144,7 @@ class CudaForest:
                 limit = self.device.shared_bytes_per_block
                 variant = VARIANTS[self._variant or choose_variant(self.packed, columns, limit)]
                 self._launches[columns] = plan_launch(self.device, self.packed, columns, variant)
+                self.device.synchronize()
             return self._launches[columns]
 
     def predict(self, stack: StackOnDevice) -> DeviceArray:
@@ -153,8 +156,9 @@ class CudaForest:
         bits = patch_bits((z, y, x), WARP * variant.voxels)
         patches = int(np.prod([((n - 1) >> b) + 1 for n, b in zip((z, y, x), bits, strict=True)]))
         blocks = -(-patches // launch.warps)
-        if variant.staged:  # so that nodes are copied once for many patches
-            blocks = min(blocks, self.device.multiprocessors)
+        if variant.staged:  # no more than run at once, so that nodes are copied once for many patches
+            resident = min(self.device.shared_bytes_per_block // launch.shared_bytes, _THREADS // (WARP * launch.warps))
+            blocks = min(blocks, self.device.multiprocessors * max(1, resident))
         kernel = FILE.kernel(self.device, *kernel_of(variant, is_pure=packed.is_pure))
         for first_class, class_count in launch.classes:
             kernel(

@@ -37,15 +37,17 @@ class _Group:
 
 
 class NvForest:
-    """A classifier in nvForest on one device; may be used by several threads, one after the other."""
+    """A classifier in nvForest on one device; may be used by several threads, one after the other.
+
+    columns  of a row: as many as the trees may ask for, whatever else is selected
+    """
 
     def __init__(self, device: Device, forests: Sequence[ForestArrays], place: Place) -> None:
         self.device, self.place = device, place
         self.packed: PackedForest = pack_forest(forests)
         self._vote_value = device.upload(self.packed.vote_value)
-        # A model's rows hold as many columns as its trees may ask for, whatever else is selected.
-        self._columns = 1 + max(0, *(int(tree.feature.max()) for forest in forests for tree in forest.trees))
-        self._groups = _build_groups(forests, self.packed, self._columns, device.index, place)
+        self.columns = 1 + max(0, *(int(tree.feature.max()) for forest in forests for tree in forest.trees))
+        self._groups = _build_groups(forests, self.packed, self.columns, device.index, place)
         # A model has one handle with one stream, whose work and waiting belong to one thread at a time.
         self._lock = threading.Lock()
 
@@ -59,13 +61,13 @@ class NvForest:
         voxels = z * y * x
         out = self.device.empty((z, y, x, self.classes), np.float32)
         most = min(ROWS, voxels)
-        rows = self.device.empty((most, self._columns), np.float32)
+        rows = self.device.empty((most, self.columns), np.float32)
         is_valid = self.device.empty((most,), np.uint8)
         gather = FILE.kernel(self.device, "gather_rows")
         for first in range(0, voxels, most):
             count = min(most, voxels - first)
-            part = rows.view(0, (count, self._columns))
-            numbers = (np.int32(columns), np.int32(self._columns), np.int64(first), np.int32(count))
+            part = rows.view(0, (count, self.columns))
+            numbers = (np.int32(columns), np.int32(self.columns), np.int64(first), np.int32(count))
             gather(
                 (-(-count // 32), 1, 1),
                 (32, 8, 1),
@@ -75,13 +77,19 @@ class NvForest:
                 self._add_group(number, self._sums(group, part), is_valid, first, count, out)
         return out
 
-    def _sums(self, group: _Group, rows: DeviceArray) -> DeviceArray:
-        """(n, classes of the model) float32: what the group's leaves add up to."""
+    def sum_leaves(self, rows: DeviceArray, *, chunk_size: int | None = None) -> list[DeviceArray]:
+        """What nvForest alone makes of rows (n, ``columns``): for each group of trees (n, its classes) float32.
+
+        chunk_size  rows that it takes at a time, a power of 2 up to 32; None: its own choice
+        """
+        return [self._sums(group, rows, chunk_size) for group in self._groups]
+
+    def _sums(self, group: _Group, rows: DeviceArray, chunk_size: int | None = None) -> DeviceArray:
         if self.place == "cpu":
             return self.device.upload(np.asarray(group.model.predict_proba(self.device.download(rows))))
         with self._lock:
             self.device.synchronize()  # nvForest works on a stream of its own, and waits for it before it returns
-            return self.device.adopt(group.model.predict_proba(rows))
+            return self.device.adopt(group.model.predict_proba(rows, chunk_size=chunk_size))
 
     def _add_group(
         self, number: int, sums: DeviceArray, is_valid: DeviceArray, first: int, count: int, out: DeviceArray

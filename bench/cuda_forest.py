@@ -1,0 +1,253 @@
+"""Forests on a GPU: every way of walking that forest.cu has, and nvForest, on the same features.
+
+Times are the device's own (events), features and results stay on it. Each answer is compared with the CPU backend's
+before it is timed. The limit is reading the features and writing the answer at the speed of a copy, measured here.
+
+Ideas, and what they gave. Nothing of this has run on a GPU yet: what each should cost was counted, see
+kernels/cuda/forest.py; the losers leave forest.cu once the table below says which they are.
+- a lane walks for its voxel alone, nodes through the cache (lanes), or as many trees at a time as fit into shared
+  memory (lanes_staged)
+- a warp walks for all of its voxels, 32 (masks) or 64 (masks_wide), and visits a node once if any of them reaches it
+- the bounds of a patch's features lead all of its voxels down at once, as far as they can: entered_lanes,
+  entered_masks, entered_wide (64 voxels), entered_staged
+- features are read where they are (direct)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "kernels"))
+
+import numpy as np
+from cases import chosen_cases, list_cases, make_parser, parse
+from data import grow_tree, prepare
+from forest import load_features
+from measure import Report, Timing
+
+from pixelforest.engine.project import Project
+from pixelforest.engine.project.tree_arrays import unpack_trees
+from pixelforest.kernels import load
+from pixelforest.kernels.contract import DeviceFailed, DeviceUnavailable, ForestArrays
+from pixelforest.kernels.cuda import nvforest
+from pixelforest.kernels.cuda.device import Device, DeviceArray
+from pixelforest.kernels.cuda.forest import VARIANTS, load_forest
+from pixelforest.kernels.shared.nodes import pack_forest
+
+LARGEST_VOXELS, LARGEST_QUICK = 1 << 22, 1 << 12  # 0.8 GB of features in 2-D
+CHECKED_ROWS = 20_000
+# The deep forest: samples, how many of them have the wrong label; trees that are grown, how often each is taken.
+SAMPLES, WRONG, GROWN, TIMES = 6000, 0.15, 20, 5
+CHUNKS = (1, 2, 4, 8, 16, 32)  # rows that nvForest takes at a time, of which the best counts
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Features on the device, as the feature kernels leave them."""
+
+    values: DeviceArray
+    shape: tuple[int, int, int, int]
+    column_stride: int
+
+
+def main(words: Sequence[str] | None = None, device: Device | None = None, *, place: nvforest.Place = "gpu") -> int:
+    """device, place: instead of the first GPU, for the tests."""
+    parser = make_parser(__doc__, defaults=("2d-2048", "3d-128"), quick=("2d-quick",))
+    parser.add_argument("--variant", action="append", choices=list(VARIANTS), help="only this one; repeatable")
+    options = parse(parser, words)
+    cases = chosen_cases(options)
+    if options.dry_run:
+        list_cases(cases)
+        return 0
+    try:
+        device = device or _open_device()
+        bandwidth = measure_bandwidth(device)
+    except DeviceUnavailable as error:
+        print(f"there is nothing to measure without a GPU: {error}", file=sys.stderr)
+        return 1
+    report = Report("cuda_forest", options.json)
+    report.note(f"{device.name}: copies move {bandwidth / 1e9:.0f} GB/s", device=device.name, bandwidth=bandwidth)
+    for case in cases:
+        material = prepare(case, options)
+        features = load_features(material, largest=LARGEST_QUICK if options.quick else LARGEST_VOXELS)
+        for name, forests in (
+            ("project", project_forests(material.project)),
+            ("deep", grow_deep(features, project_forests(material.project), quick=options.quick)),
+        ):
+            leaves = np.mean([(tree.feature < 0).sum() for forest in forests for tree in forest.trees])
+            trees = sum(len(forest.trees) for forest in forests)
+            report.begin(
+                f"{case.name}, {name}: {trees} trees of {leaves:.0f} leaves, {features.shape[3]} columns",
+                name=case.name,
+                forest=name,
+                shape=features.shape,
+                device=device.name,
+            )
+            _measure(report, device, features, forests, bandwidth, options, place)
+    return 0
+
+
+def project_forests(project: Project) -> list[ForestArrays]:
+    """The project's stored forests."""
+    c = project.classifier
+    return [ForestArrays(f.trees, f.class_count, f.is_weighted, c.averages) for f in c.forests]
+
+
+def grow_deep(features: np.ndarray, forests: Sequence[ForestArrays], *, quick: bool) -> list[ForestArrays]:
+    """Trees of about 600 leaves: grown from what the project answers, where some of the labels contradict it."""
+    rng = np.random.default_rng(0)
+    rows = features.reshape(-1, features.shape[3])
+    rows = rows[rng.choice(len(rows), 500 if quick else SAMPLES, replace=False)]
+    labels = predict_on_host(rows, forests).argmax(axis=1)
+    labels = np.where(rng.random(len(labels)) < WRONG, 1 - labels, labels)
+    drawn = [rng.integers(len(rows), size=len(rows)) for _ in range(3 if quick else GROWN)]
+    grown = [grow_tree(rows[some], labels[some], rng) for some in drawn]
+    topologies, parameters = zip(*grown, strict=True)
+    trees = unpack_trees(topologies, parameters, class_count=2, column_count=features.shape[3])
+    return [ForestArrays(tuple(trees) * TIMES, 2, False)]
+
+
+def predict_on_host(rows: np.ndarray, forests: Sequence[ForestArrays]) -> np.ndarray:
+    """The CPU backend's answer."""
+    backend = load("cpu")
+    return backend.predict_rows(rows, backend.load_forest(forests))
+
+
+def make_stack(device: Device, features: np.ndarray) -> Stack:
+    """(z, y, x, f) on the device, column by column."""
+    voxels, columns = int(np.prod(features.shape[:3])), features.shape[3]
+    stride = -(-voxels // 32) * 32
+    values = np.zeros((columns, stride), np.float32)
+    values[:, :voxels] = features.reshape(-1, columns).T
+    z, y, x = features.shape[:3]
+    return Stack(device.upload(values), (z, y, x, columns), stride)
+
+
+def measure_bandwidth(device: Device) -> float:
+    """Bytes a second that a copy reads and writes, on a real GPU; on the tests' stand-in any number."""
+    try:
+        import cupy
+    except ImportError:
+        return 1e9
+    if not cupy.is_available():
+        return 1e9
+    with cupy.cuda.Device(device.index):
+        a = cupy.zeros(1 << 28, cupy.float32)
+        b = cupy.empty_like(a)
+        best = min(_event_seconds(cupy, lambda: cupy.copyto(b, a)) for _ in range(10))
+        return 2 * a.nbytes / best
+
+
+def _event_seconds(cupy: Any, work: Callable[[], object]) -> float:
+    start, stop = cupy.cuda.Event(), cupy.cuda.Event()
+    start.record()
+    work()
+    stop.record()
+    stop.synchronize()
+    return float(cupy.cuda.get_elapsed_time(start, stop)) / 1000
+
+
+def _open_device() -> Device:
+    from pixelforest.kernels.cuda.cupy_device import open_devices
+
+    return open_devices((0,))[0]
+
+
+def _measure(
+    report: Report,
+    device: Device,
+    features: np.ndarray,
+    forests: Sequence[ForestArrays],
+    bandwidth: float,
+    options: argparse.Namespace,
+    place: nvforest.Place,
+) -> None:
+    stack = make_stack(device, features)
+    voxels, columns = int(np.prod(features.shape[:3])), features.shape[3]
+    floor = (4 * voxels * (columns + forests[0].classes) / bandwidth, "memory")
+    repeats = options.repeats or (1 if options.quick else 20)
+    chosen = np.random.default_rng(1).choice(voxels, min(CHECKED_ROWS, voxels), replace=False)
+    expected = predict_on_host(features.reshape(-1, columns)[chosen], forests)
+    packed = pack_forest(forests)
+
+    def check(name: str, answer: DeviceArray) -> None:
+        found = device.download(answer).reshape(voxels, -1)[chosen]
+        if not np.array_equal(found.view(np.uint32), expected.view(np.uint32)):
+            report.note(f"{name}: NOT THE SAME as the CPU", name=name, differs=True)
+
+    times: dict[str, float] = {}
+    default = load_forest(device, forests).launch(columns).variant.name
+    for name in options.variant or VARIANTS:
+        forest = load_forest(device, forests, variant=name)
+        try:
+            check(name, forest.predict(stack))
+        except (DeviceFailed, ValueError) as error:
+            report.note(f"{name}: {error}", name=name)
+            continue
+        timing = time_on_device(device, partial(forest.predict, stack), repeats)
+        launch = forest.launch(columns)
+        times[name] = timing.median
+        note = f"{launch.warps} warps, {launch.shared_bytes >> 10} KB a block{', the default' * (name == default)}"
+        report.row(name, timing, voxels=voxels, floor=floor, note=note)
+    if not options.no_peers:
+        _measure_nvforest(report, device, stack, forests, check, repeats, floor, times, place)
+    if times:
+        best = min(times, key=lambda name: times[name])
+        losers = ", ".join(f"{n} {times[n] / times[best]:.2f}" for n in sorted(times, key=lambda n: times[n])[1:])
+        report.note(f"fastest: {best}, {voxels / times[best] / 1e6:.0f} Mvoxel/s; times as long: {losers or 'none'}")
+        if packed.is_pure and "nvForest" in times and default in times:
+            report.note(f"nvForest takes {times['nvForest'] / times[default]:.1f} times as long as {default}")
+
+
+def _measure_nvforest(
+    report: Report,
+    device: Device,
+    stack: Stack,
+    forests: Sequence[ForestArrays],
+    check: Callable[[str, DeviceArray], None],
+    repeats: int,
+    floor: tuple[float, str],
+    times: dict[str, float],
+    place: nvforest.Place,
+) -> None:
+    """The adapter, and nvForest alone on rows that are ready, with the best of its chunk sizes."""
+    voxels = int(np.prod(stack.shape[:3]))
+    try:
+        forest = nvforest.load_forest(device, forests, place=place)
+    except DeviceUnavailable as error:
+        report.note(str(error))
+        return
+    check("nvForest", forest.predict(stack))
+    timing = time_on_device(device, partial(forest.predict, stack), repeats)
+    times["nvForest, with rows made"] = timing.median
+    report.row("nvForest, with rows made", timing, voxels=voxels, floor=floor)
+    rows = device.upload(np.ascontiguousarray(device.download(stack.values)[: forest.columns, :voxels].T))
+    device.synchronize()
+    chunks = (None, *(CHUNKS if place == "gpu" else ()))
+    walks = {chunk: partial(forest.sum_leaves, rows, chunk_size=chunk) for chunk in chunks}
+    timings = {chunk: time_on_device(device, walk, repeats) for chunk, walk in walks.items()}
+    best = min(timings, key=lambda chunk: timings[chunk].median)
+    times["nvForest"] = timings[best].median
+    report.row("nvForest", timings[best], voxels=voxels, floor=floor, note=f"alone, chunks of {best or 'its choice'}")
+
+
+def time_on_device(device: Device, work: Callable[[], object], repeats: int) -> Timing:
+    """Seconds by the device's events; two runs before those that count."""
+    seconds = []
+    for run in range(repeats + 2):
+        with device.timer() as timer:
+            work()
+        if run >= 2:
+            seconds.append(timer.milliseconds / 1000)
+    return Timing(tuple(seconds))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
