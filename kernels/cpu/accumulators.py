@@ -9,8 +9,8 @@ them the signs of eigenvectors. Tables have a row per object; i is the row. Posi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .jit import njit
 from .powers import third_and_fourth
 
 # A call that passes so many arrays takes longer than most runs do.

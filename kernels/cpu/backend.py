@@ -1,4 +1,4 @@
-"""The CPU backend: numba kernels that run without Python's lock, one tile a thread."""
+"""The CPU backend: compiled kernels that run without Python's lock, one tile a thread."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ from ..contract import FeaturePlan, ForestArrays, MapPlan, MeasurePlan, ResultPl
 from ..shared.columns import ColumnForest, column_forest
 from ..shared.nodes import PackedForest, pack_forest
 from ..shared.plan import PackedPlan, pack_plan
-from . import labels as label_kernels
-from . import threshold as threshold_kernels
-from .features import column_stride, feature_tile, presmooth_tile
-from .forest import predict_rows_mixed, predict_tile_mixed
-from .hull import describe_hulls
+from . import labels as labelling
+from . import threshold
 from .labels import SlabRuns
+from .library import kernel, prepare
 from .measure import Measurement
 from .neighbourhood import measure_neighbourhoods
 from .results import tile_results
-from .skeleton import describe_skeletons
-from .votes import predict_rows_pure, predict_tile_pure
 
 # Voxels of a cell, voxels of a block of 64, and blocks of a bundle that enters the trees together, along z, y, x.
 # Chosen by bench/kernels; results do not depend on them.
@@ -31,6 +27,16 @@ _FLAT = ((1, 32, 256), (1, 8, 8), (1, 4, 8))
 _SOLID = ((8, 32, 128), (4, 4, 4), (2, 4, 4))
 _BATCH_NODES = 4096  # inner nodes whose answers for four blocks, 32 bytes each, stay in the second cache
 _PADDED_FLOATS = 4096  # lines that are padded together
+_BLOCK = 64  # voxels of a block
+
+_presmooth_tile, _feature_tile = kernel("presmooth_tile"), kernel("feature_tile")
+_predict_tile_pure, _predict_tile_mixed = kernel("predict_tile_pure"), kernel("predict_tile_mixed")
+_predict_rows_pure, _predict_rows_mixed = kernel("predict_rows_pure"), kernel("predict_rows_mixed")
+_unite_pairs, _number_components = kernel("unite_pairs"), kernel("number_components")
+_add_run_sizes, _drop_components = kernel("add_run_sizes"), kernel("drop_components")
+_mark_overlaps, _write_runs = kernel("mark_overlaps"), kernel("write_runs")
+_add_label_sizes, _drop_labels = kernel("add_label_sizes"), kernel("drop_labels")
+_describe_hulls, _describe_skeletons = kernel("describe_hulls"), kernel("describe_skeletons")
 
 
 @dataclass(frozen=True)
@@ -94,11 +100,14 @@ class CpuBackend:
 
     def __init__(self) -> None:
         self._space = _Workspace()
+        self._classifies_pixels = False
 
     def describe(self) -> str:
         return "CPU"
 
     def load_plan(self, plan: FeaturePlan) -> PackedPlan:
+        self._classifies_pixels = True
+        prepare("features")
         return pack_plan(plan)
 
     def source_margin(self, plan: PackedPlan) -> Voxels:
@@ -108,7 +117,7 @@ class CpuBackend:
         float32 = 4
         cell, block, _ = _FLAT if source[0] == 1 else _SOLID
         smoothed = plan.channels * sum(_volume(tile, margin) for margin in plan.margin.tolist())
-        cell_volumes = plan.slots * _volume(cell, plan.reach) + plan.width * column_stride(cell, block)
+        cell_volumes = plan.slots * _volume(cell, plan.reach) + plan.width * _column_stride(cell, block)
         between_passes = 2
         floats = (plan.channels + between_passes) * _volume(source) + smoothed + cell_volumes
         return int(float32 * (floats + classes * _volume(tile)))
@@ -150,7 +159,7 @@ class CpuBackend:
         work = self._space.buffer("between", 2 * between)
         source_box = (*start, *(a + n for a, n in zip(start, source.shape[1:], strict=True)))
         table = places[:-1].reshape(plan.channels, len(plan.pre_radius))
-        presmooth_tile(
+        _presmooth_tile(
             source.reshape(-1), source_box, smoothed, table, boxes, image, plan.pre_taps, plan.pre_radius,
             plan.slicewise, plan.channels, work, 0, between, self._lines(plan, source.shape[3]),
         )  # fmt: skip
@@ -159,23 +168,26 @@ class CpuBackend:
 
     def features(self, stack: TileFeatures) -> np.ndarray:
         out = np.empty(stack.shape, np.float32)
-        feature_tile(*self._tile_arguments(stack), out)
+        _feature_tile(*self._tile_arguments(stack), out)
         return out
 
     def load_forest(self, forests: Sequence[ForestArrays]) -> CpuForest:
         packed = pack_forest(forests)
+        # The first forest after a plan is the pixels'; objects' forests are asked for rows.
+        prepare(f"{'predict' if self._classifies_pixels else 'rows'}_{'pure' if packed.is_pure else 'mixed'}")
+        self._classifies_pixels = False
         return CpuForest(packed, column_forest(packed, batch_nodes=_BATCH_NODES) if packed.is_pure else None)
 
     def predict(self, stack: TileFeatures, forest: CpuForest) -> np.ndarray:
         out = np.empty((*stack.extent, forest.packed.classes), np.float32)
-        predict = predict_tile_pure if forest.packed.is_pure else predict_tile_mixed
+        predict = _predict_tile_pure if forest.packed.is_pure else _predict_tile_mixed
         predict(*self._tile_arguments(stack), stack.plan.width, *forest.kernel_arguments, out)
         return out
 
     def predict_rows(self, rows: np.ndarray, forest: CpuForest) -> np.ndarray:
         rows = np.ascontiguousarray(rows, np.float32)
         out = np.empty((len(rows), forest.packed.classes), np.float32)
-        predict = predict_rows_pure if forest.packed.is_pure else predict_rows_mixed
+        predict = _predict_rows_pure if forest.packed.is_pure else _predict_rows_mixed
         predict(rows, *forest.kernel_arguments, out)
         return out
 
@@ -184,7 +196,7 @@ class CpuBackend:
         plan = stack.plan
         cell, block, _ = stack.shapes
         slot = int(np.prod([n + 2 * reach for n, reach in zip(cell, plan.reach, strict=True)]))
-        columns = self._space.buffer("columns", plan.width * column_stride(cell, block))
+        columns = self._space.buffer("columns", plan.width * _column_stride(cell, block))
         work = self._space.buffer("work", plan.slots * slot)
         scratch = (work, slot, self._lines(plan, cell[2] + 2 * plan.reach[2]))
         smoothed = (stack.smoothed, stack.places, stack.boxes)
@@ -199,26 +211,26 @@ class CpuBackend:
         return self._space.buffer("padded", size), plus, minus
 
     def label_slab(self, values: np.ndarray, storage: Storage) -> SlabRuns:
-        return label_kernels.label_slab(values, storage)
+        return labelling.label_slab(values, storage)
 
     def join_slabs(
         self, a: SlabRuns, b: SlabRuns, axis: int, values_a: np.ndarray, values_b: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return label_kernels.join_slabs(a, b, axis, values_a, values_b)
+        return labelling.join_slabs(a, b, axis, values_a, values_b)
 
     def unite(
         self, parents: np.ndarray, base_a: int, numbers_a: np.ndarray, base_b: int, numbers_b: np.ndarray
     ) -> None:
-        label_kernels.unite_pairs(parents, base_a, numbers_a, base_b, numbers_b)
+        _unite_pairs(parents, base_a, numbers_a, base_b, numbers_b)
 
     def number_components(self, parents: np.ndarray) -> int:
-        return int(label_kernels.number_components(parents))
+        return int(_number_components(parents))
 
     def add_sizes(self, slab: SlabRuns, ids: np.ndarray, base: int, sizes: np.ndarray) -> None:
-        label_kernels.add_run_sizes(slab.start, slab.stop, slab.component, ids, base, sizes)
+        _add_run_sizes(slab.start, slab.stop, slab.component, ids, base, sizes)
 
     def drop_ids(self, ids: np.ndarray, keep: np.ndarray) -> None:
-        label_kernels.drop_components(ids, keep)
+        _drop_components(ids, keep)
 
     def mark_overlaps(
         self,
@@ -230,30 +242,30 @@ class CpuBackend:
         base_b: int,
         marks: np.ndarray,
     ) -> None:
-        label_kernels.mark_overlaps(a.runs, ids_a, base_a, b.runs, ids_b, base_b, marks)
+        _mark_overlaps(a.runs, ids_a, base_a, b.runs, ids_b, base_b, marks)
 
     def write_labels(self, slab: SlabRuns, ids: np.ndarray, base: int, out: np.ndarray) -> None:
-        label_kernels.write_runs(*slab.runs, ids, base, out.reshape(-1, out.shape[2]))
+        _write_runs(*slab.runs, ids, base, out.reshape(-1, out.shape[2]))
 
-    def new_value_table(self) -> label_kernels.ValueTable:
-        return label_kernels.ValueTable()
+    def new_value_table(self) -> labelling.ValueTable:
+        return labelling.ValueTable()
 
     def smooth_maps(
         self, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
     ) -> tuple[np.ndarray, ...]:
-        return threshold_kernels.smooth_maps(source, start, tile, image, plan)
+        return threshold.smooth_maps(source, start, tile, image, plan)
 
     def seed_minima(self, cost: np.ndarray, labels: np.ndarray) -> int:
-        return threshold_kernels.seed_minima(cost, labels)
+        return threshold.seed_minima(cost, labels)
 
     def grow_regions(self, cost: np.ndarray, labels: np.ndarray, limit: float, storage: Storage) -> None:
-        threshold_kernels.grow_regions(cost, labels, limit, storage)
+        threshold.grow_regions(cost, labels, limit, storage)
 
     def add_label_sizes(self, labels: np.ndarray, sizes: np.ndarray) -> None:
-        threshold_kernels.add_label_sizes(labels.reshape(-1), sizes)
+        _add_label_sizes(labels.reshape(-1), sizes)
 
     def drop_labels(self, labels: np.ndarray, keep: np.ndarray) -> None:
-        threshold_kernels.drop_labels(labels.reshape(-1), keep)
+        _drop_labels(labels.reshape(-1), keep)
 
     def start_measuring(self, plan: MeasurePlan) -> Measurement:
         return Measurement(plan)
@@ -305,10 +317,17 @@ class CpuBackend:
         stop: int,
         out: np.ndarray,
     ) -> None:
-        describe_hulls(labels, boxes, centres, counts, first, stop, out)
+        centres, counts = np.ascontiguousarray(centres, np.float64), np.ascontiguousarray(counts, np.float64)
+        _describe_hulls(labels, boxes, centres, counts, first, stop, out)
 
     def skeleton_features(self, labels: np.ndarray, boxes: np.ndarray, first: int, stop: int, out: np.ndarray) -> None:
-        describe_skeletons(labels[0], boxes, first, stop, out)
+        _describe_skeletons(labels[0], boxes, first, stop, out)
+
+
+def _column_stride(shape: Voxels, block: Voxels) -> int:
+    """As ``features.column_stride``."""
+    blocks = int(np.prod([-(-n // b) for n, b in zip(shape, block, strict=True)]))
+    return (blocks + 1) * _BLOCK
 
 
 def _volume(shape: Sequence[int], margin: Sequence[int] = (0, 0, 0)) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .features import BLOCK
 from .intrinsics import keep_apart
+from .jit import njit
 
 _NONE = np.uint64(0)
 _BIT = np.uint64(1)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .intrinsics import keep_apart
+from .jit import njit
 
 _EPSILON = 2.0**-52
 _MOST_STEPS = 50  # for one eigenvalue; only matrices with NaN or infinity come near it

@@ -9,12 +9,12 @@ room for one block more, which keeps the columns of a block apart in the cache.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ..shared.program import COLUMN, IN, MARGIN, ODD, OP, OUT, RADIUS, SOURCE_MARGIN, STRIDE, TAPS, Op
 from . import formulas
 from .filters import filter_x, filter_y, filter_z
 from .intrinsics import keep_apart, spread_vectors
+from .jit import njit
 
 BLOCK = 64  # voxels in a block
 # numba freezes plain integers, not members of an enumeration

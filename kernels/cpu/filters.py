@@ -8,9 +8,9 @@ edge voxel, at the image's edge only. Positions decide the rounding of the x pas
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .intrinsics import copy_run, keep_apart, sum_even_fused, sum_even_rounded, sum_odd_fused, sum_odd_rounded
+from .jit import njit
 
 
 @njit(nogil=True, cache=True)

@@ -8,11 +8,11 @@ class each have a faster way, see votes.py.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
 from .intrinsics import bounds_64, float_of_bits, keep_apart, less_than_64, lowest_bit, nan_mask_64
+from .jit import njit
 
 _NONE = np.uint64(0)
 _BIT = np.uint64(1)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from .jit import njit
 from .powers import third_and_fourth
 
 SCALARS = 9  # columns before the three positions

@@ -10,11 +10,12 @@ import math
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .intrinsics import keep_apart
+from .jit import njit
 
 _DOUBT = 1.12  # above 0.5 / (1 - 0.54): with the error enlarged so much, the sum still rounds to the same double
 _SMALLEST, _LARGEST = 1e-60, 1e60  # where neither a power nor its error leaves the range of doubles

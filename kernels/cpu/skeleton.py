@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .intrinsics import keep_apart
+from .jit import njit
 
 _DX = np.array([-1, 0, 1, -1, 1, -1, 0, 1])
 _DY = np.array([-1, -1, -1, 0, 0, 1, 1, 1])

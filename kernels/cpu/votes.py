@@ -9,7 +9,6 @@ between the votes of the two children. No branch depends on a node, so none is g
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
@@ -23,6 +22,7 @@ from .intrinsics import (
     keep_apart,
     nan_mask_64,
 )
+from .jit import njit
 
 TOGETHER = 4  # blocks whose votes are words of one row
 _NONE = np.uint64(0)

@@ -1,0 +1,100 @@
+"""Where compiled kernels are kept between runs: code that this process will execute, so only folders nobody else can
+write to, and only files that are whole.
+
+Looked through in this order, and written to the first that can be written: ``PIXELFOREST_CACHE_DIR``,
+``NUMBA_CACHE_DIR``, the installed package, the user's cache. An image or a cluster fills one of the first three once;
+it may be read-only afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+_DIGEST_BYTES = 32
+_UNUSED_S = 24 * 3600.0
+
+
+def folders() -> Iterator[Path]:
+    """The folders that may hold compiled kernels, whether they exist or not."""
+    for variable in ("PIXELFOREST_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        if named := os.environ.get(variable):
+            yield Path(named) / "pixelforest-kernels"
+    yield _in_package()
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        yield _user_cache() / "pixelforest-kernels"
+
+
+def read(name: str) -> bytes | None:
+    """What was kept under a name such as "version/file", from the first folder that has it whole; None if none has."""
+    for folder in folders():
+        with contextlib.suppress(OSError):
+            content = (folder / name).read_bytes()
+            digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+            if digest == _digest(name, data) and is_trusted(folder / name):
+                return data
+    return None
+
+
+def write(name: str, data: bytes) -> Path | None:
+    """Keep data under a name, which appears once it is complete; the folder that has it now, None if none can."""
+    for folder in folders():
+        path = folder / name
+        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            partial.write_bytes(_digest(name, data) + data)
+            os.replace(partial, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            continue
+        if is_trusted(path):
+            _drop_other_versions(folder, name)
+            return folder
+    return None
+
+
+def is_trusted(path: Path) -> bool:
+    """Whether a file and its folder are this user's, the superuser's or the installation's, and closed to all others.
+
+    Windows keeps other users out of these places by itself.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    owners = {0, os.geteuid(), _PACKAGE.stat().st_uid}
+    return all(s.st_uid in owners and not s.st_mode & 0o002 for s in (path.stat(), path.parent.stat()))
+
+
+def _digest(name: str, data: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\0" + data).digest()
+
+
+def _in_package() -> Path:
+    return _PACKAGE / "__pycache__" / "pixelforest-kernels"
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _drop_other_versions(folder: Path, name: str) -> None:
+    """Delete what older sources left in the package's own folder, unless a process may still be using it."""
+    if folder != _in_package():
+        return
+    version = name.split("/", 1)[0]
+    with contextlib.suppress(OSError):
+        for other in folder.iterdir():
+            if other.name != version and time.time() - other.stat().st_mtime > _UNUSED_S:
+                shutil.rmtree(other, ignore_errors=True)
