@@ -23,7 +23,7 @@ from ..shared.plan import PackedPlan, pack_plan
 from ..shared.program import GRADIENT_OF_TENSOR, NARROW_GAUSSIAN
 from ..shared.taps import FEATURE_WINDOW, gaussian_taps
 from .device import Device, DeviceArray
-from .filters import FILTERS, Volume, box_shape, grow_box, smooth, transpose_stack
+from .filters import FILTERS, Volume, box_shape, grow_box, smooth, source_kernels, transpose_stack
 from .launch import KernelFile, prepare
 
 FEATURES = KernelFile("features.cu")
@@ -97,10 +97,14 @@ def load_plan(plan: FeaturePlan) -> CudaPlan:
     return CudaPlan(packed, tuple(_scale_launch(packed, i, scale) for i, scale in enumerate(plan.scales)))
 
 
-def prepare_plan(device: Device, plan: CudaPlan) -> None:
-    """Compile and load all kernels of a plan side by side; else each is made when it is first needed."""
+def prepare_plan(device: Device, plan: CudaPlan, source_type: Any = None) -> None:
+    """Compile and load all kernels of a plan side by side; else each is made when it is first needed.
+
+    source_type  dtype of the images, if it is known
+    """
     variants = dict.fromkeys(scale.defines for scale in plan.scales)
-    prepare(device, [(FILTERS, ()), *((FEATURES, defines) for defines in variants)])
+    sources = () if source_type is None else source_kernels(np.dtype(source_type))
+    prepare(device, [*((FEATURES, defines) for defines in variants), (FILTERS, ()), *sources])
 
 
 def stack_bytes(plan: CudaPlan, tile: Voxels, source: Voxels) -> int:

@@ -1,27 +1,5 @@
-// The source as float32, and one Gaussian along one axis. The order of operations is that of contract.py.
+// One Gaussian along one axis, and the stack with its axes turned. The order of operations is that of contract.py.
 #include "arithmetic.cuh"
-
-// ---- The source in its own type, as NumPy's astype(float32): rounded once, to nearest even.
-
-#define TO_FLOAT(NAME, T, CONVERT)                                                                             \
-    extern "C" __global__ void NAME(const T* __restrict__ source, float* __restrict__ out, long long count) {  \
-        const long long step = (long long)gridDim.x * blockDim.x;                                              \
-        for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {           \
-            const T value = source[i];                                                                         \
-            out[i] = CONVERT;                                                                                  \
-        }                                                                                                      \
-    }
-TO_FLOAT(float_of_bool, unsigned char, value ? 1.0f : 0.0f)
-TO_FLOAT(float_of_uint8, unsigned char, (float)value)
-TO_FLOAT(float_of_int8, signed char, (float)value)
-TO_FLOAT(float_of_uint16, unsigned short, (float)value)
-TO_FLOAT(float_of_int16, short, (float)value)
-TO_FLOAT(float_of_uint32, unsigned int, __uint2float_rn(value))
-TO_FLOAT(float_of_int32, int, __int2float_rn(value))
-TO_FLOAT(float_of_uint64, unsigned long long, __ull2float_rn(value))
-TO_FLOAT(float_of_int64, long long, __ll2float_rn(value))
-TO_FLOAT(float_of_float16, unsigned short, half_to_float(value))
-TO_FLOAT(float_of_float64, double, __double2float_rn(value))
 
 // ---- Gaussians. taps[0] is the centre's; a position outside the image stands for its mirror.
 

@@ -16,6 +16,7 @@ Box = tuple[int, int, int, int, int, int]
 """First and last + 1 voxel along z, y, x, as positions in the image: (z0, y0, x0, z1, y1, x1)."""
 
 FILTERS = KernelFile("filters.cu")
+SOURCES = KernelFile("sources.cu")
 
 _THREADS = 256
 _COLUMNS = 128  # voxels of a row that a block of gaussian_1d_x takes
@@ -63,16 +64,23 @@ def upload_source(device: Device, source: np.ndarray) -> DeviceArray:
     native = source.astype(source.dtype.newbyteorder("="), order="C", copy=False)
     if native.dtype == np.float32:
         return device.upload(native)
-    if native.dtype.name not in _CONVERTED:
+    converter = source_kernels(native.dtype)
+    if not converter:
         raise KernelError(f"an image of type {source.dtype} cannot be brought to the device; convert it to float32")
     carried: Any = _CARRIED.get(native.dtype.name, native.dtype)
     raw = device.upload(native.view(carried))
     out = device.empty(native.shape, np.float32)
     if native.size:
         blocks = min(-(-native.size // _THREADS), 32 * device.multiprocessors)
-        kernel = FILTERS.kernel(device, f"float_of_{native.dtype.name}")
+        ((file, defines),) = converter
+        kernel = file.kernel(device, "to_float", defines)
         kernel((blocks, 1, 1), (_THREADS, 1, 1), [raw, out, np.int64(native.size)])
     return out
+
+
+def source_kernels(dtype: np.dtype[Any]) -> tuple[tuple[KernelFile, tuple[str, ...]], ...]:
+    """What must be compiled to bring sources of that type to the device."""
+    return ((SOURCES, (f"SOURCE={dtype.name}",)),) if dtype.name in _CONVERTED else ()
 
 
 _CONVERTED = {
@@ -115,7 +123,7 @@ def transpose_stack(device: Device, stack: DeviceArray, shape: tuple[int, int, i
     voxels, width = shape[0] * shape[1] * shape[2], shape[3]
     if voxels and width:
         grid = (-(-voxels // 32) * -(-width // 32), 1, 1)
-        arguments = [stack, out, np.int64(stride), np.int64(voxels), np.int32(width)]
+        arguments: list[Any] = [stack, out, np.int64(stride), np.int64(voxels), np.int32(width)]
         FILTERS.kernel(device, "transpose_stack")(grid, (32, 8, 1), arguments)
     return out
 

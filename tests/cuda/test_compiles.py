@@ -30,6 +30,7 @@ def feature_defines(*radii: int, flat: bool, operations: Iterable[str] = OPERATI
 
 # File -> the defines it is compiled with, one tuple a variant. Files that are not here need none.
 VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "sources.cu": (("SOURCE=uint16",),),
     "features.cu": tuple(feature_defines(2, 1, 1, flat=flat) for flat in (True, False)),
     # What a forest takes by itself; test_forest.py compiles the others too.
     "forest.cu": (("ONLY=6",), ("ONLY=8", "LEAVES=1")),
@@ -39,6 +40,10 @@ VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 # The same, for variants that are compiled for one architecture only.
 SOME_VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "sources.cu": tuple(
+        (f"SOURCE={name}",)
+        for name in ("bool", "uint8", "int8", "int16", "uint32", "int32", "uint64", "int64", "float16", "float64")
+    ),
     "features.cu": (
         *(feature_defines(*radii, flat=False) for radii in ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1))),
         feature_defines(1, 1, 1, flat=True),
@@ -73,13 +78,13 @@ def compiled() -> Iterator[dict[Key, Future[Compiled]]]:
     """All compilations of this module, going on in the background."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         wanted = [tuple(job.values) for job in JOBS]
-        wanted += [(file, (*defines, *UNFUSED), "sm_90") for file, defines, a in wanted if a == "sm_90"]
+        wanted += [(file, (*defines, *UNFUSED), "compute_90") for file, defines, a in wanted if a == "sm_90"]
         yield {key: pool.submit(compile_one, *key) for key in wanted}
         pool.shutdown(cancel_futures=True)
 
 
 def compile_one(file: str, defines: tuple[str, ...], architecture: str) -> Compiled:
-    return compile_kernels(file, architecture, major=ARCHITECTURES[architecture], defines=defines)
+    return compile_kernels(file, architecture, major=ARCHITECTURES.get(architecture, 13), defines=defines)
 
 
 @pytest.mark.parametrize("major", [12, 13])
@@ -105,7 +110,7 @@ def test_nothing_is_fused_but_what_is_asked_for(
     compiled: dict[Key, Future[Compiled]], file: str, defines: tuple[str, ...]
 ) -> None:
     fused = re.compile(r"\b(fma|mad)\.(rn|rz|rm|rp)[.\w]*\.f(32|64)\b")
-    assert not fused.search(compiled[file, (*defines, *UNFUSED), "sm_90"].result().ptx)
+    assert not fused.search(compiled[file, (*defines, *UNFUSED), "compute_90"].result().ptx)
     asks = "__fmaf_rn" in read_source(file) or "__fma_rn" in read_source(file)
     assert asks or not fused.search(compiled[file, defines, "sm_90"].result().ptx)
 

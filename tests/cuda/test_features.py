@@ -179,11 +179,11 @@ def test_plans_are_prepared_before_the_first_tile(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(launch, "cache_folders", lambda: iter(()))
     plan = load_plan(make_plan([(1.0, True), (1.6, True), (1.0, False)]))
     fresh = HostDevice(optimise=False)
-    cuda_features.prepare_plan(fresh, plan)
-    assert sorted(fresh.compiled) == ["features.cu", "features.cu", "filters.cu"]
+    cuda_features.prepare_plan(fresh, plan, np.uint8)
+    assert sorted(fresh.compiled) == ["features.cu", "features.cu", "filters.cu", "sources.cu"]
     image = random_image((1, 6, 7, 40))
     assert_same_features(fresh, image, make_plan([(1.0, True), (1.6, True), (1.0, False)]))
-    assert len(fresh.compiled) == 3
+    assert len(fresh.compiled) == 4
 
 
 @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])

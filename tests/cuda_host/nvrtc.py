@@ -50,7 +50,10 @@ def library_path(major: int) -> Path | None:
 
 
 def compile_kernels(name: str, architecture: str, *, major: int, defines: tuple[str, ...] = ()) -> Compiled:
-    """Compile a file of kernels/cuda as the product does. Raises CompileError."""
+    """Compile a file of kernels/cuda as the product does. Raises CompileError.
+
+    An architecture such as compute_90 stops at the PTX.
+    """
     nvrtc = _library(major)
     source = read_source(name).encode()
     options = (f"--gpu-architecture={architecture}", "--ptxas-options=-v", *compile_options(defines))
@@ -62,7 +65,8 @@ def compile_kernels(name: str, architecture: str, *, major: int, defines: tuple[
         log = _fetch(nvrtc, program, "ProgramLog").decode(errors="replace")
         if status:
             raise CompileError(f"{name} for {architecture} {defines}:\n{log}")
-        ptx, cubin = _fetch(nvrtc, program, "PTX").decode(), _fetch(nvrtc, program, "CUBIN")
+        ptx = _fetch(nvrtc, program, "PTX").decode()
+        cubin = b"" if architecture.startswith("compute_") else _fetch(nvrtc, program, "CUBIN")
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
     return Compiled(ptx, cubin, _reports(log))
