@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+import logging
+
 from .. import kernels
-from ..kernels.contract import Backend
+from ..kernels.contract import Backend, DeviceUnavailable
 from .errors import BackendUnavailable, UsageError
 
 FORESTS = ("auto", "native", "nvforest")
+GPU_START_S = 2.0  # libraries, driver and kernels, before the first result
+CPU_VOXELS_PER_S = 500_000  # of one thread, about, for all features and 100 trees
+
+logger = logging.getLogger("pixelforest.backends")
 
 
-def open_backend(device: str, forest: str = "auto") -> Backend:
+def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None, threads: int = 1) -> Backend:
     """The backend for a ``--device`` value: auto, cpu, cuda, or cuda with device numbers.
 
-    forest   what walks forests on a GPU: native, nvforest, or auto, which is native
+    forest           what walks forests on a GPU: native, nvforest, or auto, which is native
+    voxels, threads  the work and the threads for it: what these do sooner than a GPU starts is not given to one by
+                     ``auto``; None: any amount of work
+    With ``auto`` one line says why it is the CPU, and the CPU goes on where a GPU fails.
     Raises UsageError for other words and for nvforest on the CPU, BackendUnavailable where the device cannot be used.
     """
-    kind = device.split(":", 1)[0]
+    kind, _, numbers = device.partition(":")
     if forest not in FORESTS:
         raise UsageError(f"there is no forest {forest!r}; choose one of: {', '.join(FORESTS)}")
     if forest == "nvforest" and kind == "cpu":
         raise UsageError(f"--forest=nvforest needs a GPU, but --device={device} was given; leave out one of the two")
     if kind not in ("auto", "cpu", "cuda"):
         raise UsageError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:0,1")
-    if kind == "cuda" and "cuda" not in kernels.available():
-        raise BackendUnavailable(
-            f"--device={device}: this version of pixelforest has no CUDA backend yet; use --device=cpu or auto"
-        )
-    if forest == "nvforest" and kind == "auto":
-        raise BackendUnavailable("--forest=nvforest needs a GPU, and there is none here; leave it out to use the CPU")
-    return kernels.load("cpu" if kind == "auto" else kind)
+    if kind == "cpu":
+        return kernels.load("cpu")
+    indices = tuple(int(number) for number in numbers.split(",")) if numbers else None
+    if kind == "auto" and forest == "auto" and voxels is not None and is_short(voxels, threads):
+        logger.info("Using the CPU: this job is done before a GPU has started (--device=cuda takes one anyway)")
+        return kernels.load("cpu")
+    try:
+        return kernels.load("cuda", indices=indices, falls_back=kind == "auto", forest=forest)
+    except (DeviceUnavailable, ImportError) as error:
+        if kind == "cuda":
+            raise BackendUnavailable(f"--device={device}: {error}; --device=cpu works without a GPU") from None
+        if forest == "nvforest":
+            raise BackendUnavailable(f"--forest=nvforest: {error}; leave it out to use the CPU") from None
+        logger.info("Using the CPU: %s", error)
+    return kernels.load("cpu")
+
+
+def is_short(voxels: int, threads: int) -> bool:
+    """Whether the CPU has done so much work before a GPU has started."""
+    return voxels < GPU_START_S * CPU_VOXELS_PER_S * threads

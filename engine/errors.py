@@ -10,6 +10,7 @@ PixelforestError
 │   └── InputMismatch (ValueError)      it can be read, but does not fit the project, the option or another input
 ├── ExportError                         a result cannot be written, or its format cannot hold it
 ├── BackendUnavailable                  the device or library asked for is not here
+├── BackendFailed                       the device failed while it was computing
 └── MemoryTooSmall (MemoryError)        the budget does not suffice for the smallest unit of work
 
 A message says what was asked, what was found, where, and what to do about it, in one line. Only cli.py turns
@@ -55,6 +56,10 @@ class ExportError(PixelforestError):
 
 class BackendUnavailable(PixelforestError):
     """The device or library that was asked for is not usable on this machine."""
+
+
+class BackendFailed(PixelforestError):
+    """The device reported a fault or ran out of memory in the middle of its work."""
 
 
 class MemoryTooSmall(PixelforestError, MemoryError):

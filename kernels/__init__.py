@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from .contract import Backend
 
@@ -16,7 +17,7 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(p.parent.name for p in Path(__file__).parent.glob("*/backend.py")))
 
 
-def load(name: str) -> Backend:
-    """Open a backend. Raises KernelError, or ImportError if a library of it is missing."""
-    backend: Backend = import_module(f".{name}.backend", __package__).open_backend()
+def load(name: str, **options: Any) -> Backend:
+    """Open a backend with its own options. Raises KernelError, or ImportError if a library of it is missing."""
+    backend: Backend = import_module(f".{name}.backend", __package__).open_backend(**options)
     return backend

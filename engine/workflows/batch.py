@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
-from ...kernels.contract import Backend
+from ...kernels.contract import Backend, KernelError
 from ..backends import open_backend
-from ..errors import MemoryTooSmall
+from ..errors import BackendFailed, MemoryTooSmall
 from ..export.images import ImageExport, open_export
 from ..export.tables import TableExport, open_table
 from ..inputs import InputImage
@@ -50,13 +51,10 @@ def run_batch(
     """
     _log_notes(job)
     workflow_logger.info("Beginning Batch Processing")
-    backend = open_backend(job.device, job.forest)
-    threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
-    logger.info("Using device %s, %s, %s of memory", backend.name, threads, format_size(job.memory_bytes))
     if not job.lanes:
         logger.warning("There are no input images, so nothing was computed; name them behind the options")
     with LaneLog(logging.WARNING) as log:
-        batch = _Batch(job, load_workflow(job.project), backend, progress or Progress(is_shown=False), log)
+        batch = _Batch(job, load_workflow(job.project), progress or Progress(is_shown=False), log)
         batch.on_lane = on_lane or (lambda result: None)
         batch.run()
     report = batch.report()
@@ -67,16 +65,22 @@ def run_batch(
     return report
 
 
-def check_batch(job: Job) -> tuple[JobCheck, Backend]:
+def check_batch(job: Job) -> JobCheck:
     """What ``run_batch`` would do, and where. Raises BackendUnavailable; everything else is in the result."""
     _log_notes(job)
-    backend = open_backend(job.device, job.forest)
     with LaneLog() as log:
-        check = check_job(job, load_workflow(job.project), backend, log)
+        check = check_job(job, load_workflow(job.project), partial(_open_backend, job), log)
     for lane in check.lanes:
         if lane.error is not None:
             _log_failure(job, lane.lane.index, lane.name, lane.error)
-    return check, backend
+    return check
+
+
+def _open_backend(job: Job, voxels: int) -> Backend:
+    backend = open_backend(job.device, job.forest, voxels=voxels, threads=job.threads)
+    threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
+    logger.info("Using device %s, %s, %s of memory", backend.describe(), threads, format_size(job.memory_bytes))
+    return backend
 
 
 def _log_notes(job: Job) -> None:
@@ -96,15 +100,16 @@ class _Stopped(Exception):  # not an error: ends a lane that runs beside one tha
 class _Batch:
     """The lanes of a job and what became of them."""
 
-    def __init__(self, job: Job, workflow: Workflow, backend: Backend, progress: Progress, log: LaneLog) -> None:
-        self.job, self.workflow, self.backend, self.progress, self.log = job, workflow, backend, progress, log
+    def __init__(self, job: Job, workflow: Workflow, progress: Progress, log: LaneLog) -> None:
+        self.job, self.workflow, self.progress, self.log = job, workflow, progress, log
         self.on_lane: Callable[[LaneResult], None] = lambda result: None
         self._results: dict[int, LaneResult] = {}
         self._is_interrupted = threading.Event()
 
     def run(self) -> None:
         """Check all lanes first, so that a mistake is found before hours are spent; then compute the good ones."""
-        check = check_job(self.job, self.workflow, self.backend, self.log)
+        check = check_job(self.job, self.workflow, partial(_open_backend, self.job), self.log)
+        self.backend = check.backend
         for lane in check.lanes:
             if lane.error is not None:
                 self._record_failure(lane, lane.error)
@@ -162,6 +167,9 @@ class _Batch:
                 self._record(lane, files=files, seconds=time.monotonic() - started_s)
             except _Stopped:
                 pass
+            except KernelError as error:
+                text = f"{self.backend.describe()}: {error}; --device=cpu computes the same without it"
+                self._record_failure(lane, BackendFailed(text), seconds=time.monotonic() - started_s)
             except Exception as error:
                 if is_alone or not isinstance(error, MemoryTooSmall):
                     self._record_failure(lane, error, seconds=time.monotonic() - started_s)

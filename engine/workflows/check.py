@@ -128,12 +128,14 @@ class JobCheck:
 
     lanes    those that were looked at, in their order
     skipped  how many were not, because one before them cannot be computed and the job is to stop then
+    backend  where they are computed
     workers  how many small lanes are computed at once
     error    why none of the lanes can be computed
     """
 
     lanes: tuple[LaneCheck, ...]
     skipped: int
+    backend: Backend
     workers: int
     error: Exception | None = None
 
@@ -161,10 +163,11 @@ def load_workflow(project: Project) -> Workflow:
     return cast(Workflow, import_module(f".{WORKFLOW_MODULES[project.workflow]}", __package__))
 
 
-def check_job(job: Job, workflow: Workflow, backend: Backend, log: LaneLog) -> JobCheck:
-    """Look at every lane. Nothing is raised: what cannot work is in the result.
+def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backend], log: LaneLog) -> JobCheck:
+    """Look at every lane. What cannot work is in the result; only what ``open_backend`` raises is raised.
 
-    log   open; receives what is said about each lane
+    open_backend   for so many voxels
+    log            open; receives what is said about each lane
     """
     lanes: list[LaneCheck] = []
     for lane in job.lanes:
@@ -175,6 +178,7 @@ def check_job(job: Job, workflow: Workflow, backend: Backend, log: LaneLog) -> J
             _try(found, partial(_check_lane, found, job, workflow))
         lanes.append(found)
     good = [found for found in lanes if found.error is None]
+    backend = open_backend(sum(found.voxels for found in good))
     workers = count_workers(good, threads=job.threads, memory_bytes=job.memory_bytes)
     error = _find_collision(good)
     if error is None:
@@ -186,7 +190,7 @@ def check_job(job: Job, workflow: Workflow, backend: Backend, log: LaneLog) -> J
         _check_room([found for found in good if found.error is None])
     for found in lanes:
         found.notes, found.warnings = log.notes(found.lane.index), log.warnings(found.lane.index)
-    return JobCheck(tuple(lanes), len(job.lanes) - len(lanes), workers, error)
+    return JobCheck(tuple(lanes), len(job.lanes) - len(lanes), backend, workers, error)
 
 
 def open_images(job: Job, lane: LaneArguments, stack: contextlib.ExitStack, into: dict[str, InputImage]) -> None:

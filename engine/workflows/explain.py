@@ -32,7 +32,7 @@ Document = dict[str, Any]
 
 def explain_job(job: Job) -> Document:
     """The document. Writes nothing. Raises BackendUnavailable."""
-    check, backend = check_batch(job)
+    check = check_batch(job)
     report = check.forecast(fail_fast=job.fail_fast)
     status, message = report.status, report.message
     if check.error is not None:
@@ -40,7 +40,7 @@ def explain_job(job: Job) -> Document:
     return {
         **_head(status, message),
         "project": _project(job.project),
-        "machine": {"device": backend.name, "threads": job.threads, "memory_bytes": job.memory_bytes},
+        "machine": {"device": check.backend.name, "threads": job.threads, "memory_bytes": job.memory_bytes},
         "warnings": list(job.notes),
         "seconds": _rounded(_total_seconds(check)),
         "lanes": [_lane(job, lane, is_begun=True) for lane in check.lanes]

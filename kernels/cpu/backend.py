@@ -133,7 +133,7 @@ class CpuBackend:
         image: Voxels,
         active: np.ndarray | None,
         plan: PackedPlan,
-        forest: PackedForest,
+        forest: CpuForest,
         results: ResultPlan,
     ) -> tuple[TileResult, ...]:
         return tile_results(self, source, start, tile, image, active, plan, forest, results)

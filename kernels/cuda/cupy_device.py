@@ -261,6 +261,12 @@ class CupyDevice:
         self.synchronize()
         return host
 
+    def adopt(self, array: Any) -> CupyArray:
+        with _faults("an array of another library cannot be taken"):
+            self._lane()
+            given = cupy.ascontiguousarray(array)
+            return CupyArray(given.data, given.shape, np.dtype(given.dtype))
+
     def synchronize(self) -> None:
         with _faults("the device failed"):
             done = cupy.cuda.Event(block=True, disable_timing=True)

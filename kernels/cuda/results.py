@@ -133,6 +133,12 @@ def download_results(device: Device, results: Sequence[DeviceResult]) -> tuple[H
     return tuple(HostResult(v, n, r.wanted) for v, n, r in zip(values, misfits, results, strict=True))
 
 
+def needed_kernels(plan: ResultPlan) -> tuple[tuple[KernelFile, tuple[str, ...]], ...]:
+    """The kernel files with their defines that these results take."""
+    defines = [() if wanted.result == "segmentation" else _cast(wanted).defines for wanted in plan.wanted]
+    return tuple((RESULTS, each) for each in dict.fromkeys(defines))
+
+
 def result_bytes(plan: ResultPlan) -> int:
     """Device memory that the results of a voxel take."""
     total = 0

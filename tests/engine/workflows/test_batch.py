@@ -79,7 +79,9 @@ class FakeWorkflow:
 def workflow(monkeypatch: pytest.MonkeyPatch) -> FakeWorkflow:
     fake = FakeWorkflow()
     monkeypatch.setattr(batch, "load_workflow", lambda project: fake)
-    monkeypatch.setattr(batch, "open_backend", lambda device, forest: SimpleNamespace(name="cpu"))
+    monkeypatch.setattr(
+        batch, "open_backend", lambda *device, **work: SimpleNamespace(name="cpu", describe=lambda: "CPU")
+    )
     return fake
 
 
@@ -185,7 +187,7 @@ def test_the_lines_scripts_match_on_come_in_order(
         f"pixelforest.batch: Wrote {Path('out/a.h5').absolute()}",
     ]
     assert [line for line in lines if line in expected] == expected
-    assert "pixelforest.batch: Using device cpu, 1 thread, 1.0 GiB of memory" in lines
+    assert "pixelforest.batch: Using device CPU, 1 thread, 1.0 GiB of memory" in lines
 
 
 def test_lines_about_inputs_come_once(

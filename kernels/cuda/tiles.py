@@ -1,0 +1,226 @@
+"""One tile through one device: upload → features → forest → results → download; in pieces where memory is short."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, TileResult, Voxels
+from ..cpu.backend import CpuForest
+from ..shared.nodes import PackedForest
+from . import forest as native_forest
+from .device import Device
+from .features import CudaPlan, feature_stack, prepare_plan, stack_bytes
+from .filters import upload_source
+from .forest import CudaForest
+from .forests import load_forests
+from .launch import prepare
+from .nvforest import NvForest, Place, working_bytes
+from .results import (
+    HostResult,
+    class_columns,
+    download_results,
+    make_result,
+    needed_kernels,
+    result_bytes,
+    select_features,
+)
+
+logger = logging.getLogger("pixelforest.kernels")
+
+AT_ONCE = 3
+"""Tiles in work on a device: one comes, one is computed, one goes."""
+SMALLEST_PIECE = 1 << 12  # voxels; what does not fit then does not fit at all
+MEMORY_SHARE = 0.8  # of the free memory; the rest is for what is rounded up and for other programs
+RAW_BYTES = 8  # of a voxel that is uploaded, at most
+
+
+@dataclass(eq=False)
+class LoadedForest:
+    """A classifier before any device has it: what it was made of, and the CPU backend's form of it."""
+
+    stored: tuple[ForestArrays, ...]
+    on_cpu: CpuForest
+
+    @property
+    def packed(self) -> PackedForest:
+        return self.on_cpu.packed
+
+
+@dataclass(frozen=True)
+class ForestChoice:
+    """What walks forests, see forests.py. place: where nvForest walks, for tests."""
+
+    name: str = "auto"
+    place: Place = "gpu"
+
+    def load(self, device: Device, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
+        """The forest on a device, for stacks of so many columns; ready for every stream."""
+        made: CudaForest | NvForest
+        if self.name == "nvforest":
+            (made,) = load_forests((device,), loaded.stored, self.name, place=self.place)
+        else:
+            made = CudaForest(device, loaded.packed)
+            launch = made.launch(columns)
+            native_forest.FILE.kernel(device, *native_forest.kernel_of(launch.variant, is_pure=loaded.packed.is_pure))
+        device.synchronize()
+        return made
+
+    def working_bytes(self, columns: int, classes: int, voxels: int) -> int:
+        """Device memory for predicting, beside features and probabilities."""
+        return working_bytes(columns, classes, voxels) if self.name == "nvforest" else 0
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """What ``contract.Backend.tile_results`` is given."""
+
+    source: np.ndarray
+    start: Voxels
+    tile: tuple[Voxels, Voxels]
+    image: Voxels
+    active: np.ndarray | None
+    plan: CudaPlan
+    forest: LoadedForest
+    results: ResultPlan
+
+    @property
+    def extent(self) -> Voxels:
+        (z, y, x), (z_stop, y_stop, x_stop) = self.tile
+        return z_stop - z, y_stop - y, x_stop - x
+
+    @property
+    def voxels(self) -> int:
+        z, y, x = self.extent
+        return z * y * x
+
+    @property
+    def wants_classes(self) -> bool:
+        return any(wanted.result != "features" for wanted in self.results.wanted)
+
+    def halves(self) -> tuple[int, TileJob, TileJob]:
+        """The longest axis, and the job's two halves along it, each with what it needs of the source."""
+        axis = max(range(3), key=lambda i: self.extent[i])
+        middle = self.tile[0][axis] + self.extent[axis] // 2
+        first, stop = self.tile
+        return axis, self._part(first, _put(stop, axis, middle)), self._part(_put(first, axis, middle), stop)
+
+    def _part(self, first: Voxels, stop: Voxels) -> TileJob:
+        margin = self.plan.source_margin
+        low = tuple(max(a - m, 0) for a, m in zip(first, margin, strict=True))
+        high = tuple(min(b + m, n) for b, m, n in zip(stop, margin, self.image, strict=True))
+        source = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, self.start, strict=True))
+        inside = tuple(slice(a - f, b - f) for a, b, f in zip(first, stop, self.tile[0], strict=True))
+        return replace(
+            self,
+            source=self.source[(slice(None), *source)],
+            start=(low[0], low[1], low[2]),
+            tile=(first, stop),
+            active=None if self.active is None else self.active[inside],
+        )
+
+
+class DeviceWorker:
+    """A device with its threads, each of which has a tile in work on a stream of its own.
+
+    share    of the free memory that this worker may count with
+    warn     takes a line about memory
+    waiting  tiles that were given to it and are not done; is_lost: it failed and gets no more
+    """
+
+    def __init__(self, device: Device, forests: ForestChoice, warn: Callable[[str], None], *, share: float) -> None:
+        self.device, self.waiting, self.is_lost = device, 0, False
+        self._forest_choice, self._warn, self._share = forests, warn, share
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=f"{device.name} {device.index}")
+        self._lock = threading.Lock()
+        self._forests: WeakKeyDictionary[LoadedForest, dict[int, CudaForest | NvForest]] = WeakKeyDictionary()
+        self._prepared: set[tuple[str, tuple[str, ...]]] = set()
+        self._most_voxels: int | None = None
+
+    def start(self, job: TileJob) -> Future[tuple[HostResult, ...]]:
+        """Begin with a tile. The future raises DeviceOutOfMemory if not even a small piece fits, DeviceFailed."""
+        return self._pool.submit(self._in_pieces, job)
+
+    def warm_up(self, plan: CudaPlan, results: ResultPlan) -> Future[None]:
+        """Compile and load the kernels that these need, while something else goes on."""
+        return self._pool.submit(self._prepare, plan, results)
+
+    def fits(self, plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> bool:
+        """Whether tiles of these sizes fit the device's memory, as many as it has in work."""
+        needed = device_bytes(plan, results, tile, source)
+        needed += self._forest_choice.working_bytes(plan.packed.width, results.classes, int(np.prod(tile)))
+        return AT_ONCE * needed <= self._share * self.device.free_bytes()
+
+    def forest(self, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
+        """The forest on this device, loaded once."""
+        with self._lock:
+            forests = self._forests.setdefault(loaded, {})
+            if columns not in forests:
+                forests[columns] = self._forest_choice.load(self.device, loaded, columns)
+            return forests[columns]
+
+    def _prepare(self, plan: CudaPlan, results: ResultPlan) -> None:
+        prepare_plan(self.device, plan)
+        prepare(self.device, needed_kernels(results))
+
+    def _in_pieces(self, job: TileJob) -> tuple[HostResult, ...]:
+        if self._most_voxels is None or job.voxels <= self._most_voxels:
+            try:
+                return self._whole(job)
+            except DeviceOutOfMemory as error:
+                if job.voxels <= SMALLEST_PIECE:
+                    raise
+                reason = str(error)
+            self._most_voxels = max(SMALLEST_PIECE, job.voxels // 2)
+            self._warn(f"{reason}; tiles are split, which changes nothing but the time")
+        # Outside of the handler, whose error would keep the arrays that are in the way.
+        axis, *halves = job.halves()
+        return tuple(_joined(parts, axis) for parts in zip(*map(self._in_pieces, halves), strict=True))
+
+    def _whole(self, job: TileJob) -> tuple[HostResult, ...]:
+        device, wanted = self.device, job.results.wanted
+        source = upload_source(device, job.source)
+        stack = feature_stack(device, source, job.start, job.tile, job.image, job.plan)
+        del source
+        probabilities = active = None
+        if job.wants_classes:
+            forest = self.forest(job.forest, job.plan.packed.width)
+            probabilities = forest.predict(stack)
+            classes = class_columns(job.results, forest.classes)
+            active = None if job.active is None else device.upload(job.active.astype(np.uint8))
+        made = [
+            select_features(device, stack.values, stack.shape, stack.column_stride, each)
+            if each.result == "features" or probabilities is None
+            else make_result(device, probabilities, classes, active, each)
+            for each in wanted
+        ]
+        return download_results(device, made)
+
+
+def device_bytes(plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> int:
+    """Device memory that a tile needs, with everything."""
+    voxels, read = int(np.prod(tile)), int(np.prod(source))
+    probabilities_and_mask = 4 * results.classes + 1
+    raw = RAW_BYTES * plan.packed.channels * read
+    return stack_bytes(plan, tile, source) + raw + voxels * (probabilities_and_mask + result_bytes(results))
+
+
+def finish_all(results: Sequence[HostResult]) -> tuple[TileResult, ...]:
+    """What the host has still to do."""
+    return tuple(result.finish() for result in results)
+
+
+def _joined(parts: Sequence[HostResult], axis: int) -> HostResult:
+    values = np.concatenate([part.values for part in parts], axis=axis)
+    return replace(parts[0], values=values, misfits=sum(part.misfits for part in parts))
+
+
+def _put(position: Voxels, axis: int, value: int) -> Voxels:
+    z, y, x = (value if i == axis else n for i, n in enumerate(position))
+    return z, y, x

@@ -1,0 +1,161 @@
+"""The whole backend on the host stand-in: the CPU's bytes for every result, with several devices, too little memory and
+devices that fail. The jobs are those of properties/test_tiles.py."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+import numpy as np
+import pytest
+from cuda_host.faults import FaultyDevice
+from cuda_host.host_device import HostDevice
+from properties.test_tiles import NAMES, SHAPES, assert_same_part, classify, make_image, make_mask, make_project
+
+from pixelforest import kernels
+from pixelforest.engine.box import Box
+from pixelforest.engine.pixels.classify import ResultRequest, prepare_classifier
+from pixelforest.kernels.contract import Conversion, DeviceFailed, DeviceOutOfMemory
+from pixelforest.kernels.cuda.backend import CudaBackend
+from pixelforest.kernels.cuda.tiles import AT_ONCE
+
+# Parts (t, z, y, x) of the images, at edges and inside; the stand-in takes a second for 600 000 threads.
+REGIONS = {
+    "flat": Box((0, 0, 0, 120), (2, 1, 45, 190)),
+    "solid": Box((0, 0, 5, 110), (1, 7, 25, 150)),
+    "mixed": Box((0, 2, 15, 0), (1, 9, 35, 33)),
+}
+KINDS = list(REGIONS)
+TILE = (4, 23, 37)
+CPU = kernels.load("cpu")
+
+
+def expected(kind: str, *, masked: bool = False, names: tuple[str, ...] = NAMES) -> dict[str, np.ndarray]:
+    return classify(kind, CPU, region=REGIONS[kind], mask=make_mask(kind) if masked else None, names=names)
+
+
+def assert_cpu_bytes(kind: str, backend: CudaBackend, *, masked: bool = False, threads: int = 2) -> None:
+    region = REGIONS[kind]
+    found = classify(kind, backend, region=region, threads=threads, tile=TILE, mask=make_mask(kind) if masked else None)
+    everything = Box((0, 0, 0, 0), region.shape)
+    assert_same_part(found, expected(kind, masked=masked), everything)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_result_has_the_cpus_bytes(kind: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_tiles(monkeypatch)
+    device = HostDevice()
+    assert_cpu_bytes(kind, CudaBackend([device]), masked=masked)
+    assert {"select_channels", "most_probable", "uncertainty"} <= set(device.launches)
+
+
+def limit_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the backend ask for small tiles, so that a job has several."""
+    for name in ("FLAT_TILE", "FLAT_SMALLEST", "SOLID_TILE", "SOLID_SMALLEST"):
+        monkeypatch.setattr(f"pixelforest.kernels.cuda.backend.{name}", TILE if "SOLID" in name else (1, *TILE[1:]))
+
+
+def test_tiles_are_dealt_to_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_tiles(monkeypatch)
+    devices = [HostDevice(), HostDevice(), HostDevice(index=1)]
+    assert_cpu_bytes("flat", CudaBackend(devices), threads=4)
+    assert all("most_probable" in device.launches for device in devices)
+
+
+def test_a_device_given_twice_plans_with_half_of_its_memory() -> None:
+    wishes = {}
+    for count in (1, 2):
+        backend = CudaBackend([HostDevice(total_bytes=1 << 28) for _ in range(count)])
+        classifier = prepare_classifier(make_project("solid"), backend, channels=1, image=(4000, 4000, 4000))
+        wishes[count] = classifier.tile_wish({"Probabilities": ResultRequest()}, 8)
+    assert np.prod(wishes[2].largest) <= 0.6 * np.prod(wishes[1].largest)
+    assert (wishes[1].at_once, wishes[2].at_once) == (AT_ONCE, 2 * AT_ONCE)
+
+
+def test_the_tiles_that_are_asked_for_fit_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one array is refused where the tiles are planned with the memory there is."""
+    device = HostDevice(total_bytes=3 << 20)
+    assert_cpu_bytes("solid", CudaBackend([device]), threads=4)
+
+
+# --------------------------------------------------------------------------------------------------- too little memory
+
+
+@pytest.mark.parametrize("kind", ["flat", "solid"])
+def test_tiles_that_do_not_fit_are_split(
+    kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every array may be the one that has no room: while features are made, in the forest, among the results."""
+    region = REGIONS[kind]
+    count = FaultyDevice()
+    assert_cpu_bytes(kind, CudaBackend([count]), threads=1)
+    wanted = expected(kind)
+    for at in sorted({*np.linspace(4, count.arrays, 6).astype(int).tolist()}):
+        caplog.clear()
+        device = FaultyDevice(full_at_array=at)
+        monkeypatch.setattr("pixelforest.kernels.cuda.tiles.SMALLEST_PIECE", 16)
+        found = classify(kind, CudaBackend([device]), region=region, threads=1)
+        assert_same_part(found, wanted, Box((0, 0, 0, 0), region.shape))
+        assert [record.levelname for record in caplog.records].count("WARNING") == 1
+        assert "there is no room for this array; tiles are split" in caplog.text
+
+
+def test_what_is_split_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values that do not fit their type, in the pieces of a tile that the mask cuts too."""
+    monkeypatch.setattr("pixelforest.kernels.cuda.tiles.SMALLEST_PIECE", 16)
+    region = REGIONS["flat"]
+    tile, pixels = Box(region.start[1:], region.stop[1:]), make_image("flat")[0]
+    active = make_mask("flat")[0][tile.slices()][..., 0] > 0
+    conversion = Conversion(np.dtype(np.float32), np.dtype(np.int8), (0.0, 1.0), (-20, 400))
+    requests = {"Probabilities": ResultRequest((1, 4), conversion), "Features": ResultRequest((0, 3), conversion)}
+    made = []
+    for backend in (CPU, CudaBackend([FaultyDevice(full_at_array=20)])):
+        classifier = prepare_classifier(
+            make_project("flat"), backend, channels=SHAPES["flat"][4], image=SHAPES["flat"][1:4]
+        )
+        source = tile.grow(classifier.margin).clip(SHAPES["flat"][1:4])
+        made.append(classifier.results(tile, pixels[source.slices()], source.start, active, requests))
+    for name in requests:
+        assert made[1][name].values.tobytes() == np.ascontiguousarray(made[0][name].values).tobytes()
+        assert made[1][name].misfits == made[0][name].misfits > 0
+
+
+def test_a_device_without_any_room(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DeviceOutOfMemory, match="host stand-in has"):
+        classify("flat", CudaBackend([HostDevice(total_bytes=9000)]), region=REGIONS["flat"])
+    caplog.clear()
+    found = classify("flat", CudaBackend([HostDevice(total_bytes=9000)], falls_back=True), region=REGIONS["flat"])
+    assert_same_part(found, expected("flat"), Box((0, 0, 0, 0), REGIONS["flat"].shape))
+    assert "not even for a small tile; the CPU goes on" in caplog.text
+
+
+# -------------------------------------------------------------------------------------------------- devices that fail
+
+
+@pytest.mark.parametrize("at", [1, 9, 40, 80])
+def test_the_cpu_goes_on_where_a_device_fails(
+    at: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit_tiles(monkeypatch)
+    device = FaultyDevice(fails_at_launch=at)
+    assert_cpu_bytes("flat", CudaBackend([device], falls_back=True), threads=3)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [
+        "host stand-in (cuda:0) failed (an illegal address was met); the CPU goes on with what is left, with the same "
+        "result"
+    ]
+
+
+def test_the_other_device_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    limit_tiles(monkeypatch)
+    devices = [FaultyDevice(fails_at_launch=5), HostDevice(index=1)]
+    assert_cpu_bytes("flat", CudaBackend(devices, falls_back=True), threads=4)
+    assert "another device goes on" in caplog.text
+    assert Counter(devices[1].launches)["most_probable"] > 4
+
+
+def test_a_device_that_was_asked_for_is_not_replaced() -> None:
+    for devices in ([FaultyDevice(fails_at_launch=9)], [FaultyDevice(fails_at_launch=9), HostDevice(index=1)]):
+        with pytest.raises(DeviceFailed, match="an illegal address was met"):
+            classify("flat", CudaBackend(devices), region=REGIONS["flat"], threads=2)
