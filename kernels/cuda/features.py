@@ -142,7 +142,7 @@ def feature_stack(
             taps = pre_taps.view(scale.pre_row * row_length, (scale.pre_radius + 1,))
             pre_box = grow_box(box, scale.margin, image)
             pre = smooth(device, volume, pre_box, image, taps, scale.pre_radius, flat=scale.flat)
-            _derive(device, pre, stack, first, image, scale, channel)
+            derive_scale(device, pre, stack, first, image, scale, channel)
     return stack
 
 
@@ -208,7 +208,7 @@ def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan) -> ScaleLaun
     )
 
 
-def _derive(
+def derive_scale(
     device: Device, pre: Volume, stack: CudaStack, first: Voxels, image: Voxels, scale: ScaleLaunch, channel: int
 ) -> None:
     """Start the fused kernel of one scale and channel."""

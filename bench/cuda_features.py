@@ -1,0 +1,220 @@
+"""Features on a GPU: the source's conversion, pre-smoothing and the fused kernels, scale by scale, by device events.
+
+The stack stays on the device. All columns are compared with the CPU backend's bits before anything is timed. The limit
+of a row is the bytes it must move at the speed of a copy, measured here: for a Gaussian two a pass and voxel, for a
+fused kernel the smoothed image once and every column once. Goals on an H100 for all 37 features: 2500 Mpixel/s in 2-D,
+1000 Mvoxel/s in 3-D.
+
+Ideas, and what they gave. Nothing of this has run on a GPU yet: registers and shared memory are ptxas's, for sm_90.
+- one fused kernel a scale (128 x 256 threads, 46 KB, two blocks a multiprocessor in 3-D): in use
+- the structure tensor in a kernel of its own, so that more blocks fit side by side; the smoothed image is read twice
+  (rows "in two kernels")
+- planes before the gradient's z pass in shared memory: 107 to 124 registers; in registers they spilled on Blackwell
+- the offsets of a block's voxels in shared memory: 122 registers; in registers 128, and spills
+- y passes of the Gaussian straight from memory: not in use, each voxel would be loaded once for every eight of its
+  neighbours
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import numpy as np
+from cases import Case, chosen_cases, list_cases, make_parser, parse
+from data import LARGEST, enlarge, make_cells, selection
+from measure import Report, Timing
+
+from pixelforest.engine.pixels.feature_plan import plan_features
+from pixelforest.kernels import load
+from pixelforest.kernels.contract import DeviceUnavailable, FeaturePlan, Voxels
+from pixelforest.kernels.cuda.device import Device
+from pixelforest.kernels.cuda.features import (
+    CudaPlan,
+    CudaStack,
+    derive_scale,
+    feature_stack,
+    features,
+    load_plan,
+    prepare_plan,
+    stack_bytes,
+)
+from pixelforest.kernels.cuda.filters import Volume, grow_box, smooth, upload_source
+
+CHECKED = {2: (75, 140), 3: (36, 37, 70)}  # no axis shorter than what ilastik takes for its widest scale
+FREE_SHARE = 0.8  # of the device's memory that a case may take; larger ones are cut along their first axis
+GOALS = {2: 2.5e9, 3: 1.0e9}
+_FLOAT = 4
+
+
+def main(words: Sequence[str] | None = None, device: Device | None = None) -> int:
+    """device: instead of the first GPU, for the tests."""
+    parser = make_parser(__doc__, defaults=("2d-2048", "2d-4096", "3d-128", "3d-256"), quick=("2d-quick", "3d-quick"))
+    options = parse(parser, words)
+    cases = chosen_cases(options)
+    if options.dry_run:
+        list_cases(cases)
+        return 0
+    try:
+        device = device or _open_device()
+    except DeviceUnavailable as error:
+        print(f"there is nothing to measure without a GPU: {error}", file=sys.stderr)
+        return 1
+    report = Report("cuda_features", options.json)
+    bandwidth = measure_copies(device, floats=1 << (16 if options.quick else 28))
+    report.note(f"{device.name}: copies move {bandwidth / 1e9:.0f} GB/s", device=device.name, bandwidth=bandwidth)
+    is_same = [_check(report, device, dimensions) for dimensions in (2, 3)]
+    for case in cases:
+        _measure(report, device, case, bandwidth, options.repeats or (1 if options.quick else 7))
+    return 0 if all(is_same) else 1
+
+
+def measure_copies(device: Device, *, floats: int) -> float:
+    """Bytes a second that a pass of radius 0, which copies, reads and writes."""
+    shape = (1, max(1, floats >> 12), min(floats, 1 << 12))
+    volume = Volume(device.zeros(shape, np.float32), (0, 0, 0, *shape))
+    taps = device.upload(np.ones(1, np.float32))
+    timing = _time(device, lambda: smooth(device, volume, volume.box, shape, taps, 0, flat=True), 5)
+    passes = 2
+    return passes * 2 * volume.values.nbytes / timing.best
+
+
+def _check(report: Report, device: Device, dimensions: int) -> bool:
+    """Compare every column with the CPU backend's, bit by bit."""
+    shape = CHECKED[dimensions]
+    image = make_cells(shape, seed=1)[0].reshape((1,) * (4 - dimensions) + shape)
+    size: Voxels = image.shape[1:]
+    plan, box = _plan(dimensions, size[0]), ((0, 0, 0), size)
+    cpu = load("cpu")
+    expected = cpu.to_host(
+        cpu.features(cpu.feature_stack(cpu.to_device(image), (0, 0, 0), box, size, cpu.load_plan(plan)))
+    )
+    stack = feature_stack(device, upload_source(device, image), (0, 0, 0), box, size, load_plan(plan))
+    found = device.download(features(stack))
+    is_same = np.array_equal(found.view(np.uint32), expected.view(np.uint32))
+    words = "have the CPU's bits" if is_same else "ARE NOT THE SAME AS THE CPU'S"
+    report.note(f"{dimensions}-D: {plan.width} columns {words}")
+    return is_same
+
+
+def _measure(report: Report, device: Device, case: Case, bandwidth: float, repeats: int) -> None:
+    plan = _plan(case.dimensions, 1 if case.dimensions == 2 else case.shape[0])
+    loaded = load_plan(plan)
+    prepare_plan(device, loaded, np.uint8)
+    shape = _fitting(device, case.shape, loaded)
+    base = tuple(min(a, b) for a, b in zip(shape, LARGEST[case.dimensions], strict=True))
+    image = enlarge(make_cells(base, seed=7 + case.dimensions)[0], shape)
+    volume = image.reshape((1,) * (4 - case.dimensions) + shape)
+    size: Voxels = volume.shape[1:]
+    voxels, box = int(volume.size), ((0, 0, 0), size)
+    report.begin(
+        f"{case.name}: {' x '.join(map(str, shape))} uint8, {plan.width} columns",
+        name=case.name,
+        shape=shape,
+        device=device.name,
+    )
+
+    def row(name: str, work: Callable[[], object], floats: float, note: str = "") -> None:
+        timing, moved = _time(device, work, repeats), floats * _FLOAT * voxels
+        rate = f"{moved / timing.median / 1e9:.0f} GB/s"
+        floor = (moved / bandwidth, "a copy's speed")
+        report.row(name, timing, voxels=voxels, floor=floor, note="; ".join(n for n in (rate, note) if n))
+
+    source = upload_source(device, volume)
+    passes = case.dimensions
+    smoothing = 2 * passes * len(loaded.scales)
+    goal = f"goal {GOALS[case.dimensions] / 1e6:.0f} Mvoxel/s"
+    row(
+        "everything: Gaussians and features",
+        lambda: feature_stack(device, source, (0, 0, 0), box, size, loaded),
+        smoothing + len(loaded.scales) + plan.width,
+        goal,
+    )
+    stack = feature_stack(device, source, (0, 0, 0), box, size, loaded)
+    channel = Volume(source.view(0, size), (0, 0, 0, *size))
+    all_taps = device.upload(loaded.packed.pre_taps)
+    row_length = loaded.packed.pre_taps.shape[1]
+    for number, (scale, wanted) in enumerate(zip(loaded.scales, plan.scales, strict=True)):
+        name = f"scale {selection(case.dimensions).scales[number]}"
+        taps = all_taps.view(number * row_length, (scale.pre_radius + 1,))
+        pre_box = grow_box((0, 0, 0, *size), scale.margin, size)
+
+        def presmooth(taps=taps, scale=scale, pre_box=pre_box):  # type: ignore[no-untyped-def]
+            return smooth(device, channel, pre_box, size, taps, scale.pre_radius, flat=scale.flat)
+
+        row(f"{name}: Gaussian of radius {scale.pre_radius}", presmooth, 2 * passes)
+        pre = presmooth()
+        columns = sum(_widths(wanted.columns, case.dimensions).values())
+        groups = [frozenset(wanted.columns)]
+        row(f"{name}: features", _deriving(device, pre, stack, size, plan, number, groups), 1 + columns)
+        if "structure_tensor" in wanted.columns and len(wanted.columns) > 1:
+            groups = [frozenset({"structure_tensor"}), frozenset(wanted.columns) - {"structure_tensor"}]
+            row(
+                f"{name}: features in two kernels",
+                _deriving(device, pre, stack, size, plan, number, groups),
+                2 + columns,
+            )
+    row("(z, y, x, f) for export", lambda: features(stack), 2 * plan.width)
+
+
+def _deriving(
+    device: Device,
+    pre: Volume,
+    stack: CudaStack,
+    size: Voxels,
+    plan: FeaturePlan,
+    number: int,
+    groups: Sequence[frozenset[str]],
+) -> Callable[[], object]:
+    """The fused kernel of one scale, or one for each group of its operations."""
+    scale = plan.scales[number]
+    chosen = [{name: c for name, c in scale.columns.items() if name in group} for group in groups]
+    launches = [load_plan(replace(plan, scales=(replace(scale, columns=columns),))).scales[0] for columns in chosen]
+
+    def work() -> None:
+        for launch in launches:
+            derive_scale(device, pre, stack, (0, 0, 0), size, launch, 0)
+
+    return work
+
+
+def _widths(columns: Sequence[str] | object, dimensions: int) -> dict[str, int]:
+    return {name: dimensions if name in ("hessian", "structure_tensor") else 1 for name in columns}  # type: ignore[attr-defined]
+
+
+def _plan(dimensions: int, depth: int) -> FeaturePlan:
+    return plan_features(selection(dimensions), channels=1, depth=depth)
+
+
+def _fitting(device: Device, shape: tuple[int, ...], plan: CudaPlan) -> tuple[int, ...]:
+    """The case's shape, halved along its first axis until it fits the device."""
+    while True:
+        size: Voxels = (*((1,) * (3 - len(shape))), *shape)  # type: ignore[assignment]
+        if 2 * stack_bytes(plan, size, size) <= FREE_SHARE * device.free_bytes() or shape[0] < 128:
+            return shape
+        shape = (shape[0] // 2, *shape[1:])
+
+
+def _time(device: Device, work: Callable[[], object], repeats: int) -> Timing:
+    """Seconds by the device's events, after two runs to warm up."""
+    seconds = []
+    for run in range(repeats + 2):
+        with device.timer() as timer:
+            work()
+        if run >= 2:
+            seconds.append(timer.milliseconds / 1000)
+    return Timing(tuple(seconds))
+
+
+def _open_device() -> Device:
+    from pixelforest.kernels.cuda.cupy_device import open_devices
+
+    return open_devices((0,))[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
