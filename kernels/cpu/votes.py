@@ -49,6 +49,8 @@ def voting_memory(classes, columns, forest_columns, counts, most_nodes, quads):
             words[(k * rows + k - 1) * 4 + b] = ~_NONE
     reach, alive = np.empty(most_nodes, np.uint8), np.empty(classes + most_nodes, np.uint8)
     places, names = np.empty(most_nodes + 1, np.uint32), np.empty(classes + most_nodes, np.uint32)
+    for k in range(classes):
+        names[k] = k * rows * 4
     limits, first = np.empty(most_nodes + 1, np.float32), np.empty(forest_columns + 1, np.int64)
     choices, trees = np.empty((3, most_nodes + 1), np.uint32), np.empty((counts, 2), np.int64)
     cut = (reach, alive, places, names, limits, first, choices, trees, np.empty(classes, np.int64))
@@ -165,8 +167,6 @@ def vote_together(stack, bases, stride, columns, forest, votes_of, memory, value
     quads, classes = len(bases), values.shape[3]
     rows = classes - 1
     size = 4 * rows
-    for k in range(classes):
-        cut[3][k] = k * size
     find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan)
     values.fill(0)
     batch = 0

@@ -1,0 +1,131 @@
+"""How much is done, counted instead of timed: what must not grow unnoticed, whatever machine the tests run on."""
+
+from __future__ import annotations
+
+import builtins
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from contract.builders import make_plan
+from PIL import Image
+
+from pixelforest import cli
+from pixelforest.engine.box import Box
+from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
+from pixelforest.engine.project import read_project
+from pixelforest.kernels.contract import Backend
+from pixelforest.kernels.cpu.votes import TOGETHER, cut_forest, find_bounds, voting_memory
+from pixelforest.kernels.shared.plan import pack_plan
+from pixelforest.kernels.shared.program import OP, Op
+from tests.conftest import GOLDEN
+
+ALL_SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
+PROJECT = GOLDEN / "px2d_gray" / "project.ilp"
+RAW = GOLDEN / "px2d_gray" / "raw.png"
+
+
+@pytest.mark.parametrize(("flat", "filters", "formulas"), [(True, 21, 8), (False, 48, 11)], ids=["2-d", "3-d"])
+def test_passes_of_a_scale_with_every_feature(flat: bool, filters: int, formulas: int) -> None:
+    """Equal intermediates are computed once: 18 channels take 21 filters in 2-d, 25 take 48 in 3-d, not 3 a channel."""
+    plan = pack_plan(make_plan([(scale, flat) for scale in ALL_SCALES]))
+    for first, stop in zip(plan.first[:-1], plan.first[1:], strict=True):
+        operations = plan.instructions[first:stop, OP]
+        assert np.count_nonzero(operations <= Op.FILTER_Z) == filters
+        assert np.count_nonzero((operations > Op.FILTER_Z) & (operations != Op.EMIT)) == formulas
+
+
+def test_a_forest_is_cut_to_a_fraction_for_a_bundle(backend: Backend) -> None:
+    """Comparisons left to a bundle of 32 blocks: about half where the image changes slowly, none where it is flat."""
+    slow = np.kron(_pixels()[:, :6, :8], np.ones((1, 16, 16, 1), np.uint8))
+    assert 0 < _open_share(backend, slow) < 0.6
+    assert _open_share(backend, np.full_like(slow, 7)) == 0
+
+
+def _open_share(backend: Backend, pixels: np.ndarray) -> float:
+    """The share of a forest's comparisons that the bounds of 4 x 8 blocks of 8 x 8 voxels leave open."""
+    classifier = _classifier(backend)
+    corners = ((0, 32, 32), (1, 64, 96))
+    image = backend.to_device(pixels.transpose(3, 0, 1, 2))
+    features = backend.features(backend.feature_stack(image, (0, 0, 0), corners, classifier.image, classifier.plan))
+    blocks = np.asarray(features).reshape(4, 8, 8, 8, -1).transpose(4, 0, 2, 1, 3).reshape(classifier.columns, -1)
+    forest, packed = classifier.forest.votes, classifier.forest.packed
+    columns, quads = classifier.columns, 8
+    votes = packed.vote_value.shape[1]
+    memory = voting_memory(packed.classes, columns, forest.first.shape[1] - 1, votes, forest.most_nodes, quads)
+    cut, bounds, around, has_nan = memory[0], memory[5], memory[6], memory[7]
+    bases = np.arange(quads * TOGETHER, dtype=np.int64).reshape(quads, TOGETHER) * 64
+    stack = np.ascontiguousarray(blocks, np.float32).reshape(-1)
+    find_bounds(stack, bases, blocks.shape[1], columns, quads, bounds, around, has_nan)
+    left = 0
+    for batch in range(len(forest.batches)):
+        cut_forest(forest.arrays, batch, around, packed.classes, 4 * (packed.classes - 1), cut)
+        left += int(cut[5][-1])
+    return left / len(forest.limits)
+
+
+def test_a_tile_allocates_no_more_than_it_says(backend: Backend) -> None:
+    classifier = _classifier(backend)
+    tile, source = Box((0, 8, 8), (1, 72, 104)), _pixels()
+    needed = classifier.tile_bytes(tile.shape, source.shape[:3])
+
+    def compute() -> None:
+        classifier.results(tile, source, (0, 0, 0), None, {"Probabilities": ResultRequest()})
+
+    compute()  # buffers of a thread are kept from its first tile on
+    tracemalloc.start()
+    try:
+        compute()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0 < peak <= needed
+
+
+def test_files_opened_for_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture is opened three times to check it, three times to compute it, and its result twice; nothing else is."""
+    counts: list[int] = []
+    for lanes in (2, 6):
+        for i in range(lanes):
+            (tmp_path / f"i{i}.png").write_bytes(RAW.read_bytes())
+        opened = _count_opened(monkeypatch, tmp_path)
+        pattern = f"--output_filename_format={tmp_path}/out{lanes}_{{nickname}}.h5"
+        inputs = [str(tmp_path / f"i{i}.png") for i in range(lanes)]
+        assert cli.main(["--headless", f"--project={PROJECT}", "--quiet", pattern, *inputs]) == 0
+        counts.append(opened())
+        monkeypatch.undo()
+    assert counts[1] - counts[0] <= 4 * 8  # four lanes more
+
+
+def _count_opened(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Callable[[], int]:
+    """Count files opened in a folder from now on, by Python or by HDF5."""
+    found: list[str] = []
+    plain, hdf5 = builtins.open, h5py.File.__init__
+
+    def counted_open(file: Any, *args: Any, **kwargs: Any) -> Any:
+        if str(file).startswith(str(folder)):
+            found.append(str(file))
+        return plain(file, *args, **kwargs)
+
+    def counted_hdf5(self: h5py.File, name: Any, *args: Any, **kwargs: Any) -> None:
+        found.append(str(name))
+        hdf5(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "open", counted_open)
+    monkeypatch.setattr("io.open", counted_open)
+    monkeypatch.setattr(h5py.File, "__init__", counted_hdf5)
+    return lambda: len(found)
+
+
+def _pixels() -> np.ndarray:
+    """A part of a real image (z, y, x, c)."""
+    return np.asarray(Image.open(RAW))[np.newaxis, :96, :128, np.newaxis]
+
+
+def _classifier(backend: Backend) -> PixelClassifier:
+    _, y, x, _ = _pixels().shape
+    return prepare_classifier(read_project(PROJECT), backend, channels=1, image=(1, y, x))
