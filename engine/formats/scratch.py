@@ -42,6 +42,10 @@ class Scratch:
         """Of all its arrays, in memory and in files."""
         return self._in_memory + self._in_files
 
+    def lower_to(self, memory_bytes: int) -> None:
+        """Let arrays that are still to come have no more memory than this, with those there are."""
+        self.memory_bytes = min(self.memory_bytes, max(memory_bytes, self._in_memory))
+
     def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A new array of zeros. Raises MemoryTooSmall if neither memory nor the folder has room for it."""
         wanted = np.dtype(dtype)

@@ -1,5 +1,5 @@
 """The catalogue of object features: how ilastik calls, shows and groups them, how many values each has, and for which
-images it exists. What has to be measured for one stands in ``measure.py``.
+images it exists. What has to be measured for one stands in ``quantities.py``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,13 @@
-"""A frame's objects written into images: every voxel gets what belongs to the id it carries."""
+"""A frame's objects written into images: every voxel gets what belongs to the id it carries.
+
+Each image is written in tiles of its own, along the chunks of its file, so that a file never waits for the rest of many
+chunks at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from math import prod
 
 import numpy as np
 
@@ -12,6 +17,8 @@ from ..tiling.plan import TileCost, needed_bytes, plan_tiles
 from ..tiling.stream import stream_tiles
 
 ID_BYTES = 4
+TILE_VOXELS = 1 << 19  # larger tiles gain nothing
+_PIECE_VOXELS = 1 << 20  # of a block, painted at once
 
 
 def paint_frame(
@@ -28,20 +35,39 @@ def paint_frame(
     read     gives the ids (z, y, x) of a box
     exports  each with the colours (ids, channels) of the ids from 0; None: the ids themselves are written
     """
+    for export, colours in exports:
+        tiles = _tiles(export, shape, time, threads=threads, memory_bytes=memory_bytes)
 
-    def process(tile: Box, ids: np.ndarray) -> None:
-        for export, colours in exports:
-            write_frame(export, time, tile, colour(ids, colours, export))
+        def process(
+            tile: Box, ids: np.ndarray, export: ImageExport = export, colours: np.ndarray | None = colours
+        ) -> None:
+            if colours is None:
+                write_frame(export, time, tile, ids.astype(export.plan.result.dtype)[..., np.newaxis])
+            else:
+                write_frame(export, time, tile, colours[ids])
 
-    tiles, _ = plan_painting(shape, time, [export for export, _ in exports], threads=threads, memory_bytes=memory_bytes)
-    stream_tiles(tiles, read, process, threads=threads)
+        stream_tiles(tiles, read, process, threads=threads)
 
 
-def colour(ids: np.ndarray, colours: np.ndarray | None, export: ImageExport) -> np.ndarray:
-    """(z, y, x, channels): every id's colour, or the ids themselves in the export's type."""
-    if colours is None:
-        return ids.astype(export.plan.result.dtype)[..., np.newaxis]
-    return np.asarray(colours[ids])
+def write_canvas(
+    canvas: np.ndarray, start: Sequence[int], shape: Sequence[int], time: int, export: ImageExport,
+    *, threads: int, memory_bytes: int,
+) -> None:  # fmt: skip
+    """Write the voxels (z, y, x, channels) that an export wants of a frame; they begin at ``start`` (z, y, x)."""
+    stream_tiles(
+        _tiles(export, shape, time, threads=threads, memory_bytes=memory_bytes),
+        lambda tile: canvas[tile.relative_to(start).slices()],
+        lambda tile, values: write_frame(export, time, tile, values),
+        threads=threads,
+    )
+
+
+def paint_part(ids: np.ndarray, colours: np.ndarray, out: np.ndarray) -> None:
+    """Every id's colour (ids, channels) into out (z, y, x, channels), a piece at a time."""
+    planes = max(1, _PIECE_VOXELS // max(1, ids.shape[1] * ids.shape[2]))
+    rows = max(1, _PIECE_VOXELS // max(1, ids.shape[2]))
+    for piece in Box.whole(ids.shape).split((planes, rows, ids.shape[2])):
+        out[piece.slices()] = colours[ids[piece.slices()]]
 
 
 def write_frame(export: TileSink, time: int, box: Box, data: np.ndarray) -> None:
@@ -59,18 +85,40 @@ def wanted_part(export: TileDemand, time: int, box: Box) -> Box | None:
 
 
 def plan_painting(
-    shape: Sequence[int], time: int, exports: Collection[TileDemand], *, threads: int, memory_bytes: int
+    export: TileDemand,
+    shape: Sequence[int],
+    time: int,
+    *,
+    threads: int,
+    memory_bytes: int,
+    chunks: Sequence[int] | None = None,
 ) -> tuple[list[Box], int]:
-    """What of the frame any export wants, cut into tiles (z, y, x), and the bytes they need."""
-    parts = [part for export in exports if (part := wanted_part(export, time, Box.whole(shape))) is not None]
-    if not parts:
+    """What an export wants of the frame in tiles (z, y, x), and the bytes they need.
+
+    chunks   of its file along z, y, x, from where the export begins; tiles are whole ones if these fit the memory
+    """
+    part = wanted_part(export, time, Box.whole(shape))
+    if part is None:
         return [], 0
-    start = tuple(min(part.start[i] for part in parts) for i in range(3))
-    union = Box(start, tuple(max(part.stop[i] for part in parts) for i in range(3)))
-    cost = TileCost(
-        per_source=ID_BYTES,
-        per_voxel=ID_BYTES + sum(export.bytes_per_voxel for export in exports),
-        fixed=sum(export.held_bytes for export in exports),
-    )
-    tiles = plan_tiles(union, shape, (0, 0, 0), cost, threads=threads, memory_bytes=memory_bytes)
+    cost = TileCost(per_source=ID_BYTES, per_voxel=ID_BYTES + export.bytes_per_voxel, fixed=export.held_bytes)
+    if chunks is not None:
+        tiles = list(part.split(_whole_chunks(chunks, part.shape)))
+        needed = needed_bytes(tiles, shape, (0, 0, 0), cost, threads=threads)
+        if needed <= memory_bytes:
+            return tiles, needed
+    tiles = plan_tiles(part, shape, (0, 0, 0), cost, threads=threads, memory_bytes=memory_bytes)
     return tiles, needed_bytes(tiles, shape, (0, 0, 0), cost, threads=threads)
+
+
+def _tiles(export: ImageExport, shape: Sequence[int], time: int, *, threads: int, memory_bytes: int) -> list[Box]:
+    chunks = None if export.chunks is None else export.chunks[1:4]
+    return plan_painting(export, shape, time, threads=threads, memory_bytes=memory_bytes, chunks=chunks)[0]
+
+
+def _whole_chunks(chunk: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """A tile of whole chunks that is worth the trouble: longer along x, then y, then z."""
+    tile = [min(c, n) for c, n in zip(chunk, shape, strict=True)]
+    for axis in (2, 1, 0):
+        fitting = max(1, TILE_VOXELS // prod(tile))
+        tile[axis] = min(tile[axis] * fitting, -(-shape[axis] // tile[axis]) * tile[axis])
+    return tuple(tile)

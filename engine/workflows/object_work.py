@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from ...kernels.contract import Backend, Voxels
 from ..box import Box
 from ..errors import MemoryTooSmall
@@ -63,12 +65,19 @@ def plan_work(
         )
     if has_table or any(result.make is not None and not result.is_blockwise for result in results):
         load_forest(project.classifier, backend)
-    frame = _Frame(project, images, backend, threads, memory_bytes)
+    blockwise = [(np.dtype(result.dtype), exports[result.name].region) for result in results if result.is_blockwise]
+    canvas_bytes = sum(dtype.itemsize * prod(region.shape[1:]) for dtype, region in blockwise)
+    frame = _Frame(project, images, backend, threads, memory_bytes, canvas_bytes)
     times = frame_times(images, exports.values(), has_table=has_table)
     pixels = frame.pixel_stage(times[0], of_pixels)
-    painted = [exports[result.name] for result in results if not result.is_blockwise and not result.pixel_result]
+    painted = [exports[result.name] for result in results if not result.pixel_result]
     painting = max(
-        plan_painting(frame.shape, time, painted, threads=threads, memory_bytes=frame.work_bytes)[1] for time in times
+        (
+            plan_painting(export, frame.shape, time, threads=threads, memory_bytes=frame.work_bytes)[1]
+            for export in painted
+            for time in times
+        ),
+        default=0,
     )
     frame.check_scratch()
     voxels = prod(frame.shape)
@@ -134,13 +143,14 @@ class _Demand:
 
 @dataclass(frozen=True)
 class _Frame:
-    """One time point of a lane."""
+    """One time point of a lane. ``canvas_bytes``: of blockwise results, kept until all blocks are done."""
 
     project: ObjectProject
     images: Mapping[str, InputImage]
     backend: Backend
     threads: int
     memory_bytes: int
+    canvas_bytes: int = 0
 
     @property
     def shape(self) -> Voxels:
@@ -157,13 +167,13 @@ class _Frame:
 
     @property
     def scratch_bytes(self) -> int:
-        """Of the volumes that every frame has: prediction maps, what the thresholds leave, ids."""
+        """Of the volumes that every frame has: prediction maps, what the thresholds leave, ids, blockwise results."""
         settings = self.project.thresholds
         per_voxel = _ID_BYTES
         if settings is not None:
             per_voxel += _ID_BYTES + (4 if settings.method == "ipht" else 0)
             per_voxel += 0 if self.project.pixels is None else 4 * len(settings.channels)
-        return prod(self.shape) * per_voxel
+        return prod(self.shape) * per_voxel + self.canvas_bytes
 
     @property
     def slab_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -302,3 +303,38 @@ def test_one_bad_lane_among_good_ones(case: Callable[[str], Path], capsys: pytes
     argv = ["--project=project.ilp", "--table_filename=out/{nickname}.csv", "--raw_data", "raw.png", "second.png"]
     assert cli.main([*argv, "--segmentation_image", bad, "seg.png"]) == 3
     assert [path.name for path in (folder / "out").iterdir()] == ["second.csv"]
+
+
+# -------------------------------------------------------------------------------------------------------------- memory
+
+
+def noise(shape: tuple[int, ...]) -> np.ndarray:
+    """A segmentation of very many tiny objects."""
+    return np.random.default_rng(8).integers(0, 3, shape).astype(np.uint8)
+
+
+def test_more_objects_than_the_memory_holds(case: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that says what, where, and what to do; before anything is measured, and nothing is left behind."""
+    folder = case("obj2d_seg")
+    before = sorted(path.name for path in folder.iterdir())
+    inputs = {"raw_data": put("r.h5", noise((400, 500, 1)), "yxc")}
+    inputs["segmentation_image"] = put("s.h5", noise((400, 500, 1)), "yxc")
+    options = ["--export_object_prediction_img", "--table_filename=t.csv", "--memory=64MB", "--threads=2"]
+    assert run(*options, **inputs) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert re.search(
+        r"error: r\.h5/data: the features of \d{5} objects take \d+ MiB \(\d{4} bytes each\), but only \d+ MiB are "
+        r"left for them; allow more with --memory, deselect features in ilastik",
+        lines[0],
+    )
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*before, "r.h5", "s.h5"])
+
+
+def test_objects_that_need_no_features_need_no_memory_for_them(case: Callable[[str], Path]) -> None:
+    case("obj2d_seg")
+    inputs = {"raw_data": put("r.h5", noise((400, 500, 1)), "yxc")}
+    inputs["segmentation_image"] = put("s.h5", noise((400, 500, 1)), "yxc")
+    options = ["--export_source=Object Identities", "--output_filename_format=o.h5", "--memory=64MB"]
+    assert run(*options, **inputs) == 0
+    assert get("o.h5").max() > 40_000

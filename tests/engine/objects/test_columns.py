@@ -14,7 +14,7 @@ from pixelforest.engine.objects.columns import (
     display_name,
     find_feature,
 )
-from pixelforest.engine.objects.measure import QUANTITIES
+from pixelforest.engine.objects.quantities import QUANTITIES
 from pixelforest.kernels.contract import MEASURE_NEEDS, MEASURES, SECOND_PASS
 
 STANDARD, SKELETON = "Standard Object Features", "2D Skeleton Features"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from pixelforest.engine.errors import InputMismatch, MemoryTooSmall, ProjectErro
 from pixelforest.engine.objects.columns import CATALOGUE, display_name
 from pixelforest.engine.objects.label import LabelFrame
 from pixelforest.engine.objects.measure import ObjectFeatures, measure_frame
+from pixelforest.engine.objects.quantities import bytes_per_object
 from pixelforest.engine.project.hdf5 import open_project
 from pixelforest.engine.project.object_features import Features, read_object_features
+from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend
 
 STANDARD, SKELETON, DEFAULT = "Standard Object Features", "2D Skeleton Features", "Default features"
@@ -370,3 +373,88 @@ def test_without_defects_the_defect_centre_is_left_over_from_the_object_before(b
     found = measure(labels, raw, {HULL_2D: {"DefectCenter": None, "DefectCount": None}}, backend).values[HULL_2D]
     assert found["DefectCount"][:, 0].tolist() == [0, 1, 0, 0, 1]
     assert found["DefectCenter"].tolist() == [[1 + 2, 1 + 1], [6.5, 3], [10.5, 7], [2.5, 9], [8, 10]]
+
+
+# ------------------------------------------------------------------------------------------------------------- memory
+
+
+def scattered(dimensions: int, across: int) -> LabelFrame:
+    """Objects of one voxel, each in a free surrounding, ``across`` of them along every axis."""
+    shape = (1, *(3 * across,) * 2) if dimensions == 2 else (3 * across,) * 3
+    labels = np.zeros(shape, np.uint32)
+    places = labels[0, 1::3, 1::3] if dimensions == 2 else labels[1::3, 1::3, 1::3]
+    places[...] = np.arange(1, places.size + 1).reshape(places.shape)
+    return LabelFrame(labels, places.size)
+
+
+FEW: Features = {STANDARD: {"Count": None, "Mean": None, "Variance": None}}
+SELECTIONS = [
+    pytest.param(2, 1, everything(2, 1, (1, 1)), id="all, flat"),
+    pytest.param(2, 3, everything(2, 3, (1, 1)), id="all, flat, channels"),
+    pytest.param(3, 1, everything(3, 1, (1, 1, 1)), id="all, solid"),
+    pytest.param(3, 2, everything(3, 2, (1, 1, 1)), id="all, solid, channels"),
+    pytest.param(2, 1, FEW, id="few"),
+    pytest.param(2, 1, {}, id="default ones"),
+    pytest.param(3, 1, {HULL_3D: everything(3, 1, (1, 1, 1))[HULL_3D]}, id="hulls"),
+]
+
+
+@pytest.mark.parametrize(("dimensions", "channels", "wanted"), SELECTIONS)
+def test_what_objects_take_is_foreseen(dimensions: int, channels: int, wanted: Features) -> None:
+    """Of the CPU's tables, which are NumPy's; it is never more, nor so much less that images would be refused idly."""
+    backend = load("cpu")
+    labels = scattered(dimensions, 130 if dimensions == 2 else 25)
+    raw = np.random.default_rng(0).integers(0, 255, (*labels.labels.shape, channels), np.uint8)
+
+    def run(labels: LabelFrame, raw: np.ndarray) -> ObjectFeatures:
+        return measure_frame(
+            lambda box: raw[box.slices()].astype(np.float32), labels, channels, wanted,
+            backend=backend, threads=2, memory_bytes=1 << 30, voxels=2000,
+        )  # fmt: skip
+
+    small = scattered(dimensions, 3)
+    run(small, np.ones((*small.labels.shape, channels), np.uint8))  # compiles what is not compiled yet
+    tracemalloc.start()
+    found = run(labels, raw)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.count == labels.count
+    each = bytes_per_object(wanted, dimensions=dimensions, channels=channels, voxels=raw.size // channels)
+    assert peak <= labels.count * each <= 1.45 * peak
+
+
+def test_more_objects_than_the_memory_holds_are_refused_before_anything_is_read(backend: Backend) -> None:
+    labels = scattered(2, 40)
+
+    def read(box: Box) -> np.ndarray:
+        pytest.fail("nothing was to be read")
+
+    wanted = everything(2, 1, (1, 1))
+    needed = labels.count * bytes_per_object(wanted, dimensions=2, channels=1, voxels=labels.labels.size)
+    message = (
+        r"^the features of 1600 objects take 4 MiB \(\d+ bytes each\), .* 4 MiB are left for them; allow more with --me"
+    )
+    with pytest.raises(MemoryTooSmall, match=message):
+        measure_frame(read, labels, 1, wanted, backend=backend, threads=1, memory_bytes=needed - (1 << 18))
+
+
+def test_what_objects_leave_of_the_memory_decides_about_slabs(backend: Backend) -> None:
+    labels = scattered(2, 40)
+    shapes = []
+
+    def read(box: Box) -> np.ndarray:
+        shapes.append(box.shape)
+        return np.ones((*box.shape, 1), np.float32)
+
+    needed = labels.count * bytes_per_object(FEW, dimensions=2, channels=1, voxels=labels.labels.size)
+    for left in (1 << 20, 1 << 14):
+        measure_frame(read, labels, 1, FEW, backend=backend, threads=1, memory_bytes=needed + left)
+    assert (shapes[0], shapes[-1]) == ((1, 120, 120), (1, 8, 120))
+
+
+def test_a_million_objects_fit_two_gigabytes() -> None:
+    """With size, box, centre, moments, extremes, histogram, quantiles, radii and axes, and the ids of 8192 x 8192."""
+    names = ("Count", "Coord<Minimum>", "Coord<Maximum>", "RegionCenter", "Mean", "Variance", "Skewness", "Kurtosis",
+             "Minimum", "Maximum", "Histogram", "Quantiles", "RegionRadii", "RegionAxes")  # fmt: skip
+    wanted: Features = {STANDARD: dict.fromkeys(names)}
+    assert 10**6 * bytes_per_object(wanted, dimensions=2, channels=1, voxels=1 << 26) + 4 * (1 << 26) < 1.5e9

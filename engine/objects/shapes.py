@@ -1,0 +1,109 @@
+"""What is measured on each object alone, within its bounding box: the hull and its defects, the skeleton."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from ..errors import MemoryTooSmall
+from ..project.object_features import SKELETON
+from .columns import CATALOGUE
+from .sweep import FrameSweep, Range
+
+_SKELETON_BYTES = 20  # for a voxel of an object's box, with a skeleton of some of them
+
+
+def measure_hulls(
+    frame: FrameSweep, plugin: str, wanted: Iterable[str], boxes: np.ndarray, default: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The wanted features of a plugin of hulls, (count, values) float32 each."""
+    return _pick(wanted, plugin, _measure_hulls(frame, boxes, default), frame.dimensions)
+
+
+def measure_skeletons(
+    frame: FrameSweep, wanted: Iterable[str], boxes: np.ndarray, memory_bytes: int
+) -> dict[str, np.ndarray]:
+    """The wanted features of skeletons. Raises MemoryTooSmall if the memory does not hold the largest object's box."""
+    return _pick(wanted, SKELETON, _measure_skeletons(frame, boxes, memory_bytes), frame.dimensions)
+
+
+def _measure_hulls(frame: FrameSweep, boxes: np.ndarray, default: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(count, columns) in the order of the catalogue."""
+    centres, counts = default["RegionCenter"], default["Count"][:, 0]
+    rows = np.empty((frame.labels.count, 9 + 3 * frame.dimensions))
+
+    def work(first: int, stop: int) -> None:
+        frame.backend.hull_features(frame.ids, boxes, centres, counts, first, stop, rows)
+
+    frame.each_range(work, _box_volumes(boxes))
+    _pass_on_defect_centres(rows, default["Coord<Minimum>"])
+    return rows
+
+
+def _pass_on_defect_centres(rows: np.ndarray, lowest: np.ndarray) -> None:
+    """Give objects without defects the DefectCenter ilastik gives them, in place, since its classifiers have seen it.
+
+    There it is left over from the object before, as an offset from the bounding box; the first object finds the last
+    one's HullCenter.
+    """
+    dimensions = lowest.shape[1]
+    defects = rows[:, 3]
+    hull, centre = (rows[:, 9 + i * dimensions :][:, :dimensions] for i in (1, 2))
+    source = np.maximum.accumulate(np.where(defects > 0, np.arange(len(rows)), -1))
+    offsets = np.where((source >= 0)[:, None], (centre - lowest)[source], (hull - lowest)[-1])
+    without = defects == 0
+    centre[without] = (lowest + offsets)[without]
+
+
+def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray, memory_bytes: int) -> np.ndarray:
+    """(count, columns) in the order of the catalogue. Boxes that are large for the memory are taken one by one."""
+    rows = np.empty((frame.labels.count, 12))
+    volumes = _box_volumes(boxes)
+    largest = int(volumes.argmax())
+    if volumes[largest] * _SKELETON_BYTES > memory_bytes:
+        size = int(volumes[largest]) * _SKELETON_BYTES
+        raise MemoryTooSmall(
+            f"the skeleton of object {largest + 1} needs {size / 2**30:.1f} GiB for its bounding box, but only "
+            f"{memory_bytes / 2**30:.1f} GiB may be used; allow more with --memory"
+        )
+    limit = memory_bytes // (_SKELETON_BYTES * frame.threads)
+    large = np.flatnonzero(volumes > limit)
+
+    def work(first: int, stop: int) -> None:
+        for begin, end in _split_around(first, stop, large):
+            frame.backend.skeleton_features(frame.ids, boxes, begin, end, rows)
+
+    frame.each_range(work, np.where(volumes > limit, 0, volumes) + 1)
+    for i in large.tolist():
+        frame.backend.skeleton_features(frame.ids, boxes, i, i + 1, rows)
+    return rows
+
+
+def _split_around(first: int, stop: int, excluded: np.ndarray) -> Iterator[Range]:
+    """The range without the excluded objects."""
+    inside = excluded[(excluded >= first) & (excluded < stop)].tolist()
+    for begin, end in zip([first, *(i + 1 for i in inside)], [*inside, stop], strict=True):
+        if begin < end:
+            yield begin, end
+
+
+def _box_volumes(boxes: np.ndarray) -> np.ndarray:
+    volumes: np.ndarray = np.prod((boxes[:, 3:] - boxes[:, :3]).astype(np.int64), axis=1)
+    return volumes
+
+
+def _pick(wanted: Iterable[str], plugin: str, rows: np.ndarray, dimensions: int) -> dict[str, np.ndarray]:
+    """The wanted features of a plugin whose rows hold all of them, in the order of the catalogue."""
+    place, places = 0, {}
+    for entry in CATALOGUE[plugin].values():
+        size = entry.size.count(dimensions=dimensions, channels=1)
+        places[entry.name] = slice(place, place + size)
+        place += size
+    return {name: as_float32(rows[:, places[name]]) for name in wanted}
+
+
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """Values as results hold them, float32."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, np.float32)

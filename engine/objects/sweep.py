@@ -1,0 +1,84 @@
+"""A frame and what works on it: slab after slab in scan order, or all objects in ranges, on the threads there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...kernels.contract import Backend, MeasurePlan
+from ..box import Box
+from .label import LabelFrame, Read
+
+Range = tuple[int, int]
+
+_RANGES_PER_THREAD = 8
+
+
+@dataclass(frozen=True)
+class FrameSweep:
+    """A frame and what works on it."""
+
+    raw: Read
+    labels: LabelFrame
+    channels: int
+    dimensions: int
+    backend: Backend
+    pool: ThreadPoolExecutor
+    threads: int
+    slabs: Sequence[Box]
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Labels (z, y, x) as a plain array, mapped or not."""
+        return self.labels.labels.view(np.ndarray)
+
+    def start_measuring(self, groups: frozenset[str], *, own_range: bool = False) -> Any:
+        """Empty tables for these groups, which are closed (see ``quantities``)."""
+        plan = MeasurePlan(
+            self.labels.count, self.ids.size, self.dimensions, self.channels, groups, own_range=own_range
+        )
+        return self.backend.start_measuring(plan)
+
+    def sweep(self, steps: Callable[[Box, np.ndarray], Iterable[Callable[[], None]]], *, with_raw: bool) -> None:
+        """Do the steps of each slab side by side; the next slab is read meanwhile, but waits for them."""
+        pending: list[Future[None]] = []
+        try:
+            for slab in self.slabs:
+                if with_raw:
+                    pixels = np.ascontiguousarray(self.raw(slab), np.float32)
+                else:
+                    pixels = np.empty((*slab.shape, 0), np.float32)
+                _wait(pending)
+                pending = [self.pool.submit(step) for step in steps(slab, pixels)]
+            _wait(pending)
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            raise
+
+    def each_range(self, work: Callable[[int, int], None], costs: np.ndarray | None = None) -> None:
+        """Call ``work(first, stop)`` for ranges of objects that cost about the same, side by side."""
+        _wait([self.pool.submit(work, first, stop) for first, stop in self.ranges(costs)])
+
+    def shares(self, objects: np.ndarray) -> list[np.ndarray]:
+        """Some objects in as many parts as are worth working on side by side."""
+        return np.array_split(objects, min(len(objects), self.threads * _RANGES_PER_THREAD) or 1)
+
+    def ranges(self, costs: np.ndarray | None = None) -> Iterator[Range]:
+        """All objects in ranges of about equal cost."""
+        count = self.labels.count
+        pieces = self.threads * _RANGES_PER_THREAD
+        total = np.arange(1, count + 1) if costs is None else np.cumsum(costs)
+        targets = total[-1] * (np.arange(1, pieces) / pieces)
+        cuts = np.unique(np.concatenate([[0], np.searchsorted(total, targets) + 1, [count]]))
+        cuts = cuts[cuts <= count]
+        yield from zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
+
+
+def _wait(pending: Iterable[Future[None]]) -> None:
+    for future in pending:
+        future.result()
