@@ -60,6 +60,7 @@ CASES = {
         Case("3d-512", (512, 512, 512)),
         Case("3d-sparse", (1300, 1300, 1300)),
         Case("3d-sparse-256", (256, 256, 256)),
+        Case("3d-4gb", (1024, 2048, 2048)),
         Case("2d-quick", (144, 200)),
         Case("3d-quick", (40, 44, 72)),
         Case("3d-sparse-quick", (90, 96, 140)),
