@@ -77,7 +77,9 @@ def main(words: Sequence[str] | None = None) -> int:
     threads = options.threads or usable_processors()
     targets = [TARGETS[name] for name in options.target or ("ome-zarr-0.5",)]
     if options.leg:
-        seconds = _run_leg(options.leg, options.input_file, targets[0], options.out, threads, parse_size(options.memory))
+        seconds = _run_leg(
+            options.leg, options.input_file, targets[0], options.out, threads, parse_size(options.memory)
+        )
         (options.out / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
         return 0
     repeats = options.repeats or (1 if options.quick else 3)
@@ -110,7 +112,7 @@ def _compare(
         timings["file"],
         settings=settings,
         voxels=case.voxels,
-        note=f"{100 * share:.0f} % of the rate from memory ({cpu[0] / cpu[1]:.2f} times its CPU); goal {100 * GOAL:.0f} %",
+        note=f"{100 * share:.0f} % of the rate from memory, goal {100 * GOAL:.0f}; {cpu[0] / cpu[1]:.2f} times its CPU",
         share=share,
     )
 
@@ -149,10 +151,15 @@ def _export(
     image: InputImage, voxels: np.ndarray | None, target: Target, folder: Path, threads: int, memory_bytes: int
 ) -> None:
     """From the image, or from its voxels in memory, into a file as a run would write it."""
-    settings = ExportSettings("Input", output_format(target.format), "{nickname}", folder, ome_zarr_version=target.version)
+    settings = ExportSettings(
+        "Input", output_format(target.format), "{nickname}", folder, ome_zarr_version=target.version
+    )
     export = open_export(plan_export(ResultInfo("Input", image.dtype, image.shape[4]), image, settings))
     cost = TileCost(
-        per_source=image.shape[4] * image.dtype.itemsize, per_voxel=export.bytes_per_voxel, fixed=export.held_bytes
+        per_source=image.shape[4] * image.dtype.itemsize,
+        per_voxel=export.bytes_per_voxel,
+        fixed=export.held_bytes,
+        grid=export.grid,
     )
     inside = Box(export.region.start[1:4], export.region.stop[1:4])
     tiles = plan_tiles(inside, image.shape[1:4], (0, 0, 0), cost, threads=threads, memory_bytes=memory_bytes)

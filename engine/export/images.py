@@ -22,6 +22,7 @@ from ..errors import ExportError
 from ..formats import output_formats
 from ..formats.planes import slice_paths, step_axis
 from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat, Scales
+from ..tiling.groups import ChunkGrid
 from .convert import Conversion, Range, convert, convert_range
 from .filenames import check_collisions, check_protected, fill_template, force_extension, is_url, placeholder_values
 from .region import describe_region, resolve_region
@@ -114,6 +115,16 @@ class ExportPlan:
         """Memory that is held until the end."""
         return 0 if self.format.streams else self.spec.nbytes
 
+    @property
+    def grid(self) -> ChunkGrid | None:
+        """The pieces that are stored; None: nothing waits. All channels of one come together, so all of them wait."""
+        unit = self.format.unit(self.spec) if self.format.streams else None
+        if unit is None:
+            return None
+        sizes = dict(zip(self.spec.axes, unit, strict=True))
+        shape = tuple(sizes.get(a, 1) for a in "zyx")
+        return ChunkGrid(shape, self.region.shape[4] * self.spec.dtype.itemsize)
+
 
 def plan_export(
     result: ResultInfo, image: LaneImage, settings: ExportSettings, *, protected: Mapping[Path, str] | None = None
@@ -194,6 +205,7 @@ class TileDemand(Protocol):
     conversion        what becomes of the values; None: they are taken as they are made
     bytes_per_voxel   memory a voxel of a tile takes on its way: as computed, converted, and packed
     held_bytes        memory that is held until the end
+    grid              the pieces that are stored, which wait in memory until they are complete; None: nothing waits
     """
 
     @property
@@ -204,6 +216,8 @@ class TileDemand(Protocol):
     def bytes_per_voxel(self) -> int: ...
     @property
     def held_bytes(self) -> int: ...
+    @property
+    def grid(self) -> ChunkGrid | None: ...
 
 
 class TileSink(TileDemand, Protocol):
@@ -220,7 +234,6 @@ class ImageExport:
     """A result being written; takes boxes in any order, from several threads at once.
 
     region   canonical box that has to be computed; conversion: what becomes of its values
-    chunks   canonical shape of the boxes that suit the format best, counted from the region's start; None: any
     path     for the log, with the dataset inside a container
     """
 
@@ -230,11 +243,6 @@ class ImageExport:
         self.warnings = list(plan.warnings)
         self._lock, self._misfits = Lock(), 0
         self._writer = _open_writer(plan)
-        preferred = self._writer.chunks
-        self.chunks = None
-        if preferred is not None:
-            sizes = dict(zip(plan.spec.axes, preferred, strict=True))
-            self.chunks = tuple(sizes.get(a, 1) for a in CANONICAL)
 
     @property
     def bytes_per_voxel(self) -> int:
@@ -245,6 +253,11 @@ class ImageExport:
     def held_bytes(self) -> int:
         """See TileSink."""
         return self.plan.held_bytes
+
+    @property
+    def grid(self) -> ChunkGrid | None:
+        """See TileSink."""
+        return self.plan.grid
 
     def write(self, box: Box, data: np.ndarray) -> None:
         """Take the voxels of a canonical box; what lies outside of the region is ignored.

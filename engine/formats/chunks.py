@@ -54,6 +54,12 @@ class ChunkAssembler:
         """How many voxels have not been handed out in whole chunks yet."""
         return self._missing
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory that chunks take which are begun and not complete."""
+        with self._lock:
+            return sum(chunk.nbytes for chunk, _ in self._begun.values())
+
     def add(self, box: Box, data: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
         """Take the voxels of ``box``; yield (first voxel, C-ordered chunk) for every chunk that is complete now."""
         if box.shape != data.shape or not self._image.contains(box):

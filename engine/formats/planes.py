@@ -111,6 +111,12 @@ def slice_paths(pattern: Path, offset: int, count: int) -> list[Path]:
     return paths
 
 
+def _slice_shape(spec: ImageSpec) -> tuple[int, ...]:
+    """What one file of a sequence holds, in output axes."""
+    axis = step_axis(spec.shape, spec.axes)
+    return tuple(1 if a == axis else n for a, n in zip(spec.axes, spec.shape, strict=True))
+
+
 def picture_formats(
     name: str, store: Store, limits: Limits, summary: str, *, max_side: int | None = None
 ) -> tuple[OutputFormat, OutputFormat]:
@@ -133,6 +139,7 @@ def picture_formats(
             f"one {name} picture per slice, numbered by {{slice_index}}",
             sequence=True,
             streams=True,
+            unit=_slice_shape,
             check_place=_sequence_check(max_side),
         ),
     )
@@ -267,7 +274,7 @@ class _SequenceWriter(ImageWriter):
 
     def __init__(self, path: Path, spec: ImageSpec, store: Store, limits: Limits) -> None:
         self._axis = spec.axes.index(step_axis(spec.shape, spec.axes))
-        self._slice_shape = tuple(1 if i == self._axis else n for i, n in enumerate(spec.shape))
+        self._slice_shape = _slice_shape(spec)
         _check_dims(self._slice_shape, spec.axes)
         self.chunks = self._slice_shape
         self._pattern, self._spec, self._pictures = path, spec, _Pictures(store, limits)

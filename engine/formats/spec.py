@@ -188,6 +188,8 @@ class OutputFormat:
     streams       True if no more than a few chunks are held in memory
     container     True if ``internal path`` names a dataset inside the file
     fixed_axes    the axis order inside the file if the format imposes one, whatever order was asked for
+    unit          spec -> shape, in output axes, of what is stored as one piece and held until it is complete; None: nothing
+                  is held, or it is not known before the file is open
     check_place   (final path, internal path, spec): raises the ExportError that ``open`` would end with, as far as that
                   can be known without writing; asked before computing. A sequence: for each of its files
     check_url     the same for (URL, internal path, spec)
@@ -204,6 +206,7 @@ class OutputFormat:
     container: bool = False
     fixed_axes: str | None = None
     open_url: Callable[[str, str, ImageSpec], ImageWriter] | None = None
+    unit: Callable[[ImageSpec], tuple[int, ...] | None] = lambda spec: None
     check_place: Callable[[Path, str, ImageSpec], None] = lambda path, internal, spec: check_file_place(path)
     check_url: Callable[[str, str, ImageSpec], None] = lambda url, internal, spec: None
     least_bytes: Callable[[ImageSpec], int] = lambda spec: 0

@@ -12,6 +12,7 @@ from math import ceil, prod
 from ...kernels.contract import TileWish, Voxels
 from ..box import Box
 from ..errors import MemoryTooSmall
+from .groups import ChunkGrid, begun_bytes, choose_group, cut_in_groups, waiting_bytes
 
 # Voxels along z, y, x at which a tile's halo is a small part of its work and its volumes stay near the cache.
 FLAT_TILE = (1, 256, 512)
@@ -32,12 +33,14 @@ class TileCost:
     per_voxel    for every voxel of the tile itself
     fixed        for the whole run, such as writers that hold their image
     worker       (sizes of the tile, sizes of its source) -> what computing it takes
+    grid         chunks of what is written, which wait in memory until they are complete; None: nothing waits
     """
 
     per_source: float
     per_voxel: float
     fixed: float = 0.0
     worker: Callable[[tuple[int, ...], tuple[int, ...]], float] = lambda tile, source: 0.0
+    grid: ChunkGrid | None = None
 
     def of(self, tile: Sequence[int], margin: Sequence[int], image: Sequence[int]) -> float:
         """The most a tile of these sizes can need, wherever in the image it lies."""
@@ -55,7 +58,8 @@ def plan_tiles(
     memory_bytes: int,
     wish: TileWish | None = None,
 ) -> list[Box]:
-    """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles, in raster order.
+    """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles, in raster order, or in groups that make whole
+    chunks of what is written where too many of those would wait for their last voxels.
 
     margin  the halo along z, y, x
     wish    what the backend prefers; None: what suits a CPU
@@ -69,14 +73,17 @@ def plan_tiles(
     while _count(region, shape) < at_once * TILES_PER_THREAD and at_once > 1 and _halve(shape, wish.smallest):
         pass
     at_once = threads + (READ_AHEAD if threads > 1 else 0)
-    while (needed := cost.of(shape, margin, image)) > (memory_bytes - cost.fixed) / at_once:
+    while True:
+        group = choose_group(region.shape, shape, cost.grid, memory_bytes=memory_bytes)
+        total = cost.fixed + cost.of(shape, margin, image) * at_once
+        total += waiting_bytes(region.shape, group, shape, cost.grid, at_once=at_once)
+        if total <= memory_bytes:
+            return list(cut_in_groups(region, group, shape))
         if not _halve(shape, SMALLEST[kind]):
-            total = cost.fixed + needed * at_once
             raise MemoryTooSmall(
                 f"the memory budget of {_text(memory_bytes)} does not hold the smallest tiles of {threads} threads "
                 f"({_text(total)}); raise --memory or lower --threads"
             )
-    return list(region.split(_even(region.shape, shape)))
 
 
 def _count(region: Box, shape: Sequence[int]) -> int:
@@ -96,15 +103,6 @@ def _halve(shape: list[int], smallest: Sequence[int]) -> bool:
     return True
 
 
-def _even(extent: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
-    """Tile sizes of at most ``shape`` that divide the extent evenly, in steps of 8 voxels where they are longer."""
-    sizes = []
-    for n, s in zip(extent, shape, strict=True):
-        even = -(-n // max(1, -(-n // max(1, s))))
-        sizes.append(min(max(1, s), -(-even // 8) * 8) if s >= 8 else max(1, even))
-    return tuple(sizes)
-
-
 def _text(size: float) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{max(size, 0) / 2**20:.0f} MiB"
 
@@ -115,4 +113,5 @@ def needed_bytes(
     """What these tiles need at most while they are computed on so many threads; arguments as for ``plan_tiles``."""
     shapes = {tile.shape for tile in tiles}
     at_once = min(len(tiles), threads + (READ_AHEAD if threads > 1 else 0))
-    return ceil(cost.fixed + at_once * max((cost.of(shape, margin, image) for shape in shapes), default=0.0))
+    waiting = begun_bytes(list(dict.fromkeys(tiles)), cost.grid, at_once=at_once)
+    return ceil(cost.fixed + waiting + at_once * max((cost.of(shape, margin, image) for shape in shapes), default=0.0))

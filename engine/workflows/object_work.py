@@ -21,6 +21,7 @@ from ..objects.results import results_of
 from ..objects.rows import plan_layout
 from ..pixels.classify import load_forest
 from ..project import ObjectProject
+from ..tiling.groups import ChunkGrid
 from ..tiling.work import WorkPlan
 from . import pixel_classification
 from .durations import add_seconds, estimate_objects
@@ -118,9 +119,11 @@ def count_columns(project: ObjectProject, images: Mapping[str, InputImage], want
     return len(layout.columns)
 
 
-def memory_of(export: TileDemand | None, *, own_bytes: int) -> tuple[int, int]:
-    """Bytes a voxel and bytes held by a sink that keeps maps and hands them to an export, if there is one."""
-    return (own_bytes, 0) if export is None else (own_bytes + export.bytes_per_voxel, export.held_bytes)
+def memory_of(export: TileDemand | None, *, own_bytes: int) -> tuple[int, int, ChunkGrid | None]:
+    """What ``TileDemand`` says about memory, of a sink that keeps maps and hands them to an export, if there is one."""
+    if export is None:
+        return own_bytes, 0, None
+    return own_bytes + export.bytes_per_voxel, export.held_bytes, export.grid
 
 
 def maps_region(shape: Voxels, time: int, channels: Sequence[int], export: TileDemand | None) -> Box:
@@ -138,6 +141,7 @@ class _Demand:
     region: Box
     bytes_per_voxel: int
     held_bytes: int
+    grid: ChunkGrid | None
     conversion: None = None
 
 

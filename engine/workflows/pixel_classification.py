@@ -16,6 +16,7 @@ from ..pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from ..pixels.feature_plan import check_size, plan_features
 from ..pixels.results import FEATURES, LABELS, RESULTS
 from ..project import PixelProject
+from ..tiling.groups import choose_grid
 from ..tiling.halo import source_box
 from ..tiling.plan import TileCost, needed_bytes, plan_tiles
 from ..tiling.stream import stream_tiles
@@ -179,6 +180,7 @@ def _plan(
         per_source=raw.shape[4] * raw.dtype.itemsize,
         per_voxel=sum(export.bytes_per_voxel for export in exports.values()),
         fixed=sum(export.held_bytes for export in exports.values()),
+        grid=choose_grid([export.grid for export in exports.values()]),
         worker=classifier.tile_bytes,
     )
     pieces = plan_tiles(

@@ -217,7 +217,7 @@ class TestWriting:
         before = sorted(path.rglob("*"))
         chosen = output_format(SINGLE)
         spec = spec_of(noise((7, 8)), "yx")
-        for check in (chosen.check_place, lambda p, s: chosen.open(p, "", s)):
+        for check in (lambda p, s: chosen.check_place(p, "", s), lambda p, s: chosen.open(p, "", s)):
             with pytest.raises(ExportError, match=r"it exists; --overwrite replaces it"):
                 check(path, spec)
         assert sorted(path.rglob("*")) == before
@@ -229,13 +229,13 @@ class TestWriting:
     def test_only_stores_are_replaced(self, tmp_path: Path) -> None:
         spec = spec_of(noise((7, 8)), "yx", may_replace=True)
         (tmp_path / "a.zarr").mkdir()
-        output_format(SINGLE).check_place(tmp_path / "a.zarr", spec)
+        output_format(SINGLE).check_place(tmp_path / "a.zarr", "", spec)
         (tmp_path / "a.zarr" / "thesis.tex").touch()
         with pytest.raises(ExportError, match="is not a Zarr store"):
-            output_format(SINGLE).check_place(tmp_path / "a.zarr", spec)
+            output_format(SINGLE).check_place(tmp_path / "a.zarr", "", spec)
         (tmp_path / "b.zarr").touch()
         with pytest.raises(ExportError, match="there is a file of that name"):
-            output_format(SINGLE).check_place(tmp_path / "b.zarr", spec)
+            output_format(SINGLE).check_place(tmp_path / "b.zarr", "", spec)
 
     def test_an_interrupt_while_levels_are_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def stop(*_: object, **__: object) -> np.ndarray:

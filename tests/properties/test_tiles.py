@@ -18,7 +18,8 @@ from pixelforest.engine.export.images import ResultInfo
 from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from pixelforest.engine.pixels.results import RESULTS
 from pixelforest.engine.project import Classifier, FeatureSelection, StoredForest
-from pixelforest.engine.tiling import plan
+from pixelforest.engine.tiling import groups, plan
+from pixelforest.engine.tiling.groups import ChunkGrid
 from pixelforest.engine.workflows.pixel_classification import MASK, RAW, classify_lane, result_infos
 from pixelforest.kernels.contract import Backend, Conversion, TileResult
 from pixelforest.kernels.shared.conversion import convert
@@ -70,6 +71,7 @@ class Export:
         self.written = np.zeros(self.region.shape, np.uint8)
         self.bytes_per_voxel = channels * info.dtype.itemsize
         self.held_bytes = 0
+        self.grid: ChunkGrid | None = None
         self.conversion = None
 
     def write(self, box: Box, data: np.ndarray) -> None:
@@ -125,20 +127,27 @@ def classify(
     region: Box | None = None,
     threads: int = 1,
     tile: tuple[int, int, int] | None = None,
+    chunk: tuple[int, int, int] | None = None,
     mask: np.ndarray | None = None,
     names: tuple[str, ...] = NAMES,
 ) -> dict[str, np.ndarray]:
     """Every result of a region (t, z, y, x) of the image, and a check that each voxel was written and counted once.
 
-    tile: the largest tile the plan may use; None: whatever it would use
+    tile    the largest tile the plan may use; None: whatever it would use
+    chunk   what the results are stored in, so that tiles come in groups; None: nothing that matters
     """
     project, raw = make_project(kind), Image(make_image(kind))
     region = region or Box.whole(raw.shape[:4])
     infos = result_infos(project, {RAW: raw})
     exports = {name: Export(infos[name], Box((*region.start, 0), (*region.stop, 1))) for name in names}
+    for export in exports.values():
+        export.grid = None if chunk is None else ChunkGrid(chunk, 1.0)
     images: Mapping = {RAW: raw} if mask is None else {RAW: raw, MASK: Image(mask)}
     counts: list[int] = []
-    with patch.multiple(plan, FLAT_TILE=tile or plan.FLAT_TILE, SOLID_TILE=tile or plan.SOLID_TILE):
+    with (
+        patch.multiple(plan, FLAT_TILE=tile or plan.FLAT_TILE, SOLID_TILE=tile or plan.SOLID_TILE),
+        patch.object(groups, "FREE_BYTES", 0),
+    ):
         classify_lane(
             project, images, exports, backend=backend, threads=threads, memory_bytes=PLENTY, on_progress=counts.append
         )
@@ -177,7 +186,8 @@ def regions(draw: st.DrawFn, kind: str, *, most: bool = False) -> Box:
 def test_plan_and_threads_do_not_matter(kind: str, backend: Backend, data: st.DataObject, threads: int) -> None:
     region = data.draw(regions(kind, most=True))
     tile = data.draw(st.tuples(st.integers(1, 20), st.integers(5, 60), st.integers(5, 80)), label="tile")
-    found = classify(kind, backend, region=region, threads=threads, tile=tile)
+    chunk = data.draw(st.tuples(st.integers(1, 20), st.integers(3, 60), st.integers(3, 80)), label="chunk")
+    found = classify(kind, backend, region=region, threads=threads, tile=tile, chunk=chunk)
     assert_same_part(found, whole(kind, backend), region)
 
 

@@ -90,7 +90,7 @@ class Hdf5Writer(ImageWriter):
     """
 
     def __init__(self, path: Path, internal: str, spec: ImageSpec, *, compress: bool) -> None:
-        self.chunks = chunk_shape(spec.shape, spec.axes, spec.dtype.itemsize)
+        self.chunks = _chunks(spec)
         self._path = path
         self._names = _split_internal(path, internal)
         self._compress = compress
@@ -193,6 +193,10 @@ def _check_container(container: Path, names: list[str]) -> None:
         if _exists(container):
             with _open_container(container, wait_s=_LOCK_WAIT_OPEN_S, mode="r") as file:
                 _check_place(container, file, names)
+
+
+def _chunks(spec: ImageSpec) -> tuple[int, ...]:
+    return chunk_shape(spec.shape, spec.axes, spec.dtype.itemsize)
 
 
 def _exists(target: Path) -> bool:
@@ -306,6 +310,7 @@ OUTPUTS = (
         summary="HDF5, chunked, not compressed",
         streams=True,
         container=True,
+        unit=_chunks,
         check_place=check_place,
         least_bytes=lambda spec: spec.nbytes,
     ),
@@ -317,6 +322,7 @@ OUTPUTS = (
         summary="HDF5, chunked, gzip level 1",
         streams=True,
         container=True,
+        unit=_chunks,
         check_place=check_place,
     ),
 )

@@ -152,7 +152,7 @@ class N5Writer(ImageWriter):
     """One dataset, written into a container of its own that takes its place, or whose dataset does, at the end."""
 
     def __init__(self, path: Path, internal: str, spec: ImageSpec, *, compress: bool) -> None:
-        self.chunks = chunk_shape(spec.shape, spec.axes, spec.dtype.itemsize)
+        self.chunks = _chunks(spec)
         self._path = path
         self._names = _split_internal(path, internal)
         # A link is followed: what it points to is replaced, not the link.
@@ -212,6 +212,10 @@ class N5Writer(ImageWriter):
             place.commit()
         finally:
             place.discard()
+
+
+def _chunks(spec: ImageSpec) -> tuple[int, ...]:
+    return chunk_shape(spec.shape, spec.axes, spec.dtype.itemsize)
 
 
 def _attributes(spec: ImageSpec, chunks: tuple[int, ...], *, compress: bool) -> dict[str, Any]:
@@ -283,6 +287,7 @@ OUTPUTS = (
         summary="N5, chunked, not compressed",
         streams=True,
         container=True,
+        unit=_chunks,
         check_place=check_place,
     ),
     OutputFormat(
@@ -293,6 +298,7 @@ OUTPUTS = (
         summary="N5, chunked, gzip level 1",
         streams=True,
         container=True,
+        unit=_chunks,
         check_place=check_place,
     ),
 )

@@ -87,16 +87,14 @@ class OmeZarrWriter(ImageWriter):
         _check_store(path, spec)
         self._path, self._spec = path, spec
         self._version = spec.version or VERSIONS[0]
-        shape = _ordered(canonical_shape(spec.shape, spec.axes))
-        self._chunk = chunk_shape(shape, AXES, spec.dtype.itemsize, chunk_bytes=CHUNK_BYTES)
+        shape, self._chunk = _layout(spec)
         self._shapes = level_shapes(spec, shape, self._chunk, is_multiscale=is_multiscale)
         # A link is followed: what it points to is replaced, not the link.
         self._target = FolderTarget(Path(os.path.realpath(path)))
         self._level: StoredArray | None = None
         try:
             self._level = self._create(next(iter(self._shapes)))
-            sizes = dict(zip(AXES, self._level.unit, strict=True))
-            self.chunks = tuple(min(sizes[a], n) for a, n in zip(spec.axes, spec.shape, strict=True))
+            self.chunks = _unit(spec)
         except BaseException:
             self.abort()
             raise
@@ -139,11 +137,11 @@ class OmeZarrWriter(ImageWriter):
         folder = self._target.temporary / name
         attributes = self._array_attributes()
         with store_export_errors(self._path):
+            unit = _unit_of_level(shape, self._chunk, self._version)
             if self._version == "0.4":
-                array, unit = _create_zarr2(folder, shape, self._chunk, self._spec.dtype), self._chunk
+                array = _create_zarr2(folder, shape, self._chunk, self._spec.dtype)
                 write_json(folder / ".zattrs", attributes)
             else:
-                unit = shard_shape(shape, self._chunk)
                 array = _create_zarr3(folder, shape, unit, self._chunk, self._spec.dtype, attributes)
         return StoredArray(array, unit, self._path)
 
@@ -323,6 +321,24 @@ def _create_zarr3(
     return open_array("zarr3", folder, metadata, create=True)
 
 
+def _layout(spec: ImageSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and chunks of the largest level, t c z y x."""
+    shape = _ordered(canonical_shape(spec.shape, spec.axes))
+    return shape, chunk_shape(shape, AXES, spec.dtype.itemsize, chunk_bytes=CHUNK_BYTES)
+
+
+def _unit_of_level(shape: Sequence[int], chunk: tuple[int, ...], version: str) -> tuple[int, ...]:
+    """What one file of a level holds."""
+    return chunk if version == "0.4" else shard_shape(shape, chunk)
+
+
+def _unit(spec: ImageSpec) -> tuple[int, ...]:
+    """What one file of the largest level holds, in output axes."""
+    unit = _unit_of_level(*_layout(spec), spec.version or VERSIONS[0])
+    sizes = dict(zip(AXES, unit, strict=True))
+    return tuple(min(sizes[a], n) for a, n in zip(spec.axes, spec.shape, strict=True))
+
+
 def _ordered(sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Canonical sizes in the order of the store."""
     return box_from(Box.whole(sizes), AXES).stop
@@ -357,6 +373,7 @@ OUTPUTS = tuple(
         summary=f"{_SUMMARY}, {what}",
         streams=True,
         fixed_axes=AXES,
+        unit=_unit,
         check_place=check_place,
     )
     for name, is_multiscale, what in (

@@ -283,12 +283,18 @@ def test_abort_never_raises(plane: Lane, monkeypatch: pytest.MonkeyPatch) -> Non
     target.abort()
 
 
-def test_preferred_boxes_are_canonical(volume: Lane) -> None:
-    target = open_export(plan(volume, axis_order="cxyz"))
-    assert target.chunks is not None
-    assert len(target.chunks) == len(CANONICAL)
-    assert all(n <= m for n, m in zip(target.chunks, target.region.shape, strict=True))
-    target.abort()
+def test_what_is_stored_as_one_piece_is_known_before_the_file_is_open(volume: Lane) -> None:
+    for name in ("hdf5", "n5", "multi-scale OME-Zarr", "png sequence", "numpy"):
+        planned = plan(volume, format=name, axis_order="cxyz" if name == "hdf5" else None)
+        if name == "numpy":
+            assert planned.grid is None
+            continue
+        target = open_export(planned)
+        assert target.grid == planned.grid is not None
+        assert all(n <= m for n, m in zip(planned.grid.shape, target.region.shape[1:4], strict=True))
+        sizes = dict(zip(planned.spec.axes, target._writer.chunks or (), strict=True))
+        assert planned.grid.shape == tuple(sizes[a] for a in "zyx")
+        target.abort()
 
 
 def test_clipping_is_a_warning(plane: Lane, caplog: pytest.LogCaptureFixture) -> None:

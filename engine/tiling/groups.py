@@ -1,0 +1,128 @@
+"""Tiles in groups that make whole chunks of what is written, so that few chunks wait for their last voxels.
+
+In raster order every chunk that a row of tiles touches is begun before one is complete: of a wide volume in chunks of
+100 planes, 100 planes. A group's sides are whole chunks, and tiles divide a group; groups follow one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+
+from ..box import Box
+
+# Chunks waiting below both are not worth tiles of another size.
+FREE_BYTES = 64 << 20
+FREE_SHARE = 1 / 16  # of the memory
+LARGEST_SHARE = 1 / 4  # of the memory, for a group; below it tiles would be mostly halo
+MOST_CHUNKS = 8  # along an axis of a group
+MOST_FOLLOWED = 20_000  # tiles
+GOOD_FIT = 0.9  # of the tile that is best for computing
+
+
+@dataclass(frozen=True)
+class ChunkGrid:
+    """What is stored as one piece, counted from the region's start.
+
+    shape             along z, y, x
+    bytes_per_voxel   that wait in memory until their chunk is complete
+    """
+
+    shape: tuple[int, ...]
+    bytes_per_voxel: float
+
+
+def choose_grid(grids: Iterable[ChunkGrid | None]) -> ChunkGrid | None:
+    """The grid whose chunks take the most memory, with the bytes of all; None without any."""
+    found = [grid for grid in grids if grid is not None]
+    if not found:
+        return None
+    largest = max(found, key=lambda grid: grid.bytes_per_voxel * prod(grid.shape))
+    return ChunkGrid(largest.shape, sum(grid.bytes_per_voxel for grid in found))
+
+
+def choose_group(
+    extent: Sequence[int], tile: Sequence[int], grid: ChunkGrid | None, *, memory_bytes: float
+) -> tuple[int, ...] | None:
+    """The sides of groups for a region of this extent and tiles of about this size; None: the region is one group."""
+    if grid is None or grid.bytes_per_voxel * prod(extent) <= min(FREE_BYTES, memory_bytes * FREE_SHARE):
+        return None
+    counts = [_count_chunks(n, t, c) for n, t, c in zip(extent, tile, grid.shape, strict=True)]
+
+    def sides() -> tuple[int, ...]:
+        return tuple(min(n, k * c) for n, k, c in zip(extent, counts, grid.shape, strict=True))
+
+    while prod(sides()) * grid.bytes_per_voxel > memory_bytes * LARGEST_SHARE and max(counts) > 1:
+        # first where tiles shrink the least beside their best size
+        longest = max(range(len(counts)), key=lambda i: (counts[i] > 1, sides()[i] / tile[i]))
+        counts[longest] = (counts[longest] + 1) // 2
+    return sides()
+
+
+def _count_chunks(extent: int, tile: int, chunk: int) -> int:
+    """How many chunks along an axis make a group that tiles of nearly the best size divide evenly."""
+    best, best_fit = 1, 0.0
+    for count in range(1, MOST_CHUNKS + 1):
+        side = min(extent, count * chunk)
+        fit = side / ceil(side / tile) / tile
+        if fit > best_fit + 1e-9:
+            best, best_fit = count, fit
+        if best_fit >= GOOD_FIT or side == extent:
+            break
+    if best_fit < GOOD_FIT and chunk * MOST_CHUNKS < tile:  # tiny chunks
+        return max(1, tile // chunk)
+    return best
+
+
+def waiting_bytes(
+    extent: Sequence[int], group: Sequence[int] | None, tile: Sequence[int], grid: ChunkGrid | None, *, at_once: int
+) -> float:
+    """The most memory that begun chunks take while ``at_once`` tiles are in work."""
+    if grid is None:
+        return 0.0
+    if group is None:
+        return grid.bytes_per_voxel * prod(extent)
+    tiles = prod(ceil(g / max(1, t)) for g, t in zip(group, tile, strict=True))
+    groups = prod(ceil(n / g) for n, g in zip(extent, group, strict=True))
+    return grid.bytes_per_voxel * prod(group) * min(groups, 1 + ceil((at_once - 1) / tiles))
+
+
+def begun_bytes(tiles: Sequence[Box], grid: ChunkGrid | None, *, at_once: int) -> float:
+    """The most memory that begun chunks take while these tiles are worked on in their order, ``at_once`` at a time."""
+    if grid is None or not tiles:
+        return 0.0
+    tiles = tiles[:MOST_FOLLOWED]  # what comes behind them looks the same
+    origin = tuple(min(tile.start[i] for tile in tiles) for i in range(3))
+    places = [
+        tuple(slice((a - o) // c, -((o - b) // c)) for a, b, o, c in zip(t.start, t.stop, origin, grid.shape, strict=True))
+        for t in tiles
+    ]
+    counts = tuple(max(place[i].stop for place in places) for i in range(3))
+    first, last = np.full(counts, len(tiles)), np.full(counts, -1)
+    for number, place in enumerate(places):
+        first[place] = np.minimum(first[place], number)
+        last[place] = number
+    waits = last > first  # the others lie in one tile and are stored when it is
+    size = len(tiles) + 2
+    begun = np.bincount(np.maximum(first[waits] - (at_once - 1), 0), minlength=size)[:size]
+    ended = np.bincount(last[waits] + 1, minlength=size)[:size]
+    most = int((np.cumsum(begun) - np.cumsum(ended)).max())
+    return grid.bytes_per_voxel * prod(grid.shape) * most
+
+
+def cut_in_groups(region: Box, group: Sequence[int] | None, tile: Sequence[int]) -> Iterator[Box]:
+    """The tiles of a region, group by group; of at most the given size and about equally long."""
+    for box in [region] if group is None else region.split(group):
+        yield from box.split(even_sides(box.shape, tile))
+
+
+def even_sides(extent: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """Tile sizes of at most ``shape`` that divide the extent evenly, in steps of 8 voxels where they are longer."""
+    sizes = []
+    for n, s in zip(extent, shape, strict=True):
+        even = -(-n // max(1, -(-n // max(1, s))))
+        sizes.append(min(max(1, s), -(-even // 8) * 8) if s >= 8 else max(1, even))
+    return tuple(sizes)
