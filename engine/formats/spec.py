@@ -188,7 +188,7 @@ class OutputFormat:
     streams       True if no more than a few chunks are held in memory
     container     True if ``internal path`` names a dataset inside the file
     fixed_axes    the axis order inside the file if the format imposes one, whatever order was asked for
-    unit          spec -> shape, in output axes, of what is stored as one piece and held until it is complete; None: nothing
+    unit          spec -> shape, in output axes, of what is stored as one piece and held until complete; None: nothing
                   is held, or it is not known before the file is open
     check_place   (final path, internal path, spec): raises the ExportError that ``open`` would end with, as far as that
                   can be known without writing; asked before computing. A sequence: for each of its files

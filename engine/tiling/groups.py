@@ -97,7 +97,9 @@ def begun_bytes(tiles: Sequence[Box], grid: ChunkGrid | None, *, at_once: int) -
     tiles = tiles[:MOST_FOLLOWED]  # what comes behind them looks the same
     origin = tuple(min(tile.start[i] for tile in tiles) for i in range(3))
     places = [
-        tuple(slice((a - o) // c, -((o - b) // c)) for a, b, o, c in zip(t.start, t.stop, origin, grid.shape, strict=True))
+        tuple(
+            slice((a - o) // c, -((o - b) // c)) for a, b, o, c in zip(t.start, t.stop, origin, grid.shape, strict=True)
+        )
         for t in tiles
     ]
     counts = tuple(max(place[i].stop for place in places) for i in range(3))

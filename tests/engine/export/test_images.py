@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pixelforest.engine.axes import CANONICAL, from_canonical
+from pixelforest.engine.axes import from_canonical
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.export.images import ExportPlan, ResultInfo, check_exports, open_export, plan_export
@@ -290,7 +290,8 @@ def test_what_is_stored_as_one_piece_is_known_before_the_file_is_open(volume: La
             assert planned.grid is None
             continue
         target = open_export(planned)
-        assert target.grid == planned.grid is not None
+        assert planned.grid is not None
+        assert target.grid == planned.grid
         assert all(n <= m for n, m in zip(planned.grid.shape, target.region.shape[1:4], strict=True))
         sizes = dict(zip(planned.spec.axes, target._writer.chunks or (), strict=True))
         assert planned.grid.shape == tuple(sizes[a] for a in "zyx")
