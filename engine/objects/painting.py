@@ -91,18 +91,14 @@ def plan_painting(
     *,
     threads: int,
     memory_bytes: int,
-    chunks: Sequence[int] | None = None,
 ) -> tuple[list[Box], int]:
-    """What an export wants of the frame in tiles (z, y, x), and the bytes they need.
-
-    chunks   of its file along z, y, x, from where the export begins; tiles are whole ones if these fit the memory
-    """
+    """What an export wants of the frame in tiles (z, y, x), whole chunks of its file if these fit, and their bytes."""
     part = wanted_part(export, time, Box.whole(shape))
     if part is None:
         return [], 0
     cost = TileCost(per_source=ID_BYTES, per_voxel=ID_BYTES + export.bytes_per_voxel, fixed=export.held_bytes)
-    if chunks is not None:
-        tiles = list(part.split(_whole_chunks(chunks, part.shape)))
+    if export.grid is not None:
+        tiles = list(part.split(_whole_chunks(export.grid.shape, part.shape)))
         needed = needed_bytes(tiles, shape, (0, 0, 0), cost, threads=threads)
         if needed <= memory_bytes:
             return tiles, needed
@@ -111,8 +107,7 @@ def plan_painting(
 
 
 def _tiles(export: ImageExport, shape: Sequence[int], time: int, *, threads: int, memory_bytes: int) -> list[Box]:
-    chunks = None if export.chunks is None else export.chunks[1:4]
-    return plan_painting(export, shape, time, threads=threads, memory_bytes=memory_bytes, chunks=chunks)[0]
+    return plan_painting(export, shape, time, threads=threads, memory_bytes=memory_bytes)[0]
 
 
 def _whole_chunks(chunk: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:

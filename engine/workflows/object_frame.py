@@ -24,6 +24,7 @@ from ..objects.threshold import threshold_frame
 from ..pixels.classify import load_forest
 from ..project import ObjectProject
 from ..project.object_features import Features
+from ..tiling.groups import ChunkGrid
 from ..tiling.layers import LayeredReads
 from ..tiling.meter import FrameMeter
 from . import pixel_classification
@@ -318,6 +319,7 @@ class _FrameSink:
     takers: tuple[Callable[[Box, np.ndarray], None], ...]
     bytes_per_voxel: int
     held_bytes: int
+    grid: ChunkGrid | None
     conversion: None = None
 
     def write(self, box: Box, data: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from pixelforest.engine.export.images import ResultInfo
 from pixelforest.engine.formats.chunks import ChunkAssembler
 from pixelforest.engine.objects import painting
 from pixelforest.engine.objects.painting import paint_frame, paint_part, plan_painting, write_canvas
+from pixelforest.engine.tiling.groups import ChunkGrid
 
 SHAPE = (13, 21, 34)
 
@@ -41,6 +42,10 @@ class Sheet:
         shape = self.region.shape
         self.assembler = ChunkAssembler(shape, self.chunks or (1, 4, 5, 6, 1), np.dtype(self.dtype))
         self.voxels = np.zeros(tuple(n + 6 for n in shape), self.dtype)
+
+    @property
+    def grid(self) -> ChunkGrid | None:
+        return None if self.chunks is None else ChunkGrid(self.chunks[1:4], float(np.dtype(self.dtype).itemsize))
 
     def write(self, box: Box, data: np.ndarray) -> None:
         wanted = box.intersect(self.region)
@@ -109,8 +114,8 @@ def test_a_canvas_is_written_like_a_frame(ids: np.ndarray) -> None:
 @pytest.mark.parametrize(("chunks", "memory_bytes"), [(None, 1 << 20), ((4, 5, 6), 6000), ((64, 64, 64), 20_000)])
 def test_tiles_fit_the_memory(chunks: tuple[int, ...] | None, memory_bytes: int) -> None:
     """Chunks too large for it are not waited for."""
-    sheet = Sheet(REGIONS[0], 2)
-    tiles, needed = plan_painting(sheet, SHAPE, 0, threads=1, memory_bytes=memory_bytes, chunks=chunks)
+    sheet = Sheet(REGIONS[0], 2, chunks=None if chunks is None else (1, *chunks, 1))
+    tiles, needed = plan_painting(sheet, SHAPE, 0, threads=1, memory_bytes=memory_bytes)
     covered = np.zeros(SHAPE, np.uint8)
     for tile in tiles:
         covered[tile.slices()] += 1
