@@ -31,7 +31,7 @@ from ..cpu.labels import SlabRuns
 from .device import Device, DeviceArray
 from .features import CudaPlan, CudaStack, feature_stack, features, load_plan
 from .filters import upload_source
-from .forests import check_choice
+from .forests import check_choice, warn_of_rounding
 from .objects import DeviceObjects
 from .results import zero_results
 from .tiles import (
@@ -72,7 +72,7 @@ class CudaBackend(DeviceObjects):
         self._falls_back, self._cpu = falls_back, CpuBackend()
         self._choosing, self._warned = threading.Lock(), set[str]()
         self._own = threading.local()
-        choice = forests or ForestChoice()
+        choice = self._forests = forests or ForestChoice()
         places = Counter((device.name, device.index) for device in devices)
         shares = [MEMORY_SHARE / places[device.name, device.index] for device in devices]
         self._workers = [
@@ -92,7 +92,9 @@ class CudaBackend(DeviceObjects):
         return plan.source_margin
 
     def load_forest(self, forests: Sequence[ForestArrays]) -> LoadedForest:  # type: ignore[override]
-        return LoadedForest(tuple(forests), self._cpu.load_forest(forests))
+        loaded = LoadedForest(tuple(forests), self._cpu.load_forest(forests))
+        warn_of_rounding(loaded.packed, self._forests.name)
+        return loaded
 
     def tile_bytes(self, plan: CudaPlan, classes: int, tile: Voxels, source: Voxels) -> int:  # type: ignore[override]
         pinned_copy = 4

@@ -15,11 +15,11 @@ from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, TileResult, 
 from ..cpu.backend import CpuForest
 from ..shared.nodes import PackedForest
 from . import forest as native_forest
+from . import nvforest
 from .device import Device
 from .features import CudaPlan, feature_stack, prepare_plan, stack_bytes
 from .filters import upload_source
 from .forest import CudaForest
-from .forests import load_forests
 from .launch import prepare
 from .nvforest import NvForest, Place, working_bytes
 from .results import (
@@ -64,7 +64,7 @@ class ForestChoice:
         """The forest on a device, for stacks of so many columns; ready for every stream."""
         made: CudaForest | NvForest
         if self.name == "nvforest":
-            (made,) = load_forests((device,), loaded.stored, self.name, place=self.place)
+            made = nvforest.load_forest(device, loaded.stored, place=self.place)
         else:
             made = CudaForest(device, loaded.packed)
             launch = made.launch(columns)

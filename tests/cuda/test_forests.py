@@ -8,43 +8,41 @@ import numpy as np
 import pytest
 from contract.builders import random_forest
 from cuda_host.host_device import HostDevice
-from cuda_host.stacks import make_stack, smooth_features
+from cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
 
+from pixelforest.kernels import load
 from pixelforest.kernels.contract import DeviceUnavailable
 from pixelforest.kernels.cuda import nvforest
+from pixelforest.kernels.cuda.backend import CudaBackend
 from pixelforest.kernels.cuda.forest import CudaForest
-from pixelforest.kernels.cuda.forests import CHOICES, check_choice, load_forests
-
-needs_nvforest = pytest.mark.skipif(
-    nvforest.find_missing() is not None, reason=f"nvForest is not here: {nvforest.find_missing()}"
-)
+from pixelforest.kernels.cuda.forests import CHOICES, check_choice
+from pixelforest.kernels.cuda.nvforest import NvForest
+from pixelforest.kernels.cuda.tiles import ForestChoice, LoadedForest
 
 
-@pytest.mark.parametrize("choice", ["auto", "native"])
+@pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "mixed"])
-def test_auto_is_native_whatever_the_leaves(choice: str, pure: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_nvforest_and_leaves_of_several_classes_make_a_warning(
+    choice: str, pure: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     forests = [random_forest(np.random.default_rng(0), trees=3, columns=2, classes=2, pure=pure)]
+    place = {"nvforest": "cpu"}.get(choice, "gpu")
     with caplog.at_level(logging.WARNING):
-        loaded = load_forests([HostDevice(), HostDevice(index=1)], forests, choice)
-    assert [type(each) for each in loaded] == [CudaForest, CudaForest]
-    assert [each.device.index for each in loaded] == [0, 1]
-    assert not caplog.records
+        backend = CudaBackend([HostDevice(), HostDevice(index=1)], forests=ForestChoice(choice, place))
+        backend.load_forest(forests)
+    assert len(caplog.records) == (1 if choice == "nvforest" and not pure else 0)
 
 
-@needs_nvforest
+@pytest.mark.parametrize("choice", [c for c in CHOICES if c != "nvforest" or nvforest.find_missing() is None])
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "mixed"])
-def test_nvforest_warns_once_if_its_last_digits_may_differ(pure: bool, caplog: pytest.LogCaptureFixture) -> None:
-    forests = [random_forest(np.random.default_rng(0), trees=7, columns=2, classes=3, pure=pure)]
-    features = smooth_features((1, 8, 16), 2)
-    with caplog.at_level(logging.WARNING):
-        devices = [HostDevice(), HostDevice()]
-        loaded = load_forests(devices, forests, "nvforest", place="cpu")
-        answers = [
-            device.download(each.predict(make_stack(device, features, (1, 8, 16))))
-            for device, each in zip(devices, loaded, strict=True)
-        ]
-    assert (answers[0] == answers[1]).all()
-    assert len(caplog.records) == (0 if pure else 1)
+def test_the_choice_is_what_walks(choice: str, pure: bool) -> None:
+    forests = [random_forest(np.random.default_rng(0), trees=13, columns=3, classes=3, pure=pure)]
+    device, features = HostDevice(), smooth_features((1, 9, 31), 3)
+    made = ForestChoice(choice, "cpu").load(device, LoadedForest(tuple(forests), load("cpu").load_forest(forests)), 3)
+    assert type(made) is (NvForest if choice == "nvforest" else CudaForest), "auto is native whatever the leaves"
+    found = device.download(made.predict(make_stack(device, features, (1, 9, 31)))).reshape(len(features), -1)
+    if choice != "nvforest" or pure:
+        assert_equal_bits(found, features, forests)
 
 
 def test_what_is_missing_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
