@@ -276,7 +276,10 @@ def predict_rows_pure(rows, forest, votes_of, most_nodes, out):
     values = np.empty((one, TOGETHER, BLOCK, classes), np.float32)
     stride = np.int64(TOGETHER * BLOCK)
     stack = np.empty(columns * stride, np.float32)
-    bases = np.arange(0, stride, BLOCK).reshape(1, TOGETHER)
+    # Not reshaped: that is a function of numba's own library, which compiled programs do not load.
+    bases = np.empty((one, TOGETHER), np.int64)
+    for b in range(TOGETHER):
+        bases[0, b] = b * BLOCK
     for start in range(0, rows.shape[0], stride):
         count = min(stride, rows.shape[0] - start)
         load_rows(rows, start, count, stack, stride)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from contract.builders import assert_same_values, random_forest
@@ -51,3 +56,32 @@ def test_rows_in_any_layout(backend: Backend) -> None:
     rows = random_rows(100, 12)[:, ::2]
     assert not rows.flags["C_CONTIGUOUS"]
     assert_walks_alike(backend, rows, [forest])
+
+
+FRESH = """
+import sys
+
+import numpy as np
+from contract.builders import random_forest
+from pixelforest import kernels
+
+backend = kernels.load("cpu")
+for pure in (True, False):
+    forest = random_forest(np.random.default_rng(0), trees=13, columns=3, classes=3, pure=pure)
+    answer = backend.predict_rows(np.ones((279, 3), np.float32), backend.load_forest([forest]))
+    assert abs(float(answer.sum()) - 279) < 1e-3
+assert "numba" not in sys.modules
+"""
+
+
+def test_a_process_of_its_own_needs_nothing_of_numba() -> None:
+    """In a process that has loaded numba, a kernel that calls its library would work, and nowhere else."""
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
