@@ -6,11 +6,12 @@ fused kernel the smoothed image once and every column once. Goals on an H100 for
 1000 Mvoxel/s in 3-D.
 
 Ideas, and what they gave. Nothing of this has run on a GPU yet: registers and shared memory are ptxas's, for sm_90.
-- one fused kernel a scale (128 x 256 threads, 46 KB, two blocks a multiprocessor in 3-D): in use
-- the structure tensor in a kernel of its own, so that more blocks fit side by side; the smoothed image is read twice
-  (rows "in two kernels")
-- planes before the gradient's z pass in shared memory: 107 to 124 registers; in registers they spilled on Blackwell
-- the offsets of a block's voxels in shared memory: 122 registers; in registers 128, and spills
+- all of a scale in one kernel: in 2-D 40 registers and 36 KB, in use; in 3-D 117 registers, 46 KB, two blocks of 256
+  threads a multiprocessor
+- in 3-D the structure tensor in a kernel of its own: 64 registers and four blocks for either, the smoothed image is
+  read twice; in use
+- planes before the gradient's z pass in shared memory: 117 registers; in registers they spilled on Blackwell
+- the offsets of a block's voxels in shared memory: 6 registers less than in registers, where others spilled
 - y passes of the Gaussian straight from memory: not in use, each voxel would be loaded once for every eight of its
   neighbours
 """
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -35,7 +35,6 @@ from pixelforest.kernels.contract import DeviceUnavailable, FeaturePlan, Voxels
 from pixelforest.kernels.cuda.device import Device
 from pixelforest.kernels.cuda.features import (
     CudaPlan,
-    CudaStack,
     derive_scale,
     feature_stack,
     features,
@@ -103,8 +102,9 @@ def _check(report: Report, device: Device, dimensions: int) -> bool:
 
 def _measure(report: Report, device: Device, case: Case, bandwidth: float, repeats: int) -> None:
     plan = _plan(case.dimensions, 1 if case.dimensions == 2 else case.shape[0])
-    loaded = load_plan(plan)
+    loaded, in_one = load_plan(plan), load_plan(plan, split_solid=False)
     prepare_plan(device, loaded, np.uint8)
+    prepare_plan(device, in_one)
     shape = _fitting(device, case.shape, loaded)
     base = tuple(min(a, b) for a, b in zip(shape, LARGEST[case.dimensions], strict=True))
     image = enlarge(make_cells(base, seed=7 + case.dimensions)[0], shape)
@@ -148,42 +148,21 @@ def _measure(report: Report, device: Device, case: Case, bandwidth: float, repea
 
         row(f"{name}: Gaussian of radius {scale.pre_radius}", presmooth, 2 * passes)
         pre = presmooth()
-        columns = sum(_widths(wanted.columns, case.dimensions).values())
-        groups = [frozenset(wanted.columns)]
-        row(f"{name}: features", _deriving(device, pre, stack, size, plan, number, groups), 1 + columns)
-        if "structure_tensor" in wanted.columns and len(wanted.columns) > 1:
-            groups = [frozenset({"structure_tensor"}), frozenset(wanted.columns) - {"structure_tensor"}]
-            row(
-                f"{name}: features in two kernels",
-                _deriving(device, pre, stack, size, plan, number, groups),
-                2 + columns,
-            )
+        columns = sum(_columns(operation, case.dimensions) for operation in wanted.columns)
+        for other, launch in ((False, scale), (True, in_one.scales[number])):
+            if other and len(launch.kernels) == len(scale.kernels):
+                continue
+            kernels = len(launch.kernels)
+
+            def derive(pre=pre, launch=launch):  # type: ignore[no-untyped-def]
+                derive_scale(device, pre, stack, (0, 0, 0), size, launch, 0)
+
+            row(f"{name}: features in {kernels} kernel{'s' * (kernels > 1)}", derive, kernels + columns)
     row("(z, y, x, f) for export", lambda: features(stack), 2 * plan.width)
 
 
-def _deriving(
-    device: Device,
-    pre: Volume,
-    stack: CudaStack,
-    size: Voxels,
-    plan: FeaturePlan,
-    number: int,
-    groups: Sequence[frozenset[str]],
-) -> Callable[[], object]:
-    """The fused kernel of one scale, or one for each group of its operations."""
-    scale = plan.scales[number]
-    chosen = [{name: c for name, c in scale.columns.items() if name in group} for group in groups]
-    launches = [load_plan(replace(plan, scales=(replace(scale, columns=columns),))).scales[0] for columns in chosen]
-
-    def work() -> None:
-        for launch in launches:
-            derive_scale(device, pre, stack, (0, 0, 0), size, launch, 0)
-
-    return work
-
-
-def _widths(columns: Sequence[str] | object, dimensions: int) -> dict[str, int]:
-    return {name: dimensions if name in ("hessian", "structure_tensor") else 1 for name in columns}  # type: ignore[attr-defined]
+def _columns(operation: str, dimensions: int) -> int:
+    return dimensions if operation in ("hessian", "structure_tensor") else 1
 
 
 def _plan(dimensions: int, depth: int) -> FeaturePlan:

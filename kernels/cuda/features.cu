@@ -256,28 +256,32 @@ template <int R, int COUNT>
 struct Planes {
     float w[COUNT][2 * R + 1];
 
-    // Plane `plane` of an image of n: `values` where it lies inside, else the mirror of an earlier one. Once planes 1
-    // and 2 are known, they also stand for -1 and -2.
-    __device__ __forceinline__ void push(const float* values, int plane, int n) {
+    // Make room for the next plane.
+    __device__ __forceinline__ void shift() {
 #pragma unroll
         for (int i = 0; i < COUNT; i++)
 #pragma unroll
             for (int k = 0; k < 2 * R; k++) w[i][k] = w[i][k + 1];
-        if (plane < n) {
+    }
+
+    __device__ __forceinline__ float& newest(int i) { return w[i][2 * R]; }
+
+    // Once planes 1 and 2 are there, they also stand for -1 and -2. `plane` is the newest.
+    __device__ __forceinline__ void mirror_low(int plane) {
 #pragma unroll
-            for (int i = 0; i < COUNT; i++) w[i][2 * R] = values[i];
+        for (int k = 1; k <= R; k++)
+            if (plane == k)
 #pragma unroll
-            for (int k = 1; k <= R; k++)
-                if (plane == k)
+                for (int i = 0; i < COUNT; i++) w[i][2 * R - 2 * k] = w[i][2 * R];
+    }
+
+    // The newest plane, beyond an image of n, is the mirror of an earlier one.
+    __device__ __forceinline__ void mirror_high(int plane, int n) {
 #pragma unroll
-                    for (int i = 0; i < COUNT; i++) w[i][2 * R - 2 * k] = w[i][2 * R];
-        } else {
+        for (int k = 1; k <= R; k++)
+            if (plane == n - 1 + k)
 #pragma unroll
-            for (int k = 1; k <= R; k++)
-                if (plane == n - 1 + k)
-#pragma unroll
-                    for (int i = 0; i < COUNT; i++) w[i][2 * R] = w[i][2 * R - 2 * k];
-        }
+                for (int i = 0; i < COUNT; i++) w[i][2 * R] = w[i][2 * R - 2 * k];
     }
 
     // The z pass of volume i at the middle plane, with a filter no wider than R.
@@ -319,7 +323,7 @@ static constexpr int LOADS = (HIGH * WIDE + THREADS - 1) / THREADS;
 // one plane of the image and has two parts with a barrier after each: the x passes of this plane and of the products
 // of the step before; then y passes, z passes over the planes kept in registers, and formulas. The structure tensor
 // comes out one step and the gradient's radius later than the other features.
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 features_3d(const float* __restrict__ pre, float* __restrict__ stack, long long stride,
             int low_z, int low_y, int low_x, int height, int width,
             int tile_z, int tile_y, int tile_x, int out_z, int out_y, int out_x, int nz, int ny, int nx, int chunk,
@@ -395,22 +399,24 @@ features_3d(const float* __restrict__ pre, float* __restrict__ stack, long long 
             }
         }
         if (NEEDS_X0 || NEEDS_X1 || NEEDS_X2) {
-            float values[VOLUMES] = {};
+            kept.shift();
             if (p < load_end) {
                 const int at = (row + RS) * X + lane;
-                if (NEEDS_X0) values[Y0X0] = along_y<RS, false, X>(taps.s0, s.x0 + at);
+                if (NEEDS_X0) kept.newest(Y0X0) = along_y<RS, false, X>(taps.s0, s.x0 + at);
                 if (GRADIENT || HESSIAN) {
-                    values[Y1X0] = along_y<RS, true, X>(taps.s1, s.x0 + at);
-                    values[Y0X1] = along_y<RS, false, X>(taps.s0, s.x1 + at);
+                    kept.newest(Y1X0) = along_y<RS, true, X>(taps.s1, s.x0 + at);
+                    kept.newest(Y0X1) = along_y<RS, false, X>(taps.s0, s.x1 + at);
                 }
                 if (LAPLACIAN || HESSIAN) {
-                    values[Y2X0] = along_y<RS, false, X>(taps.s2, s.x0 + at);
-                    values[Y0X2] = along_y<RS, false, X>(taps.s0, s.x2 + at);
+                    kept.newest(Y2X0) = along_y<RS, false, X>(taps.s2, s.x0 + at);
+                    kept.newest(Y0X2) = along_y<RS, false, X>(taps.s0, s.x2 + at);
                 }
-                if (HESSIAN) values[Y1X1] = along_y<RS, true, X>(taps.s1, s.x1 + at);
-                if (DIFFERENCE) values[NARROW] = along_y<RN, false, X>(taps.n0, s.xn + at);
+                if (HESSIAN) kept.newest(Y1X1) = along_y<RS, true, X>(taps.s1, s.x1 + at);
+                if (DIFFERENCE) kept.newest(NARROW) = along_y<RN, false, X>(taps.n0, s.xn + at);
+                kept.mirror_low(p);
+            } else {
+                kept.mirror_high(p, nz);
             }
-            kept.push(values, p, nz);
             const int z = p - RS;
             if (z >= begin && z < end && is_inside) {
                 float* const to = stack + ((z - tile_z) * plane_out + column);
@@ -442,17 +448,19 @@ features_3d(const float* __restrict__ pre, float* __restrict__ stack, long long 
             }
         }
         if (TENSOR) {
-            float values[6] = {};
+            tensors.shift();
             if (has_products) {
                 const float* const centre = s.smoothed + (row + RS) * X + lane;
 #pragma unroll
-                for (int i = 0; i < 6; i++) values[i] = along_y<RS, false, X>(taps.s0, centre + i * ROWS * X);
+                for (int i = 0; i < 6; i++) tensors.newest(i) = along_y<RS, false, X>(taps.s0, centre + i * ROWS * X);
+                tensors.mirror_low(earlier);
+            } else {
+                tensors.mirror_high(earlier, nz);
             }
-            tensors.push(values, earlier, nz);
             const int z = earlier - RS;
             if (z >= begin && z < end && is_inside) {
                 float* const to = stack + ((z - tile_z) * plane_out + column);
-                float entries[6];
+                float entries[6], values[3];
 #pragma unroll
                 for (int i = 0; i < 6; i++) entries[i] = tensors.template along_z<RS, false>(taps.s0, i);
                 eigenvalues_3x3(entries, values);

@@ -1,4 +1,4 @@
-"""The feature stack of a tile on the device: for every scale and channel a Gaussian, then one fused kernel.
+"""The feature stack of a tile on the device: for every scale and channel a Gaussian, then one fused kernel or two.
 
 The stack holds ``values[column * column_stride + voxel]``, voxels in the tile's (z, y, x) order, so that neighbouring
 threads read and write neighbouring floats. See features.cu for how the kernel goes about it.
@@ -40,10 +40,12 @@ _DEFINES = {
 _COLUMNS = (
     "gaussian", "difference_of_gaussians", "gradient_magnitude", "laplacian", "hessian", "structure_tensor",
 )  # fmt: skip
-_EIGENVALUES = ("hessian", "structure_tensor")
+_TENSOR = "structure_tensor"
+_EIGENVALUES = ("hessian", _TENSOR)
 _THREADS = 256
 _BLOCK = {True: (32, 16), False: (32, 8)}  # voxels of a block along x and y; flat or not
-_RESIDENT = 2  # blocks of features_3d that a multiprocessor holds at once
+# Blocks of features_3d for which a multiprocessor shall have registers: with everything in one kernel, with two.
+_RESIDENT = {1: 2, 2: 4}
 _ALIGNED = 32  # voxels; columns begin on cache lines
 
 
@@ -58,24 +60,37 @@ class CudaStack:
 
 
 @dataclass(frozen=True)
+class FusedKernel:
+    """One compiled form of features.cu.
+
+    defines   what it is made for
+    reach     voxels around a voxel that it reads
+    resident  blocks that a multiprocessor shall hold at once
+    """
+
+    defines: tuple[str, ...]
+    reach: int
+    resident: int
+
+
+@dataclass(frozen=True)
 class ScaleLaunch:
     """How one scale is computed.
 
     pre_radius, pre_row  the pre-smoothing: its radius, and its row in the plan's pre_taps
     margin   voxels of the pre-smoothed image that a voxel's features read, along z, y, x
-    taps     scalars for the kernel: orders 0, 1, 2 of the feature sigma, the narrow Gaussian, the gradient's 0 and 1
+    taps     scalars for the kernels: orders 0, 1, 2 of the feature sigma, the narrow Gaussian, the gradient's 0 and 1
     columns  operation -> first column for channel 0
-    defines  what the kernel is made for
+    kernels  which write them all
     """
 
     flat: bool
     pre_radius: int
     pre_row: int
     margin: Voxels
-    reach: int
     taps: tuple[np.float32, ...]
     columns: Mapping[str, int]
-    defines: tuple[str, ...]
+    kernels: tuple[FusedKernel, ...]
 
 
 @dataclass(frozen=True)
@@ -91,10 +106,15 @@ class CudaPlan:
         return self.packed.source_margin
 
 
-def load_plan(plan: FeaturePlan) -> CudaPlan:
-    """Decide how every scale is computed. Raises ValueError for a feature sigma above 1, which no project has."""
+def load_plan(plan: FeaturePlan, *, split_solid: bool = True) -> CudaPlan:
+    """Decide how every scale is computed. Raises ValueError for a feature sigma above 1, which no project has.
+
+    split_solid  in 3-d the structure tensor has a kernel of its own: both then need 64 registers instead of 117, and
+                 twice as many warps hide each other's waiting, for reading the smoothed image once more
+    """
     packed = pack_plan(plan)
-    return CudaPlan(packed, tuple(_scale_launch(packed, i, scale) for i, scale in enumerate(plan.scales)))
+    scales = (_scale_launch(packed, i, scale, split_solid=split_solid) for i, scale in enumerate(plan.scales))
+    return CudaPlan(packed, tuple(scales))
 
 
 def prepare_plan(device: Device, plan: CudaPlan, source_type: Any = None) -> None:
@@ -102,7 +122,7 @@ def prepare_plan(device: Device, plan: CudaPlan, source_type: Any = None) -> Non
 
     source_type  dtype of the images, if it is known
     """
-    variants = dict.fromkeys(scale.defines for scale in plan.scales)
+    variants = dict.fromkeys(kernel.defines for scale in plan.scales for kernel in scale.kernels)
     sources = () if source_type is None else source_kernels(np.dtype(source_type))
     prepare(device, [*((FEATURES, defines) for defines in variants), (FILTERS, ()), *sources])
 
@@ -152,12 +172,15 @@ def features(stack: CudaStack) -> DeviceArray:
 
 
 def kernel_defines(
-    *, flat: bool, radius: int, narrow_radius: int, gradient_radius: int, operations: frozenset[str]
+    *, flat: bool, radius: int, narrow_radius: int, gradient_radius: int, operations: frozenset[str], resident: int = 2
 ) -> tuple[str, ...]:
-    """What features.cu is compiled with. Radii in voxels: of the feature sigma, the narrow Gaussian, the gradient."""
+    """What features.cu is compiled with. Radii in voxels: of the feature sigma, the narrow Gaussian, the gradient.
+
+    resident  blocks for which a multiprocessor shall have registers; counts in 3-d only
+    """
     chosen = [f"{word}={int(operation in operations)}" for operation, word in _DEFINES.items()]
     radii = [f"RS={radius}", f"RN={narrow_radius}", f"RG={gradient_radius}"]
-    return (f"SOLID={int(not flat)}", *radii, *chosen, *_POLYNOMIALS)
+    return (f"SOLID={int(not flat)}", f"RESIDENT={resident}", *radii, *chosen, *_POLYNOMIALS)
 
 
 def _polynomial_defines() -> Iterator[str]:
@@ -179,7 +202,7 @@ def _literal(number: Any) -> str:
 _POLYNOMIALS = tuple(_polynomial_defines())
 
 
-def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan) -> ScaleLaunch:
+def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan, *, split_solid: bool) -> ScaleLaunch:
     sigma = scale.feature_sigma
     wide = [gaussian_taps(sigma, order, FEATURE_WINDOW) for order in range(3)]
     narrow = gaussian_taps(NARROW_GAUSSIAN * sigma, 0, FEATURE_WINDOW)
@@ -188,57 +211,74 @@ def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan) -> ScaleLaun
     assert max(narrow_radius, gradient_radius) <= min(radius, 1)
     padded = [*(np.pad(t, (0, 2 - radius)) for t in wide)]
     padded += [np.pad(t, (0, 2 - len(t))) for t in (narrow, *gradient)]
-    operations = frozenset(scale.columns)
-    assert operations <= set(OPERATIONS)
+    assert set(scale.columns) <= set(OPERATIONS)
+    split = split_solid and not scale.slicewise
+    groups = _groups(frozenset(scale.columns), split=split)
+    resident = _RESIDENT[2 if split else 1]
     return ScaleLaunch(
         flat=scale.slicewise,
         pre_radius=int(packed.pre_radius[index]),
         pre_row=index,
         margin=_voxels(packed.margin[index]),
-        reach=radius + gradient_radius if "structure_tensor" in operations else radius,
         taps=tuple(np.concatenate(padded).astype(np.float32)),
         columns=scale.columns,
-        defines=kernel_defines(
-            flat=scale.slicewise,
-            radius=radius,
-            narrow_radius=narrow_radius,
-            gradient_radius=gradient_radius,
-            operations=operations,
+        kernels=tuple(
+            FusedKernel(
+                defines=kernel_defines(
+                    flat=scale.slicewise,
+                    radius=radius,
+                    narrow_radius=narrow_radius,
+                    gradient_radius=gradient_radius,
+                    operations=group,
+                    resident=resident,
+                ),
+                reach=radius + gradient_radius if _TENSOR in group else radius,
+                resident=resident,
+            )
+            for group in groups
         ),
     )
+
+
+def _groups(operations: frozenset[str], *, split: bool) -> list[frozenset[str]]:
+    """The operations of each kernel of a scale."""
+    tensor = operations & {_TENSOR}
+    return [group for group in ((tensor, operations - tensor) if split else (operations,)) if group]
 
 
 def derive_scale(
     device: Device, pre: Volume, stack: CudaStack, first: Voxels, image: Voxels, scale: ScaleLaunch, channel: int
 ) -> None:
-    """Start the fused kernel of one scale and channel."""
+    """Write a scale's columns of one channel. Does not wait.
+
+    pre    the smoothed channel: the stack's tile, which begins at ``first`` in the image, and the scale's margin
+    """
     depth, height, width, _ = stack.shape
     block_x, block_y = _BLOCK[scale.flat]
     across = -(-width // block_x) * -(-height // block_y)
-    if scale.flat:
-        chunk, along_z = 1, depth
-    else:
-        chunk = chunk_planes(depth, across, _RESIDENT * device.multiprocessors, 2 * scale.reach + 1)
-        along_z = -(-depth // chunk)
     count = 2 if scale.flat else 3
     columns = [
         scale.columns.get(operation, 0) + channel * (count if operation in _EIGENVALUES else 1)
         for operation in _COLUMNS
     ]
-    integers = (*pre.box[:3], *pre.shape[1:], *first, *stack.shape[:3], *image, chunk)
-    kernel = FEATURES.kernel(device, "features_2d" if scale.flat else "features_3d", scale.defines)
-    kernel(
-        (across * along_z, 1, 1),
-        (_THREADS, 1, 1),
-        [
-            pre.values,
-            stack.values,
-            np.int64(stack.column_stride),
-            *(np.int32(i) for i in integers),
-            *(np.int64(c) for c in columns),
-            *scale.taps,
-        ],
-    )
+    for kernel in scale.kernels:
+        chunk = 1
+        if not scale.flat:
+            chunk = chunk_planes(depth, across, kernel.resident * device.multiprocessors, 2 * kernel.reach + 1)
+        integers = (*pre.box[:3], *pre.shape[1:], *first, *stack.shape[:3], *image, chunk)
+        start = FEATURES.kernel(device, "features_2d" if scale.flat else "features_3d", kernel.defines)
+        start(
+            (across * -(-depth // chunk), 1, 1),
+            (_THREADS, 1, 1),
+            [
+                pre.values,
+                stack.values,
+                np.int64(stack.column_stride),
+                *(np.int32(i) for i in integers),
+                *(np.int64(c) for c in columns),
+                *scale.taps,
+            ],
+        )
 
 
 def chunk_planes(depth: int, across: int, resident: int, extra: int) -> int:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from contract.builders import make_plan
 from cuda_host.nvrtc import Compiled, CompileError, compile_kernels, library_path
 
 from pixelforest.kernels.contract import OPERATIONS
-from pixelforest.kernels.cuda.features import kernel_defines
+from pixelforest.kernels.cuda.features import load_plan
 from pixelforest.kernels.cuda.launch import FOLDER, read_source
 
 # Architecture -> major version of the CUDA whose compiler is taken; CUDA 13 no longer knows Volta.
@@ -20,18 +21,21 @@ ARCHITECTURES = {"sm_70": 12, **dict.fromkeys(("sm_75", "sm_80", "sm_86", "sm_89
 FILES = sorted(path.name for path in FOLDER.glob("*.cu"))
 
 
-def feature_defines(*radii: int, flat: bool, operations: Iterable[str] = OPERATIONS) -> tuple[str, ...]:
-    """Defines of features.cu for radii of the feature sigma, the narrow Gaussian, the tensor's gradient."""
-    radius, narrow, gradient = radii
-    return kernel_defines(
-        flat=flat, radius=radius, narrow_radius=narrow, gradient_radius=gradient, operations=frozenset(operations)
-    )
+def feature_defines(scale: float, *, flat: bool, operations: Sequence[str] = OPERATIONS) -> list[tuple[str, ...]]:
+    """Defines of the kernels of features.cu that a project with this scale takes."""
+    plan = load_plan(make_plan([(scale, flat)], operations=operations))
+    return [kernel.defines for kernel in plan.scales[0].kernels]
+
+
+def one_kernel() -> list[tuple[str, ...]]:
+    """Everything in 3-d at once, which the bench compares with two kernels."""
+    return [kernel.defines for kernel in load_plan(make_plan([(1.0, False)]), split_solid=False).scales[0].kernels]
 
 
 # File -> the defines it is compiled with, one tuple a variant. Files that are not here need none.
 VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sources.cu": (("SOURCE=uint16",),),
-    "features.cu": tuple(feature_defines(2, 1, 1, flat=flat) for flat in (True, False)),
+    "features.cu": (*feature_defines(1.0, flat=True), *feature_defines(1.0, flat=False)),
     # What a forest takes by itself; test_forest.py compiles the others too.
     "forest.cu": (("ONLY=6",), ("ONLY=8", "LEAVES=1")),
     "labels.cu": (("VALUE=unsigned char",), ("VALUE=double",)),
@@ -45,10 +49,10 @@ SOME_VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
         for name in ("bool", "uint8", "int8", "int16", "uint32", "int32", "uint64", "int64", "float16", "float64")
     ),
     "features.cu": (
-        *(feature_defines(*radii, flat=False) for radii in ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1))),
-        feature_defines(1, 1, 1, flat=True),
-        feature_defines(2, 1, 1, flat=False, operations=["structure_tensor"]),
-        feature_defines(2, 1, 1, flat=False, operations=["gaussian", "hessian"]),
+        *one_kernel(),
+        *(defines for scale in (0.2, 0.3, 0.45, 0.7) for defines in feature_defines(scale, flat=False)),
+        *feature_defines(0.7, flat=True),
+        *feature_defines(1.0, flat=False, operations=["gaussian", "hessian"]),
     ),
 }
 # (file, kernel) -> bytes of spills that are known and do not matter, with the reason beside it.

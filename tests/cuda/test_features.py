@@ -29,11 +29,11 @@ SHAPES_OF_TILES = (
 class Features:
     """The part of a backend that makes features."""
 
-    def __init__(self, device: HostDevice) -> None:
-        self.device = device
+    def __init__(self, device: HostDevice, *, split_solid: bool = True) -> None:
+        self.device, self.split_solid = device, split_solid
 
     def load_plan(self, plan: FeaturePlan) -> CudaPlan:
-        return load_plan(plan)
+        return load_plan(plan, split_solid=self.split_solid)
 
     def source_margin(self, plan: CudaPlan) -> Voxels:
         return plan.source_margin
@@ -62,8 +62,11 @@ def quick_device() -> HostDevice:
     return HostDevice(optimise=False)
 
 
-def assert_same_features(device: HostDevice, image: np.ndarray, plan: FeaturePlan, tile: Tile | None = None) -> None:
-    found, expected = (compute_features(backend, image, plan, tile) for backend in (Features(device), CPU))
+def assert_same_features(
+    device: HostDevice, image: np.ndarray, plan: FeaturePlan, tile: Tile | None = None, *, split_solid: bool = True
+) -> None:
+    backends = (Features(device, split_solid=split_solid), CPU)
+    found, expected = (compute_features(backend, image, plan, tile) for backend in backends)
     numbers = ~np.isnan(expected)
     np.testing.assert_array_equal(numbers, ~np.isnan(found))
     differing = np.argwhere((found.view(np.uint32) != expected.view(np.uint32)) & numbers)
@@ -76,6 +79,15 @@ def test_all_operations(device: HostDevice, quick_device: HostDevice, scale: flo
     """Each radius of the feature filters; more than a block along every axis."""
     chosen = device if scale >= 1 else quick_device
     assert_same_features(chosen, random_image((1, 13, 19, 70), dtype="int16"), make_plan([(scale, slicewise)]))
+
+
+@pytest.mark.parametrize("tile", SHAPES_OF_TILES[:3], ids=str)
+def test_all_operations_in_one_kernel(device: HostDevice, tile: Tile) -> None:
+    """In 3-d two are the default."""
+    image = random_image((1, 12, 19, 75), dtype="float32")
+    assert_same_features(device, image, make_plan([(1.0, False)]), tile, split_solid=False)
+    assert device.launches[-1] == "transpose_stack"
+    assert device.launches[-3:-1].count("features_3d") == 1
 
 
 @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
@@ -171,8 +183,8 @@ def test_columns_of_several_channels_and_scales(quick_device: HostDevice) -> Non
 def test_kernels_are_shared_by_scales_that_differ_in_taps_only() -> None:
     """Start-up depends on how many there are."""
     scales = [(0.3, False), (0.7, False), (1.0, False), (1.6, False), (3.5, False), (5.0, False), (10.0, False)]
-    variants = {scale.defines for scale in load_plan(make_plan(scales)).scales}
-    assert len(variants) == 3
+    variants = {kernel.defines for scale in load_plan(make_plan(scales)).scales for kernel in scale.kernels}
+    assert len(variants) == 2 * 3
 
 
 def test_plans_are_prepared_before_the_first_tile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,10 +192,10 @@ def test_plans_are_prepared_before_the_first_tile(monkeypatch: pytest.MonkeyPatc
     plan = load_plan(make_plan([(1.0, True), (1.6, True), (1.0, False)]))
     fresh = HostDevice(optimise=False)
     cuda_features.prepare_plan(fresh, plan, np.uint8)
-    assert sorted(fresh.compiled) == ["features.cu", "features.cu", "filters.cu", "sources.cu"]
+    assert sorted(fresh.compiled) == ["features.cu"] * 3 + ["filters.cu", "sources.cu"]
     image = random_image((1, 6, 7, 40))
     assert_same_features(fresh, image, make_plan([(1.0, True), (1.6, True), (1.0, False)]))
-    assert len(fresh.compiled) == 4
+    assert len(fresh.compiled) == 5
 
 
 @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
