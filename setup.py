@@ -33,7 +33,7 @@ setup(
         "tifffile>=2024.8.30,<2026.5",  # 2026.5 drops the shapes of series with axes of length 1
         "imagecodecs>=2024.9.22",
         "Pillow>=10.4",
-        "tensorstore>=0.1.64",
+        "tensorstore>=0.1.72",  # says where S3 keys come from
     ],
     extras_require={
         "parquet": ["pyarrow>=17"],
@@ -59,6 +59,7 @@ setup(
             # Two versions of CUDA's compiler, so that all kernels are compiled for all GPUs without one.
             "nvidia-cuda-nvrtc>=13.0,<14; sys_platform != 'darwin'",
             "nvidia-cuda-nvrtc-cu12>=12.8,<13; sys_platform != 'darwin'",
+            "moto[s3,server]>=5",
         ],
         "bench": [
             "scipy>=1.13",

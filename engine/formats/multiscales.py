@@ -19,13 +19,13 @@ from ..errors import InputError, InputNotFound
 from .spec import Scales
 from .stores import is_inside, read_json
 
-__all__ = ["AXES", "Level", "Multiscale", "find_multiscale", "is_in_store", "is_store", "multiscale_json"]
+__all__ = ["AXES", "MARKS", "Level", "Multiscale", "find_multiscale", "is_in_store", "is_store", "multiscale_json"]
 
 logger = logging.getLogger("pixelforest.inputs")
 
 AXES = "tczyx"  # of everything that is written, and of files that do not say
 _KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
-_MARKS = (".zattrs", ".zgroup", ".zarray", "zarr.json")
+MARKS = (".zattrs", ".zgroup", ".zarray", "zarr.json")
 _MAX_LEVELS = 100
 _MAX_SIZE = 1e30  # of a pixel, in any unit; also keeps out infinity and NaN
 _MAX_NAMES = 5  # in a message
@@ -82,7 +82,7 @@ def is_in_store(path: Path) -> bool:
 
 def is_store(folder: Path) -> bool:
     """True if a folder is a Zarr group or array."""
-    return any((folder / mark).is_file() for mark in _MARKS)
+    return any((folder / mark).is_file() for mark in MARKS)
 
 
 def find_multiscale(path: Path) -> tuple[Multiscale, Level]:

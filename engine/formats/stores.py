@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from math import isfinite, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,12 +24,16 @@ from ..box import Box
 from ..errors import ExportError, InputError, MemoryTooSmall
 from .chunks import ChunkAssembler
 from .pixel_types import MAX_IMAGE_BYTES, pixel_type
-from .target import export_errors
+from .remote import RemotePath, RemoteTarget, explain, is_url
+from .target import FolderTarget, export_errors
 
 if TYPE_CHECKING:
     import tensorstore
 
 __all__ = [
+    "LocalStore",
+    "RemoteStore",
+    "StoreTarget",
     "StoredArray",
     "StoredImage",
     "is_inside",
@@ -37,6 +41,7 @@ __all__ = [
     "open_array",
     "read_json",
     "store_input_errors",
+    "to_json",
     "write_json",
 ]
 
@@ -57,7 +62,12 @@ def _context() -> tensorstore.Context:
 
 
 def open_array(
-    driver: str, folder: Path, metadata: Mapping[str, Any] | None = None, *, create: bool = False, assume: bool = False
+    driver: str,
+    folder: Path | RemotePath,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    create: bool = False,
+    assume: bool = False,
 ) -> tensorstore.TensorStore:
     """Open or create the array in a folder. Raises what tensorstore raises, see the two functions below.
 
@@ -65,12 +75,59 @@ def open_array(
     """
     import tensorstore
 
-    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{folder}/"}}
+    kvstore = {"driver": "file", "path": f"{folder}/"} if isinstance(folder, Path) else folder.store()
+    spec: dict[str, Any] = {"driver": driver, "kvstore": kvstore}
     if metadata is not None:
         spec["metadata"] = metadata
     opened = tensorstore.open(spec, context=_context(), open=not create, create=create, assume_metadata=assume)
     array: tensorstore.TensorStore = opened.result()
     return array
+
+
+class StoreTarget(Protocol):
+    """Where a store of arrays is being written. Keys are relative to it."""
+
+    def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
+        """Start the array of a level. Raises what tensorstore raises."""
+
+    def put_json(self, key: str, content: Mapping[str, Any]) -> None:
+        """Write a description. Raises OSError."""
+
+    def commit(self) -> object:
+        """Complete the store. Raises ExportError."""
+
+    def discard(self) -> None:
+        """Leave nothing of it behind, unless it is complete. Never raises."""
+
+
+class LocalStore(FolderTarget):
+    """A store in the file system: see StoreTarget."""
+
+    def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
+        return open_array(driver, self.temporary / key, metadata, create=True)
+
+    def put_json(self, key: str, content: Mapping[str, Any]) -> None:
+        write_json(self.temporary / key, content)
+
+
+class RemoteStore(RemoteTarget):
+    """A store behind a URL: see StoreTarget."""
+
+    def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
+        """The array's own description waits with the others, so that its chunks alone are no array."""
+        import tensorstore
+
+        spec = {"driver": driver, "kvstore": {"driver": "memory"}, "metadata": metadata}
+        made = tensorstore.open(spec, context=tensorstore.Context(), create=True).result().kvstore
+        assert made is not None  # these drivers have one
+        (name,) = made.list().result()
+        content = bytes(made.read(name).result().value)
+        self.put_later(f"{key}/{name.decode()}", content)
+        full = json.loads(content)
+        return open_array(driver, self.folder.joinpath(*key.split("/")), full, assume=True)
+
+    def put_json(self, key: str, content: Mapping[str, Any]) -> None:
+        self.put_later(key, to_json(content).encode())
 
 
 def reason(error: BaseException) -> str:
@@ -91,22 +148,26 @@ def store_input_errors(what: object) -> Iterator[None]:
     except MemoryError as error:
         raise MemoryTooSmall(f"cannot read {what}: the memory does not suffice to unpack its chunks") from error
     except _ERRORS as error:
+        if is_url(str(what)):
+            raise InputError(f"cannot read {what}: {explain(error)}") from None
         raise InputError(f"cannot read {what}: {reason(error)}") from error
 
 
 @contextmanager
-def store_export_errors(path: Path) -> Iterator[None]:
+def store_export_errors(path: Path | RemotePath) -> Iterator[None]:
     """Turn what tensorstore raises into an ExportError about ``path``, by the errno that it hides in its text."""
     with export_errors(path):
         try:
             yield
         except ValueError as error:
+            if isinstance(path, RemotePath):
+                raise ExportError(f"cannot write {path}: {explain(error)}") from None
             found = re.search(r"OS error (\d+)", str(error))
             number = int(found[1]) if found else None
             raise OSError(number, os.strerror(number) if number else reason(error)) from error
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path | RemotePath) -> dict[str, Any] | None:
     """The JSON object in a file; None if there is no such file. Raises InputError for anything else."""
     try:
         with path.open("rb") as stream:
@@ -127,9 +188,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 4) -> None:
     """Write a JSON object the way zarr and z5 do: indented, or without any blanks."""
+    path.write_text(to_json(content, indent=indent), encoding="utf-8")
+
+
+def to_json(content: Mapping[str, Any], *, indent: int | None = 4) -> str:
+    """The text that ``write_json`` writes."""
     separators = (",", ":") if indent is None else None
     text = json.dumps(content, indent=indent, separators=separators, sort_keys=True, allow_nan=False)
-    path.write_text(text if indent is None else f"{text}\n", encoding="utf-8")
+    return text if indent is None else f"{text}\n"
 
 
 def metadata_numbers(values: Sequence[float] | None, dtype: np.dtype) -> list[float] | None:
@@ -140,8 +206,10 @@ def metadata_numbers(values: Sequence[float] | None, dtype: np.dtype) -> list[fl
     return numbers if all(isfinite(n) for n in numbers) else None
 
 
-def is_inside(path: Path, folder: Path) -> bool:
-    """True if a path, with all links followed, does not leave a folder."""
+def is_inside(path: Path | RemotePath, folder: Path | RemotePath) -> bool:
+    """True if a path, with all links followed, does not leave a folder. Servers have no links."""
+    if isinstance(path, RemotePath) or isinstance(folder, RemotePath):
+        return True
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
@@ -192,7 +260,7 @@ class StoredArray:
     unit   shape of what becomes one file; boxes that are not aligned to it are put together in memory
     """
 
-    def __init__(self, array: tensorstore.TensorStore, unit: Sequence[int], path: Path) -> None:
+    def __init__(self, array: tensorstore.TensorStore, unit: Sequence[int], path: Path | RemotePath) -> None:
         self._array, self._path = array, path
         self.shape = tuple(int(n) for n in array.shape)
         self.unit = tuple(unit)

@@ -22,7 +22,7 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @contextmanager
-def export_errors(path: Path, option: str = "--output_filename_format") -> Iterator[None]:
+def export_errors(path: object, option: str = "--output_filename_format") -> Iterator[None]:
     """Turn an OSError raised inside into an ExportError that names ``path``, the reason, and what to change."""
     try:
         yield

@@ -20,8 +20,10 @@ from ...box import Box
 from ...errors import ExportError, InputError, InputNotFound
 from ..array_attributes import read_axes, read_resolution, read_units, text_of
 from ..chunks import chunk_shape
+from ..remote import RemotePath
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..stores import (
+    RemoteStore,
     StoredArray,
     StoredImage,
     is_inside,
@@ -30,6 +32,7 @@ from ..stores import (
     read_json,
     store_export_errors,
     store_input_errors,
+    to_json,
     write_json,
 )
 from ..target import FolderTarget, check_folder_place
@@ -214,6 +217,74 @@ class N5Writer(ImageWriter):
             place.discard()
 
 
+class N5UrlWriter(ImageWriter):
+    """One dataset of a container behind a URL; a dataset that is replaced goes before the first chunk comes."""
+
+    def __init__(self, url: str, internal: str, spec: ImageSpec, *, compress: bool) -> None:
+        self._target, key = _check_remote(url, internal, spec)
+        self._prefix, self.chunks = f"{key}/", _chunks(spec)
+        self._target.remove(f"{key}/{_METADATA}", prefix=self._prefix)
+        attributes = _attributes(spec, self.chunks, compress=compress)
+        if self._target.read(_METADATA) is None:
+            self._target.put_json(_METADATA, {"n5": _VERSION})
+        self._target.put_later(f"{key}/{_METADATA}", to_json(attributes, indent=None).encode())
+        with store_export_errors(self._target.folder):
+            metadata = {name: attributes[name] for name in _OF_THE_FORMAT}
+            array = open_array("n5", self._target.folder.joinpath(*key.split("/")), metadata, assume=True)
+        self._array: StoredArray | None = StoredArray(array.T, self.chunks, self._target.folder)
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        if self._array is None:
+            raise ExportError(f"cannot write {self._target.folder}: it was closed")
+        self._array.write(box, data)
+
+    def finish(self) -> list[Path]:
+        try:
+            if self._array is not None:
+                self._array.check_complete()
+                self._target.commit()
+        finally:
+            self.abort()
+        return []
+
+    def abort(self) -> None:
+        if self._array is not None:
+            self._array.abandon()
+            self._array = None
+        self._target.discard(self._prefix)
+
+
+def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore, str]:
+    """The container behind a URL and the key of the dataset; raises ExportError unless it can be put there."""
+    try:
+        store = RemoteStore(RemotePath(url))
+    except InputError as error:
+        raise ExportError(str(error)) from None
+    names = _split_internal(store.folder, internal)
+    key = "/".join(names)
+    if store.read(_METADATA) is None and store.holds():
+        raise ExportError(
+            f"cannot write {store.folder}: what stands there is not an N5 container; remove it or choose another name"
+        )
+    for depth in range(1, len(names)):
+        if b'"dimensions"' in (store.read(f"{'/'.join(names[:depth])}/{_METADATA}") or b""):
+            raise ExportError(f"cannot write {store.folder}/{key}: {names[depth - 1]!r} is a dataset, not a group")
+    old = store.read(f"{key}/{_METADATA}") or b""
+    if b'"dimensions"' not in old and store.holds(f"{key}/"):
+        raise ExportError(f"cannot write {store.folder}/{key}: there is a group of that name; choose another one")
+    if old and not spec.may_replace:
+        raise ExportError(
+            f"cannot write {store.folder}/{key}: it exists; --overwrite replaces it (nothing can be swapped there, "
+            "so it goes before the new one is complete)"
+        )
+    return store, key
+
+
+def check_url(url: str, internal: str, spec: ImageSpec) -> None:
+    """Raise ExportError unless a dataset can be put at ``internal`` in the container behind a URL."""
+    _check_remote(url, internal, spec)
+
+
 def _chunks(spec: ImageSpec) -> tuple[int, ...]:
     return chunk_shape(spec.shape, spec.axes, spec.dtype.itemsize)
 
@@ -237,7 +308,7 @@ def _attributes(spec: ImageSpec, chunks: tuple[int, ...], *, compress: bool) -> 
     return attributes
 
 
-def _split_internal(path: Path, internal: str) -> list[str]:
+def _split_internal(path: Path | RemotePath, internal: str) -> list[str]:
     names = [n for n in internal.split("/") if n not in ("", ".")]
     if not names or any(n == ".." or "\\" in n or ":" in n or "\x00" in n or n == _METADATA for n in names):
         raise ExportError(f"cannot write {path}: {internal!r} is no path of a dataset inside an N5 container")
@@ -287,6 +358,8 @@ OUTPUTS = (
         summary="N5, chunked, not compressed",
         streams=True,
         container=True,
+        open_url=partial(N5UrlWriter, compress=False),
+        check_url=check_url,
         unit=_chunks,
         check_place=check_place,
     ),
@@ -298,6 +371,8 @@ OUTPUTS = (
         summary="N5, chunked, gzip level 1",
         streams=True,
         container=True,
+        open_url=partial(N5UrlWriter, compress=True),
+        check_url=check_url,
         unit=_chunks,
         check_place=check_place,
     ),

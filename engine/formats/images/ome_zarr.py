@@ -24,21 +24,24 @@ from ...box import Box
 from ...errors import ExportError, InputError
 from ..chunks import chunk_shape
 from ..downscale import halved_shapes, shrink, shrunk_size
-from ..multiscales import AXES, find_multiscale, is_in_store, is_store, multiscale_json
+from ..multiscales import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
+from ..remote import RemotePath
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..stores import (
+    LocalStore,
+    RemoteStore,
     StoredArray,
     StoredImage,
+    StoreTarget,
     metadata_numbers,
     open_array,
     store_export_errors,
     store_input_errors,
-    write_json,
 )
-from ..target import FolderTarget, check_folder_place
+from ..target import check_folder_place
 
 if TYPE_CHECKING:
-    import tensorstore
+    pass
 
 VERSIONS = ("0.4", "0.5")
 CHUNK_BYTES = 1_024_000
@@ -83,14 +86,19 @@ class OmeZarrReader(ImageReader):
 class OmeZarrWriter(ImageWriter):
     """One image in a store of its own, which replaces an older one only if it may."""
 
-    def __init__(self, path: Path, internal: str, spec: ImageSpec, *, is_multiscale: bool) -> None:
-        _check_store(path, spec)
+    def __init__(self, path: Path | RemotePath, internal: str, spec: ImageSpec, *, is_multiscale: bool) -> None:
+        if isinstance(path, Path):
+            _check_store(path, spec)
         self._path, self._spec = path, spec
         self._version = spec.version or VERSIONS[0]
         shape, self._chunk = _layout(spec)
         self._shapes = level_shapes(spec, shape, self._chunk, is_multiscale=is_multiscale)
         # A link is followed: what it points to is replaced, not the link.
-        self._target = FolderTarget(Path(os.path.realpath(path)))
+        self._target: StoreTarget
+        if isinstance(path, RemotePath):
+            self._target = _open_remote(path, spec)
+        else:
+            self._target = LocalStore(Path(os.path.realpath(path)))
         self._level: StoredArray | None = None
         try:
             self._level = self._create(next(iter(self._shapes)))
@@ -114,11 +122,12 @@ class OmeZarrWriter(ImageWriter):
                 _fill(level, larger, self._chunk, self._spec)
             with store_export_errors(self._path):
                 self._describe()
-            _check_store(self._path, self._spec)
+            if isinstance(self._path, Path):
+                _check_store(self._path, self._spec)
             self._target.commit()
         finally:
             self.abort()
-        return [self._path]
+        return [self._path] if isinstance(self._path, Path) else []
 
     def abort(self) -> None:
         if self._level is not None:
@@ -134,15 +143,16 @@ class OmeZarrWriter(ImageWriter):
     def _create(self, name: str) -> StoredArray:
         """Start the array of a level."""
         shape = self._shapes[name]
-        folder = self._target.temporary / name
         attributes = self._array_attributes()
         with store_export_errors(self._path):
             unit = _unit_of_level(shape, self._chunk, self._version)
             if self._version == "0.4":
-                array = _create_zarr2(folder, shape, self._chunk, self._spec.dtype)
-                write_json(folder / ".zattrs", attributes)
+                metadata = _zarr2_metadata(shape, self._chunk, self._spec.dtype)
+                array = self._target.create_array("zarr", name, metadata)
+                self._target.put_json(f"{name}/.zattrs", attributes)
             else:
-                array = _create_zarr3(folder, shape, unit, self._chunk, self._spec.dtype, attributes)
+                metadata = _zarr3_metadata(shape, unit, self._chunk, self._spec.dtype, attributes)
+                array = self._target.create_array("zarr3", name, metadata)
         return StoredArray(array, unit, self._path)
 
     def _array_attributes(self) -> dict[str, Any]:
@@ -160,7 +170,7 @@ class OmeZarrWriter(ImageWriter):
 
     def _describe(self) -> None:
         """Write what makes an OME-Zarr image of the arrays."""
-        spec, folder = self._spec, self._target.temporary
+        spec, target = self._spec, self._target
         offset = dict(zip(spec.axes, spec.offset, strict=True))
         image = multiscale_json(
             self._shapes,
@@ -177,17 +187,54 @@ class OmeZarrWriter(ImageWriter):
             content["image-label"] = {} if is_new else {"version": self._version}
         if is_new:
             attributes = {"ome": {"version": self._version, **content}, "_creator": _creator()}
-            write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+            target.put_json("zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
         else:
             image["version"] = self._version
-            write_json(folder / ".zgroup", {"zarr_format": 2})
-            write_json(folder / ".zattrs", {**content, "_creator": _creator()})
+            target.put_json(".zgroup", {"zarr_format": 2})
+            target.put_json(".zattrs", {**content, "_creator": _creator()})
 
 
 def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
     """Raise ExportError unless a store can be put at ``path``."""
     check_folder_place(Path(os.path.realpath(path)))
     _check_store(path, spec)
+
+
+def check_url(url: str, internal: str, spec: ImageSpec) -> None:
+    """Raise ExportError unless a store can be put behind a URL."""
+    _check_remote(_remote_store(url), spec)
+
+
+def _remote_store(url: str) -> RemoteStore:
+    try:
+        return RemoteStore(RemotePath(url))
+    except InputError as error:
+        raise ExportError(str(error)) from None
+
+
+def _check_remote(store: RemoteStore, spec: ImageSpec) -> None:
+    """Raise ExportError if what stands there may not be replaced."""
+    if not store.holds():
+        return
+    if not spec.may_replace:
+        raise ExportError(
+            f"cannot write {store.folder}: it exists; --overwrite replaces it (nothing can be swapped there, so it "
+            "goes before the new one is complete), --output_filename_format chooses another place"
+        )
+    if all(store.read(mark) is None for mark in MARKS):
+        raise ExportError(f"cannot write {store.folder}: what stands there is not a Zarr store; remove it first")
+
+
+def _open_remote(path: RemotePath, spec: ImageSpec) -> RemoteStore:
+    """Nothing can be swapped there: a store that is replaced goes before the first chunk comes."""
+    store = RemoteStore(path)
+    _check_remote(store, spec)
+    store.remove(*MARKS)
+    return store
+
+
+def _open_url(url: str, internal: str, spec: ImageSpec, *, is_multiscale: bool) -> ImageWriter:
+    return OmeZarrWriter(_remote_store(url).folder, internal, spec, is_multiscale=is_multiscale)
 
 
 def _check_store(path: Path, spec: ImageSpec) -> None:
@@ -273,10 +320,8 @@ def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spe
     smaller.check_complete()
 
 
-def _create_zarr2(
-    folder: Path, shape: tuple[int, ...], chunk: tuple[int, ...], dtype: np.dtype
-) -> tensorstore.TensorStore:
-    metadata = {
+def _zarr2_metadata(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
+    return {
         "zarr_format": 2,
         "shape": shape,
         "chunks": chunk,
@@ -287,17 +332,15 @@ def _create_zarr2(
         "filters": None,
         "order": "C",
     }
-    return open_array("zarr", folder, metadata, create=True)
 
 
-def _create_zarr3(
-    folder: Path,
+def _zarr3_metadata(
     shape: tuple[int, ...],
     unit: tuple[int, ...],
     chunk: tuple[int, ...],
     dtype: np.dtype,
     attributes: dict[str, Any],
-) -> tensorstore.TensorStore:
+) -> dict[str, Any]:
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     compression = {
         "name": "blosc",
@@ -308,7 +351,7 @@ def _create_zarr3(
         index = [little, {"name": "crc32c"}]
         shard = {"chunk_shape": chunk, "codecs": codecs, "index_codecs": index, "index_location": "end"}
         codecs = [{"name": "sharding_indexed", "configuration": shard}]
-    metadata = {
+    return {
         "shape": shape,
         "data_type": dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": unit}},
@@ -318,7 +361,6 @@ def _create_zarr3(
         "dimension_names": list(AXES),
         "attributes": attributes,
     }
-    return open_array("zarr3", folder, metadata, create=True)
 
 
 def _layout(spec: ImageSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -374,6 +416,8 @@ OUTPUTS = tuple(
         streams=True,
         fixed_axes=AXES,
         unit=_unit,
+        open_url=partial(_open_url, is_multiscale=is_multiscale),
+        check_url=check_url,
         check_place=check_place,
     )
     for name, is_multiscale, what in (

@@ -1,0 +1,268 @@
+"""Folders behind a URL, through tensorstore: s3://bucket/path, gs://bucket/path, and http(s)://host/path to read.
+
+Offers as much of pathlib as the formats use. Where credentials come from is decided here; they are neither taken from a
+URL nor shown. An object store knows no renaming, so what makes a complete image of the chunks is written last.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from ..errors import ExportError, InputError
+
+if TYPE_CHECKING:
+    import tensorstore
+
+__all__ = ["RemotePath", "RemoteTarget", "is_url", "remote_errors"]
+
+log = logging.getLogger("pixelforest.export")
+
+_SCHEMES = ("s3", "gs", "http", "https")
+_REGION = "us-east-1"  # for servers that have none
+_SERVER = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
+
+
+def is_url(text: str) -> bool:
+    """True if a text is a URL and not a path."""
+    return "://" in text
+
+
+class RemotePath:
+    """A folder or file behind a URL. Nothing is asked of the server before something is read.
+
+    Raises InputError for URLs that cannot be meant.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in _SCHEMES:
+            known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+            raise InputError(f"cannot open {_harmless(url)}: of URLs, {known} are known")
+        if "@" in parts.netloc or parts.query or parts.fragment or not _SERVER.fullmatch(parts.netloc):
+            raise InputError(
+                f"cannot open {_harmless(url)}: write {parts.scheme}://<host or bucket>/<path>; keys come from the "
+                "environment and not from a URL"
+            )
+        names = [name for name in parts.path.split("/") if name]
+        if any(name in (".", "..") or "\\" in name or "\x00" in name for name in names):
+            raise InputError(f"cannot open {_harmless(url)}: its path has parts that lead elsewhere")
+        self.scheme, self.server, self._names = parts.scheme, parts.netloc, tuple(names)
+
+    def __str__(self) -> str:
+        return "/".join((f"{self.scheme}://{self.server}", *self._names))
+
+    def __repr__(self) -> str:
+        return f"RemotePath({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(f"{self}/{name}")
+
+    def joinpath(self, *names: str) -> RemotePath:
+        return RemotePath("/".join((str(self), *names)))
+
+    @property
+    def name(self) -> str:
+        return self._names[-1] if self._names else self.server
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.name).suffix
+
+    @property
+    def parents(self) -> tuple[RemotePath, ...]:
+        """The folders above, the nearest first."""
+        start = f"{self.scheme}://{self.server}"
+        return tuple(RemotePath("/".join((start, *self._names[:i]))) for i in range(len(self._names) - 1, 0, -1))
+
+    def relative_to(self, folder: RemotePath) -> Path:
+        return Path(*self._names).relative_to(Path(*folder._names))
+
+    def is_file(self) -> bool:
+        """True if something can be read under exactly this name. Raises InputError where the server does not say."""
+        with suppress(FileNotFoundError):
+            self.open()
+            return True
+        return False
+
+    def open(self, mode: str = "rb") -> io.BytesIO:
+        """What lies there, to be read. Raises FileNotFoundError, InputError."""
+        assert mode == "rb"
+        with remote_errors(self):
+            key = self.name
+            found = _open_store(_spec(self.parents[0] if len(self._names) > 1 else self, key)).read(key).result()
+        if found.state != "value":
+            raise FileNotFoundError(str(self))
+        return io.BytesIO(found.value)
+
+    def store(self) -> dict[str, Any]:
+        """The folder as tensorstore's ``kvstore``. Raises InputError."""
+        return _spec(self, "")
+
+
+def _spec(folder: RemotePath, key: str) -> dict[str, Any]:
+    path = "".join(f"{name}/" for name in folder._names)
+    if folder.scheme == "gs":
+        return {"driver": "gcs", "bucket": folder.server, "path": path}
+    if folder.scheme != "s3":
+        return {"driver": "http", "base_url": f"{folder.scheme}://{folder.server}", "path": f"/{quote(path)}"}
+    spec: dict[str, Any] = {"driver": "s3", "bucket": folder.server, "path": path, "aws_credentials": _credentials()}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if endpoint:
+        spec |= {"endpoint": endpoint.rstrip("/"), "aws_region": region or _REGION}
+    elif region:
+        spec["aws_region"] = region
+    return spec
+
+
+def _credentials() -> dict[str, str]:
+    """Where keys are, without asking a place that is not there, which the library would complain about on its own."""
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {"type": "environment"}
+    if os.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or os.environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        return {"type": "ecs"}
+    home = Path.home() / ".aws"
+    named = [os.environ.get(name) for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")]
+    files = [*(Path(text) for text in named if text), home / "credentials", home / "config"]
+    if any(file.is_file() for file in files):
+        return {"type": "default" if os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") else "profile"}
+    return {"type": "anonymous"}
+
+
+@cache
+def _context() -> tensorstore.Context:
+    import tensorstore
+
+    retries = {"max_retries": 6, "initial_delay": "0.2s", "max_delay": "8s"}
+    names = ("s3_request_retries", "gcs_request_retries", "http_request_retries")
+    return tensorstore.Context(dict.fromkeys(names, retries))
+
+
+def _open_store(spec: dict[str, Any]) -> tensorstore.KvStore:
+    import tensorstore
+
+    store: tensorstore.KvStore = tensorstore.KvStore.open(spec, context=_context()).result()
+    return store
+
+
+@contextmanager
+def remote_errors(what: object) -> Iterator[None]:
+    """Turn what tensorstore says about a server into an InputError in one line, without keys."""
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise InputError(f"cannot open {what}: {explain(error)}") from None
+
+
+def explain(error: BaseException) -> str:
+    """The server's answer in a line, with what to do about it; nothing of the request."""
+    text = " ".join(str(error).split())
+    code = re.search(r"HTTP response code: (\d+)", text)
+    if re.search(r"PERMISSION_DENIED|UNAUTHENTICATED|code: 40[13]|AccessDenied|credentials", text):
+        return (
+            "the server refuses it without other keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or "
+            "GOOGLE_APPLICATION_CREDENTIALS, or check what these may do"
+        )
+    if "NoSuchBucket" in text:
+        return "there is no such bucket"
+    if re.search(r"UNAVAILABLE|connect|resolve host|timed? ?out|DEADLINE", text, re.IGNORECASE):
+        return "no answer from the server; check the address, and AWS_ENDPOINT_URL if it is set"
+    return f"the server answered {code[1]}" if code else re.sub(r" \[.*$", "", re.sub(r"^[A-Z_]{4,}: ", "", text))[:200]
+
+
+def _harmless(url: str) -> str:
+    """The URL without anything in it that may be a key."""
+    return re.sub(r"[?#].*$", "", re.sub(r"://[^/@]*@", "://", url))
+
+
+class RemoteTarget:
+    """A folder behind a URL that is being written. Chunks go to their final place; what says what they are, afterwards.
+
+    Until ``commit`` there is nothing that could be taken for an image; ``discard`` removes what was written.
+    """
+
+    def __init__(self, folder: RemotePath) -> None:
+        if folder.scheme in ("http", "https"):
+            raise ExportError(f"cannot write {folder}: http is for reading; write to s3:// or gs://, or to a folder")
+        if not folder._names:
+            raise ExportError(f"cannot write {folder}: name a folder in the bucket")
+        self.folder = folder
+        self._later: dict[str, bytes] = {}
+        self._is_done = False
+        with self.errors():
+            self._store = _open_store(folder.store())
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what tensorstore raises into an ExportError about the target."""
+        try:
+            yield
+        except ExportError:
+            raise
+        except (ValueError, RuntimeError, OSError, InputError) as error:
+            text = str(error) if isinstance(error, InputError) else f"cannot write {self.folder}: {explain(error)}"
+            raise ExportError(text) from None
+
+    def read(self, key: str) -> bytes | None:
+        """What lies under a key of the folder; None if nothing does. Raises ExportError."""
+        with self.errors():
+            found = self._store.read(key).result()
+            return bytes(found.value) if found.state == "value" else None
+
+    def holds(self, prefix: str = "") -> bool:
+        """True if there is anything below the folder. Raises ExportError."""
+        with self.errors():
+            return bool(self._store.list(_range(prefix)).result())
+
+    def remove(self, *first: str, prefix: str = "") -> None:
+        """Remove everything below ``prefix``, but some keys before all others. Raises ExportError."""
+        with self.errors():
+            for key in first:
+                self._store.write(key, None).result()
+            self._store.delete_range(_range(prefix)).result()
+
+    def put_later(self, key: str, content: bytes) -> None:
+        """Write this in ``commit``: deeper keys first."""
+        self._later[key] = content
+
+    def commit(self) -> None:
+        """Complete the folder. Raises ExportError."""
+        with self.errors():
+            for key in sorted(self._later, key=lambda k: (-k.count("/"), k)):
+                self._store.write(key, self._later[key]).result()
+        self._is_done = True
+        log.info("Wrote %s", self.folder)
+
+    def discard(self, prefix: str = "") -> None:
+        """Remove what was written below ``prefix``, unless it is complete. Never raises."""
+        if not self._is_done:
+            self._is_done = True
+            with suppress(Exception):
+                self.remove(prefix=prefix)
+                return
+            log.warning("%s: what was begun there could not be removed; it is not complete", self.folder)
+
+
+def _range(prefix: str) -> Any:
+    import tensorstore
+
+    if not prefix:
+        return tensorstore.KvStore.KeyRange()
+    return tensorstore.KvStore.KeyRange(inclusive_min=prefix, exclusive_max=prefix[:-1] + chr(ord(prefix[-1]) + 1))

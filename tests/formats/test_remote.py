@@ -1,0 +1,244 @@
+"""Stores behind a URL: S3 as moto serves it on loopback, http as Python serves a folder. Nothing leaves the machine."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from pixelforest.engine.box import Box
+from pixelforest.engine.errors import ExportError, InputError
+from pixelforest.engine.formats import output_format, remote
+from pixelforest.engine.formats.images import ome_zarr
+from pixelforest.engine.formats.remote import RemotePath
+from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
+
+moto_server = pytest.importorskip("moto.server")
+boto3 = pytest.importorskip("boto3")
+
+SECRET = "not-to-be-shown-anywhere"
+NAMES = ["single-scale OME-Zarr", "multi-scale OME-Zarr", "n5", "compressed n5"]
+EXTENSION = {name: "n5" if "n5" in name else "zarr" for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    running = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty bucket; the environment says where it is, as a user's would."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    found = boto3.resource("s3", endpoint_url=server, region_name="us-east-1").Bucket("results")
+    found.create()
+    found.objects.all().delete()
+    return found
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ome_zarr, "CHUNK_BYTES", 4000)
+    monkeypatch.setattr(ome_zarr, "SHARDED_ABOVE", 3)
+
+
+def keys(bucket: Any) -> list[str]:
+    return sorted(item.key for item in bucket.objects.all())
+
+
+def image() -> np.ndarray:
+    return np.random.default_rng(3).random((2, 5, 40, 60, 2)).astype(np.float32)
+
+
+def spec_of(array: np.ndarray, **more: Any) -> ImageSpec:
+    return ImageSpec(array.shape, array.dtype, "tzyxc", (0,) * 5, **more)
+
+
+def open_writer(name: str, array: np.ndarray, *, folder: str = "deep/out", **more: Any) -> ImageWriter:
+    chosen = output_format(name)
+    assert chosen.open_url is not None
+    url = f"s3://results/{folder}.{EXTENSION[name]}"
+    chosen.check_url(url, "exported_data", spec_of(array, **more))
+    return chosen.open_url(url, "exported_data", spec_of(array, **more))
+
+
+def write(writer: ImageWriter, array: np.ndarray) -> None:
+    for box in Box.whole(array.shape).split((1, 2, 30, 37, 2)):
+        writer.write(box, array[box.slices()])
+
+
+def fetch(bucket: Any, folder: Path) -> Path:
+    """Everything in the bucket as files."""
+    for item in bucket.objects.all():
+        path = folder / item.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(item.get()["Body"].read())
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_store_is_the_one_that_files_would_hold(
+    name: str, version: str, bucket: Any, small_chunks: None, tmp_path: Path
+) -> None:
+    """Byte for byte, key for key; read back by zarr-python where there is Zarr in it."""
+    array = image()
+    writer = open_writer(name, array, version=version, drange=(0.0, 1.0), resolution={"x": 0.5})
+    assert keys(bucket) == []
+    write(writer, array)
+    assert not [k for k in keys(bucket) if k.endswith((".json", ".zarray", ".zattrs", ".zgroup"))]
+    assert writer.finish() == []
+    local = tmp_path / "local" / "deep" / f"out.{EXTENSION[name]}"
+    spec = spec_of(array, version=version, drange=(0.0, 1.0), resolution={"x": 0.5})
+    twin = output_format(name).open(local, "exported_data", spec)
+    write(twin, array)
+    twin.finish()
+    fetched = fetch(bucket, tmp_path / "fetched")
+    assert sorted(p.relative_to(fetched) for p in fetched.rglob("*") if p.is_file()) == sorted(
+        p.relative_to(tmp_path / "local") for p in (tmp_path / "local").rglob("*") if p.is_file()
+    )
+    for path in [p for p in fetched.rglob("*") if p.is_file()]:
+        expected = (tmp_path / "local" / path.relative_to(fetched)).read_bytes()
+        if path.name in ("zarr.json", ".zarray", ".zattrs", ".zgroup", "attributes.json"):
+            assert json.loads(path.read_bytes()) == json.loads(expected)
+        else:
+            assert path.read_bytes() == expected, path
+    if "Zarr" in name:
+        found = zarr.open_array(str(fetched / "deep" / "out.zarr" / "s0"), mode="r")[...]
+        assert np.array_equal(found, array.transpose(0, 4, 1, 2, 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_interrupted_is_gone_and_was_never_an_image(name: str, bucket: Any, small_chunks: None) -> None:
+    bucket.put_object(Key="deep/out.txt", Body=b"mine")
+    array = image()
+    writer = open_writer(name, array)
+    write(writer, array)
+    assert len(keys(bucket)) > 1
+    writer.abort()
+    assert keys(bucket) == ["deep/out.txt"]
+    writer.abort()  # never raises
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_there_is_replaced_only_if_it_may_be(name: str, bucket: Any) -> None:
+    array = image()
+    writer = open_writer(name, array)
+    write(writer, array)
+    writer.finish()
+    before = keys(bucket)
+    with pytest.raises(ExportError, match=r"it exists; --overwrite replaces it"):
+        open_writer(name, array)
+    assert keys(bucket) == before
+    smaller = np.ascontiguousarray(array[:, :2, :10, :10])
+    writer = open_writer(name, smaller, may_replace=True)
+    kept = [k for k in keys(bucket) if "exported_data" not in k]
+    assert kept == ([k for k in before if "exported_data" not in k] if "n5" in name else [])
+    write(writer, smaller)
+    writer.finish()
+    with pytest.raises(ExportError, match=r"it exists"):
+        open_writer(name, array)
+
+
+def test_other_datasets_of_a_container_stay(bucket: Any) -> None:
+    array = image()
+    chosen = output_format("n5")
+    assert chosen.open_url is not None
+    for dataset in ("first", "group/second"):
+        writer = chosen.open_url("s3://results/out.n5", dataset, spec_of(array))
+        write(writer, array)
+        writer.finish()
+    writer = chosen.open_url("s3://results/out.n5", "third", spec_of(array))
+    writer.abort()
+    found = [k for k in keys(bucket) if k.endswith("attributes.json")]
+    assert found == ["out.n5/attributes.json", "out.n5/first/attributes.json", "out.n5/group/second/attributes.json"]
+    for dataset, complaint in (("first/deeper", "is a dataset, not a group"), ("group", "a group of that name")):
+        with pytest.raises(ExportError, match=complaint):
+            chosen.check_url("s3://results/out.n5", dataset, spec_of(array, may_replace=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_things_are_never_removed(name: str, bucket: Any) -> None:
+    bucket.put_object(Key=f"deep/out.{EXTENSION[name]}/thesis.tex", Body=b"mine")
+    with pytest.raises(ExportError, match=r"is not (a Zarr store|an N5 container)"):
+        open_writer(name, image(), may_replace=True)
+    assert len(keys(bucket)) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("s3://nobodys-bucket/a", "no such bucket|404|answered"),
+        ("http://127.0.0.1:1/a", "http is for reading"),
+        ("https://example.org/a", "http is for reading"),
+        ("s3://results", "name a folder"),
+        (f"s3://someone:{SECRET}@results/a", "keys come from the environment"),
+        (f"s3://results/a?key={SECRET}", "keys come from the environment"),
+        ("s3://results/../a", "lead elsewhere"),
+        ("ftp://results/a", "are known"),
+    ],
+)
+def test_places_that_cannot_be(url: str, complaint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote._context.cache_clear()
+    for name in ("single-scale OME-Zarr", "n5"):
+        chosen = output_format(name)
+        assert chosen.open_url is not None
+        place = f"{url}.{EXTENSION[name]}" if url.endswith("/a") else url
+        with pytest.raises(ExportError, match=complaint) as caught:
+            chosen.open_url(place, "data", spec_of(image()))
+        assert "\n" not in str(caught.value)
+        assert SECRET not in str(caught.value)
+
+
+def test_no_answer_and_no_keys_end_in_one_line(server: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(ExportError, match="no answer from the server") as caught:
+        open_writer("n5", image())
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert remote.explain(ValueError(f'PERMISSION_DENIED: Error: "x" <AWSAccessKeyId>{SECRET}</AWSAccessKeyId>')) == (
+        "the server refuses it without other keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or "
+        "GOOGLE_APPLICATION_CREDENTIALS, or check what these may do"
+    )
+
+
+def test_paths_behind_a_url() -> None:
+    path = RemotePath("s3://bucket/a/b.zarr/")
+    assert str(path) == "s3://bucket/a/b.zarr"
+    assert (path.name, path.suffix) == ("b.zarr", ".zarr")
+    assert [str(p) for p in path.parents] == ["s3://bucket/a"]
+    assert (path / "s0").relative_to(path).as_posix() == "s0"
+    assert path / "s0" == RemotePath("s3://bucket/a/b.zarr/s0")
+    with pytest.raises(InputError, match="are known"):
+        RemotePath("file:///a")
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A folder behind http, for reading."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", tmp_path
+        running.shutdown()
