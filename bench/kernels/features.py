@@ -3,6 +3,8 @@
 Variants tried, and what they gave (2-D, 2 shared cores with AVX2):
 - fold symmetric taps, one multiply-add for each pair: in use
 - loops left to LLVM's vectoriser: it gives up beyond a few buffers, so vectors are explicit (kernels/cpu/intrinsics.py)
+- 3-D plane by plane, the planes that later filters need held in rings, so that intermediates stay in the second cache:
+  414 to 441 CPU ns a voxel against 379 to 428 for whole cells; the filters are not waiting for memory
 """
 
 from __future__ import annotations
