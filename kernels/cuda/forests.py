@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from ..contract import DeviceUnavailable
 from ..shared.nodes import PackedForest
 from . import nvforest
 
@@ -18,8 +17,8 @@ def check_choice(choice: str) -> None:
     """Raise DeviceUnavailable if what ``--forest`` asks for is not installed, ValueError for another word."""
     if choice not in CHOICES:
         raise ValueError(f"there is no forest {choice!r}; choose one of: {', '.join(CHOICES)}")
-    if choice == "nvforest" and (missing := nvforest.find_missing()):
-        raise DeviceUnavailable(f"--forest=nvforest: {missing}; install pixelforest[rapids13] or [rapids12]")
+    if choice == "nvforest":
+        nvforest.require_library()
 
 
 def warn_of_rounding(packed: PackedForest, choice: str) -> None:

@@ -128,6 +128,12 @@ def find_missing() -> str | None:
     return None
 
 
+def require_library() -> None:
+    """Raise DeviceUnavailable, with what to install, where nvForest cannot be used."""
+    if missing := find_missing():
+        raise DeviceUnavailable(f"nvForest cannot be used: {missing}; install pixelforest[rapids13] or [rapids12]")
+
+
 def working_bytes(columns: int, classes: int, voxels: int) -> int:
     """Device memory that predicting needs beside a tile's features and probabilities."""
     width = max(classes, 2)
@@ -137,8 +143,7 @@ def working_bytes(columns: int, classes: int, voxels: int) -> int:
 def _build_groups(
     forests: Sequence[ForestArrays], packed: PackedForest, columns: int, index: int, place: Place
 ) -> tuple[_Group, ...]:
-    if missing := find_missing():
-        raise DeviceUnavailable(f"nvForest cannot be used: {missing}; install pixelforest[rapids13] or [rapids12]")
+    require_library()
     import nvforest
 
     trees = [(tree, forest.is_weighted) for forest in forests for tree in forest.trees]

@@ -47,7 +47,9 @@ def test_the_choice_is_what_walks(choice: str, pure: bool) -> None:
 
 def test_what_is_missing_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvforest, "find_missing", lambda: "treelite is not installed")
-    with pytest.raises(DeviceUnavailable, match=r"--forest=nvforest: treelite is not installed; install pixelforest"):
+    with pytest.raises(
+        DeviceUnavailable, match="nvForest cannot be used: treelite is not installed; install pixelforest"
+    ):
         check_choice("nvforest")
     for choice in ("auto", "native"):
         check_choice(choice)
