@@ -129,7 +129,7 @@ def mark_skeleton(own, vx, vy):
     keep_apart()
     width, height = own.shape
     mark = np.zeros((width, height), np.bool_)
-    thin = [(0, 0)]  # marked at a distance of two, where a gap may remain
+    thin, known = np.empty((64, 2), np.int64), 0  # marked at a distance of two, where a gap may remain
     for y in range(height):
         for x in range(width):
             for way in range(2):
@@ -147,14 +147,20 @@ def mark_skeleton(own, vx, vy):
                         a, b = x, y
                     mark[a, b] = True
                     if square(vx, vy, a, b) == 4:
-                        thin.append((a, b))
+                        if known == len(thin):
+                            more = np.empty((2 * known, 2), np.int64)
+                            for k in range(known):
+                                more[k, 0], more[k, 1] = thin[k, 0], thin[k, 1]
+                            thin = more
+                        thin[known, 0], thin[known, 1] = a, b
+                        known += 1
                 elif own[x, y]:
                     if max(abs(ux - dx), abs(uy - dy)) > 1:
                         mark[x, y] = True
                 elif max(abs(wx + dx), abs(wy + dy)) > 1:
                     mark[a, b] = True
-    for k in range(1, len(thin)):
-        x, y = thin[k]
+    for k in range(known):
+        x, y = thin[k, 0], thin[k, 1]
         is_open = True
         for n in range(8):
             a, b = x + _DX[n], y + _DY[n]
