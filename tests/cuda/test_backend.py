@@ -10,35 +10,14 @@ import numpy as np
 import pytest
 from cuda_host.faults import FaultyDevice
 from cuda_host.host_device import HostDevice
-from properties.test_tiles import NAMES, SHAPES, assert_same_part, classify, make_image, make_mask, make_project
+from cuda_host.jobs import CPU, KINDS, REGIONS, assert_cpu_bytes, expected, limit_tiles
+from properties.test_tiles import SHAPES, assert_same_part, classify, make_image, make_mask, make_project
 
-from pixelforest import kernels
 from pixelforest.engine.box import Box
 from pixelforest.engine.pixels.classify import ResultRequest, prepare_classifier
 from pixelforest.kernels.contract import Conversion, DeviceFailed, DeviceOutOfMemory
 from pixelforest.kernels.cuda.backend import CudaBackend
 from pixelforest.kernels.cuda.tiles import AT_ONCE
-
-# Parts (t, z, y, x) of the images, at edges and inside; the stand-in takes a second for 600 000 threads.
-REGIONS = {
-    "flat": Box((0, 0, 0, 120), (2, 1, 45, 190)),
-    "solid": Box((0, 0, 5, 110), (1, 7, 25, 150)),
-    "mixed": Box((0, 2, 15, 0), (1, 9, 35, 33)),
-}
-KINDS = list(REGIONS)
-TILE = (4, 23, 37)
-CPU = kernels.load("cpu")
-
-
-def expected(kind: str, *, masked: bool = False, names: tuple[str, ...] = NAMES) -> dict[str, np.ndarray]:
-    return classify(kind, CPU, region=REGIONS[kind], mask=make_mask(kind) if masked else None, names=names)
-
-
-def assert_cpu_bytes(kind: str, backend: CudaBackend, *, masked: bool = False, threads: int = 2) -> None:
-    region = REGIONS[kind]
-    found = classify(kind, backend, region=region, threads=threads, tile=TILE, mask=make_mask(kind) if masked else None)
-    everything = Box((0, 0, 0, 0), region.shape)
-    assert_same_part(found, expected(kind, masked=masked), everything)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
@@ -48,12 +27,6 @@ def test_every_result_has_the_cpus_bytes(kind: str, masked: bool, monkeypatch: p
     device = HostDevice()
     assert_cpu_bytes(kind, CudaBackend([device]), masked=masked)
     assert {"select_channels", "most_probable", "uncertainty"} <= set(device.launches)
-
-
-def limit_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the backend ask for small tiles, so that a job has several."""
-    for name in ("FLAT_TILE", "FLAT_SMALLEST", "SOLID_TILE", "SOLID_SMALLEST"):
-        monkeypatch.setattr(f"pixelforest.kernels.cuda.backend.{name}", TILE if "SOLID" in name else (1, *TILE[1:]))
 
 
 def test_tiles_are_dealt_to_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,217 @@
+"""The device that talks to CuPy, on a made-up CuPy that runs kernels on the host; and its names in the real one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_host.fake_cupy import Machine, make_cupy
+from cuda_host.jobs import REGIONS, assert_cpu_bytes, expected, limit_tiles
+from properties.test_tiles import assert_same_part, classify
+
+from pixelforest.engine.box import Box
+from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable
+from pixelforest.kernels.cuda.backend import CudaBackend
+
+MODULE = "pixelforest.kernels.cuda.cupy_device"
+SCALE = 'extern "C" __global__ void scale(float* x, int n, float by) {\n'
+SCALE += "    const int i = blockIdx.x * blockDim.x + threadIdx.x;\n    if (i < n) x[i] *= by;\n}\n"
+
+Load = Callable[..., tuple[Any, Machine]]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """The module with a made-up machine behind it, and that machine."""
+
+    def make(**machine: int) -> tuple[ModuleType, Machine]:
+        made = Machine(**machine)
+        for name, module in make_cupy(made).items():
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.delitem(sys.modules, MODULE, raising=False)
+        return importlib.import_module(MODULE), made
+
+    yield make
+    sys.modules.pop(MODULE, None)
+
+
+def test_without_cupy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    with pytest.raises(DeviceUnavailable, match=r"CuPy cannot be imported.*pixelforest\[cuda13\].*\[cuda12\]"):
+        importlib.import_module(MODULE)
+    sys.modules.pop(MODULE, None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "message"),
+    [
+        ({"driver": 0}, "there is no NVIDIA driver"),
+        ({"driver": 12080}, r"driver is too old \(driver for CUDA 12.8, CuPy 14.2.0 for CUDA 13.2\)"),
+        ({"count": 0}, "shows no GPU; CUDA_VISIBLE_DEVICES"),
+    ],
+)
+def test_machines_without_a_gpu(load: Load, machine: dict[str, int], message: str) -> None:
+    module, _ = load(**machine)
+    with pytest.raises(DeviceUnavailable, match=message):
+        module.open_devices()
+
+
+def test_devices_are_opened_by_number(load: Load) -> None:
+    module, _ = load(count=3)
+    assert [device.index for device in module.open_devices()] == [0, 1, 2]
+    assert [device.index for device in module.open_devices((2, 0, 0))] == [2, 0, 0]
+    with pytest.raises(DeviceUnavailable, match="there is no CUDA device 3; there are 0 to 2"):
+        module.open_devices((3,))
+    (device,) = module.open_devices((1,))
+    assert (device.name, device.architecture, device.compiler) == ("made-up GPU", "sm_90", "NVRTC 13.5")
+    assert (device.multiprocessors, device.total_bytes, device.free_bytes()) == (2, 1 << 30, 1 << 30)
+
+
+@pytest.mark.parametrize(("capability", "compiled"), [(89, 86), (121, 120), (103, 100)])
+def test_newer_devices_take_binaries_of_older_ones(load: Load, capability: int, compiled: int) -> None:
+    module, _ = load()
+    assert module._architecture("a GPU", capability) == f"sm_{compiled}"
+
+
+@pytest.mark.parametrize("capability", [70, 130])
+def test_devices_the_compiler_does_not_know(load: Load, capability: int) -> None:
+    module, _ = load()
+    with pytest.raises(DeviceUnavailable, match=rf"NVRTC 13.5 does not compile for a GPU \(sm_{capability}\)"):
+        module._architecture("a GPU", capability)
+
+
+def test_arrays_go_there_and_back(load: Load) -> None:
+    module, machine = load()
+    (device,) = module.open_devices()
+    for array in (np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.zeros((0, 3), np.float32), np.array([True])):
+        there = device.upload(array)
+        assert (there.shape, there.dtype, there.nbytes) == (array.shape, array.dtype, array.nbytes)
+        back = device.download(there)
+        assert back.dtype == array.dtype
+        assert np.array_equal(back, array)
+    assert not device.download(device.zeros((5,), np.float64)).any()
+    part = device.upload(np.arange(10, dtype=np.float32)).view(4, (2, 2))
+    assert device.download(part).tolist() == [[4, 5], [6, 7]]
+    assert device.download(part.view(0, (16,), np.uint8)).view(np.float32).tolist() == [4, 5, 6, 7]
+    with pytest.raises(ValueError, match="do not fit"):
+        part.view(3, (2,))
+    assert part.__cuda_array_interface__["data"][0] == part.memory.ptr
+    del there, part
+    assert machine.used[0] == 0
+
+
+def test_what_is_uploaded_may_change_at_once(load: Load) -> None:
+    """The copy is under way when the call returns; its pinned memory is not used again too early."""
+    module, _ = load()
+    (device,) = module.open_devices()
+    array = np.zeros(1000, np.float32)
+    copies = []
+    for i in range(20):
+        array[:] = i
+        copies.append(device.upload(array))
+    assert [float(device.download(copy)[500]) for copy in copies] == [float(i) for i in range(20)]
+
+
+def test_pinned_memory_has_few_sizes(load: Load) -> None:
+    module, machine = load()
+    (device,) = module.open_devices()
+    for count in range(300_000, 340_000, 1000):
+        device.upload(np.zeros(count, np.uint8))
+    assert len(set(machine.pinned_sizes)) <= 4
+    assert all(size >= 300_000 for size in machine.pinned_sizes)
+
+
+def test_kernels_and_time(load: Load) -> None:
+    module, machine = load()
+    (device,) = module.open_devices()
+    kernel = device.load(device.compile(SCALE, "scale.cu", ())).kernel("scale")
+    there = device.upload(np.ones(100, np.float32))
+    with device.timer() as timer:
+        kernel((1, 1, 1), (128, 1, 1), (there, np.int32(100), np.float32(3)))
+    assert timer.milliseconds == 1.5
+    assert (device.download(there) == 3).all()
+    for shared_bytes in (1000, 60_000, 50_000, 70_000):
+        kernel((1, 1, 1), (128, 1, 1), (there, np.int32(100), np.float32(3)), shared_bytes=shared_bytes)
+    assert machine.shared_bytes == [60_000, 70_000]
+    with pytest.raises(DeviceFailed, match="there is no kernel 'scales'"):
+        device.load(device.compile(SCALE, "scale.cu", ())).kernel("scales")
+    with pytest.raises(DeviceFailed, match=r"scale.cu does not compile for sm_90"):
+        device.compile(SCALE + "}", "scale.cu", ())
+
+
+def test_errors_are_those_of_the_contract(load: Load) -> None:
+    module, machine = load(memory=1000)
+    (device,) = module.open_devices()
+    with pytest.raises(DeviceOutOfMemory, match="made-up GPU has no room for 1001 bytes"):
+        device.empty((1001,), np.uint8)
+    there = device.empty((10,), np.uint8)
+    machine.fails = 700
+    with pytest.raises(DeviceFailed, match="the device failed: error 700"):
+        device.download(there)
+
+
+def test_each_thread_has_a_stream_on_each_device(load: Load) -> None:
+    module, _ = load(count=2)
+    devices = module.open_devices()
+    seen = {}
+
+    def work(number: int) -> None:
+        for device in devices:
+            array = device.upload(np.full(10, number, np.float32))
+            seen[number, device.index] = (device.stream(), float(device.download(array)[0]))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(stream) for stream, _ in seen.values()}) == 6
+    assert all(value == number for (number, _), (_, value) in seen.items())
+    assert all(stream.device_id == index for (_, index), (stream, _) in seen.items())
+
+
+@pytest.mark.parametrize("kind", list(REGIONS))
+def test_a_whole_job(kind: str, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies and kernels that wait in their streams, on two devices and several threads."""
+    limit_tiles(monkeypatch)
+    module, _ = load(count=2)
+    backend = CudaBackend(module.open_devices((0, 1, 1)))
+    assert_cpu_bytes(kind, backend, masked=True, threads=4)
+    assert backend.describe() == "cuda:0,1,1 (made-up GPU)"
+
+
+def test_a_fault_in_the_middle_of_a_job(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    module, machine = load()
+    machine.fails = 700
+    found = classify("flat", CudaBackend(module.open_devices(), falls_back=True), region=REGIONS["flat"])
+    assert_same_part(found, expected("flat"), Box((0, 0, 0, 0), REGIONS["flat"].shape))
+    assert "the CPU goes on" in caplog.text
+
+
+def test_the_real_cupy_has_what_the_made_up_one_has() -> None:
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    for name, module in make_cupy(Machine()).items():
+        real = importlib.import_module(name) if name in ("cupy", "cupy.cuda") else cupy
+        for part in name.split(".")[1:] if real is cupy else []:
+            real = getattr(real, part)
+        missing = {each for each in vars(module) if not each.startswith("__")} - set(dir(real))
+        assert not missing, name
+    for kind, names in {
+        cupy.cuda.Stream: ("use", "synchronize"),
+        cupy.cuda.Event: ("record", "synchronize", "done"),
+        cupy.cuda.Device: ("attributes", "compute_capability"),
+        cupy.cuda.Module: ("load", "get_function"),
+        cupy.cuda.MemoryPool: ("malloc", "free_bytes"),
+        cupy.cuda.PinnedMemoryPool: ("malloc",),
+        cupy.cuda.MemoryPointer: ("ptr", "__add__"),
+        cupy.cuda.PinnedMemoryPointer: ("ptr",),
+        cupy.cuda.Function: ("ptr",),
+    }.items():
+        assert set(names) <= set(dir(kind)), kind

@@ -1,0 +1,290 @@
+"""As much of CuPy as ``kernels/cuda/cupy_device.py`` uses, with its signatures, on the host; kernels run in the shim.
+
+It is asynchronous where CuPy is: copies and launches stay in their stream until somebody waits for it, so a buffer that
+is used again too early shows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from cuda_host.build import build_library
+from cuda_host.host_device import _Launch
+
+from pixelforest.kernels.contract import DeviceFailed
+
+GUARD = 64
+
+
+class CUDARuntimeError(RuntimeError):
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"error {status}")
+
+
+class CUDADriverError(CUDARuntimeError):
+    pass
+
+
+class NVRTCError(RuntimeError):
+    pass
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class Machine:
+    """The made-up machine.
+
+    count, driver  devices, and the driver's version; memory: bytes of each device
+    fails          a status that the next wait for a stream raises
+    used           bytes of each device that are in use; current: device of each thread
+    """
+
+    def __init__(self, count: int = 1, driver: int = 13020, memory: int = 1 << 30) -> None:
+        self.count, self.driver, self.memory, self.fails = count, driver, memory, 0
+        self.used: dict[int, int] = defaultdict(int)
+        self.pinned_sizes: list[int] = []
+        self.shared_bytes: list[int] = []
+        self.local = threading.local()
+        self.running = threading.Lock()  # the shim's kernels have one set of thread numbers
+
+    @property
+    def current(self) -> int:
+        return int(getattr(self.local, "device", 0))
+
+
+class Stream:
+    def __init__(self, machine: Machine, *, non_blocking: bool) -> None:
+        assert non_blocking
+        self.machine, self.device_id = machine, machine.current
+        self.work: list[Callable[[], None]] = []
+        self.done = 0
+        self.ptr = id(self)
+        _streams[self.ptr] = self
+
+    def use(self) -> Stream:
+        assert self.device_id == self.machine.current
+        self.machine.local.stream = self
+        return self
+
+    def run(self, until: int | None = None) -> None:
+        """Do what waits."""
+        while self.work and (until is None or self.done < until):
+            self.work.pop(0)()
+            self.done += 1
+
+
+_streams: dict[int, Stream] = {}
+
+
+class Event:
+    def __init__(self, machine: Machine, block: bool = False, disable_timing: bool = False) -> None:
+        self.machine, self.timed, self.stream = machine, not disable_timing, None
+
+    def record(self, stream: Stream) -> None:
+        self.stream, self.place = stream, stream.done + len(stream.work)
+
+    @property
+    def done(self) -> bool:
+        return self.stream is None or self.stream.done >= self.place
+
+    def synchronize(self) -> None:
+        if self.machine.fails:
+            raise CUDARuntimeError(self.machine.fails)
+        if self.stream is not None:
+            self.stream.run(self.place)
+
+
+class Memory:
+    """A device's memory; what is behind it belongs to nobody."""
+
+    def __init__(self, machine: Machine, size: int) -> None:
+        self.machine, self.size, self.device = machine, size, machine.current
+        if machine.used[self.device] + size > machine.memory:
+            raise OutOfMemoryError(f"Out of memory allocating {size} bytes")
+        machine.used[self.device] += size
+        self.bytes = np.full(size + GUARD, 0xFF, np.uint8)
+
+    def __del__(self) -> None:
+        if hasattr(self, "bytes"):
+            self.machine.used[self.device] -= self.size
+
+
+class MemoryPointer:
+    def __init__(self, mem: Memory, offset: int) -> None:
+        self.mem, self.offset = mem, offset
+
+    @property
+    def ptr(self) -> int:
+        return int(self.mem.bytes.ctypes.data) + self.offset
+
+    def __add__(self, offset: int) -> MemoryPointer:
+        return MemoryPointer(self.mem, self.offset + offset)
+
+
+class Pinned(bytearray):
+    """Bytes with an address."""
+
+    @property
+    def ptr(self) -> int:
+        return ctypes.addressof((ctypes.c_char * len(self)).from_buffer(self))
+
+
+class Function:
+    def __init__(self, machine: Machine, library: Any, name: str) -> None:
+        self.machine, self.name, self.ptr = machine, name, 1
+        try:
+            self.launch = getattr(library, f"launch_{name}")
+        except AttributeError:
+            raise CUDADriverError(500) from None
+        self.launch.restype = ctypes.c_char_p
+
+    def __call__(
+        self, grid: tuple, block: tuple, args: Sequence[Any], shared_mem: int = 0, stream: Stream | None = None
+    ) -> None:
+        assert isinstance(grid, tuple)
+        assert isinstance(block, tuple)
+        assert stream is not None
+        assert stream.device_id == self.machine.current
+        values = []
+        for value in args:
+            assert isinstance(value, MemoryPointer | np.generic), type(value)
+            values.append(np.array([value.ptr if isinstance(value, MemoryPointer) else value]))
+        addresses = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
+        launch = _Launch((ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), shared_mem)
+        # As on a device, the arrays are not kept by the launch: their memory belongs to the stream until it is used.
+        held = [value.mem for value in args if isinstance(value, MemoryPointer)]
+
+        def start() -> None:
+            with self.machine.running:
+                fault = self.launch(ctypes.byref(launch), addresses)
+            if fault is not None:
+                raise DeviceFailed(f"{self.name}: {fault.decode()}")
+            assert held is not None
+            assert values is not None
+
+        stream.work.append(start)
+
+
+class Module:
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def load(self, cubin: bytes) -> None:
+        assert isinstance(cubin, bytes)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "kernels.so"
+            path.write_bytes(cubin)
+            self.library = ctypes.CDLL(str(path))
+
+    def get_function(self, name: str) -> Function:
+        return Function(self.machine, self.library, name)
+
+
+class Pool:
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def malloc(self, size: int) -> MemoryPointer:
+        assert size > 0
+        assert self.machine.local.stream.device_id == self.machine.current
+        return MemoryPointer(Memory(self.machine, size), 0)
+
+    def free_bytes(self) -> int:
+        return 0
+
+
+class PinnedPool:
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def malloc(self, size: int) -> Pinned:
+        self.machine.pinned_sizes.append(size)
+        return Pinned(size)
+
+
+def make_cupy(machine: Machine) -> dict[str, ModuleType]:
+    """Modules by name, to be put where Python looks for imported ones."""
+    cupy, cuda, runtime, driver, nvrtc, memory = (
+        ModuleType(name)
+        for name in (
+            "cupy",
+            "cupy.cuda",
+            "cupy.cuda.runtime",
+            "cupy.cuda.driver",
+            "cupy.cuda.nvrtc",
+            "cupy.cuda.memory",
+        )
+    )
+
+    def copy(dst: int, src: int, size: int, kind: int, stream: int) -> None:
+        assert kind in (1, 2)
+        _streams[stream].work.append(lambda: ctypes.memmove(dst, src, size) and None)
+
+    def clear(ptr: int, value: int, size: int, stream: int) -> None:
+        _streams[stream].work.append(lambda: ctypes.memset(ptr, value, size) and None)
+
+    def count() -> int:
+        if machine.driver == 0 or machine.driver < 13000:
+            raise CUDARuntimeError(35)
+        if machine.count == 0:
+            raise CUDARuntimeError(100)
+        return machine.count
+
+    runtime.CUDARuntimeError, runtime.getDeviceCount = CUDARuntimeError, count  # type: ignore[attr-defined]
+    runtime.driverGetVersion, runtime.runtimeGetVersion = lambda: machine.driver, lambda: 13020  # type: ignore[attr-defined]
+    runtime.getDeviceProperties = lambda index: {"name": b"made-up GPU", "totalGlobalMem": machine.memory}  # type: ignore[attr-defined]
+    runtime.setDevice = lambda index: setattr(machine.local, "device", index)  # type: ignore[attr-defined]
+    runtime.memGetInfo = lambda: (machine.memory - machine.used[machine.current], machine.memory)  # type: ignore[attr-defined]
+    runtime.memcpyAsync, runtime.memsetAsync = copy, clear  # type: ignore[attr-defined]
+    runtime.memcpyHostToDevice, runtime.memcpyDeviceToHost = 1, 2  # type: ignore[attr-defined]
+    driver.CUDADriverError = CUDADriverError  # type: ignore[attr-defined]
+    driver.funcSetAttribute = lambda f, attribute, value: machine.shared_bytes.append(value)  # type: ignore[attr-defined]
+    programs: dict[int, list[Any]] = {}
+
+    def create(source: str, name: str, headers: tuple, include_names: tuple) -> int:
+        programs[len(programs)] = [source, name, b"", ""]
+        return len(programs) - 1
+
+    def compile_program(program: int, options: tuple[str, ...]) -> None:
+        assert any(option.startswith("--gpu-architecture=sm_") for option in options)
+        source, name, _, _ = programs[program]
+        try:
+            programs[program][2] = build_library(source, name, options)
+        except DeviceFailed as error:
+            programs[program][3] = str(error)
+            raise NVRTCError("NVRTC_ERROR_COMPILATION (6)") from None
+
+    nvrtc.NVRTCError, nvrtc.getVersion = NVRTCError, lambda: (13, 5)  # type: ignore[attr-defined]
+    nvrtc.getSupportedArchs = lambda: (75, 80, 86, 90, 100, 120)  # type: ignore[attr-defined]
+    nvrtc.createProgram, nvrtc.compileProgram = create, compile_program  # type: ignore[attr-defined]
+    nvrtc.getCUBIN = lambda program: programs[program][2]  # type: ignore[attr-defined]
+    nvrtc.getProgramLog = lambda program: programs[program][3]  # type: ignore[attr-defined]
+    nvrtc.destroyProgram = lambda program: None  # type: ignore[attr-defined]
+    memory.OutOfMemoryError = OutOfMemoryError  # type: ignore[attr-defined]
+
+    class Device:
+        def __init__(self, index: int) -> None:
+            self.compute_capability = "90"
+            self.attributes = {"MultiProcessorCount": 2, "MaxSharedMemoryPerBlockOptin": 99 << 10}
+
+    cuda.Device = Device  # type: ignore[attr-defined]
+    cuda.Stream = lambda non_blocking: Stream(machine, non_blocking=non_blocking)  # type: ignore[attr-defined]
+    cuda.Event = lambda **options: Event(machine, **options)  # type: ignore[attr-defined]
+    cuda.Module = lambda: Module(machine)  # type: ignore[attr-defined]
+    cuda.MemoryPool, cuda.PinnedMemoryPool = lambda: Pool(machine), lambda: PinnedPool(machine)  # type: ignore[attr-defined]
+    cuda.get_elapsed_time = lambda start, stop: 1.5 if start.timed and stop.timed else 1 / 0  # type: ignore[attr-defined]
+    cuda.runtime, cuda.driver, cuda.nvrtc, cuda.memory = runtime, driver, nvrtc, memory  # type: ignore[attr-defined]
+    cupy.cuda, cupy.__version__ = cuda, "14.2.0"  # type: ignore[attr-defined]
+    modules = (cupy, cuda, runtime, driver, nvrtc, memory)
+    return {module.__name__: module for module in modules}
