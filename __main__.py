@@ -1,8 +1,33 @@
-"""``python -m pixelforest`` is the command line."""
+"""``pixelforest`` and ``python -m pixelforest``: the command line, and what an interrupt means before it is there."""
 
+import os
+import signal
 import sys
+from types import FrameType
 
-from pixelforest.cli import main
+
+def main() -> int:
+    """Run the command line; returns the exit status."""
+    _expect_interrupts()
+    from pixelforest.cli import main as run
+
+    return run()
+
+
+def _expect_interrupts() -> None:
+    """An interrupt while modules are imported, or after the work, is a line and a status instead of a traceback.
+
+    A run has handlers of its own. Nothing is caught where interrupts are ignored, as in the background of a script.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # Nothing that could be in the middle of an import or hold a lock: no print, no exception.
+        os.write(2, b"pixelforest: error: interrupted\n")
+        os._exit(128 + signal.SIGINT)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
+
 
 if __name__ == "__main__":
     sys.exit(main())

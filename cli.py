@@ -209,7 +209,7 @@ OPTIONS: tuple[Option, ...] = (
         MACHINE,
         "Number of threads; LAZYFLOW_THREADS sets it too.",
         metavar="N",
-        default="the CPUs this process may use",
+        default="the CPUs this process may use, in a SLURM job those of the task",
         parse=_count,
     ),
     Option(

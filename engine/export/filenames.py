@@ -21,6 +21,7 @@ from ..formats import input_formats, output_formats
 
 __all__ = [
     "LANE_PLACEHOLDERS",
+    "PLACEHOLDERS",
     "adapt_template",
     "check_collisions",
     "check_protected",

@@ -24,7 +24,16 @@ from ..formats.planes import slice_paths, step_axis
 from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat, Scales
 from ..tiling.groups import ChunkGrid
 from .convert import Conversion, Range, convert, convert_range
-from .filenames import check_collisions, check_protected, fill_template, force_extension, is_url, placeholder_values
+from .filenames import (
+    PLACEHOLDERS,
+    check_collisions,
+    check_protected,
+    fill_template,
+    force_extension,
+    is_url,
+    placeholder_values,
+    template_fields,
+)
 from .region import describe_region, resolve_region
 from .settings import ExportSettings, complete_conversion
 
@@ -159,6 +168,10 @@ def plan_export(
         pipeline_axes=internal_axes,
         output_axes=axes,
     )
+    absent = template_fields(settings.filename_format) & PLACEHOLDERS - values.keys() - {"slice_index"}
+    if absent:
+        shown = ", ".join(f"{{{name}}}" for name in sorted(absent))
+        warnings.append(f"{shown} stays in the output path as it is: the result has only the axes {internal_axes}")
     internal_path = _choose_internal_path(settings, values)
     path, files = _choose_path(settings, values, spec)
     check_protected(files, protected or {})

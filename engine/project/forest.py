@@ -73,6 +73,10 @@ class Classifier:
         return self.forests[0].column_count
 
     @property
+    def node_count(self) -> int:
+        return sum(len(tree.feature) for forest in self.forests for tree in forest.trees)
+
+    @property
     def tree_count(self) -> int:
         return sum(len(forest.trees) for forest in self.forests)
 

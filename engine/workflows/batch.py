@@ -51,7 +51,7 @@ def run_batch(
     """
     _log_notes(job)
     workflow_logger.info("Beginning Batch Processing")
-    if not job.lanes:
+    if not job.lanes and not job.shard:
         logger.warning("There are no input images, so nothing was computed; name them behind the options")
     with LaneLog(logging.WARNING) as log:
         batch = _Batch(job, load_workflow(job.project), progress or Progress(is_shown=False), log)

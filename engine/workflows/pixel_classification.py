@@ -24,6 +24,9 @@ from ..tiling.work import WorkPlan
 from .durations import estimate_pixels
 
 RAW, MASK = "Raw Data", "Prediction Mask"
+# What a lane takes beside its tiles, at most: the forest in a backend, and everything that is small.
+BYTES_PER_NODE = 64
+TABLES_BYTES = 1 << 20
 
 
 def classify_lane(
@@ -85,7 +88,9 @@ def plan_work(
         tiles=len(tiles),
         tile=(z, y, x),
         halo=classifier.margin,
-        memory_bytes=needed_bytes(insides, raw.shape[1:4], classifier.margin, cost, threads=threads),
+        memory_bytes=needed_bytes(insides, raw.shape[1:4], classifier.margin, cost, threads=threads)
+        + TABLES_BYTES
+        + BYTES_PER_NODE * project.classifier.node_count,
         seconds=estimate_pixels(
             backend.name,
             voxels=sum(source_box(i, classifier.margin, raw.shape[1:4]).size for i in insides),

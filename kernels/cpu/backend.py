@@ -87,10 +87,10 @@ class _Workspace(threading.local):
 
     def buffer(self, name: str, size: int, dtype: Any = np.float32) -> np.ndarray:
         """A flat buffer of at least ``size`` elements; its content is whatever was left there."""
-        found = self._buffers.get(name)
-        if found is None or found.size < size:
-            found = self._buffers[name] = np.empty(size, dtype)
-        return found
+        if name not in self._buffers or self._buffers[name].size < size:
+            self._buffers.pop(name, None)  # the smaller one goes before the larger one comes
+            self._buffers[name] = np.empty(size, dtype)
+        return self._buffers[name]
 
 
 class CpuBackend:

@@ -9,6 +9,7 @@ import pytest
 
 from pixelforest import cli
 from tests.conftest import GoldenCase, golden_cases, golden_folders
+from tests.workflows.forecast import explain, foretold_files
 from tests.workflows.recorded import Allowed, assert_same_dataset, assert_same_values
 
 FOLDERS = [folder for folder in golden_folders() if folder.name.startswith("px")]
@@ -36,8 +37,11 @@ def test_a_recorded_run(
     monkeypatch.chdir(case.folder)
     before = sorted(case.folder.rglob("*"))
     args = [word.replace("{out}", str(tmp_path)) for word in case.args]
+    foretold = explain(capsys, f"--project={case.project}", *args)
+    assert (foretold["status"], list(tmp_path.iterdir())) == (case.exit_status, [])
     assert cli.main(["--headless", f"--project={case.project}", *args]) == case.exit_status
     assert capsys.readouterr().err == ""
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == foretold_files(foretold)
     assert sorted(case.folder.rglob("*")) == before
     target = next(word.split("=", 1)[1] for word in args if word.startswith("--output_filename_format="))
     allowed = Allowed(
