@@ -11,12 +11,13 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from pixelforest.engine.jobs import Request, resolve_job
+from pixelforest.engine.jobs import Job, Request, resolve_job
 from pixelforest.engine.project import ObjectProject, PixelProject, read_project
 from pixelforest.engine.workflows.batch import run_batch
 
@@ -43,25 +44,20 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _measure_pixels(name: str, shape: tuple[int, ...], axes: str, repeats: int) -> None:
+    """The forest's share from runs with all stored forests and with the first of them alone."""
     project = read_project(GOLDEN / name / "project.ilp")
     assert isinstance(project, PixelProject)
+    whole = project.classifier
+    first = replace(project, classifier=replace(whole, forests=whole.forests[:1]))
     image, voxels = _put("raw.h5", _blobs(shape), axes), int(np.prod(shape[:-1]))
-    columns, trees = project.classifier.column_count, project.classifier.tree_count
-    run = {
-        source: _time(repeats, project=str(project.path), inputs=(image,), export_source=source)
-        for source in ("Labels", "Features", "Simple Segmentation")
-    }
-    # Of the features' own export, packing and writing their columns is no part of what a forest needs.
-    written = _time(repeats, project=str(project.path), inputs=(image,), export_source="Probabilities")
-    classes = max(1, len(project.classifier.label_names))
-    writing = max(0.0, written - run["Simple Segmentation"]) / max(1, 4 * classes - 1)
-    features = run["Features"] - run["Labels"] - writing * 4 * columns
-    forest = run["Simple Segmentation"] - run["Labels"] - features
-    print(f"{name}: {voxels} voxels, {columns} columns, {trees} trees")
-    print(
-        f"  PER_COLUMN_S {features / voxels / columns * 1e9:.2f}e-9   PER_TREE_S {forest / voxels / trees * 1e9:.2f}e-9"
-    )
-    print(f"  PER_EXPORTED_VOXEL_S {run['Labels'] / voxels * 1e9:.2f}e-9, a byte more {writing / voxels * 1e9:.2f}e-9")
+    job = _job(project=str(project.path), inputs=(image,), export_source="Simple Segmentation")
+    with_all, with_one = _time(job, repeats), _time(replace(job, project=first), repeats)
+    nothing = _time(_job(project=str(project.path), inputs=(image,), export_source="Labels"), repeats)
+    tree = (with_all - with_one) / max(1, whole.tree_count - first.classifier.tree_count) / voxels
+    column = ((with_all - nothing) / voxels - whole.tree_count * tree) / whole.column_count
+    print(f"{name}: {voxels} voxels, {whole.column_count} columns, {whole.tree_count} trees")
+    print(f"  PER_COLUMN_S {column * 1e9:.2f}e-9   PER_TREE_S {tree * 1e9:.2f}e-9")
+    print(f"  PER_EXPORTED_VOXEL_S {nothing / voxels * 1e9:.2f}e-9")
 
 
 def _measure_objects(shape: tuple[int, ...], repeats: int) -> None:
@@ -73,12 +69,13 @@ def _measure_objects(shape: tuple[int, ...], repeats: int) -> None:
     maps = np.concatenate([blobs, 255 - blobs], axis=-1).astype(np.float32) / 255
     inputs = {"raw_data": raw, "segmentation_image": segmentation}
     common = {"inputs_by_role": tuple((role, (path,)) for role, path in inputs.items()), "project": str(project.path)}
-    ids = _time(repeats, export_source="Object Identities", **common)
-    classes = _time(repeats, export_source="Object Predictions", **common)
-    table = _time(repeats, table_filename="t.csv", **common)
+    ids = _time(_job(export_source="Object Identities", **common), repeats)
+    classes = _time(_job(export_source="Object Predictions", **common), repeats)
+    table = _time(_job(table_filename="t.csv", **common), repeats)
     predicted = read_project(GOLDEN / "obj2d_pred" / "project.ilp")
     roles = (("raw_data", (raw,)), ("prediction_maps", (_put("maps.h5", maps, "yxc"),)))
-    thresholded = _time(repeats, export_source="Object Identities", inputs_by_role=roles, project=str(predicted.path))
+    maps_job = _job(export_source="Object Identities", inputs_by_role=roles, project=str(predicted.path))
+    thresholded = _time(maps_job, repeats)
     print(f"objects: {voxels} voxels, features {[len(f) for f in project.features.selected.values()]}")
     print(f"  LABEL_S + PAINT_S {ids / voxels * 1e9:.1f}e-9   MEASURE_S {(classes - ids) / voxels * 1e9:.1f}e-9")
     print(f"  with a table {table / voxels * 1e9:.1f}e-9   THRESHOLD_S {(thresholded - ids) / voxels * 1e9:.1f}e-9")
@@ -102,10 +99,13 @@ def _put(name: str, values: np.ndarray, axes: str) -> str:
     return f"{name}/data"
 
 
-def _time(repeats: int, **wishes: object) -> float:
-    """Processor seconds of a run with one thread, the least of several."""
+def _job(**wishes: object) -> Job:
     fields = {"output_format": "hdf5", "output_filename_format": "out.h5", "threads": 1, "device": "cpu"}
-    job = resolve_job(Request(**(fields | wishes)))  # type: ignore[arg-type]
+    return resolve_job(Request(**(fields | wishes), ignore_training_axistags=True))  # type: ignore[arg-type]
+
+
+def _time(job: Job, repeats: int) -> float:
+    """Processor seconds of a run, the least of several."""
     found = []
     for _ in range(repeats + 1):  # the first compiles and loads
         before = time.process_time()

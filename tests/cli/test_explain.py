@@ -61,7 +61,7 @@ def test_the_text_says_what_a_user_wants_to_know(gray: Path, capsys: pytest.Capt
 
 
 def test_dry_run_of_a_command_is_the_same(gray: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--headless", "--project=project.ilp", "raw.png", "gone.png"]
+    words = ["--headless", "--project=project.ilp", "--memory=1G", "raw.png", "gone.png"]
     assert cli.main(["explain", *words]) == 3
     explained = capsys.readouterr().out
     assert cli.main([*words, "--dry-run"]) == 3
