@@ -3,10 +3,11 @@
 The stack holds ``values[column * column_stride + voxel]``, voxels in the tile's (z, y, x) order, so that neighbouring
 threads read and write neighbouring floats. See features.cu for how the kernel goes about it.
 
-What a voxel costs with all features at one scale >= 1, counted from the code, with a block's borders: in 2-d about 170
-float operations and 115 accesses of shared memory, in 3-d about 850 and 150; 4 bytes read (with borders 2-d 6.5, 3-d
-9.3 through the L2 cache) and 4 for each column written: 32 in 2-d, 40 in 3-d. The Gaussian before it reads and writes
-4 bytes a pass. A project with all 37 boxes ticked is 49 columns in 2-d (308 bytes a pixel in all) and 61 in 3-d (440).
+What a voxel costs with all features at one scale >= 1, a block's borders included, estimated from the machine code
+for sm_90: in 2-d about 150 float operations and 90 accesses of shared memory of 700 instructions, in 3-d 700 and 160 of
+1700. It reads 4 bytes of the smoothed image, in 3-d twice (6.5 and 9.3 through the L2 cache), and writes 4 for each
+column. The Gaussian before it reads and writes 4 bytes a pass. With all 37 boxes of ilastik's dialog ticked that is 336
+bytes a pixel in 2-d (49 columns) and 464 in 3-d (61).
 """
 
 from __future__ import annotations
