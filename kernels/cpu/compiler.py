@@ -89,6 +89,10 @@ declare {i64, i1} @llvm.uadd.with.overflow.i64(i64, i64)
 """
 
 
+# Names by which kernels make arrays, which takes numba's counting of references.
+_MAKERS = {"arange", "array", "copy", "empty", "empty_like", "full", "ones", "zeros", "zeros_like"}
+
+
 class _Pipeline(Compiler):  # type: ignore[misc]
     """numba's passes without the needless ones."""
 
@@ -110,6 +114,9 @@ class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
 
     def add_linking_library(self, library: Any) -> None:
         """Nothing: it is in the same module."""
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        self.add_llvm_module(llvm.parse_assembly(str(ir_module)))
 
     def add_llvm_module(self, module: Any) -> None:
         self._final_module.link_in(module)
@@ -147,6 +154,14 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
 
 
 class _Context(cpu.CPUContext):  # type: ignore[misc]
+    """numba's knowledge of the processor, without what only Python's calls of single functions need."""
+
+    def create_cpython_wrapper(self, *arguments: Any, **options: Any) -> None:
+        """None: Python calls the functions of ``_write_call``."""
+
+    def create_cfunc_wrapper(self, *arguments: Any, **options: Any) -> None:
+        """None, as above."""
+
     def get_executable(self, library: Any, fndesc: Any, env: Any) -> Any:
         """Something that numba takes for the compiled function, a different one each time."""
         return [].append
@@ -166,7 +181,8 @@ def numba_type(kind: Type) -> Any:
 
 def compile_unit(unit: str) -> bytes:
     """The object code of a unit, loaded once to see that it can be. Raises what numba raises."""
-    jit.compile_ahead(no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_Pipeline)
+    jit.compile_ahead(_adapt, pipeline_class=_Pipeline)
+    _remember_resolutions()
     gc.disable()  # hundreds of thousands of small objects that all stay
     with global_compiler_lock:
         context = cpu_target.target_context
@@ -180,6 +196,39 @@ def compile_unit(unit: str) -> bytes:
             kept |= _compile(entry, context, owner)
         owner.unit.link_in(llvm.parse_assembly(_MEMORY))
         return owner.optimise(kept)
+
+
+def _adapt(function: Any) -> Any:
+    """Make less of a kernel: no references are counted where no arrays are made, and a call with a constant is a call
+    with a number.
+
+    numba compiles a function once more for a constant, even if the constant is only a variable's first value.
+    """
+    code, names = function.py_func.__code__, function.py_func.__globals__
+    called = [names.get(name) for name in code.co_names]
+    function.makes_arrays = not _MAKERS.isdisjoint(code.co_names) or any(
+        getattr(each, "makes_arrays", False) for each in called
+    )
+    if not function.makes_arrays:
+        function.targetoptions["_nrt"] = False
+    resolve = function.get_call_template
+    function.get_call_template = lambda args, kws: resolve(tuple(types.unliteral(each) for each in args), kws)
+    return function
+
+
+def _remember_resolutions() -> None:
+    """Resolve an operator or a function of numba's only once for the same types; numba tries dozens of candidates."""
+    resolve, known = types.Function.get_call_type, {}
+
+    def get_call_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
+        if kws:
+            return resolve(self, context, args, kws)
+        key = (self, tuple(args))
+        if key not in known:
+            known[key] = resolve(self, context, args, kws)
+        return known[key]
+
+    types.Function.get_call_type = get_call_type
 
 
 def _function(entry: Entry) -> Any:

@@ -16,11 +16,13 @@ from ..shared import cache
 from .fingerprint import sources
 
 _options: dict[str, Any] = {}
+_adapters: list[Callable[[Any], Any]] = []
 
 
-def compile_ahead(**options: Any) -> None:
-    """Give every function decorated from now on these options, and no cache of numba's own."""
+def compile_ahead(adapt: Callable[[Any], Any], **options: Any) -> None:
+    """Give every function decorated from now on these options, and no cache of numba's own; then adapt it."""
     _options.update(options, cache=False)
+    _adapters.append(adapt)
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -28,7 +30,7 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     if not _options:
         _options["cache"] = _keep_compiled_functions()
     decorator: Callable[[Callable[..., Any]], Any] = numba.njit(**{**options, **_options})
-    return decorator
+    return (lambda function: _adapters[0](decorator(function))) if _adapters else decorator
 
 
 def _keep_compiled_functions() -> bool:
