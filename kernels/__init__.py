@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .contract import Backend
+from .contract import Backend, KernelError
 
 
 def available() -> tuple[str, ...]:
@@ -21,3 +21,15 @@ def load(name: str, **options: Any) -> Backend:
     """Open a backend with its own options. Raises KernelError, or ImportError if a library of it is missing."""
     backend: Backend = import_module(f".{name}.backend", __package__).open_backend(**options)
     return backend
+
+
+def warm(name: str) -> int:
+    """Compile all kernels of a backend and keep them, for images and clusters; how many parts it has.
+
+    Raises KernelError where they cannot be compiled, or the backend compiles nothing ahead of use.
+    """
+    compile_all = getattr(import_module(f".{name}.backend", __package__), "warm", None)
+    if compile_all is None:
+        raise KernelError(f"the kernels of {name} cannot be compiled ahead of use")
+    count: int = compile_all()
+    return count

@@ -17,6 +17,7 @@ from . import labels as labelling
 from . import threshold
 from .labels import SlabRuns
 from .library import kernel, prepare
+from .library import warm as warm_library
 from .measure import Measurement
 from .neighbourhood import measure_neighbourhoods
 from .results import tile_results
@@ -339,6 +340,11 @@ def _grow(first: Voxels, stop: Voxels, margin: list[int], image: Voxels) -> list
     low = [max(a - m, 0) for a, m in zip(first, margin, strict=True)]
     high = [min(b + m, n) for b, m, n in zip(stop, margin, image, strict=True)]
     return low + high
+
+
+def warm() -> int:
+    """Compile and keep all kernels that no cache holds yet; how many parts there are. Raises KernelError."""
+    return warm_library()
 
 
 def open_backend() -> CpuBackend:

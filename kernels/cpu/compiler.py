@@ -195,7 +195,9 @@ def compile_unit(unit: str) -> bytes:
         for entry in entries_of(unit):
             kept |= _compile(entry, context, owner)
         owner.unit.link_in(llvm.parse_assembly(_MEMORY))
-        return owner.optimise(kept)
+        code = owner.optimise(kept)
+        _refuse_symbols_of_numba(owner.unit)
+        return code
 
 
 def _adapt(function: Any) -> Any:
@@ -314,6 +316,14 @@ def main(unit: str) -> None:
     _check(unit, code)
     with os.fdopen(output, "wb") as file:
         file.write(code)
+
+
+def _refuse_symbols_of_numba(module: Any) -> None:
+    """Raise RuntimeError if the code calls numba's own library, which those who use the code do not load."""
+    declared = [each.name for each in (*module.functions, *module.global_variables) if each.is_declaration]
+    foreign = [name for name in declared if name.lstrip("._").lower().startswith(("numba", "nrt_", "py"))]
+    if foreign:
+        raise RuntimeError(f"kernels use functions that exist only inside numba: {', '.join(foreign)}")
 
 
 def _check(unit: str, code: bytes) -> None:

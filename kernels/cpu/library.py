@@ -180,12 +180,13 @@ def prepare(*units: str) -> None:
     _library.prepare(units)
 
 
-def warm() -> None:
-    """Compile and keep every unit that no cache holds yet. Raises KernelError where that is not possible."""
+def warm() -> int:
+    """Compile and keep every unit that no cache holds yet; how many units there are. Raises KernelError."""
     _library.prepare(all_units())
     failed = [unit for unit in all_units() if not _library.finish(unit)]
     if failed:
         raise KernelError(f"these kernels could not be compiled ahead of use: {', '.join(failed)}")
+    return len(all_units())
 
 
 def _file(unit: str) -> str:

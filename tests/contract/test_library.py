@@ -8,11 +8,13 @@ import sys
 import threading
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+from pixelforest import kernels
 from pixelforest.kernels.contract import KernelError
-from pixelforest.kernels.cpu import entries, fingerprint, library
+from pixelforest.kernels.cpu import compiler, entries, fingerprint, library
 from pixelforest.kernels.shared import cache
 
 UNIT = "sizes"  # the smallest one
@@ -190,6 +192,17 @@ def test_an_error_inside_a_kernel_is_raised() -> None:
     labels, boxes = np.zeros((1, 1, 1), np.uint32), np.array([[0, 0, 0, 2, 2**31 - 1, 2**31 - 1]], np.int32)
     with pytest.raises((KernelError, MemoryError), match="describe_hulls"):
         library.kernel("describe_hulls")(labels, boxes, np.zeros((1, 3)), np.zeros(1), 0, 1, np.zeros((1, 18)))
+
+
+def test_code_that_needs_numba_at_run_time_is_refused() -> None:
+    module = llvm.parse_assembly("declare void @numba_attempt_nocopy_reshape()\ndeclare double @pow(double, double)")
+    with pytest.raises(RuntimeError, match="inside numba: numba_attempt_nocopy_reshape"):
+        compiler._refuse_symbols_of_numba(module)
+
+
+@pytest.mark.slow
+def test_all_units_are_compiled_ahead_of_use() -> None:
+    assert kernels.warm("cpu") == len(entries.all_units())
 
 
 def test_every_entry_has_its_function() -> None:
