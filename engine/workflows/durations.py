@@ -11,10 +11,10 @@ import math
 from ..project.object_features import HULL_2D, HULL_3D, SKELETON, Features
 
 # Processor seconds of one thread.
-START_S = 1.3  # importing libraries, reading a project, loading compiled kernels
-PER_COLUMN_S = {False: 9.0e-9, True: 18.0e-9}  # for a voxel with its share of the halo and a feature column; 3-D: True
-PER_TREE_S = 2.0e-9  # for a voxel and a tree
-PER_EXPORTED_VOXEL_S = 10.0e-9  # reading, converting, compressing, writing
+START_S = 1.0  # importing libraries, reading a project, loading compiled kernels
+PER_COLUMN_S = {False: 3.8e-9, True: 8.5e-9}  # for a voxel with its share of the halo and a feature column; 3-D: True
+PER_TREE_S = 1.9e-9  # for a voxel and a tree
+PER_EXPORTED_VOXEL_S = 24.0e-9  # reading, converting, compressing, writing
 
 # Of objects, for a voxel of a frame.
 THRESHOLD_S = 60.0e-9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 
 from pixelforest import cli
 from pixelforest.run_report import SCHEMA
+from tests.conftest import GOLDEN
 from tests.workflows.forecast import explain
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"
@@ -189,3 +193,28 @@ def test_an_interrupt_while_modules_are_imported_is_one_line() -> None:
 def test_the_installed_command_begins_with_the_handler(repository: Path) -> None:
     setup = (repository / "setup.py").read_text(encoding="utf-8")
     assert '"pixelforest = pixelforest.__main__:main"' in setup
+
+
+def test_neither_home_nor_the_current_folder_have_to_be_writable(gray: Path, tmp_path: Path) -> None:
+    """As in a container: HOME cannot even be made, and what is temporary goes to TMPDIR."""
+    place, temporary, blocked = tmp_path / "place", tmp_path / "temporary", tmp_path / "file"
+    place.mkdir()
+    temporary.mkdir()
+    blocked.touch()
+    place.chmod(0o500)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "HOME"))}
+    environment |= {"HOME": str(blocked / "home"), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = [f"--project={gray / 'project.ilp'}", f"--output_filename_format={tmp_path / 'out.h5'}", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pixelforest", *argv, str(gray / "raw.png")],
+        cwd=place,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(place.iterdir()) == []
+    recorded = GOLDEN / "px2d_gray" / "expected" / "probabilities.h5"
+    with h5py.File(tmp_path / "out.h5") as found, h5py.File(recorded) as expected:
+        assert np.array_equal(found["exported_data"][()], expected["exported_data"][()])

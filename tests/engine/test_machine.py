@@ -63,6 +63,16 @@ def test_threads_without_a_wish_are_the_usable_cpus(monkeypatch: pytest.MonkeyPa
     assert choose_threads(environment={}) == 11
 
 
+@pytest.mark.parametrize(("granted", "expected"), [("3", 3), ("99", 11), ("0", 11), ("", 11), ("2(x3)", 11)])
+def test_threads_of_a_batch_job_are_those_of_its_task(
+    granted: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "usable_cpus", lambda: 11)
+    environment = {"SLURM_CPUS_PER_TASK": granted}
+    assert choose_threads(environment=environment) == expected
+    assert choose_threads(5, environment=environment) == 5
+
+
 def test_threads_that_are_no_number_name_the_variable() -> None:
     with pytest.raises(UsageError, match="LAZYFLOW_THREADS must be a whole number, not 'four'"):
         choose_threads(environment={"LAZYFLOW_THREADS": "four"})

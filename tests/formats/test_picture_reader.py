@@ -328,3 +328,20 @@ def test_encoders_of_the_tests_are_what_they_seem() -> None:
     assert np.array_equal(imagecodecs.png_decode(png(RGB, 8, 2)), RGB)
     with Image.open(io.BytesIO(png(GRAY, 8, 0))) as picture:
         assert np.array_equal(np.asarray(picture), GRAY)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_png_that_is_cut_short_says_so_before_it_is_decoded(share: float, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (90, 100), np.uint8))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with open_picture(path) as reader, pytest.raises(InputError, match="the file is truncated"):
+        reader.verify()
+    with open_picture(path) as reader, pytest.raises(InputError, match="the file is truncated"):
+        reader.read(Box.whole(reader.info.shape))
+
+
+def test_a_png_that_only_lacks_its_end_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", GRAY)
+    path.write_bytes(path.read_bytes()[:-12])
+    with open_picture(path) as reader:
+        reader.verify()
