@@ -6,6 +6,7 @@ Which columns it has is decided by the workflow. ``plan_table`` refuses what can
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from .images import ExportPlan, LaneImage
 __all__ = ["TableExport", "TablePlan", "TableRequest", "check_tables", "open_table", "plan_table", "resolve_table"]
 
 log = logging.getLogger("pixelforest.export")
+
+_SEPARATORS = tuple(each for each in (os.sep, os.altsep) if each)
 
 _OPTION = "--table_filename"
 
@@ -121,6 +124,10 @@ def plan_table(
         text = _with_suffix(text, f"-{lane}")
     if not Path(text).name or "\x00" in text:
         raise ExportError(f"the table path {request.template!r} has no file name")
+    if text.endswith(_SEPARATORS):
+        raise ExportError(
+            f"the table path {request.template!r} is that of a folder; add a file name, as in {text}{{nickname}}.csv"
+        )
     path = Path.cwd() / text
     check_protected([path], protected or {}, option=_OPTION)
     check_file_place(path, _OPTION)

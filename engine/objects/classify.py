@@ -81,7 +81,7 @@ def check_width(measured: Measured, selected: Features, *, columns: int) -> None
         f"{name} of {plugin}"
         for plugin, names in selected.items()
         for name in names
-        if name not in measured.get(plugin, {})
+        if name not in measured.get(plugin, {}) or not measured[plugin][name].shape[1]
     ]
     if missing:
         raise InputMismatch(

@@ -170,6 +170,12 @@ def test_the_table_is_written_to_exactly_this_path(folder: Path, name: str) -> N
     assert [path for path in Path("out").rglob("*") if path.is_file()] == [Path("out") / name]
 
 
+def test_a_path_that_ends_like_a_folder_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, "--table_filename=out/") == 1
+    assert "'out/' is that of a folder; add a file name, as in out/{nickname}.csv" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 def test_placeholders_in_the_path(folder: Path) -> None:
     assert run(folder, "--table_filename={dataset_dir}/t/{nickname}.{other}.csv") == 0
     assert written(folder / "t") == ["raw.{other}.csv"]

@@ -270,6 +270,15 @@ def test_a_raw_image_with_other_channels(case: Callable[[str], Path], capsys: py
     assert "image of one channel, but this one has 3" in error_of(capsys)
 
 
+def test_an_object_that_fills_the_image(case: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Its neighbourhood is empty, for it and so for all."""
+    case("obj2d_seg")
+    full = put("s.h5", np.ones((200, 240, 1), np.uint8), "yxc")
+    assert run("--table_filename=t.csv", raw_data="raw.png", segmentation_image=full) == 1
+    assert "in neighborhood of Standard Object Features, which cannot be measured" in error_of(capsys)
+    assert not Path("t.csv").exists()
+
+
 def test_a_volume_for_a_flat_project(case: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     case("obj2d_pred_hyst")
     raw, maps = np.zeros((5, 40, 50), np.uint8), np.zeros((5, 40, 50, 2), np.float32)
