@@ -7,6 +7,7 @@ counts about the axes. Out of the door comes canonical data only.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,8 @@ from .axes import CANONICAL, box_from_canonical, canonical_shape, is_axis_order,
 from .box import Box
 from .errors import InputError, InputMismatch, UsageError
 from .formats import input_formats
-from .formats.sources import Source, expand_argument, make_nickname
+from .formats.remote import RemotePath, is_url
+from .formats.sources import POSIX, Source, expand_argument, make_nickname, split_internal
 from .formats.spec import ImageInfo, ImageReader, InputFormat
 from .formats.stacks import Slice, StackReader
 
@@ -39,12 +41,14 @@ class InputOptions:
     ignore_training_axistags   take the axes from the files
     stack_along                the axis along which several files become one image
     preconvert_stacks          accepted and without effect: stacks are read slice by slice anyway
+    project_dir                stands in for the folder of an image behind a URL
     """
 
     input_axes: tuple[str | None, ...] | None = None
     ignore_training_axistags: bool = False
     stack_along: str = "z"
     preconvert_stacks: bool = False
+    project_dir: Path = Path()
 
     def axes_of_role(self, role_index: int) -> str | None:
         """The letters given for a role, or None."""
@@ -128,8 +132,8 @@ class InputImage:
 
     path_text    the argument it was opened from
     nickname     what its results are called after
-    dataset_dir  the folder of its first file
-    files        all files it is made of
+    dataset_dir  the folder of its first file; of an image behind a URL, that of the project
+    files        all files it is made of; none behind a URL
     axes         its letters in file order
     shape        (t, z, y, x, c)
     drange       stored range of values; (0, 255) for uint8 without one
@@ -140,14 +144,21 @@ class InputImage:
     """
 
     def __init__(
-        self, reader: ImageReader, info: ImageInfo, sources: Sequence[Source], *, path_text: str, nickname: str
+        self,
+        reader: ImageReader,
+        info: ImageInfo,
+        sources: Sequence[Source],
+        *,
+        path_text: str,
+        nickname: str,
+        dataset_dir: Path | None = None,
     ) -> None:
         self._reader = reader
         self.file_axes, self.has_own_axes = reader.info.axes, reader.info.own_axes
         self.held_bytes = reader.held_bytes
         self.path_text = path_text
         self.nickname = nickname
-        self.dataset_dir = sources[0].file.parent
+        self.dataset_dir = dataset_dir or sources[0].file.parent
         self.files = tuple(dict.fromkeys(s.file for s in sources))
         self.axes = info.axes
         self.shape = canonical_shape(info.shape, info.axes)
@@ -188,6 +199,40 @@ class InputImage:
         self.close()
 
 
+def _open_behind_url(
+    argument: str,
+    role_index: int,
+    training: TrainingImage | None,
+    options: InputOptions,
+    log: Callable[..., None],
+) -> InputImage:
+    """One OME-Zarr image or N5 dataset on a server."""
+    ((external, internal), *_) = split_internal(argument, POSIX)
+    place = RemotePath(external)
+    able = {e: f for f in input_formats() if f.open_remote is not None for e in f.extensions}
+    chosen = able.get(place.suffix.lower().removeprefix("."), able["zarr"])
+    assert chosen.open_remote is not None
+    trained = None if training is None or options.ignore_training_axistags else training.axes or None
+    rule = _AxesRule(argument, options.axes_of_role(role_index), trained, log)
+    reader = chosen.open_remote(place, internal)
+    try:
+        _check_sizes(reader.info, argument)
+        rule.log_guess(reader.info)
+        axes = rule.choose_for_image(reader.info)
+    except BaseException:
+        reader.close()
+        raise
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", (internal or place.name).rpartition("/")[2])
+    return InputImage(
+        reader,
+        _with_axes(reader.info, axes),
+        (),
+        path_text=argument,
+        nickname=Path(name).stem,
+        dataset_dir=options.project_dir.absolute(),
+    )
+
+
 def open_image(
     argument: str,
     *,
@@ -204,6 +249,8 @@ def open_image(
     """
     if options.stack_along not in CANONICAL:
         raise UsageError(f"--stack_along={options.stack_along}: choose one of {', '.join(CANONICAL)}")
+    if is_url(argument):
+        return _open_behind_url(argument, role_index, training, options, logger.log if announce else _say_nothing)
     expansion = expand_argument(argument, cwd=Path.cwd(), list_images=_list_images, is_image=_is_image)
     log = logger.log if announce else _say_nothing
     if expansion.warning:
@@ -334,7 +381,7 @@ def _with_axes(info: ImageInfo, axes: str) -> ImageInfo:
     return info if axes == info.axes else replace(info, axes=axes, axis_units={}, resolution={}, scales=None)
 
 
-def _check_sizes(info: ImageInfo, source: Source) -> None:
+def _check_sizes(info: ImageInfo, source: Source | str) -> None:
     for letter, length in zip(info.axes, info.shape, strict=True):
         if not length:
             raise InputError(f"{source} is empty: its axis {letter} has length 0 (shape {info.shape})")

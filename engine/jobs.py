@@ -146,6 +146,7 @@ def resolve_job(request: Request) -> Job:
             ignore_training_axistags=request.ignore_training_axistags,
             stack_along=request.stack_along,
             preconvert_stacks=request.preconvert_stacks,
+            project_dir=project.path.parent,
         ),
         export=export,
         table=table,

@@ -7,6 +7,7 @@ only after it was checked: levels lie inside their store.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from ..axes import is_axis_order
 from ..errors import InputError, InputNotFound
+from .remote import RemotePath
 from .spec import Scales
 from .stores import is_inside, read_json
 
@@ -45,7 +47,7 @@ class Level:
 class Multiscale:
     """An image with all its levels, as far as they are there. ``format`` is that of the arrays: 2 or 3."""
 
-    root: Path
+    root: Path | RemotePath
     format: int
     axes: str
     levels: tuple[Level, ...]
@@ -75,17 +77,17 @@ class Multiscale:
         )
 
 
-def is_in_store(path: Path) -> bool:
+def is_in_store(path: Path | RemotePath) -> bool:
     """True if a path, whether it exists or not, is a Zarr store or lies in one."""
     return any(is_store(folder) for folder in _upwards(path))
 
 
-def is_store(folder: Path) -> bool:
+def is_store(folder: Path | RemotePath) -> bool:
     """True if a folder is a Zarr group or array."""
     return any((folder / mark).is_file() for mark in MARKS)
 
 
-def find_multiscale(path: Path) -> tuple[Multiscale, Level]:
+def find_multiscale(path: Path | RemotePath) -> tuple[Multiscale, Level]:
     """The image that a path names, and the level behind it; without a level the one with the highest resolution.
 
     Raises InputError, InputNotFound.
@@ -95,7 +97,7 @@ def find_multiscale(path: Path) -> tuple[Multiscale, Level]:
         if attributes is None:
             continue
         images = attributes.get("multiscales")
-        wanted = path.relative_to(folder).as_posix() if path != folder else ""
+        wanted = str(path).removeprefix(str(folder)).replace(os.sep, "/").strip("/")
         if isinstance(images, list) and images:
             version = str(attributes.get("version") or _member(images[0], "version") or "")
             if version and not re.match(r"0\.[1-5](?!\d)", version):
@@ -109,9 +111,9 @@ def find_multiscale(path: Path) -> tuple[Multiscale, Level]:
     )
 
 
-def _upwards(path: Path) -> list[Path]:
+def _upwards(path: Path | RemotePath) -> Sequence[Path | RemotePath]:
     """A path and the folders above it, up to one that is called a Zarr store."""
-    folders = []
+    folders: list[Path | RemotePath] = []
     for folder in (path, *path.parents):
         folders.append(folder)
         if ".zarr" in folder.name.lower():
@@ -119,7 +121,7 @@ def _upwards(path: Path) -> list[Path]:
     return folders
 
 
-def _read_attributes(folder: Path) -> tuple[dict[str, Any] | None, int]:
+def _read_attributes(folder: Path | RemotePath) -> tuple[dict[str, Any] | None, int]:
     """What a group says in OME's words, and which format of Zarr it has; None if it is no group."""
     if not is_store(folder):
         return None, 0
@@ -131,7 +133,7 @@ def _read_attributes(folder: Path) -> tuple[dict[str, Any] | None, int]:
     return read_json(folder / ".zattrs") or {}, 2
 
 
-def _refuse_collections(folder: Path, attributes: Mapping[str, Any]) -> None:
+def _refuse_collections(folder: Path | RemotePath, attributes: Mapping[str, Any]) -> None:
     """Raise InputError, with what could be read, if this is a group of several images."""
     plate, well, labels = attributes.get("plate"), attributes.get("well"), attributes.get("labels")
     names: list[object]
@@ -157,7 +159,9 @@ def _member(value: object, key: str) -> object:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _choose_level(root: Path, images: list[object], wanted: str, zarr_format: int) -> tuple[Multiscale, Level]:
+def _choose_level(
+    root: Path | RemotePath, images: list[object], wanted: str, zarr_format: int
+) -> tuple[Multiscale, Level]:
     """The image that has the level, or the first one, and the level."""
     found = [_parse_image(root, image, zarr_format) for image in images[:1]]
     if wanted and not any(level.path == wanted for level in found[0].levels):
@@ -175,7 +179,7 @@ def _choose_level(root: Path, images: list[object], wanted: str, zarr_format: in
     return image, level
 
 
-def _parse_image(root: Path, image: object, zarr_format: int) -> Multiscale:
+def _parse_image(root: Path | RemotePath, image: object, zarr_format: int) -> Multiscale:
     if not isinstance(image, dict) or not isinstance(image.get("datasets"), list):
         raise InputError(f"cannot read {root}: its multiscales metadata name no datasets")
     axes, units = _parse_axes(root, image.get("axes"))
@@ -186,7 +190,7 @@ def _parse_image(root: Path, image: object, zarr_format: int) -> Multiscale:
     return Multiscale(root, zarr_format, axes, levels, units, scale, translation)
 
 
-def _parse_axes(root: Path, stored: object) -> tuple[str, dict[str, str]]:
+def _parse_axes(root: Path | RemotePath, stored: object) -> tuple[str, dict[str, str]]:
     if stored is None:
         return AXES, {}
     names = [a if isinstance(a, str) else _member(a, "name") for a in _listed(stored)]
@@ -198,7 +202,7 @@ def _parse_axes(root: Path, stored: object) -> tuple[str, dict[str, str]]:
     return axes, {a: u for a, u in units.items() if isinstance(u, str) and u}
 
 
-def _parse_level(root: Path, dataset: object, ndim: int, zarr_format: int) -> Level:
+def _parse_level(root: Path | RemotePath, dataset: object, ndim: int, zarr_format: int) -> Level:
     path = _member(dataset, "path")
     parts = path.split("/") if isinstance(path, str) else [""]
     if not isinstance(path, str) or any(p in ("", ".", "..") or re.search(r"[\\:\x00-\x1f]", p) for p in parts):
@@ -218,7 +222,7 @@ def _parse_level(root: Path, dataset: object, ndim: int, zarr_format: int) -> Le
 
 
 def _parse_transformations(
-    where: Path, stored: object, ndim: int
+    where: Path | RemotePath, stored: object, ndim: int
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """The scale and the translation of a list of transformations; what is not understood is logged and left out."""
     found: dict[str, tuple[float, ...]] = {}

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import ExportError, InputError
 
@@ -52,7 +52,8 @@ class RemotePath:
                 f"cannot open {_harmless(url)}: write {parts.scheme}://<host or bucket>/<path>; keys come from the "
                 "environment and not from a URL"
             )
-        names = [name for name in parts.path.split("/") if name]
+        path = unquote(parts.path) if parts.scheme.startswith("http") else parts.path
+        names = [name for name in path.split("/") if name]
         if any(name in (".", "..") or "\\" in name or "\x00" in name for name in names):
             raise InputError(f"cannot open {_harmless(url)}: its path has parts that lead elsewhere")
         self.scheme, self.server, self._names = parts.scheme, parts.netloc, tuple(names)
@@ -103,23 +104,23 @@ class RemotePath:
         """What lies there, to be read. Raises FileNotFoundError, InputError."""
         assert mode == "rb"
         with remote_errors(self):
-            key = self.name
-            found = _open_store(_spec(self.parents[0] if len(self._names) > 1 else self, key)).read(key).result()
+            found = _open_store(_spec(self, self._names[:-1])).read(self.name).result()
         if found.state != "value":
             raise FileNotFoundError(str(self))
         return io.BytesIO(found.value)
 
     def store(self) -> dict[str, Any]:
         """The folder as tensorstore's ``kvstore``. Raises InputError."""
-        return _spec(self, "")
+        return _spec(self, self._names)
 
 
-def _spec(folder: RemotePath, key: str) -> dict[str, Any]:
-    path = "".join(f"{name}/" for name in folder._names)
+def _spec(folder: RemotePath, names: tuple[str, ...]) -> dict[str, Any]:
+    """A folder of the same server as tensorstore's ``kvstore``."""
+    path = "".join(f"{name}/" for name in names)
     if folder.scheme == "gs":
         return {"driver": "gcs", "bucket": folder.server, "path": path}
     if folder.scheme != "s3":
-        return {"driver": "http", "base_url": f"{folder.scheme}://{folder.server}", "path": f"/{quote(path)}"}
+        return {"driver": "http", "base_url": f"{folder.scheme}://{folder.server}", "path": f"/{path}"}
     spec: dict[str, Any] = {"driver": "s3", "bucket": folder.server, "path": path, "aws_credentials": _credentials()}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 
 from ..box import Box
+from .remote import RemotePath
 from .target import check_file_place
 
 
@@ -98,6 +99,7 @@ class InputFormat:
     list_images   for containers: file -> internal paths of all datasets with 2 to 5 dimensions; None for plain files
     stack         how several of these files combine along an axis: "picture" or "array"
     is_image      for images that are folders: True if a folder is one of them, or a part of one
+    open_remote   ``open`` for what lies behind a URL; None: files only
     """
 
     name: str
@@ -106,6 +108,7 @@ class InputFormat:
     list_images: Callable[[Path], Sequence[str]] | None = None
     stack: str = "array"
     is_image: Callable[[Path], bool] = lambda folder: False
+    open_remote: Callable[[RemotePath, str], ImageReader] | None = None
 
 
 @dataclass(frozen=True)

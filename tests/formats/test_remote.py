@@ -6,21 +6,27 @@ import functools
 import http.server
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import zarr
+from PIL import Image
 
+from pixelforest import cli
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError, InputError
 from pixelforest.engine.formats import output_format, remote
 from pixelforest.engine.formats.images import ome_zarr
 from pixelforest.engine.formats.remote import RemotePath
 from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
+from pixelforest.engine.inputs import InputOptions, open_image
+from tests.conftest import GOLDEN
 
 moto_server = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")
@@ -234,6 +240,26 @@ def web(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A folder behind http, for reading."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """With the ranges that shards are read by, which Python's own handler lacks."""
+            path = Path(self.translate_path(self.path))
+            if not path.is_file():
+                self.send_error(404)
+                return
+            content = path.read_bytes()
+            first, last, status = 0, len(content) - 1, 200
+            wanted = self.headers.get("Range")
+            if wanted:
+                start, _, stop = wanted.removeprefix("bytes=").partition("-")
+                first = int(start) if start else max(0, len(content) - int(stop))
+                last, status = min(last, int(stop)) if start and stop else last, 206
+            self.send_response(status)
+            if wanted:
+                self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            self.send_header("Content-Length", str(last + 1 - first))
+            self.end_headers()
+            self.wfile.write(content[first : last + 1])
+
         def log_message(self, format: str, *args: object) -> None:
             pass
 
@@ -242,3 +268,79 @@ def web(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}", tmp_path
         running.shutdown()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_what_was_written_is_read_from_s3_and_from_http(
+    name: str, version: str, bucket: Any, web: tuple[str, Path], small_chunks: None
+) -> None:
+    array = image()
+    writer = open_writer(name, array, version=version, resolution={"x": 0.5})
+    write(writer, array)
+    writer.finish()
+    address, folder = web
+    fetch(bucket, folder)
+    tail = "/exported_data" if "n5" in name else "/s0"
+    for root in ("s3://results", address):
+        url = f"{root}/deep/out.{EXTENSION[name]}{tail}"
+        with open_image(url, role_index=0, training=None, options=InputOptions(project_dir=folder)) as found:
+            assert found.dataset_dir == folder
+            assert found.nickname == tail.strip("/")
+            assert found.resolution["x"] == 0.5
+            assert found.shape == array.shape
+            box = Box((1, 1, 7, 20, 0), (2, 5, 39, 60, 2))
+            assert np.array_equal(found.read(box), array[box.slices()])
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("/nothing.zarr", "no OME-Zarr image in it"),
+        ("/nothing.n5/data", "there is no dataset 'data'"),
+        ("/nothing.n5", "a server lists no datasets"),
+        ("/picture.png", "no OME-Zarr image in it"),
+        ("/out.zarr/s7", "there is no scale 's7'"),
+    ],
+)
+def test_what_is_not_there(url: str, complaint: str, web: tuple[str, Path]) -> None:
+    address, folder = web
+    (folder / "picture.png").write_bytes(b"x")
+    array = image()
+    local = output_format("single-scale OME-Zarr").open(folder / "out.zarr", "", spec_of(array))
+    write(local, array)
+    local.finish()
+    with pytest.raises(InputError, match=complaint) as caught:
+        open_image(f"{address}{url}", role_index=0, training=None, options=InputOptions())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_from_a_url_to_a_url(
+    bucket: Any, web: tuple[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, folder = web
+    monkeypatch.chdir(folder)
+    shutil.copy(GOLDEN / "px2d_rgb" / "project.ilp", "project.ilp")
+    with Image.open(GOLDEN / "px2d_rgb" / "raw.png") as picture:
+        pixels = np.asarray(picture)[np.newaxis, np.newaxis]
+    source = output_format("single-scale OME-Zarr").open(folder / "a b.zarr", "", spec_of(pixels))
+    source.write(Box.whole(pixels.shape), pixels)
+    source.finish()
+    argv = ["--project=project.ilp", "--output_format=single-scale OME-Zarr", "--ome_zarr_version=0.5"]
+    argv += ["--ignore_training_axistags"]
+    argv += ["--output_filename_format=s3://results/{nickname}_{result_type}", f"{address}/a b.zarr"]
+    assert cli.main(argv) == 0
+    assert "out.zarr/" not in capsys.readouterr().err
+    assert cli.main(argv) == 1
+    error = capsys.readouterr().err
+    assert "--overwrite replaces it" in error
+    assert SECRET not in error
+    assert cli.main([*argv, "--overwrite"]) == 0
+    store = fetch(bucket, folder / "fetched") / "a_b_Probabilities.zarr"
+    with h5py.File(GOLDEN / "px2d_rgb" / "expected" / "probabilities.h5") as file:
+        expected = file["exported_data"][()]
+    found = zarr.open_array(str(store / "s0"), mode="r")[...]
+    assert np.array_equal(np.moveaxis(found[0, :, 0], 0, -1), expected)
+    argv[1] = "--output_format=hdf5"
+    assert cli.main(argv) == 1
+    assert "formats that are written to a URL" in capsys.readouterr().err

@@ -48,12 +48,19 @@ _PUBLISHING = threading.Lock()  # one writer of this process at a time puts a da
 class N5Reader(ImageReader):
     """One dataset. Threads may read at once."""
 
-    def __init__(self, container: Path, internal: str) -> None:
-        _check_container(container)
-        name = internal.strip("/") or _only_dataset(container)
+    def __init__(self, container: Path | RemotePath, internal: str) -> None:
+        name = internal.strip("/")
+        if isinstance(container, Path):
+            _check_container(container)
+            name = name or _only_dataset(container)
+        elif not name:
+            raise InputError(f"cannot read {container}: a server lists no datasets; name one behind the container")
         label = f"{container}/{name}"
         attributes = _dataset_attributes(container, name)
+        if attributes is None and isinstance(container, RemotePath):
+            raise InputNotFound(f"there is no dataset {name!r} in {container}")
         if attributes is None:
+            assert isinstance(container, Path)
             names = ", ".join(list_datasets(container)) or "no datasets with 2 to 5 dimensions"
             raise InputNotFound(f"there is no dataset {name!r} in {container}; it has: {names}")
         missing = [key for key in _OF_THE_FORMAT if key not in attributes]
@@ -100,7 +107,7 @@ def _check_container(container: Path) -> None:
         raise InputError(f"cannot read {container}: an N5 container is a folder, and this is a file")
 
 
-def _dataset_attributes(container: Path, name: str) -> dict[str, Any] | None:
+def _dataset_attributes(container: Path | RemotePath, name: str) -> dict[str, Any] | None:
     """The attributes of a dataset; None if there is none of that name in the container."""
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\\" in part or "\x00" in part for part in parts):
@@ -348,7 +355,7 @@ def _check_place(container: Path, names: list[str]) -> None:
         raise ExportError(f"cannot write {what}: the container cannot be examined ({error})") from error
 
 
-INPUT = InputFormat("n5", ("n5",), N5Reader, list_images=list_datasets, is_image=_is_container)
+INPUT = InputFormat("n5", ("n5",), N5Reader, list_images=list_datasets, is_image=_is_container, open_remote=N5Reader)
 OUTPUTS = (
     OutputFormat(
         "n5",

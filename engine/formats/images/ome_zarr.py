@@ -55,8 +55,8 @@ _SCALE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
 class OmeZarrReader(ImageReader):
     """One level of an image. Threads may read at once."""
 
-    def __init__(self, path: Path, internal: str) -> None:
-        if path.exists() and not path.is_dir():
+    def __init__(self, path: Path | RemotePath, internal: str) -> None:
+        if isinstance(path, Path) and path.exists() and not path.is_dir():
             raise InputError(f"cannot read {path}: a Zarr store is a folder, and this is a file")
         image, level = find_multiscale(path / internal if internal else path)
         label = f"{image.root}/{level.path}"
@@ -405,7 +405,7 @@ def _creator() -> dict[str, str]:
 
 
 _SUMMARY = "OME-Zarr 0.4 or 0.5 (--ome-zarr-version)"
-INPUT = InputFormat("ome-zarr", ("zarr",), OmeZarrReader, is_image=is_in_store)
+INPUT = InputFormat("ome-zarr", ("zarr",), OmeZarrReader, is_image=is_in_store, open_remote=OmeZarrReader)
 OUTPUTS = tuple(
     OutputFormat(
         name,
