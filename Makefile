@@ -13,7 +13,7 @@ DEMO := demo-results
 # Extra words for pytest: make test ARGS="-k export"
 ARGS ?=
 
-.PHONY: demo test lint types bench golden gpu clean
+.PHONY: demo test lint types bench bench-objects golden gpu clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -49,6 +49,11 @@ types: $(VENV)/ready-lint
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python bench/pipeline.py $(ARGS)
+
+bench-objects: $(VENV)/ready-bench
+	$(BIN)/python bench/kernels/labels.py $(ARGS)
+	$(BIN)/python bench/kernels/objects.py $(ARGS)
+	$(BIN)/python bench/sparse_volume.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info
