@@ -128,7 +128,8 @@ def _work(work: Document) -> Iterable[Row]:
     yield "  tiles", f"{work['tiles']} of at most {tile}{around}"
     scratch = f", {format_size(work['scratch_bytes'])} for intermediate volumes" if work["scratch_bytes"] else ""
     yield "  memory", f"at most {format_size(work['memory_bytes'])}{scratch}, {_PROGRAM}"
-    yield "  time", _time(work["seconds"])
+    objects = ", more with many objects" if work["scratch_bytes"] and work["seconds"] is not None else ""
+    yield "  time", f"{_time(work['seconds'])}{objects}"
 
 
 def _time(seconds: float | None) -> str:
