@@ -220,6 +220,7 @@ OPTIONS: tuple[Option, ...] = (
         default="most of what is free",
         parse=parse_size,
     ),
+    _flag("--warm", MACHINE, "With doctor: compile kernels into the caches, so that no run has to."),
     _flag("--fail_fast", MACHINE, "Stop at the first input that fails, instead of going on with the next."),
     Option(
         "--shard",
@@ -279,6 +280,7 @@ usage: {PROGRAM} [--headless] --project=P.ilp [options] IMAGE [IMAGE ...]
                                    what that would do: files, axes, tiles, memory, time, outputs, and what would fail
        {PROGRAM} info P.ilp        what a project is and needs
        {PROGRAM} formats           the names --output_format takes
+       {PROGRAM} doctor            devices, libraries and caches of this machine, and a test of them
 
 Runs trained ilastik projects without ilastik. Dashes and underscores in option names are the same, and names may be
 shortened as long as they are unique."""
@@ -310,6 +312,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv[:1] and argv[0] in SUBCOMMANDS:
             action, argv = SUBCOMMANDS[argv[0]], argv[1:]
         line = parse_command_line(OPTIONS, argv)
+        if line.values.get("warm") and action is not show_health:
+            raise UsageError(f"--warm goes with {PROGRAM} doctor")
         if action is explain_run or (action is run_project and line.values.get("dry_run")):
             action, line.values["dry_run"] = explain_run, True
         elif line.values.get("json"):
@@ -412,7 +416,28 @@ def show_formats(line: CommandLine, console: Console) -> int:
     return _print(list_formats(output_formats().values()))
 
 
-SUBCOMMANDS: dict[str, Action] = {"explain": explain_run, "info": show_project, "formats": show_formats}
+def show_health(line: CommandLine, console: Console) -> int:
+    """Print what a run would work with here, and whether it works; 1 if something does not."""
+    strange = [*line.positional, *line.paths, *(set(line.values) - {"device", "warm", "headless", "quiet", "debug"})]
+    if strange:
+        raise UsageError(f"doctor takes --device and --warm, not {strange[0]}")
+
+    from pixelforest.engine.doctor import examine
+    from pixelforest.reports import describe_health
+
+    health = examine(str(line.values.get("device", "auto")), warm=bool(line.values.get("warm")))
+    _print(describe_health(health))
+    if health.status:
+        console.fail("something does not work; see the lines marked with !!")
+    return health.status
+
+
+SUBCOMMANDS: dict[str, Action] = {
+    "doctor": show_health,
+    "explain": explain_run,
+    "info": show_project,
+    "formats": show_formats,
+}
 
 
 def _pick(kind: type[Record], line: CommandLine) -> Record:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pixelforest.engine.doctor import Health
     from pixelforest.engine.formats.spec import OutputFormat
     from pixelforest.engine.project import (
         FeatureSelection,
@@ -147,3 +148,15 @@ def list_formats(formats: Iterable[OutputFormat]) -> str:
     rows = [(f.name, f.extension and f".{f.extension}", f.summary) for f in formats]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{name:<{widths[0]}}  {suffix:<{widths[1]}}  {text}".rstrip() for name, suffix, text in rows)
+
+
+def describe_health(health: Health) -> str:
+    """What ``pixelforest doctor`` found, a line for each finding; faults are marked."""
+    lines = []
+    for part, findings in health.parts.items():
+        lines.append(part)
+        width = max(len(finding.name) for finding in findings) + 1
+        for finding in findings:
+            mark = "!!" if finding.is_fault else "  "
+            lines.append(f"{mark}{finding.name + ':':<{width}} {finding.text}")
+    return "\n".join(lines)

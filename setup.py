@@ -37,8 +37,17 @@ setup(
     ],
     extras_require={
         "parquet": ["pyarrow>=17"],
-        # CuPy, and CUDA's compiler and runtime as packages.
-        **{f"cuda{version}": [f"cupy-cuda{version}x[ctk]>=14.0.1,!=14.1.0,<15"] for version in (12, 13)},
+        # A GPU: CuPy without the mathematical libraries it can use, the compiler and the runtime of one CUDA.
+        "cuda12": [
+            "cupy-cuda12x>=14.0.1,!=14.1.0,<15",
+            "nvidia-cuda-nvrtc-cu12>=12.4,<13",
+            "nvidia-cuda-runtime-cu12>=12.4,<13",
+        ],
+        "cuda13": [
+            "cupy-cuda13x>=14.0.1,!=14.1.0,<15",
+            "nvidia-cuda-nvrtc>=13.0,<14",
+            "nvidia-cuda-runtime>=13.0,<14",
+        ],
         # On top of [cuda12] or [cuda13]. nvForest follows the calendar and reads the models of one treelite only.
         **{
             f"rapids{version}": [

@@ -48,6 +48,11 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
     return kernels.load("cpu")
 
 
+def survey_backends() -> dict[str, list[tuple[str, str]]]:
+    """Name of each backend -> what it finds on this machine, as names and texts."""
+    return {name: list(kernels.survey(name)) for name in kernels.available()}
+
+
 def is_short(voxels: int, threads: int) -> bool:
     """Whether the CPU has done so much work before a GPU has started."""
     return voxels < GPU_START_S * CPU_VOXELS_PER_S * threads

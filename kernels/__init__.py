@@ -5,6 +5,7 @@ A backend is a folder with a module ``backend``; listing the folders is all the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,3 +34,9 @@ def warm(name: str) -> int:
         raise KernelError(f"the kernels of {name} cannot be compiled ahead of use")
     count: int = compile_all()
     return count
+
+
+def survey(name: str) -> Sequence[tuple[str, str]]:
+    """What a backend finds on this machine, as lines of a name and a text. Raises nothing for what is missing."""
+    found: Sequence[tuple[str, str]] = import_module(f".{name}.survey", __package__).survey()
+    return found

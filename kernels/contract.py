@@ -318,6 +318,10 @@ class Backend(Protocol):
         """One phrase for the log: which device this is."""
         ...
 
+    def warm(self) -> None:
+        """Compile what no project has to be known for, and keep it where the next process looks. Raises KernelError."""
+        ...
+
     def load_plan(self, plan: FeaturePlan) -> Any:
         """Prepare a feature plan; the other methods take what this returns."""
         ...

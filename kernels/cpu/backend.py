@@ -106,6 +106,9 @@ class CpuBackend:
     def describe(self) -> str:
         return "CPU"
 
+    def warm(self) -> None:
+        warm_library()
+
     def load_plan(self, plan: FeaturePlan) -> PackedPlan:
         self._classifies_pixels = True
         prepare("features")

@@ -28,12 +28,14 @@ from ..contract import (
 )
 from ..cpu.backend import CpuBackend
 from ..cpu.labels import SlabRuns
+from ..shared.self_test import SELF_TESTS
 from .device import Device, DeviceArray
 from .features import CudaPlan, CudaStack, feature_stack, features, load_plan
 from .filters import upload_source
 from .forests import check_choice, warn_of_rounding
+from .launch import prepare
 from .objects import DeviceObjects
-from .results import zero_results
+from .results import ALL_RESULTS, zero_results
 from .tiles import (
     AT_ONCE,
     MEMORY_SHARE,
@@ -84,6 +86,15 @@ class CudaBackend(DeviceObjects):
         devices = [worker.device for worker in self._workers]
         numbers = ",".join(str(device.index) for device in devices)
         return f"cuda:{numbers} ({', '.join(dict.fromkeys(device.name for device in devices))})"
+
+    def warm(self) -> None:
+        """The CPU's, and those for all features, for forests, and for results of every type."""
+        self._cpu.warm()
+        for worker in self._workers:
+            prepare(worker.device, ALL_RESULTS)
+            for test in SELF_TESTS:
+                worker.warm_up(load_plan(test.plan), test.results).result()
+                worker.forest(self.load_forest([test.forest]), test.plan.width)
 
     def load_plan(self, plan: FeaturePlan) -> CudaPlan:  # type: ignore[override]
         return load_plan(plan)
@@ -183,6 +194,11 @@ class CudaBackend(DeviceObjects):
         return self._cpu.predict_rows(rows, forest.on_cpu)
 
     @property
+    def devices(self) -> tuple[Device, ...]:
+        """In the order in which they were given."""
+        return tuple(worker.device for worker in self._workers)
+
+    @property
     def _first(self) -> Device:
         return self._workers[0].device
 
@@ -254,6 +270,13 @@ def open_backend(
     from .cupy_device import open_devices
 
     return CudaBackend(open_devices(indices), falls_back=falls_back, forests=ForestChoice(forest))
+
+
+def warm() -> int:
+    """Compile and keep what ``CudaBackend.warm`` says, for all devices here; how many devices. Raises KernelError."""
+    backend = open_backend()
+    backend.warm()
+    return len(backend.devices)
 
 
 def _grown(tile: Sequence[int], margin: Voxels, image: Voxels) -> Voxels:

@@ -19,6 +19,8 @@ from .launch import KernelFile
 
 RESULTS = KernelFile("results.cu")
 TARGETS = ("float32", "int8", "uint8", "int16", "uint16", "int32", "uint32")  # numbered as in results.cu
+ALL_RESULTS = tuple((RESULTS, (f"TARGET={number}",)) for number in range(len(TARGETS)))
+"""Every form of the kernels."""
 THREADS = 256  # of a block
 
 
@@ -117,7 +119,7 @@ def make_result(
     )
     if wanted.result == "segmentation":
         out = device.empty((*extent, 1), np.uint8)
-        RESULTS.kernel(device, "most_probable")(_blocks(voxels), (THREADS, 1, 1), (*inputs, out))
+        RESULTS.kernel(device, "most_probable", _cast(wanted).defines)(_blocks(voxels), (THREADS, 1, 1), (*inputs, out))
         return DeviceResult(out, None, _rest(wanted, 0, 1, wanted.conversion))
     cast = _cast(wanted)
     out, misfits = device.empty((*extent, 1), cast.dtype), device.zeros((1,), np.uint64)
@@ -135,8 +137,7 @@ def download_results(device: Device, results: Sequence[DeviceResult]) -> tuple[H
 
 def needed_kernels(plan: ResultPlan) -> tuple[tuple[KernelFile, tuple[str, ...]], ...]:
     """The kernel files with their defines that these results take."""
-    defines = [() if wanted.result == "segmentation" else _cast(wanted).defines for wanted in plan.wanted]
-    return tuple((RESULTS, each) for each in dict.fromkeys(defines))
+    return tuple((RESULTS, each) for each in dict.fromkeys(_cast(wanted).defines for wanted in plan.wanted))
 
 
 def result_bytes(plan: ResultPlan) -> int:

@@ -1,0 +1,57 @@
+"""What the CUDA backend finds on this machine, for people; no device is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..contract import KernelError
+from . import nvforest
+from .launch import cache_folders
+
+GIB = 1 << 30
+
+
+def survey() -> list[tuple[str, str]]:
+    """Driver, CuPy, compiler, devices with their memory, nvForest, caches; what is missing says so."""
+    lines = [("driver and CuPy", _or_reason(_driver)), ("compiler", _or_reason(_compiler))]
+    lines += _devices()
+    missing = nvforest.find_missing()
+    lines.append(("nvForest", f"not used: {missing}" if missing else "installed"))
+    places = [f"{folder}{'' if folder.exists() else ' (not there yet)'}" for folder in cache_folders()]
+    lines.append(("kernels kept in", "; ".join(places)))
+    return lines
+
+
+def _driver() -> str:
+    from .cupy_device import describe_driver
+
+    return describe_driver()
+
+
+def _compiler() -> str:
+    from .cupy_device import describe_compiler
+
+    return describe_compiler()
+
+
+def _or_reason(describe: Callable[[], str]) -> str:
+    try:
+        return describe()
+    except KernelError as error:
+        return f"none: {error}"
+
+
+def _devices() -> list[tuple[str, str]]:
+    try:
+        from .cupy_device import open_devices
+
+        return [
+            (
+                f"GPU {device.index}",
+                f"{device.name}, {device.architecture}, {device.multiprocessors} multiprocessors, "
+                f"{device.free_bytes() / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free",
+            )
+            for device in open_devices()
+        ]
+    except KernelError as error:
+        return [("GPU", f"none: {error}")]
