@@ -8,6 +8,9 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+# Processors since 2013 (Intel) and 2015 (AMD): no kernel is slower for them than for the very model it runs on.
+_CLASS = ("x86-64-v3", "")
+_CLASS_FEATURES = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt")
 _FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "shared")
 
 
@@ -33,9 +36,20 @@ def processor() -> tuple[str, str]:
 
 
 @cache
-def target() -> str:
-    """The version of LLVM's binding and the processor."""
+def targets() -> tuple[tuple[str, str], ...]:
+    """Processors whose code may run here, the best one first: this one, then a class of processors it belongs to."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    is_chosen = "NUMBA_CPU_NAME" in os.environ or "NUMBA_CPU_FEATURES" in os.environ
+    if is_chosen or not all(features.get(name) for name in _CLASS_FEATURES):
+        return (processor(),)
+    return (processor(), _CLASS)
+
+
+def folder(target: tuple[str, str]) -> str:
+    """Where code for a target is kept: a name for it, the version of LLVM's binding and the kernels' sources."""
     import llvmlite
 
-    parts = (llvmlite.__version__, *processor())
-    return f"{processor()[0]}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
+    digest = hashlib.sha256(" ".join((llvmlite.__version__, *target)).encode()).hexdigest()[:16]
+    return f"{sources()}/{target[0]}-{digest}"

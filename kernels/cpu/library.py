@@ -27,7 +27,7 @@ import numpy as np
 from ..contract import KernelError
 from ..shared import cache
 from .entries import ENTRIES, Entry, Type, all_units, with_needs
-from .fingerprint import sources, target
+from .fingerprint import folder, targets
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -83,7 +83,8 @@ class _Library:
             for unit in with_needs(units):
                 if unit in self._loaded or unit in self._failed or unit in self._compiling:
                     continue
-                code = cache.read(_file(unit))
+                found = (cache.read(_file(unit, target)) for target in targets())
+                code = next((each for each in found if each is not None), None)
                 if code is None:
                     self._compiling[unit] = self._compile(unit)
                 else:
@@ -109,7 +110,7 @@ class _Library:
 
             logger.info("Compiling kernels, once")
             self._compilers = ThreadPoolExecutor(os.cpu_count() or 1)
-        return self._compilers.submit(_compile_and_keep, unit)
+        return self._compilers.submit(_compile_and_keep, unit, targets()[0])
 
     def finish(self, unit: str) -> bool:
         """Wait for a unit that was prepared; whether it could be loaded."""
@@ -133,21 +134,24 @@ class _Library:
         self._loaded.add(unit)
 
 
-def _compile_and_keep(unit: str) -> bytes:
-    """The object code of a unit, made by a process of its own. Raises CompilerFailed."""
+def _compile_and_keep(unit: str, target: tuple[str, str]) -> bytes:
+    """The object code of a unit for a processor, made by a process of its own. Raises CompilerFailed."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise CompilerFailed("this program has no Python of its own to compile with")
     command = [sys.executable, "-c", _COMPILE, json.dumps(sys.path), f"{__package__}.compiler", unit]
+    environment = {**os.environ, "NUMBA_CPU_NAME": target[0], "NUMBA_CPU_FEATURES": target[1]}
     hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, creationflags=hidden)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment, creationflags=hidden,
+        )  # fmt: skip
     except OSError as problem:
         raise CompilerFailed(str(problem)) from None
     if done.returncode != 0 or not done.stdout:
         complaints = done.stderr.decode(errors="replace").strip().splitlines()
         logger.debug("The compiler of %s said:\n%s", unit, "\n".join(complaints))
         raise CompilerFailed(complaints[-1] if complaints else f"the compiler ended with status {done.returncode}")
-    if cache.write(_file(unit), done.stdout) is None:
+    if cache.write(_file(unit, target), done.stdout) is None:
         logger.warning("Compiled kernels cannot be kept: set PIXELFOREST_CACHE_DIR to a folder of yours")
     return done.stdout
 
@@ -181,16 +185,26 @@ def prepare(*units: str) -> None:
 
 
 def warm() -> int:
-    """Compile and keep every unit that no cache holds yet; how many units there are. Raises KernelError."""
-    _library.prepare(all_units())
-    failed = [unit for unit in all_units() if not _library.finish(unit)]
-    if failed:
-        raise KernelError(f"these kernels could not be compiled ahead of use: {', '.join(failed)}")
+    """Compile and keep every unit that no cache holds yet; how many units there are. Raises KernelError.
+
+    They are compiled for as many processors as possible, since images and shared folders meet others than this one.
+    """
+    target = targets()[-1]
+    missing = [unit for unit in all_units() if cache.read(_file(unit, target)) is None]
+    try:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            list(pool.map(lambda unit: _compile_and_keep(unit, target), missing))
+    except CompilerFailed as problem:
+        raise KernelError(f"kernels cannot be compiled ahead of use: {problem}") from None
+    if any(cache.read(_file(unit, target)) is None for unit in missing):
+        raise KernelError("no folder for compiled kernels can be written; set PIXELFOREST_CACHE_DIR to one")
     return len(all_units())
 
 
-def _file(unit: str) -> str:
-    return f"{sources()}/{target()}/{unit}"
+def _file(unit: str, target: tuple[str, str]) -> str:
+    return f"{folder(target)}/{unit}"
 
 
 def _function_of_numba(entry: Entry) -> Callable[..., Any]:

@@ -149,17 +149,31 @@ def test_changed_sources_have_another_name(tmp_path: Path, monkeypatch: pytest.M
         fingerprint.sources.cache_clear()
 
 
-def test_another_processor_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = set()
-    for features in ("", "+sse2"):
-        monkeypatch.setenv("NUMBA_CPU_FEATURES", features)
-        fingerprint.processor.cache_clear()
-        fingerprint.target.cache_clear()
-        names.add(fingerprint.target())
+def test_processors_are_told_apart_and_a_class_of_them_serves_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NUMBA_CPU_NAME", raising=False)
+    monkeypatch.delenv("NUMBA_CPU_FEATURES", raising=False)
+    fingerprint.processor.cache_clear()
+    fingerprint.targets.cache_clear()
+    own = fingerprint.targets()
+    assert own[0] == fingerprint.processor()
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    monkeypatch.setenv("NUMBA_CPU_FEATURES", "")
+    fingerprint.processor.cache_clear()
+    fingerprint.targets.cache_clear()
+    chosen = fingerprint.targets()
     monkeypatch.undo()
     fingerprint.processor.cache_clear()
-    fingerprint.target.cache_clear()
-    assert len({*names, fingerprint.target()}) == 3
+    fingerprint.targets.cache_clear()
+    assert chosen == (("generic", ""),)
+    folders = [fingerprint.folder(target) for target in (*own, *chosen)]
+    assert len(set(folders)) == len(folders)
+
+
+def test_code_for_a_class_of_processors_is_used_by_each_of_it(tmp_path: Path) -> None:
+    """As an image is filled, on another processor than that which runs it."""
+    general = fingerprint.targets()[-1]
+    run(PROGRAM, tmp_path, NUMBA_CPU_NAME=general[0], NUMBA_CPU_FEATURES=general[1])
+    assert run(PROGRAM, tmp_path) == ["no compiler"]
 
 
 def test_without_a_compiler_process_numba_does_the_same_in_this_one(tmp_path: Path) -> None:
@@ -201,6 +215,7 @@ def test_code_that_needs_numba_at_run_time_is_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_all_units_are_compiled_ahead_of_use() -> None:
     assert kernels.warm("cpu") == len(entries.all_units())
 
