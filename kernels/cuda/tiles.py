@@ -140,16 +140,21 @@ class DeviceWorker:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=f"{device.name} {device.index}")
         self._lock = threading.Lock()
         self._forests: WeakKeyDictionary[LoadedForest, dict[int, CudaForest | NvForest]] = WeakKeyDictionary()
-        self._prepared: set[tuple[str, tuple[str, ...]]] = set()
+        self._giving, self._warming = threading.Lock(), list[Future[None]]()
         self._most_voxels: int | None = None
 
     def start(self, job: TileJob) -> Future[tuple[HostResult, ...]]:
         """Begin with a tile. The future raises DeviceOutOfMemory if not even a small piece fits, DeviceFailed."""
-        return self._pool.submit(self._in_pieces, job)
+        with self._giving:
+            self._warming = [future for future in self._warming if not future.done()]
+            return self._pool.submit(self._run, job, tuple(self._warming))
 
     def warm_up(self, plan: CudaPlan, results: ResultPlan) -> Future[None]:
         """Compile and load the kernels that these need, while something else goes on."""
-        return self._pool.submit(self._prepare, plan, results)
+        with self._giving:
+            future = self._pool.submit(self._prepare, plan, results)
+            self._warming.append(future)
+            return future
 
     def fits(self, plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> bool:
         """Whether tiles of these sizes fit the device's memory, as many as it has in work."""
@@ -164,6 +169,12 @@ class DeviceWorker:
             if columns not in forests:
                 forests[columns] = self._forest_choice.load(self.device, loaded, columns)
             return forests[columns]
+
+    def _run(self, job: TileJob, begun: Sequence[Future[None]]) -> tuple[HostResult, ...]:
+        """begun: what warms up and was given to the threads before the tile; kernels are not compiled twice for it."""
+        for future in begun:
+            future.exception()  # if there is one it comes again below, where it belongs to a tile
+        return self._in_pieces(job)
 
     def _prepare(self, plan: CudaPlan, results: ResultPlan) -> None:
         prepare_plan(self.device, plan)
