@@ -25,6 +25,8 @@ SMALLEST_RAM_MB = 500  # below this ilastik takes LAZYFLOW_TOTAL_RAM_MB for a nu
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
 # cgroup v1 writes a number of this order where there is no limit.
 _NO_LIMIT_BYTES = 2**60
+# Addresses that a thread takes before it has done anything: its stack, and the heap that the C library sets aside.
+_THREAD_ADDRESS_BYTES = 72 * MIB
 
 
 # ---------------------------------------------------------------------------------------------------------- threads
@@ -61,7 +63,8 @@ def _granted_by_slurm(environment: Mapping[str, str]) -> int | None:
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """CPUs this process may use: its affinity, lowered to the quota of its control groups (rounded up).
+    """CPUs this process may use: its affinity, lowered to the quota of its control groups (rounded up) and to what
+    half of a limit on addresses has room for.
 
     root    where /proc and /sys are found; tests put a made-up tree there
     """
@@ -70,7 +73,9 @@ def usable_cpus(root: Path = Path("/")) -> int:
     else:
         cpus = os.cpu_count() or 1
     quotas = [quota for quota in (_cpu_quota(folder) for folder in _cgroup_folders(root, "cpu")) if quota]
-    return max(1, min([cpus, *(math.ceil(quota) for quota in quotas)]))
+    room = _address_room(root)
+    most = [] if room is None else [room // 2 // _THREAD_ADDRESS_BYTES]
+    return max(1, min([cpus, *most, *(math.ceil(quota) for quota in quotas)]))
 
 
 def _cpu_quota(folder: Path) -> float | None:
@@ -136,10 +141,22 @@ def format_size(count: int) -> str:
 
 def free_memory(root: Path = Path("/")) -> int:
     """Bytes that can be had without swapping: what the system calls available, lowered to what is left of the limits
-    of this process's control groups."""
+    of this process's control groups, and to half of what is left of a limit on addresses (``ulimit -v``)."""
     rooms = [room for room in (_cgroup_room(folder) for folder in _cgroup_folders(root, "memory")) if room is not None]
+    addresses = _address_room(root)
+    if addresses is not None:
+        rooms.append(addresses // 2)
     free = _free_memory_of_system(root)
     return min([UNKNOWN_MEMORY_BYTES if free is None else free, *rooms])
+
+
+def _address_room(root: Path) -> int | None:
+    """Bytes of addresses this process may still take; None without a limit, or where the system does not tell."""
+    limits = re.search(r"^Max address space +(\d+) ", _read_text(root / "proc" / "self" / "limits"), re.MULTILINE)
+    taken = _read_words(root / "proc" / "self" / "statm")
+    if limits is None or not taken:
+        return None
+    return max(0, int(limits[1]) - int(taken[0]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _cgroup_room(folder: Path) -> int | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from ..errors import MemoryTooSmall
 from .plan import READ_AHEAD
 
 Tile = TypeVar("Tile")
@@ -52,7 +53,15 @@ def stream_tiles(
                 room.acquire()
                 if failed.is_set():
                     break
-                pool.submit(process_unless_failed, tile, read(tile)).add_done_callback(finish)
+                source = read(tile)
+                try:
+                    pool.submit(process_unless_failed, tile, source).add_done_callback(finish)
+                except RuntimeError as problem:  # so Python says that the system refused a thread
+                    failed.set()
+                    raise MemoryTooSmall(
+                        f"the system does not let this process start {threads} threads ({problem}); "
+                        "lower --threads, or raise the limit (ulimit -v, ulimit -u)"
+                    ) from problem
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -215,6 +215,24 @@ def test_free_memory_is_found_on_this_machine() -> None:
     assert sys.platform != "linux" or free_memory(Path("/")) < 2**50
 
 
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="no pages on this system")
+@pytest.mark.usefixtures("sixteen_cpus")
+def test_a_limit_on_addresses_is_shared_by_threads_and_tiles(tmp_path: Path) -> None:
+    """ulimit -v counts what is set aside for a thread's stack and heap, whether it is used or not."""
+    row = f"Max address space         {1536 * MIB}           unlimited            bytes     \n"
+    taken = 336 * MIB // os.sysconf("SC_PAGE_SIZE")
+    files = {
+        "proc/meminfo": MEMINFO,
+        "proc/self/limits": f"Limit  Soft Limit  Hard Limit  Units\n{row}",
+        "proc/self/statm": f"{taken} 1 1 1 0 1 0\n",
+    }
+    root = tree(tmp_path, files)
+    assert free_memory(root) == 600 * MIB
+    assert usable_cpus(root) == 8
+    (root / "proc/self/limits").write_text(row.replace(f"{1536 * MIB}", "unlimited"))
+    assert (free_memory(root), usable_cpus(root)) == (8000000 * 1024, 16)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from pixelforest.engine.errors import MemoryTooSmall
 from pixelforest.engine.tiling.plan import READ_AHEAD
 from pixelforest.engine.tiling.stream import stream_tiles
 
@@ -176,3 +177,24 @@ def test_nothing_starts_after_an_error(threads: int) -> None:
     with pytest.raises(TroubleError):
         stream_tiles(range(count), read, process, threads=threads)
     assert len(started) == threads
+
+
+@pytest.mark.parametrize("granted", [0, 1])
+def test_threads_that_the_system_refuses_are_an_error_with_advice(
+    granted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, started = threading.Thread.start, list[threading.Thread]()
+
+    def start(thread: threading.Thread) -> None:
+        if len(started) >= granted:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        plain(thread)
+
+    def process(tile: int, source: int) -> None:
+        time.sleep(0.05)  # so that the next tile needs another thread
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(MemoryTooSmall, match="lower --threads"):
+        stream_tiles(range(20), lambda tile: tile, process, threads=4)
+    assert not any(thread.is_alive() for thread in started)
