@@ -48,7 +48,7 @@ types: $(VENV)/ready-lint
 	cd $(VENV)/types && ../bin/mypy --config-file pixelforest/pyproject.toml --cache-dir ../mypy-cache
 
 bench: $(VENV)/ready-bench
-	$(BIN)/python bench/pipeline.py $(ARGS)
+	$(BIN)/python bench/table.py $(ARGS)
 
 bench-objects: $(VENV)/ready-bench
 	$(BIN)/python bench/kernels/labels.py $(ARGS)

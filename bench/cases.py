@@ -51,8 +51,12 @@ CASES = {
         Case("2d-2048", (2048, 2048)),
         Case("2d-4096", (4096, 4096)),
         Case("2d-8192", (8192, 8192)),
+        Case("2d-16384", (16384, 16384)),
+        Case("2d-32768", (32768, 32768)),
         Case("2d-2048-features", (2048, 2048), result="Features"),
+        Case("2d-2048-objects", (2048, 2048), result="Object Predictions"),
         Case("2d-pictures", (256, 256), files=100),
+        Case("2d-pictures-1000", (256, 256), files=1000),
         Case("3d-64", (64, 64, 64)),
         Case("3d-128", (128, 128, 128)),
         Case("3d-192", (192, 192, 192)),
@@ -62,10 +66,15 @@ CASES = {
         Case("3d-sparse-256", (256, 256, 256)),
         Case("3d-4gb", (1024, 2048, 2048)),
         Case("2d-quick", (144, 200)),
+        Case("2d-objects-quick", (144, 200), result="Object Predictions"),
+        Case("2d-pictures-quick", (144, 200), files=3),
         Case("3d-quick", (40, 44, 72)),
         Case("3d-sparse-quick", (90, 96, 140)),
     )
 }
+
+
+LIMIT_TEXT = "megabytes of addresses a run may take, as with ulimit -v; 0: any number (not on Windows)"
 
 
 def make_parser(about: str | None, *, defaults: Sequence[str], quick: Sequence[str]) -> argparse.ArgumentParser:

@@ -27,6 +27,7 @@ from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.project import FeatureSelection, Project, read_project
 
 GENERATION = "1"  # of everything below; another number is another folder
+OBJECT_PROJECT = Path(__file__).resolve().parents[1] / "tests" / "golden" / "obj2d_seg" / "project.ilp"
 FEATURE_IDS = (
     "GaussianSmoothing",
     "LaplacianOfGaussian",
@@ -142,6 +143,18 @@ def prepare(case: Case, options: argparse.Namespace) -> Material:
     return Material(project, tuple(f"{p}/data" for p in paths), checksum)
 
 
+def prepare_objects(case: Case, options: argparse.Namespace) -> tuple[Path, Path, Path]:
+    """A recorded project with every feature of objects; find or generate an image (y, x) and its segmentation."""
+    folder, size = data_folder(options.data), "x".join(map(str, case.shape))
+    raw, segmentation = (folder / f"objects_{size}_{name}.h5" for name in ("raw", "segmentation"))
+    if not (raw.exists() and segmentation.exists()):
+        most = tuple(min(n, most) for n, most in zip(case.shape, LARGEST[case.dimensions], strict=True))
+        image, inside = make_cells(most, seed=11)
+        _write_image(raw, enlarge(image, case.shape), "yxc")
+        _write_image(segmentation, enlarge((inside > 0.1).astype(np.uint8), case.shape), "yxc")
+    return OBJECT_PROJECT, raw, segmentation
+
+
 def data_folder(given: Path | None) -> Path:
     """Where generated data is kept; made if it is not there."""
     if given is not None:
@@ -229,7 +242,7 @@ def _write_image(path: Path, image: np.ndarray, axes: str) -> None:
     names = own + "".join(a for a in axes if a not in own)
     with _new_file(path) as file:
         data = file.create_dataset("data", data=whole.transpose([names.index(a) for a in axes]))
-        data.attrs["axistags"] = _axistags(axes)
+        data.attrs["axistags"] = axistags(axes)
         data.attrs["crc32"] = zlib.crc32(np.ascontiguousarray(image).tobytes())
 
 
@@ -310,7 +323,7 @@ def _put_input(file: h5py.File, image: Path, axes: str, shape: tuple[int, ...]) 
         "filePath": f"{image.name}/data",
         "nickname": image.stem,
         "display_mode": "default",
-        "axistags": _axistags(axes),
+        "axistags": axistags(axes),
     }.items():
         info[name] = text.encode()
     info["allowLabels"], info["normalizeDisplay"], info["shape"] = True, False, np.array(shape, np.int64)
@@ -336,7 +349,7 @@ def _put_labels(group: h5py.Group, labels: np.ndarray, axes: str) -> None:
     group.create_group("Bookmarks")
     block = group.create_dataset("LabelSets/labels000/block0000", data=labels[..., np.newaxis])
     block.attrs["blockSlice"] = f"[{','.join(f'0:{n}' for n in block.shape)}]"
-    block.attrs["axistags"] = _axistags(axes)
+    block.attrs["axistags"] = axistags(axes)
 
 
 def _put_forest(
@@ -415,7 +428,8 @@ def _best_split(
     return None
 
 
-def _axistags(axes: str) -> str:
+def axistags(axes: str) -> str:
+    """The attribute that says which axes an HDF5 image has."""
     flags = {"c": 1, "t": 8}
     keys = [{"key": a, "typeFlags": flags.get(a, 2), "resolution": 0, "description": ""} for a in axes]
     return json.dumps({"axes": keys})

@@ -39,9 +39,13 @@ _FLUSHED_BYTES = 64 << 20  # more than the last cache of most processors
 # A process that becomes another one leaves it its own peak, so the program is started by one that never was large.
 _LAUNCHER = """
 import json, os, subprocess, sys, time
+addresses, limit = int(sys.argv[1]), None
+if addresses:
+    import resource
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
 start = time.perf_counter()
 with open(os.devnull, "wb") as nowhere:
-    child = subprocess.Popen(sys.argv[1:], stdout=nowhere, stderr=subprocess.PIPE)
+    child = subprocess.Popen(sys.argv[2:], stdout=nowhere, stderr=subprocess.PIPE, preexec_fn=limit)
     error = child.stderr.read()
     if hasattr(os, "wait4"):
         _, status, used = os.wait4(child.pid, 0)
@@ -105,9 +109,11 @@ def time_process(command: Sequence[str], *, repeats: int, environment: Mapping[s
     return join_timings([run_process(command, environment=environment) for _ in range(repeats)])
 
 
-def run_process(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Timing:
-    """Run a program once. Ends the bench if it fails."""
-    launcher = [sys.executable, "-S", "-E", "-c", _LAUNCHER, *command]
+def run_process(
+    command: Sequence[str], *, environment: Mapping[str, str] | None = None, address_bytes: int = 0
+) -> Timing:
+    """Run a program once. Ends the bench if it fails. address_bytes: that it may take, as with ulimit -v; 0: any."""
+    launcher = [sys.executable, "-S", "-E", "-c", _LAUNCHER, str(address_bytes), *command]
     done = subprocess.run(launcher, env={**os.environ, **(environment or {})}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{command[0]} could not be started: {done.stderr.strip()[-500:]}")

@@ -10,36 +10,24 @@ from __future__ import annotations
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from cases import Case, chosen_cases, list_cases, make_parser, parse
 from data import Material, prepare
-from kernels.features import TOLERANCE, count_work, one_leaf
-from kernels.forest import BLOCKS, load_forests
+from kernels.features import TOLERANCE, count_work
+from kernels.forest import BLOCKS
 from measure import Limits, Report, Timing, measure_limits, time_process, time_work, usable_processors
 from peers import FeaturePeer, feature_peers, scikit_image_features, scikit_learn_forest
+from stages import Stages, cut_piece, measure_stages
 from walks import arrange, predict_stack, rows_in_blocks, visits_per_block
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.export.images import open_export, plan_export
-from pixelforest.engine.inputs import InputImage, InputOptions, open_image
-from pixelforest.engine.jobs import Job, Request, resolve_job
-from pixelforest.engine.pixels.feature_plan import plan_features
+from pixelforest.engine.jobs import Request, resolve_job
 from pixelforest.engine.pixels.results import PROBABILITIES
-from pixelforest.engine.project import Project
-from pixelforest.engine.tiling.halo import source_box
-from pixelforest.engine.tiling.plan import TileCost, plan_tiles
-from pixelforest.engine.tiling.stream import stream_tiles
 from pixelforest.engine.workflows.batch import run_batch
-from pixelforest.engine.workflows.pixel_classification import result_infos
-from pixelforest.kernels import load
 from pixelforest.kernels.shared.plan import pack_plan
-from pixelforest.kernels.shared.results import MADE_OF_PROBABILITIES, spread_classes
-
-PIECE = {2: (1, 512, 512), 3: (64, 64, 64)}  # voxels along z, y, x that the peers work on
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -62,96 +50,6 @@ def main(words: Sequence[str] | None = None) -> int:
         if not options.no_peers and case.shape:
             _measure_peers(report, material, limits, repeats=min(repeats, 3), threads=threads)
     return 0
-
-
-class Stages:
-    """The stages of one image that is in memory, tile by tile, on a number of threads."""
-
-    def __init__(self, project: Project, volume: np.ndarray, *, threads: int, memory_bytes: int) -> None:
-        """``volume``: (c, z, y, x)."""
-        channels, z, y, x = volume.shape
-        self.project, self.volume, self.image, self.threads = project, volume, (z, y, x), threads
-        self.backend = load("cpu")
-        self.feature_plan = plan_features(project.features, channels=channels, depth=z)
-        self.plan = self.backend.load_plan(self.feature_plan)
-        self.margin = self.backend.source_margin(self.plan)
-        self.packed = load_forests(project)
-        self.nothing = self.backend.load_forest([one_leaf(self.packed.classes)])
-        backend, plan, classes = self.backend, self.plan, self.packed.classes
-        cost = TileCost(
-            channels * volume.itemsize, 0.0, worker=lambda tile, source: backend.tile_bytes(plan, classes, tile, source)
-        )
-        self.tiles = plan_tiles(
-            Box.whole(self.image), self.image, self.margin, cost, threads=threads, memory_bytes=memory_bytes
-        )
-
-    def read(self, raw: InputImage) -> None:
-        """Every tile with its halo, from the file."""
-        self._stream(lambda tile, source: None, read=lambda tile: raw.read(self._source(tile)))
-
-    def features(self) -> None:
-        """Every feature, with a forest that asks for none."""
-        self._stream(lambda tile, source: self._predict(tile, source, self.nothing))
-
-    def features_and_forest(self) -> dict[Box, np.ndarray]:
-        """The forest's answer for every tile."""
-        answers: dict[Box, np.ndarray] = {}
-
-        def keep(tile: Box, source: np.ndarray) -> None:
-            answers[tile] = self._predict(tile, source, self.packed)
-
-        self._stream(keep)
-        return answers
-
-    def assemble(self, answers: dict[Box, np.ndarray]) -> None:
-        """All results that are made of the forest's answers."""
-        classes = len(self.project.classifier.label_names)
-        known = self.project.classifier.known_labels
-
-        def make(tile: Box, source: np.ndarray) -> None:
-            probabilities = spread_classes(answers[tile], known, classes)
-            for make_result in MADE_OF_PROBABILITIES.values():
-                make_result(probabilities)
-
-        self._stream(make)
-
-    def write(self, raw: InputImage, job: Job, answers: dict[Box, np.ndarray]) -> None:
-        """The probabilities into the file that the job names."""
-        plan = plan_export(result_infos(self.project, {"Raw Data": raw})[PROBABILITIES], raw, job.export[0])
-        plan.path.unlink(missing_ok=True)
-        export = open_export(plan)
-
-        def put(tile: Box, source: np.ndarray) -> None:
-            data = answers[tile][np.newaxis]
-            export.write(Box((0, *tile.start, 0), (1, *tile.stop, data.shape[4])), data)
-
-        self._stream(put)
-        export.finish()
-
-    def _source(self, tile: Box) -> Box:
-        box = source_box(tile, self.margin, self.image)
-        return Box((0, *box.start, 0), (1, *box.stop, len(self.volume)))
-
-    def _predict(self, tile: Box, source: np.ndarray, forest: object) -> np.ndarray:
-        start = source_box(tile, self.margin, self.image).start
-        corners = tile.start, tile.stop
-        stack = self.backend.feature_stack(self.backend.to_device(source), start, corners, self.image, self.plan)
-        return np.asarray(self.backend.to_host(self.backend.predict(stack, forest)))
-
-    def _stream(
-        self,
-        process: Callable[[Box, np.ndarray], object],
-        *,
-        read: Callable[[Box], np.ndarray] | None = None,
-    ) -> None:
-        def in_memory(tile: Box) -> np.ndarray:
-            box = source_box(tile, self.margin, self.image)
-            return self.volume[(slice(None), *box.slices())]
-
-        def done(tile: Box, source: np.ndarray) -> None:
-            process(tile, source)
-
-        stream_tiles(self.tiles, read or in_memory, done, threads=self.threads)
 
 
 def _measure_case(
@@ -185,7 +83,7 @@ def _measure_case(
         threads=threads,
     )
     if case.files == 1 and case.shape and case.result == PROBABILITIES:
-        _measure_stages(
+        measure_stages(
             report, case, material, resolve_job(request), limits[threads], settings=settings, repeats=repeats
         )
 
@@ -208,39 +106,10 @@ def _measure_case(
         report.row("whole process", process, settings=name, voxels=case.voxels)
 
 
-def _measure_stages(
-    report: Report, case: Case, material: Material, job: Job, limits: Limits, *, settings: str, repeats: int
-) -> None:
-    with _open(material) as raw:
-        volume = np.ascontiguousarray(raw.read(Box.whole(raw.shape))[0].transpose(3, 0, 1, 2))
-        stages = Stages(material.project, volume, threads=limits.threads, memory_bytes=job.memory_bytes)
-        report.note(f"{len(stages.tiles)} tiles of up to {'x'.join(map(str, stages.tiles[0].shape))}")
-        operations = case.voxels * count_work(pack_plan(stages.feature_plan)).operations
-        compared = case.voxels * _visits(material.project, volume)
-        answers = stages.features_and_forest()
-        bytes_out = sum(a.nbytes for a in answers.values())
-
-        def row(name: str, timing: Timing, floor: tuple[float, str], note: str = "") -> None:
-            report.row(name, timing, settings=settings, voxels=case.voxels, floor=floor, note=note)
-
-        row("read", time_work(lambda: stages.read(raw), repeats=repeats), limits.floor(moved_bytes=volume.nbytes))
-        features = time_work(stages.features, repeats=repeats)
-        both = time_work(stages.features_and_forest, repeats=repeats)
-        row("features", features, limits.floor(operations=operations, moved_bytes=volume.nbytes))
-        visits = compared / case.voxels / len(stages.packed.roots)
-        note = f"{visits:.1f} visits a tree and block"
-        row("forest", both.minus(features), limits.floor(operations=compared, moved_bytes=bytes_out), note)
-        row("features and forest", both, limits.floor(operations=operations + compared, moved_bytes=bytes_out))
-        assembled = time_work(lambda: stages.assemble(answers), repeats=repeats)
-        row("assemble, every result", assembled, limits.floor(moved_bytes=2 * bytes_out))
-        written = time_work(lambda: stages.write(raw, job, answers), repeats=repeats)
-        row("write", written, limits.floor(moved_bytes=2 * bytes_out), f"{bytes_out / 1e6:.0f} MB")
-
-
 def _measure_peers(
     report: Report, material: Material, limits: dict[int, Limits], *, repeats: int, threads: int
 ) -> None:
-    piece, ours = _piece(material)
+    piece, ours = cut_piece(material)
     flat = piece.shape[1] == 1
     if len(piece) > 1 or any(s.slicewise != flat for s in ours.feature_plan.scales):
         report.note("No peers: they filter one channel, in 2-D or in 3-D")
@@ -323,33 +192,6 @@ def _measure_forest_peer(
             note += ": NOT THE SAME FOREST"
         name = "forest: scikit-learn RandomForest"
         report.row(name, timing, settings=_threads(count), voxels=len(rows), floor=floor, note=note)
-
-
-def _piece(material: Material) -> tuple[np.ndarray, Stages]:
-    """A piece (c, z, y, x) of the first image, as an image of its own on one thread."""
-    with _open(material) as raw:
-        wanted = PIECE[2 if raw.shape[1] == 1 else 3]
-        z, y, x = (min(n, p) for n, p in zip(raw.shape[1:4], wanted, strict=True))
-        piece = np.ascontiguousarray(raw.read(Box((0,) * 5, (1, z, y, x, raw.shape[4])))[0].transpose(3, 0, 1, 2))
-    return piece, Stages(material.project, piece, threads=1, memory_bytes=4 << 30)
-
-
-def _visits(project: Project, volume: np.ndarray) -> float:
-    """Comparisons a voxel, all trees together, on a piece of the image."""
-    wanted = PIECE[2 if volume.shape[1] == 1 else 3]
-    piece = np.ascontiguousarray(volume[(slice(None), *(slice(n) for n in wanted))])
-    stages = Stages(project, piece, threads=1, memory_bytes=4 << 30)
-    stack = stages.backend.feature_stack(
-        stages.backend.to_device(piece), (0, 0, 0), ((0, 0, 0), stages.image), stages.image, stages.plan
-    )
-    features = stages.backend.to_host(stages.backend.features(stack))
-    return visits_per_block(arrange(features, BLOCKS[2 if volume.shape[1] == 1 else 3][0]), stages.packed)[1]
-
-
-def _open(material: Material) -> InputImage:
-    lanes = material.project.lanes
-    training = lanes[-1].images.get("Raw Data") if lanes else None
-    return open_image(material.images[0], role_index=0, training=training, options=InputOptions())
 
 
 def _empty(folder: Path) -> None:

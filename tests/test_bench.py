@@ -15,7 +15,10 @@ BENCH = Path(__file__).resolve().parents[1] / "bench"
 SCRIPTS = {
     "pipeline.py": "2d-quick",
     "formats.py": "3d-quick",
+    "table.py": "2d-quick",
     "against_ilastik.py": "2d-quick",
+    "large_image.py": "2d-quick",
+    "curves.py": "2d-quick",
     "sparse_volume.py": "3d-sparse-quick",
     "kernels/features.py": "2d-quick",
     "kernels/forest.py": "2d-quick",
@@ -58,6 +61,15 @@ def test_quick_run_stores_rows_with_machine_versions_and_case(script: str, data:
         assert record["machine"]["processors"] >= 1
         assert "numpy" in record["versions"]
         assert all(seconds > 0 for seconds in record["wall"])
+
+
+def test_the_table_has_a_row_for_each_kind_of_work(data: Path) -> None:
+    cases = ("start", "2d-pictures-quick", "2d-objects-quick")
+    out = run("table.py", "--quick", "--no-peers", f"--data={data}", *(f"--case={name}" for name in cases))
+    rows = [line for line in out.splitlines() if line.startswith("| ")]
+    assert [len(row.split("|")) for row in rows] == [len(rows[0].split("|"))] * 4
+    assert "(each)" in rows[2]
+    assert "kernels/forest.py: variants tried" in out
 
 
 @pytest.mark.slow

@@ -79,8 +79,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def load_forests(project: Project) -> PackedForest:
     """The project's forests as the backend packs them."""
+    return pack_forest(stored_forests(project))
+
+
+def stored_forests(project: Project) -> list[ForestArrays]:
+    """The project's forests as a backend takes them."""
     c = project.classifier
-    return pack_forest([ForestArrays(f.trees, f.class_count, f.is_weighted, c.averages) for f in c.forests])
+    return [ForestArrays(f.trees, f.class_count, f.is_weighted, c.averages) for f in c.forests]
 
 
 def load_features(material: Material, *, largest: int = LARGEST_VOXELS) -> np.ndarray:

@@ -109,7 +109,7 @@ def _measure(
         floor = limit.floor(moved_bytes=2 * (labels.labels.nbytes + 4 * raw.size))
         settings = f"{limit.threads} thread{'s' if limit.threads > 1 else ''}"
         report.row("pixelforest", timing, settings=settings, voxels=raw.size, floor=floor, note=memory)
-    peer = _peer()
+    peer = peer_statistics()
     if not with_peers or peer is None:
         return
     share = PEER_SHARE if raw.size > PEER_LARGEST else 1
@@ -141,7 +141,7 @@ def _part(labels: LabelFrame, raw: np.ndarray, share: int) -> tuple[LabelFrame, 
         return found, np.ascontiguousarray(raw[cut])
 
 
-def _peer() -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]] | None:
+def peer_statistics() -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]] | None:
     """The same columns by SciPy and scikit-image, as their manuals suggest; None if one is missing."""
     try:
         from scipy import ndimage
