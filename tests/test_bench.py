@@ -81,3 +81,13 @@ def test_scattered_objects_in_a_volume_of_many_slabs_are_as_computed_independent
     assert [record["rows"] for record in records if "wall" in record] == [220, 220]
     for record in records:
         assert record.get("anonymous_bytes") is None or record["anonymous_bytes"] < 2**29
+
+
+def test_curves_are_drawn_from_the_records(data: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    run("curves.py", "--quick", "--series=tiles", f"--data={data}", f"--json={rows}")
+    run("draw.py", f"--records={rows}", f"--out={tmp_path / 'images'}")
+    text = (tmp_path / "images" / "tiles.svg").read_text(encoding="utf-8")
+    points = [json.loads(line)["at"] for line in rows.read_text(encoding="utf-8").splitlines() if '"wall"' in line]
+    assert text.count("<circle") == len(set(points)) > 1
+    assert "2d-quick" in text
