@@ -9,7 +9,7 @@ from types import FrameType
 def main() -> int:
     """Run the command line; returns the exit status."""
     _expect_interrupts()
-    # NumPy's OpenBLAS would start a thread a processor, each of which spins for 40 ms; nothing here multiplies matrices.
+    # OpenBLAS would start a thread a processor, each of which spins for 40 ms; nothing here multiplies matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pixelforest.cli import main as run
 
