@@ -23,6 +23,7 @@ import numpy as np
 from ..box import Box
 from ..errors import ExportError, InputError, MemoryTooSmall
 from .chunks import ChunkAssembler
+from .concurrency import most_threads
 from .pixel_types import MAX_IMAGE_BYTES, pixel_type
 from .remote import RemotePath, RemoteTarget, explain, is_url
 from .target import FolderTarget, export_errors
@@ -53,12 +54,19 @@ _CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share thro
 _ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, AttributeError)
 
 
-@cache
 def _context() -> tensorstore.Context:
+    return _context_of(most_threads())
+
+
+@cache
+def _context_of(threads: int | None) -> tensorstore.Context:
     """What all arrays share. Files are not forced onto the disk one by one: a store counts once it is complete."""
     import tensorstore
 
-    return tensorstore.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "file_io_sync": False})
+    settings: dict[str, Any] = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "file_io_sync": False}
+    if threads is not None:
+        settings["data_copy_concurrency"] = {"limit": threads}
+    return tensorstore.Context(settings)
 
 
 def open_array(
@@ -266,7 +274,9 @@ class StoredArray:
         self.unit = tuple(unit)
         dtype = array.dtype.numpy_dtype
         self._assembler = ChunkAssembler(self.shape, self.unit, dtype)
-        self._most_pending = max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
+        # With a single thread it waits while tensorstore packs, so that the two never work at once.
+        is_alone = most_threads() == 1
+        self._most_pending = 0 if is_alone else max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
         self._pending: deque[tensorstore.WriteFutures] = deque()
         self._lock = threading.Lock()
 

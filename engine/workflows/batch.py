@@ -20,6 +20,7 @@ from ..backends import open_backend
 from ..errors import BackendFailed, MemoryTooSmall
 from ..export.images import ImageExport, open_export
 from ..export.tables import TableExport, open_table
+from ..formats.concurrency import limit_threads
 from ..inputs import InputImage
 from ..jobs import Job
 from ..machine import format_size
@@ -49,6 +50,7 @@ def run_batch(
     on_lane    is told how each lane ended, when it has, from any thread
     Raises BackendUnavailable for the device, ExportError if lanes would overwrite each other's results.
     """
+    limit_threads(job.threads)
     _log_notes(job)
     workflow_logger.info("Beginning Batch Processing")
     if not job.lanes and not job.shard:

@@ -1,0 +1,36 @@
+"""Stores pack their chunks on as many threads as the run was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorstore
+
+from pixelforest.engine.box import Box
+from pixelforest.engine.formats import concurrency, stores
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrency, "_limit", None)
+
+
+def test_the_threads_of_a_run_are_those_of_its_stores() -> None:
+    before = stores._context()
+    concurrency.limit_threads(3)
+    assert stores._context()["data_copy_concurrency"].to_json() == {"limit": 3}
+    assert stores._context() is stores._context()
+    assert stores._context() is not before
+
+
+@pytest.mark.parametrize(("threads", "waits"), [(1, True), (2, False)])
+def test_a_single_thread_waits_until_its_chunks_are_packed(threads: int, waits: bool, tmp_path: Path) -> None:
+    concurrency.limit_threads(threads)
+    spec = {"driver": "n5", "kvstore": "memory://", "dtype": "uint8", "create": True}
+    spec["metadata"] = {"dimensions": [8, 8], "blockSize": [4, 4], "compression": {"type": "gzip"}}
+    array = stores.StoredArray(tensorstore.open(spec).result(), (4, 4), tmp_path)
+    array.write(Box((0, 0), (8, 8)), np.ones((8, 8), np.uint8))
+    assert (not array._pending) == waits
+    array.check_complete()
