@@ -30,10 +30,10 @@ demo: $(VENV)/ready
 	@echo "raw_segmentation.png can be looked at beside tests/golden/px2d_gray/raw.png."
 
 test: $(VENV)/ready-test $(VENV)/ready-nvforest
-	$(BIN)/python -m pytest -m "not slow and not gpu and not golden" $(ARGS)
+	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not golden" $(ARGS)
 
 golden: $(VENV)/ready-test
-	$(BIN)/python -m pytest -m golden $(ARGS)
+	$(BIN)/python -m pytest -n auto -m golden $(ARGS)
 
 gpu: $(VENV)/ready-test
 	$(BIN)/python -m pytest -m gpu $(ARGS)

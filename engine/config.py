@@ -61,7 +61,15 @@ def find_config(
         return None
     environment = os.environ if environment is None else environment
     candidates = (home / ".ilastikrc", _config_folder(home, environment, platform) / "ilastik.ini")
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; not if its folder is closed to us, as others' homes are on clusters."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def _home() -> Path | None:

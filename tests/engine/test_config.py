@@ -96,3 +96,11 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, complaint:
     with pytest.raises(UsageError, match=complaint) as caught:
         read_config(write(tmp_path / "i.ini", text))
     assert "\n" not in str(caught.value)
+
+
+def test_a_home_that_is_closed_to_us_has_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    assert find_config(None, home=tmp_path, environment={}) is None

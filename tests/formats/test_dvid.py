@@ -334,7 +334,7 @@ def test_a_failed_block_is_an_error(server: Server) -> None:
 
 
 def test_a_server_that_stays_busy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dvid, "_BUSY_LIMIT_S", 0.05)
+    monkeypatch.setattr(dvid, "_BUSY_LIMIT_S", 2.0)
     writer = open_dvid(server.url("name"), noise("uint8", (8, 8, 8)))
     server.busy = 1.0
     with pytest.raises(ExportError, match="answered 503"):

@@ -278,7 +278,7 @@ def test_bad_images_among_good_ones(scene: Scene) -> None:
 @contextlib.contextmanager
 def as_ordinary_user(folder: Path) -> Iterator[None]:
     """Permissions bind meanwhile, also where the tests run as the superuser; the folder stays within reach."""
-    parents = [path for path in folder.parents if path.name.startswith(("pytest", "test"))]
+    parents = [path for path in folder.parents if path.name.startswith(("pytest", "popen", "test"))]
     modes = {path: path.stat().st_mode for path in parents}
     for path in parents:
         path.chmod(0o755)

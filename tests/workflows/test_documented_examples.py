@@ -181,7 +181,7 @@ def test_examples_of_the_help(planes: Path) -> None:
         argv = [path for word in words[1:] for path in (pictures if word == "*.png" else [word])]
         assert cli.main(argv) == 0, command
         ran += 1
-    assert ran == 3
+    assert ran == 5
 
 
 # -------------------------------------------------------------------------------------------------------------- scripts
