@@ -114,7 +114,9 @@ def run_process(
 ) -> Timing:
     """Run a program once. Ends the bench if it fails. address_bytes: that it may take, as with ulimit -v; 0: any."""
     launcher = [sys.executable, "-S", "-E", "-c", _LAUNCHER, str(address_bytes), *command]
-    done = subprocess.run(launcher, env={**os.environ, **(environment or {})}, capture_output=True, text=True)
+    # Users' Python keeps the bytecode of modules; one that may not would compile them all at every start.
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(launcher, env={**own, **(environment or {})}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{command[0]} could not be started: {done.stderr.strip()[-500:]}")
     code, wall, cpu, peak, error = json.loads(done.stdout)
