@@ -1,4 +1,4 @@
-"""How many threads a library that brings its own may pack and unpack chunks with: as many as the run was given."""
+"""How many threads may pack and unpack what a file holds, where a library brings its own: as many as the run has."""
 
 from __future__ import annotations
 

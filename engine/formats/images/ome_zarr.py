@@ -23,6 +23,7 @@ from ...axes import box_from_canonical as box_from
 from ...box import Box
 from ...errors import ExportError, InputError
 from ..chunks import chunk_shape
+from ..concurrency import most_threads
 from ..downscale import halved_shapes, shrink, shrunk_size
 from ..multiscales import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
 from ..remote import RemotePath
@@ -308,7 +309,7 @@ def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spe
             content[box.relative_to(unit.start).slices()] = piece
         smaller.write(unit, content)
 
-    workers = max(1, min(MAX_WORKERS, os.cpu_count() or 1))
+    workers = max(1, min(MAX_WORKERS, most_threads() or os.cpu_count() or 1))
     with ThreadPoolExecutor(workers, thread_name_prefix="level") as pool:
         try:
             pending = [pool.submit(make, unit) for unit in Box.whole(smaller.shape).split(smaller.unit)]

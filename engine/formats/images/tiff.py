@@ -22,6 +22,7 @@ import numpy as np
 from ...axes import default_axes, is_axis_order
 from ...box import Box
 from ...errors import InputError, InputNotFound, MemoryTooSmall
+from ..concurrency import most_threads
 from ..planes import picture_formats
 from ..spec import ImageInfo, ImageReader, InputFormat, Limits
 
@@ -79,7 +80,7 @@ class TiffReader(ImageReader):
         self._whole = self._map_series()
         if self._whole is None and not self._pages.is_regular:
             self._check_expansion(series.nbytes, self._map.size)
-            self._whole = series.asarray()
+            self._whole = series.asarray(maxworkers=most_threads())
         chunks = None if self._whole is not None else self._pages.chunks
         self.info = ImageInfo(series.shape, self._dtype, axes, own_axes, None, None, units, resolution, chunks)
         if self._whole is None:
