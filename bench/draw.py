@@ -18,8 +18,8 @@ from typing import Any
 
 RECORDS = Path(__file__).parent / "results" / "curves.jsonl"
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
-WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 40, 70
+WIDTH, HEIGHT = 720, 360
+LEFT, RIGHT, TOP, BOTTOM = 70, 140, 40, 70  # the names of the curves are right of the picture
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
@@ -115,7 +115,7 @@ def draw(picture: Picture) -> str:
         f'font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         _text(LEFT, 20, picture.title, size=14),
-        _text(WIDTH / 2, HEIGHT - 32, picture.x_name, anchor="middle"),
+        _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 32, picture.x_name, anchor="middle"),
         _text(LEFT, HEIGHT - 8, picture.foot, size=10),
         f'<text transform="translate(16 {HEIGHT / 2 - 20}) rotate(-90)" text-anchor="middle">'
         f"{escape(picture.y_name)}</text>",
@@ -134,7 +134,7 @@ def draw(picture: Picture) -> str:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places]
-        parts.append(_text(WIDTH - RIGHT - 150, TOP + 14 + 16 * i, curve.name, colour=colour))
+        parts.append(_text(WIDTH - RIGHT + 10, TOP + 14 + 16 * i, curve.name, colour=colour))
     return "\n".join([*parts, "</svg>", ""])
 
 

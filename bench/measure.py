@@ -160,6 +160,15 @@ class Limits:
         """The seconds a piece of work must take, and what it then waits for."""
         return max((moved_bytes / self.memory, "memory"), (operations / self.operations, "vector unit"))
 
+    def best_of(self, other: Limits) -> Limits:
+        """The larger of each, of two measurements with as many threads."""
+        return Limits(
+            self.threads,
+            max(self.memory, other.memory),
+            max(self.cache, other.cache),
+            max(self.operations, other.operations),
+        )
+
     def describe(self) -> str:
         """One line for the table's head."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"

@@ -84,6 +84,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for case in cases:
         if case.dimensions not in rates and not options.no_peers and case.result == PROBABILITIES and case.shape:
             rates[case.dimensions] = measure_peers(report, case, prepare(case, options), threads=threads)
+        limits = limits.best_of(measure_limits(threads, quick=options.quick))  # while others work it is no limit
         with tempfile.TemporaryDirectory(prefix="pixelforest-bench-") as folder:
             line = _measure(report, case, options, Path(folder), limits, threads=threads, repeats=repeats)
         if case.result == PROBABILITIES and case.shape:
