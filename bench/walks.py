@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from pixelforest.kernels.cpu.bits import bounds_64, float_of_bits, less_than_64
 from pixelforest.kernels.cpu.forest import enter_tree, mixed_memory, predict_mixed
-from pixelforest.kernels.cpu.intrinsics import bounds_64, float_of_bits, less_than_64
 from pixelforest.kernels.cpu.votes import TOGETHER, vote_together, voting_memory
 from pixelforest.kernels.shared.columns import column_forest
 from pixelforest.kernels.shared.nodes import PackedForest

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .bits import bounds_64, float_of_bits, less_than_64, lowest_bit, nan_mask_64
 from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
-from .intrinsics import bounds_64, float_of_bits, keep_apart, less_than_64, lowest_bit, nan_mask_64
+from .intrinsics import keep_apart
 from .jit import njit
 
 _NONE = np.uint64(0)

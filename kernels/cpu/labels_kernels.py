@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .intrinsics import changes_64, keep_apart, lowest_bit
+from .bits import changes_64, lowest_bit
+from .intrinsics import keep_apart
 from .jit import njit
 
 _NONE = np.uint64(0)

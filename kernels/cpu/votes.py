@@ -10,18 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .bits import add_bits_256, bounds_64, choose_rows, compare_rows, counters_64, decide_rows, nan_mask_64
 from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
-from .intrinsics import (
-    add_bits_256,
-    bounds_64,
-    choose_rows,
-    compare_rows,
-    counters_64,
-    decide_rows,
-    keep_apart,
-    nan_mask_64,
-)
+from .intrinsics import keep_apart
 from .jit import njit
 
 TOGETHER = 4  # blocks whose votes are words of one row
