@@ -145,11 +145,11 @@ class _Batch:
         """
         share = self.job.memory_bytes // workers
         with ThreadPoolExecutor(workers, thread_name_prefix="lane") as pool:
-            pending = {
-                pool.submit(self._compute_or_record, lane, threads=1, memory_bytes=share, is_alone=False)
-                for lane in lanes
-            }
-            try:
+            try:  # from the first lane on: an interrupt may come while the others are handed out
+                pending = {
+                    pool.submit(self._compute_or_record, lane, threads=1, memory_bytes=share, is_alone=False)
+                    for lane in lanes
+                }
                 while pending:  # a wait without end could not be interrupted on Windows
                     done, pending = wait(pending, timeout=INTERRUPT_PERIOD_S, return_when=FIRST_COMPLETED)
                     for future in done:

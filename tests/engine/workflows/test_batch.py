@@ -7,9 +7,11 @@ import _thread
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -333,6 +335,33 @@ def test_an_interrupt_ends_lanes_that_run_side_by_side(workflow: FakeWorkflow, i
         run_batch(make_job(*images, threads=2))
     assert written() == []
     assert {call[0] for call in workflow.calls} == {"a", "b"}
+
+
+def test_an_interrupt_while_lanes_are_handed_out(
+    workflow: FakeWorkflow, images: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane that began before the others were handed out ends like them all."""
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def wait_for_the_interrupt() -> None:
+        begun.set()
+        assert goes_on.wait(timeout=30)
+
+    class InterruptedPool(ThreadPoolExecutor):
+        def submit(self, *args: Any, **options: Any) -> Future[Any]:
+            if begun.is_set():
+                threading.Timer(0.5, goes_on.set).start()
+                raise KeyboardInterrupt
+            future = super().submit(*args, **options)
+            assert begun.wait(timeout=30)
+            return future
+
+    monkeypatch.setattr(batch, "ThreadPoolExecutor", InterruptedPool)
+    workflow.hooks = {"a": wait_for_the_interrupt}
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(make_job(*images, threads=2))
+    assert written() == []
+    assert {call[0] for call in workflow.calls} == {"a"}
 
 
 # -------------------------------------------------------------------------------------------------------- exit statuses
