@@ -1,475 +1,61 @@
-// Every selected feature of one scale and one channel, from the pre-smoothed volume into the columns of the stack.
-//
-// What is computed is kernels/shared/program.py's; here it is cut into steps with a barrier between them. Equal
-// intermediates are computed once and never leave the chip. Made for one set of defines: SOLID (3-d filters, else 2-d
-// ones), the radii RS (of the feature's sigma), RN (the narrow Gaussian), RG (the structure tensor's gradient), and
-// GAUSSIAN, DIFFERENCE, GRADIENT, LAPLACIAN, HESSIAN, TENSOR, each 0 or 1.
-//
-// Names: x0, x1, x2 are x passes of order 0, 1, 2 with the feature's sigma; xn with the narrow one; xg0, xg1 with that
-// of the gradient. A block takes 32 voxels along x, a lane each.
-//
-// At the image's edge an intermediate is mirrored, not computed from a mirrored image: the products of two derivatives
-// would have the wrong sign there. So a product at a position outside the image is computed at the position's mirror.
-#include "formulas.cuh"
+// The features of one scale and one channel of a tile, into the columns of the stack; see features.cuh. Made for one set
+// of defines: FLAT, SCALE (the parameters of Scale but the last), and RESIDENT, the blocks that a multiprocessor shall
+// hold in 3-d.
+#include "features.cuh"
 
-static constexpr int H = TENSOR ? RG + RS : RS;  // voxels around the block that are read
-static constexpr bool NEEDS_X0 = GAUSSIAN || DIFFERENCE || GRADIENT || LAPLACIAN || HESSIAN;
-static constexpr bool NEEDS_X1 = GRADIENT || HESSIAN;
-static constexpr bool NEEDS_X2 = LAPLACIAN || HESSIAN;
-static constexpr int X = 32, THREADS = 256, WARPS = THREADS / 32;
-static constexpr int Y = SOLID ? 8 : 16;                // voxels of a block along y
-static constexpr int WIDE = X + 2 * H, HIGH = Y + 2 * H;     // of the image
-static constexpr int ROWS = Y + 2 * RS;                      // of x0, x1, x2, xn and of the products' x pass
-static constexpr int GX = X + 2 * RS, GY = Y + 2 * RS;       // of the gradient and its products
-static constexpr int PRODUCTS = SOLID ? 6 : 3;
+static constexpr int BLOCK_Y = FLAT ? 16 : 8;  // see features.py
 
-// taps of the orders 0, 1, 2 with the feature's sigma, of the narrow Gaussian, and of the gradient's orders 0, 1
-struct Taps { float s0[3], s1[3], s2[3], n0[2], g0[2], g1[2]; };
+typedef Scale<SCALE, BLOCK_Y> This;
 
-// Where a block works: positions are the image's, boxes those of pre (what is stored) and of the tile.
-struct Place { int z0, y0, x0, nz, ny, nx; };
-
-// taps[0] * centre + taps[1] * pair + …; `at(k)` is the value k voxels further on the line. A radius of 0 copies.
-template <int R, bool ODD, bool FUSED, class At>
-static __device__ __forceinline__ float filter(const float* taps, At at) {
-    if (R == 0) return at(0);
-    float sum = taps[0] * at(0);
-#pragma unroll
-    for (int k = 1; k <= R; k++) {
-        const float pair = ODD ? at(k) - at(-k) : at(k) + at(-k);
-        sum = FUSED ? __fmaf_rn(taps[k], pair, sum) : sum + taps[k] * pair;
-    }
-    return sum;
-}
-
-template <int R, bool ODD, bool FUSED>
-static __device__ __forceinline__ float along_x(const float* taps, const float* centre) {
-    return filter<R, ODD, FUSED>(taps, [=](int k) { return centre[k]; });
-}
-
-template <int R, bool ODD, int ROW>
-static __device__ __forceinline__ float along_y(const float* taps, const float* centre) {
-    return filter<R, ODD, true>(taps, [=](int k) { return centre[k * ROW]; });
-}
-
-// Whether the x pass of ilastik's build rounds once at x, on a line of n voxels; see kernels/cpu/filters.py.
-template <int R>
-static __device__ __forceinline__ bool is_fused(int x, int n) {
-    const int stop = (n - R) / 32 * 32, first = (R + 7) / 8 * 8;
-    return stop > (first + 31) / 32 * 32 && x >= first && x < stop;
-}
-
-static __device__ __forceinline__ int clamp(int value, int low, int high) {
-    return value < low ? low : value > high ? high : value;
-}
-
-
-
-struct Shared {
-    float images[SOLID ? 2 : 1][HIGH * WIDE];  // in 3-d this plane and the next
-    int offsets[SOLID ? HIGH * WIDE : 1];          // of the voxels in a plane of pre; registers are scarce
-    float x0[NEEDS_X0 ? ROWS * X : 1], x1[NEEDS_X1 ? ROWS * X : 1], x2[NEEDS_X2 ? ROWS * X : 1];
-    float xn[DIFFERENCE ? ROWS * X : 1];
-    float xg0[TENSOR ? HIGH * GX : 1], xg1[TENSOR ? HIGH * GX : 1];
-    float slopes[SOLID && TENSOR ? 2 * 3 * GY * GX : 1];
-    float products[TENSOR ? PRODUCTS * GY * GX : 1];
-    float smoothed[TENSOR ? PRODUCTS * ROWS * X : 1];  // the products after their x pass
+// Where a block writes: `first` is column 0 of its first voxel; plane and row lie so far apart in a column.
+struct StackPlaces {
+    float* first;
+    long long stride, plane;
+    int row;
+    __device__ __forceinline__ float* place(int z, int y, int x) const { return first + (z * plane + (y * row + x)); }
 };
 
-template <bool FUSED>
-static __device__ __forceinline__ void filter_row_x(Shared& s, const Taps& taps, const float* centre, int to) {
-    if (NEEDS_X0) s.x0[to] = along_x<RS, false, FUSED>(taps.s0, centre);
-    if (NEEDS_X1) s.x1[to] = along_x<RS, true, FUSED>(taps.s1, centre);
-    if (NEEDS_X2) s.x2[to] = along_x<RS, false, FUSED>(taps.s2, centre);
-}
-
-template <bool FUSED>
-static __device__ __forceinline__ void filter_gradient_x(Shared& s, const Taps& taps, const float* centre, int to) {
-    s.xg0[to] = along_x<RG, false, FUSED>(taps.g0, centre);
-    s.xg1[to] = along_x<RG, true, FUSED>(taps.g1, centre);
-}
-
-// All x passes of the image's plane.
-static __device__ __forceinline__ void filter_image_x(Shared& s, const float* image, const Taps& taps,
-                                                      const Place& place) {
-    const int thread = threadIdx.x, lane = thread & 31;
-    if (NEEDS_X0 || NEEDS_X1 || NEEDS_X2) {
-        const bool fused = is_fused<RS>(place.x0 + lane, place.nx), fused_narrow = is_fused<RN>(place.x0 + lane, place.nx);
-#pragma unroll
-        for (int k = 0; k < (ROWS + WARPS - 1) / WARPS; k++) {
-            const int row = thread / 32 + k * WARPS;
-            if (row >= ROWS) break;
-            const float* const centre = image + (row + H - RS) * WIDE + lane + H;
-            if (fused) filter_row_x<true>(s, taps, centre, row * X + lane);
-            else filter_row_x<false>(s, taps, centre, row * X + lane);
-            if (DIFFERENCE)
-                s.xn[row * X + lane] = fused_narrow ? along_x<RN, false, true>(taps.n0, centre)
-                                                    : along_x<RN, false, false>(taps.n0, centre);
-        }
-    }
-    if (TENSOR) {
-#pragma unroll
-        for (int k = 0; k < (GX * HIGH + THREADS - 1) / THREADS; k++) {
-            const int p = thread + k * THREADS;
-            if (p >= GX * HIGH) break;
-            const int row = p / GX, column = p % GX;
-            const int x = mirror(place.x0 - RS + column, place.nx);
-            const float* const centre = image + row * WIDE + clamp(x - (place.x0 - H), RG, WIDE - 1 - RG);
-            if (is_fused<RG>(x, place.nx)) filter_gradient_x<true>(s, taps, centre, p);
-            else filter_gradient_x<false>(s, taps, centre, p);
-        }
-    }
-}
-
-// Where row `row` of the gradient finds its centre in xg0 and xg1: at the mirror of its position.
-static __device__ __forceinline__ int gradient_row(int row, const Place& place) {
-    return clamp(mirror(place.y0 - RS + row, place.ny) - (place.y0 - H), RG, HIGH - 1 - RG);
-}
-
-template <bool FUSED>
-static __device__ __forceinline__ void smooth_products_row(Shared& s, const Taps& taps, int row, int lane) {
-#pragma unroll
-    for (int i = 0; i < PRODUCTS; i++)
-        s.smoothed[(i * ROWS + row) * X + lane] =
-            along_x<RS, false, FUSED>(taps.s0, s.products + (i * GY + row) * GX + lane + RS);
-}
-
-// The x pass of the products.
-static __device__ __forceinline__ void smooth_products_x(Shared& s, const Taps& taps, const Place& place) {
-    const int lane = threadIdx.x & 31;
-    const bool fused = is_fused<RS>(place.x0 + lane, place.nx);
-#pragma unroll
-    for (int k = 0; k < (ROWS + WARPS - 1) / WARPS; k++) {
-        const int row = threadIdx.x / 32 + k * WARPS;
-        if (row >= ROWS) break;
-        if (fused) smooth_products_row<true>(s, taps, row, lane);
-        else smooth_products_row<false>(s, taps, row, lane);
-    }
-}
-
-// Position of the block's image voxel i (of HIGH * WIDE) in a plane of pre. Beyond the stored part it is the nearest
-// stored voxel: nothing that is kept depends on those.
-static __device__ __forceinline__ int plane_offset(int i, const Place& place, int low_y, int low_x, int height, int width) {
-    const int y = mirror(place.y0 - H + i / WIDE, place.ny), x = mirror(place.x0 - H + i % WIDE, place.nx);
-    return clamp(y - low_y, 0, height - 1) * width + clamp(x - low_x, 0, width - 1);
-}
-
-#define TAPS_PARAMETERS                                                                                        \
-    float s00, float s01, float s02, float s10, float s11, float s12, float s20, float s21, float s22,         \
-        float n00, float n01, float g00, float g01, float g10, float g11
-#define TAPS                                                                                                   \
-    Taps { {s00, s01, s02}, {s10, s11, s12}, {s20, s21, s22}, {n00, n01}, {g00, g01}, {g10, g11} }
-
-// Both kernels:
-//   pre     the pre-smoothed channel: the part of the image (depth, height, width) that begins at (low_z, low_y, low_x)
-//   stack   stack[column * stride + voxel]
-//   tile    begins at (tile_z, tile_y, tile_x) of the image and is (out_z, out_y, out_x) large; the image (nz, ny, nx)
-//   gaussian …  first column of each operation
+// pre            see Smoothed
+// stack          stack[column * stride + voxel]
+// tile           begins at (tile_z, tile_y, tile_x) of the image and is (out_z, out_y, out_x) large
+// nz, ny, nx     the image
+// chunk          planes of a block in 3-d; in 2-d it has one
+// gaussian …     first column of each operation
 // A block is the blockIdx.x-th of all: x fastest, then y, then z.
+#define PARAMETERS                                                                                             \
+    const float* __restrict__ pre, float* __restrict__ stack, long long stride, int low_z, int low_y, int low_x,\
+        int height, int width, int tile_z, int tile_y, int tile_x, int out_z, int out_y, int out_x, int nz,    \
+        int ny, int nx, int chunk, long long gaussian, long long difference, long long gradient,               \
+        long long laplacian, long long hessian, long long tensor, float s00, float s01, float s02, float s10,  \
+        float s11, float s12, float s20, float s21, float s22, float n00, float n01, float g00, float g01,     \
+        float g10, float g11
+#define PREPARE                                                                                                \
+    __shared__ This::Shared s;                                                                                 \
+    const Taps taps = {{s00, s01, s02}, {s10, s11, s12}, {s20, s21, s22}, {n00, n01}, {g00, g01}, {g10, g11}}; \
+    const Columns<long long> columns = {gaussian, difference, gradient, laplacian, hessian, tensor};                      \
+    const Smoothed smoothed = {pre, low_z, low_y, low_x, height, width};                                       \
+    const int blocks_x = (out_x + This::X - 1) / This::X, blocks_y = (out_y + BLOCK_Y - 1) / BLOCK_Y;          \
+    const int bx = (int)(blockIdx.x % blocks_x) * This::X;                                                     \
+    const int by = (int)(blockIdx.x / blocks_x % blocks_y) * BLOCK_Y;                                          \
+    const int bz = (int)(blockIdx.x / blocks_x / blocks_y) * chunk;                                            \
+    const Place place = {tile_z + bz, tile_y + by, tile_x + bx, nz, ny, nx};                                   \
+    const long long plane = (long long)out_y * out_x;                                                          \
+    const StackPlaces out = {stack + (bz * plane + (by * out_x + bx)), stride, plane, out_x}
 
-#if !SOLID
+#if FLAT
 
-// Two dimensions: a block takes 32 x 16 voxels of one plane.
-extern "C" __global__ void __launch_bounds__(THREADS)
-features_2d(const float* __restrict__ pre, float* __restrict__ stack, long long stride,
-            int low_z, int low_y, int low_x, int height, int width,
-            int tile_z, int tile_y, int tile_x, int out_z, int out_y, int out_x, int nz, int ny, int nx, int chunk,
-            long long gaussian, long long difference, long long gradient, long long laplacian,
-            long long hessian, long long tensor, TAPS_PARAMETERS) {
-    __shared__ Shared s;
-    const Taps taps = TAPS;
-    const int blocks_x = (out_x + X - 1) / X, blocks_y = (out_y + Y - 1) / Y;
-    const int bx = (int)(blockIdx.x % blocks_x) * X, by = (int)(blockIdx.x / blocks_x % blocks_y) * Y;
-    const int z = (int)(blockIdx.x / blocks_x / blocks_y);
-    const Place place = {tile_z + z, tile_y + by, tile_x + bx, nz, ny, nx};
-    const float* const plane = pre + (long long)(tile_z + z - low_z) * height * width;
-    for (int i = threadIdx.x; i < HIGH * WIDE; i += THREADS)
-        s.images[0][i] = plane[plane_offset(i, place, low_y, low_x, height, width)];
-    __syncthreads();
-    filter_image_x(s, s.images[0], taps, place);
-    __syncthreads();
-    if (TENSOR) {
-#pragma unroll
-        for (int k = 0; k < (GX * GY + THREADS - 1) / THREADS; k++) {
-            const int p = threadIdx.x + k * THREADS;
-            if (p >= GX * GY) break;
-            const int at = gradient_row(p / GX, place) * GX + p % GX;
-            const float gy = along_y<RG, true, GX>(taps.g1, s.xg0 + at), gx = along_y<RG, false, GX>(taps.g0, s.xg1 + at);
-            s.products[p] = gy * gy;
-            s.products[GY * GX + p] = gy * gx;
-            s.products[2 * GY * GX + p] = gx * gx;
-        }
-    }
-    const int lane = threadIdx.x & 31;
-    const bool is_column = bx + lane < out_x;
-#pragma unroll
-    for (int k = 0; k < Y / WARPS; k++) {
-        const int row = threadIdx.x / 32 + k * WARPS;
-        if (!is_column || by + row >= out_y) break;
-        float* const to = stack + ((long long)z * out_y + by + row) * out_x + bx + lane;
-        const int at = (row + RS) * X + lane;
-        const float* const x0 = s.x0 + at;
-        const float* const x1 = s.x1 + at;
-        const float* const x2 = s.x2 + at;
-        const float smooth = GAUSSIAN || DIFFERENCE ? along_y<RS, false, X>(taps.s0, x0) : 0;
-        if (GAUSSIAN) to[gaussian * stride] = smooth;
-        if (DIFFERENCE) to[difference * stride] = smooth - along_y<RN, false, X>(taps.n0, s.xn + at);
-        if (GRADIENT) {
-            const float gy = along_y<RS, true, X>(taps.s1, x0), gx = along_y<RS, false, X>(taps.s0, x1);
-            to[gradient * stride] = __fsqrt_rn(gy * gy + gx * gx);
-        }
-        if (LAPLACIAN || HESSIAN) {
-            const float yy = along_y<RS, false, X>(taps.s2, x0), xx = along_y<RS, false, X>(taps.s0, x2);
-            if (LAPLACIAN) to[laplacian * stride] = xx + yy;
-            if (HESSIAN) {
-                float values[2];
-                eigenvalues_2x2(yy, along_y<RS, true, X>(taps.s1, x1), xx, values);
-                to[hessian * stride] = values[0];
-                to[(hessian + 1) * stride] = values[1];
-            }
-        }
-    }
-    if (TENSOR) {
-        __syncthreads();
-        smooth_products_x(s, taps, place);
-        __syncthreads();
-#pragma unroll
-        for (int k = 0; k < Y / WARPS; k++) {
-            const int row = threadIdx.x / 32 + k * WARPS;
-            if (!is_column || by + row >= out_y) break;
-            const float* const centre = s.smoothed + (row + RS) * X + lane;
-            float entries[3], values[2];
-#pragma unroll
-            for (int i = 0; i < 3; i++) entries[i] = along_y<RS, false, X>(taps.s0, centre + i * ROWS * X);
-            eigenvalues_2x2(entries[0], entries[1], entries[2], values);
-            float* const to = stack + ((long long)z * out_y + by + row) * out_x + bx + lane;
-            to[tensor * stride] = values[0];
-            to[(tensor + 1) * stride] = values[1];
-        }
-    }
+extern "C" __global__ void __launch_bounds__(This::THREADS)
+features_2d(PARAMETERS) {
+    PREPARE;
+    This::derive_plane(s, taps, smoothed, place, 0, out_y - by, out_x - bx, columns, out);
 }
 
 #else
 
-// COUNT volumes of which 2 * R + 1 planes are kept, the newest last; a thread has one voxel of each plane.
-template <int R, int COUNT>
-struct Planes {
-    float w[COUNT][2 * R + 1];
-
-    // Make room for the next plane.
-    __device__ __forceinline__ void shift() {
-#pragma unroll
-        for (int i = 0; i < COUNT; i++)
-#pragma unroll
-            for (int k = 0; k < 2 * R; k++) w[i][k] = w[i][k + 1];
-    }
-
-    __device__ __forceinline__ float& newest(int i) { return w[i][2 * R]; }
-
-    // Once planes 1 and 2 are there, they also stand for -1 and -2. `plane` is the newest.
-    __device__ __forceinline__ void mirror_low(int plane) {
-#pragma unroll
-        for (int k = 1; k <= R; k++)
-            if (plane == k)
-#pragma unroll
-                for (int i = 0; i < COUNT; i++) w[i][2 * R - 2 * k] = w[i][2 * R];
-    }
-
-    // The newest plane, beyond an image of n, is the mirror of an earlier one.
-    __device__ __forceinline__ void mirror_high(int plane, int n) {
-#pragma unroll
-        for (int k = 1; k <= R; k++)
-            if (plane == n - 1 + k)
-#pragma unroll
-                for (int i = 0; i < COUNT; i++) w[i][2 * R] = w[i][2 * R - 2 * k];
-    }
-
-    // The z pass of volume i at the middle plane, with a filter no wider than R.
-    template <int RADIUS, bool ODD>
-    __device__ __forceinline__ float along_z(const float* taps, int i) const {
-        return filter<RADIUS, ODD, true>(taps, [&](int k) { return w[i][R + k]; });
-    }
-};
-
-// The gradient (z, y, x) at position i of plane p - RG. `slopes` are its parts of plane p before the z pass; those of
-// the two planes before stay in shared memory, where only this thread reads them: registers are scarce.
-static __device__ __forceinline__ void differentiate_z(Shared& s, const Taps& taps, int i, const float* slopes, int p,
-                                                       int n, float* gradient) {
-    static_assert(RG <= 1, "two earlier planes are kept");
-#pragma unroll
-    for (int axis = 0; axis < 3; axis++) {
-        const float* const weights = axis == 0 ? taps.g1 : taps.g0;
-        float w[3] = {slopes[axis], slopes[axis], slopes[axis]};  // planes p - 2, p - 1, p
-        if (RG == 1) {
-            float* const kept = s.slopes + axis * GY * GX + i;
-            float* const oldest = kept + (p & 1) * 3 * GY * GX;
-            w[1] = kept[(p + 1 & 1) * 3 * GY * GX];
-            if (p != 1) w[0] = *oldest;  // plane 1 is also plane -1
-            if (p == n) w[2] = w[0];     // plane n - 2 is also plane n
-            *oldest = w[2];
-        }
-        const auto at = [&](int k) { return w[1 + k]; };
-        gradient[axis] = axis == 0 ? filter<RG, true, true>(weights, at) : filter<RG, false, true>(weights, at);
-    }
-}
-
-// The volumes after x and y passes, by their derivatives' orders.
-enum { Y0X0, Y1X0, Y2X0, Y0X1, Y1X1, Y0X2, NARROW, VOLUMES };
-
-static constexpr int GRADIENTS = (GX * GY + THREADS - 1) / THREADS;  // positions a thread has of a plane of products
-static constexpr int LOADS = (HIGH * WIDE + THREADS - 1) / THREADS;
-
-// Three dimensions: a block takes 32 x 8 voxels and goes up along z through `chunk` planes of the tile. A step brings
-// one plane of the image and has two parts with a barrier after each: the x passes of this plane and of the products
-// of the step before; then y passes, z passes over the planes kept in registers, and formulas. The structure tensor
-// comes out one step and the gradient's radius later than the other features.
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-features_3d(const float* __restrict__ pre, float* __restrict__ stack, long long stride,
-            int low_z, int low_y, int low_x, int height, int width,
-            int tile_z, int tile_y, int tile_x, int out_z, int out_y, int out_x, int nz, int ny, int nx, int chunk,
-            long long gaussian, long long difference, long long gradient, long long laplacian,
-            long long hessian, long long tensor, TAPS_PARAMETERS) {
-    __shared__ Shared s;
-    const Taps taps = TAPS;
-    const int blocks_x = (out_x + X - 1) / X, blocks_y = (out_y + Y - 1) / Y;
-    const int bx = (int)(blockIdx.x % blocks_x) * X, by = (int)(blockIdx.x / blocks_x % blocks_y) * Y;
-    const int bz = (int)(blockIdx.x / blocks_x / blocks_y) * chunk;
-    const Place place = {tile_z + bz, tile_y + by, tile_x + bx, nz, ny, nx};
-    const int begin = place.z0, end = tile_z + min(bz + chunk, out_z);  // the block's planes of the image
-    const int load_begin = max(begin - H, 0), load_end = min(end + H, nz);
-    const int product_begin = max(begin - RS, 0), product_end = min(end + RS, nz);
-    const int lane = threadIdx.x & 31, row = threadIdx.x / 32;
-    const bool is_inside = bx + lane < out_x && by + row < out_y;
-    const long long plane_out = (long long)out_y * out_x;
-    const int column = (by + row) * out_x + bx + lane;
-
-    const long long plane_in = (long long)height * width;
-    for (int i = threadIdx.x; i < HIGH * WIDE; i += THREADS) {
-        s.offsets[i] = plane_offset(i, place, low_y, low_x, height, width);
-        s.images[load_begin & 1][i] = pre[(load_begin - low_z) * plane_in + s.offsets[i]];
-    }
-    __syncthreads();
-
-    Planes<RS, VOLUMES> kept;
-    Planes<RS, 6> tensors;
-    const int steps_end = TENSOR ? end + H + 1 : end + RS;
-    for (int p = load_begin; p < steps_end; p++) {
-        const int earlier = p - 1 - RG;  // plane of the products that lie in shared memory
-        const bool has_products = TENSOR && earlier >= product_begin && earlier < product_end;
-        const bool has_next = p + 1 < load_end;
-        float loaded[LOADS];
-        if (has_next) {
-#pragma unroll
-            for (int k = 0; k < LOADS; k++)
-                if (threadIdx.x + k * THREADS < HIGH * WIDE)
-                    loaded[k] = pre[(p + 1 - low_z) * plane_in + s.offsets[threadIdx.x + k * THREADS]];
-        }
-        if (p < load_end) filter_image_x(s, s.images[p & 1], taps, place);
-        if (has_products) smooth_products_x(s, taps, place);
-        if (has_next) {
-#pragma unroll
-            for (int k = 0; k < LOADS; k++)
-                if (threadIdx.x + k * THREADS < HIGH * WIDE) s.images[p + 1 & 1][threadIdx.x + k * THREADS] = loaded[k];
-        }
-        __syncthreads();
-
-        if (TENSOR) {
-            const bool makes_products = p - RG >= product_begin && p - RG < product_end;
-#pragma unroll
-            for (int k = 0; k < GRADIENTS; k++) {
-                const int i = threadIdx.x + k * THREADS;
-                if (i >= GX * GY) break;
-                float slopes[3] = {};  // what the gradient's z pass needs of this plane: for its parts along z, y, x
-                if (p < load_end) {
-                    const int at = gradient_row(i / GX, place) * GX + i % GX;
-                    slopes[0] = along_y<RG, false, GX>(taps.g0, s.xg0 + at);
-                    slopes[1] = along_y<RG, true, GX>(taps.g1, s.xg0 + at);
-                    slopes[2] = along_y<RG, false, GX>(taps.g0, s.xg1 + at);
-                }
-                float g[3];
-                differentiate_z(s, taps, i, slopes, p, nz, g);
-                if (makes_products) {
-                    s.products[i] = g[0] * g[0];
-                    s.products[GY * GX + i] = g[0] * g[1];
-                    s.products[2 * GY * GX + i] = g[0] * g[2];
-                    s.products[3 * GY * GX + i] = g[1] * g[1];
-                    s.products[4 * GY * GX + i] = g[1] * g[2];
-                    s.products[5 * GY * GX + i] = g[2] * g[2];
-                }
-            }
-        }
-        if (NEEDS_X0 || NEEDS_X1 || NEEDS_X2) {
-            kept.shift();
-            if (p < load_end) {
-                const int at = (row + RS) * X + lane;
-                if (NEEDS_X0) kept.newest(Y0X0) = along_y<RS, false, X>(taps.s0, s.x0 + at);
-                if (GRADIENT || HESSIAN) {
-                    kept.newest(Y1X0) = along_y<RS, true, X>(taps.s1, s.x0 + at);
-                    kept.newest(Y0X1) = along_y<RS, false, X>(taps.s0, s.x1 + at);
-                }
-                if (LAPLACIAN || HESSIAN) {
-                    kept.newest(Y2X0) = along_y<RS, false, X>(taps.s2, s.x0 + at);
-                    kept.newest(Y0X2) = along_y<RS, false, X>(taps.s0, s.x2 + at);
-                }
-                if (HESSIAN) kept.newest(Y1X1) = along_y<RS, true, X>(taps.s1, s.x1 + at);
-                if (DIFFERENCE) kept.newest(NARROW) = along_y<RN, false, X>(taps.n0, s.xn + at);
-                kept.mirror_low(p);
-            } else {
-                kept.mirror_high(p, nz);
-            }
-            const int z = p - RS;
-            if (z >= begin && z < end && is_inside) {
-                float* const to = stack + ((z - tile_z) * plane_out + column);
-                const float smooth = GAUSSIAN || DIFFERENCE ? kept.template along_z<RS, false>(taps.s0, Y0X0) : 0;
-                if (GAUSSIAN) to[gaussian * stride] = smooth;
-                if (DIFFERENCE)
-                    to[difference * stride] = smooth - kept.template along_z<RN, false>(taps.n0, NARROW);
-                if (GRADIENT) {
-                    const float gz = kept.template along_z<RS, true>(taps.s1, Y0X0);
-                    const float gy = kept.template along_z<RS, false>(taps.s0, Y1X0);
-                    const float gx = kept.template along_z<RS, false>(taps.s0, Y0X1);
-                    to[gradient * stride] = __fsqrt_rn((gx * gx + gy * gy) + gz * gz);
-                }
-                if (LAPLACIAN || HESSIAN) {
-                    float entries[6], values[3];  // zz, zy, zx, yy, yx, xx
-                    entries[0] = kept.template along_z<RS, false>(taps.s2, Y0X0);
-                    entries[3] = kept.template along_z<RS, false>(taps.s0, Y2X0);
-                    entries[5] = kept.template along_z<RS, false>(taps.s0, Y0X2);
-                    if (LAPLACIAN) to[laplacian * stride] = (entries[5] + entries[3]) + entries[0];
-                    if (HESSIAN) {
-                        entries[1] = kept.template along_z<RS, true>(taps.s1, Y1X0);
-                        entries[2] = kept.template along_z<RS, true>(taps.s1, Y0X1);
-                        entries[4] = kept.template along_z<RS, false>(taps.s0, Y1X1);
-                        eigenvalues_3x3(entries, values);
-#pragma unroll
-                        for (int i = 0; i < 3; i++) to[(hessian + i) * stride] = values[i];
-                    }
-                }
-            }
-        }
-        if (TENSOR) {
-            tensors.shift();
-            if (has_products) {
-                const float* const centre = s.smoothed + (row + RS) * X + lane;
-#pragma unroll
-                for (int i = 0; i < 6; i++) tensors.newest(i) = along_y<RS, false, X>(taps.s0, centre + i * ROWS * X);
-                tensors.mirror_low(earlier);
-            } else {
-                tensors.mirror_high(earlier, nz);
-            }
-            const int z = earlier - RS;
-            if (z >= begin && z < end && is_inside) {
-                float* const to = stack + ((z - tile_z) * plane_out + column);
-                float entries[6], values[3];
-#pragma unroll
-                for (int i = 0; i < 6; i++) entries[i] = tensors.template along_z<RS, false>(taps.s0, i);
-                eigenvalues_3x3(entries, values);
-#pragma unroll
-                for (int i = 0; i < 3; i++) to[(tensor + i) * stride] = values[i];
-            }
-        }
-        __syncthreads();
-    }
+extern "C" __global__ void __launch_bounds__(This::THREADS, RESIDENT)
+features_3d(PARAMETERS) {
+    PREPARE;
+    This::derive_planes(s, taps, smoothed, place, min(chunk, out_z - bz), out_y - by, out_x - bx, columns, out);
 }
 
 #endif

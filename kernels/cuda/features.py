@@ -13,7 +13,7 @@ bytes a pixel in 2-d (49 columns) and 464 in 3-d (61).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,15 +29,7 @@ from .launch import KernelFile, prepare
 
 FEATURES = KernelFile("features.cu")
 
-_DEFINES = {
-    "gaussian": "GAUSSIAN",
-    "difference_of_gaussians": "DIFFERENCE",
-    "gradient_magnitude": "GRADIENT",
-    "laplacian": "LAPLACIAN",
-    "hessian": "HESSIAN",
-    "structure_tensor": "TENSOR",
-}
-# In the order of the kernels' parameters.
+# In the order of Scale's and of the kernels' parameters.
 _COLUMNS = (
     "gaussian", "difference_of_gaussians", "gradient_magnitude", "laplacian", "hessian", "structure_tensor",
 )  # fmt: skip
@@ -61,6 +53,33 @@ class CudaStack:
 
 
 @dataclass(frozen=True)
+class Filters:
+    """What the template Scale in features.cuh is made for.
+
+    flat  2-d filters, else 3-d ones
+    radius, narrow_radius, gradient_radius  in voxels: of the feature sigma, the narrow Gaussian, the gradient
+    """
+
+    flat: bool
+    radius: int
+    narrow_radius: int
+    gradient_radius: int
+    operations: frozenset[str]
+
+    @property
+    def parameters(self) -> str:
+        """Those of the template, but the last."""
+        flags = (not self.flat, *(operation in self.operations for operation in _COLUMNS))
+        solid, *chosen = (str(flag).lower() for flag in flags)
+        return ",".join((solid, *map(str, (self.radius, self.narrow_radius, self.gradient_radius)), *chosen))
+
+    @property
+    def reach(self) -> int:
+        """Voxels around a voxel that are read."""
+        return self.radius + self.gradient_radius * (_TENSOR in self.operations)
+
+
+@dataclass(frozen=True)
 class FusedKernel:
     """One compiled form of features.cu.
 
@@ -81,17 +100,30 @@ class ScaleLaunch:
     pre_radius, pre_row  the pre-smoothing: its radius, and its row in the plan's pre_taps
     margin   voxels of the pre-smoothed image that a voxel's features read, along z, y, x
     taps     scalars for the kernels: orders 0, 1, 2 of the feature sigma, the narrow Gaussian, the gradient's 0 and 1
+    filters  all of the scale's
     columns  operation -> first column for channel 0
     kernels  which write them all
     """
 
-    flat: bool
+    filters: Filters
     pre_radius: int
     pre_row: int
     margin: Voxels
     taps: tuple[np.float32, ...]
     columns: Mapping[str, int]
     kernels: tuple[FusedKernel, ...]
+
+    @property
+    def flat(self) -> bool:
+        return self.filters.flat
+
+    def first_columns(self, channel: int) -> list[int]:
+        """A channel's first column of each operation, in the order of the kernels' parameters."""
+        count = 2 if self.flat else 3
+        return [
+            self.columns.get(operation, 0) + channel * (count if operation in _EIGENVALUES else 1)
+            for operation in _COLUMNS
+        ]
 
 
 @dataclass(frozen=True)
@@ -172,35 +204,24 @@ def features(stack: CudaStack) -> DeviceArray:
     return transpose_stack(stack.device, stack.values, stack.shape, stack.column_stride)
 
 
-def kernel_defines(
-    *, flat: bool, radius: int, narrow_radius: int, gradient_radius: int, operations: frozenset[str], resident: int = 2
-) -> tuple[str, ...]:
-    """What features.cu is compiled with. Radii in voxels: of the feature sigma, the narrow Gaussian, the gradient.
-
-    resident  blocks for which a multiprocessor shall have registers; counts in 3-d only
-    """
-    chosen = [f"{word}={int(operation in operations)}" for operation, word in _DEFINES.items()]
-    radii = [f"RS={radius}", f"RN={narrow_radius}", f"RG={gradient_radius}"]
-    return (f"SOLID={int(not flat)}", f"RESIDENT={resident}", *radii, *chosen, *_POLYNOMIALS)
-
-
 def _polynomial_defines() -> Iterator[str]:
     """The coefficients as hexadecimal floats, which name a float32 exactly."""
     for name in ("ARCTAN", "COSINE", "SINE"):
         for i, coefficient in enumerate(getattr(polynomials, name)):
-            yield f"{name}_{i}={_literal(coefficient)}"
+            yield f"{name}_{i}={float_literal(coefficient)}"
     for i, part in enumerate(polynomials.QUARTER_PI_PARTS):
-        yield f"QUARTER_PI_{i}={_literal(part)}"
+        yield f"QUARTER_PI_{i}={float_literal(part)}"
     for name in ("FOUR_OVER_PI", "HALF_PI", "PI", "THIRD", "SQRT_3"):
-        yield f"{name}={_literal(getattr(polynomials, name))}"
-    yield f"BELOW_ONE={_literal(np.nextafter(np.float32(1), np.float32(0)))}"  # so that > means >= 1
+        yield f"{name}={float_literal(getattr(polynomials, name))}"
+    yield f"BELOW_ONE={float_literal(np.nextafter(np.float32(1), np.float32(0)))}"  # so that > means >= 1
 
 
-def _literal(number: Any) -> str:
+def float_literal(number: Any) -> str:
+    """A float32 as C writes it, exactly."""
     return f"({float(np.float32(number)).hex()}f)"
 
 
-_POLYNOMIALS = tuple(_polynomial_defines())
+POLYNOMIALS = tuple(_polynomial_defines())
 
 
 def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan, *, split_solid: bool) -> ScaleLaunch:
@@ -214,30 +235,18 @@ def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan, *, split_sol
     padded += [np.pad(t, (0, 2 - len(t))) for t in (narrow, *gradient)]
     assert set(scale.columns) <= set(OPERATIONS)
     split = split_solid and not scale.slicewise
-    groups = _groups(frozenset(scale.columns), split=split)
+    filters = Filters(scale.slicewise, radius, narrow_radius, gradient_radius, frozenset(scale.columns))
     resident = _RESIDENT[2 if split else 1]
+    more = (f"FLAT={int(scale.slicewise)}", f"RESIDENT={resident}", *POLYNOMIALS)
+    parts = (replace(filters, operations=group) for group in _groups(filters.operations, split=split))
     return ScaleLaunch(
-        flat=scale.slicewise,
+        filters=filters,
         pre_radius=int(packed.pre_radius[index]),
         pre_row=index,
         margin=_voxels(packed.margin[index]),
         taps=tuple(np.concatenate(padded).astype(np.float32)),
         columns=scale.columns,
-        kernels=tuple(
-            FusedKernel(
-                defines=kernel_defines(
-                    flat=scale.slicewise,
-                    radius=radius,
-                    narrow_radius=narrow_radius,
-                    gradient_radius=gradient_radius,
-                    operations=group,
-                    resident=resident,
-                ),
-                reach=radius + gradient_radius if _TENSOR in group else radius,
-                resident=resident,
-            )
-            for group in groups
-        ),
+        kernels=tuple(FusedKernel((f"SCALE={part.parameters}", *more), part.reach, resident) for part in parts),
     )
 
 
@@ -257,11 +266,6 @@ def derive_scale(
     depth, height, width, _ = stack.shape
     block_x, block_y = _BLOCK[scale.flat]
     across = -(-width // block_x) * -(-height // block_y)
-    count = 2 if scale.flat else 3
-    columns = [
-        scale.columns.get(operation, 0) + channel * (count if operation in _EIGENVALUES else 1)
-        for operation in _COLUMNS
-    ]
     for kernel in scale.kernels:
         chunk = 1
         if not scale.flat:
@@ -276,7 +280,7 @@ def derive_scale(
                 stack.values,
                 np.int64(stack.column_stride),
                 *(np.int32(i) for i in integers),
-                *(np.int64(c) for c in columns),
+                *(np.int64(c) for c in scale.first_columns(channel)),
                 *scale.taps,
             ],
         )

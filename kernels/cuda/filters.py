@@ -90,25 +90,42 @@ _CARRIED = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.uint16)}  # types
 
 
 def smooth(
-    device: Device, source: Volume, box: Box, image: Voxels, taps: DeviceArray, radius: int, *, flat: bool
+    device: Device,
+    source: Volume,
+    box: Box,
+    image: Voxels,
+    taps: DeviceArray,
+    radius: int,
+    *,
+    flat: bool,
+    out: DeviceArray | None = None,
 ) -> Volume:
     """A Gaussian over ``box``: along x, y and, unless flat, z. Does not wait.
 
     taps  (radius + 1,) float32; ``source`` holds the box with radius more voxels on every side inside the image
+    out   where the result goes, of the box's shape; None: into a new array
     """
     above = 0 if flat else radius
     rows = grow_box(box, (above, radius, 0), image)
     columns = grow_box(box, (above, 0, 0), image)
     after_x = filter_along(device, source, rows, image, taps, radius, axis=2)
-    after_y = filter_along(device, after_x, columns, image, taps, radius, axis=1)
-    return after_y if flat else filter_along(device, after_y, box, image, taps, radius, axis=0)
+    after_y = filter_along(device, after_x, columns, image, taps, radius, axis=1, values=out if flat else None)
+    return after_y if flat else filter_along(device, after_y, box, image, taps, radius, axis=0, values=out)
 
 
 def filter_along(
-    device: Device, source: Volume, box: Box, image: Voxels, taps: DeviceArray, radius: int, *, axis: int
+    device: Device,
+    source: Volume,
+    box: Box,
+    image: Voxels,
+    taps: DeviceArray,
+    radius: int,
+    *,
+    axis: int,
+    values: DeviceArray | None = None,
 ) -> Volume:
-    """One pass over ``box`` along an axis: 0 is z, 1 is y, 2 is x."""
-    out = Volume(device.empty(box_shape(box), np.float32), box)
+    """One pass over ``box`` along an axis: 0 is z, 1 is y, 2 is x; into ``values`` if there are any."""
+    out = Volume(device.empty(box_shape(box), np.float32) if values is None else values, box)
     if min(out.shape) == 0:
         return out
     fits = _launch_x if axis == 2 else _launch_line
