@@ -49,7 +49,7 @@ from pixelforest.engine.inputs import InputOptions, open_image
 from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.project import Project
 from pixelforest.kernels import load
-from pixelforest.kernels.contract import ForestArrays
+from pixelforest.kernels.contract import FeaturePlan, ForestArrays
 from pixelforest.kernels.shared.nodes import PackedForest, pack_forest
 
 BLOCKS: dict[int, tuple[Shape, ...]] = {
@@ -88,8 +88,8 @@ def stored_forests(project: Project) -> list[ForestArrays]:
     return [ForestArrays(f.trees, f.class_count, f.is_weighted, c.averages) for f in c.forests]
 
 
-def load_features(material: Material, *, largest: int = LARGEST_VOXELS) -> np.ndarray:
-    """(z, y, x, f) features of the first image, cut to a size that fits the memory."""
+def load_volume(material: Material, *, largest: int = LARGEST_VOXELS) -> tuple[np.ndarray, FeaturePlan]:
+    """(c, z, y, x) of the first image, cut to a size that fits the memory, and the project's features for it."""
     training = material.project.lanes[-1].images.get("Raw Data") if material.project.lanes else None
     with open_image(material.images[0], role_index=0, training=training, options=InputOptions()) as image:
         shape, channels = list(image.shape[1:4]), image.shape[4]
@@ -98,10 +98,16 @@ def load_features(material: Material, *, largest: int = LARGEST_VOXELS) -> np.nd
             shape[longest] //= 2
         box = Box((0,) * 5, (1, *shape, channels))
         volume = image.read(box)[0].transpose(3, 0, 1, 2)
+    return volume, plan_features(material.project.features, channels=channels, depth=shape[0])
+
+
+def load_features(material: Material, *, largest: int = LARGEST_VOXELS) -> np.ndarray:
+    """(z, y, x, f) features of the same part."""
+    volume, plan = load_volume(material, largest=largest)
     backend = load("cpu")
-    z, y, x = shape
-    plan = backend.load_plan(plan_features(material.project.features, channels=channels, depth=z))
-    stack = backend.feature_stack(backend.to_device(volume), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), plan)
+    z, y, x = volume.shape[1:]
+    loaded = backend.load_plan(plan)
+    stack = backend.feature_stack(backend.to_device(volume), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), loaded)
     return np.asarray(backend.to_host(backend.features(stack)))
 
 

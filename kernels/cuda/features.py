@@ -12,6 +12,7 @@ bytes a pixel in 2-d (49 columns) and 464 in 3-d (61).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -166,9 +167,11 @@ def stack_bytes(plan: CudaPlan, tile: Voxels, source: Voxels) -> int:
     The pool rounds every array up, by less than 2 MiB.
     """
     float_bytes, passes = 4, 3
-    stack = plan.packed.width * _column_stride(_count(tile))
-    grown = max((_count(_grown(tile, scale.margin)) for scale in plan.scales), default=0)
-    return float_bytes * (stack + plan.packed.channels * _count(source) + (passes - 1) * _count(source) + grown)
+    stack = plan.packed.width * _column_stride(count_voxels(tile))
+    grown = max((count_voxels(tile, scale.margin) for scale in plan.scales), default=0)
+    return float_bytes * (
+        stack + plan.packed.channels * count_voxels(source) + (passes - 1) * count_voxels(source) + grown
+    )
 
 
 def feature_stack(
@@ -183,13 +186,13 @@ def feature_stack(
     first, stop = tile
     box = (*first, *stop)
     extent = box_shape(box)
-    stride = _column_stride(_count(extent))
+    stride = _column_stride(count_voxels(extent))
     values = device.empty((plan.packed.width * stride,), np.float32)
     stack = CudaStack(device, values, (*extent, plan.packed.width), stride)
-    if _count(extent) == 0:
+    if count_voxels(extent) == 0:
         return stack
     pre_taps = device.upload(plan.packed.pre_taps)
-    for channel, volume in enumerate(_channels(source, start)):
+    for channel, volume in enumerate(channels_of(source, start)):
         for scale in plan.scales:
             row_length = plan.packed.pre_taps.shape[1]
             taps = pre_taps.view(scale.pre_row * row_length, (scale.pre_radius + 1,))
@@ -300,7 +303,7 @@ def chunk_planes(depth: int, across: int, resident: int, extra: int) -> int:
     return min(chunks, key=steps)
 
 
-def _channels(source: DeviceArray, start: Voxels) -> Iterator[Volume]:
+def channels_of(source: DeviceArray, start: Voxels) -> Iterator[Volume]:
     """The channels of a source (c, z, y, x), one after the other in its memory."""
     channels, z, y, x = source.shape
     box = (*start, start[0] + z, start[1] + y, start[2] + x)
@@ -312,12 +315,9 @@ def _column_stride(voxels: int) -> int:
     return -(-voxels // _ALIGNED) * _ALIGNED
 
 
-def _count(shape: Voxels) -> int:
-    return shape[0] * shape[1] * shape[2]
-
-
-def _grown(shape: Voxels, margin: Voxels) -> Voxels:
-    return shape[0] + 2 * margin[0], shape[1] + 2 * margin[1], shape[2] + 2 * margin[2]
+def count_voxels(shape: Voxels, margin: Voxels = (0, 0, 0)) -> int:
+    """Voxels of a box that is larger than ``shape`` by a margin on every side."""
+    return math.prod(n + 2 * m for n, m in zip(shape, margin, strict=True))
 
 
 def _voxels(row: np.ndarray) -> Voxels:

@@ -115,6 +115,21 @@ class Launch:
     segments: DeviceArray
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What kernels read of a forest, on the device; see PackedForest.
+
+    segments  rows as forest.cu has them, for nodes that stay where they are
+    """
+
+    records: DeviceArray
+    roots: DeviceArray
+    vote_value: DeviceArray
+    probabilities: DeviceArray
+    weights: DeviceArray
+    segments: DeviceArray
+
+
 class CudaForest:
     """A classifier on one device; may be used by several threads.
 
@@ -125,12 +140,15 @@ class CudaForest:
         self.device, self.packed, self._variant = device, packed, variant
         self._launches: dict[int, Launch] = {}
         self._lock = threading.Lock()
-        self._records = device.upload(packed.records)
-        self._roots = device.upload(packed.roots.astype(np.int32))
         nothing = np.zeros(1)
-        self._vote_value = device.upload(packed.vote_value)
-        self._probabilities = device.upload((nothing if packed.is_pure else packed.probabilities).astype(np.float32))
-        self._weights = device.upload(nothing if packed.is_pure else packed.weights)
+        self.tables = Tables(
+            records=device.upload(packed.records),
+            roots=device.upload(packed.roots.astype(np.int32)),
+            vote_value=device.upload(packed.vote_value),
+            probabilities=device.upload((nothing if packed.is_pure else packed.probabilities).astype(np.float32)),
+            weights=device.upload(nothing if packed.is_pure else packed.weights),
+            segments=device.upload(plan_segments(packed, None)),
+        )
         device.synchronize()  # other threads' streams do not wait for this one
 
     @property
@@ -149,7 +167,7 @@ class CudaForest:
 
     def predict(self, stack: StackOnDevice) -> DeviceArray:
         """Class probabilities (z, y, x, k) float32 of a tile; does not wait. Raises DeviceOutOfMemory."""
-        packed, launch = self.packed, self.launch(stack.shape[3])
+        packed, launch, tables = self.packed, self.launch(stack.shape[3]), self.tables
         z, y, x, columns = stack.shape
         out = self.device.empty((z, y, x, packed.classes), np.float32)
         variant = launch.variant
@@ -164,9 +182,9 @@ class CudaForest:
             kernel(
                 (blocks, 1, 1), (WARP * launch.warps, 1, 1),
                 (
-                    stack.values, np.int64(stack.column_stride), *_ints(columns, z, y, x, *bits), self._records,
-                    self._roots, *_ints(packed.offset_bits), launch.segments, *_ints(launch.segments.shape[0]),
-                    self._vote_value, *_ints(packed.vote_value.shape[1]), self._probabilities, self._weights,
+                    stack.values, np.int64(stack.column_stride), *_ints(columns, z, y, x, *bits), tables.records,
+                    tables.roots, *_ints(packed.offset_bits), launch.segments, *_ints(launch.segments.shape[0]),
+                    tables.vote_value, *_ints(packed.vote_value.shape[1]), tables.probabilities, tables.weights,
                     *_ints(packed.averages), np.float32(packed.divisor),
                     *_ints(packed.classes, first_class, class_count, launch.node_bytes), out,
                 ),

@@ -16,10 +16,11 @@ from ..cpu.backend import CpuForest
 from ..shared.nodes import PackedForest
 from . import forest as native_forest
 from . import nvforest
-from .device import Device
-from .features import CudaPlan, feature_stack, prepare_plan, stack_bytes
+from .device import Device, DeviceArray
+from .features import CudaPlan, CudaStack, feature_stack, prepare_plan, stack_bytes
 from .filters import upload_source
 from .forest import CudaForest
+from .fused import plan_fused, predict_fused, smoothed_bytes
 from .launch import prepare
 from .nvforest import NvForest, Place, working_bytes
 from .results import (
@@ -55,10 +56,15 @@ class LoadedForest:
 
 @dataclass(frozen=True)
 class ForestChoice:
-    """What walks forests, see forests.py. place: where nvForest walks, for tests."""
+    """What walks forests, see forests.py.
+
+    place  where nvForest walks, for tests
+    fuses  our own kernels make features and walk in one where that is possible, see fused.py; for tests and benchmarks
+    """
 
     name: str = "auto"
     place: Place = "gpu"
+    fuses: bool = False
 
     def load(self, device: Device, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
         """The forest on a device, for stacks of so many columns; ready for every stream."""
@@ -73,7 +79,7 @@ class ForestChoice:
         return made
 
     def working_bytes(self, columns: int, classes: int, voxels: int) -> int:
-        """Device memory for predicting, beside features and probabilities."""
+        """Device memory that nvForest takes beside features and probabilities."""
         return working_bytes(columns, classes, voxels) if self.name == "nvforest" else 0
 
 
@@ -103,6 +109,10 @@ class TileJob:
     @property
     def wants_classes(self) -> bool:
         return any(wanted.result != "features" for wanted in self.results.wanted)
+
+    @property
+    def wants_features(self) -> bool:
+        return any(wanted.result == "features" for wanted in self.results.wanted)
 
     def halves(self) -> tuple[int, TileJob, TileJob]:
         """The longest axis, and the job's two halves along it, each with what it needs of the source."""
@@ -160,6 +170,7 @@ class DeviceWorker:
         """Whether tiles of these sizes fit the device's memory, as many as it has in work."""
         needed = device_bytes(plan, results, tile, source)
         needed += self._forest_choice.working_bytes(plan.packed.width, results.classes, int(np.prod(tile)))
+        needed += smoothed_bytes(plan, tile) if self._forest_choice.fuses else 0
         return AT_ONCE * needed <= self._share * self.device.free_bytes()
 
     def forest(self, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
@@ -196,22 +207,31 @@ class DeviceWorker:
 
     def _whole(self, job: TileJob) -> tuple[HostResult, ...]:
         device, wanted = self.device, job.results.wanted
-        source = upload_source(device, job.source)
-        stack = feature_stack(device, source, job.start, job.tile, job.image, job.plan)
-        del source
-        probabilities = active = None
-        if job.wants_classes:
-            forest = self.forest(job.forest, job.plan.packed.width)
-            probabilities = forest.predict(stack)
+        forest = self.forest(job.forest, job.plan.packed.width) if job.wants_classes else None
+        stack, probabilities = self._features(job, forest)
+        made = []
+        if forest is not None:
+            if probabilities is None and stack is not None:
+                probabilities = forest.predict(stack)
             classes = class_columns(job.results, forest.classes)
             active = None if job.active is None else device.upload(job.active.astype(np.uint8))
-        made = [
-            select_features(device, stack.values, stack.shape, stack.column_stride, each)
-            if each.result == "features" or probabilities is None
-            else make_result(device, probabilities, classes, active, each)
-            for each in wanted
-        ]
+        for each in wanted:
+            if each.result != "features" and probabilities is not None:
+                made.append(make_result(device, probabilities, classes, active, each))
+            elif stack is not None:
+                made.append(select_features(device, stack.values, stack.shape, stack.column_stride, each))
         return download_results(device, made)
+
+    def _features(
+        self, job: TileJob, forest: CudaForest | NvForest | None
+    ) -> tuple[CudaStack | None, DeviceArray | None]:
+        """The stack, or the probabilities where one kernel makes both. The source is gone afterwards."""
+        source, at = upload_source(self.device, job.source), (job.start, job.tile, job.image)
+        if self._forest_choice.fuses and isinstance(forest, CudaForest) and not job.wants_features:
+            launch = plan_fused(job.plan, forest)
+            if launch is not None:
+                return None, predict_fused(source, *at, job.plan, forest, launch)
+        return feature_stack(self.device, source, *at, job.plan), None
 
 
 def device_bytes(plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> int:

@@ -25,11 +25,13 @@ def expected(kind: str, *, masked: bool = False, names: tuple[str, ...] = NAMES)
     return classify(kind, CPU, region=REGIONS[kind], mask=make_mask(kind) if masked else None, names=names)
 
 
-def assert_cpu_bytes(kind: str, backend: Backend, *, masked: bool = False, threads: int = 2) -> None:
-    region = REGIONS[kind]
-    found = classify(kind, backend, region=region, threads=threads, tile=TILE, mask=make_mask(kind) if masked else None)
+def assert_cpu_bytes(
+    kind: str, backend: Backend, *, masked: bool = False, threads: int = 2, names: tuple[str, ...] = NAMES
+) -> None:
+    region, mask = REGIONS[kind], make_mask(kind) if masked else None
+    found = classify(kind, backend, region=region, threads=threads, tile=TILE, mask=mask, names=names)
     everything = Box((0, 0, 0, 0), region.shape)
-    assert_same_part(found, expected(kind, masked=masked), everything)
+    assert_same_part(found, expected(kind, masked=masked, names=names), everything)
 
 
 def limit_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
