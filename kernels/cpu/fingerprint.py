@@ -52,4 +52,4 @@ def folder(target: tuple[str, str]) -> str:
     import llvmlite
 
     digest = hashlib.sha256(" ".join((llvmlite.__version__, *target)).encode()).hexdigest()[:16]
-    return f"{sources()}/{target[0]}-{digest}"
+    return f"cpu-{sources()}/{target[0]}-{digest}"

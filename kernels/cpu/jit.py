@@ -39,7 +39,7 @@ def _keep_compiled_functions() -> bool:
     numba looks only at the file of the function it loads, although that function contains others compiled into it.
     """
     for place in cache.folders():
-        folder = place / f"{sources()}-numba"
+        folder = place / f"cpu-{sources()}-numba"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:

@@ -13,5 +13,4 @@ def survey() -> list[tuple[str, str]]:
         compiler = f"numba {version('numba')}"
     except PackageNotFoundError:
         compiler = "numba is not installed; kernels that are not in a cache cannot be compiled"
-    places = [f"{folder}{'' if folder.exists() else ' (not there yet)'}" for folder in cache.folders()]
-    return [("compiler", compiler), ("kernels kept in", "; ".join(places))]
+    return [("compiler", compiler), ("kernels kept in", cache.describe_folders())]

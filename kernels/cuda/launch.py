@@ -1,7 +1,8 @@
 """Kernel files: from the .cu beside this module to a loaded kernel, compiled once a machine.
 
-Binaries are kept in a folder that may be lost at any time; one that cannot be written is no error. Nothing here is
-about images: these are the only files that kernels read or write.
+Binaries are kept where shared/cache.py keeps those of all backends; that they cannot be kept is no error. Compilation
+takes longer than anything else at the start of a run, so it is begun as soon as it is known what is needed, for all
+kernels side by side; who needs a kernel waits for that one alone.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ import contextlib
 import hashlib
 import os
 import re
-import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from ..contract import DeviceFailed
+from ..shared import cache
 from .device import Device, Kernel, Module
 
 FOLDER = Path(__file__).parent
@@ -29,10 +30,23 @@ OPTIONS = ("--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true",
 """Options of every compilation: nothing is contracted, divisions and roots are correctly rounded."""
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([\w.]+)"[ \t]*$', re.MULTILINE)
-_DIGEST = 32  # bytes of the checksum before each cached binary
 
-_loaded: WeakKeyDictionary[Device, dict[tuple[str, tuple[str, ...]], Module]] = WeakKeyDictionary()
-_lock = threading.Lock()
+Key = TypeVar("Key", bound=Hashable)
+Made = TypeVar("Made")
+
+
+class Target(Protocol):
+    """What is compiled for: a device, or its kind alone."""
+
+    @property
+    def architecture(self) -> str: ...
+
+    @property
+    def compiler(self) -> str: ...
+
+    def compile(self, source: str, name: str, options: tuple[str, ...]) -> bytes:
+        """See ``Device.compile``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,23 +63,37 @@ class KernelFile:
         """This file on the device: compiled, or from the cache. Raises DeviceFailed."""
         with _lock:
             modules = _loaded.setdefault(device, {})
-            found = modules.get((self.name, defines))
-        if found is None:
-            # Two threads may both get here; they make the same thing.
-            found = _build(device, self.name, defines)
-            with _lock:
-                found = modules.setdefault((self.name, defines), found)
-        return found
+        return _once(modules, (self, defines), lambda: _build(device, self, defines))
 
 
-def prepare(device: Device, wanted: Sequence[tuple[KernelFile, tuple[str, ...]]]) -> None:
+Compilation = tuple[KernelFile, tuple[str, ...]]
+"""A file and what it is compiled with."""
+
+_loaded: WeakKeyDictionary[Device, dict[Compilation, Future[Module]]] = WeakKeyDictionary()
+_compiling: dict[str, Future[bytes]] = {}
+_lock = threading.Lock()
+
+
+def begin(device: Device, wanted: Sequence[Compilation]) -> list[Future[Module]]:
+    """Begin to compile and load several files side by side; does not wait. An error comes again where one is used."""
+    with _lock:
+        modules = _loaded.setdefault(device, {})
+        missing = [each for each in dict.fromkeys(wanted) if each not in modules]
+    if not missing:
+        return []
+    pool = _new_pool(len(missing))
+    begun = [pool.submit(file.module, device, defines) for file, defines in missing]
+    pool.shutdown(wait=False)
+    return begun
+
+
+def prepare(device: Device, wanted: Sequence[Compilation]) -> None:
     """Compile and load several files with their defines side by side. Raises DeviceFailed."""
-    with ThreadPoolExecutor(max_workers=max(1, min(len(wanted), os.cpu_count() or 1))) as pool:
-        for job in [pool.submit(file.module, device, defines) for file, defines in wanted]:
-            job.result()
+    for job in begin(device, wanted):
+        job.result()
 
 
-@cache
+@lru_cache
 def read_source(name: str) -> str:
     """The text of a .cu or .cuh of this folder, with its ``#include "…"`` lines replaced by those files' text.
 
@@ -92,67 +120,78 @@ def compile_options(defines: tuple[str, ...]) -> tuple[str, ...]:
     return (*OPTIONS, *(f"--define-macro={define}" for define in defines))
 
 
-def cache_folders() -> Iterator[Path]:
-    """Where binaries may be kept, the first that works: PIXELFOREST_CACHE_DIR, the user's cache, a temporary folder."""
-    if named := os.environ.get("PIXELFOREST_CACHE_DIR"):
-        yield Path(named) / "kernels"
-    with contextlib.suppress(RuntimeError):  # a user without a home
-        yield _user_cache() / "pixelforest" / "kernels"
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    yield Path(tempfile.gettempdir()) / f"pixelforest-{user}" / "kernels"
+def compile_files(target: Target, wanted: Sequence[Compilation]) -> int:
+    """Compile several files side by side and keep them, without loading them; how many were not in the cache.
+
+    Raises DeviceFailed, also where nothing can be kept.
+    """
+    missing = [each for each in dict.fromkeys(wanted) if cache.read(_kept_name(target, *each)) is None]
+    with _new_pool(len(missing)) as pool:
+        list(pool.map(lambda each: _binary(target, *each), missing))
+    if any(cache.read(_kept_name(target, *each)) is None for each in missing):
+        raise DeviceFailed("no folder for compiled kernels can be written; set PIXELFOREST_CACHE_DIR to one")
+    return len(missing)
 
 
-def _user_cache() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _new_pool(most: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=max(1, min(most, os.cpu_count() or 1)), thread_name_prefix="compiler")
 
 
-def _build(device: Device, name: str, defines: tuple[str, ...]) -> Module:
-    source, options = read_source(name), compile_options(defines)
-    parts = (source, *options, device.architecture, device.compiler)
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    file = f"{Path(name).stem}-{device.architecture}-{key[:32]}.bin"
-    cached = _read_cached(file)
+def _build(device: Device, file: KernelFile, defines: tuple[str, ...]) -> Module:
+    cached = cache.read(_kept_name(device, file, defines))
     if cached is not None:
         with contextlib.suppress(DeviceFailed):  # a binary the driver does not take is made anew
             return device.load(cached)
-    binary = device.compile(source, name, options)
-    module = device.load(binary)
-    _write_cached(file, binary)
-    return module
+    return device.load(_binary(device, file, defines))
 
 
-def _read_cached(file: str) -> bytes | None:
-    """A binary from the first cache folder that has it whole."""
-    for folder in cache_folders():
-        with contextlib.suppress(OSError):
-            path = folder / file
-            content = path.read_bytes()
-            digest, binary = content[:_DIGEST], content[_DIGEST:]
-            if _is_own(path) and hashlib.sha256(binary).digest() == digest:
-                return binary
-    return None
+def _binary(target: Target, file: KernelFile, defines: tuple[str, ...]) -> bytes:
+    """Compile a file and keep it. Who asks for one that is being compiled, for another device, waits for it."""
+    name = _kept_name(target, file, defines)
+
+    def make() -> bytes:
+        binary = target.compile(read_source(file.name), file.name, compile_options(defines))
+        cache.write(name, binary)
+        return binary
+
+    return _once(_compiling, name, make, keep=False)
 
 
-def _is_own(path: Path) -> bool:
-    """Whether this user or the superuser made the file: in a temporary folder anybody could have."""
-    return not hasattr(os, "getuid") or path.stat().st_uid in (os.getuid(), 0)
+def _once(made: dict[Key, Future[Made]], key: Key, make: Callable[[], Made], *, keep: bool = True) -> Made:
+    """What ``make`` gives; several threads that ask at the same time get it from the first one.
+
+    keep  also those who ask later; an error is never kept
+    """
+    with _lock:
+        future = made.get(key)
+        is_mine = future is None
+        if future is None:
+            future = made[key] = Future()
+    if is_mine:
+        is_done = False
+        try:
+            future.set_result(make())
+            is_done = True
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            if not (keep and is_done):
+                with _lock:
+                    del made[key]
+    return future.result()
 
 
-def _write_cached(file: str, binary: bytes) -> None:
-    """Keep a binary in the first cache folder that can be written; under its name only once it is complete."""
-    for folder in cache_folders():
-        with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".part")
-            try:
-                with open(descriptor, "wb") as stream:
-                    stream.write(hashlib.sha256(binary).digest() + binary)
-                os.replace(partial, folder / file)
-            except BaseException:
-                Path(partial).unlink(missing_ok=True)
-                raise
-            return
+def _kept_name(target: Target, file: KernelFile, defines: tuple[str, ...]) -> str:
+    """Where the cache has a binary: it follows from everything that it is made of."""
+    parts = (read_source(file.name), *compile_options(defines), target.architecture, target.compiler)
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    return f"cuda-{_all_sources()}/{target.architecture}/{Path(file.name).stem}-{key}"
+
+
+@lru_cache(maxsize=1)
+def _all_sources() -> str:
+    """A name for all files of this folder that are compiled."""
+    digest = hashlib.sha256()
+    for path in sorted(FOLDER.glob("*.cu*")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

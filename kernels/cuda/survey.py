@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..contract import KernelError
+from ..shared import cache
 from . import nvforest
-from .launch import cache_folders
 
 GIB = 1 << 30
 
@@ -17,8 +17,7 @@ def survey() -> list[tuple[str, str]]:
     lines += _devices()
     missing = nvforest.find_missing()
     lines.append(("nvForest", f"not used: {missing}" if missing else "installed"))
-    places = [f"{folder}{'' if folder.exists() else ' (not there yet)'}" for folder in cache_folders()]
-    lines.append(("kernels kept in", "; ".join(places)))
+    lines.append(("kernels kept in", cache.describe_folders()))
     return lines
 
 

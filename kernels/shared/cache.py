@@ -1,9 +1,12 @@
-"""Where compiled kernels are kept between runs: code that this process will execute, so only folders nobody else can
-write to, and only files that are whole.
+"""Where the compiled kernels of all backends are kept between runs: code that this process will execute, so only
+folders nobody else can write to, and only files that are whole.
 
 Looked through in this order, and written to the first that can be written: ``PIXELFOREST_CACHE_DIR``,
-``NUMBA_CACHE_DIR``, the installed package, the user's cache. An image or a cluster fills one of the first three once;
-it may be read-only afterwards.
+``NUMBA_CACHE_DIR``, the installed package, the user's cache, a temporary folder. An image or a cluster fills one of the
+first three once; it may be read-only afterwards.
+
+Names are "backend-version/…": a version's folder goes when the same backend keeps something of another version in the
+package, and only there, since elsewhere other installations may be using it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,10 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,10 +36,18 @@ def folders() -> Iterator[Path]:
     yield _in_package()
     with contextlib.suppress(RuntimeError):  # a user without a home
         yield _user_cache() / "pixelforest-kernels"
+    temporary = Path(tempfile.gettempdir()) / f"pixelforest-kernels-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    if _is_private(temporary):
+        yield temporary
+
+
+def describe_folders() -> str:
+    """The folders, for people."""
+    return "; ".join(f"{folder}{'' if folder.exists() else ' (not there yet)'}" for folder in folders())
 
 
 def read(name: str) -> bytes | None:
-    """What was kept under a name such as "version/file", from the first folder that has it whole; None if none has."""
+    """What was kept under a name such as "cpu-version/file", from the first folder that has it whole, or None."""
     for folder in folders():
         with contextlib.suppress(OSError):
             content = (folder / name).read_bytes()
@@ -47,7 +61,7 @@ def write(name: str, data: bytes) -> Path | None:
     """Keep data under a name, which appears once it is complete; the folder that has it now, None if none can."""
     for folder in folders():
         path = folder / name
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
             partial.write_bytes(_digest(name, data) + data)
@@ -89,12 +103,25 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
+def _is_private(folder: Path) -> bool:
+    """Whether a folder where everybody may make one is not there yet, or this user's and closed to others."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return True
+    return not hasattr(os, "getuid") or (
+        stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+    )
+
+
 def _drop_other_versions(folder: Path, name: str) -> None:
-    """Delete what older sources left in the package's own folder, unless a process may still be using it."""
+    """Delete what the same backend left in the package's own folder, unless a process may still be using it."""
     if folder != _in_package():
         return
     version = name.split("/", 1)[0]
+    backend = version.split("-", 1)[0]
     with contextlib.suppress(OSError):
         for other in folder.iterdir():
-            if other.name != version and time.time() - other.stat().st_mtime > _UNUSED_S:
+            is_other = not other.name.startswith(version) and other.name.split("-", 1)[0] == backend
+            if is_other and time.time() - other.stat().st_mtime > _UNUSED_S:
                 shutil.rmtree(other, ignore_errors=True)

@@ -111,23 +111,23 @@ def test_a_folder_filled_beforehand_is_used_though_it_cannot_be_written(tmp_path
 
 @pytest.mark.skipif(os.name == "nt", reason="owners and modes as on POSIX")
 def test_a_file_that_others_could_have_written_is_not_used(folder: Path) -> None:
-    assert cache.write("version/file", b"code") == folder
-    assert cache.read("version/file") == b"code"
-    (folder / "version").chmod(0o777)
-    assert cache.read("version/file") is None
-    (folder / "version").chmod(0o755)
-    (folder / "version" / "file").chmod(0o666)
-    assert cache.read("version/file") is None
+    assert cache.write("cpu-version/file", b"code") == folder
+    assert cache.read("cpu-version/file") == b"code"
+    (folder / "cpu-version").chmod(0o777)
+    assert cache.read("cpu-version/file") is None
+    (folder / "cpu-version").chmod(0o755)
+    (folder / "cpu-version" / "file").chmod(0o666)
+    assert cache.read("cpu-version/file") is None
 
 
 def test_what_cannot_be_written_goes_to_the_next_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     places = [tmp_path / "file" / "below", tmp_path / "second"]
     monkeypatch.setattr(cache, "folders", lambda: iter(places))
-    assert cache.write("version/file", b"code") == places[1]
-    assert cache.read("version/file") == b"code"
+    assert cache.write("cpu-version/file", b"code") == places[1]
+    assert cache.read("cpu-version/file") == b"code"
     monkeypatch.setattr(cache, "folders", lambda: iter(places[:1]))
-    assert cache.write("version/file", b"code") is None
+    assert cache.write("cpu-version/file", b"code") is None
 
 
 def test_places_follow_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

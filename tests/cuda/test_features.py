@@ -188,7 +188,7 @@ def test_kernels_are_shared_by_scales_that_differ_in_taps_only() -> None:
 
 
 def test_plans_are_prepared_before_the_first_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "cache_folders", lambda: iter(()))
+    monkeypatch.setattr(launch.cache, "folders", lambda: iter(()))
     plan = load_plan(make_plan([(1.0, True), (1.6, True), (1.0, False)]))
     fresh = HostDevice(optimise=False)
     cuda_features.prepare_plan(fresh, plan, np.uint8)
