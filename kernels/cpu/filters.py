@@ -59,6 +59,7 @@ def fused_range(n, radius):
 @njit(nogil=True, cache=True)
 def copy_rows(src, at, src_stride, rows, n, out, to, out_stride):
     """Copy rows of n voxels as they are: what a filter of radius 0 does."""
+    keep_apart()
     for row in range(rows):
         copy_run(src, at + row * src_stride, out, to + row * out_stride, n)
 
@@ -79,39 +80,42 @@ def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scrat
     first, stop = min(max(first, x0), x1), min(max(stop, x0), x1)  # unfused in [x0, first) and [stop, x1)
     if first >= stop:
         first = stop = x0
-    lo, hi = max(x0 - radius, 0), min(x1 + radius, n)
-    inside = hi - lo == width + 2 * radius  # all neighbours lie in the image
-    step = height if inside or radius == 0 else max(1, len(padded) // (width + 2 * radius))
     for k in range(1, radius + 1):
         plus[k] = k
         minus[k] = -k
-    for z in range(z0, z1):
-        for y in range(y0, y1, step):
-            rows = min(step, y1 - y)
-            row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx - src_box[2]
-            to = out_at + ((z - z0) * height + (y - y0)) * width
-            if radius == 0:
-                copy_rows(src, row + x0, sx, rows, width, out, to, width)
-                continue
-            if inside:
-                lines, base, stride = src, row, sx  # position x of the image lies at lines[x + base]
-            else:
-                lines, base, stride = padded, radius - x0, width + 2 * radius
-                for j in range(rows):
-                    line, source = j * stride + base, row + j * sx
-                    copy_run(src, source + lo, padded, line + lo, hi - lo)
-                    for x in range(x0 - radius, lo):
-                        padded[line + x] = src[source + mirror(x, n)]
-                    for x in range(hi, x1 + radius):
-                        padded[line + x] = src[source + mirror(x, n)]
-            for part in range(3):
-                fused = part == 1
-                begin, end = (first, stop) if fused else (x0, first) if part == 0 else (stop, x1)
-                if begin < end:
+    for part in range(3):
+        fused = part == 1
+        begin, end = (first, stop) if fused else (x0, first) if part == 0 else (stop, x1)
+        if begin >= end:
+            continue
+        # Only a part with neighbours beyond the image's edge goes through padded lines.
+        lo, hi = max(begin - radius, 0), min(end + radius, n)
+        inside = hi - lo == end - begin + 2 * radius
+        stride = end - begin + 2 * radius
+        step = height if inside or radius == 0 else max(1, len(padded) // stride)
+        for z in range(z0, z1):
+            for y in range(y0, y1, step):
+                rows = min(step, y1 - y)
+                row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx - src_box[2]
+                to = out_at + ((z - z0) * height + (y - y0)) * width + begin - x0
+                if radius == 0:
+                    copy_rows(src, row + begin, sx, rows, end - begin, out, to, width)
+                elif inside:
                     symmetric_sum(
-                        out, to + begin - x0, width, lines, begin + base, stride, rows, end - begin, plus, minus, taps,
-                        radius, odd, fused,
-                    )  # fmt: skip
+                        out, to, width, src, row + begin, sx, rows, end - begin, plus, minus, taps, radius, odd, fused
+                    )
+                else:
+                    base = radius - begin  # position x of the image lies at padded[x + base]
+                    copy_rows(src, row + lo, sx, rows, hi - lo, padded, lo + base, stride)
+                    for j in range(rows):
+                        line, source = j * stride + base, row + j * sx
+                        for x in range(begin - radius, lo):
+                            padded[line + x] = src[source + mirror(x, n)]
+                        for x in range(hi, end + radius):
+                            padded[line + x] = src[source + mirror(x, n)]
+                    symmetric_sum(
+                        out, to, width, padded, radius, stride, rows, end - begin, plus, minus, taps, radius, odd, fused
+                    )
 
 
 @njit(nogil=True, cache=True)

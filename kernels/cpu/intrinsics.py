@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 LANES = 8
+_UNROLLED_RADII = (2, 1)  # of all feature filters; only pre-smoothing is wider
 _UNROLLED = 4  # vectors summed side by side, enough to hide the latency of an add and a multiply-add
 
 
@@ -147,6 +149,28 @@ def _for_each_vector(
         done = builder.add(done, builder.mul(count, step))
 
 
+def _for_each_overlapping(builder: Any, n: Any, body: Callable[[Any, int, int], None]) -> None:
+    """As ``_for_each_vector``, but the rest of a row is one vector that ends with it, and computes some values twice.
+
+    For bodies whose output is none of their inputs. Rows shorter than a vector are done one by one.
+    """
+    lanes, step = ir.Constant(_I64, LANES), ir.Constant(_I64, LANES * _UNROLLED)
+    with builder.if_else(builder.icmp_signed("<", n, lanes)) as (short, long):
+        with short, cgutils.for_range(builder, n) as loop:
+            body(loop.index, 1, 1)
+        with long:
+            count = builder.sdiv(n, step)
+            with cgutils.for_range(builder, count) as loop:
+                body(builder.mul(loop.index, step), LANES, _UNROLLED)
+            done = builder.mul(count, step)
+            left = builder.sub(n, done)
+            whole = builder.sdiv(left, lanes)
+            with cgutils.for_range(builder, whole) as loop:
+                body(builder.add(done, builder.mul(loop.index, lanes)), LANES, 1)
+            with builder.if_then(builder.icmp_signed("<", builder.mul(whole, lanes), left)):
+                body(builder.sub(n, lanes), LANES, 1)
+
+
 def _make_symmetric_sum(*, odd: bool, fused: bool) -> Any:
     """The intrinsic for one parity and rounding; see ``filters.symmetric_sum`` for its arguments."""
 
@@ -163,11 +187,38 @@ def _make_symmetric_sum(*, odd: bool, fused: bool) -> Any:
             )
             one = ir.Constant(_I64, 1)
             radius_end = builder.add(args[11], one)
-            with cgutils.for_range(builder, args[6]) as loop:
-                to = builder.add(args[1], builder.mul(loop.index, args[2]))
-                at_ = builder.add(args[4], builder.mul(loop.index, args[5]))
 
-                def body(first: Any, width: int, vectors: int) -> None:
+            def add_pair(total: Lanes, tap: Any, right: Any, left: Any) -> Lanes:
+                a, b = (load(builder, src_, place, total.width) for place in (right, left))
+                pair, weight = a - b if odd else a + b, splat(builder, tap, total.width)
+                return pair.fused_multiply_add(weight, total) if fused else total + weight * pair
+
+            def each_row(body: Callable[[Any, Any, Any, int, int], None]) -> None:
+                with cgutils.for_range(builder, args[6]) as loop:
+                    to = builder.add(args[1], builder.mul(loop.index, args[2]))
+                    at_ = builder.add(args[4], builder.mul(loop.index, args[5]))
+                    _for_each_overlapping(builder, args[7], partial(body, to, at_))
+
+            def unrolled(radius: int) -> None:
+                """All taps and offsets are in registers."""
+                steps = [ir.Constant(_I64, k) for k in range(radius + 1)]
+                values = [builder.load(builder.gep(taps_, [k])) for k in steps]
+                right = [builder.load(builder.gep(plus_, [k])) for k in steps[1:]]
+                left = [builder.load(builder.gep(minus_, [k])) for k in steps[1:]]
+
+                def body(to: Any, at_: Any, first: Any, width: int, vectors: int) -> None:
+                    for j in range(vectors):
+                        start = builder.add(first, ir.Constant(_I64, width * j))
+                        place = builder.add(at_, start)
+                        total = splat(builder, values[0], width) * load(builder, src_, place, width)
+                        for tap, r, m in zip(values[1:], right, left, strict=True):
+                            total = add_pair(total, tap, builder.add(place, r), builder.add(place, m))
+                        _store(builder, total, out_, builder.add(to, start))
+
+                each_row(body)
+
+            def looped() -> None:
+                def body(to: Any, at_: Any, first: Any, width: int, vectors: int) -> None:
                     kind = ir.VectorType(_F32, width) if width > 1 else _F32
                     starts = [builder.add(first, ir.Constant(_I64, width * j)) for j in range(vectors)]
                     sums = [cgutils.alloca_once(builder, kind) for _ in range(vectors)]
@@ -175,20 +226,30 @@ def _make_symmetric_sum(*, odd: bool, fused: bool) -> Any:
                     for start, total in zip(starts, sums, strict=True):
                         builder.store((tap * load(builder, src_, builder.add(at_, start), width)).value, total)
                     with cgutils.for_range_slice(builder, one, radius_end, one) as (k, _):
-                        tap = splat(builder, builder.load(builder.gep(taps_, [k])), width)
+                        tap = builder.load(builder.gep(taps_, [k]))
                         right = builder.add(at_, builder.load(builder.gep(plus_, [k])))
                         left = builder.add(at_, builder.load(builder.gep(minus_, [k])))
                         for start, total in zip(starts, sums, strict=True):
-                            a = load(builder, src_, builder.add(right, start), width)
-                            b = load(builder, src_, builder.add(left, start), width)
-                            pair = a - b if odd else a + b
                             so_far = Lanes(builder, builder.load(total), width)
-                            summed = pair.fused_multiply_add(tap, so_far) if fused else so_far + tap * pair
+                            summed = add_pair(so_far, tap, builder.add(right, start), builder.add(left, start))
                             builder.store(summed.value, total)
                     for start, total in zip(starts, sums, strict=True):
                         _store(builder, Lanes(builder, builder.load(total), width), out_, builder.add(to, start))
 
-                _for_each_vector(builder, args[7], ((LANES, _UNROLLED), (LANES, 1), (1, 1)), body)
+                each_row(body)
+
+            def choose(radii: Sequence[int]) -> None:
+                if not radii:
+                    looped()
+                    return
+                is_it = builder.icmp_signed("==", args[11], ir.Constant(_I64, radii[0]))
+                with builder.if_else(is_it) as (then, otherwise):
+                    with then:
+                        unrolled(radii[0])
+                    with otherwise:
+                        choose(radii[1:])
+
+            choose(_UNROLLED_RADII)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -208,9 +269,19 @@ def copy_run(typing_context, src, at, out, to, n):  # type: ignore[no-untyped-de
     signature = types.void(src, types.int64, out, types.int64, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        source = builder.gep(data_of(context, builder, sig.args[0], args[0]), [args[1]])
-        target = builder.gep(data_of(context, builder, sig.args[2], args[2]), [args[3]])
-        cgutils.raw_memcpy(builder, target, source, args[4], 4)
+        source, target = (data_of(context, builder, sig.args[i], args[i]) for i in (0, 2))
+
+        def body(first: Any, width: int, vectors: int) -> None:
+            for j in range(vectors):
+                start = builder.add(first, ir.Constant(_I64, width * j))
+                _store(
+                    builder,
+                    load(builder, source, builder.add(args[1], start), width),
+                    target,
+                    builder.add(args[3], start),
+                )
+
+        _for_each_overlapping(builder, args[4], body)
         return context.get_dummy_value()
 
     return signature, codegen
