@@ -21,7 +21,7 @@ from pixelforest.engine.project import read_project
 from pixelforest.kernels.contract import Backend
 from pixelforest.kernels.cpu.votes import TOGETHER, cut_forest, find_bounds, voting_memory
 from pixelforest.kernels.shared.plan import pack_plan
-from pixelforest.kernels.shared.program import OP, Op
+from pixelforest.kernels.shared.program import OP, PARITIES, SUMS, Op, Sums
 from tests.conftest import GOLDEN
 
 ALL_SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
@@ -29,13 +29,18 @@ PROJECT = GOLDEN / "px2d_gray" / "project.ilp"
 RAW = GOLDEN / "px2d_gray" / "raw.png"
 
 
-@pytest.mark.parametrize(("flat", "filters", "formulas"), [(True, 21, 8), (False, 48, 11)], ids=["2-d", "3-d"])
-def test_passes_of_a_scale_with_every_feature(flat: bool, filters: int, formulas: int) -> None:
-    """Equal intermediates are computed once: 18 channels take 21 filters in 2-d, 25 take 48 in 3-d, not 3 a channel."""
+@pytest.mark.parametrize(
+    ("flat", "filters", "passes", "formulas"), [(True, 21, 16, 8), (False, 48, 39, 11)], ids=["2-d", "3-d"]
+)
+def test_passes_of_a_scale_with_every_feature(flat: bool, filters: int, passes: int, formulas: int) -> None:
+    """Equal intermediates are computed once, and those of the same voxels together: 18 channels take 21 filters in 16
+    passes or less in 2-d, 25 take 48 in 39 in 3-d, not 3 a channel."""
     plan = pack_plan(make_plan([(scale, flat) for scale in ALL_SCALES]))
     for first, stop in zip(plan.first[:-1], plan.first[1:], strict=True):
         operations = plan.instructions[first:stop, OP]
-        assert np.count_nonzero(operations <= Op.FILTER_Z) == filters
+        is_filter = operations <= Op.FILTER_Z
+        assert sum(len(PARITIES[Sums(sums)]) for sums in plan.instructions[first:stop, SUMS][is_filter]) == filters
+        assert np.count_nonzero(is_filter) <= passes
         assert np.count_nonzero((operations > Op.FILTER_Z) & (operations != Op.EMIT)) == formulas
 
 

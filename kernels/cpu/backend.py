@@ -25,7 +25,7 @@ from .results import tile_results
 # Voxels of a cell, voxels of a block of 64, and blocks of a bundle that enters the trees together, along z, y, x.
 # Chosen by bench/kernels; results do not depend on them.
 _FLAT = ((1, 32, 256), (1, 8, 8), (1, 4, 8))
-_SOLID = ((8, 32, 128), (4, 4, 4), (2, 4, 4))
+_SOLID = ((16, 32, 64), (4, 4, 4), (2, 4, 4))
 _BATCH_NODES = 4096  # inner nodes whose answers for four blocks, 32 bytes each, stay in the second cache
 _PADDED_FLOATS = 4096  # lines that are padded together
 _BLOCK = 64  # voxels of a block

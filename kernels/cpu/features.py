@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..shared.program import COLUMN, IN, MARGIN, ODD, OP, OUT, RADIUS, SOURCE_MARGIN, STRIDE, TAPS, Op
+from ..shared.program import COLUMN, IN, MARGIN, OP, OUT, RADIUS, SOURCE_MARGIN, STRIDE, SUMS, TAPS, Op, Sums
 from . import formulas
 from .filters import filter_x, filter_y, filter_z
 from .intrinsics import keep_apart, spread_vectors
@@ -18,6 +18,7 @@ from .jit import njit
 
 BLOCK = 64  # voxels in a block
 # numba freezes plain integers, not members of an enumeration
+_EVEN = int(Sums.EVEN)
 _FILTER_X, _FILTER_Y, _FILTER_Z = int(Op.FILTER_X), int(Op.FILTER_Y), int(Op.FILTER_Z)
 _ADD, _ADD_THREE, _SUBTRACT, _MULTIPLY = int(Op.ADD), int(Op.ADD_THREE), int(Op.SUBTRACT), int(Op.MULTIPLY)
 _MAGNITUDE_2D, _MAGNITUDE_3D = int(Op.MAGNITUDE_2D), int(Op.MAGNITUDE_3D)
@@ -47,15 +48,17 @@ def grown(box, mz, my, mx, image):
 def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, work, one, two, lines):
     """A Gaussian over ``box``: x, y and, unless flat, z. one and two are places in work for the passes between."""
     keep_apart()
-    none, odd = np.int64(0), np.bool_(False)  # of numba's plain types, so that no filter is compiled twice
+    none, sums = np.int64(0), np.int64(_EVEN)  # of numba's plain types, so that no filter is compiled twice
     above = none if flat else radius
     rows, columns = grown(box, above, radius, none, image), grown(box, above, none, none, image)
-    filter_x(src, src_at, src_box, work, one, rows, image[2], taps, radius, odd, lines)
+    weights = (taps, taps, taps)
+    first, second, last = (one, one, one), (two, two, two), (out_at, out_at, out_at)
+    filter_x(src, src_at, src_box, work, first, rows, image[2], weights, radius, sums, lines)
     if flat:
-        filter_y(work, one, rows, out, out_at, box, image[1], taps, radius, odd, lines)
+        filter_y(work, one, rows, out, last, box, image[1], weights, radius, sums, lines)
     else:
-        filter_y(work, one, rows, work, two, columns, image[1], taps, radius, odd, lines)
-        filter_z(work, two, columns, out, out_at, box, image[0], taps, radius, odd, lines)
+        filter_y(work, one, rows, work, second, columns, image[1], weights, radius, sums, lines)
+        filter_z(work, two, columns, out, last, box, image[0], weights, radius, sums, lines)
 
 
 @njit(nogil=True, cache=True)
@@ -111,12 +114,13 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
         for channel in range(channels):
             for i in range(first[scale], first[scale + 1]):
                 row = instructions[i]
-                op, radius, odd = row[OP], row[RADIUS], row[ODD] != 0
+                op, radius, sums = row[OP], row[RADIUS], row[SUMS]
                 box = grown(cell, row[MARGIN], row[MARGIN + 1], row[MARGIN + 2], image)
                 n = volume(box)
-                a, out = row[IN] * slot, row[OUT] * slot
+                a, out, out1, out2 = row[IN] * slot, row[OUT] * slot, row[OUT + 1] * slot, row[OUT + 2] * slot
                 if op <= _FILTER_Z:
-                    weights = taps[scale, row[TAPS]]
+                    outs = (out, out1, out2)
+                    weights = (taps[scale, row[TAPS]], taps[scale, row[TAPS + 1]], taps[scale, row[TAPS + 2]])
                     if row[IN] < 0:
                         source, at, source_box = pre, pre_places[channel, scale], pre_box
                     else:
@@ -125,11 +129,11 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
                             cell, row[SOURCE_MARGIN], row[SOURCE_MARGIN + 1], row[SOURCE_MARGIN + 2], image
                         )
                     if op == _FILTER_X:
-                        filter_x(source, at, source_box, work, out, box, image[2], weights, radius, odd, lines)
+                        filter_x(source, at, source_box, work, outs, box, image[2], weights, radius, sums, lines)
                     elif op == _FILTER_Y:
-                        filter_y(source, at, source_box, work, out, box, image[1], weights, radius, odd, lines)
+                        filter_y(source, at, source_box, work, outs, box, image[1], weights, radius, sums, lines)
                     else:
-                        filter_z(source, at, source_box, work, out, box, image[0], weights, radius, odd, lines)
+                        filter_z(source, at, source_box, work, outs, box, image[0], weights, radius, sums, lines)
                     continue
                 if op == _EMIT:
                     scatter(work, a, box, cell, stack, (row[COLUMN] + channel * row[STRIDE]) * stride, block)
@@ -141,7 +145,6 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
                     row[IN + 4] * slot,
                     row[IN + 5] * slot,
                 )
-                out1, out2 = row[OUT + 1] * slot, row[OUT + 2] * slot
                 if op == _ADD:
                     formulas.add(work, (a, b1, out), n)
                 elif op == _ADD_THREE:

@@ -9,27 +9,57 @@ from __future__ import annotations
 
 import numpy as np
 
-from .intrinsics import copy_run, keep_apart, sum_even_fused, sum_even_rounded, sum_odd_fused, sum_odd_rounded
+from ..shared.program import Sums
+from .intrinsics import (
+    copy_run,
+    keep_apart,
+    sum_even_fused,
+    sum_even_odd_even_fused,
+    sum_even_odd_even_rounded,
+    sum_even_odd_fused,
+    sum_even_odd_rounded,
+    sum_even_rounded,
+    sum_odd_fused,
+    sum_odd_rounded,
+)
 from .jit import njit
+
+_EVEN, _ODD, _EVEN_ODD = int(Sums.EVEN), int(Sums.ODD), int(Sums.EVEN_ODD)
 
 
 @njit(nogil=True, cache=True)
-def symmetric_sum(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius, odd, fused):
-    """For each of several rows, that begin at out_at + row * out_stride and at + row * src_stride, and for 0 <= i < n:
-    ``out[i] = taps[0]*src[i] + sum_k taps[k]*(src[plus[k]+i] ± src[minus[k]+i])``.
+def symmetric_sum(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius, sums, fused):
+    """For each of several rows, that begin at outs[j] + row * out_stride and at + row * src_stride, for 0 <= i < n, and
+    for each of the sums at once: ``out[i] = taps[j][0]*src[i] + sum_k taps[j][k]*(src[plus[k]+i] ± src[minus[k]+i])``.
 
-    k runs upward. The pair and the first product are rounded; a fused sum rounds once a tap, a plain one twice.
+    k runs upward. The pair and the first product are rounded; a fused sum rounds once a tap, a plain one twice. No
+    output may overlap the source. Several sums at once have a radius of 1 or 2.
     """
     keep_apart()
-    if odd:
-        if fused:
-            sum_odd_fused(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
+    if fused:
+        if sums == _EVEN:
+            sum_even_fused(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
+        elif sums == _ODD:
+            sum_odd_fused(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
+        elif sums == _EVEN_ODD:
+            sum_even_odd_fused(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
         else:
-            sum_odd_rounded(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
-    elif fused:
-        sum_even_fused(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
+            sum_even_odd_even_fused(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
     else:
-        sum_even_rounded(out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
+        if sums == _EVEN:
+            sum_even_rounded(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
+        elif sums == _ODD:
+            sum_odd_rounded(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
+        elif sums == _EVEN_ODD:
+            sum_even_odd_rounded(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
+        else:
+            sum_even_odd_even_rounded(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
+
+
+@njit(nogil=True, cache=True)
+def moved(outs, by):
+    """Places of several volumes, each this much further on."""
+    return outs[0] + by, outs[1] + by, outs[2] + by
 
 
 @njit(nogil=True, cache=True)
@@ -65,11 +95,11 @@ def copy_rows(src, at, src_stride, rows, n, out, to, out_stride):
 
 
 @njit(nogil=True, cache=True)
-def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scratch):
+def filter_x(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratch):
     """The x pass: reads the rows of ``box`` (which src_box holds, with radius more voxels along x inside the image).
 
     n is the image's width. scratch is (padded, plus, minus): floats for at least one row with 2 * radius more voxels,
-    and int64 for radius + 1 offsets.
+    and int64 for radius + 1 offsets. outs and taps have three entries, of which as many count as ``sums`` makes.
     """
     keep_apart()
     padded, plus, minus = scratch
@@ -97,12 +127,12 @@ def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scrat
             for y in range(y0, y1, step):
                 rows = min(step, y1 - y)
                 row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx - src_box[2]
-                to = out_at + ((z - z0) * height + (y - y0)) * width + begin - x0
+                to = moved(outs, ((z - z0) * height + (y - y0)) * width + begin - x0)
                 if radius == 0:
-                    copy_rows(src, row + begin, sx, rows, end - begin, out, to, width)
+                    copy_rows(src, row + begin, sx, rows, end - begin, out, to[0], width)
                 elif inside:
                     symmetric_sum(
-                        out, to, width, src, row + begin, sx, rows, end - begin, plus, minus, taps, radius, odd, fused
+                        out, to, width, src, row + begin, sx, rows, end - begin, plus, minus, taps, radius, sums, fused
                     )
                 else:
                     base = radius - begin  # position x of the image lies at padded[x + base]
@@ -114,12 +144,13 @@ def filter_x(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scrat
                         for x in range(hi, end + radius):
                             padded[line + x] = src[source + mirror(x, n)]
                     symmetric_sum(
-                        out, to, width, padded, radius, stride, rows, end - begin, plus, minus, taps, radius, odd, fused
-                    )
+                        out, to, width, padded, radius, stride, rows, end - begin, plus, minus, taps, radius, sums,
+                        fused,
+                    )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)
-def filter_y(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scratch):
+def filter_y(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratch):
     """The y pass; n is the image's height; scratch as in filter_x."""
     keep_apart()
     _, plus, minus = scratch
@@ -132,19 +163,19 @@ def filter_y(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scrat
             # Rows whose neighbours all lie in the image have the same offsets and are summed together.
             stop = min(y1, n - radius) if y >= radius and y < n - radius else y + 1
             row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx + x0 - src_box[2]
-            to = out_at + ((z - z0) * (y1 - y0) + (y - y0)) * width
+            to = moved(outs, ((z - z0) * (y1 - y0) + (y - y0)) * width)
             if radius == 0:
-                copy_rows(src, row, sx, stop - y, width, out, to, width)
+                copy_rows(src, row, sx, stop - y, width, out, to[0], width)
             else:
                 for k in range(1, radius + 1):
                     plus[k] = (mirror(y + k, n) - y) * sx
                     minus[k] = (mirror(y - k, n) - y) * sx
-                symmetric_sum(out, to, width, src, row, sx, stop - y, width, plus, minus, taps, radius, odd, fused)
+                symmetric_sum(out, to, width, src, row, sx, stop - y, width, plus, minus, taps, radius, sums, fused)
             y = stop
 
 
 @njit(nogil=True, cache=True)
-def filter_z(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scratch):
+def filter_z(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratch):
     """The z pass; n is the image's depth; scratch as in filter_x."""
     keep_apart()
     _, plus, minus = scratch
@@ -153,11 +184,11 @@ def filter_z(src, src_at, src_box, out, out_at, box, n, taps, radius, odd, scrat
     width, height, fused = x1 - x0, y1 - y0, np.bool_(True)
     for z in range(z0, z1):
         row = src_at + ((z - src_box[0]) * sy + (y0 - src_box[1])) * sx + x0 - src_box[2]
-        to = out_at + (z - z0) * height * width
+        to = moved(outs, (z - z0) * height * width)
         if radius == 0:
-            copy_rows(src, row, sx, height, width, out, to, width)
+            copy_rows(src, row, sx, height, width, out, to[0], width)
         else:
             for k in range(1, radius + 1):
                 plus[k] = (mirror(z + k, n) - z) * sy * sx
                 minus[k] = (mirror(z - k, n) - z) * sy * sx
-            symmetric_sum(out, to, width, src, row, sx, height, width, plus, minus, taps, radius, odd, fused)
+            symmetric_sum(out, to, width, src, row, sx, height, width, plus, minus, taps, radius, sums, fused)

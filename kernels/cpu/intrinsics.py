@@ -18,6 +18,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..shared.program import PARITIES, Sums
+
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
@@ -149,19 +151,21 @@ def _for_each_vector(
         done = builder.add(done, builder.mul(count, step))
 
 
-def _for_each_overlapping(builder: Any, n: Any, body: Callable[[Any, int, int], None]) -> None:
+def _for_each_overlapping(
+    builder: Any, n: Any, body: Callable[[Any, int, int], None], *, vectors: int = _UNROLLED
+) -> None:
     """As ``_for_each_vector``, but the rest of a row is one vector that ends with it, and computes some values twice.
 
     For bodies whose output is none of their inputs. Rows shorter than a vector are done one by one.
     """
-    lanes, step = ir.Constant(_I64, LANES), ir.Constant(_I64, LANES * _UNROLLED)
+    lanes, step = ir.Constant(_I64, LANES), ir.Constant(_I64, LANES * vectors)
     with builder.if_else(builder.icmp_signed("<", n, lanes)) as (short, long):
         with short, cgutils.for_range(builder, n) as loop:
             body(loop.index, 1, 1)
         with long:
             count = builder.sdiv(n, step)
             with cgutils.for_range(builder, count) as loop:
-                body(builder.mul(loop.index, step), LANES, _UNROLLED)
+                body(builder.mul(loop.index, step), LANES, vectors)
             done = builder.mul(count, step)
             left = builder.sub(n, done)
             whole = builder.sdiv(left, lanes)
@@ -171,76 +175,88 @@ def _for_each_overlapping(builder: Any, n: Any, body: Callable[[Any, int, int], 
                 body(builder.sub(n, lanes), LANES, 1)
 
 
-def _make_symmetric_sum(*, odd: bool, fused: bool) -> Any:
-    """The intrinsic for one parity and rounding; see ``filters.symmetric_sum`` for its arguments."""
+def _make_symmetric_sum(sums: Sums, *, fused: bool) -> Any:
+    """The intrinsic for one choice of sums and rounding; see ``filters.symmetric_sum`` for its arguments."""
+    parities = PARITIES[sums]
 
     @intrinsic
     def symmetric_sum(  # type: ignore[no-untyped-def]
-        typing_context, out, out_at, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius
+        typing_context, out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius
     ):
         i8 = types.int64
-        signature = types.void(out, i8, i8, src, i8, i8, i8, i8, plus, minus, taps, i8)
+        signature = types.void(out, outs, i8, src, i8, i8, i8, i8, plus, minus, taps, i8)
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            out_, src_, plus_, minus_, taps_ = (
-                data_of(context, builder, sig.args[i], args[i]) for i in (0, 3, 8, 9, 10)
-            )
+            out_, src_, plus_, minus_ = (data_of(context, builder, sig.args[i], args[i]) for i in (0, 3, 8, 9))
+            places = cgutils.unpack_tuple(builder, args[1])[: len(parities)]
+            weights = [
+                data_of(context, builder, kind, array)
+                for kind, array in zip(sig.args[10].types, cgutils.unpack_tuple(builder, args[10]), strict=True)
+            ][: len(parities)]
             one = ir.Constant(_I64, 1)
-            radius_end = builder.add(args[11], one)
 
-            def add_pair(total: Lanes, tap: Any, right: Any, left: Any) -> Lanes:
-                a, b = (load(builder, src_, place, total.width) for place in (right, left))
-                pair, weight = a - b if odd else a + b, splat(builder, tap, total.width)
-                return pair.fused_multiply_add(weight, total) if fused else total + weight * pair
+            def at_step(array: Any, k: Any) -> Any:
+                return builder.load(builder.gep(array, [k if hasattr(k, "type") else ir.Constant(_I64, k)]))
 
-            def each_row(body: Callable[[Any, Any, Any, int, int], None]) -> None:
+            def add_pairs(totals: Sequence[Lanes], taps_: Sequence[Any], right: Any, left: Any) -> list[Lanes]:
+                width = totals[0].width
+                a, b = (load(builder, src_, place, width) for place in (right, left))
+                pairs = {odd: a - b if odd else a + b for odd in dict.fromkeys(parities)}
+                added = []
+                for total, tap, odd in zip(totals, taps_, parities, strict=True):
+                    pair, weight = pairs[odd], splat(builder, tap, width)
+                    added.append(pair.fused_multiply_add(weight, total) if fused else total + weight * pair)
+                return added
+
+            def each_row(body: Callable[[Sequence[Any], Any, Any, int, int], None]) -> None:
                 with cgutils.for_range(builder, args[6]) as loop:
-                    to = builder.add(args[1], builder.mul(loop.index, args[2]))
+                    step = builder.mul(loop.index, args[2])
+                    to = [builder.add(place, step) for place in places]
                     at_ = builder.add(args[4], builder.mul(loop.index, args[5]))
-                    _for_each_overlapping(builder, args[7], partial(body, to, at_))
+                    _for_each_overlapping(builder, args[7], partial(body, to, at_), vectors=_UNROLLED // len(parities))
 
             def unrolled(radius: int) -> None:
                 """All taps and offsets are in registers."""
-                steps = [ir.Constant(_I64, k) for k in range(radius + 1)]
-                values = [builder.load(builder.gep(taps_, [k])) for k in steps]
-                right = [builder.load(builder.gep(plus_, [k])) for k in steps[1:]]
-                left = [builder.load(builder.gep(minus_, [k])) for k in steps[1:]]
+                values = [[at_step(array, k) for array in weights] for k in range(radius + 1)]
+                right, left = ([at_step(array, k) for k in range(1, radius + 1)] for array in (plus_, minus_))
 
-                def body(to: Any, at_: Any, first: Any, width: int, vectors: int) -> None:
+                def body(to: Sequence[Any], at_: Any, first: Any, width: int, vectors: int) -> None:
                     for j in range(vectors):
                         start = builder.add(first, ir.Constant(_I64, width * j))
                         place = builder.add(at_, start)
-                        total = splat(builder, values[0], width) * load(builder, src_, place, width)
-                        for tap, r, m in zip(values[1:], right, left, strict=True):
-                            total = add_pair(total, tap, builder.add(place, r), builder.add(place, m))
-                        _store(builder, total, out_, builder.add(to, start))
+                        centre = load(builder, src_, place, width)
+                        totals = [splat(builder, tap, width) * centre for tap in values[0]]
+                        for taps_, r, m in zip(values[1:], right, left, strict=True):
+                            totals = add_pairs(totals, taps_, builder.add(place, r), builder.add(place, m))
+                        for total, target in zip(totals, to, strict=True):
+                            _store(builder, total, out_, builder.add(target, start))
 
                 each_row(body)
 
             def looped() -> None:
-                def body(to: Any, at_: Any, first: Any, width: int, vectors: int) -> None:
+                def body(to: Sequence[Any], at_: Any, first: Any, width: int, vectors: int) -> None:
                     kind = ir.VectorType(_F32, width) if width > 1 else _F32
                     starts = [builder.add(first, ir.Constant(_I64, width * j)) for j in range(vectors)]
-                    sums = [cgutils.alloca_once(builder, kind) for _ in range(vectors)]
-                    tap = splat(builder, builder.load(taps_), width)
-                    for start, total in zip(starts, sums, strict=True):
+                    sums_ = [cgutils.alloca_once(builder, kind) for _ in range(vectors)]
+                    tap = splat(builder, builder.load(weights[0]), width)
+                    for start, total in zip(starts, sums_, strict=True):
                         builder.store((tap * load(builder, src_, builder.add(at_, start), width)).value, total)
-                    with cgutils.for_range_slice(builder, one, radius_end, one) as (k, _):
-                        tap = builder.load(builder.gep(taps_, [k]))
-                        right = builder.add(at_, builder.load(builder.gep(plus_, [k])))
-                        left = builder.add(at_, builder.load(builder.gep(minus_, [k])))
-                        for start, total in zip(starts, sums, strict=True):
+                    with cgutils.for_range_slice(builder, one, builder.add(args[11], one), one) as (k, _):
+                        tap = at_step(weights[0], k)
+                        right, left = (builder.add(at_, at_step(array, k)) for array in (plus_, minus_))
+                        for start, total in zip(starts, sums_, strict=True):
                             so_far = Lanes(builder, builder.load(total), width)
-                            summed = add_pair(so_far, tap, builder.add(right, start), builder.add(left, start))
+                            (summed,) = add_pairs([so_far], [tap], builder.add(right, start), builder.add(left, start))
                             builder.store(summed.value, total)
-                    for start, total in zip(starts, sums, strict=True):
-                        _store(builder, Lanes(builder, builder.load(total), width), out_, builder.add(to, start))
+                    for start, total in zip(starts, sums_, strict=True):
+                        _store(builder, Lanes(builder, builder.load(total), width), out_, builder.add(to[0], start))
 
                 each_row(body)
 
             def choose(radii: Sequence[int]) -> None:
                 if not radii:
-                    looped()
+                    if len(parities) == 1:
+                        looped()
                     return
                 is_it = builder.icmp_signed("==", args[11], ir.Constant(_I64, radii[0]))
                 with builder.if_else(is_it) as (then, otherwise):
@@ -257,10 +273,14 @@ def _make_symmetric_sum(*, odd: bool, fused: bool) -> Any:
     return symmetric_sum
 
 
-sum_even_fused = _make_symmetric_sum(odd=False, fused=True)
-sum_even_rounded = _make_symmetric_sum(odd=False, fused=False)
-sum_odd_fused = _make_symmetric_sum(odd=True, fused=True)
-sum_odd_rounded = _make_symmetric_sum(odd=True, fused=False)
+sum_even_fused = _make_symmetric_sum(Sums.EVEN, fused=True)
+sum_even_rounded = _make_symmetric_sum(Sums.EVEN, fused=False)
+sum_odd_fused = _make_symmetric_sum(Sums.ODD, fused=True)
+sum_odd_rounded = _make_symmetric_sum(Sums.ODD, fused=False)
+sum_even_odd_fused = _make_symmetric_sum(Sums.EVEN_ODD, fused=True)
+sum_even_odd_rounded = _make_symmetric_sum(Sums.EVEN_ODD, fused=False)
+sum_even_odd_even_fused = _make_symmetric_sum(Sums.EVEN_ODD_EVEN, fused=True)
+sum_even_odd_even_rounded = _make_symmetric_sum(Sums.EVEN_ODD_EVEN, fused=False)
 
 
 @intrinsic

@@ -39,9 +39,26 @@ class Op(IntEnum):
     EMIT = auto()
 
 
+class Sums(IntEnum):
+    """The symmetric sums that a filter makes of the same voxels at once, each into its own volume."""
+
+    EVEN = 0
+    ODD = auto()
+    EVEN_ODD = auto()
+    EVEN_ODD_EVEN = auto()
+
+
+PARITIES: dict[Sums, tuple[bool, ...]] = {
+    Sums.EVEN: (False,),
+    Sums.ODD: (True,),
+    Sums.EVEN_ODD: (False, True),
+    Sums.EVEN_ODD_EVEN: (False, True, False),
+}
+"""For each, whether its sums are odd (differences of pairs)."""
+
 # Fields of an instruction, int64 each.
-OP, IN, OUT, TAPS, RADIUS, ODD, MARGIN, SOURCE_MARGIN, COLUMN, STRIDE = 0, 1, 7, 10, 11, 12, 13, 16, 19, 20
-FIELDS = 21
+OP, IN, OUT, TAPS, RADIUS, SUMS, MARGIN, SOURCE_MARGIN, COLUMN, STRIDE = 0, 1, 7, 10, 13, 14, 15, 18, 21, 22
+FIELDS = 23
 PRESMOOTHED = -1  # the place of the pre-smoothed image, which is not a slot
 
 
@@ -120,21 +137,24 @@ class Requests:
         emitted_by: dict[int, list[tuple[int, int, int]]] = {}
         for volume, part, column, stride in self._emitted:
             emitted_by.setdefault(id(volume), []).append((part, column, stride))
-        last_use = {id(s): i for i, v in enumerate(self._order) for s in v.sources}
+        steps = self._steps()
+        last_use = {id(s): i for i, step in enumerate(steps) for volume in step for s in volume.sources}
         free: list[int] = []
         slots = 0
         rows: list[np.ndarray] = []
-        for i, volume in enumerate(self._order):
-            parts = {Op.EIGENVALUES_2X2: 2, Op.EIGENVALUES_3X3: 3}.get(volume.op or Op.ADD, 1)
-            for _ in range(parts):
-                if not free:
-                    free.append(slots)
-                    slots += 1
-                volume.slots.append(free.pop())
-            rows.append(_instruction(volume))
-            for part, column, stride in emitted_by.get(id(volume), []):
-                rows.append(_emission(volume, part, column, stride))
-            for used in {id(s): s for s in (*volume.sources, volume)}.values():
+        for i, step in enumerate(steps):
+            for volume in step:
+                parts = {Op.EIGENVALUES_2X2: 2, Op.EIGENVALUES_3X3: 3}.get(volume.op or Op.ADD, 1)
+                for _ in range(parts):
+                    if not free:
+                        free.append(slots)
+                        slots += 1
+                    volume.slots.append(free.pop())
+            rows.append(_instruction(step))
+            for volume in step:
+                for part, column, stride in emitted_by.get(id(volume), []):
+                    rows.append(_emission(volume, part, column, stride))
+            for used in {id(v): v for volume in step for v in (*volume.sources, volume)}.values():
                 if last_use.get(id(used), -1) <= i and used is not self.image:
                     free.extend(used.slots)
         reach = [max([0, *(v.margin[a] for v in self._order)]) for a in range(3)]
@@ -146,26 +166,53 @@ class Requests:
             reach=(reach[0], reach[1], reach[2]),
         )
 
+    def _steps(self) -> list[list[Volume]]:
+        """The volumes in order; filters of the same voxels over the same box are one step where there is such a sum."""
+        alike: dict[tuple[object, ...], list[Volume]] = {}
+        for volume in self._order:
+            if _is_filter(volume) and volume.radius:
+                key = (volume.op, id(volume.sources[0]), volume.radius, *volume.margin)
+                alike.setdefault(key, []).append(volume)
+        joined: dict[int, list[Volume]] = {}
+        for volumes in alike.values():
+            even, odd = ([v for v in volumes if v.odd is is_odd] for is_odd in (False, True))
+            while even and odd:
+                step = [even.pop(0), odd.pop(0), *even[:1]]
+                del even[:1]
+                joined.update((id(volume), step) for volume in step)
+        steps = [joined.get(id(volume), [volume]) for volume in self._order]
+        return [step for i, step in enumerate(steps) if not any(step is before for before in steps[:i])]
+
     def _spread_margins(self) -> None:
         for volume in reversed(self._order):
             for source in volume.sources:
                 wanted = list(volume.margin)
-                if volume.op is not None and volume.op <= Op.FILTER_Z:
+                if volume.op is not None and _is_filter(volume):
                     wanted[2 - volume.op] += volume.radius
                 source.margin = [max(a, b) for a, b in zip(source.margin, wanted, strict=True)]
         for volume in self._order:
             # A formula runs over flat memory, so its sources must cover the very same box.
-            formula = volume.op is not None and volume.op > Op.FILTER_Z
-            assert not formula or all(s.margin == volume.margin for s in volume.sources)
+            assert _is_filter(volume) or all(s.margin == volume.margin for s in volume.sources)
 
 
-def _instruction(volume: Volume) -> np.ndarray:
+def _is_filter(volume: Volume) -> bool:
+    return volume.op is not None and volume.op <= Op.FILTER_Z
+
+
+def _instruction(step: Sequence[Volume]) -> np.ndarray:
+    """What computes a volume, or several from the same source."""
+    volume = step[0]
     assert volume.op is not None
     row = np.zeros(FIELDS, np.int64)
-    row[OP], row[TAPS], row[RADIUS], row[ODD] = volume.op, volume.taps_row, volume.radius, volume.odd
+    row[OP], row[RADIUS] = volume.op, volume.radius
+    if _is_filter(volume):
+        parities = tuple(each.odd for each in step)
+        row[SUMS] = next(sums for sums, known in PARITIES.items() if known == parities)
+        row[TAPS : TAPS + len(step)] = [each.taps_row for each in step]
     for i, source in enumerate(volume.sources):
         row[IN + i] = source.slots[0] if source.op is not None else PRESMOOTHED
-    row[OUT : OUT + len(volume.slots)] = volume.slots
+    slots = [slot for each in step for slot in each.slots]
+    row[OUT : OUT + len(slots)] = slots
     row[MARGIN : MARGIN + 3] = volume.margin
     row[SOURCE_MARGIN : SOURCE_MARGIN + 3] = volume.sources[0].margin
     return row

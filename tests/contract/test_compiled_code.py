@@ -41,7 +41,8 @@ def sum_assembly(name: str) -> str:
     symmetric_sum = getattr(filters, name)
 
     def call(out, src, plus, minus, taps, radius, n):  # type: ignore[no-untyped-def]
-        symmetric_sum(out, 0, n, src, 0, n, 1, n, plus, minus, taps, radius)
+        places = (0, n, 2 * n)
+        symmetric_sum(out, places, n, src, 0, n, 1, n, plus, minus, (taps, taps, taps), radius)
 
     return assembly(call, FLOATS, FLOATS, PLACES, PLACES, FLOATS, types.int64, types.int64)
 
@@ -55,7 +56,7 @@ def formula_assembly(name: str, volumes: int) -> str:
     return assembly(call, FLOATS, types.UniTuple(types.int64, volumes), types.int64)
 
 
-@pytest.mark.parametrize("name", ["sum_even_fused", "sum_odd_fused"])
+@pytest.mark.parametrize("name", ["sum_even_fused", "sum_odd_fused", "sum_even_odd_fused", "sum_even_odd_even_fused"])
 def test_fused_sums_are_vectors_of_hardware_multiply_adds(name: str) -> None:
     text = sum_assembly(name)
     assert len(PACKED_FMA.findall(text)) >= 4
@@ -63,7 +64,9 @@ def test_fused_sums_are_vectors_of_hardware_multiply_adds(name: str) -> None:
     assert not LIBRARY.search(text)
 
 
-@pytest.mark.parametrize("name", ["sum_even_rounded", "sum_odd_rounded"])
+@pytest.mark.parametrize(
+    "name", ["sum_even_rounded", "sum_odd_rounded", "sum_even_odd_rounded", "sum_even_odd_even_rounded"]
+)
 def test_rounded_sums_are_vectors_and_never_contracted(name: str) -> None:
     text = sum_assembly(name)
     assert not ANY_FMA.search(text)
