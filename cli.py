@@ -68,6 +68,13 @@ def _device(text: str) -> str:
     return text
 
 
+def _architectures(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    if not all(re.fullmatch(r"sm_\d{2,3}", name) for name in names):
+        raise ValueError("write architectures such as sm_80,sm_90")
+    return names
+
+
 def _flag(name: str, group: str, help: str, **more: Any) -> Option:
     return Option(name, group, help, takes=Takes.NOTHING, **more)
 
@@ -221,6 +228,13 @@ OPTIONS: tuple[Option, ...] = (
         parse=parse_size,
     ),
     _flag("--warm", MACHINE, "With doctor: compile kernels into the caches, so that no run has to."),
+    Option(
+        "--architectures",
+        MACHINE,
+        "With doctor --warm: compile for GPUs that are not here too, such as sm_80,sm_90.",
+        metavar="SM[,SM...]",
+        parse=_architectures,
+    ),
     _flag("--fail_fast", MACHINE, "Stop at the first input that fails, instead of going on with the next."),
     Option(
         "--shard",
@@ -314,6 +328,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = parse_command_line(OPTIONS, argv)
         if line.values.get("warm") and action is not show_health:
             raise UsageError(f"--warm goes with {PROGRAM} doctor")
+        if line.values.get("architectures") and not (line.values.get("warm") and action is show_health):
+            raise UsageError(f"--architectures goes with {PROGRAM} doctor --warm")
         if action is explain_run or (action is run_project and line.values.get("dry_run")):
             action, line.values["dry_run"] = explain_run, True
         elif line.values.get("json"):
@@ -418,14 +434,18 @@ def show_formats(line: CommandLine, console: Console) -> int:
 
 def show_health(line: CommandLine, console: Console) -> int:
     """Print what a run would work with here, and whether it works; 1 if something does not."""
-    strange = [*line.positional, *line.paths, *(set(line.values) - {"device", "warm", "headless", "quiet", "debug"})]
+    known = {"device", "warm", "architectures", "headless", "quiet", "debug"}
+    strange = [*line.positional, *line.paths, *(set(line.values) - known)]
     if strange:
-        raise UsageError(f"doctor takes --device and --warm, not {strange[0]}")
+        raise UsageError(f"doctor takes --device, --warm and --architectures, not {strange[0]}")
 
     from pixelforest.engine.doctor import examine
     from pixelforest.reports import describe_health
 
-    health = examine(str(line.values.get("device", "auto")), warm=bool(line.values.get("warm")))
+    values: dict[str, Any] = line.values
+    health = examine(
+        values.get("device", "auto"), warm=bool(values.get("warm")), architectures=values.get("architectures", ())
+    )
     _print(describe_health(health))
     if health.status:
         console.fail("something does not work; see the lines marked with !!")

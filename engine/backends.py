@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from .. import kernels
-from ..kernels.contract import Backend, DeviceUnavailable
+from ..kernels.contract import Backend, DeviceUnavailable, KernelError
 from .errors import BackendUnavailable, UsageError
 
 FORESTS = ("auto", "native", "nvforest")
@@ -46,6 +46,17 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
             raise BackendUnavailable(f"--forest=nvforest: {error}; leave it out to use the CPU") from None
         logger.info("Using the CPU: %s", error)
     return kernels.load("cpu")
+
+
+def warm_architecture(architecture: str) -> int:
+    """Compile GPU kernels for devices such as sm_90, which need not be here, and keep them; how many files.
+
+    Raises BackendUnavailable with the reason.
+    """
+    try:
+        return kernels.warm("cuda", architectures=(architecture,))
+    except (KernelError, ImportError) as error:
+        raise BackendUnavailable(f"nothing can be compiled for {architecture}: {error}") from None
 
 
 def survey_backends() -> dict[str, list[tuple[str, str]]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..kernels.contract import Backend, KernelError
 from ..kernels.shared.self_test import SELF_TESTS, count_differences, digest
-from .backends import open_backend, survey_backends
+from .backends import open_backend, survey_backends, warm_architecture
 from .errors import BackendUnavailable
 from .machine import choose_memory, choose_threads, format_size
 
@@ -38,11 +39,12 @@ class Health:
         return int(any(finding.is_fault for findings in self.parts.values() for finding in findings))
 
 
-def examine(device: str = "auto", *, warm: bool = False) -> Health:
+def examine(device: str = "auto", *, warm: bool = False, architectures: Sequence[str] = ()) -> Health:
     """Look at this machine and test the backends that can be used.
 
     device  as for a run: with auto the CPU, and GPUs where there are some; cuda: there have to be
     warm    compile the kernels that a project need not be known for, into the caches
+    architectures  such as sm_90: the same for GPUs that are not here, as for an image
     The CPU's bits are compared with those recorded in this version, a GPU's with the CPU's. Raises UsageError.
     """
     health = Health()
@@ -53,6 +55,8 @@ def examine(device: str = "auto", *, warm: bool = False) -> Health:
             health.add(name, label, text)
     cpu = open_backend("cpu")
     _test("cpu", cpu, None, health, warm=warm)
+    for architecture in architectures:
+        _warm_architecture(architecture, health)
     if device.startswith(("auto", "cuda")):
         try:
             _test("cuda", open_backend("cuda" if device == "auto" else device), cpu, health, warm=warm)
@@ -61,6 +65,16 @@ def examine(device: str = "auto", *, warm: bool = False) -> Health:
     else:
         open_backend(device)
     return health
+
+
+def _warm_architecture(architecture: str, health: Health) -> None:
+    started_s = time.monotonic()
+    try:
+        count = warm_architecture(architecture)
+        text = f"{count} files compiled and kept, {time.monotonic() - started_s:.1f} s"
+        health.add("cuda", f"kernels for {architecture}", text)
+    except BackendUnavailable as error:
+        health.add("cuda", f"kernels for {architecture}", f"none: {error}", is_fault=True)
 
 
 def _test(part: str, backend: Backend, other: Backend | None, health: Health, *, warm: bool) -> None:

@@ -24,15 +24,16 @@ def load(name: str, **options: Any) -> Backend:
     return backend
 
 
-def warm(name: str) -> int:
-    """Compile all kernels of a backend and keep them, for images and clusters; how many parts it has.
+def warm(name: str, **options: Any) -> int:
+    """Compile the kernels of a backend and keep them, for images and clusters; how many parts they have.
 
+    options  its own: of cuda ``architectures``, for devices that are not here
     Raises KernelError where they cannot be compiled, or the backend compiles nothing ahead of use.
     """
     compile_all = getattr(import_module(f".{name}.backend", __package__), "warm", None)
     if compile_all is None:
         raise KernelError(f"the kernels of {name} cannot be compiled ahead of use")
-    count: int = compile_all()
+    count: int = compile_all(**options)
     return count
 
 

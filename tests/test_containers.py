@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pixelforest.cli import OPTIONS
+from pixelforest.options import parse_command_line
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPES = REPOSITORY / "containers"
 DOCKERFILES = ("Dockerfile", "Dockerfile.cuda")
@@ -48,7 +51,10 @@ def test_the_steps_of_the_apptainer_recipe_are_a_shell_script(tmp_path: Path) ->
     assert {"arguments", "files", "post", "environment", "runscript", "test"} <= set(sections)
     for name in ("post", "environment", "runscript", "test"):
         script = tmp_path / name
-        script.write_text("#!/bin/sh\n" + sections[name].replace("{{ extra }}", "extra"), encoding="utf-8")
+        script.write_text(
+            "#!/bin/sh\n" + sections[name].replace("{{ extra }}", "extra").replace("{{ architectures }}", "sm_90"),
+            encoding="utf-8",
+        )
         done = subprocess.run([tool("shellcheck"), str(script)], check=False, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (0, ""), name
 
@@ -74,6 +80,18 @@ def test_the_files_and_extras_of_a_recipe_exist(name: str) -> None:
     setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
     for extra in extras:
         assert f'"{extra}"' in setup or f'"{extra[:-2]}{{version}}"' in setup, f"there is no extra [{extra}]"
+
+
+@pytest.mark.parametrize("name", [*DOCKERFILES, "pixelforest.def"])
+def test_a_recipe_compiles_all_kernels_ahead_of_use(name: str) -> None:
+    """For architectures that the compilers of both extras know; what the program refuses would end the build."""
+    (line,) = re.findall(r"pixelforest (doctor .*?)(?: \\)?$", read(name), re.MULTILINE)
+    named = re.search(r"(?:ARCHITECTURES|architectures)=(sm_[\w,]+)", read(name))
+    words = [re.sub(r"\"(\$|{).*\"", named[1] if named else "", word) for word in line.split(maxsplit=2)]
+    parsed = parse_command_line(OPTIONS, words[1:])
+    assert parsed.values["warm"]
+    assert set(parsed.values.get("architectures", ())) <= {"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"}
+    assert bool(named) == (name != "Dockerfile")
 
 
 def test_every_recipe_is_in_the_docs() -> None:

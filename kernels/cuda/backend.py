@@ -29,13 +29,15 @@ from ..contract import (
 from ..cpu.backend import CpuBackend
 from ..cpu.labels import SlabRuns
 from ..shared.self_test import SELF_TESTS
+from . import labels, threshold
 from .device import Device, DeviceArray
-from .features import CudaPlan, CudaStack, feature_stack, features, load_plan
-from .filters import upload_source
+from .features import CudaPlan, CudaStack, feature_stack, features, load_plan, plan_kernels
+from .filters import ALL_SOURCES, upload_source
+from .forest import all_forest_kernels
 from .forests import check_choice, warn_of_rounding
-from .launch import prepare
+from .launch import Compilation, compile_files, prepare
 from .objects import DeviceObjects
-from .results import ALL_RESULTS, zero_results
+from .results import ALL_RESULTS, needed_kernels, zero_results
 from .tiles import (
     AT_ONCE,
     MEMORY_SHARE,
@@ -88,16 +90,17 @@ class CudaBackend(DeviceObjects):
         return f"cuda:{numbers} ({', '.join(dict.fromkeys(device.name for device in devices))})"
 
     def warm(self) -> None:
-        """The CPU's, and those for all features, for forests, and for results of every type."""
+        """The CPU's, and the common ones."""
         self._cpu.warm()
         for worker in self._workers:
-            prepare(worker.device, ALL_RESULTS)
-            for test in SELF_TESTS:
-                worker.warm_up(load_plan(test.plan), test.results).result()
-                worker.forest(self.load_forest([test.forest]), test.plan.width)
+            prepare(worker.device, common_kernels())
 
     def load_plan(self, plan: FeaturePlan) -> CudaPlan:  # type: ignore[override]
-        return load_plan(plan)
+        """Also begins to compile what every tile will need, while the forest and the first tile are read."""
+        loaded = load_plan(plan)
+        for worker in self._alive():
+            worker.begin(plan_kernels(loaded))
+        return loaded
 
     def source_margin(self, plan: CudaPlan) -> Voxels:  # type: ignore[override]
         return plan.source_margin
@@ -105,6 +108,8 @@ class CudaBackend(DeviceObjects):
     def load_forest(self, forests: Sequence[ForestArrays]) -> LoadedForest:  # type: ignore[override]
         loaded = LoadedForest(tuple(forests), self._cpu.load_forest(forests))
         warn_of_rounding(loaded.packed, self._forests.name)
+        for worker in self._alive():
+            worker.begin_forest(loaded)
         return loaded
 
     def tile_bytes(self, plan: CudaPlan, classes: int, tile: Voxels, source: Voxels) -> int:  # type: ignore[override]
@@ -115,7 +120,7 @@ class CudaBackend(DeviceObjects):
         self, plan: CudaPlan, results: ResultPlan, image: Voxels, threads: int
     ) -> TileWish:
         for worker in self._alive():
-            worker.warm_up(plan, results)  # while the first tiles are read
+            worker.begin(needed_kernels(results))
         flat = image[0] == 1
         smallest = FLAT_SMALLEST if flat else SOLID_SMALLEST
         tile = [min(a, b) for a, b in zip(FLAT_TILE if flat else SOLID_TILE, image, strict=True)]
@@ -272,11 +277,40 @@ def open_backend(
     return CudaBackend(open_devices(indices), falls_back=falls_back, forests=ForestChoice(forest))
 
 
-def warm() -> int:
-    """Compile and keep what ``CudaBackend.warm`` says, for all devices here; how many devices. Raises KernelError."""
-    backend = open_backend()
-    backend.warm()
-    return len(backend.devices)
+def common_kernels() -> list[Compilation]:
+    """What most projects need: all features at the scales of ilastik's dialog, forests, inputs and results of every
+    type, components and smoothed maps of the types that segmentations and prediction maps mostly have.
+    """
+    plans = (plan_kernels(load_plan(test.plan)) for test in SELF_TESTS)
+    values = [f"VALUE={labels.TYPES[name]}" for name in ("uint8", "uint32")]
+    found = [
+        *(kernel for plan in plans for kernel in plan),
+        *ALL_SOURCES,
+        *all_forest_kernels(),
+        *ALL_RESULTS,
+        *((labels.FILE, (value,)) for value in values),
+        *((threshold.FILE, (f"VALUE={threshold.TYPES[name]}",)) for name in ("uint8", "float32")),
+        (threshold.FILE, ()),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def warm(architectures: Sequence[str] = ()) -> int:
+    """Compile and keep the common kernels; how many there are. Raises KernelError.
+
+    architectures  for such devices as sm_90, which need not be here; none: for those that are
+    """
+    from .cupy_device import Architecture
+
+    compilations = common_kernels()
+    if not architectures:
+        open_backend().warm()
+    targets = [
+        Architecture(name) for name in architectures
+    ]  # all of them are known before the first one is compiled for
+    for target in targets:
+        compile_files(target, compilations)
+    return len(compilations)
 
 
 def _grown(tile: Sequence[int], margin: Voxels, image: Voxels) -> Voxels:

@@ -274,15 +274,7 @@ class CupyDevice:
             done.synchronize()
 
     def compile(self, source: str, name: str, options: tuple[str, ...]) -> bytes:
-        program = nvrtc.createProgram(source, name, (), ())
-        try:
-            nvrtc.compileProgram(program, (*options, f"--gpu-architecture={self.architecture}"))
-            return bytes(nvrtc.getCUBIN(program))
-        except nvrtc.NVRTCError as error:
-            log = nvrtc.getProgramLog(program).strip()
-            raise DeviceFailed(f"{name} does not compile for {self.architecture}: {error}; {log[:4000]}") from None
-        finally:
-            nvrtc.destroyProgram(program)
+        return _compile(source, name, options, self.architecture)
 
     def load(self, binary: bytes) -> CupyModule:
         module = cupy.cuda.Module()
@@ -314,6 +306,31 @@ class CupyDevice:
         step = 1 << (size.bit_length() - 4)
         pinned = self._pinned.malloc(-(-size // step) * step)
         return pinned, np.frombuffer(pinned, dtype, count).reshape(shape)
+
+
+class Architecture:
+    """A kind of device, which need not be here to be compiled for. Raises DeviceUnavailable for an unknown one."""
+
+    def __init__(self, name: str) -> None:
+        self.architecture, self.compiler = name, describe_compiler()
+        known = [f"sm_{number}" for number in nvrtc.getSupportedArchs()]
+        if name not in known:
+            raise DeviceUnavailable(f"{self.compiler} does not compile for {name}; it knows {', '.join(known)}")
+
+    def compile(self, source: str, name: str, options: tuple[str, ...]) -> bytes:
+        return _compile(source, name, options, self.architecture)
+
+
+def _compile(source: str, name: str, options: tuple[str, ...], architecture: str) -> bytes:
+    program = nvrtc.createProgram(source, name, (), ())
+    try:
+        nvrtc.compileProgram(program, (*options, f"--gpu-architecture={architecture}"))
+        return bytes(nvrtc.getCUBIN(program))
+    except nvrtc.NVRTCError as error:
+        log = nvrtc.getProgramLog(program).strip()
+        raise DeviceFailed(f"{name} does not compile for {architecture}: {error}; {log[:4000]}") from None
+    finally:
+        nvrtc.destroyProgram(program)
 
 
 def _architecture(name: str, capability: int) -> str:

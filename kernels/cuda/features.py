@@ -26,7 +26,7 @@ from ..shared.program import GRADIENT_OF_TENSOR, NARROW_GAUSSIAN
 from ..shared.taps import FEATURE_WINDOW, gaussian_taps
 from .device import Device, DeviceArray
 from .filters import FILTERS, Volume, box_shape, grow_box, smooth, source_kernels, transpose_stack
-from .launch import KernelFile, prepare
+from .launch import Compilation, KernelFile, prepare
 
 FEATURES = KernelFile("features.cu")
 
@@ -151,14 +151,18 @@ def load_plan(plan: FeaturePlan, *, split_solid: bool = True) -> CudaPlan:
     return CudaPlan(packed, tuple(scales))
 
 
+def plan_kernels(plan: CudaPlan) -> list[Compilation]:
+    """What has to be compiled for the features of a plan."""
+    variants = dict.fromkeys(kernel.defines for scale in plan.scales for kernel in scale.kernels)
+    return [(FILTERS, ()), *((FEATURES, defines) for defines in variants)]
+
+
 def prepare_plan(device: Device, plan: CudaPlan, source_type: Any = None) -> None:
     """Compile and load all kernels of a plan side by side; else each is made when it is first needed.
 
     source_type  dtype of the images, if it is known
     """
-    variants = dict.fromkeys(kernel.defines for scale in plan.scales for kernel in scale.kernels)
-    sources = () if source_type is None else source_kernels(np.dtype(source_type))
-    prepare(device, [*((FEATURES, defines) for defines in variants), (FILTERS, ()), *sources])
+    prepare(device, [*plan_kernels(plan), *(() if source_type is None else source_kernels(np.dtype(source_type)))])
 
 
 def stack_bytes(plan: CudaPlan, tile: Voxels, source: Voxels) -> int:

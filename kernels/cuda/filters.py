@@ -10,7 +10,7 @@ import numpy as np
 
 from ..contract import KernelError, Voxels
 from .device import Device, DeviceArray, Kernel
-from .launch import KernelFile
+from .launch import Compilation, KernelFile
 
 Box = tuple[int, int, int, int, int, int]
 """First and last + 1 voxel along z, y, x, as positions in the image: (z0, y0, x0, z1, y1, x1)."""
@@ -78,7 +78,7 @@ def upload_source(device: Device, source: np.ndarray) -> DeviceArray:
     return out
 
 
-def source_kernels(dtype: np.dtype[Any]) -> tuple[tuple[KernelFile, tuple[str, ...]], ...]:
+def source_kernels(dtype: np.dtype[Any]) -> tuple[Compilation, ...]:
     """What must be compiled to bring sources of that type to the device."""
     return ((SOURCES, (f"SOURCE={dtype.name}",)),) if dtype.name in _CONVERTED else ()
 
@@ -86,6 +86,8 @@ def source_kernels(dtype: np.dtype[Any]) -> tuple[tuple[KernelFile, tuple[str, .
 _CONVERTED = {
     "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float64",
 }  # fmt: skip
+ALL_SOURCES = tuple(kernel for name in sorted(_CONVERTED) for kernel in source_kernels(np.dtype(name)))
+"""What must be compiled to bring sources of any type to the device."""
 _CARRIED = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.uint16)}  # types that CUDA C has not by itself
 
 

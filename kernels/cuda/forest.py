@@ -34,7 +34,7 @@ import numpy as np
 from ..contract import ForestArrays, Voxels
 from ..shared.nodes import PackedForest, pack_forest
 from .device import Device, DeviceArray
-from .launch import KernelFile
+from .launch import Compilation, KernelFile
 
 FILE = KernelFile("forest.cu")
 WARP = 32
@@ -202,6 +202,23 @@ def kernel_of(variant: Variant, *, is_pure: bool) -> tuple[str, tuple[str, ...]]
     """Name and defines of a variant's kernel in forest.cu."""
     leaves, number = ("pure", 1) if is_pure else ("mixed", 2)
     return f"{variant.name}_{leaves}", (f"ONLY={variant.number}", f"LEAVES={number}")
+
+
+def forest_kernels(packed: PackedForest, device: Device) -> list[Compilation]:
+    """What has to be compiled for a forest, before it is known how many columns the stacks have: as for those it uses.
+
+    Where that is wrong, which takes hundreds of columns, another one is compiled when it is needed.
+    """
+    columns, _, _ = packed.fields()
+    used = 1 + int(columns[columns != packed.leaf_column].max(initial=0))
+    variant = VARIANTS[choose_variant(packed, used, device.shared_bytes_per_block)]
+    return [(FILE, kernel_of(variant, is_pure=packed.is_pure)[1])]
+
+
+def all_forest_kernels() -> list[Compilation]:
+    """What has to be compiled for every forest."""
+    chosen = (VARIANTS[name] for name in ("entered_staged", "entered_lanes", "direct"))
+    return [(FILE, kernel_of(variant, is_pure=is_pure)[1]) for variant in chosen for is_pure in (True, False)]
 
 
 def choose_variant(packed: PackedForest, columns: int, limit: int) -> str:

@@ -15,7 +15,7 @@ from ..contract import Conversion, ResultPlan, TileResult, Voxels, Wanted
 from ..shared.conversion import float32_steps
 from ..shared.results import finish_result
 from .device import Device, DeviceArray
-from .launch import KernelFile
+from .launch import Compilation, KernelFile
 
 RESULTS = KernelFile("results.cu")
 TARGETS = ("float32", "int8", "uint8", "int16", "uint16", "int32", "uint32")  # numbered as in results.cu
@@ -135,7 +135,7 @@ def download_results(device: Device, results: Sequence[DeviceResult]) -> tuple[H
     return tuple(HostResult(v, n, r.wanted) for v, n, r in zip(values, misfits, results, strict=True))
 
 
-def needed_kernels(plan: ResultPlan) -> tuple[tuple[KernelFile, tuple[str, ...]], ...]:
+def needed_kernels(plan: ResultPlan) -> tuple[Compilation, ...]:
     """The kernel files with their defines that these results take."""
     return tuple((RESULTS, each) for each in dict.fromkeys(_cast(wanted).defines for wanted in plan.wanted))
 

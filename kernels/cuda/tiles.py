@@ -14,21 +14,19 @@ import numpy as np
 from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, TileResult, Voxels
 from ..cpu.backend import CpuForest
 from ..shared.nodes import PackedForest
-from . import forest as native_forest
 from . import nvforest
 from .device import Device, DeviceArray
-from .features import CudaPlan, CudaStack, feature_stack, prepare_plan, stack_bytes
+from .features import CudaPlan, CudaStack, feature_stack, stack_bytes
 from .filters import upload_source
-from .forest import CudaForest
+from .forest import CudaForest, forest_kernels
 from .fused import plan_fused, predict_fused, smoothed_bytes
-from .launch import prepare
+from .launch import Compilation, begin
 from .nvforest import NvForest, Place, working_bytes
 from .results import (
     HostResult,
     class_columns,
     download_results,
     make_result,
-    needed_kernels,
     result_bytes,
     select_features,
 )
@@ -73,10 +71,13 @@ class ForestChoice:
             made = nvforest.load_forest(device, loaded.stored, place=self.place)
         else:
             made = CudaForest(device, loaded.packed)
-            launch = made.launch(columns)
-            native_forest.FILE.kernel(device, *native_forest.kernel_of(launch.variant, is_pure=loaded.packed.is_pure))
+            made.launch(columns)
         device.synchronize()
         return made
+
+    def kernels(self, device: Device, loaded: LoadedForest) -> Sequence[Compilation]:
+        """What has to be compiled for a forest."""
+        return ((nvforest.FILE, ()),) if self.name == "nvforest" else forest_kernels(loaded.packed, device)
 
     def working_bytes(self, columns: int, classes: int, voxels: int) -> int:
         """Device memory that nvForest takes beside features and probabilities."""
@@ -150,21 +151,20 @@ class DeviceWorker:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=f"{device.name} {device.index}")
         self._lock = threading.Lock()
         self._forests: WeakKeyDictionary[LoadedForest, dict[int, CudaForest | NvForest]] = WeakKeyDictionary()
-        self._giving, self._warming = threading.Lock(), list[Future[None]]()
         self._most_voxels: int | None = None
 
     def start(self, job: TileJob) -> Future[tuple[HostResult, ...]]:
         """Begin with a tile. The future raises DeviceOutOfMemory if not even a small piece fits, DeviceFailed."""
-        with self._giving:
-            self._warming = [future for future in self._warming if not future.done()]
-            return self._pool.submit(self._run, job, tuple(self._warming))
+        return self._pool.submit(self._in_pieces, job)
 
-    def warm_up(self, plan: CudaPlan, results: ResultPlan) -> Future[None]:
-        """Compile and load the kernels that these need, while something else goes on."""
-        with self._giving:
-            future = self._pool.submit(self._prepare, plan, results)
-            self._warming.append(future)
-            return future
+    def begin(self, kernels: Sequence[Compilation]) -> None:
+        """Compile and load kernels while something else goes on; an error comes where one is used."""
+        if not self.is_lost:
+            begin(self.device, kernels)
+
+    def begin_forest(self, loaded: LoadedForest) -> None:
+        """The same for a forest's."""
+        self.begin(self._forest_choice.kernels(self.device, loaded))
 
     def fits(self, plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> bool:
         """Whether tiles of these sizes fit the device's memory, as many as it has in work."""
@@ -180,16 +180,6 @@ class DeviceWorker:
             if columns not in forests:
                 forests[columns] = self._forest_choice.load(self.device, loaded, columns)
             return forests[columns]
-
-    def _run(self, job: TileJob, begun: Sequence[Future[None]]) -> tuple[HostResult, ...]:
-        """begun: what warms up and was given to the threads before the tile; kernels are not compiled twice for it."""
-        for future in begun:
-            future.exception()  # if there is one it comes again below, where it belongs to a tile
-        return self._in_pieces(job)
-
-    def _prepare(self, plan: CudaPlan, results: ResultPlan) -> None:
-        prepare_plan(self.device, plan)
-        prepare(self.device, needed_kernels(results))
 
     def _in_pieces(self, job: TileJob) -> tuple[HostResult, ...]:
         if self._most_voxels is None or job.voxels <= self._most_voxels:

@@ -129,7 +129,7 @@ def test_every_option_changes_the_request_or_the_console() -> None:
     from pixelforest.engine.jobs import Request
 
     known = {field.name for kind in (Request, ConsoleSettings) for field in fields(kind)}
-    without_effect = {"headless", "readonly", "help", "version", "warm"}  # the last is for doctor alone
+    without_effect = {"headless", "readonly", "help", "version", "warm", "architectures"}  # the last for doctor alone
     for option in cli.OPTIONS:
         if not option.refused and option.takes is not Takes.PATHS:
             assert option.field in known | without_effect, option.name

@@ -113,7 +113,36 @@ def test_warming_up_is_asked_of_every_backend(monkeypatch: pytest.MonkeyPatch) -
     assert all(health.parts[name][-2].text.startswith("compiled and kept") for name in warmed)
 
 
-@pytest.mark.parametrize("argv", [["doctor", "image.png"], ["doctor", "--threads=2"], ["--warm", "a.png"]])
+def test_architectures_are_warmed_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give(monkeypatch, DeviceUnavailable("there is no NVIDIA driver"))
+    monkeypatch.setattr(type(load("cpu")), "warm", lambda self: None)
+    asked = []
+
+    def warm(name: str, *, architectures: tuple[str, ...]) -> int:
+        if architectures == ("sm_10",):
+            raise DeviceUnavailable("NVRTC does not compile for sm_10")
+        asked.append((name, *architectures))
+        return 38
+
+    monkeypatch.setattr(backends.kernels, "warm", warm)
+    assert cli.main(["doctor", "--warm", "--architectures=sm_80,sm_90,sm_80"]) == 0
+    assert asked == [("cuda", "sm_80"), ("cuda", "sm_90")]
+    assert "38 files compiled and kept" in capsys.readouterr().out
+    assert cli.main(["doctor", "--warm", "--architectures=sm_10"]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("!!"))
+    assert "nothing can be compiled for sm_10: NVRTC does not compile for sm_10" in line
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["doctor", "image.png"], ["doctor", "--threads=2"], ["--warm", "a.png"], ["--architectures=sm_80", "a.png"],
+        ["doctor", "--architectures=sm_80"], ["doctor", "--warm", "--architectures=80"],
+    ],
+)  # fmt: skip
 def test_what_does_not_go_with_it(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv) == 2
-    assert "doctor" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "doctor" in error or "such as sm_80,sm_90" in error

@@ -6,18 +6,24 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from cuda_host.build import SHIM_NUMBER
 from cuda_host.fake_cupy import Machine, make_cupy
 from cuda_host.jobs import REGIONS, assert_cpu_bytes, expected, limit_tiles
 from properties.test_tiles import assert_same_part, classify
 
+from pixelforest import kernels
 from pixelforest.engine.box import Box
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable
+from pixelforest.kernels.cuda import backend as cuda_backend
 from pixelforest.kernels.cuda.backend import CudaBackend
+from pixelforest.kernels.cuda.launch import FOLDER, KernelFile
+from pixelforest.kernels.shared import cache
 
 MODULE = "pixelforest.kernels.cuda.cupy_device"
 SCALE = 'extern "C" __global__ void scale(float* x, int n, float by) {\n'
@@ -70,7 +76,7 @@ def test_devices_are_opened_by_number(load: Load) -> None:
     with pytest.raises(DeviceUnavailable, match="there is no CUDA device 3; there are 0 to 2"):
         module.open_devices((3,))
     (device,) = module.open_devices((1,))
-    assert (device.name, device.architecture, device.compiler) == ("made-up GPU", "sm_90", "NVRTC 13.5")
+    assert (device.name, device.architecture, device.compiler) == ("made-up GPU", "sm_90", f"NVRTC 13.{SHIM_NUMBER}")
     assert (device.multiprocessors, device.total_bytes, device.free_bytes()) == (2, 1 << 30, 1 << 30)
 
 
@@ -83,7 +89,7 @@ def test_newer_devices_take_binaries_of_older_ones(load: Load, capability: int, 
 @pytest.mark.parametrize("capability", [70, 130])
 def test_devices_the_compiler_does_not_know(load: Load, capability: int) -> None:
     module, _ = load()
-    with pytest.raises(DeviceUnavailable, match=rf"NVRTC 13.5 does not compile for a GPU \(sm_{capability}\)"):
+    with pytest.raises(DeviceUnavailable, match=rf"NVRTC 13.\d+ does not compile for a GPU \(sm_{capability}\)"):
         module._architecture("a GPU", capability)
 
 
@@ -215,3 +221,29 @@ def test_the_real_cupy_has_what_the_made_up_one_has() -> None:
         cupy.cuda.Function: ("ptr",),
     }.items():
         assert set(names) <= set(dir(kind)), kind
+
+
+def test_kernels_are_compiled_for_devices_that_are_not_here(
+    load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As for an image: the machine that makes it has no GPU. A run on such a device compiles nothing then."""
+    monkeypatch.setattr(cache, "folders", lambda: iter([tmp_path]))
+    module, _ = load(driver=0)
+    monkeypatch.setattr(cuda_backend, "common_kernels", lambda: [(KernelFile("filters.cu"), ())])
+    assert kernels.warm("cuda", architectures=("sm_90", "sm_80")) == 1
+    assert {path.parent.name for path in tmp_path.rglob("filters-*")} == {"sm_80", "sm_90"}
+    with pytest.raises(DeviceUnavailable, match=r"does not compile for sm_70; it knows sm_75, sm_80, sm_86, sm_90"):
+        kernels.warm("cuda", architectures=("sm_86", "sm_70"))
+    assert not (tmp_path / "sm_86").exists()
+    with pytest.raises(DeviceUnavailable, match="there is no NVIDIA driver"):
+        kernels.warm("cuda")
+    module, _ = load()
+    (device,) = module.open_devices()
+    monkeypatch.setattr(module, "_compile", None)
+    KernelFile("filters.cu").module(device)
+
+
+def test_every_common_kernel_is_there_once() -> None:
+    found = cuda_backend.common_kernels()
+    assert len(set(found)) == len(found)
+    assert {file.name for file, _ in found} == {path.name for path in FOLDER.glob("*.cu")} - {"fused.cu", "nvforest.cu"}

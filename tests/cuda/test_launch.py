@@ -148,7 +148,7 @@ class Kind:
 
     device: HostDevice
     architecture: str = "host"
-    compiler: str = "g++"
+    compiler: str = HostDevice.compiler
 
     def compile(self, source: str, name: str, options: tuple[str, ...]) -> bytes:
         return self.device.compile(source, name, options)

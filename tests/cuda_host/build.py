@@ -15,6 +15,8 @@ from pathlib import Path
 from pixelforest.kernels.contract import DeviceFailed, DeviceUnavailable
 
 SHIM = Path(__file__).with_name("cuda_shim.h")
+# Stands where a compiler has its version: what is made here is never taken for a real compiler's or an older shim's.
+SHIM_NUMBER = 10_000 + int(hashlib.sha256(SHIM.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:8], 16)
 _KERNEL = re.compile(
     r'extern\s+"C"\s+(?P<before>(?:SHIM_GLOBAL|SHIM_BOUNDS\s*\([^()]*\)|void|\s)*?)'
     r"\b(?P<name>\w+)\s*\((?P<parameters>[^()]*)\)\s*\{"

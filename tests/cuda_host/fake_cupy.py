@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from cuda_host.build import build_library
+from cuda_host.build import SHIM_NUMBER, build_library
 from cuda_host.host_device import _Launch
 
 from pixelforest.kernels.contract import DeviceFailed
@@ -269,7 +269,7 @@ def make_cupy(machine: Machine) -> dict[str, ModuleType]:
             programs[program][3] = str(error)
             raise NVRTCError("NVRTC_ERROR_COMPILATION (6)") from None
 
-    nvrtc.NVRTCError, nvrtc.getVersion = NVRTCError, lambda: (13, 5)  # type: ignore[attr-defined]
+    nvrtc.NVRTCError, nvrtc.getVersion = NVRTCError, lambda: (13, SHIM_NUMBER)  # type: ignore[attr-defined]
     nvrtc.getSupportedArchs = lambda: (75, 80, 86, 90, 100, 120)  # type: ignore[attr-defined]
     nvrtc.createProgram, nvrtc.compileProgram = create, compile_program  # type: ignore[attr-defined]
     nvrtc.getCUBIN = lambda program: programs[program][2]  # type: ignore[attr-defined]

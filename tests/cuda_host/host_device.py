@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cuda_host.build import build_library
+from cuda_host.build import SHIM_NUMBER, build_library
 
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory
 
@@ -193,7 +193,7 @@ class HostDevice:
     index: int = 0
     name: str = "host stand-in"
     architecture: str = "host"
-    compiler: str = "g++"
+    compiler: str = f"g++ {SHIM_NUMBER}"
     multiprocessors: int = 2
     shared_bytes_per_block: int = 99 << 10
     launches: list[str] = field(default_factory=list)
