@@ -1,14 +1,32 @@
 """``pixelforest`` and ``python -m pixelforest``: the command line, and what an interrupt means before it is there."""
 
+import atexit
+import gc
 import os
 import signal
 import sys
+import threading
 from types import FrameType
+
+# Importing makes ten thousands of objects that all stay; at Python's 700 they are looked through dozens of times.
+GARBAGE_THRESHOLD = 50_000
+
+
+def start() -> None:
+    """The program: run the command line and end the process with its status."""
+    status = main()
+    is_watched = sys.getprofile() is not None or sys.gettrace() is not None
+    if threading.active_count() == 1 and not is_watched:
+        # Nothing waits for this process but its end; taking every module and object apart takes 30 ms.
+        atexit._run_exitfuncs()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main() -> int:
     """Run the command line; returns the exit status."""
     _expect_interrupts()
+    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
     # OpenBLAS would start a thread a processor, each of which spins for 40 ms; nothing here multiplies matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pixelforest.cli import main as run
@@ -32,4 +50,4 @@ def _expect_interrupts() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start()

@@ -7,12 +7,10 @@ are complete; 130 and 143 ended by SIGINT and SIGTERM. Heavy imports wait until 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
 import re
-import shutil
 import signal
 import sys
 import threading
@@ -28,6 +26,7 @@ from pixelforest.engine.jobs import Request
 from pixelforest.engine.machine import parse_size
 from pixelforest.engine.messages import describe_error
 from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
+from pixelforest.records import replace
 from pixelforest.run_report import RunReport
 
 Record = TypeVar("Record")
@@ -319,6 +318,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         if is_asked("--help", argv) or is_asked("-h", argv):
+            import shutil
+
             return _print(help_text(shutil.get_terminal_size().columns))
         if is_asked("--version", argv):
             return _print(VERSION_LINE)
@@ -354,12 +355,12 @@ def build_request(line: CommandLine) -> Request:
     request = _pick(Request, line)
     positional = list(line.positional)
     if request.project is None and len(positional) == 1 and positional[0].endswith(".ilp"):
-        request = dataclasses.replace(request, project=positional.pop())
+        request = replace(request, project=positional.pop())
     if request.project is None:
         guess = next((f"--project={path}" for path in positional if path.endswith(".ilp")), "--project=MyProject.ilp")
         raise UsageError(f"there are inputs or options, but no project; say which one with {guess}")
     roles = tuple((key, tuple(paths)) for key, paths in line.paths.items())
-    return dataclasses.replace(request, inputs=tuple(positional), inputs_by_role=roles)
+    return replace(request, inputs=tuple(positional), inputs_by_role=roles)
 
 
 def run_project(line: CommandLine, console: Console) -> int:
@@ -462,7 +463,7 @@ SUBCOMMANDS: dict[str, Action] = {
 
 def _pick(kind: type[Record], line: CommandLine) -> Record:
     """A record made of those typed values that are its fields."""
-    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    names = kind.__annotations__
     return kind(**{name: value for name, value in line.values.items() if name in names})
 
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import logging.handlers
 import os
 import sys
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
 from pixelforest.engine.errors import UsageError
 from pixelforest.engine.progress import Progress
+from pixelforest.records import dataclass
 
 PROGRAM = "pixelforest"
 LOGFILE_BYTES = 50 * 10**6
@@ -176,7 +175,9 @@ def _open_append(name: str, option: str) -> TextIO:
 
 def _open_logfile(name: str, formatter: logging.Formatter) -> logging.Handler:
     _open_append(name, "--logfile").close()
-    handler = logging.handlers.RotatingFileHandler(
+    from logging.handlers import RotatingFileHandler
+
+    handler = RotatingFileHandler(
         Path(name).expanduser(), maxBytes=LOGFILE_BYTES, backupCount=LOGFILE_BACKUPS, encoding="utf-8"
     )
     handler.setFormatter(formatter)

@@ -5,13 +5,12 @@ The table itself is in cli.py. Nothing here knows a particular option, opens a f
 
 from __future__ import annotations
 
-import difflib
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 
 from pixelforest.engine.errors import UsageError
+from pixelforest.records import dataclass, field
 
 TRUE_WORDS = ("1", "yes", "true", "on")
 FALSE_WORDS = ("0", "no", "false", "off")
@@ -141,7 +140,9 @@ def find_option(table: Sequence[Option], name: str) -> Option:
     if candidates:
         names = ", ".join(option.name for option in candidates)
         raise UsageError(f"ambiguous option: {name} could match {names}")
-    similar = difflib.get_close_matches(key, by_key, n=1, cutoff=0.6)
+    from difflib import get_close_matches
+
+    similar = get_close_matches(key, by_key, n=1, cutoff=0.6)
     hint = f"; did you mean {by_key[similar[0]].name}?" if similar else "; --help lists all options"
     raise UsageError(f"unknown option {name}{hint}")
 
@@ -174,7 +175,9 @@ def _value(option: Option, typed: list[str]) -> object:
         return word in TRUE_WORDS
     text = _unquote(typed[0])
     if option.choices and text not in option.choices:
-        similar = difflib.get_close_matches(text.lower(), option.choices, n=1)
+        from difflib import get_close_matches
+
+        similar = get_close_matches(text.lower(), option.choices, n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
         choices = ", ".join(option.choices)
         raise UsageError(f"invalid value {typed[0]!r} for {option.name}; choose one of: {choices}{hint}")

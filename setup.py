@@ -23,7 +23,7 @@ setup(
     packages=[NAME, *(f"{NAME}.{s}" for s in sub_packages)],
     package_data={NAME: ["py.typed"], f"{NAME}.kernels.cuda": ["*.cu", "*.cuh"]},
     cmdclass={"build_py": build_py},
-    entry_points={"console_scripts": ["pixelforest = pixelforest.__main__:main"]},
+    entry_points={"console_scripts": ["pixelforest = pixelforest.__main__:start"]},
     scripts=["scripts/run_ilastik.sh", "scripts/ilastik.bat"],
     # Ranges, with the reason for each package in docs/dependencies.md.
     install_requires=[

@@ -59,6 +59,11 @@ def warm_architecture(architecture: str) -> int:
         raise BackendUnavailable(f"nothing can be compiled for {architecture}: {error}") from None
 
 
+def is_sure(device: str, forest: str) -> bool:
+    """Whether a backend can be opened for these anywhere, so that nobody needs to try before there is work."""
+    return device in ("auto", "cpu") and forest == "auto"
+
+
 def survey_backends() -> dict[str, list[tuple[str, str]]]:
     """Name of each backend -> what it finds on this machine, as names and texts."""
     return {name: list(kernels.survey(name)) for name in kernels.available()}

@@ -5,14 +5,17 @@ Settings typed on the command line, and those in the environment, win over it; s
 
 from __future__ import annotations
 
-import configparser
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..records import dataclass
 from .errors import UsageError
+
+if TYPE_CHECKING:
+    from configparser import ConfigParser
 
 # Keys of ilastik that mean nothing here; everything else that is not read gets a line.
 _WITHOUT_EFFECT = {"logging_config", "plugin_directories"}
@@ -93,6 +96,8 @@ def read_config(path: Path | None) -> Config:
     """Read the configuration file. Raises UsageError, naming the file and the key, if it cannot be understood."""
     if path is None:
         return Config()
+    import configparser
+
     # No interpolation: templates such as {nickname}_100% are plain text.
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -128,7 +133,7 @@ def read_config(path: Path | None) -> Config:
     )
 
 
-def _notes(path: Path, parser: configparser.ConfigParser) -> list[str]:
+def _notes(path: Path, parser: ConfigParser) -> list[str]:
     notes = []
     for section, known in _READ.items():
         for key in parser.options(section) if parser.has_section(section) else []:

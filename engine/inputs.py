@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from ..records import dataclass, replace
 from .axes import CANONICAL, box_from_canonical, canonical_shape, is_axis_order, to_canonical
 from .box import Box
 from .errors import InputError, InputMismatch, UsageError

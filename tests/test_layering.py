@@ -14,6 +14,7 @@ PACKAGE = "pixelforest"
 # Lower layers first; a module imports from its own layer and those below. Everything of the engine stands in one of
 # them, by the longest name that fits.
 LAYERS = (
+    ("records",),
     ("kernels",),
     ("engine.errors", "engine.box", "engine.axes"),
     ("engine.config", "engine.machine", "engine.messages", "engine.progress"),

@@ -5,7 +5,6 @@ The result is never outside of what the template says: values that could lead el
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
@@ -64,7 +63,7 @@ def _image_extensions() -> frozenset[str]:
 def _split_extension(text: str) -> tuple[str, str]:
     """A path or template and its last suffix, if that belongs to an image format; else the suffix is empty."""
     stem, suffix = os.path.splitext(text)
-    return (stem, suffix) if suffix[1:].lower() in _image_extensions() else (text, "")
+    return (stem, suffix) if suffix and suffix[1:].lower() in _image_extensions() else (text, "")
 
 
 def adapt_template(
@@ -114,7 +113,9 @@ def describe_unknown_fields(template: str, option: str, known: Collection[str] =
     unknown = sorted(template_fields(template) - set(known))
     if not unknown:
         return ""
-    likely = (difflib.get_close_matches(name, known, n=1) for name in unknown)
+    from difflib import get_close_matches
+
+    likely = (get_close_matches(name, known, n=1) for name in unknown)
     hints = [f"; did you mean {{{names[0]}}}?" for names in likely if names]
     shown = ", ".join(f"{{{name}}}" for name in unknown)
     return f"{option}: {shown} is no placeholder and stays in the name as it is{hints[0] if hints else ''}"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
 import numpy as np
 
+from ...records import dataclass
 from ..axes import CANONICAL, box_from_canonical, from_canonical, pipeline_axes
 from ..box import Box
 from ..errors import ExportError

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ...records import dataclass
 from ..axes import CANONICAL, box_to_canonical
 from ..box import Box
 from ..errors import ExportError, UsageError

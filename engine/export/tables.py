@@ -9,12 +9,12 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from ...records import dataclass, field
 from ..box import Box
 from ..errors import ExportError
 from ..formats import table_format, table_formats

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from types import ModuleType
 
 from ..errors import UsageError
@@ -22,9 +22,18 @@ _REFUSED = {
 
 
 @cache
+def _names(folder: str) -> tuple[str, ...]:
+    files = os.listdir(Path(__file__).parent / folder)
+    return tuple(sorted({name.partition(".")[0] for name in files if name[0] not in "._" and ".py" in name}))
+
+
+def _module(folder: str, name: str) -> ModuleType:
+    return import_module(f".{folder}.{name}", __package__)
+
+
+@cache
 def _modules(folder: str = "images") -> tuple[ModuleType, ...]:
-    names = sorted(m.name for m in iter_modules([str(Path(__file__).parent / folder)]))
-    return tuple(import_module(f".{folder}.{name}", __package__) for name in names)
+    return tuple(_module(folder, name) for name in _names(folder))
 
 
 def input_formats() -> tuple[InputFormat, ...]:
@@ -39,9 +48,15 @@ def output_formats() -> dict[str, OutputFormat]:
 
 def output_format(name: str) -> OutputFormat:
     """The output format of this name. Raises UsageError that lists the names."""
-    formats = output_formats()
     if name in _REFUSED:
         raise UsageError(f"the output format {name!r} is not written by pixelforest: {_REFUSED[name]}")
+    for module in _names("images"):
+        if module in name.split():  # spares the other formats' imports
+            for output in getattr(_module("images", module), "OUTPUTS", ()):
+                if output.name == name:
+                    found: OutputFormat = output
+                    return found
+    formats = output_formats()
     if name not in formats:
         raise UsageError(f"there is no output format {name!r}; choose one of: {', '.join(formats)}")
     return formats[name]

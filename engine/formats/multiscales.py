@@ -10,11 +10,11 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from ...records import dataclass, field
 from ..axes import is_axis_order
 from ..errors import InputError, InputNotFound
 from .remote import RemotePath

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from ...records import dataclass
 from ..box import Box
 from ..errors import InputError, InputNotFound, MemoryTooSmall
 from .spec import ImageInfo, ImageReader

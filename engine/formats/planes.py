@@ -10,12 +10,12 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
+from ...records import replace
 from ..axes import to_canonical
 from ..box import Box
 from ..errors import ExportError

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
+from ...records import dataclass, field
 from ..box import Box
 from .remote import RemotePath
 from .target import check_file_place

@@ -10,11 +10,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 import numpy as np
 
+from ...records import dataclass, field, replace
 from ..box import Box
 from ..errors import InputMismatch, UsageError
 from .spec import ImageInfo, ImageReader

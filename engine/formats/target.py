@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -115,7 +114,7 @@ class Target:
     def __init__(self, path: Path, option: str = "--output_filename_format") -> None:
         self.path = path
         self.option = option
-        self.temporary = path.with_name(f".{path.stem[:60]}.{secrets.token_hex(6)}.part")
+        self.temporary = path.with_name(f".{path.stem[:60]}.{os.urandom(6).hex()}.part")
         self._created: list[Path] = []
         with export_errors(path, option):
             self._check_place()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.contract import Backend, SlabComponents
+from ...records import dataclass
 from ..box import Box
 from ..errors import InputMismatch
 from ..formats.scratch import Scratch

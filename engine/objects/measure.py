@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...kernels.contract import SECOND_PASS, Backend, Voxels
+from ...records import dataclass
 from ..box import Box
 from ..errors import MemoryTooSmall
 from ..machine import format_size

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...kernels.contract import Backend, MeasurePlan
+from ...records import dataclass
 from ..box import Box
 from .label import LabelFrame, Read
 

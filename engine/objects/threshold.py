@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from ...kernels.contract import Backend, MapPlan, Voxels
 from ...kernels.shared.taps import threshold_taps
+from ...records import dataclass
 from ..box import Box
 from ..errors import InputMismatch, ProjectError, UsageError
 from ..formats.scratch import Scratch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +20,7 @@ from ...kernels.contract import (
     Wanted,
 )
 from ...kernels.shared.conversion import convert
+from ...records import dataclass
 from ..box import Box
 from ..errors import ProjectError
 from ..project import PixelProject

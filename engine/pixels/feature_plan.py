@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ...kernels.contract import FeaturePlan, ScalePlan
+from ...records import dataclass
 from ..errors import InputMismatch
 from ..project.pixel_features import COLUMNS_PER_CHANNEL, FeatureSelection
 

@@ -6,9 +6,9 @@ Nothing here opens an image, and nothing ever loads a pickle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...records import dataclass, replace
 from .export_settings import StoredExportSettings, read_export_settings
 from .forest import Classifier, StoredForest, read_classifier
 from .hdf5 import ProjectFile, open_project

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from typing import Any, Literal, Self
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
 
+from ...records import dataclass
 from ..errors import ProjectError, ProjectNotFound
 from .text_heap import TextHeap
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from ...records import dataclass
 from ..axes import axes_from_axistags, is_axis_order, pipeline_axes
 from .hdf5 import ProjectFile
 from .lanes import TrainingImage, TrainingLane, first_image

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from ...records import dataclass
 from ..errors import ProjectError
 from . import object_labels, pixel_features
 from .export_settings import StoredExportSettings, read_export_settings

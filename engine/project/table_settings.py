@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
+from ...records import dataclass, field
 from .hdf5 import ProjectFile
 
 PATH = "ObjectClassification/ExportSettings"

@@ -6,8 +6,9 @@ before HDF5 reads the text of an attribute, all heaps of the file are checked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from ...records import dataclass
 
 SIGNATURE = b"GCOL\x01\0\0\0"
 # Records of a heap are padded to this.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isfinite
 
+from ...records import dataclass
 from .hdf5 import ProjectFile
 
 GROUP = "ThresholdTwoLevels"

@@ -8,10 +8,11 @@ and the walk goes level by level through all trees at once, without recursion.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+
+from ...records import dataclass
 
 # Node types; interior nodes of other types (hyperplanes, spheres) exist in vigra, but ilastik never makes them.
 THRESHOLD_NODE = 0
@@ -196,7 +197,7 @@ def _lay_out(nodes: _Nodes, pool: np.ndarray, tree_count: int, class_count: int)
 
 
 def _part(table: StoredTree, start: int, stop: int) -> StoredTree:
-    arrays = [getattr(table, name)[start:stop] for name in table.__dataclass_fields__]
+    arrays = [array[start:stop] for array in vars(table).values()]  # in the order of the fields
     for array in arrays:
         array.flags.writeable = False
     return StoredTree(*arrays)

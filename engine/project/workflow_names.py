@@ -6,8 +6,8 @@ Which of the workflows can be run is one list here; how they run is decided in `
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from ...records import dataclass
 from ..errors import ProjectError
 from .hdf5 import ProjectFile
 

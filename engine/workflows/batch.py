@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from ...kernels.contract import Backend, KernelError
-from ..backends import open_backend
+from ..backends import is_sure, open_backend
 from ..errors import BackendFailed, MemoryTooSmall
 from ..export.images import ImageExport, open_export
 from ..export.tables import TableExport, open_table
@@ -55,11 +55,14 @@ def run_batch(
     workflow_logger.info("Beginning Batch Processing")
     if not job.lanes and not job.shard:
         logger.warning("There are no input images, so nothing was computed; name them behind the options")
-    with LaneLog(logging.WARNING) as log:
-        batch = _Batch(job, load_workflow(job.project), progress or Progress(is_shown=False), log)
-        batch.on_lane = on_lane or (lambda result: None)
-        batch.run()
-    report = batch.report()
+    if job.lanes or not is_sure(job.device, job.forest):
+        with LaneLog(logging.WARNING) as log:
+            batch = _Batch(job, load_workflow(job.project), progress or Progress(is_shown=False), log)
+            batch.on_lane = on_lane or (lambda result: None)
+            batch.run()
+        report = batch.report()
+    else:
+        report = BatchReport()
     if not report.failed:  # scripts take this line for success
         workflow_logger.info("Completed Batch Processing")
     for file in report.files:

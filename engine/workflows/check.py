@@ -11,13 +11,13 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
 from ...kernels.contract import Backend
+from ...records import dataclass, field
 from ..errors import ExportError, MemoryTooSmall
 from ..export.images import (
     ExportPlan,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from ...kernels.contract import Backend, Voxels
+from ...records import dataclass, replace
 from ..box import Box
 from ..errors import MemoryTooSmall
 from ..export.images import ImageExport, TileSink

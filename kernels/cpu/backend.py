@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...records import dataclass
 from ..contract import FeaturePlan, ForestArrays, MapPlan, MeasurePlan, ResultPlan, Storage, TileResult, Voxels
 from ..shared.columns import ColumnForest, column_forest
 from ..shared.nodes import PackedForest, pack_forest

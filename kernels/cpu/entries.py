@@ -8,8 +8,9 @@ a tuple.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from ...records import dataclass
 
 Type: TypeAlias = "str | tuple[Type, ...]"
 

@@ -8,7 +8,6 @@ definition, on hardware that lacks it in software: slower, same bits. Nothing el
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ...records import dataclass
 from ..shared.program import PARITIES, Sums
 
 _F32 = ir.FloatType()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...records import dataclass
 from ..contract import FeaturePlan, Voxels
 from .program import FIELDS, feature_program
 from .taps import PRESMOOTHER_WINDOW, gaussian_taps

@@ -192,7 +192,7 @@ def test_an_interrupt_while_modules_are_imported_is_one_line() -> None:
 
 def test_the_installed_command_begins_with_the_handler(repository: Path) -> None:
     setup = (repository / "setup.py").read_text(encoding="utf-8")
-    assert '"pixelforest = pixelforest.__main__:main"' in setup
+    assert '"pixelforest = pixelforest.__main__:start"' in setup
 
 
 def test_neither_home_nor_the_current_folder_have_to_be_writable(gray: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-import random
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -140,7 +140,7 @@ class _Instance:
                         "--output_filename_format"
                     ) from error
             # by chance, so that many clients do not come back together
-            time.sleep(random.uniform(0.5, 1.0) * pause)
+            time.sleep((0.5 + os.urandom(1)[0] / 512) * pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 

@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import secrets
 import shutil
 import threading
 import time
@@ -158,7 +157,7 @@ class Hdf5Writer(ImageWriter):
         if free < needed:
             # Running full in the middle could damage what else is in the container.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        aside = f"{_ASIDE_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{_ASIDE_SUFFIX}"
+        aside = f"{_ASIDE_PREFIX}{os.getpid()}-{os.urandom(4).hex()}{_ASIDE_SUFFIX}"
         name = "/".join(self._names)
         with (
             _open_container(self._container, wait_s=_LOCK_WAIT_FINISH_S, mode="r+") as container,

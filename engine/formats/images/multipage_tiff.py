@@ -7,13 +7,13 @@ a name for.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from ....records import replace
 from ...axes import to_canonical
 from ...box import Box
 from ...errors import ExportError

@@ -13,13 +13,13 @@ import threading
 import warnings
 import zipfile
 import zlib
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
 
+from ....records import dataclass
 from ...axes import default_axes
 from ...box import Box
 from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall

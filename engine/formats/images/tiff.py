@@ -15,7 +15,6 @@ from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -371,6 +370,8 @@ def _read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, 
     resolution: dict[str, float] = {}
     units: dict[str, str] = {}
     if tiff.is_ome and tiff.ome_metadata:
+        from xml.etree import ElementTree
+
         try:
             pixels = ElementTree.fromstring(tiff.ome_metadata).find(f"{_OME}Image/{_OME}Pixels")
         except ElementTree.ParseError:

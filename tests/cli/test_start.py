@@ -1,0 +1,58 @@
+"""What a run imports: libraries and modules that it does not need would be paid for by every run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import GOLDEN
+
+PROJECT, RAW = GOLDEN / "px2d_gray" / "project.ilp", GOLDEN / "px2d_gray" / "raw.png"
+RUN = """
+import json, sys
+from pixelforest.cli import main
+status = main(sys.argv[1:])
+print(json.dumps([status, sorted(sys.modules)]))
+"""
+# Of the standard library: what is slow to import and of no use to most runs.
+SELDOM = {"argparse", "asyncio", "configparser", "dataclasses", "difflib", "email", "http", "logging.handlers", "ssl"}
+SELDOM |= {"multiprocessing", "secrets", "unittest", "urllib.request", "xml.etree.ElementTree", "importlib.metadata"}
+# Libraries, and what of ours leads to them.
+NEVER = {"cupy", "dask", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "skimage", "sklearn"}
+FORMATS = {"PIL", "imagecodecs", "tensorstore", "tifffile"}
+OBJECTS = {"pixelforest.engine.objects", "pixelforest.engine.workflows.object_frame"}
+KERNELS = {"llvmlite", "pixelforest.kernels.cpu"}
+OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 75, 112
+
+
+def modules_of(*arguments: str) -> set[str]:
+    """What a run has imported when it is over."""
+    argv = [sys.executable, "-c", RUN, f"--project={PROJECT}", "--device=cpu", "--quiet", *arguments]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    status, names = json.loads(done.stdout.splitlines()[-1])
+    assert status == 0
+    return set(names)
+
+
+def own(names: set[str]) -> int:
+    return sum(name.split(".")[0] == "pixelforest" for name in names)
+
+
+def test_a_run_without_inputs_reads_the_project_and_no_more() -> None:
+    names = modules_of()
+    assert not names & (SELDOM | NEVER | FORMATS | OBJECTS | KERNELS)
+    assert [name for name in names if name.startswith("pixelforest.engine.formats.images.")] == [
+        "pixelforest.engine.formats.images.hdf5"
+    ]
+    assert own(names) <= OWN_WITHOUT_INPUTS
+
+
+def test_a_picture_takes_one_library_of_pictures(tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    names = modules_of("--output_format=hdf5", f"--output_filename_format={out}", str(RAW))
+    assert out.exists()
+    assert names & FORMATS == {"imagecodecs"}
+    assert not names & (SELDOM | NEVER | OBJECTS)
+    assert own(names) <= OWN_FOR_A_PICTURE
