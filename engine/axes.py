@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
@@ -54,13 +55,15 @@ def axes_from_axistags(text: str | bytes) -> str:
 
 def axistags_json(axes: str, resolution: Mapping[str, float] | None = None) -> str:
     """The axistags text as vigra writes it: two-space steps, resolution as a plain number (0: unknown)."""
-    resolution = resolution or {}
+    return _axistags_json(axes, tuple(float((resolution or {}).get(letter, 0.0)) for letter in axes))
 
-    def number(letter: str) -> float | int:
-        value = float(resolution.get(letter, 0.0))
-        return int(value) if value.is_integer() else value
 
-    entries = [{"key": a, "typeFlags": _TYPE_FLAGS[a], "resolution": number(a), "description": ""} for a in axes]
+@lru_cache(maxsize=64)
+def _axistags_json(axes: str, resolution: tuple[float, ...]) -> str:
+    entries = [
+        {"key": a, "typeFlags": _TYPE_FLAGS[a], "resolution": int(n) if n.is_integer() else n, "description": ""}
+        for a, n in zip(axes, resolution, strict=True)
+    ]
     return json.dumps({"axes": entries}, indent=2)
 
 

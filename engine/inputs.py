@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
@@ -393,18 +393,25 @@ def _say_nothing(level: int, message: str, *arguments: object) -> None:
 
 def _format_of(file: Path) -> InputFormat:
     """The format of a file, by its extension. Raises InputError that lists the ones there are."""
-    for file_format in input_formats():
-        if file_format.is_image(file) and not file.is_file():
-            return file_format
-    if file.is_dir():
-        raise InputError(f"cannot read {file}: it is a folder; name the image in it")
+    if not file.is_file():
+        for file_format in input_formats():
+            if file_format.is_image(file):
+                return file_format
+        if file.is_dir():
+            raise InputError(f"cannot read {file}: it is a folder; name the image in it")
     extension = file.suffix.lower().removeprefix(".")
-    known = {e: f for f in input_formats() for e in f.extensions}
+    known = _formats_of_files()
     if extension not in known:
         raise InputError(
             f"cannot read {file}: it has an unrecognized format; the ones that can be read: {', '.join(sorted(known))}"
         )
     return known[extension]
+
+
+@cache
+def _formats_of_files() -> dict[str, InputFormat]:
+    """Extension -> the format of such files."""
+    return {e: f for f in input_formats() for e in f.extensions}
 
 
 def _is_image(folder: Path) -> bool:

@@ -16,8 +16,10 @@ from PIL import Image
 
 from pixelforest import cli
 from pixelforest.engine.box import Box
+from pixelforest.engine.pixels import classify
 from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from pixelforest.engine.project import read_project
+from pixelforest.engine.workflows import pixel_classification
 from pixelforest.kernels.contract import Backend
 from pixelforest.kernels.cpu.votes import TOGETHER, cut_forest, find_bounds, voting_memory
 from pixelforest.kernels.shared.plan import pack_plan
@@ -92,7 +94,7 @@ def test_a_tile_allocates_no_more_than_it_says(backend: Backend) -> None:
 
 
 def test_files_opened_for_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture is opened three times to check it, three times to compute it, and its result twice; nothing else is."""
+    """A picture is opened once to check it and once to compute it, and its result twice; nothing else is."""
     counts: list[int] = []
     for lanes in (2, 6):
         for i in range(lanes):
@@ -103,7 +105,32 @@ def test_files_opened_for_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert cli.main(["--headless", f"--project={PROJECT}", "--quiet", pattern, *inputs]) == 0
         counts.append(opened())
         monkeypatch.undo()
-    assert counts[1] - counts[0] <= 4 * 8  # four lanes more
+    assert counts[1] - counts[0] == 4 * 4  # four lanes more
+
+
+def test_lanes_of_a_kind_are_planned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Feature plans, classifiers and tiles are those of the first of them."""
+    counts = []
+    for lanes in (2, 6):
+        calls: list[str] = []
+        for module, name in ((pixel_classification, "plan_tiles"), (classify, "PixelClassifier")):
+            monkeypatch.setattr(module, name, _counted(getattr(module, name), calls))
+        for i in range(lanes):
+            (tmp_path / f"i{i}.png").write_bytes(RAW.read_bytes())
+        pattern = f"--output_filename_format={tmp_path}/out{lanes}_{{nickname}}.h5"
+        inputs = [str(tmp_path / f"i{i}.png") for i in range(lanes)]
+        assert cli.main(["--headless", f"--project={PROJECT}", "--quiet", "--threads=2", pattern, *inputs]) == 0
+        counts.append(sorted(calls))
+        monkeypatch.undo()
+    assert counts[0] == counts[1] == ["PixelClassifier", "plan_tiles"]
+
+
+def _counted(action: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(action.__name__)
+        return action(*args, **kwargs)
+
+    return counted
 
 
 def _count_opened(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Callable[[], int]:

@@ -186,10 +186,11 @@ def check_protected(
     """Refuse to write over an input or the project. ``protected`` says what each file is, ``option`` what chose it."""
     known = {file_key(path): (path, what) for path, what in protected.items()}
     for path in paths:
-        if file_key(path) in known:
-            original, what = known[file_key(path)]
+        key = file_key(path)
+        if key in known:
+            original, what = known[key]
             raise ExportError(f"the output {path} is {what} ({original}); choose another {option}")
-        inside = next((k for k in known if k.startswith(f"{file_key(path)}{os.sep}")), None)
+        inside = next((k for k in known if k.startswith(f"{key}{os.sep}")), None)
         if inside is not None:
             original, what = known[inside]
             raise ExportError(f"the output {path} holds {what} ({original}); choose another {option}")

@@ -23,6 +23,7 @@ from .spec import ImageInfo, ImageReader
 __all__ = ["PictureHeader", "PictureReader", "exactly"]
 
 _HEADER_BYTES = 1 << 16
+_SMALL_BYTES = 1 << 20  # a file of no more is read at once: that takes no longer than opening it once more
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,11 @@ def exactly(data: bytes, start: int, size: int) -> bytes:
     return data[start : start + size]
 
 
-def _find_size(file: BinaryIO) -> int:
-    return file.seek(0, io.SEEK_END)
+def _look(file: BinaryIO) -> tuple[int, bytes]:
+    """The size of a file, and its first bytes; of a small one all."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size, file.read(size if size <= _SMALL_BYTES else _HEADER_BYTES)
 
 
 class PictureReader(ImageReader):
@@ -65,8 +69,11 @@ class PictureReader(ImageReader):
         self._path, self._lock = path, Lock()
         self._parse_header = read_header
         self._pixels: np.ndarray | None = None
-        file_size = self._read(_find_size)
-        self._header = header = self._read_header(file_size)
+        self._file: bytes | None = None
+        file_size, start = self._read(_look)
+        if len(start) == file_size:
+            self._file = start
+        self._header = header = self._read_header(file_size, start)
         self.shape = (header.height, header.width, header.channels)
         size = header.height * header.width * header.channels * header.dtype.itemsize
         if min(self.shape) < 1:
@@ -79,8 +86,7 @@ class PictureReader(ImageReader):
         self.info = ImageInfo(self.shape, header.dtype, "yxc", own_axes=True, chunks=self.shape)
         self.held_bytes = size + file_size
 
-    def _read_header(self, file_size: int) -> PictureHeader:
-        start = self._read(lambda file: file.read(_HEADER_BYTES))
+    def _read_header(self, file_size: int, start: bytes) -> PictureHeader:
         try:
             return self._parse_header(start)
         except ValueError as error:
@@ -91,6 +97,9 @@ class PictureReader(ImageReader):
         return header
 
     def _read(self, action: Callable[[BinaryIO], Any]) -> Any:
+        whole = self._file
+        if whole is not None:
+            return action(io.BytesIO(whole))
         try:
             with open(self._path, "rb") as file:
                 return action(file)
@@ -116,6 +125,7 @@ class PictureReader(ImageReader):
         with self._lock:
             if self._pixels is None:
                 self._pixels = self._decode()
+                self._file = None
             pixels = self._pixels
         return pixels[box.slices()].copy()
 
@@ -128,4 +138,4 @@ class PictureReader(ImageReader):
 
     def close(self) -> None:
         with self._lock:
-            self._pixels = None
+            self._pixels = self._file = None

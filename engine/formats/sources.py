@@ -106,7 +106,7 @@ def expand_argument(
     found: list[Source] = []
     missing: list[str] = []
     for part in parts:
-        sources = _expand_part(part, cwd, list_images, is_image)
+        sources = _expand_part(part, cwd, list_images, is_image, whole if is_one else None)
         found += sources
         if not sources:
             missing.append(part)
@@ -139,9 +139,14 @@ def _common_start(texts: Sequence[str]) -> str:
 
 
 def _expand_part(
-    part: str, cwd: Path, list_images: Callable[[Path], Sequence[str]], is_image: Callable[[Path], bool]
+    part: str,
+    cwd: Path,
+    list_images: Callable[[Path], Sequence[str]],
+    is_image: Callable[[Path], bool],
+    literal: tuple[str, str] | None,
 ) -> list[Source]:
-    literal = _literal(part, cwd, is_image)
+    """The images of a part; ``literal``: what ``_literal`` says of it, where that is known."""
+    literal = literal or _literal(part, cwd, is_image)
     external, internal = literal or split_internal(part)[0]
     files = [_absolute(external, cwd)] if literal else _match_files(external, cwd, is_image)
     return [source for file in files for source in _match_datasets(file, internal, list_images)]

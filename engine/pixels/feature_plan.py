@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 from ...kernels.contract import FeaturePlan, ScalePlan
 from ...records import dataclass
@@ -50,6 +51,7 @@ def feature_sigma(scale: float) -> float:
     return min(scale, 1.0)
 
 
+@lru_cache(maxsize=16)
 def plan_features(selection: FeatureSelection, *, channels: int, depth: int) -> FeaturePlan:
     """The plan for images with this many channels and z slices; a single slice is always filtered in 2-D."""
     columns: list[dict[str, int]] = [{} for _ in selection.scales]

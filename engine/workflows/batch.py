@@ -11,9 +11,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from ...kernels.contract import Backend, KernelError
 from ..backends import is_sure, open_backend
@@ -149,14 +150,12 @@ class _Batch:
         share = self.job.memory_bytes // workers
         with ThreadPoolExecutor(workers, thread_name_prefix="lane") as pool:
             try:  # from the first lane on: an interrupt may come while the others are handed out
-                pending = {
-                    pool.submit(self._compute_or_record, lane, threads=1, memory_bytes=share, is_alone=False)
-                    for lane in lanes
-                }
-                while pending:  # a wait without end could not be interrupted on Windows
-                    done, pending = wait(pending, timeout=INTERRUPT_PERIOD_S, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
+                done = SimpleQueue[Future[None]]()
+                for lane in lanes:
+                    future = pool.submit(self._compute_or_record, lane, threads=1, memory_bytes=share, is_alone=False)
+                    future.add_done_callback(done.put)
+                for _ in lanes:
+                    _next(done).result()
             except BaseException:  # also an interrupt: the running lanes end at their next tile
                 self._is_interrupted.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -244,6 +243,13 @@ class _Batch:
         )
         self._results[index] = result
         self.on_lane(result)
+
+
+def _next(queue: SimpleQueue[Future[None]]) -> Future[None]:
+    """Wait for the next entry, in steps: a wait without end could not be interrupted on Windows."""
+    while True:
+        with contextlib.suppress(Empty):
+            return queue.get(timeout=INTERRUPT_PERIOD_S)
 
 
 @contextlib.contextmanager

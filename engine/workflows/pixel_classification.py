@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 import numpy as np
 
-from ...kernels.contract import Backend, TileResult, Voxels
+from ...kernels.contract import Backend, Conversion, TileResult, Voxels
+from ...records import dataclass
 from ..axes import pipeline_axes
 from ..box import Box
 from ..errors import InputMismatch
@@ -16,7 +18,7 @@ from ..pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from ..pixels.feature_plan import check_size, plan_features
 from ..pixels.results import FEATURES, LABELS, RESULTS
 from ..project import PixelProject
-from ..tiling.groups import choose_grid
+from ..tiling.groups import ChunkGrid, choose_grid
 from ..tiling.halo import source_box
 from ..tiling.plan import TileCost, needed_bytes, plan_tiles
 from ..tiling.stream import stream_tiles
@@ -48,8 +50,8 @@ def classify_lane(
     """
     raw, mask = images[RAW], images.get(MASK)
     classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
-    requests = _requests(exports)
-    tiles, _ = _plan(classifier, raw, exports, requests, threads=threads, memory_bytes=memory_bytes)
+    plan = _plan(classifier, raw.shape, raw.dtype, _demands(exports), threads, memory_bytes)
+    requests = plan.requests
 
     def read(tile: Box) -> tuple[np.ndarray, np.ndarray | None]:
         source = source_box(tile, (0, *classifier.margin, 0), raw.shape)
@@ -64,7 +66,7 @@ def classify_lane(
             _write(export, tile, results[name], requests[name])
         on_progress(inside.size)
 
-    stream_tiles(tiles, read, process, threads=threads)
+    stream_tiles(plan.tiles, read, process, threads=threads)
 
 
 def plan_work(
@@ -80,33 +82,14 @@ def plan_work(
     """What ``classify_lane`` will do. Raises what it would raise about the classifier and the memory."""
     raw = images[RAW]
     classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
-    requests = _requests(exports)
-    tiles, cost = _plan(classifier, raw, exports, requests, threads=threads, memory_bytes=memory_bytes)
-    insides = [Box(tile.start[1:4], tile.stop[1:4]) for tile in tiles]
-    z, y, x = (max(sizes) for sizes in zip(*(inside.shape for inside in insides), strict=True))
-    return WorkPlan(
-        tiles=len(tiles),
-        tile=(z, y, x),
-        halo=classifier.margin,
-        memory_bytes=needed_bytes(insides, raw.shape[1:4], classifier.margin, cost, threads=threads)
-        + TABLES_BYTES
-        + BYTES_PER_NODE * project.classifier.node_count,
-        seconds=estimate_pixels(
-            backend.name,
-            voxels=sum(source_box(i, classifier.margin, raw.shape[1:4]).size for i in insides),
-            columns=0 if exports.keys() <= {LABELS} else classifier.columns,
-            trees=0 if exports.keys() <= {LABELS, FEATURES} else project.classifier.tree_count,
-            is_solid=raw.shape[1] > 1,
-            threads=min(threads, len(tiles)),
-        ),
-    )
+    return _plan_work(project, classifier, raw.shape, raw.dtype, _demands(exports), threads, memory_bytes)
 
 
 def work_voxels(
     project: PixelProject, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
 ) -> int:
     """How many voxels ``classify_lane`` will report in all."""
-    region = _common_region(exports)
+    region = _common_region(exports.values())
     return Box(region.start[:4], region.stop[:4]).size
 
 
@@ -141,18 +124,45 @@ def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dic
     }
 
 
-def _common_region(exports: Mapping[str, TileDemand]) -> Box:
-    regions = [export.region for export in exports.values()]
+@dataclass(frozen=True)
+class _Demand:
+    """What an export asks of tiles (see export.images.TileDemand), by value: equal for lanes of one kind."""
+
+    name: str
+    region: Box
+    conversion: Conversion | None
+    bytes_per_voxel: int
+    held_bytes: int
+    grid: ChunkGrid | None
+
+
+@dataclass(frozen=True)
+class _TilePlan:
+    """How a lane is computed; the same for all lanes of its kind.
+
+    tiles     (t, z, y, x, c), one time point each
+    cost      what one of them needs
+    requests  result -> how it is wanted
+    """
+
+    tiles: tuple[Box, ...]
+    cost: TileCost
+    requests: Mapping[str, ResultRequest]
+
+
+def _demands(exports: Mapping[str, TileDemand]) -> tuple[_Demand, ...]:
+    return tuple(
+        _Demand(name, e.region, e.conversion, e.bytes_per_voxel, e.held_bytes, e.grid) for name, e in exports.items()
+    )
+
+
+def _common_region(exports: Iterable[TileDemand | _Demand]) -> Box:
+    regions = [export.region for export in exports]
     start = tuple(min(r.start[i] for r in regions) for i in range(5))
     return Box(start, tuple(max(r.stop[i] for r in regions) for i in range(5)))
 
 
-def _requests(exports: Mapping[str, TileDemand]) -> dict[str, ResultRequest]:
-    region = _common_region(exports)
-    return {name: _request(export, region) for name, export in exports.items()}
-
-
-def _request(export: TileDemand, region: Box) -> ResultRequest:
+def _request(export: _Demand, region: Box) -> ResultRequest:
     """Only the exported channels, and already converted; but not if some of ``region`` is not exported: then what does
     not fit must not be counted in all of it."""
     channels = (export.region.start[4], export.region.stop[4])
@@ -170,40 +180,73 @@ def _write(export: TileSink, tile: Box, result: TileResult, request: ResultReque
         export.write_converted(box, data, result.misfits)
 
 
+@lru_cache(maxsize=4)
 def _plan(
     classifier: PixelClassifier,
-    raw: InputImage,
-    exports: Mapping[str, TileDemand],
-    requests: Mapping[str, ResultRequest],
-    *,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    demands: tuple[_Demand, ...],
     threads: int,
     memory_bytes: int,
-) -> tuple[list[Box], TileCost]:
-    """Tiles (t, z, y, x, c), one time point each, and what one of them needs."""
-    region = _common_region(exports)
+) -> _TilePlan:
+    """The tiles for an image of this shape (t, z, y, x, c) and type; the last few plans are kept for the next lanes."""
+    region = _common_region(demands)
+    requests = {demand.name: _request(demand, region) for demand in demands}
     cost = TileCost(
-        per_source=raw.shape[4] * raw.dtype.itemsize,
-        per_voxel=sum(export.bytes_per_voxel for export in exports.values()),
-        fixed=sum(export.held_bytes for export in exports.values()),
-        grid=choose_grid([export.grid for export in exports.values()]),
+        per_source=shape[4] * dtype.itemsize,
+        per_voxel=sum(demand.bytes_per_voxel for demand in demands),
+        fixed=sum(demand.held_bytes for demand in demands),
+        grid=choose_grid([demand.grid for demand in demands]),
         worker=classifier.tile_bytes,
     )
     pieces = plan_tiles(
         Box(region.start[1:4], region.stop[1:4]),
-        raw.shape[1:4],
+        shape[1:4],
         classifier.margin,
         cost,
         threads=threads,
         memory_bytes=memory_bytes,
         wish=classifier.tile_wish(requests, threads),
     )
-    channels = raw.shape[4]
-    tiles = [
-        Box((t, *piece.start, 0), (t + 1, *piece.stop, channels))
+    tiles = tuple(
+        Box((t, *piece.start, 0), (t + 1, *piece.stop, shape[4]))
         for t in range(region.start[0], region.stop[0])
         for piece in pieces
-    ]
-    return tiles, cost
+    )
+    return _TilePlan(tiles, cost, requests)
+
+
+@lru_cache(maxsize=4)
+def _plan_work(
+    project: PixelProject,
+    classifier: PixelClassifier,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    demands: tuple[_Demand, ...],
+    threads: int,
+    memory_bytes: int,
+) -> WorkPlan:
+    """See ``plan_work``; arguments as for ``_plan``."""
+    plan = _plan(classifier, shape, dtype, demands, threads, memory_bytes)
+    names = plan.requests.keys()
+    insides = [Box(tile.start[1:4], tile.stop[1:4]) for tile in plan.tiles]
+    z, y, x = (max(sizes) for sizes in zip(*(inside.shape for inside in insides), strict=True))
+    return WorkPlan(
+        tiles=len(plan.tiles),
+        tile=(z, y, x),
+        halo=classifier.margin,
+        memory_bytes=needed_bytes(insides, shape[1:4], classifier.margin, plan.cost, threads=threads)
+        + TABLES_BYTES
+        + BYTES_PER_NODE * project.classifier.node_count,
+        seconds=estimate_pixels(
+            classifier.backend.name,
+            voxels=sum(source_box(i, classifier.margin, shape[1:4]).size for i in insides),
+            columns=0 if names <= {LABELS} else classifier.columns,
+            trees=0 if names <= {LABELS, FEATURES} else project.classifier.tree_count,
+            is_solid=shape[1] > 1,
+            threads=min(threads, len(plan.tiles)),
+        ),
+    )
 
 
 def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from ...records import dataclass
@@ -34,7 +36,7 @@ class PackedPlan:
     channels: int
     width: int
 
-    @property
+    @cached_property
     def source_margin(self) -> Voxels:
         """Voxels of the image that the features of a voxel read, along z, y, x."""
         radius = np.where(self.slicewise[:, None], [0, 1, 1], [1, 1, 1]) * self.pre_radius[:, None]

@@ -274,15 +274,16 @@ def _create_dataset(
         compression="gzip" if compress else None,
         compression_opts=1 if compress else None,
     )
-    dataset.attrs["axistags"] = axistags_json(spec.axes, spec.resolution)
-    for dimension, letter in zip(dataset.dims, spec.axes, strict=True):
-        dimension.label = letter
+    attributes = dataset.attrs
+    attributes["axistags"] = axistags_json(spec.axes, spec.resolution)
+    for dimension, letter in enumerate(spec.axes):
+        h5py.h5ds.set_label(dataset.id, dimension, letter.encode())
     if spec.axis_units:
-        dataset.attrs["axis_units"] = json.dumps({a: spec.axis_units[a] for a in spec.axes if a in spec.axis_units})
+        attributes["axis_units"] = json.dumps({a: spec.axis_units[a] for a in spec.axes if a in spec.axis_units})
     if spec.drange is not None:
-        dataset.attrs["drange"] = np.asarray(spec.drange).astype(spec.dtype)
+        attributes["drange"] = np.asarray(spec.drange).astype(spec.dtype)
     if spec.display_mode is not None:
-        dataset.attrs["display_mode"] = spec.display_mode
+        attributes["display_mode"] = spec.display_mode
     return dataset
 
 
