@@ -16,6 +16,7 @@ from PIL import Image
 
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import InputError, InputNotFound
+from pixelforest.engine.formats import picture_reader
 from pixelforest.engine.formats.images.picture import open_picture
 
 RNG = np.random.default_rng(3)
@@ -310,13 +311,24 @@ def test_missing_and_vanished_files(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         open_picture(tmp_path)
     save(tmp_path / "a.png", GRAY)
+    with open_picture(tmp_path / "a.png") as picture:  # small ones are read when they are opened
+        (tmp_path / "a.png").unlink()
+        assert np.array_equal(picture.read(Box.whole(picture.info.shape))[..., 0], GRAY)
+    with pytest.raises(InputNotFound, match=r"a\.png"):
+        picture.read(Box.whole(picture.info.shape))
+
+
+def test_a_large_picture_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_reader, "_SMALL_BYTES", 0)
+    save(tmp_path / "a.png", GRAY)
     with open_picture(tmp_path / "a.png") as picture:
         (tmp_path / "a.png").unlink()
         with pytest.raises(InputNotFound, match=r"a\.png"):
             picture.read(Box.whole(picture.info.shape))
 
 
-def test_a_picture_that_changes_behind_our_back(tmp_path: Path) -> None:
+def test_a_picture_that_changes_behind_our_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_reader, "_SMALL_BYTES", 0)
     save(tmp_path / "a.png", GRAY)
     with open_picture(tmp_path / "a.png") as picture:
         save(tmp_path / "a.png", GRAY[:4])
