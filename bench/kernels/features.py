@@ -5,7 +5,8 @@ Variants tried, and what they gave (2-D, 2 shared cores with AVX2):
 - taps and offsets in registers for radius 1 and 2 instead of a loop over them: 0.49 to 0.33 ns a voxel and pass; in use
 - smoothing and both derivatives of the same voxels in one pass: 0.30 to 0.21 ns a sum, 85 to 75 ns a voxel for all
   columns in 2-D, 375 to 355 in 3-D; in use
-- four rows along y at once, so that neighbours are loaded once: 0.30 to 0.26 ns; not worth a second kernel
+- several rows along y or z at once, so that neighbours are loaded once: for radius 2 0.30 to 0.26 ns, not worth it; for
+  pre-smoothing 36 to 30 ns a voxel in 2-D, 67 to 58 in 3-D with three rows, which is in use (two: 64, four: 62)
 - 3x3 eigenvalues in three loops over 64 vectors instead of one with two vectors interleaved: 11 against 9 ns
 - loops left to LLVM's vectoriser: it gives up beyond a few buffers, so vectors are explicit (kernels/cpu/intrinsics.py)
 - 3-D plane by plane, the planes that later filters need held in rings, so that intermediates stay in the second cache:

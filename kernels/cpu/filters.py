@@ -11,6 +11,7 @@ import numpy as np
 
 from ..shared.program import Sums
 from .intrinsics import (
+    ROWS,
     copy_run,
     keep_apart,
     sum_even_fused,
@@ -19,6 +20,7 @@ from .intrinsics import (
     sum_even_odd_fused,
     sum_even_odd_rounded,
     sum_even_rounded,
+    sum_even_rows_fused,
     sum_odd_fused,
     sum_odd_rounded,
 )
@@ -167,6 +169,11 @@ def filter_y(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
             if radius == 0:
                 copy_rows(src, row, sx, stop - y, width, out, to[0], width)
             else:
+                blocks = (stop - y) // ROWS if sums == _EVEN and radius >= ROWS else 0
+                if blocks > 0:
+                    sum_even_rows_fused(out, to[0], width, src, row, sx, blocks, width, taps[0], radius)
+                    y += blocks * ROWS
+                    continue
                 for k in range(1, radius + 1):
                     plus[k] = (mirror(y + k, n) - y) * sx
                     minus[k] = (mirror(y - k, n) - y) * sx
@@ -182,9 +189,20 @@ def filter_z(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
     width, height, fused = x1 - x0, y1 - y0, np.bool_(True)
-    for z in range(z0, z1):
+    z = z0
+    while z < z1:
         row = src_at + ((z - src_box[0]) * sy + (y0 - src_box[1])) * sx + x0 - src_box[2]
         to = moved(outs, (z - z0) * height * width)
+        blocks = 0
+        if sums == _EVEN and radius >= ROWS and z >= radius:
+            blocks = (min(z1, n - radius) - z) // ROWS
+        if blocks > 0:  # one y after the other: the column of rows above and below it stays in the cache
+            for y in range(height):
+                sum_even_rows_fused(
+                    out, to[0] + y * width, height * width, src, row + y * sx, sy * sx, blocks, width, taps[0], radius
+                )
+            z += blocks * ROWS
+            continue
         if radius == 0:
             copy_rows(src, row, sx, height, width, out, to[0], width)
         else:
@@ -192,3 +210,4 @@ def filter_z(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
                 plus[k] = (mirror(z + k, n) - z) * sy * sx
                 minus[k] = (mirror(z - k, n) - z) * sy * sx
             symmetric_sum(out, to, width, src, row, sx, height, width, plus, minus, taps, radius, sums, fused)
+        z += 1

@@ -25,6 +25,7 @@ _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 LANES = 8
 _UNROLLED_RADII = (2, 1)  # of all feature filters; only pre-smoothing is wider
+ROWS = 3  # summed at once by sum_even_rows_fused; with more, registers do not suffice
 _UNROLLED = 4  # vectors summed side by side, enough to hide the latency of an add and a multiply-add
 
 
@@ -281,6 +282,79 @@ sum_even_odd_fused = _make_symmetric_sum(Sums.EVEN_ODD, fused=True)
 sum_even_odd_rounded = _make_symmetric_sum(Sums.EVEN_ODD, fused=False)
 sum_even_odd_even_fused = _make_symmetric_sum(Sums.EVEN_ODD_EVEN, fused=True)
 sum_even_odd_even_rounded = _make_symmetric_sum(Sums.EVEN_ODD_EVEN, fused=False)
+
+
+@intrinsic
+def sum_even_rows_fused(  # type: ignore[no-untyped-def]
+    typing_context, out, out_at, out_stride, src, at, src_stride, blocks, n, taps, radius
+):
+    """As sum_even_fused, for ``ROWS * blocks`` rows whose pairs are rows, too: row + k and row - k.
+
+    Several rows are summed at once; from one tap to the next each takes its neighbour's voxels, so that only the
+    outermost are loaded.
+    """
+    i8 = types.int64
+    signature = types.void(out, i8, i8, src, i8, i8, i8, i8, taps, i8)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        out_, src_, taps_ = (data_of(context, builder, sig.args[i], args[i]) for i in (0, 3, 8))
+        _, out_at_, out_stride_, _, at_, src_stride_, blocks_, n_, _, radius_ = args
+        rows, one = range(ROWS), ir.Constant(_I64, 1)
+
+        def body(block: Any, first: Any, width: int, vectors: int) -> None:
+            assert vectors == 1
+            row = builder.mul(block, ir.Constant(_I64, ROWS))
+            base = builder.add(at_, builder.add(builder.mul(row, src_stride_), first))
+            to = builder.add(out_at_, builder.add(builder.mul(row, out_stride_), first))
+
+            def voxels(index: Any) -> Any:
+                index = ir.Constant(_I64, index) if isinstance(index, int) else index
+                return load(builder, src_, builder.add(base, builder.mul(index, src_stride_)), width).value
+
+            tap = splat(builder, builder.load(taps_), width)
+            sums, right, left = (
+                [cgutils.alloca_once_value(builder, value) for value in values]
+                for values in (
+                    [(tap * Lanes(builder, voxels(j), width)).value for j in rows],
+                    [voxels(j + 1) for j in rows[:-1]] + [ir.Constant(tap.value.type, None)],
+                    [ir.Constant(tap.value.type, None)] + [voxels(j - 1) for j in rows[1:]],
+                )
+            )
+
+            def add_tap(k: Any, turn: int) -> None:
+                """right[(turn + j) % ROWS] holds row j + k, left[(j - turn) % ROWS] row j - k."""
+                builder.store(voxels(builder.add(k, ir.Constant(_I64, ROWS - 1))), right[(turn + ROWS - 1) % ROWS])
+                builder.store(voxels(builder.neg(k)), left[-turn % ROWS])
+                tap = splat(builder, builder.load(builder.gep(taps_, [k])), width)
+                for j in rows:
+                    a, b = (builder.load(side[place % ROWS]) for side, place in ((right, turn + j), (left, j - turn)))
+                    total = Lanes(builder, builder.load(sums[j]), width)
+                    pair = Lanes(builder, a, width) + Lanes(builder, b, width)
+                    builder.store(pair.fused_multiply_add(tap, total).value, sums[j])
+
+            def turn_back() -> None:
+                """Name the rows as they were before a tap was added out of turn."""
+                for side, order in ((right, [*rows[1:], 0]), (left, [rows[-1], *rows[:-1]])):
+                    for place, value in zip(side, [builder.load(side[i]) for i in order], strict=True):
+                        builder.store(value, place)
+
+            odd_ones = builder.srem(radius_, ir.Constant(_I64, ROWS))
+            with cgutils.for_range_slice(builder, one, builder.add(odd_ones, one), one) as (k, _):
+                add_tap(k, 0)
+                turn_back()
+            start, stop = builder.add(odd_ones, one), builder.add(radius_, one)
+            with cgutils.for_range_slice(builder, start, stop, ir.Constant(_I64, ROWS)) as (k, _):
+                for turn in rows:
+                    add_tap(builder.add(k, ir.Constant(_I64, turn)), turn)
+            for j in rows:
+                place = builder.add(to, builder.mul(ir.Constant(_I64, j), out_stride_))
+                _store(builder, Lanes(builder, builder.load(sums[j]), width), out_, place)
+
+        with cgutils.for_range(builder, blocks_) as loop:
+            _for_each_overlapping(builder, n_, partial(body, loop.index), vectors=1)
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 @intrinsic

@@ -64,6 +64,16 @@ def test_fused_sums_are_vectors_of_hardware_multiply_adds(name: str) -> None:
     assert not LIBRARY.search(text)
 
 
+def test_rows_that_are_summed_together_are_vectors_of_hardware_multiply_adds() -> None:
+    def call(out, src, taps, n, radius):  # type: ignore[no-untyped-def]
+        filters.sum_even_rows_fused(out, 0, n, src, 0, n, 1, n, taps, radius)
+
+    text = assembly(call, FLOATS, FLOATS, FLOATS, types.int64, types.int64)
+    assert len(PACKED_FMA.findall(text)) >= 4 * filters.ROWS
+    assert "ymm" in text
+    assert not LIBRARY.search(text)
+
+
 @pytest.mark.parametrize(
     "name", ["sum_even_rounded", "sum_odd_rounded", "sum_even_odd_rounded", "sum_even_odd_even_rounded"]
 )

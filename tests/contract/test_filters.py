@@ -55,6 +55,16 @@ def test_one_gaussian(backend: Backend, sigma: float, slicewise: bool) -> None:
     assert_same_values(compute_features(backend, image, plan), reference.feature_stack(image, plan))
 
 
+@pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
+@pytest.mark.parametrize("sigma", [1.4, 1.7, 2.0, 2.4])
+def test_rows_far_from_the_edge(backend: Backend, sigma: float, slicewise: bool) -> None:
+    """Rows between those that mirror are summed several at once, whatever is left of them and of the taps."""
+    image = random_image((1, 27, 26, 13), dtype="float32")
+    assert {reference.radius(s, reference.PRESMOOTHING_WINDOW) % 3 for s in (1.4, 1.7, 2.0, 2.4)} == {0, 1, 2}
+    plan = smoothing_plan(sigma, slicewise=slicewise)
+    assert_same_values(compute_features(backend, image, plan), reference.feature_stack(image, plan))
+
+
 @pytest.mark.parametrize("sigma", [0.2, 1.0, 4.0, 10.0])
 def test_line_as_short_as_the_radius_allows(backend: Backend, sigma: float) -> None:
     """Every neighbour is mirrored, the farthest onto the opposite edge."""
