@@ -31,6 +31,7 @@ from ..contract import (
 )
 from ..cpu.backend import CpuBackend
 from ..cpu.labels import SlabRuns
+from ..shared.nodes import pack_forest
 from ..shared.self_test import SELF_TESTS
 from . import labels, threshold
 from .device import Device, DeviceArray
@@ -79,6 +80,7 @@ class CudaBackend(DeviceObjects):
         self._falls_back, self._cpu = falls_back, CpuBackend()
         self._choosing, self._warned = threading.Lock(), set[str]()
         self._own = threading.local()
+        self._classifies_pixels = False
         choice = self._forests = forests or ForestChoice()
         places = Counter((device.name, device.index) for device in devices)
         shares = [MEMORY_SHARE / places[device.name, device.index] for device in devices]
@@ -100,7 +102,7 @@ class CudaBackend(DeviceObjects):
 
     def load_plan(self, plan: FeaturePlan) -> CudaPlan:  # type: ignore[override]
         """Also begins to compile what every tile will need, while the forest and the first tile are read."""
-        loaded = load_plan(plan)
+        loaded, self._classifies_pixels = load_plan(plan), True
         for worker in self._alive():
             worker.begin(plan_kernels(loaded))
         return loaded
@@ -109,9 +111,13 @@ class CudaBackend(DeviceObjects):
         return plan.source_margin
 
     def load_forest(self, forests: Sequence[ForestArrays]) -> LoadedForest:  # type: ignore[override]
-        loaded = LoadedForest(tuple(forests), self._cpu.load_forest(forests))
+        loaded = LoadedForest(tuple(forests), pack_forest(forests), self._cpu.load_forest)
         warn_of_rounding(loaded.packed, self._forests.name)
-        for worker in self._alive():
+        # The first forest after a plan is the pixels'; objects' forests are walked by the CPU.
+        is_of_pixels, self._classifies_pixels = self._classifies_pixels, False
+        if not is_of_pixels:
+            assert loaded.on_cpu
+        for worker in self._alive() if is_of_pixels else ():
             worker.begin_forest(loaded)
         return loaded
 

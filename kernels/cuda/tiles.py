@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -42,14 +43,20 @@ RAW_BYTES = 8  # of a voxel that is uploaded, at most
 
 @dataclass(eq=False)
 class LoadedForest:
-    """A classifier before any device has it: what it was made of, and the CPU backend's form of it."""
+    """A classifier before any device has it.
+
+    stored       what it was made of; packed: for walking
+    load_on_cpu  makes the CPU backend's form of it
+    """
 
     stored: tuple[ForestArrays, ...]
-    on_cpu: CpuForest
+    packed: PackedForest
+    load_on_cpu: Callable[[Sequence[ForestArrays]], CpuForest]
 
-    @property
-    def packed(self) -> PackedForest:
-        return self.on_cpu.packed
+    @cached_property
+    def on_cpu(self) -> CpuForest:
+        """Not made before it is needed: the CPU's kernels for it may have to be compiled, beside the device's."""
+        return self.load_on_cpu(self.stored)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from properties.test_tiles import SHAPES, assert_same_part, classify, make_image
 from pixelforest.engine.box import Box
 from pixelforest.engine.pixels.classify import ResultRequest, prepare_classifier
 from pixelforest.kernels.contract import Conversion, DeviceFailed, DeviceOutOfMemory
+from pixelforest.kernels.cpu import library
+from pixelforest.kernels.cuda import launch
 from pixelforest.kernels.cuda.backend import CudaBackend
 from pixelforest.kernels.cuda.tiles import AT_ONCE
 
@@ -132,3 +134,35 @@ def test_a_device_that_was_asked_for_is_not_replaced() -> None:
     for devices in ([FaultyDevice(fails_at_launch=9)], [FaultyDevice(fails_at_launch=9), HostDevice(index=1)]):
         with pytest.raises(DeviceFailed, match="an illegal address was met"):
             classify("flat", CudaBackend(devices), region=REGIONS["flat"], threads=2)
+
+
+# ------------------------------------------------------------------------------------------------------------ start-up
+
+
+def test_kernels_are_compiled_before_the_first_tile_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the moment the plan is known, each once; the CPU's are left alone."""
+    monkeypatch.setattr(launch.cache, "folders", lambda: iter(()))
+    monkeypatch.setattr(library, "prepare", pytest.fail)
+    monkeypatch.setattr("pixelforest.kernels.cpu.backend.prepare", pytest.fail)
+    monkeypatch.setattr("pixelforest.kernels.cuda.tiles.begin", launch.prepare)  # which waits
+    device = HostDevice(optimise=False)
+    backend = CudaBackend([device])
+    classifier = prepare_classifier(make_project("flat"), backend, channels=2, image=(1, 45, 300))
+    begun = dict(launch._loaded[device])
+    assert {file.name for file, _ in begun} == {"features.cu", "filters.cu", "forest.cu"}
+    classifier.tile_wish({"Probabilities": ResultRequest()}, 2)
+    begun = dict(launch._loaded[device])
+    assert {file.name for file, _ in begun} == {"features.cu", "filters.cu", "forest.cu", "results.cu"}
+    pixels = make_image("flat")[0]
+    classifier.results(Box((0, 0, 0), (1, 45, 300)), pixels, (0, 0, 0), None, {"Probabilities": ResultRequest()})
+    assert {file.name for file, _ in launch._loaded[device].keys() - begun.keys()} == {"sources.cu"}
+    assert len(device.compiled) == len(launch._loaded[device])
+
+
+def test_a_device_that_cannot_compile_says_so_where_a_tile_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch.cache, "folders", lambda: iter(()))
+    monkeypatch.setattr(HostDevice, "compile", lambda *arguments: (_ for _ in ()).throw(DeviceFailed("no compiler")))
+    with pytest.raises(DeviceFailed, match="no compiler"):
+        classify("flat", CudaBackend([HostDevice()]), region=REGIONS["flat"])
+    found = classify("flat", CudaBackend([HostDevice()], falls_back=True), region=REGIONS["flat"])
+    assert_same_part(found, expected("flat"), Box((0, 0, 0, 0), REGIONS["flat"].shape))

@@ -18,6 +18,7 @@ from pixelforest.kernels.cuda.forest import CudaForest
 from pixelforest.kernels.cuda.forests import CHOICES, check_choice
 from pixelforest.kernels.cuda.nvforest import NvForest
 from pixelforest.kernels.cuda.tiles import ForestChoice, LoadedForest
+from pixelforest.kernels.shared.nodes import pack_forest
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -38,7 +39,9 @@ def test_only_nvforest_and_leaves_of_several_classes_make_a_warning(
 def test_the_choice_is_what_walks(choice: str, pure: bool) -> None:
     forests = [random_forest(np.random.default_rng(0), trees=13, columns=3, classes=3, pure=pure)]
     device, features = HostDevice(), smooth_features((1, 9, 31), 3)
-    made = ForestChoice(choice, "cpu").load(device, LoadedForest(tuple(forests), load("cpu").load_forest(forests)), 3)
+    made = ForestChoice(choice, "cpu").load(
+        device, LoadedForest(tuple(forests), pack_forest(forests), load("cpu").load_forest), 3
+    )
     assert type(made) is (NvForest if choice == "nvforest" else CudaForest), "auto is native whatever the leaves"
     found = device.download(made.predict(make_stack(device, features, (1, 9, 31)))).reshape(len(features), -1)
     if choice != "nvforest" or pure:
