@@ -4,6 +4,19 @@ Nothing is computed, so that writing is what is measured: an image is read tile 
 as a result of its own type, by the tile plan, the stream and the export of a real run. The second row of a pair takes
 the same tiles from an array in memory instead. Both are processes of their own, one after the other in turn; seconds
 are those between opening the output and its being in place, peak memory is that of the whole process.
+
+Ways to read that were tried, for tiles of 64 x 64 x 128 out of chunks of 80 x 80 x 80 in the order of a run; CPU s for
+the 4 GB, one thread, all in the page cache:
+- h5py's slices, 64 MB of chunk cache: 4.1 to 4.5. Its chunks are read 2.6 times, and copied row by row.
+- whole chunks by ``read_direct_chunk`` into a cache of 64 MB: 4.6; by ``readinto`` from their places: 4.0. Copying them
+  out of the kernel 2.6 times costs what the cheaper cutting saves.
+- larger tiles, 128 x 128 x 256: no change for h5py (4.4); less work elsewhere, in both rows alike.
+- the mapped file, a Box a piece, places asked for chunk by chunk: 7.7. HDF5 goes through its index from the start
+  for each chunk (125 us here), and boxes took longer than copying.
+- the mapped file, places in one pass, tuples: 2.6. Kept. Mapped anew every 256 MB, which count as memory.
+- chunks in one piece (contiguous), a quarter of the image: h5py 2.3, mapped 0.6. Kept.
+- gzip, a quarter of the image: HDF5 18.7 (18.9 s), zlib-ng on two threads, 128 MB of chunks: 9.0 (6.0 s). Kept.
+  With shuffle, uint16 of few values: 55 and 29.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ __all__ = [
 
 _MAX_METADATA_BYTES = 16 * 2**20
 _MAX_CHUNK_BYTES = 2**31  # a chunk is unpacked whole; one that declares more is taken for damaged
-_PENDING_BYTES = 32 * 2**20  # on their way to the disk, so that compressing does not wait for the next tile
+_PENDING_BYTES = 64 * 2**20  # on their way to the disk: shards become complete several at once, then none for a while
 _CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share through their halos
 # What tensorstore and damaged JSON raise.
 _ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, AttributeError)

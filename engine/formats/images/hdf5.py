@@ -28,6 +28,7 @@ from ...errors import ExportError
 from ..array_attributes import read_axes, read_resolution, read_units, text_of
 from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
+from ..hdf5_pixels import VoxelSource, open_voxels
 from ..pixel_types import pixel_type
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..target import Target, check_file_place, export_errors
@@ -43,23 +44,27 @@ _PUBLISHING = threading.Lock()
 
 
 class Hdf5Reader(ImageReader):
-    """One dataset. Threads may read at once; HDF5 itself serves them one after the other."""
+    """One dataset. Threads may read at once."""
 
     def __init__(self, path: Path, internal: str) -> None:
+        self._voxels: VoxelSource | None = None
         self._source = OpenDataset(path, internal)
         try:
             with wrapped(self._source.label):
                 self.info = _read_info(self._source.dataset, self._source.label)
+                self._voxels = open_voxels(self._source.dataset, self._source.label)
         except BaseException:
             self.close()
             raise
 
     def read(self, box: Box) -> np.ndarray:
         with wrapped(self._source.label):
-            voxels: np.ndarray = self._source.dataset[box.slices()]
-            return voxels.astype(self.info.dtype, copy=False)
+            assert self._voxels is not None  # set once it is open
+            return self._voxels.read(box).astype(self.info.dtype, copy=False)
 
     def close(self) -> None:
+        if self._voxels is not None:
+            self._voxels.close()
         self._source.close()
 
 

@@ -1,0 +1,328 @@
+"""Voxels of HDF5 datasets past HDF5's own copying, for the layouts that nearly all files have.
+
+HDF5 copies a chunk into its cache and from there row by row, and unpacks one chunk at a time. Here voxels that are
+stored as they are come out of the mapped file in one copy, and packed chunks are unpacked side by side. Where they lie
+says HDF5; whatever is unusual about a dataset, or about one chunk of it, is read by HDF5 itself.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import product
+from math import ceil, prod
+from operator import floordiv
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
+import numpy as np
+
+from ..box import Box
+from ..errors import InputError
+from .concurrency import most_threads
+
+__all__ = ["VoxelSource", "open_voxels"]
+
+_LEAST_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 is done with a chunk before Python has looked it up
+_MOST_CHUNK_BYTES = 64 * 2**20  # above it, two unpacked chunks are more than HDF5 would hold
+_CACHE_BYTES = 128 * 2**20  # unpacked chunks that neighbouring tiles share
+_MAPPED_BYTES = 256 * 2**20  # touched through one map of the file, which count as this process's memory
+_PIECE_BYTES = 16 * 2**20  # copied from a map before it is looked at again
+_PAGE_BYTES = 4096
+_MOST_PLACES = 1_000_000  # of chunks, looked up beforehand in some seconds
+_MOST_WORKERS = 8
+_DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
+
+
+class VoxelSource(Protocol):
+    """The voxels of a dataset. Threads may read at once."""
+
+    def read(self, box: Box) -> np.ndarray:
+        """The voxels of a box, in native byte order. Raises InputError and what h5py raises."""
+
+    def close(self) -> None:
+        """May be called twice."""
+
+
+def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
+    """The fastest way to read a dataset that has been checked. Raises what h5py raises."""
+    slow = _Plain(dataset)
+    if dataset.dtype.kind not in "iuf" or dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype):
+        return slow  # enumerations, and numbers of odd precision, which HDF5 converts
+    if dataset.file.userblock_size or dataset.is_virtual or dataset.external:
+        return slow
+    settings = dataset.id.get_create_plist()
+    if settings.get_layout() == h5py.h5d.CONTIGUOUS:
+        return _open_contiguous(dataset, label) or slow
+    if settings.get_layout() != h5py.h5d.CHUNKED:
+        return slow
+    size = prod(dataset.chunks) * dataset.dtype.itemsize
+    filters = [settings.get_filter(i)[0] for i in range(settings.get_nfilters())]
+    if not filters and size >= _LEAST_CHUNK_BYTES and hasattr(dataset.id, "chunk_iter") and dataset.size:
+        if prod(_count_chunks(dataset)) > _MOST_PLACES:
+            return slow
+        return _MappedChunks(dataset, label, slow)
+    if filters in ([_DEFLATE], [_SHUFFLE, _DEFLATE]) and _LEAST_CHUNK_BYTES <= size <= _MOST_CHUNK_BYTES:
+        return _PackedChunks(dataset, slow, is_shuffled=_SHUFFLE in filters)
+    return slow
+
+
+class _Plain:
+    """HDF5 itself."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+
+    def read(self, box: Box) -> np.ndarray:
+        voxels: np.ndarray = self._dataset[box.slices()]
+        return voxels
+
+    def close(self) -> None:
+        """Its file is closed by whoever opened it."""
+
+
+class _FileMap:
+    """The bytes of a file. What was touched counts as memory of this process until the map is made anew."""
+
+    def __init__(self, path: Path, label: str) -> None:
+        self._label = label
+        self._file = path.open("rb", buffering=0)
+        self._map = self._start()
+
+    @property
+    def size(self) -> int:
+        """Of the file when it was opened."""
+        return int(self._map[0].size)
+
+    def look(self, touched: int) -> np.ndarray:
+        """All bytes, of which about so many will be read."""
+        content, used = self._map
+        # The old map goes when the last read that still uses it ends.
+        self._map = (content, used + touched) if used < _MAPPED_BYTES else self._start()
+        return self._map[0]
+
+    def check(self) -> None:
+        """Raise InputError if the file was closed or cut short: touching what is not there would end the process."""
+        if self._file.closed:
+            raise InputError(f"cannot read {self._label}: it was closed")
+        if os.fstat(self._file.fileno()).st_size < self.size:
+            raise InputError(f"cannot read {self._label}: the file was cut short while it was read")
+
+    def close(self) -> None:
+        self._file.close()
+        self._map = np.empty(0, np.uint8), 0
+
+    def _start(self) -> tuple[np.ndarray, int]:
+        return np.frombuffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8), 0
+
+
+def _open_contiguous(dataset: h5py.Dataset, label: str) -> _MappedArray | None:
+    """None if the dataset was never written, or the file ends before it does: HDF5 knows what that means."""
+    start = dataset.id.get_offset()
+    if start is None or not dataset.size:
+        return None
+    content = _FileMap(Path(dataset.file.filename), label)
+    if start + dataset.size * dataset.dtype.itemsize <= content.size:
+        return _MappedArray(content, start, dataset)
+    content.close()
+    return None
+
+
+class _MappedArray:
+    """A dataset in one piece."""
+
+    def __init__(self, content: _FileMap, start: int, dataset: h5py.Dataset) -> None:
+        self._content, self._start = content, start
+        self._shape, self._dtype = dataset.shape, dataset.dtype
+        self._stop = start + dataset.size * dataset.dtype.itemsize
+
+    def read(self, box: Box) -> np.ndarray:
+        self._content.check()
+        result = np.empty(box.shape, self._dtype.newbyteorder("="))
+        row_bytes = max(_PAGE_BYTES, box.shape[-1] * self._dtype.itemsize)
+        for part in box.split(_piece_shape(box.shape, _PIECE_BYTES // self._dtype.itemsize)):
+            content = self._content.look(prod(part.shape[:-1]) * row_bytes)
+            stored = content[self._start : self._stop].view(self._dtype).reshape(self._shape)
+            result[part.relative_to(box.start).slices()] = stored[part.slices()]
+        return result
+
+    def close(self) -> None:
+        self._content.close()
+
+
+def _piece_shape(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """The sides of a piece of at most so many voxels, cut along the outer axes first."""
+    sides = list(shape)
+    for axis in range(len(sides)):
+        while prod(sides) > most and sides[axis] > 1:
+            sides[axis] = (sides[axis] + 1) // 2
+    return tuple(max(1, n) for n in sides)
+
+
+_Slices = tuple[slice, ...]
+_Piece = tuple[
+    tuple[int, ...], _Slices, _Slices
+]  # a chunk's first voxel, where the part belongs in the box, in the chunk
+
+
+class _Chunks:
+    """A chunked dataset, put together from pieces of its chunks."""
+
+    def __init__(self, dataset: h5py.Dataset, slow: _Plain) -> None:
+        self._dataset, self._slow = dataset, slow
+        self._shape, self._chunks = dataset.shape, dataset.chunks
+        self._stored = dataset.dtype
+        self._native = dataset.dtype.newbyteorder("=")
+        self._chunk_bytes = prod(self._chunks) * self._stored.itemsize
+
+    def _pieces(self, box: Box) -> Iterator[_Piece]:
+        """The parts of a box that lie in one chunk each."""
+        # There are ten and more in a small tile: tuples, since boxes took most of the time.
+        for steps in product(*map(_cut, box.start, box.stop, self._chunks)):
+            corner, target, inside = zip(*steps, strict=True)
+            yield corner, target, inside
+
+
+def _cut(start: int, stop: int, length: int) -> list[tuple[int, slice, slice]]:
+    """A range cut by the grid of chunks: see _Piece, along one axis."""
+    pieces = []
+    for first in range(start // length * length, stop, length):
+        a, b = max(start, first), min(stop, first + length)
+        pieces.append((first, slice(a - start, b - start), slice(a - first, b - first)))
+    return pieces
+
+
+def _in_image(corner: tuple[int, ...], inside: _Slices) -> Box:
+    """A part of a chunk, as a box of the image."""
+    return Box(
+        tuple(c + s.start for c, s in zip(corner, inside, strict=True)),
+        tuple(c + s.stop for c, s in zip(corner, inside, strict=True)),
+    )
+
+
+class _MappedChunks(_Chunks):
+    """Chunks that are stored as they are."""
+
+    def __init__(self, dataset: h5py.Dataset, label: str, slow: _Plain) -> None:
+        super().__init__(dataset, slow)
+        self._content = _FileMap(Path(dataset.file.filename), label)
+        self._places: np.ndarray | None = None
+        self._lock = threading.Lock()
+
+    def read(self, box: Box) -> np.ndarray:
+        self._content.check()
+        with self._lock:
+            if self._places is None:
+                self._places = self._find_places()
+            places = self._places
+        result = np.empty(box.shape, self._native)
+        layer = self._chunk_bytes // self._chunks[0]
+        for corner, target, inside in self._pieces(box):
+            place = int(places[tuple(map(floordiv, corner, self._chunks))])
+            if place < 0:
+                result[target] = self._slow.read(_in_image(corner, inside))
+                continue
+            content = self._content.look((inside[0].stop - inside[0].start) * layer)
+            chunk = content[place : place + self._chunk_bytes].view(self._stored).reshape(self._chunks)
+            result[target] = chunk[inside]
+        return result
+
+    def close(self) -> None:
+        self._content.close()
+
+    def _find_places(self) -> np.ndarray:
+        """Where each chunk begins in the file; -1 where it is not all there. One pass: HDF5 finds none on its own."""
+        places = np.full(_count_chunks(self._dataset), -1, np.int64)
+        end = self._content.size
+
+        def note(chunk: h5py.h5d.StoreInfo) -> None:
+            if chunk.size == self._chunk_bytes and chunk.byte_offset + chunk.size <= end:
+                places[tuple(map(floordiv, chunk.chunk_offset, self._chunks))] = chunk.byte_offset
+
+        self._dataset.id.chunk_iter(note)
+        return places
+
+
+def _count_chunks(dataset: h5py.Dataset) -> tuple[int, ...]:
+    return tuple(ceil(n / c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+
+
+class _PackedChunks(_Chunks):
+    """Chunks packed by the filter gzip, also with shuffle before it."""
+
+    def __init__(self, dataset: h5py.Dataset, slow: _Plain, *, is_shuffled: bool) -> None:
+        super().__init__(dataset, slow)
+        self._is_shuffled = is_shuffled
+        self._unpacked: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
+        self._most_unpacked = max(1, _CACHE_BYTES // self._chunk_bytes)
+        self._lock = threading.Lock()
+        workers = min(_MOST_WORKERS, most_threads() or os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="unpack") if workers > 1 else None
+
+    def read(self, box: Box) -> np.ndarray:
+        result = np.empty(box.shape, self._native)
+        pieces = list(self._pieces(box))
+        # No more at once than the cache holds: a large box is unpacked part by part.
+        for first in range(0, len(pieces), self._most_unpacked):
+            some = pieces[first : first + self._most_unpacked]
+            for (_, target, inside), chunk in zip(some, self._unpack([c for c, _, _ in some]), strict=True):
+                result[target] = chunk[inside]
+        return result
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        self._unpacked.clear()
+
+    def _unpack(self, corners: list[tuple[int, ...]]) -> list[np.ndarray]:
+        """Chunks by their first voxel, from the cache or side by side."""
+        with self._lock:
+            found = {c: self._unpacked[c] for c in corners if c in self._unpacked}
+            for corner in found:
+                self._unpacked.move_to_end(corner)
+        absent = [c for c in corners if c not in found]
+        if absent:
+            if self._pool is None or len(absent) == 1:
+                made = [self._unpack_one(c) for c in absent]
+            else:
+                made = list(self._pool.map(self._unpack_one, absent))
+            found.update(zip(absent, made, strict=True))
+            with self._lock:
+                for corner, chunk in zip(absent, made, strict=True):
+                    self._unpacked[corner] = chunk
+                while len(self._unpacked) > self._most_unpacked:
+                    self._unpacked.popitem(last=False)
+        return [found[c] for c in corners]
+
+    def _unpack_one(self, corner: tuple[int, ...]) -> np.ndarray:
+        import imagecodecs
+
+        decode = imagecodecs.zlibng_decode if imagecodecs.ZLIBNG.available else imagecodecs.zlib_decode
+        content = np.empty(self._chunk_bytes, np.uint8)
+        target: Any = content  # the stubs know only bytes
+        # A chunk that is missing, was stored without the filters, or is damaged: HDF5 knows, or says what is wrong.
+        with suppress(Exception):
+            skipped, packed = self._dataset.id.read_direct_chunk(corner)
+            if not skipped and len(decode(packed, out=target)) == self._chunk_bytes:
+                unpacked: np.ndarray = self._in_order(content).view(self._stored).reshape(self._chunks)
+                return unpacked
+        inside = Box(corner, tuple(c + n for c, n in zip(corner, self._chunks, strict=True))).clip(self._shape)
+        chunk = np.zeros(self._chunks, self._native)
+        chunk[inside.relative_to(corner).slices()] = self._slow.read(inside)
+        return chunk
+
+    def _in_order(self, content: np.ndarray) -> np.ndarray:
+        """The bytes of each voxel together again, where all first bytes came first, then all second ones."""
+        size = self._stored.itemsize
+        if not self._is_shuffled or size == 1:
+            return content
+        ordered = np.empty_like(content)
+        for index, plane in enumerate(content.reshape(size, -1)):
+            ordered[index::size] = plane
+        return ordered
