@@ -12,8 +12,10 @@ BIN := $(VENV)/bin
 DEMO := demo-results
 # Extra words for pytest: make test ARGS="-k export"
 ARGS ?=
+# What a GPU needs: cuda13, cuda12 for older drivers; with nvForest cuda13,rapids13
+GPU ?= cuda13
 
-.PHONY: demo test lint types bench bench-objects golden gpu clean
+.PHONY: demo test lint types bench bench-objects bench-gpu golden gpu clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -35,8 +37,18 @@ test: $(VENV)/ready-test $(VENV)/ready-nvforest
 golden: $(VENV)/ready-test
 	$(BIN)/python -m pytest -n auto -m golden $(ARGS)
 
-gpu: $(VENV)/ready-test
+# Without CuPy or a GPU every test would be skipped: doctor ends it with the reason.
+gpu: $(VENV)/ready-test $(VENV)/ready-$(GPU)
+	$(BIN)/pixelforest doctor --device=cuda
 	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+bench-gpu: $(VENV)/ready-bench $(VENV)/ready-$(GPU)
+	$(BIN)/python bench/cuda_startup.py $(ARGS)
+	$(BIN)/python bench/cuda_features.py $(ARGS)
+	$(BIN)/python bench/cuda_forest.py $(ARGS)
+	$(BIN)/python bench/cuda_pipeline.py $(ARGS)
+	$(BIN)/python bench/cuda_pipeline.py --fused $(ARGS)
+	$(BIN)/python bench/cuda_objects.py $(ARGS)
 
 lint: $(VENV)/ready-lint
 	$(BIN)/ruff check .

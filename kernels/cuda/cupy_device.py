@@ -140,7 +140,11 @@ class CupyArray:
 
 
 class CupyKernel:
-    """See ``device.Kernel``."""
+    """See ``device.Kernel``.
+
+    The limit of its shared memory is a property of the device's function, of which no two threads may lower what the
+    other has just raised: there is one object for each.
+    """
 
     def __init__(self, device: CupyDevice, name: str, function: Any) -> None:
         self._device, self._name, self._function = device, name, function
@@ -155,8 +159,9 @@ class CupyKernel:
             stream = self._device.stream()
             if shared_bytes > self._shared_bytes:
                 with self._lock:
-                    driver.funcSetAttribute(self._function.ptr, MAX_DYNAMIC_SHARED, shared_bytes)
-                    self._shared_bytes = shared_bytes
+                    if shared_bytes > self._shared_bytes:  # another thread may have asked for more meanwhile
+                        driver.funcSetAttribute(self._function.ptr, MAX_DYNAMIC_SHARED, shared_bytes)
+                        self._shared_bytes = shared_bytes
             self._function(grid, block, values, shared_mem=shared_bytes, stream=stream)
 
 
@@ -165,11 +170,15 @@ class CupyModule:
 
     def __init__(self, device: CupyDevice, module: Any) -> None:
         self._device, self._module = device, module
+        self._kernels: dict[str, CupyKernel] = {}
+        self._lock = threading.Lock()
 
     def kernel(self, name: str) -> CupyKernel:
-        with _faults(f"there is no kernel {name!r}"):
-            self._device.stream()
-            return CupyKernel(self._device, name, self._module.get_function(name))
+        with self._lock, _faults(f"there is no kernel {name!r}"):
+            if name not in self._kernels:
+                self._device.stream()
+                self._kernels[name] = CupyKernel(self._device, name, self._module.get_function(name))
+            return self._kernels[name]
 
 
 @dataclass

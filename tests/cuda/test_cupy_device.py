@@ -152,6 +152,35 @@ def test_kernels_and_time(load: Load) -> None:
         device.compile(SCALE + "}", "scale.cu", ())
 
 
+def test_what_a_thread_allows_a_kernel_no_other_takes_away(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shared memory of a block: two threads find that it is not enough, the one that needs less comes last."""
+    module, machine = load()
+    (device,) = module.open_devices()
+    binary = device.load(device.compile(SCALE, "scale.cu", ()))
+    assert binary.kernel("scale") is binary.kernel("scale")
+    kernel, more_is_set = binary.kernel("scale"), threading.Event()
+    set_attribute = module.driver.funcSetAttribute
+    there = device.upload(np.ones(1, np.float32))
+
+    def start(shared_bytes: int) -> None:
+        kernel((1, 1, 1), (32, 1, 1), (there, np.int32(1), np.float32(1)), shared_bytes=shared_bytes)
+
+    def set_late(*arguments: int) -> None:
+        """The first one; while it is at work the other thread comes to the same point."""
+        other.start()
+        more_is_set.wait(0.2)
+        set_attribute(*arguments)
+
+    other = threading.Thread(target=start, args=(60_000,))
+    monkeypatch.setattr(module.driver, "funcSetAttribute", set_late)
+    start(90_000)
+    monkeypatch.setattr(module.driver, "funcSetAttribute", set_attribute)
+    other.join()
+    assert machine.shared_bytes == [90_000]
+    start(90_000)
+    device.synchronize()
+
+
 def test_errors_are_those_of_the_contract(load: Load) -> None:
     module, machine = load(memory=1000)
     (device,) = module.open_devices()

@@ -22,6 +22,7 @@ from cuda_host.host_device import _Launch
 from pixelforest.kernels.contract import DeviceFailed
 
 GUARD = 64
+PLAIN_SHARED = 48 << 10  # bytes of a block that need no permission
 
 
 class CUDARuntimeError(RuntimeError):
@@ -55,6 +56,7 @@ class Machine:
         self.used: dict[int, int] = defaultdict(int)
         self.pinned_sizes: list[int] = []
         self.shared_bytes: list[int] = []
+        self.most_shared: dict[int, int] = {}  # of each function, once it was set
         self.local = threading.local()
         self.running = threading.Lock()  # the shim's kernels have one set of thread numbers
 
@@ -142,7 +144,7 @@ class Pinned(bytearray):
 
 class Function:
     def __init__(self, machine: Machine, library: Any, name: str) -> None:
-        self.machine, self.name, self.ptr = machine, name, 1
+        self.machine, self.name, self.ptr = machine, name, id(library) ^ hash(name)
         try:
             self.launch = getattr(library, f"launch_{name}")
         except AttributeError:
@@ -156,6 +158,8 @@ class Function:
         assert isinstance(block, tuple)
         assert stream is not None
         assert stream.device_id == self.machine.current
+        if shared_mem > self.machine.most_shared.get(self.ptr, PLAIN_SHARED):
+            raise CUDADriverError(1)  # the value is invalid
         values = []
         for value in args:
             assert isinstance(value, MemoryPointer | np.generic), type(value)
@@ -253,7 +257,13 @@ def make_cupy(machine: Machine) -> dict[str, ModuleType]:
     runtime.memcpyAsync, runtime.memsetAsync = copy, clear  # type: ignore[attr-defined]
     runtime.memcpyHostToDevice, runtime.memcpyDeviceToHost = 1, 2  # type: ignore[attr-defined]
     driver.CUDADriverError = CUDADriverError  # type: ignore[attr-defined]
-    driver.funcSetAttribute = lambda f, attribute, value: machine.shared_bytes.append(value)  # type: ignore[attr-defined]
+
+    def set_attribute(function: int, attribute: int, value: int) -> None:
+        assert attribute == 8
+        machine.shared_bytes.append(value)
+        machine.most_shared[function] = value
+
+    driver.funcSetAttribute = set_attribute  # type: ignore[attr-defined]
     programs: dict[int, list[Any]] = {}
 
     def create(source: str, name: str, headers: tuple, include_names: tuple) -> int:
