@@ -13,10 +13,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .intrinsics import LANES, Lanes, data_of, load, splat
+from .intrinsics import F32, I64, LANES, Lanes, data_of, load, splat
 
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
-_F32 = ir.FloatType()
+_I32 = ir.IntType(32)
 
 
 @intrinsic
@@ -27,7 +26,7 @@ def less_than_64(typing_context, buffer, at, threshold):  # type: ignore[no-unty
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         values = load(builder, data_of(context, builder, sig.args[0], args[0]), args[1], 64)
         smaller = values < splat(builder, args[2], 64)
-        return builder.bitcast(smaller.value, _I64)
+        return builder.bitcast(smaller.value, I64)
 
     return signature, codegen
 
@@ -45,9 +44,9 @@ def decide_rows(typing_context, limits, at, n, bounds, bounds_at, words, first, 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         limit_, bound_ = (data_of(context, builder, sig.args[i], args[i]) for i in (0, 3))
         word_, first_, last_ = (data_of(context, builder, sig.args[i], args[i]) for i in (5, 6, 7))
-        counts, wide = ir.VectorType(_I32, 4), ir.VectorType(_I64, 4)
+        counts, wide = ir.VectorType(_I32, 4), ir.VectorType(I64, 4)
         low = load(builder, bound_, args[4], 4)
-        high = load(builder, bound_, builder.add(args[4], ir.Constant(_I64, 4)), 4)
+        high = load(builder, bound_, builder.add(args[4], ir.Constant(I64, 4)), 4)
         below, upto = (cgutils.alloca_once_value(builder, ir.Constant(counts, None)) for _ in range(2))
         with cgutils.for_range(builder, args[2]) as loop:
             place = builder.add(args[1], loop.index)
@@ -56,7 +55,7 @@ def decide_rows(typing_context, limits, at, n, bounds, bounds_at, words, first, 
             is_left = builder.fcmp_ordered("<", high.value, limit.value)
             for total, flag in ((below, undecided_or_left), (upto, is_left)):
                 builder.store(builder.add(builder.load(total), builder.sext(flag, counts)), total)
-            row = builder.bitcast(builder.gep(word_, [builder.mul(place, ir.Constant(_I64, 4))]), wide.as_pointer())
+            row = builder.bitcast(builder.gep(word_, [builder.mul(place, ir.Constant(I64, 4))]), wide.as_pointer())
             builder.store(builder.sext(is_left, wide), row, align=8)
         many = builder.trunc(args[2], _I32)
         undefined = ir.Constant(counts, ir.Undefined)
@@ -88,10 +87,10 @@ def _bits_below(context: Any, builder: Any, values: Sequence[Lanes], limit: Any)
     limits = splat(builder, limit, LANES)
     flags = [(v < limits).value for v in values]
     if not _packs_within_halves(context):
-        word = ir.Constant(_I64, 0)
+        word = ir.Constant(I64, 0)
         for i, flag in enumerate(flags):
-            bits = builder.zext(builder.bitcast(flag, ir.IntType(LANES)), _I64)
-            word = builder.or_(word, builder.shl(bits, ir.Constant(_I64, i * LANES)))
+            bits = builder.zext(builder.bitcast(flag, ir.IntType(LANES)), I64)
+            word = builder.or_(word, builder.shl(bits, ir.Constant(I64, i * LANES)))
         return word
     words, shorts, chars = (ir.VectorType(ir.IntType(bits), 256 // bits) for bits in (32, 16, 8))
 
@@ -102,8 +101,8 @@ def _bits_below(context: Any, builder: Any, values: Sequence[Lanes], limit: Any)
     lanes = [builder.sext(flag, words) for flag in flags]
     pairs = [call("packssdw", shorts, *lanes[i : i + 2]) for i in range(0, 8, 2)]
     fours = [call("packsswb", chars, *pairs[i : i + 2]) for i in range(0, 4, 2)]
-    low, high = (builder.zext(call("pmovmskb", _I32, four), _I64) for four in fours)
-    return builder.or_(low, builder.shl(high, ir.Constant(_I64, 32)))
+    low, high = (builder.zext(call("pmovmskb", _I32, four), I64) for four in fours)
+    return builder.or_(low, builder.shl(high, ir.Constant(I64, 32)))
 
 
 @intrinsic
@@ -116,13 +115,11 @@ def compare_rows(typing_context, buffer, at, limits, first, stop, words, block):
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         buffer_, limit_, word_ = (data_of(context, builder, sig.args[i], args[i]) for i in (0, 2, 5))
-        values = [
-            load(builder, buffer_, builder.add(args[1], ir.Constant(_I64, i)), LANES) for i in range(0, 64, LANES)
-        ]
-        one = ir.Constant(_I64, 1)
+        values = [load(builder, buffer_, builder.add(args[1], ir.Constant(I64, i)), LANES) for i in range(0, 64, LANES)]
+        one = ir.Constant(I64, 1)
         with cgutils.for_range_slice(builder, args[3], args[4], one) as (row, _):
             limit = builder.load(builder.gep(limit_, [row]))
-            place = builder.add(builder.mul(row, ir.Constant(_I64, 4)), args[6])
+            place = builder.add(builder.mul(row, ir.Constant(I64, 4)), args[6])
             builder.store(_bits_below(context, builder, values, limit), builder.gep(word_, [place]))
         return context.get_dummy_value()
 
@@ -142,8 +139,8 @@ def choose_rows(typing_context, answers, words, choices, first, stop, out, rows)
         answers_, word_ = (data_of(context, builder, sig.args[i], args[i]) for i in range(2))
         choice_ = context.make_array(sig.args[2])(context, builder, args[2])
         length = builder.extract_value(choice_.shape, 1)
-        lists = [builder.gep(choice_.data, [builder.mul(length, ir.Constant(_I64, k))]) for k in range(3)]
-        kind, four, one = ir.VectorType(_I64, 4), ir.Constant(_I64, 4), ir.Constant(_I64, 1)
+        lists = [builder.gep(choice_.data, [builder.mul(length, ir.Constant(I64, k))]) for k in range(3)]
+        kind, four, one = ir.VectorType(I64, 4), ir.Constant(I64, 4), ir.Constant(I64, 1)
 
         def pointer(data: Any, place: Any) -> Any:
             return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
@@ -151,7 +148,7 @@ def choose_rows(typing_context, answers, words, choices, first, stop, out, rows)
         def emit(rows: Any) -> None:
             out = cgutils.alloca_once_value(builder, args[5])
             with cgutils.for_range_slice(builder, args[3], args[4], one) as (i, _):
-                fields = [builder.zext(builder.load(builder.gep(values, [i])), _I64) for values in lists]
+                fields = [builder.zext(builder.load(builder.gep(values, [i])), I64) for values in lists]
                 goes_left = builder.load(pointer(answers_, builder.mul(fields[0], four)), align=8)
 
                 def choose(offset: Any) -> None:
@@ -160,7 +157,7 @@ def choose_rows(typing_context, answers, words, choices, first, stop, out, rows)
                     builder.store(chosen, pointer(word_, builder.add(builder.load(out), offset)), align=8)
 
                 if rows is None:
-                    choose(ir.Constant(_I64, 0))
+                    choose(ir.Constant(I64, 0))
                     builder.store(builder.add(builder.load(out), four), out)
                 else:
                     with cgutils.for_range(builder, rows) as loop:
@@ -190,14 +187,14 @@ def add_bits_256(typing_context, digits, at, count, words, row):  # type: ignore
             data_of(context, builder, sig.args[0], args[0]),
             data_of(context, builder, sig.args[3], args[3]),
         )
-        kind = ir.VectorType(_I64, 4)
+        kind = ir.VectorType(I64, 4)
 
         def pointer(data: Any, at: Any) -> Any:
             return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
 
         carry = cgutils.alloca_once_value(builder, builder.load(pointer(word, args[4]), align=8))
         with cgutils.for_range(builder, args[2]) as loop:
-            place = pointer(base, builder.add(args[1], builder.mul(loop.index, ir.Constant(_I64, 4))))
+            place = pointer(base, builder.add(args[1], builder.mul(loop.index, ir.Constant(I64, 4))))
             digit, carried = builder.load(place, align=8), builder.load(carry)
             builder.store(builder.xor(digit, carried), place, align=8)
             builder.store(builder.and_(digit, carried), carry)
@@ -222,9 +219,7 @@ def counters_64(typing_context, digits, at, count, out, out_at):  # type: ignore
             ir.Constant(kind, ir.Undefined),
         )
         with cgutils.for_range(builder, args[2]) as loop:
-            word = builder.load(
-                builder.gep(base, [builder.add(args[1], builder.mul(loop.index, ir.Constant(_I64, 4)))])
-            )
+            word = builder.load(builder.gep(base, [builder.add(args[1], builder.mul(loop.index, ir.Constant(I64, 4)))]))
             set_bits = builder.zext(builder.bitcast(word, bit), kind)
             power = builder.trunc(loop.index, ir.IntType(16))
             undefined = ir.Constant(kind, ir.Undefined)
@@ -253,7 +248,7 @@ def bounds_64(typing_context, buffer, at, out, low_at, high_at):  # type: ignore
             data_of(context, builder, sig.args[0], args[0]),
             data_of(context, builder, sig.args[2], args[2]),
         )
-        vectors = [load(builder, base, builder.add(args[1], ir.Constant(_I64, j)), LANES) for j in range(0, 64, LANES)]
+        vectors = [load(builder, base, builder.add(args[1], ir.Constant(I64, j)), LANES) for j in range(0, 64, LANES)]
         low, high = vectors[0].constant(float("inf")), vectors[0].constant(float("-inf"))
         strange = ir.Constant(ir.VectorType(_I32, LANES), None)
         for values in vectors:
@@ -288,7 +283,7 @@ def nan_mask_64(typing_context, buffer, at, stride, columns):  # type: ignore[no
             values = load(builder, base, builder.add(args[1], builder.mul(loop.index, args[2])), 64).value
             here = builder.sext(builder.fcmp_unordered("uno", values, values), kind)
             builder.store(builder.or_(builder.load(found), here), found)
-        return builder.bitcast(builder.icmp_signed("<", builder.load(found), ir.Constant(kind, None)), _I64)
+        return builder.bitcast(builder.icmp_signed("<", builder.load(found), ir.Constant(kind, None)), I64)
 
     return signature, codegen
 
@@ -298,7 +293,7 @@ def float_of_bits(typing_context, bits):  # type: ignore[no-untyped-def]
     """The float32 whose bits are the low half of a uint64."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(builder.trunc(args[0], _I32), _F32)
+        return builder.bitcast(builder.trunc(args[0], _I32), F32)
 
     return types.float32(types.uint64), codegen
 
@@ -319,9 +314,9 @@ def changes_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
             place = builder.bitcast(builder.gep(base, [index]), vector.as_pointer())
             return builder.load(place, align=kind.bitwidth // 8)
 
-        values, left = load(args[1]), load(builder.sub(args[1], ir.Constant(_I64, 1)))
+        values, left = load(args[1]), load(builder.sub(args[1], ir.Constant(I64, 1)))
         compare = builder.fcmp_unordered if isinstance(kind, types.Float) else builder.icmp_unsigned
-        return builder.bitcast(compare("!=", values, left), _I64)
+        return builder.bitcast(compare("!=", values, left), I64)
 
     return signature, codegen
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..shared.program import Sums
-from .intrinsics import (
+from .intrinsics import copy_run, keep_apart
+from .jit import njit
+from .sums import (
     ROWS,
-    copy_run,
-    keep_apart,
     sum_even_fused,
     sum_even_odd_even_fused,
     sum_even_odd_even_rounded,
@@ -24,7 +24,6 @@ from .intrinsics import (
     sum_odd_fused,
     sum_odd_rounded,
 )
-from .jit import njit
 
 _EVEN, _ODD, _EVEN_ODD = int(Sums.EVEN), int(Sums.ODD), int(Sums.EVEN_ODD)
 
