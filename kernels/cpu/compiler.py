@@ -12,7 +12,6 @@ overwritten by the results; the last one receives numba's description of an erro
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 from importlib import import_module
 from typing import Any
@@ -156,6 +155,13 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
 class _Context(cpu.CPUContext):  # type: ignore[misc]
     """numba's knowledge of the processor, without what only Python's calls of single functions need."""
 
+    def refresh(self) -> None:
+        """Take up what was registered since. numba asks for it hundreds of times, mostly when nothing was."""
+        count = _count_registered(self) + _count_registered(self.typing_context)
+        if vars(self).get("_seen") != count:
+            super().refresh()
+            self._seen = _count_registered(self) + _count_registered(self.typing_context)
+
     def create_cpython_wrapper(self, *arguments: Any, **options: Any) -> None:
         """None: Python calls the functions of ``_write_call``."""
 
@@ -183,7 +189,6 @@ def compile_unit(unit: str) -> bytes:
     """The object code of a unit, loaded once to see that it can be. Raises what numba raises."""
     jit.compile_ahead(_adapt, pipeline_class=_Pipeline)
     _remember_resolutions()
-    gc.disable()  # hundreds of thousands of small objects that all stay
     with global_compiler_lock:
         context = cpu_target.target_context
         context.__class__ = _Context
@@ -198,6 +203,12 @@ def compile_unit(unit: str) -> bytes:
         code = owner.optimise(kept)
         _refuse_symbols_of_numba(owner.unit)
         return code
+
+
+def _count_registered(context: Any) -> int:
+    """How many implementations or types the registries hold that a context of numba's knows."""
+    known = context._registries.items()
+    return sum(len(getattr(registry, name)) for registry, loader in known for name in loader.registry_items)
 
 
 def _adapt(function: Any) -> Any:

@@ -37,9 +37,11 @@ logger = logging.getLogger("pixelforest.kernels")
 MOST_RESULTS = 8
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 _WORD = (1 << 64) - 1
-# numba imports scipy where it is installed, which takes longer than numba itself; no kernel uses it.
+# Hundreds of thousands of small objects are made that all stay: no looking for garbage. numba imports scipy where it is
+# installed, which takes longer than numba itself; no kernel uses it.
 _COMPILE = """
-import importlib, json, sys
+import gc, importlib, json, sys
+gc.disable()
 sys.path[:] = json.loads(sys.argv[1])
 sys.modules["scipy"] = None
 importlib.import_module(sys.argv[2]).main(sys.argv[3])
