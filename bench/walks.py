@@ -9,7 +9,8 @@ from numba import njit
 
 from pixelforest.kernels.cpu.bits import bounds_64, float_of_bits, less_than_64
 from pixelforest.kernels.cpu.forest import enter_tree, mixed_memory, predict_mixed
-from pixelforest.kernels.cpu.votes import TOGETHER, vote_together, voting_memory
+from pixelforest.kernels.cpu.votes import vote_together
+from pixelforest.kernels.cpu.voting import TOGETHER, bundle_memory, voting_memory
 from pixelforest.kernels.shared.columns import column_forest
 from pixelforest.kernels.shared.nodes import PackedForest
 
@@ -79,7 +80,12 @@ def predict_stack(stack: ArrangedStack, forest: PackedForest) -> np.ndarray:
             (forest.groups, forest.vote_value, forest.divisor),
             column_forest(forest, batch_nodes=BATCH_NODES),
         )
-        vote_pure(stack.values, stack.stride, columns.arrays, votes, columns.most_nodes, out)
+        width, counts = columns.first.shape[1] - 1, forest.vote_value.shape[1]
+        memory = voting_memory(
+            forest.classes, stack.values.shape[1] // stack.stride, width, counts, columns.most_nodes, QUADS
+        )
+        bundles = bundle_memory(forest.classes, QUADS)
+        vote_pure(stack.values, stack.stride, columns.arrays, votes, memory, bundles, out)
     else:
         predict_stack_mixed(stack, forest, out)
     return out
@@ -144,12 +150,10 @@ def count_visits(stack, stride, blocks, roots, records, leaf_column, offset_bits
 
 
 @njit(nogil=True)
-def vote_pure(stack, stride, forest, votes_of, most_nodes, out):  # type: ignore[no-untyped-def]
+def vote_pure(stack, stride, forest, votes_of, memory, bundles, out):  # type: ignore[no-untyped-def]
     """The kernel for pure leaves over arranged cells, into out (cells, blocks, 64, K)."""
     columns, blocks = stack.shape[1] // stride, out.shape[1]
-    memory = voting_memory(out.shape[3], columns, forest[2].shape[1] - 1, votes_of[1].shape[1], most_nodes, QUADS)
-    values = np.empty((QUADS, TOGETHER, BLOCK, out.shape[3]), np.float32)
-    bases = np.empty((QUADS, TOGETHER), np.int64)
+    values, bases, _ = bundles
     for cell in range(stack.shape[0]):
         for first in range(0, blocks, QUADS * TOGETHER):
             count = min(QUADS, -(-(blocks - first) // TOGETHER))

@@ -21,7 +21,8 @@ from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, p
 from pixelforest.engine.project import read_project
 from pixelforest.engine.workflows import pixel_classification
 from pixelforest.kernels.contract import Backend
-from pixelforest.kernels.cpu.votes import TOGETHER, cut_forest, find_bounds, voting_memory
+from pixelforest.kernels.cpu.votes import cut_forest, find_bounds
+from pixelforest.kernels.cpu.voting import TOGETHER, voting_memory
 from pixelforest.kernels.shared.plan import pack_plan
 from pixelforest.kernels.shared.program import OP, PARITIES, SUMS, Op, Sums
 from tests.conftest import GOLDEN

@@ -21,6 +21,7 @@ from .library import warm as warm_library
 from .measure import Measurement
 from .neighbourhood import measure_neighbourhoods
 from .results import tile_results
+from .voting import BLOCK, TOGETHER, bundle_memory, voting_memory
 
 # Voxels of a cell, voxels of a block of 64, and blocks of a bundle that enters the trees together, along z, y, x.
 # Chosen by bench/kernels; results do not depend on them.
@@ -28,7 +29,6 @@ _FLAT = ((1, 32, 256), (1, 8, 8), (1, 4, 8))
 _SOLID = ((16, 32, 64), (4, 4, 4), (2, 4, 4))
 _BATCH_NODES = 4096  # inner nodes whose answers for four blocks, 32 bytes each, stay in the second cache
 _PADDED_FLOATS = 4096  # lines that are padded together
-_BLOCK = 64  # voxels of a block
 
 _presmooth_tile, _feature_tile = kernel("presmooth_tile"), kernel("feature_tile")
 _predict_tile_pure, _predict_tile_mixed = kernel("predict_tile_pure"), kernel("predict_tile_mixed")
@@ -75,7 +75,7 @@ class CpuForest:
         """What the kernels that predict take of a forest."""
         f, v = self.packed, self.votes
         if v is not None:
-            return v.arrays, (f.groups, f.vote_value, f.divisor), v.most_nodes
+            return v.arrays, (f.groups, f.vote_value, f.divisor)
         shares = (f.probabilities, f.weights, f.forests, f.averages, f.divisor)
         return f.roots, (f.records, f.leaf_column, f.offset_bits), shares, f.depth
 
@@ -85,6 +85,7 @@ class _Workspace(threading.local):
 
     def __init__(self) -> None:
         self._buffers: dict[str, np.ndarray] = {}
+        self._voting: tuple[tuple[int, ...], tuple[Any, Any]] | None = None
 
     def buffer(self, name: str, size: int, dtype: Any = np.float32) -> np.ndarray:
         """A flat buffer of at least ``size`` elements; its content is whatever was left there."""
@@ -92,6 +93,16 @@ class _Workspace(threading.local):
             self._buffers.pop(name, None)  # the smaller one goes before the larger one comes
             self._buffers[name] = np.empty(size, dtype)
         return self._buffers[name]
+
+    def voting(self, forest: CpuForest, votes: ColumnForest, columns: int, quads: int) -> tuple[Any, Any]:
+        """The memory and the bundles of ``voting.py`` for a forest; kept while the same are asked for."""
+        packed = forest.packed
+        sizes = (columns, votes.first.shape[1] - 1, packed.vote_value.shape[1], votes.most_nodes, quads)
+        if self._voting is None or self._voting[0] != (packed.classes, *sizes):
+            self._voting = None  # the one before goes first
+            memory = voting_memory(packed.classes, *sizes), bundle_memory(packed.classes, quads)
+            self._voting = (packed.classes, *sizes), memory
+        return self._voting[1]
 
 
 class CpuBackend:
@@ -184,15 +195,24 @@ class CpuBackend:
 
     def predict(self, stack: TileFeatures, forest: CpuForest) -> np.ndarray:
         out = np.empty((*stack.extent, forest.packed.classes), np.float32)
-        predict = _predict_tile_pure if forest.packed.is_pure else _predict_tile_mixed
-        predict(*self._tile_arguments(stack), stack.plan.width, *forest.kernel_arguments, out)
+        arguments = (*self._tile_arguments(stack), stack.plan.width, *forest.kernel_arguments)
+        if forest.votes is None:
+            _predict_tile_mixed(*arguments, out)
+        else:
+            quads = int(np.prod(stack.shapes[2])) // TOGETHER
+            _predict_tile_pure(*arguments, *self._space.voting(forest, forest.votes, stack.plan.width, quads), out)
         return out
 
     def predict_rows(self, rows: np.ndarray, forest: CpuForest) -> np.ndarray:
         rows = np.ascontiguousarray(rows, np.float32)
         out = np.empty((len(rows), forest.packed.classes), np.float32)
-        predict = _predict_rows_pure if forest.packed.is_pure else _predict_rows_mixed
-        predict(rows, *forest.kernel_arguments, out)
+        if forest.votes is None:
+            _predict_rows_mixed(rows, *forest.kernel_arguments, out)
+        else:
+            columns = rows.shape[1]
+            stack = self._space.buffer("rows", columns * TOGETHER * BLOCK)
+            memory, bundles = self._space.voting(forest, forest.votes, columns, 1)
+            _predict_rows_pure(rows, *forest.kernel_arguments, memory, bundles, stack, out)
         return out
 
     def _tile_arguments(self, stack: TileFeatures) -> tuple[Any, ...]:
@@ -331,7 +351,7 @@ class CpuBackend:
 def _column_stride(shape: Voxels, block: Voxels) -> int:
     """As ``features.column_stride``."""
     blocks = int(np.prod([-(-n // b) for n, b in zip(shape, block, strict=True)]))
-    return (blocks + 1) * _BLOCK
+    return (blocks + 1) * BLOCK
 
 
 def _volume(shape: Sequence[int], margin: Sequence[int] = (0, 0, 0)) -> int:

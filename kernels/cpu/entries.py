@@ -69,6 +69,11 @@ _TILE = (_SMOOTHED, _PROGRAM, _TRIPLE, _TRIPLE, _TRIPLE, (_TRIPLE,) * 3, "f4[1]"
 _NODES: Type = ("u8[1]", "i8", "i8")
 _COLUMNS: Type = ("f4[1]", "u4[1]", "i8[2]", "u4[2]", "u4[1]", "i8[1]", "i8[2]")
 _VOTES: Type = ("i8[2]", "f4[2]", "f4")
+_CUT: Type = ("u1[1]", "u1[1]", "u4[1]", "u4[1]", "f4[1]", "i8[1]", "u4[2]", "i8[2]", "i8[1]")
+_MEMORY: Type = (
+    _CUT, "u8[1]", "u8[1]", "u8[2]", "i8", "f4[2]", "f4[1]", "b1[2]", "i4[2]", "u2[1]",
+)  # fmt: skip
+_BUNDLES: Type = ("f4[4]", "i8[2]", "i8[3]")
 _SHARES: Type = ("f4[2]", "f8[2]", "i8[2]", "b1", "f4")
 
 _RUNS: Type = ("i8[1]", "i4[1]", "i4[1]", "u4[1]")
@@ -89,9 +94,9 @@ _ALL = (
     ),
     Entry("features", "features", "derive_cell", (_SMOOTHED, _PROGRAM, _TRIPLE, _BOX, _TRIPLE, "f4[1]", _SCRATCH)),
     Entry("feature_stack", "features", "feature_tile", (*_TILE, "f4[4]")),
-    Entry("predict_pure", "votes", "predict_tile_pure", (*_TILE, "i8", _COLUMNS, _VOTES, "i8", "f4[4]")),
+    Entry("predict_pure", "votes", "predict_tile_pure", (*_TILE, "i8", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[4]")),
     Entry("predict_mixed", "forest", "predict_tile_mixed", (*_TILE, "i8", "i8[1]", _NODES, _SHARES, "i8", "f4[4]")),
-    Entry("rows_pure", "votes", "predict_rows_pure", ("f4[2]", _COLUMNS, _VOTES, "i8", "f4[2]")),
+    Entry("rows_pure", "votes", "predict_rows_pure", ("f4[2]", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[1]", "f4[2]")),
     Entry("rows_mixed", "forest", "predict_rows_mixed", ("f4[2]", "i8[1]", _NODES, _SHARES, "i8", "f4[2]")),
     # Labels.
     *_for_types(COMPARABLE, Entry("runs", "labels_kernels", "count_runs", ("T[1]", "i8", "i8"), "i8")),

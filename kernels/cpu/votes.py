@@ -15,41 +15,11 @@ from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
 from .intrinsics import keep_apart
 from .jit import njit
+from .voting import TOGETHER
 
-TOGETHER = 4  # blocks whose votes are words of one row
 _NONE = np.uint64(0)
 _LEFT, _RIGHT = np.uint8(1), np.uint8(2)  # where some voxel of a bundle goes
 _BIT = np.uint8(1)
-
-
-@njit(nogil=True, cache=True)
-def voting_memory(classes, columns, forest_columns, counts, most_nodes, quads):
-    """Scratch of vote_together for bundles of ``quads`` times four blocks and votes below ``counts``.
-
-    cut is the forest of a bundle, see cut_forest. answers has a row of four words for each limit, and one of zeros.
-    words: rows of the classes, then of a tree's open nodes, each (classes - 1) times four words: a bit says that a
-    voxel votes for class 1, 2, …; class 0 has what is left. digits: counters of these votes, see add_bits_256. bounds:
-    for each quad and column four lows and four highs; around: low and high of the bundle.
-    """
-    digits = 1
-    while counts - 1 >> digits:
-        digits += 1
-    rows = classes - 1
-    answers, words = np.zeros(4 * (most_nodes + 1), np.uint64), np.zeros((classes + most_nodes) * rows * 4, np.uint64)
-    for k in range(1, classes):
-        for b in range(TOGETHER):
-            words[(k * rows + k - 1) * 4 + b] = ~_NONE
-    reach, alive = np.empty(most_nodes, np.uint8), np.empty(classes + most_nodes, np.uint8)
-    places, names = np.empty(most_nodes + 1, np.uint32), np.empty(classes + most_nodes, np.uint32)
-    for k in range(classes):
-        names[k] = k * rows * 4
-    limits, first = np.empty(most_nodes + 1, np.float32), np.empty(forest_columns + 1, np.int64)
-    choices, trees = np.empty((3, most_nodes + 1), np.uint32), np.empty((counts, 2), np.int64)
-    cut = (reach, alive, places, names, limits, first, choices, trees, np.empty(classes, np.int64))
-    bounds, around = np.empty((quads, 8 * columns), np.float32), np.empty(2 * columns, np.float32)
-    ranges, counters = np.empty((2, TOGETHER), np.int32), np.empty(2 * BLOCK, np.uint16)
-    has_nan, sums = np.empty((quads, TOGETHER), np.bool_), np.empty((quads, rows * digits * 4), np.uint64)
-    return cut, answers, words, sums, digits, bounds, around, has_nan, ranges, counters
 
 
 @njit(nogil=True, cache=True)
@@ -224,18 +194,15 @@ def gather_quads(grid, bundle, z0, y0, x0, bases, blocks):
 
 @njit(nogil=True, cache=True)
 def predict_tile_pure(
-    smoothed, plan, image, first, extent, shapes, stack, scratch, columns, forest, votes_of, most_nodes, out
+    smoothed, plan, image, first, extent, shapes, stack, scratch, columns, forest, votes_of, memory, bundles, out
 ):
     """Class probabilities of a tile at ``first`` into out (z, y, x, K), cell by cell, for forests of pure leaves.
 
-    shapes is (cell, block, bundle): voxels, voxels, blocks along z, y, x.
+    shapes is (cell, block, bundle): voxels, voxels, blocks along z, y, x. memory and bundles are those of voting.py.
     """
     cell_shape, block, bundle = shapes
-    classes, quads = out.shape[3], bundle[0] * bundle[1] * bundle[2] // TOGETHER
-    memory = voting_memory(classes, columns, forest[2].shape[1] - 1, votes_of[1].shape[1], most_nodes, quads)
     has_nan = memory[7]
-    values = np.empty((quads, TOGETHER, BLOCK, classes), np.float32)
-    bases, blocks = np.empty((quads, TOGETHER), np.int64), np.empty((quads, TOGETHER, 3), np.int64)
+    values, bases, blocks = bundles
     for z in range(0, extent[0], cell_shape[0]):
         for y in range(0, extent[1], cell_shape[1]):
             for x in range(0, extent[2], cell_shape[2]):
@@ -260,16 +227,15 @@ def predict_tile_pure(
 
 
 @njit(nogil=True, cache=True)
-def predict_rows_pure(rows, forest, votes_of, most_nodes, out):
-    """Class probabilities of rows (n, f) into out (n, K), 256 rows at once, for forests of pure leaves."""
-    columns, classes, one = rows.shape[1], out.shape[1], 1
-    memory = voting_memory(classes, columns, forest[2].shape[1] - 1, votes_of[1].shape[1], most_nodes, one)
+def predict_rows_pure(rows, forest, votes_of, memory, bundles, stack, out):
+    """Class probabilities of rows (n, f) into out (n, K), 256 rows at once, for forests of pure leaves.
+
+    memory and bundles are those of voting.py for four blocks; stack has room for 256 rows.
+    """
+    columns = rows.shape[1]
     has_nan = memory[7]
-    values = np.empty((one, TOGETHER, BLOCK, classes), np.float32)
+    values, bases, _ = bundles
     stride = np.int64(TOGETHER * BLOCK)
-    stack = np.empty(columns * stride, np.float32)
-    # Not reshaped: that is a function of numba's own library, which compiled programs do not load.
-    bases = np.empty((one, TOGETHER), np.int64)
     for b in range(TOGETHER):
         bases[0, b] = b * BLOCK
     for start in range(0, rows.shape[0], stride):
