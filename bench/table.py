@@ -5,6 +5,8 @@ is the sum of the stages' floors (see README.md) and the start of a Python that 
 follow, each with its own floor: work is worth most where measured over floor is largest. Under the table stands what
 misses its goal, and the variants that lost, from the heads of kernels/*.py. Tried for whole processes:
 - numba's own cache and call convention: 1.25 s to start; units of object code without numba: see the row "start"
+- fewer of LLVM's passes (levels 1 and 2) for a shorter first compilation: the same time, most of it is numba's
+- attributes of an HDF5 result through h5py's lower level: 1.39 instead of 1.45 ms a file
 - a thread a tile for small pictures: tiles are mostly halo; a picture a thread is in use
 - tiles of 128x128 and less: halo; of 1024x1024 and more: threads finish apart, memory; see results/curves.jsonl
 - zlib level 1 for chunks: 181 MB/s; libdeflate 207; zlib-ng at level 2: 300 MB/s, in use (formats/images/hdf5.py)

@@ -11,7 +11,7 @@ import math
 from ..project.object_features import HULL_2D, HULL_3D, SKELETON, Features
 
 # Processor seconds of one thread.
-START_S = 1.0  # importing libraries, reading a project, loading compiled kernels
+START_S = 0.5  # importing libraries, reading a project, loading compiled kernels
 PER_COLUMN_S = {False: 3.8e-9, True: 8.5e-9}  # for a voxel with its share of the halo and a feature column; 3-D: True
 PER_TREE_S = 1.9e-9  # for a voxel and a tree
 PER_EXPORTED_VOXEL_S = 24.0e-9  # reading, converting, compressing, writing
