@@ -7,12 +7,14 @@ static constexpr int BLOCK_Y = FLAT ? 16 : 8;  // see features.py
 
 typedef Scale<SCALE, BLOCK_Y> This;
 
-// Where a block writes: `first` is column 0 of its first voxel; plane and row lie so far apart in a column.
+// Where a block writes: `first` is column 0 of its first voxel, in the image's plane first_z. Registers are scarce, and
+// how this is written decides whether the kernels in 3-d need more of them than there are.
 struct StackPlaces {
     float* first;
     long long stride, plane;
-    int row;
-    __device__ __forceinline__ float* place(int z, int y, int x) const { return first + (z * plane + (y * row + x)); }
+    int first_z, width;
+    __device__ __forceinline__ int line(int y, int x) const { return y * width + x; }
+    __device__ __forceinline__ float* place(int z, int line) const { return first + ((z - first_z) * plane + line); }
 };
 
 // pre            see Smoothed
@@ -40,14 +42,14 @@ struct StackPlaces {
     const int bz = (int)(blockIdx.x / blocks_x / blocks_y) * chunk;                                            \
     const Place place = {tile_z + bz, tile_y + by, tile_x + bx, nz, ny, nx};                                   \
     const long long plane = (long long)out_y * out_x;                                                          \
-    const StackPlaces out = {stack + (bz * plane + (by * out_x + bx)), stride, plane, out_x}
+    const StackPlaces out = {stack + (bz * plane + (by * out_x + bx)), stride, plane, tile_z + bz, out_x}
 
 #if FLAT
 
 extern "C" __global__ void __launch_bounds__(This::THREADS)
 features_2d(PARAMETERS) {
     PREPARE;
-    This::derive_plane(s, taps, smoothed, place, 0, out_y - by, out_x - bx, columns, out);
+    This::derive_plane(s, taps, smoothed, place, place.z0, out_y - by, out_x - bx, columns, out);
 }
 
 #else

@@ -205,14 +205,15 @@ struct Scale {
         return clamp(y - pre.low_y, 0, pre.height - 1) * pre.width + clamp(x - pre.low_x, 0, pre.width - 1);
     }
 
-    // Two dimensions: plane z of the block. Of its voxels rows_inside by columns_inside are wanted; ``out`` says where
-    // they go: out.place(z, y, x) is that of the voxel in column 0, out.stride the distance from column to column.
-    // Afterwards shared memory must not be written before a barrier.
+    // Two dimensions: plane z of the image. Of the block's voxels rows_inside by columns_inside are wanted; ``out`` says
+    // where they go: out.place(z, out.line(y, x)) is that of a voxel in column 0, of the image's plane z and the block's
+    // row y and column x; out.stride is the distance from column to column. Afterwards shared memory must not be written
+    // before a barrier.
     template <class Out, class Index>
     static __device__ __forceinline__ void derive_plane(
         Shared& s, const Taps& taps, const Smoothed& pre, const Place& place, int z, int rows_inside, int columns_inside,
         const Columns<Index>& columns, const Out& out) {
-        const float* const plane = pre.values + (long long)(place.z0 + z - pre.low_z) * pre.height * pre.width;
+        const float* const plane = pre.values + (long long)(z - pre.low_z) * pre.height * pre.width;
         for (int i = threadIdx.x; i < HIGH * WIDE; i += THREADS)
             s.images[0][i] = plane[plane_offset(i, place, pre)];
         __syncthreads();
@@ -237,7 +238,7 @@ struct Scale {
         for (int k = 0; k < Y / WARPS; k++) {
             const int row = threadIdx.x / 32 + k * WARPS;
             if (!is_column || row >= rows_inside) break;
-            float* const to = out.place(z, row, lane);
+            float* const to = out.place(z, out.line(row, lane));
             const int at = (row + RS) * X + lane;
             const float* const x0 = s.x0 + at;
             const float* const x1 = s.x1 + at;
@@ -273,7 +274,7 @@ struct Scale {
 #pragma unroll
                 for (int i = 0; i < 3; i++) entries[i] = along_y<RS, false, X>(taps.s0, centre + i * ROWS * X);
                 eigenvalues_2x2(entries[0], entries[1], entries[2], values);
-                float* const to = out.place(z, row, lane);
+                float* const to = out.place(z, out.line(row, lane));
                 to[columns.tensor * out.stride] = values[0];
                 to[(columns.tensor + 1) * out.stride] = values[1];
             }
@@ -322,6 +323,7 @@ struct Scale {
         const int product_begin = max(begin - RS, 0), product_end = min(end + RS, nz);
         const int lane = threadIdx.x & 31, row = threadIdx.x / 32;
         const bool is_inside = lane < columns_inside && row < rows_inside;
+        const int line = out.line(row, lane);
 
         const long long plane_in = (long long)pre.height * pre.width;
         for (int i = threadIdx.x; i < HIGH * WIDE; i += THREADS) {
@@ -400,7 +402,7 @@ struct Scale {
                 }
                 const int z = p - RS;
                 if (z >= begin && z < end && is_inside) {
-                    float* const to = out.place(z - begin, row, lane);
+                    float* const to = out.place(z, line);
                     const float smooth = GAUSSIAN || DIFFERENCE ? kept.template along_z<RS, false>(taps.s0, Y0X0) : 0;
                     if (GAUSSIAN) to[columns.gaussian * out.stride] = smooth;
                     if (DIFFERENCE)
@@ -440,8 +442,8 @@ struct Scale {
                     tensors.mirror_high(earlier, nz);
                 }
                 const int z = earlier - RS;
-                if (z >= begin && z < end && is_inside) {
-                    float* const to = out.place(z - begin, row, lane);
+                if (z >= begin && z < end && lane < columns_inside && row < rows_inside) {  // fewer registers here
+                    float* const to = out.place(z, line);
                     float entries[6], values[3];
 #pragma unroll
                     for (int i = 0; i < 6; i++) entries[i] = tensors.template along_z<RS, false>(taps.s0, i);

@@ -21,14 +21,19 @@ enum Row { KIND, OFFSET, LOW_Z, LOW_Y, LOW_X, HEIGHT, WIDTH, FIRST_COLUMNS, ROW_
 // Where a block's features lie: patch after patch as [column][lane], which the walk reads without conflicts.
 struct PatchPlaces {
     float* first;
-    int patch_floats;
+    int patch_floats, first_z;  // of the image
     static constexpr int stride = 32;
 
     __device__ __forceinline__ float* patch(int number) const { return first + number * patch_floats; }
 
-    __device__ __forceinline__ float* place(int z, int y, int x) const {
-        const int number = (z / PATCH_Z * ALONG + y / PATCH_Y) * ACROSS + x / PATCH_X;
-        return patch(number) + (z % PATCH_Z * PATCH_Y + y % PATCH_Y) * PATCH_X + x % PATCH_X;
+    // A voxel's patch, and itself in it, as far as they follow from y and x; then from z too.
+    __device__ __forceinline__ int line(int y, int x) const {
+        return (y / PATCH_Y * ACROSS + x / PATCH_X) * patch_floats + y % PATCH_Y * PATCH_X + x % PATCH_X;
+    }
+
+    __device__ __forceinline__ float* place(int z, int line) const {
+        const int plane = z - first_z;
+        return patch(plane / PATCH_Z * ALONG * ACROSS) + plane % PATCH_Z * PATCH_Y * PATCH_X + line;
     }
 };
 
@@ -62,7 +67,7 @@ struct Kinds<INDEX, First, Rest...> {
         if constexpr (First::IS_SOLID) {
             First::derive_planes(shared, all[INDEX], pre, place, inside.z, inside.y, inside.x, columns, places);
         } else {
-            for (int z = 0; z < inside.z; z++) {
+            for (int z = place.z0; z < place.z0 + inside.z; z++) {
                 First::derive_plane(shared, all[INDEX], pre, place, z, inside.y, inside.x, columns, places);
                 __syncthreads();
             }
@@ -85,12 +90,12 @@ predict_fused(const float* __restrict__ pre, const long long* __restrict__ scale
               int vote_width, const float* __restrict__ probabilities, const double* __restrict__ weights, int averages,
               float divisor, int classes, float* __restrict__ out) {
     DYNAMIC_SHARED(unsigned char, shared);
-    const PatchPlaces places = {reinterpret_cast<float*>(shared + SCRATCH), columns * 32};
     const int blocks_x = (out_x + X - 1) / X, blocks_y = (out_y + Y - 1) / Y;
     const int bx = (int)(blockIdx.x % blocks_x) * X, by = (int)(blockIdx.x / blocks_x % blocks_y) * Y;
     const int bz = (int)(blockIdx.x / blocks_x / blocks_y) * Z;
     const Inside inside = {min(Z, out_z - bz), min(Y, out_y - by), min(X, out_x - bx)};
     const Place place = {tile_z + bz, tile_y + by, tile_x + bx, nz, ny, nx};
+    const PatchPlaces places = {reinterpret_cast<float*>(shared + SCRATCH), columns * 32, place.z0};
     for (int s = 0; s < scale_count; s++) {
         const long long* const row = scales + s * ROW_COLUMNS;
         const Smoothed smoothed = {pre + row[OFFSET], (int)row[LOW_Z], (int)row[LOW_Y], (int)row[LOW_X],
@@ -120,7 +125,7 @@ predict_fused(const float* __restrict__ pre, const long long* __restrict__ scale
         const bool is_inside = x < inside.x && y < inside.y && z < inside.z;
         // Lanes beyond the tile repeat a voxel of their patch, which changes neither bounds nor the paths that are taken.
         const int near_z = min(z, inside.z - 1), near_y = min(y, inside.y - 1), near_x = min(x, inside.x - 1);
-        const float* const from = places.place(near_z, near_y, near_x);
+        const float* const from = places.place(place.z0 + near_z, places.line(near_y, near_x));
         float* const patch = places.patch(number);
         bool is_bad[1] = {false};
         for (int column = 0; column < columns; column++) {
