@@ -193,10 +193,14 @@ def _harmless(url: str) -> str:
     return re.sub(r"[?#].*$", "", re.sub(r"://[^/@]*@", "://", url))
 
 
+_UNFINISHED = ".pixelforest-unfinished"  # lies beside what is being written, and stays if the process is killed
+
+
 class RemoteTarget:
     """A folder behind a URL that is being written. Chunks go to their final place; what says what they are, afterwards.
 
-    Until ``commit`` there is nothing that could be taken for an image; ``discard`` removes what was written.
+    Until ``commit`` there is nothing that could be taken for an image; ``discard`` removes what was written. What a
+    killed process leaves is known by a key of its own, so that a later run may clear it away.
     """
 
     def __init__(self, folder: RemotePath) -> None:
@@ -206,6 +210,7 @@ class RemoteTarget:
             raise ExportError(f"cannot write {folder}: name a folder in the bucket")
         self.folder = folder
         self._later: dict[str, bytes] = {}
+        self._begun: str | None = None
         self._is_done = False
         with self.errors():
             self._store = _open_store(folder.store())
@@ -239,6 +244,19 @@ class RemoteTarget:
                 self._store.write(key, None).result()
             self._store.delete_range(_range(prefix)).result()
 
+    def is_unfinished(self, prefix: str = "") -> bool:
+        """True if a write below ``prefix`` was begun, and neither completed nor removed. Raises ExportError."""
+        return self.read(prefix + _UNFINISHED) is not None
+
+    def begin(self, *first: str, prefix: str = "") -> None:
+        """Clear the place for what is written now: see ``remove``. Raises ExportError."""
+        if self.is_unfinished(prefix):
+            log.warning("%s: what a run that was killed had left there is removed", self.folder)
+        self.remove(*first, prefix=prefix)
+        with self.errors():
+            self._store.write(prefix + _UNFINISHED, b"").result()
+        self._begun = prefix + _UNFINISHED
+
     def put_later(self, key: str, content: bytes) -> None:
         """Write this in ``commit``: deeper keys first."""
         self._later[key] = content
@@ -248,7 +266,9 @@ class RemoteTarget:
         with self.errors():
             for key in sorted(self._later, key=lambda k: (-k.count("/"), k)):
                 self._store.write(key, self._later[key]).result()
-        self._is_done = True
+            self._is_done = True
+            if self._begun is not None:
+                self._store.write(self._begun, None).result()
         log.info("Wrote %s", self.folder)
 
     def discard(self, prefix: str = "") -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from ...kernels.contract import Backend, Voxels
 from ...records import dataclass, replace
 from ..box import Box
-from ..errors import MemoryTooSmall
+from ..errors import InputMismatch, MemoryTooSmall
 from ..export.images import ImageExport, TileSink
 from ..formats.scratch import Scratch
 from ..inputs import InputImage
@@ -176,16 +176,22 @@ class Frame:
 
     def label(self, segmentation: Segmentation) -> LabelFrame:
         """Give every object its id."""
-        find = renumber_labels if LABEL in self.lane.images else label_components
-        with self._in_layers(segmentation.read, segmentation.chunks, segmentation.dtype.itemsize) as read:
-            return find(
-                self.meter.watch(read, LABEL_SHARE),
-                self.lane.shape,
-                segmentation.dtype,
-                backend=self.lane.backend,
-                scratch=self.scratch,
-                threads=self.lane.threads,
-            )
+        given = self.lane.images.get(LABEL)
+        find = label_components if given is None else renumber_labels
+        try:
+            with self._in_layers(segmentation.read, segmentation.chunks, segmentation.dtype.itemsize) as read:
+                return find(
+                    self.meter.watch(read, LABEL_SHARE),
+                    self.lane.shape,
+                    segmentation.dtype,
+                    backend=self.lane.backend,
+                    scratch=self.scratch,
+                    threads=self.lane.threads,
+                )
+        except InputMismatch as error:
+            if given is None:
+                raise
+            raise InputMismatch(f"{self._shown(given)}: {error}") from error
 
     def measure(self, labels: LabelFrame, wanted: Features) -> ObjectFeatures:
         """The wanted features of all objects. Raises MemoryTooSmall where these are too many."""
@@ -197,8 +203,11 @@ class Frame:
             with self._in_layers(reads, _chunks(raw), raw.shape[4] * raw.dtype.itemsize) as read:
                 return self.lane.measure(self.meter.watch(read, MEASURE_SHARE), labels, wanted, memory_bytes)
         except MemoryTooSmall as error:
-            where = f"{raw.path_text}, time point {self.time}" if raw.shape[0] > 1 else raw.path_text
-            raise MemoryTooSmall(f"{where}: {error}") from error
+            raise MemoryTooSmall(f"{self._shown(raw)}: {error}") from error
+
+    def _shown(self, image: InputImage) -> str:
+        """This frame of an image, for messages."""
+        return f"{image.path_text}, time point {self.time}" if image.shape[0] > 1 else image.path_text
 
     def _spare_bytes(self, labels: LabelFrame, wanted: Features) -> int:
         """What objects and slabs leave of the memory for further arrays of the scratch."""

@@ -7,6 +7,8 @@ import http.server
 import json
 import logging
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -33,6 +35,7 @@ moto_server = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")
 
 SECRET = "not-to-be-shown-anywhere"
+UNFINISHED = ".pixelforest-unfinished"
 NAMES = ["single-scale OME-Zarr", "multi-scale OME-Zarr", "n5", "compressed n5"]
 EXTENSION = {name: "n5" if "n5" in name else "zarr" for name in NAMES}
 
@@ -66,7 +69,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keys(bucket: Any) -> list[str]:
-    return sorted(item.key for item in bucket.objects.all())
+    """All but the sign of a write that is under way."""
+    return sorted(item.key for item in bucket.objects.all() if not item.key.endswith(UNFINISHED))
 
 
 def image() -> np.ndarray:
@@ -144,6 +148,78 @@ def test_what_was_interrupted_is_gone_and_was_never_an_image(name: str, bucket: 
     writer.abort()
     assert keys(bucket) == ["deep/out.txt"]
     writer.abort()  # never raises
+
+
+KILLED = """
+import os, sys, time
+from pixelforest.engine.formats.images import ome_zarr
+ome_zarr.CHUNK_BYTES, ome_zarr.SHARDED_ABOVE = 4000, 3
+from tests.formats import test_remote as suite
+writer = suite.open_writer(sys.argv[1], suite.image())
+array = suite.image()[:1]
+for box in suite.Box.whole(array.shape).split((1, 2, 30, 37, 2)):
+    writer.write(box, array[box.slices()])
+print("written", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("is_container_there", [False, True])
+def test_what_a_killed_run_leaves_is_no_image_and_in_nobodys_way(
+    name: str,
+    is_container_there: bool,
+    bucket: Any,
+    small_chunks: None,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Killed amid writing: chunks without descriptions stay, and the same run again clears them away by itself."""
+    array = image()
+    folder = f"deep/out.{EXTENSION[name]}"
+    others = ["deep/out.txt"]
+    bucket.put_object(Key="deep/out.txt", Body=b"mine")
+    if is_container_there:
+        if "n5" not in name:
+            pytest.skip("a Zarr store holds one image")
+        chosen = output_format(name)
+        assert chosen.open_url is not None
+        first = chosen.open_url(f"s3://results/{folder}", "other", spec_of(array))
+        write(first, array)
+        first.finish()
+        others += [k for k in keys(bucket) if k not in others]
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, name], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "written\n"
+            deadline = time.monotonic() + 60
+            while len(keys(bucket)) <= len(others):  # what was handed over is still on its way
+                assert time.monotonic() < deadline, "nothing arrived in the store"
+                time.sleep(0.01)
+        finally:
+            process.kill()
+    left = [k for k in keys(bucket) if k not in others]
+    assert left
+    assert not [k for k in left if k.endswith((".json", ".zarray", ".zattrs", ".zgroup"))]
+    tail = "/exported_data" if "n5" in name else ""
+    with pytest.raises(InputError):
+        open_image(f"s3://results/{folder}{tail}", role_index=0, training=None, options=InputOptions())
+    bucket.put_object(Key=f"{folder}{tail}/{'9/' * 5}9", Body=b"a chunk that the next run does not have")
+    writer = open_writer(name, array)
+    assert "what a run that was killed had left there is removed" in caplog.text
+    assert set(others) <= set(keys(bucket))
+    write(writer, array)
+    writer.finish()
+    assert not [item.key for item in bucket.objects.all() if item.key.endswith(UNFINISHED)]
+    assert f"{folder}{tail}/{'9/' * 5}9" not in keys(bucket)
+    assert set(others) <= set(keys(bucket))
+    with pytest.raises(ExportError, match=r"it exists; --overwrite replaces it"):
+        open_writer(name, array)
+    url = f"s3://results/{folder}{tail or '/s0'}"
+    with open_image(url, role_index=0, training=None, options=InputOptions(project_dir=tmp_path)) as found:
+        assert np.array_equal(found.read(Box.whole(found.shape)), array)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,7 +5,10 @@ A file is read back by a library other than the code that wrote it.
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +197,49 @@ def test_nothing_appears_before_finish_and_nothing_stays_after_abort(chosen: Out
     writer.abort()
     assert files_below(tmp_path) == []
     writer.abort()  # never raises
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from pixelforest.engine.box import Box
+from tests.formats import test_suite as suite
+writers = []
+for number, chosen in enumerate(suite.FORMATS):
+    array, axes = suite.make_image(chosen)
+    writers.append(suite.open_writer(Path(sys.argv[1]) / str(number), chosen, suite.make_spec(array, axes)))
+    writers[-1].write(Box.whole(array.shape), array)
+print("written", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def left_by_a_killed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each format, in which a process was killed that had written every voxel and completed nothing."""
+    folder = tmp_path_factory.mktemp("killed")
+    modules = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])}
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True, env={**os.environ, **modules}
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "written\n"
+        finally:
+            process.kill()
+    return folder
+
+
+@each_format
+def test_a_killed_run_leaves_nothing_under_a_final_name(chosen: OutputFormat, left_by_a_killed_run: Path) -> None:
+    """Only what is hidden and named as unfinished, which is in no later run's way."""
+    folder = left_by_a_killed_run / str(FORMATS.index(chosen))
+    left = list(folder.iterdir())
+    assert all(path.name.startswith(".out") and path.name.endswith(".part") for path in left), left
+    array, axes = make_image(chosen)
+    files = write_whole(folder, chosen, array, axes)
+    check_files(files, chosen, array, axes)
+    assert sorted(folder.iterdir()) == sorted([*left, *files])
 
 
 @each_format

@@ -256,6 +256,18 @@ def test_labels_that_are_no_integers(case: Callable[[str], Path], capsys: pytest
     assert "holds float32, but ids are integers" in error_of(capsys)
 
 
+def test_a_negative_id_is_found_in_its_file(case: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """It is met while the run is under way, with other files open."""
+    case("obj2d_label")
+    ids = np.zeros((140, 150), np.int32)
+    ids[7, 9] = -3
+    other = put("l.h5", ids, "yx")
+    assert run("--ignore_training_axistags", raw_data="raw.h5/data", label_image=other) == 1
+    found = error_of(capsys)
+    assert f"{other}: a label image must not hold negative ids, but there is -3" in found
+    assert "(z, y, x) = (0, 7, 9)" in found
+
+
 def test_prediction_maps_without_the_channel(case: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     case("obj2d_pred")
     other = put("p.h5", np.zeros((180, 200, 1), np.float32), "yxc")

@@ -230,7 +230,7 @@ class N5UrlWriter(ImageWriter):
     def __init__(self, url: str, internal: str, spec: ImageSpec, *, compress: bool) -> None:
         self._target, key = _check_remote(url, internal, spec)
         self._prefix, self.chunks = f"{key}/", _chunks(spec)
-        self._target.remove(f"{key}/{_METADATA}", prefix=self._prefix)
+        self._target.begin(f"{key}/{_METADATA}", prefix=self._prefix)
         attributes = _attributes(spec, self.chunks, compress=compress)
         if self._target.read(_METADATA) is None:
             self._target.put_json(_METADATA, {"n5": _VERSION})
@@ -269,7 +269,8 @@ def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore
         raise ExportError(str(error)) from None
     names = _split_internal(store.folder, internal)
     key = "/".join(names)
-    if store.read(_METADATA) is None and store.holds():
+    is_left_over = store.is_unfinished(f"{key}/")
+    if store.read(_METADATA) is None and store.holds() and not is_left_over:
         raise ExportError(
             f"cannot write {store.folder}: what stands there is not an N5 container; remove it or choose another name"
         )
@@ -277,7 +278,7 @@ def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore
         if b'"dimensions"' in (store.read(f"{'/'.join(names[:depth])}/{_METADATA}") or b""):
             raise ExportError(f"cannot write {store.folder}/{key}: {names[depth - 1]!r} is a dataset, not a group")
     old = store.read(f"{key}/{_METADATA}") or b""
-    if b'"dimensions"' not in old and store.holds(f"{key}/"):
+    if b'"dimensions"' not in old and not is_left_over and store.holds(f"{key}/"):
         raise ExportError(f"cannot write {store.folder}/{key}: there is a group of that name; choose another one")
     if old and not spec.may_replace:
         raise ExportError(

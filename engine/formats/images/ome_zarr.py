@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import ceil, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -40,9 +40,6 @@ from ..stores import (
     store_input_errors,
 )
 from ..target import check_folder_place
-
-if TYPE_CHECKING:
-    pass
 
 VERSIONS = ("0.4", "0.5")
 CHUNK_BYTES = 1_024_000
@@ -215,14 +212,15 @@ def _remote_store(url: str) -> RemoteStore:
 
 def _check_remote(store: RemoteStore, spec: ImageSpec) -> None:
     """Raise ExportError if what stands there may not be replaced."""
-    if not store.holds():
+    is_described = any(store.read(mark) is not None for mark in MARKS)
+    if not store.holds() or (store.is_unfinished() and not is_described):
         return
     if not spec.may_replace:
         raise ExportError(
             f"cannot write {store.folder}: it exists; --overwrite replaces it (nothing can be swapped there, so it "
             "goes before the new one is complete), --output_filename_format chooses another place"
         )
-    if all(store.read(mark) is None for mark in MARKS):
+    if not is_described:
         raise ExportError(f"cannot write {store.folder}: what stands there is not a Zarr store; remove it first")
 
 
@@ -230,7 +228,7 @@ def _open_remote(path: RemotePath, spec: ImageSpec) -> RemoteStore:
     """Nothing can be swapped there: a store that is replaced goes before the first chunk comes."""
     store = RemoteStore(path)
     _check_remote(store, spec)
-    store.remove(*MARKS)
+    store.begin(*MARKS)
     return store
 
 
