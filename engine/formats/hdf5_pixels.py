@@ -53,13 +53,17 @@ class VoxelSource(Protocol):
 def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
     """The fastest way to read a dataset that has been checked. Raises what h5py raises."""
     slow = _Plain(dataset)
+    if _has_few_addresses():
+        return slow
     if dataset.dtype.kind not in "iuf" or dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype):
         return slow  # enumerations, and numbers of odd precision, which HDF5 converts
     if dataset.file.userblock_size or dataset.is_virtual or dataset.external:
         return slow
     settings = dataset.id.get_create_plist()
     if settings.get_layout() == h5py.h5d.CONTIGUOUS:
-        return _open_contiguous(dataset, label) or slow
+        with suppress(OSError):  # the system maps no more
+            return _open_contiguous(dataset, label) or slow
+        return slow
     if settings.get_layout() != h5py.h5d.CHUNKED:
         return slow
     size = prod(dataset.chunks) * dataset.dtype.itemsize
@@ -67,10 +71,21 @@ def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
     if not filters and size >= _LEAST_CHUNK_BYTES and hasattr(dataset.id, "chunk_iter") and dataset.size:
         if prod(_count_chunks(dataset)) > _MOST_PLACES:
             return slow
-        return _MappedChunks(dataset, label, slow)
+        with suppress(OSError):
+            return _MappedChunks(dataset, label, slow)
+        return slow
     if filters in ([_DEFLATE], [_SHUFFLE, _DEFLATE]) and _LEAST_CHUNK_BYTES <= size <= _MOST_CHUNK_BYTES:
         return _PackedChunks(dataset, slow, is_shuffled=_SHUFFLE in filters)
     return slow
+
+
+def _has_few_addresses() -> bool:
+    """True under a limit on addresses (``ulimit -v``): a mapped file and every thread count with all they span."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 class _Plain:
@@ -93,7 +108,11 @@ class _FileMap:
     def __init__(self, path: Path, label: str) -> None:
         self._label = label
         self._file = path.open("rb", buffering=0)
-        self._map = self._start()
+        try:
+            self._map = self._start()
+        except BaseException:
+            self._file.close()
+            raise
 
     @property
     def size(self) -> int:
@@ -104,8 +123,11 @@ class _FileMap:
         """All bytes, of which about so many will be read."""
         content, used = self._map
         # The old map goes when the last read that still uses it ends.
-        self._map = (content, used + touched) if used < _MAPPED_BYTES else self._start()
-        return self._map[0]
+        if used >= _MAPPED_BYTES:
+            with suppress(OSError):  # then the old one goes on
+                content, used = self._start()
+        self._map = content, used + touched
+        return content
 
     def check(self) -> None:
         """Raise InputError if the file was closed or cut short: touching what is not there would end the process."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
+import os
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -108,6 +114,49 @@ def test_the_way_that_is_taken(path: Path, layout: str, way: str) -> None:
         found = open_voxels(file.create_dataset("data", data=MIXED.astype("u2"), **LAYOUTS[layout]), "it")
         assert type(found).__name__ == way
         found.close()
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from pixelforest.engine.box import Box
+from pixelforest.engine.formats.images.hdf5 import INPUT
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, resource.RLIM_INFINITY))
+for name in ("contiguous", "chunked"):
+    with INPUT.open(Path(sys.argv[1]), name) as reader:
+        assert (reader.read(Box((1000, 5, 5), (1001, 9, 9))) == 7).all()
+print("read")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits addresses as Linux does")
+def test_a_limit_on_addresses(path: Path) -> None:
+    """Mapping the file would not fit: it has 8 GB of addresses, though hardly any on the disk."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("contiguous", (2048, 2048, 2048), "u1")[1000, :9, :9] = 7
+        file.create_dataset("chunked", (2048, 2048, 2048), "u1", chunks=(64, 64, 64))[1000, :9, :9] = 7
+    modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", LIMITED, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **modules}, check=False)
+    assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "chunked"])
+@pytest.mark.parametrize("maps", [0, 1, 3])
+def test_a_system_that_maps_no_more(path: Path, layout: str, maps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=MIXED, **LAYOUTS[layout])
+    left = [mmap.mmap] * maps
+
+    def map_if_there_is_room(*arguments: Any, **more: Any) -> mmap.mmap:
+        if not left:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return left.pop()(*arguments, **more)
+
+    monkeypatch.setattr(hdf5_pixels.mmap, "mmap", map_if_there_is_room)
+    check_reads(path)
+    assert not left
 
 
 @pytest.mark.parametrize("filters", [(), ("szip",), ("scaleoffset",), ("scaleoffset", "gzip"), ("nbit",)])
