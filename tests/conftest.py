@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,12 @@ def _golden_case(folder: Path, command: str, records: list[dict[str, Any]]) -> G
     args = [word.replace("expected/", "{out}/") for word in words if not word.startswith("--project=")]
     name = f"{folder.name}-{Path(records[0]['file']).stem}"
     return GoldenCase(name, folder, project, tuple(args), tuple(records), records[0].get("exit_status", 0))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A shell starts what runs in the background with SIGINT ignored, and so would be what tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
