@@ -67,7 +67,9 @@ def _count_chunks(extent: int, tile: int, chunk: int) -> int:
     best, best_fit = 1, 0.0
     for count in range(1, MOST_CHUNKS + 1):
         side = min(extent, count * chunk)
-        fit = side / ceil(side / tile) / tile
+        whole, rest = divmod(extent, side)
+        tiles = whole * ceil(side / tile) + ceil(rest / tile)  # what is left over counts: it is mostly halo
+        fit = extent / tiles / tile
         if fit > best_fit + 1e-9:
             best, best_fit = count, fit
         if best_fit >= GOOD_FIT or side == extent:
