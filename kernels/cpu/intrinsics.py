@@ -161,10 +161,12 @@ def for_each_overlapping(
         with short, cgutils.for_range(builder, n) as loop:
             body(loop.index, 1, 1)
         with long:
-            count = builder.sdiv(n, step)
-            with cgutils.for_range(builder, count) as loop:
-                body(builder.mul(loop.index, step), LANES, vectors)
-            done = builder.mul(count, step)
+            done = ir.Constant(I64, 0)
+            if vectors > 1:
+                count = builder.sdiv(n, step)
+                with cgutils.for_range(builder, count) as loop:
+                    body(builder.mul(loop.index, step), LANES, vectors)
+                done = builder.mul(count, step)
             left = builder.sub(n, done)
             whole = builder.sdiv(left, lanes)
             with cgutils.for_range(builder, whole) as loop:

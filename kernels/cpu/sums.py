@@ -55,12 +55,12 @@ def _make_symmetric_sum(sums: Sums, *, fused: bool) -> Any:
                     added.append(pair.fused_multiply_add(weight, total) if fused else total + weight * pair)
                 return added
 
-            def each_row(body: Callable[[Sequence[Any], Any, Any, int, int], None]) -> None:
+            def each_row(body: Callable[[Sequence[Any], Any, Any, int, int], None], vectors: int) -> None:
                 with cgutils.for_range(builder, args[6]) as loop:
                     step = builder.mul(loop.index, args[2])
                     to = [builder.add(place, step) for place in places]
                     at_ = builder.add(args[4], builder.mul(loop.index, args[5]))
-                    for_each_overlapping(builder, args[7], partial(body, to, at_), vectors=UNROLLED // len(parities))
+                    for_each_overlapping(builder, args[7], partial(body, to, at_), vectors=vectors)
 
             def unrolled(radius: int) -> None:
                 """All taps and offsets are in registers."""
@@ -78,7 +78,7 @@ def _make_symmetric_sum(sums: Sums, *, fused: bool) -> Any:
                         for total, target in zip(totals, to, strict=True):
                             store(builder, total, out_, builder.add(target, start))
 
-                each_row(body)
+                each_row(body, UNROLLED // len(parities) if fused else 1)
 
             def looped() -> None:
                 def body(to: Sequence[Any], at_: Any, first: Any, width: int, vectors: int) -> None:
@@ -98,11 +98,11 @@ def _make_symmetric_sum(sums: Sums, *, fused: bool) -> Any:
                     for start, total in zip(starts, sums_, strict=True):
                         store(builder, Lanes(builder, builder.load(total), width), out_, builder.add(to[0], start))
 
-                each_row(body)
+                each_row(body, UNROLLED if fused else 1)
 
             def choose(radii: Sequence[int]) -> None:
                 if not radii:
-                    if len(parities) == 1:
+                    if parities == (False,):
                         looped()
                     return
                 is_it = builder.icmp_signed("==", args[11], ir.Constant(I64, radii[0]))
