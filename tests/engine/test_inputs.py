@@ -170,14 +170,15 @@ class TestAxes:
 
     def test_own_letters_that_agree(self, caplog: pytest.LogCaptureFixture) -> None:
         save_h5(Path("a.h5"), IMAGE, "yxc")
-        assert open_with("a.h5", training="yxc").resolution == {"x": 0.5}
+        with open_with("a.h5", training="yxc") as image:
+            assert image.resolution == {"x": 0.5}
         assert not caplog.messages
 
     def test_the_option_overrules_everything(self) -> None:
         save_h5(Path("a.h5"), IMAGE, "yxc")
-        image = open_with("a.h5", training="yxc", given=("xyc",))
-        assert (image.axes, image.shape) == ("xyc", (1, 1, 5, 4, 3))
-        assert (image.axis_units, image.resolution) == ({}, {})
+        with open_with("a.h5", training="yxc", given=("xyc",)) as image:
+            assert (image.axes, image.shape) == ("xyc", (1, 1, 5, 4, 3))
+            assert (image.axis_units, image.resolution) == ({}, {})
 
     def test_the_option_must_fit(self) -> None:
         np.save("a.npy", IMAGE)
@@ -328,7 +329,8 @@ class TestStacks:
 
     def test_one_match_is_a_single_image(self) -> None:
         self.write_slices(count=1)
-        assert open_with("s_*.h5").axes == "yx"
+        with open_with("s_*.h5") as image:
+            assert image.axes == "yx"
 
     def test_only_the_touched_slices_are_opened(self) -> None:
         self.write_slices(count=5)

@@ -320,6 +320,7 @@ def test_missing_and_vanished_files(tmp_path: Path) -> None:
 
 def test_a_large_picture_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_reader, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(picture_reader, "_HEADER_BYTES", 40)
     save(tmp_path / "a.png", GRAY)
     with open_picture(tmp_path / "a.png") as picture:
         (tmp_path / "a.png").unlink()
@@ -329,6 +330,7 @@ def test_a_large_picture_that_vanishes(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_picture_that_changes_behind_our_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_reader, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(picture_reader, "_HEADER_BYTES", 40)
     save(tmp_path / "a.png", GRAY)
     with open_picture(tmp_path / "a.png") as picture:
         save(tmp_path / "a.png", GRAY[:4])
