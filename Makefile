@@ -4,6 +4,7 @@
 #   make test     install, then run the fast tests
 #   make lint     check style and formatting         make types    check types
 #   make golden   compare with results recorded from ilastik
+#   make slow     the other tests that take longer
 #   make bench    measure                            make gpu      tests that need a CUDA device
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ ARGS ?=
 # What a GPU needs: cuda13, cuda12 for older drivers; with nvForest cuda13,rapids13
 GPU ?= cuda13
 
-.PHONY: demo test lint types bench bench-objects bench-gpu golden gpu clean
+.PHONY: demo test lint types bench bench-objects bench-gpu golden slow gpu clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -33,6 +34,9 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready-test $(VENV)/ready-nvforest
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not golden" $(ARGS)
+
+slow: $(VENV)/ready-test $(VENV)/ready-nvforest
+	$(BIN)/python -m pytest -n auto -m "slow and not gpu and not golden" $(ARGS)
 
 golden: $(VENV)/ready-test
 	$(BIN)/python -m pytest -n auto -m golden $(ARGS)

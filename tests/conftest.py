@@ -74,6 +74,13 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs CUDA kernels without a GPU, thread after thread, is not part of the fast set."""
+    for item in items:
+        if item.path.parent.name == "cuda" and "gpu" not in item.keywords:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes ``golden_case`` runs once for each recorded run under tests/golden."""
     if "golden_case" in metafunc.fixturenames:

@@ -66,6 +66,7 @@ def rows_of(path: Path) -> Iterator[list[str]]:
 # ------------------------------------------------------------------------------------------ the documented example
 
 
+@pytest.mark.slow
 def test_the_documented_example_writes_three_files(folder: Path) -> None:
     options = ["--table_filename=out/features.csv", PREDICTION, PROBABILITY]
     assert run(folder, *options, "--output_filename_format=out/{nickname}.h5") == 0

@@ -17,6 +17,8 @@ from pixelforest.kernels.contract import KernelError
 from pixelforest.kernels.cpu import compiler, entries, fingerprint, library
 from pixelforest.kernels.shared import cache
 
+pytestmark = pytest.mark.slow
+
 UNIT = "sizes"  # the smallest one
 ONLY = """
 import pathlib, sys

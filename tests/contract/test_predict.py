@@ -273,6 +273,7 @@ THRESHOLDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "impure"])
 @pytest.mark.parametrize("threshold", THRESHOLDS.values(), ids=THRESHOLDS)
 def test_thresholds_are_compared_in_double(backend: Backend, threshold: float, pure: bool) -> None:

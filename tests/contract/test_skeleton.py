@@ -39,6 +39,7 @@ def frame_of(rows: list[str]) -> np.ndarray:
     return np.array([[int(v) for v in row] for row in rows], np.uint32)
 
 
+@pytest.mark.slow
 def test_recorded_numbers(backend: Backend) -> None:
     np.testing.assert_allclose(skeletons_of(backend, frame_of(FRAME)), [BENT, ZIGZAG, RING], rtol=1e-6)
 

@@ -31,6 +31,8 @@ from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
 from pixelforest.engine.inputs import InputOptions, open_image
 from tests.conftest import GOLDEN
 
+pytestmark = pytest.mark.slow
+
 moto_server = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")
 

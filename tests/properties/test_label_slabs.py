@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import labels as reference
@@ -64,6 +65,7 @@ def test_label_images(
         assert frame.original_ids.tolist() == originals
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(
     st.sampled_from(["simple", "hysteresis", "ipht"]),

@@ -399,6 +399,7 @@ SELECTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dimensions", "channels", "wanted"), SELECTIONS)
 def test_what_objects_take_is_foreseen(dimensions: int, channels: int, wanted: Features) -> None:
     """Of the CPU's tables, which are NumPy's; it is never more, nor so much less that images would be refused idly."""

@@ -431,6 +431,7 @@ def test_every_tree_of_our_golden_projects_equals_vigras_arrays(repository: Path
         assert check_against_reference(path, "PixelClassification", reference_forest) >= 20
 
 
+@pytest.mark.slow
 def test_every_tree_of_the_recorded_projects_equals_vigras_arrays(
     shared_folder: Path, reference_forest: ModuleType
 ) -> None:

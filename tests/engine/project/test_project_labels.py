@@ -263,6 +263,7 @@ def test_only_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     assert summary.problems
 
 
+@pytest.mark.slow
 def test_every_recorded_project_is_described(shared_folder: Path) -> None:
     paths = [*shared_folder.glob("golden/*/*.ilp"), *shared_folder.glob("fixtures/*/project.ilp")]
     for path in sorted([*paths, *shared_folder.glob("bench/*.ilp")]):

@@ -399,6 +399,7 @@ def test_a_region_that_is_none_is_refused(make_project: MakeProject, corner: Any
 # -- recorded projects ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_recorded_projects_are_read(shared_folder: Path) -> None:
     paths = [*shared_folder.glob("golden/*/*.ilp"), *shared_folder.glob("fixtures/*/project.ilp")]
     read = {}
