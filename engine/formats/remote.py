@@ -199,8 +199,8 @@ _UNFINISHED = ".pixelforest-unfinished"  # lies beside what is being written, an
 class RemoteTarget:
     """A folder behind a URL that is being written. Chunks go to their final place; what says what they are, afterwards.
 
-    Until ``commit`` there is nothing that could be taken for an image; ``discard`` removes what was written. What a
-    killed process leaves is known by a key of its own, so that a later run may clear it away.
+    Until ``commit`` there is nothing that could be taken for an image; ``discard`` removes what was written. What is being
+    written, or was left by a process that was killed, is known by a key of its own, which says whose it is.
     """
 
     def __init__(self, folder: RemotePath) -> None:
@@ -211,6 +211,7 @@ class RemoteTarget:
         self.folder = folder
         self._later: dict[str, bytes] = {}
         self._begun: str | None = None
+        self._token = os.urandom(8).hex().encode()
         self._is_done = False
         with self.errors():
             self._store = _open_store(folder.store())
@@ -237,25 +238,56 @@ class RemoteTarget:
         with self.errors():
             return bool(self._store.list(_range(prefix)).result())
 
-    def remove(self, *first: str, prefix: str = "") -> None:
-        """Remove everything below ``prefix``, but some keys before all others. Raises ExportError."""
+    def remove(self, prefix: str = "") -> None:
+        """Remove everything below ``prefix``. Raises ExportError."""
         with self.errors():
-            for key in first:
-                self._store.write(key, None).result()
             self._store.delete_range(_range(prefix)).result()
+
+    def check_free(self, what: str, *, prefix: str = "", may_replace: bool) -> None:
+        """Raise ExportError if another run is writing below ``prefix``, or was killed, unless that may be replaced."""
+        if not may_replace and self.is_unfinished(prefix):
+            raise ExportError(
+                f"cannot write {what}: another run is writing there, or was killed before it was done; if none is, "
+                "--overwrite clears away what it left"
+            )
 
     def is_unfinished(self, prefix: str = "") -> bool:
         """True if a write below ``prefix`` was begun, and neither completed nor removed. Raises ExportError."""
         return self.read(prefix + _UNFINISHED) is not None
 
     def begin(self, *first: str, prefix: str = "") -> None:
-        """Clear the place for what is written now: see ``remove``. Raises ExportError."""
+        """Take the place for what is written now, and clear it, but some keys before all others. Raises ExportError."""
         if self.is_unfinished(prefix):
             log.warning("%s: what a run that was killed had left there is removed", self.folder)
-        self.remove(*first, prefix=prefix)
+        import tensorstore
+
+        mark, place = prefix + _UNFINISHED, _range(prefix)
+        around = [
+            tensorstore.KvStore.KeyRange(inclusive_min=place.inclusive_min, exclusive_max=mark),
+            tensorstore.KvStore.KeyRange(inclusive_min=mark + "\0", exclusive_max=place.exclusive_max),
+        ]
         with self.errors():
-            self._store.write(prefix + _UNFINISHED, b"").result()
-        self._begun = prefix + _UNFINISHED
+            # The mark comes first and stays: whatever ends this process from here on, the place is known for what it is.
+            self._store.write(mark, self._token).result()
+            self._begun = mark
+            for key in first:
+                self._store.write(key, None).result()
+            for part in around:
+                self._store.delete_range(part).result()
+
+    def _is_ours(self) -> bool:
+        """False if another run has taken the place since."""
+        return self._begun is None or self.read(self._begun) == self._token
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write this now. Raises ExportError."""
+        with self.errors():
+            self._store.write(key, content).result()
+
+    def holds_only(self, key: str) -> bool:
+        """True if nothing else lies in the folder. Raises ExportError."""
+        with self.errors():
+            return [bytes(found) for found in self._store.list().result()] == [key.encode()]
 
     def put_later(self, key: str, content: bytes) -> None:
         """Write this in ``commit``: deeper keys first."""
@@ -264,6 +296,11 @@ class RemoteTarget:
     def commit(self) -> None:
         """Complete the folder. Raises ExportError."""
         with self.errors():
+            if not self._is_ours():
+                raise ExportError(
+                    f"cannot complete {self.folder}: another run has begun to write there since; "
+                    "what is there now is its result, and may lack parts"
+                )
             for key in sorted(self._later, key=lambda k: (-k.count("/"), k)):
                 self._store.write(key, self._later[key]).result()
             self._is_done = True
@@ -276,7 +313,8 @@ class RemoteTarget:
         if not self._is_done:
             self._is_done = True
             with suppress(Exception):
-                self.remove(prefix=prefix)
+                if self._is_ours():
+                    self.remove(prefix)
                 return
             log.warning("%s: what was begun there could not be removed; it is not complete", self.folder)
 

@@ -113,9 +113,10 @@ def test_the_store_is_the_one_that_files_would_hold(
     """Byte for byte, key for key; read back by zarr-python where there is Zarr in it."""
     array = image()
     writer = open_writer(name, array, version=version, drange=(0.0, 1.0), resolution={"x": 0.5})
-    assert keys(bucket) == []
+    container = ["deep/out.n5/attributes.json"] if "n5" in name else []  # describes no image
+    assert keys(bucket) == container
     write(writer, array)
-    assert not [k for k in keys(bucket) if k.endswith((".json", ".zarray", ".zattrs", ".zgroup"))]
+    assert [k for k in keys(bucket) if k.endswith((".json", ".zarray", ".zattrs", ".zgroup"))] == container
     assert writer.finish() == []
     local = tmp_path / "local" / "deep" / f"out.{EXTENSION[name]}"
     spec = spec_of(array, version=version, drange=(0.0, 1.0), resolution={"x": 0.5})
@@ -176,7 +177,7 @@ def test_what_a_killed_run_leaves_is_no_image_and_in_nobodys_way(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Killed amid writing: chunks without descriptions stay, and the same run again clears them away by itself."""
+    """Killed amid writing: chunks without descriptions stay, and the same run with --overwrite clears them away."""
     array = image()
     folder = f"deep/out.{EXTENSION[name]}"
     others = ["deep/out.txt"]
@@ -204,12 +205,15 @@ def test_what_a_killed_run_leaves_is_no_image_and_in_nobodys_way(
             process.kill()
     left = [k for k in keys(bucket) if k not in others]
     assert left
-    assert not [k for k in left if k.endswith((".json", ".zarray", ".zattrs", ".zgroup"))]
+    root = f"{folder}/attributes.json" if "n5" in name else ""  # describes the container, no image
+    assert not [k for k in left if k != root and k.endswith((".json", ".zarray", ".zattrs", ".zgroup"))]
     tail = "/exported_data" if "n5" in name else ""
     with pytest.raises(InputError):
         open_image(f"s3://results/{folder}{tail}", role_index=0, training=None, options=InputOptions())
     bucket.put_object(Key=f"{folder}{tail}/{'9/' * 5}9", Body=b"a chunk that the next run does not have")
-    writer = open_writer(name, array)
+    with pytest.raises(ExportError, match=r"another run is writing there, or was killed .* --overwrite clears"):
+        open_writer(name, array)
+    writer = open_writer(name, array, may_replace=True)
     assert "what a run that was killed had left there is removed" in caplog.text
     assert set(others) <= set(keys(bucket))
     write(writer, array)
@@ -222,6 +226,39 @@ def test_what_a_killed_run_leaves_is_no_image_and_in_nobodys_way(
     url = f"s3://results/{folder}{tail or '/s0'}"
     with open_image(url, role_index=0, training=None, options=InputOptions(project_dir=tmp_path)) as found:
         assert np.array_equal(found.read(Box.whole(found.shape)), array)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_whose_place_another_takes_says_so(name: str, bucket: Any, small_chunks: None) -> None:
+    array = image()
+    first = open_writer(name, array)
+    write(first, array)
+    with pytest.raises(ExportError, match="another run is writing there"):
+        open_writer(name, array)
+    second = open_writer(name, array, may_replace=True)
+    with pytest.raises(ExportError, match="another run has begun to write there since"):
+        first.finish()
+    write(second, array)
+    second.finish()
+    first.abort()
+    with pytest.raises(ExportError, match=r"it exists; --overwrite replaces it"):
+        open_writer(name, array)
+
+
+def test_two_datasets_of_a_new_container_at_once(bucket: Any) -> None:
+    array = image()
+    chosen = output_format("n5")
+    assert chosen.open_url is not None
+    writers = [chosen.open_url("s3://results/out.n5", name, spec_of(array)) for name in ("first", "second", "third")]
+    with pytest.raises(ExportError, match="another run is writing there"):
+        chosen.check_url("s3://results/out.n5", "first/deeper", spec_of(array, may_replace=True))
+    for writer in writers[:2]:
+        write(writer, array)
+        writer.finish()
+    writers[2].abort()
+    found = [k for k in keys(bucket) if k.endswith("attributes.json")]
+    assert found == ["out.n5/attributes.json", "out.n5/first/attributes.json", "out.n5/second/attributes.json"]
+    assert not [k for k in keys(bucket) if k.endswith(UNFINISHED) or "third" in k]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -230,10 +231,12 @@ class N5UrlWriter(ImageWriter):
     def __init__(self, url: str, internal: str, spec: ImageSpec, *, compress: bool) -> None:
         self._target, key = _check_remote(url, internal, spec)
         self._prefix, self.chunks = f"{key}/", _chunks(spec)
-        self._target.begin(f"{key}/{_METADATA}", prefix=self._prefix)
         attributes = _attributes(spec, self.chunks, compress=compress)
-        if self._target.read(_METADATA) is None:
-            self._target.put_json(_METADATA, {"n5": _VERSION})
+        # A container is described before anything is in it: that is no image, and other datasets may be written beside.
+        self._has_made_container = self._target.read(_METADATA) is None
+        if self._has_made_container:
+            self._target.put(_METADATA, to_json({"n5": _VERSION}, indent=None).encode())
+        self._target.begin(f"{key}/{_METADATA}", prefix=self._prefix)
         self._target.put_later(f"{key}/{_METADATA}", to_json(attributes, indent=None).encode())
         with store_export_errors(self._target.folder):
             metadata = {name: attributes[name] for name in _OF_THE_FORMAT}
@@ -259,6 +262,10 @@ class N5UrlWriter(ImageWriter):
             self._array.abandon()
             self._array = None
         self._target.discard(self._prefix)
+        if self._has_made_container:
+            with suppress(ExportError):
+                if self._target.holds_only(_METADATA):
+                    self._target.remove()
 
 
 def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore, str]:
@@ -269,14 +276,16 @@ def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore
         raise ExportError(str(error)) from None
     names = _split_internal(store.folder, internal)
     key = "/".join(names)
-    is_left_over = store.is_unfinished(f"{key}/")
-    if store.read(_METADATA) is None and store.holds() and not is_left_over:
+    if store.read(_METADATA) is None and store.holds():
         raise ExportError(
             f"cannot write {store.folder}: what stands there is not an N5 container; remove it or choose another name"
         )
     for depth in range(1, len(names)):
         if b'"dimensions"' in (store.read(f"{'/'.join(names[:depth])}/{_METADATA}") or b""):
             raise ExportError(f"cannot write {store.folder}/{key}: {names[depth - 1]!r} is a dataset, not a group")
+        store.check_free(f"{store.folder}/{key}", prefix=f"{'/'.join(names[:depth])}/", may_replace=False)
+    store.check_free(f"{store.folder}/{key}", prefix=f"{key}/", may_replace=spec.may_replace)
+    is_left_over = store.is_unfinished(f"{key}/")
     old = store.read(f"{key}/{_METADATA}") or b""
     if b'"dimensions"' not in old and not is_left_over and store.holds(f"{key}/"):
         raise ExportError(f"cannot write {store.folder}/{key}: there is a group of that name; choose another one")

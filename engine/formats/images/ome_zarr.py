@@ -212,8 +212,11 @@ def _remote_store(url: str) -> RemoteStore:
 
 def _check_remote(store: RemoteStore, spec: ImageSpec) -> None:
     """Raise ExportError if what stands there may not be replaced."""
+    if not store.holds():
+        return
+    store.check_free(str(store.folder), may_replace=spec.may_replace)
     is_described = any(store.read(mark) is not None for mark in MARKS)
-    if not store.holds() or (store.is_unfinished() and not is_described):
+    if store.is_unfinished() and not is_described:
         return
     if not spec.may_replace:
         raise ExportError(
