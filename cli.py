@@ -547,6 +547,8 @@ def _signals() -> Iterator[None]:
 def _let_go_of_closed_pipes() -> None:
     """Spare the interpreter its complaint at exit if the reader of stdout or stderr has left."""
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # it was closed before this process began
+            continue
         try:
             stream.flush()
         except BrokenPipeError:

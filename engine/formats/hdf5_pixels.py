@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import product
 from math import ceil, prod
-from operator import floordiv
+from operator import floordiv, mod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ __all__ = ["VoxelSource", "open_voxels"]
 
 _LEAST_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 is done with a chunk before Python has looked it up
 _MOST_CHUNK_BYTES = 64 * 2**20  # above it, two unpacked chunks are more than HDF5 would hold
-_CACHE_BYTES = 128 * 2**20  # unpacked chunks that neighbouring tiles share
+_CACHE_BYTES = 64 * 2**20  # unpacked chunks that neighbouring tiles share
 _MAPPED_BYTES = 256 * 2**20  # touched through one map of the file, which count as this process's memory
 _PIECE_BYTES = 16 * 2**20  # copied from a map before it is looked at again
 _PAGE_BYTES = 4096
@@ -44,7 +44,7 @@ class VoxelSource(Protocol):
     """The voxels of a dataset. Threads may read at once."""
 
     def read(self, box: Box) -> np.ndarray:
-        """The voxels of a box, in native byte order. Raises InputError and what h5py raises."""
+        """The voxels of a box, in either byte order. Raises InputError and what h5py raises."""
 
     def close(self) -> None:
         """May be called twice."""
@@ -113,14 +113,18 @@ class _FileMap:
         except BaseException:
             self._file.close()
             raise
-
-    @property
-    def size(self) -> int:
-        """Of the file when it was opened."""
-        return int(self._map[0].size)
+        self.size = int(self._map[0].size)  # of the file when it was opened
 
     def look(self, touched: int) -> np.ndarray:
-        """All bytes, of which about so many will be read."""
+        """All bytes, of which about so many will be read at once.
+
+        Raises InputError if the file was closed or cut short: touching what is not there would end the process. For
+        that to be seen in time, little should be read between two looks.
+        """
+        if self._file.closed:
+            raise InputError(f"cannot read {self._label}: it was closed")
+        if os.fstat(self._file.fileno()).st_size < self.size:
+            raise InputError(f"cannot read {self._label}: the file was cut short while it was read")
         content, used = self._map
         # The old map goes when the last read that still uses it ends.
         if used >= _MAPPED_BYTES:
@@ -128,13 +132,6 @@ class _FileMap:
                 content, used = self._start()
         self._map = content, used + touched
         return content
-
-    def check(self) -> None:
-        """Raise InputError if the file was closed or cut short: touching what is not there would end the process."""
-        if self._file.closed:
-            raise InputError(f"cannot read {self._label}: it was closed")
-        if os.fstat(self._file.fileno()).st_size < self.size:
-            raise InputError(f"cannot read {self._label}: the file was cut short while it was read")
 
     def close(self) -> None:
         self._file.close()
@@ -165,7 +162,6 @@ class _MappedArray:
         self._stop = start + dataset.size * dataset.dtype.itemsize
 
     def read(self, box: Box) -> np.ndarray:
-        self._content.check()
         result = np.empty(box.shape, self._dtype.newbyteorder("="))
         row_bytes = max(_PAGE_BYTES, box.shape[-1] * self._dtype.itemsize)
         for part in box.split(_piece_shape(box.shape, _PIECE_BYTES // self._dtype.itemsize)):
@@ -238,7 +234,6 @@ class _MappedChunks(_Chunks):
         self._lock = threading.Lock()
 
     def read(self, box: Box) -> np.ndarray:
-        self._content.check()
         with self._lock:
             if self._places is None:
                 self._places = self._find_places()
@@ -264,7 +259,9 @@ class _MappedChunks(_Chunks):
         end = self._content.size
 
         def note(chunk: h5py.h5d.StoreInfo) -> None:
-            if chunk.size == self._chunk_bytes and chunk.byte_offset + chunk.size <= end:
+            is_whole = chunk.size == self._chunk_bytes and chunk.byte_offset + chunk.size <= end
+            is_inside = all(0 <= c < n for c, n in zip(chunk.chunk_offset, self._shape, strict=True))
+            if is_whole and is_inside and not any(map(mod, chunk.chunk_offset, self._chunks)):
                 places[tuple(map(floordiv, chunk.chunk_offset, self._chunks))] = chunk.byte_offset
 
         self._dataset.id.chunk_iter(note)

@@ -199,8 +199,8 @@ _UNFINISHED = ".pixelforest-unfinished"  # lies beside what is being written, an
 class RemoteTarget:
     """A folder behind a URL that is being written. Chunks go to their final place; what says what they are, afterwards.
 
-    Until ``commit`` there is nothing that could be taken for an image; ``discard`` removes what was written. What is being
-    written, or was left by a process that was killed, is known by a key of its own, which says whose it is.
+    Until ``commit`` there is nothing that could be taken for an image; ``discard`` removes what was written. What is
+    being written, or was left by a process that was killed, is known by a key of its own, which says whose it is.
     """
 
     def __init__(self, folder: RemotePath) -> None:
@@ -267,7 +267,7 @@ class RemoteTarget:
             tensorstore.KvStore.KeyRange(inclusive_min=mark + "\0", exclusive_max=place.exclusive_max),
         ]
         with self.errors():
-            # The mark comes first and stays: whatever ends this process from here on, the place is known for what it is.
+            # The mark comes first and stays: if this process is killed from here on, the place is known for what it is.
             self._store.write(mark, self._token).result()
             self._begun = mark
             for key in first:

@@ -36,9 +36,8 @@ def folders() -> Iterator[Path]:
     yield _in_package()
     with contextlib.suppress(RuntimeError):  # a user without a home
         yield _user_cache() / "pixelforest-kernels"
-    temporary = Path(tempfile.gettempdir()) / f"pixelforest-kernels-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    if _is_private(temporary):
-        yield temporary
+    if _is_private(_temporary()):
+        yield _temporary()
 
 
 def describe_folders() -> str:
@@ -63,7 +62,12 @@ def write(name: str, data: bytes) -> Path | None:
         path = folder / name
         partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            # Each folder with its own mode: those that are made on the way would be open to the group under umask 002.
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            for made in (folder, *reversed(path.relative_to(folder).parents[:-1])):
+                (folder / made).mkdir(exist_ok=True, mode=0o755)
+            if folder == _temporary() and not _is_private(folder):  # somebody else was faster
+                continue
             partial.write_bytes(_digest(name, data) + data)
             os.replace(partial, path)
         except OSError:
@@ -93,6 +97,10 @@ def _digest(name: str, data: bytes) -> bytes:
 
 def _in_package() -> Path:
     return _PACKAGE / "__pycache__" / "pixelforest-kernels"
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"pixelforest-kernels-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 
 
 def _user_cache() -> Path:

@@ -119,3 +119,19 @@ def test_a_temporary_folder_is_the_last_resort_and_must_be_closed(
 def test_folders_are_described_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "folders", lambda: iter([tmp_path, tmp_path / "none"]))
     assert cache.describe_folders() == f"{tmp_path}; {tmp_path / 'none'} (not there yet)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")
+def test_the_temporary_folder_is_private_under_any_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that are open to the group are not trusted; umask 002 makes such ones where nothing is said."""
+    monkeypatch.setattr(
+        cache, "folders", lambda: iter([cache._temporary()] if cache._is_private(cache._temporary()) else [])
+    )
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = os.umask(0o002)
+    try:
+        assert cache.write("cpu-1/sub/file", b"code") == cache._temporary()
+    finally:
+        os.umask(before)
+    assert cache.read("cpu-1/sub/file") == b"code"
+    assert cache.write("cpu-1/other", b"code") == cache._temporary()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -294,6 +295,38 @@ class TestDamage:
                 stream.truncate(20_000)
             with pytest.raises(InputError, match=r"image\.h5/data: the file was cut short"):
                 reader.read(BOXES[0])
+
+    @pytest.mark.parametrize("layout", ["contiguous", "chunked"])
+    def test_cut_short_between_two_pieces(self, path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hdf5_pixels, "_PIECE_BYTES", 4000)
+        with h5py.File(path, "w") as file:
+            file.create_dataset("data", data=MIXED, **LAYOUTS[layout])
+        look = hdf5_pixels._FileMap.look
+
+        def look_and_cut(content: hdf5_pixels._FileMap, touched: int) -> np.ndarray:
+            found = look(content, touched)[:20_000].copy()  # what is still there
+            os.truncate(path, 20_000)
+            return np.resize(found, content.size)
+
+        monkeypatch.setattr(hdf5_pixels._FileMap, "look", look_and_cut)
+        with INPUT.open(path, "data") as reader, pytest.raises(InputError, match="the file was cut short"):
+            reader.read(BOXES[0])
+
+    def test_an_index_that_names_chunks_outside_the_image(self, path: Path) -> None:
+        """HDF5 never looks for them; nor is anything written beyond the list of places."""
+        with h5py.File(path, "w", libver="earliest") as file:
+            file.create_dataset("data", data=np.ones((8, 64, 64), np.uint16), chunks=(4, 64, 64))
+        size = 4 * 64 * 64 * 2
+        content = path.read_bytes()
+        damaged = content.replace(
+            struct.pack("<IIQQQQ", size, 0, 4, 0, 0, 0), struct.pack("<IIQQQQ", size, 0, 4000, 0, 0, 0)
+        )
+        assert damaged != content
+        path.write_bytes(damaged)
+        with h5py.File(path) as file:
+            expected = file["data"][...]
+        with INPUT.open(path, "data") as reader:
+            assert np.array_equal(reader.read(Box.whole((8, 64, 64))), expected)
 
     @pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip"])
     def test_reading_after_close(self, path: Path, layout: str) -> None:
