@@ -15,7 +15,8 @@ the 4 GB, one thread, all in the page cache:
   for each chunk (125 us here), and boxes took longer than copying.
 - the mapped file, places in one pass, tuples: 2.6. Kept. Mapped anew every 256 MB, which count as memory.
 - chunks in one piece (contiguous), a quarter of the image: h5py 2.3, mapped 0.6. Kept.
-- gzip, a quarter of the image: HDF5 18.7 (18.9 s), zlib-ng on two threads, 128 MB of chunks: 9.0 (6.0 s). Kept, with 64 MB.
+- gzip, a quarter of the image: HDF5 18.7 (18.9 s), zlib-ng on two threads, 128 MB of chunks: 9.0 (6.0 s).
+  Kept, with 64 MB.
   With shuffle, uint16 of few values: 55 and 29.
 """
 
