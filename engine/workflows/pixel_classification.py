@@ -126,11 +126,15 @@ def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dic
 
 @dataclass(frozen=True)
 class _Demand:
-    """What an export asks of tiles (see export.images.TileDemand), by value: equal for lanes of one kind."""
+    """What an export asks of tiles (see export.images.TileDemand), by value: equal for lanes of one kind.
+
+    written  the conversion as text: ranges of integers and of floats are equal as numbers, but computed differently
+    """
 
     name: str
     region: Box
     conversion: Conversion | None
+    written: str
     bytes_per_voxel: int
     held_bytes: int
     grid: ChunkGrid | None
@@ -152,7 +156,8 @@ class _TilePlan:
 
 def _demands(exports: Mapping[str, TileDemand]) -> tuple[_Demand, ...]:
     return tuple(
-        _Demand(name, e.region, e.conversion, e.bytes_per_voxel, e.held_bytes, e.grid) for name, e in exports.items()
+        _Demand(name, e.region, e.conversion, repr(e.conversion), e.bytes_per_voxel, e.held_bytes, e.grid)
+        for name, e in exports.items()
     )
 
 
