@@ -9,22 +9,19 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 from pixelforest import __version__
 from pixelforest.console import PROGRAM, Console, ConsoleSettings, write_line
+from pixelforest.endings import STATUS_OK, STATUS_USAGE, ending, let_go_of_closed_pipes, run_guarded
 from pixelforest.engine.errors import PixelforestError, UsageError
 from pixelforest.engine.jobs import Request
 from pixelforest.engine.machine import parse_size
-from pixelforest.engine.messages import describe_error
 from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
 from pixelforest.records import replace
 from pixelforest.run_report import RunReport
@@ -33,7 +30,6 @@ Record = TypeVar("Record")
 Action = Callable[[CommandLine, Console], int]
 
 VERSION_LINE = f"{PROGRAM} {__version__} (ilastik 1.4.3 compatible)"
-STATUS_OK, STATUS_FAILED, STATUS_USAGE = 0, 1, 2
 
 RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
 OME_ZARR_VERSIONS = ("0.4", "0.5")
@@ -336,12 +332,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif line.values.get("json"):
             raise UsageError("--json goes with --dry_run or explain; --report_json tells what became of a run")
         with Console(_pick(ConsoleSettings, line)) as console:
-            return _run_guarded(action, line, console)
+            return run_guarded(partial(action, line, console), console)
     except UsageError as error:
         write_line(sys.stderr, f"{PROGRAM}: error: {error}")
         return STATUS_USAGE
     finally:
-        _let_go_of_closed_pipes()
+        let_go_of_closed_pipes()
 
 
 def help_text(width: int) -> str:
@@ -478,7 +474,7 @@ def _reported(console: Console) -> Iterator[RunReport]:
     try:
         yield record
     except BaseException as error:
-        record.end(*_ending(error))
+        record.end(*ending(error))
         with contextlib.suppress(PixelforestError):  # what ended the run is the last word
             record.write()
         raise
@@ -488,71 +484,3 @@ def _reported(console: Console) -> Iterator[RunReport]:
 def _print(text: str) -> int:
     write_line(sys.stdout, text)
     return STATUS_OK
-
-
-# ------------------------------------------------------------------------------------------------ endings of all kinds
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM arrived. Like an interrupt from the keyboard, it passes by every ``except Exception``."""
-
-
-def _run_guarded(action: Action, line: CommandLine, console: Console) -> int:
-    """Call the action; every exception becomes one line and a status, with a traceback only for ``--debug``."""
-    logger = logging.getLogger(PROGRAM)
-    try:
-        with _signals():
-            return action(line, console)
-    except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, Exception):
-            logger.debug("the error below came from here", exc_info=True)
-        status, message = _ending(error)
-        console.fail(message)
-        return status
-
-
-def _ending(error: BaseException) -> tuple[int, str]:
-    """The exit status of a run that this ended, and its last word."""
-    if isinstance(error, _Terminated):
-        return 128 + signal.SIGTERM, "terminated; no unfinished file was left behind"
-    if isinstance(error, KeyboardInterrupt):
-        return 128 + signal.SIGINT, "interrupted; no unfinished file was left behind"
-    return STATUS_USAGE if isinstance(error, UsageError) else STATUS_FAILED, describe_error(error)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """SIGINT and SIGTERM end the run once, by an exception; what arrives while it cleans up is ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if before[signal.SIGINT] is signal.SIG_IGN:  # started in the background of a script: keep it so
-        del before[signal.SIGINT]
-    try:
-        for number in before:
-            signal.signal(number, stop)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _let_go_of_closed_pipes() -> None:
-    """Spare the interpreter its complaint at exit if the reader of stdout or stderr has left."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is None:  # it was closed before this process began
-            continue
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        except ValueError:  # closed
-            pass

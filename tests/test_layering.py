@@ -25,6 +25,7 @@ LAYERS = (
     ("engine.workflows",),
     ("engine",),
     ("options", "console", "reports", "explanation", "run_report"),
+    ("endings",),
     ("cli",),
     ("__main__",),
 )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixelforest import cli
+from pixelforest import cli, endings
 from pixelforest.console import Console, ConsoleSettings, write_line
 from pixelforest.engine.progress import Progress, format_duration
 
@@ -302,7 +302,7 @@ def test_failures_among_many_inputs(
     ("error", "status", "line"),
     [
         (KeyboardInterrupt(), 130, "interrupted; no unfinished file was left behind"),
-        (cli._Terminated(), 143, "terminated; no unfinished file was left behind"),
+        (endings.Terminated(), 143, "terminated; no unfinished file was left behind"),
     ],
 )
 def test_interrupts_have_their_status(
