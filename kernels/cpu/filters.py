@@ -34,7 +34,7 @@ def symmetric_sum(out, outs, out_stride, src, at, src_stride, rows, n, plus, min
     for each of the sums at once: ``out[i] = taps[j][0]*src[i] + sum_k taps[j][k]*(src[plus[k]+i] ± src[minus[k]+i])``.
 
     k runs upward. The pair and the first product are rounded; a fused sum rounds once a tap, a plain one twice. No
-    output may overlap the source. Several sums at once have a radius of 1 or 2.
+    output may overlap the source. Odd sums, and several at once, exist for radius 1 and 2 only.
     """
     keep_apart()
     if fused:

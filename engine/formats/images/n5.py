@@ -253,6 +253,7 @@ class N5UrlWriter(ImageWriter):
             if self._array is not None:
                 self._array.check_complete()
                 self._target.commit()
+                self._has_made_container = False  # nothing is left to take back
         finally:
             self.abort()
         return []
