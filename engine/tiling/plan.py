@@ -24,6 +24,7 @@ SMALLEST_SHARED: dict[str, Voxels] = {"flat": (1, 64, 128), "solid": (32, 32, 64
 SMALLEST = {"flat": (1, 16, 32), "solid": (4, 8, 16)}
 TILES_PER_THREAD = 3  # enough that threads finish at about the same time
 READ_AHEAD = 2  # tiles that are read but not yet computed
+LAST_HALVINGS = 2  # of each thread's last tile: no thread waits longer than such a piece takes for the others to end
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def plan_tiles(
     Raises MemoryTooSmall if the budget does not hold one small tile a thread.
     """
     kind = "flat" if image[0] == 1 else "solid"
+    by_processor = wish is None
     if wish is None:
         wish = TileWish(FLAT_TILE if kind == "flat" else SOLID_TILE, SMALLEST_SHARED[kind], threads)
     shape = [min(n, p) for n, p in zip(region.shape, wish.largest, strict=True)]
@@ -79,12 +81,24 @@ def plan_tiles(
         total = cost.fixed + cost.of(shape, margin, image) * at_once
         total += waiting_bytes(region.shape, group, shape, cost.grid, at_once=at_once)
         if total <= memory_bytes:
-            return list(cut_in_groups(region, group, shape))
+            tiles = list(cut_in_groups(region, group, shape))
+            return _with_short_end(tiles, wish.at_once, wish.smallest) if by_processor and wish.at_once > 1 else tiles
         if not _halve(shape, SMALLEST[kind]):
             raise MemoryTooSmall(
                 f"the memory budget of {_text(memory_bytes)} does not hold the smallest tiles of {threads} threads "
                 f"({_text(total)}); raise --memory or lower --threads"
             )
+
+
+def _with_short_end(tiles: Sequence[Box], threads: int, smallest: Sequence[int]) -> list[Box]:
+    """The same tiles, the last one of each thread in pieces. Threads, and the processors under them, differ in speed."""
+    pieces = list(tiles[:-threads])
+    for tile in tiles[-threads:]:
+        shape = list(tile.shape)
+        for _ in range(LAST_HALVINGS):
+            _halve(shape, smallest)
+        pieces.extend(tile.split(shape))
+    return pieces
 
 
 def _count(region: Box, shape: Sequence[int]) -> int:

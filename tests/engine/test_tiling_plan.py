@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import MemoryTooSmall
 from pixelforest.engine.tiling.halo import source_box
-from pixelforest.engine.tiling.plan import FLAT_TILE, READ_AHEAD, SOLID_TILE, TILES_PER_THREAD, TileCost, plan_tiles
+from pixelforest.engine.tiling.plan import (
+    FLAT_TILE,
+    LAST_HALVINGS,
+    READ_AHEAD,
+    SOLID_TILE,
+    TILES_PER_THREAD,
+    TileCost,
+    plan_tiles,
+)
 
 PLENTY = 1 << 40
 CHEAP = TileCost(per_source=20.0, per_voxel=40.0)
@@ -98,6 +106,16 @@ def test_large_images_in_little_memory(image: tuple[int, int, int], threads: int
 def test_every_thread_has_work(image: tuple[int, int, int], threads: int) -> None:
     tiles = plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, threads=threads, memory_bytes=PLENTY)
     assert len(tiles) >= min(threads * TILES_PER_THREAD, 32)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_the_end_is_in_short_pieces(threads: int) -> None:
+    """Threads end within a fourth of a tile of each other, also where processors differ in speed."""
+    image = (256, 256, 256)
+    tiles = plan_tiles(Box.whole(image), image, (16, 16, 16), CHEAP, threads=threads, memory_bytes=PLENTY)
+    ordinary = max(tile.size for tile in tiles)
+    assert all(tile.size * 2**LAST_HALVINGS <= ordinary for tile in tiles[-threads * 2**LAST_HALVINGS :])
+    assert sum(tile.size for tile in tiles) == prod(image)
 
 
 def test_one_thread_does_not_cut_for_others() -> None:
