@@ -61,7 +61,8 @@ def plan_tiles(
     wish: TileWish | None = None,
 ) -> list[Box]:
     """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles, in raster order, or in groups that make whole
-    chunks of what is written where too many of those would wait for their last voxels.
+    chunks of what is written where too many of those would wait for their last voxels. On a CPU the last tile of each
+    thread is in pieces.
 
     margin  the halo along z, y, x
     wish    what the backend prefers; None: what suits a CPU
@@ -91,7 +92,7 @@ def plan_tiles(
 
 
 def _with_short_end(tiles: Sequence[Box], threads: int, smallest: Sequence[int]) -> list[Box]:
-    """The same tiles, the last one of each thread in pieces. Threads, and the processors under them, differ in speed."""
+    """The same tiles, the last ones in pieces: threads, and the processors under them, differ in speed."""
     pieces = list(tiles[:-threads])
     for tile in tiles[-threads:]:
         shape = list(tile.shape)

@@ -62,7 +62,8 @@ def test_every_voxel_once_and_in_raster_order(job, threads, memory) -> None:  # 
         seen[tile.slices()] += 1
     assert (seen[region.slices()] == 1).all()
     assert seen.sum() == region.size
-    assert tiles == sorted(tiles)
+    ordinary = tiles[: -threads * 2**LAST_HALVINGS] if threads > 1 else tiles  # the end is in pieces of tiles
+    assert ordinary == sorted(ordinary)
     largest = FLAT_TILE if image[0] == 1 else SOLID_TILE
     assert all(n <= m for tile in tiles for n, m in zip(tile.shape, largest, strict=True))
 
