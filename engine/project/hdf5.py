@@ -7,8 +7,7 @@ names the file and the place in it. Files are opened for reading and are never l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from math import isfinite, prod
 from pathlib import Path
 from types import TracebackType
@@ -44,18 +43,36 @@ _FAILURES = (
     SystemError,
 )
 
+# Stored types whose bytes are those of an array of this type; HDF5 converts all others.
+_PLAIN = tuple(
+    (getattr(h5py.h5t, name), np.dtype(code))
+    for name, code in (
+        ("STD_I32LE", "<i4"),
+        ("IEEE_F64LE", "<f8"),
+        ("STD_U32LE", "<u4"),
+        ("STD_I64LE", "<i8"),
+        ("STD_U8LE", "<u1"),
+    )
+)
+
 Kind = Literal["integers", "numbers", "booleans"]
 _KINDS: dict[Kind, str] = {"integers": "iu", "numbers": "iuf", "booleans": "biu"}
 
 
 @dataclass(frozen=True)
 class _Dataset:
-    """What is asked of a dataset before its values are read. ``shape`` is None for one without any extent."""
+    """What is asked of a dataset before its values are read.
+
+    shape  None: it has no extent
+    chunk  None: it is not stored in chunks
+    plain  where its values lie in the file, one after another, as an array has them; None: only HDF5 can read them
+    """
 
     id: Any
     shape: tuple[int, ...] | None
     dtype: np.dtype
     chunk: tuple[int, ...] | None
+    plain: int | None = None
 
     @property
     def count(self) -> int:
@@ -238,25 +255,24 @@ class ProjectFile:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _reading(self, path: str) -> Iterator[None]:
+    def _reading(self, path: str) -> _Reading:
         """Turn whatever HDF5 raises while ``path`` is read into a ProjectError."""
-        try:
-            yield
-        except ProjectError:
-            raise
-        except _FAILURES as error:
-            raise self.error(path, f"cannot be read ({error}); the file is damaged") from error
+        return _Reading(self, path)
 
     def _message(self, path: str, what: str) -> str:
         place = f"project '{self.path}', {path}: {what}" if path else f"project '{self.path}': {what}"
         return _one_line(place)
 
-    def _object(self, path: str, links: int = 0) -> Any:
-        """The h5py identifier of the object at ``path``; None if a part of the path is not there."""
-        here = self._root
-        place = ""
-        parts = [part for part in path.split("/") if part not in ("", ".")]
+    def _object(self, path: str, links: int = 0, *, is_dataset: bool = False) -> Any:
+        """The h5py identifier of the object at ``path``; None if a part of the path is not there.
+
+        is_dataset  a guess, which makes datasets cheaper to open; other objects are found all the same
+        """
+        here, place, rest = self._root, "", path
+        folder, _, name = path.rpartition("/")
+        if f"/{folder}" in self._groups:
+            here, place, rest = self._groups[f"/{folder}"], f"/{folder}", name
+        parts = [part for part in rest.split("/") if part not in ("", ".")]
         for i, part in enumerate(parts):
             above, place = place, f"{place}/{part}"
             if place in self._groups:
@@ -264,19 +280,19 @@ class ProjectFile:
                 continue
             if not isinstance(here, h5py.h5g.GroupID):
                 return None
-            name = part.encode("utf-8", "surrogateescape")
-            if not here.links.exists(name):
+            key = part.encode("utf-8", "surrogateescape")
+            link = _link_type(here, key)
+            if link is None:
                 return None
-            link = here.links.get_info(name).type
             if link == h5py.h5l.TYPE_SOFT:
                 if links == MAX_SOFT_LINKS:
                     raise self.error(path, "is a circle of links")
-                target = here.links.get_val(name).decode("utf-8", "surrogateescape")
+                target = here.links.get_val(key).decode("utf-8", "surrogateescape")
                 start = "" if target.startswith("/") else above
-                return self._object("/".join([start, target, *parts[i + 1 :]]), links + 1)
+                return self._object("/".join([start, target, *parts[i + 1 :]]), links + 1, is_dataset=is_dataset)
             if link != h5py.h5l.TYPE_HARD:
                 raise self.error(place[1:], "is a link to another file, which is never followed; copy the data into it")
-            here = h5py.h5o.open(here, name)
+            here = _open(here, key, is_dataset=is_dataset and i == len(parts) - 1)
             if isinstance(here, h5py.h5g.GroupID):
                 self._groups[place] = here
         return here
@@ -291,13 +307,18 @@ class ProjectFile:
 
     def _dataset(self, path: str) -> _Dataset | None:
         """A dataset whose values lie in this very file; None if there is nothing at ``path``."""
-        found = self._object(path)
+        found = self._object(path, is_dataset=True)
         if found is None:
             return None
         if not isinstance(found, h5py.h5d.DatasetID):
             raise self.error(path, "is not a dataset")
-        if found.get_offset() is not None:  # one run of bytes in this file, as ilastik stores nearly everything
-            return _Dataset(found, found.shape, found.dtype, None)
+        offset = found.get_offset()
+        if offset is not None:  # one run of bytes in this file, as ilastik stores nearly everything
+            stored = found.get_type()
+            plain = next((dtype for known, dtype in _PLAIN if known.equal(stored)), None)
+            if plain is not None:
+                return _Dataset(found, found.shape, plain, None, offset)
+            return _Dataset(found, found.shape, stored.dtype, None)
         creation = found.get_create_plist()
         layout = creation.get_layout()
         if layout == h5py.h5d.VIRTUAL or creation.get_external_count() > 0:
@@ -319,8 +340,20 @@ class ProjectFile:
             raise self.error(path, f"declares {size} bytes, where at most {max_bytes} make sense")
         # A chunk is unpacked whole, and it may be larger than the dataset.
         self._spend(max(size, prod(found.chunk or ()) * found.dtype.itemsize), path)
+        if found.plain is not None:
+            return self._plain_values(found, found.plain, size)
         values = np.empty(found.shape, found.dtype)
         found.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        return values
+
+    def _plain_values(self, found: _Dataset, start: int, size: int) -> np.ndarray:
+        """``size`` bytes of the file as an array: HDF5 takes ten times as long for a few numbers."""
+        if start + size > self.size_bytes:
+            raise ValueError(f"{size} bytes at {start} are beyond the end of the file")
+        values = np.empty(found.shape or (), found.dtype)
+        self._stream.seek(start)
+        if self._stream.readinto(values.data) != size:
+            raise ValueError("the file has become shorter")
         return values
 
     def _strings(self, found: _Dataset, path: str) -> list[bytes]:
@@ -389,6 +422,41 @@ class ProjectFile:
         self._bytes_left -= size
         if self._bytes_left < 0:
             raise self.error(path, f"declares {size} bytes, far more than a file of {self.size_bytes} bytes can hold")
+
+
+class _Reading:
+    """See ``ProjectFile._reading``. Not contextlib's: there are thousands of them in a large project."""
+
+    def __init__(self, file: ProjectFile, path: str) -> None:
+        self._file, self._path = file, path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, _FAILURES) and not isinstance(error, ProjectError):
+            raise self._file.error(self._path, f"cannot be read ({error}); the file is damaged") from error
+
+
+def _link_type(group: Any, name: bytes) -> int | None:
+    """The type of a member's link; None if the group has no such member."""
+    try:
+        kind: int = group.links.get_info(name).type
+    except _FAILURES:
+        if not group.links.exists(name):
+            return None
+        raise
+    return kind
+
+
+def _open(group: Any, name: bytes, *, is_dataset: bool) -> Any:
+    """The identifier of a member. Raises what h5py raises."""
+    if is_dataset:
+        with suppress(*_FAILURES):  # no dataset, or damaged: what it is, the other function says
+            return h5py.h5d.open(group, name)
+    return h5py.h5o.open(group, name)
 
 
 def open_project(path: Path | str) -> ProjectFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -227,6 +228,57 @@ def test_arrays_come_in_native_byte_order(file: h5py.File, order: str) -> None:
         assert values.dtype == np.dtype("i4")
         assert values.dtype.isnative
         assert values.tolist() == [1, -2, 300000]
+
+
+def narrow_type() -> h5py.h5t.TypeIntegerID:
+    """Integers of 12 bits that begin at the third bit of two bytes."""
+    kind = h5py.h5t.STD_I16LE.copy()
+    kind.set_precision(12)
+    kind.set_offset(3)
+    return kind
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(getattr(h5py.h5t, name) for name in ("STD_I32LE", "STD_U32LE", "STD_I64LE", "STD_U8LE", "IEEE_F64LE")),
+        *(getattr(h5py.h5t, name) for name in ("STD_I32BE", "IEEE_F64BE", "IEEE_F32LE", "IEEE_F16BE", "STD_U64LE")),
+        narrow_type(),
+    ],
+    ids=lambda kind: f"{kind.dtype}-{kind.get_precision()}",
+)
+@pytest.mark.parametrize("shape", [(), (7,), (2, 3)])
+@pytest.mark.parametrize("layout", [h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT])
+def test_values_of_every_stored_type_are_those_that_hdf5_reads(
+    tmp_path: Path, kind: h5py.h5t.TypeID, shape: tuple[int, ...], layout: int
+) -> None:
+    values = np.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape)
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_layout(layout)
+    with h5py.File(tmp_path / "block.h5", "w", userblock_size=512) as file:
+        dataset = h5py.h5d.create(file.id, b"values", kind, h5py.h5s.create_simple(shape) if shape else
+                                  h5py.h5s.create(h5py.h5s.SCALAR), creation)  # fmt: skip
+        h5py.Dataset(dataset)[...] = values
+        expected = h5py.Dataset(dataset)[()]
+    with open_project(tmp_path / "block.h5") as project:
+        found = project.array("values", "numbers")
+        assert found is not None
+        assert np.array_equal(found, values)
+        assert np.array_equal(found, expected)
+        assert found.shape == shape
+        assert found.dtype.isnative
+        assert found.flags.writeable
+
+
+def test_values_beyond_the_end_of_the_file_are_refused(file: h5py.File) -> None:
+    """HDF5 looks at the end of a file when it opens it, not when the file becomes shorter afterwards."""
+    file["first"], file["last"] = np.arange(9), np.arange(10_000)
+    with reopened(file) as project:
+        os.truncate(project.path, project.size_bytes - 8)
+        assert "the file has become shorter" in refusal(lambda: project.array("last", "integers"))
+        project.size_bytes -= 8
+        assert "are beyond the end of the file" in refusal(lambda: project.array("last", "integers"))
+        assert project.array("first", "integers") is not None
 
 
 def test_numbers_keep_their_kind(file: h5py.File) -> None:
