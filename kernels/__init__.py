@@ -1,6 +1,7 @@
 """How an operation is computed: arrays in, arrays out; no file, no project, no axis name.
 
-A backend is a folder with a module ``backend``; listing the folders is all the registration there is.
+A backend is a folder with a module ``backend``; listing the folders is all the registration there is. The folder itself
+may have a function ``check_presence``, which says without loading the backend that there is no device for it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ def available() -> tuple[str, ...]:
 
 def load(name: str, **options: Any) -> Backend:
     """Open a backend with its own options. Raises KernelError, or ImportError if a library of it is missing."""
+    check_presence = getattr(import_module(f".{name}", __package__), "check_presence", None)
+    if check_presence is not None:
+        check_presence()
     backend: Backend = import_module(f".{name}.backend", __package__).open_backend(**options)
     return backend
 

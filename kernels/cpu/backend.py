@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from . import threshold
 from .labels import SlabRuns
 from .library import kernel, prepare
 from .library import warm as warm_library
-from .measure import Measurement
-from .neighbourhood import measure_neighbourhoods
 from .results import tile_results
 from .voting import BLOCK, TOGETHER, bundle_memory, voting_memory
+
+if TYPE_CHECKING:
+    from .measure import Measurement
 
 # Voxels of a cell, voxels of a block of 64, and blocks of a bundle that enters the trees together, along z, y, x.
 # Chosen by bench/kernels; results do not depend on them.
@@ -292,6 +293,8 @@ class CpuBackend:
         _drop_labels(labels.reshape(-1), keep)
 
     def start_measuring(self, plan: MeasurePlan) -> Measurement:
+        from .measure import Measurement  # not for pixels: its tables alone take as long as the rest of this module
+
         return Measurement(plan)
 
     def measure_slab(
@@ -317,6 +320,8 @@ class CpuBackend:
         *,
         includes_object: bool,
     ) -> None:
+        from .neighbourhood import measure_neighbourhoods
+
         measure_neighbourhoods(measurement, labels, raw, start, objects, boxes, margin, includes_object=includes_object)
 
     def complete_pass(self, measurement: Measurement, first: int, stop: int) -> None:

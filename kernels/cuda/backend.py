@@ -6,9 +6,7 @@ it had go to the next one and, if that is allowed, to the CPU in the end. The by
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,7 +17,6 @@ import numpy as np
 from ..contract import (
     DeviceFailed,
     DeviceOutOfMemory,
-    DeviceUnavailable,
     FeaturePlan,
     ForestArrays,
     MapPlan,
@@ -281,20 +278,9 @@ def open_backend(
 ) -> CudaBackend:
     """The backend for the devices with these numbers, None: all. Raises DeviceUnavailable with the reason."""
     check_choice(forest)
-    if "cupy" not in sys.modules and not _has_driver():  # importing CuPy takes longer than a small job
-        raise DeviceUnavailable("there is no NVIDIA driver on this machine")
     from .cupy_device import open_devices
 
     return CudaBackend(open_devices(indices), falls_back=falls_back, forests=ForestChoice(forest))
-
-
-def _has_driver() -> bool:
-    """Whether the driver's library, which CuPy will load, can be loaded."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def common_kernels() -> list[Compilation]:

@@ -16,6 +16,15 @@ from pixelforest.cli import main
 status = main(sys.argv[1:])
 print(json.dumps([status, sorted(sys.modules)]))
 """
+COLLECTIONS = """
+import atexit, gc, os, sys
+times = []
+gc.callbacks.append(lambda phase, info: phase == "start" and times.append(1))
+from pixelforest import __main__ as program
+before = len(times)
+atexit.register(lambda: os.write(1, f"collected {len(times) - before} times\\n".encode()))
+program.start()
+"""
 # Of the standard library: what is slow to import and of no use to most runs.
 SELDOM = {"argparse", "asyncio", "configparser", "dataclasses", "difflib", "email", "http", "logging.handlers", "ssl"}
 SELDOM |= {"multiprocessing", "secrets", "unittest", "urllib.request", "xml.etree.ElementTree", "importlib.metadata"}
@@ -23,8 +32,9 @@ SELDOM |= {"multiprocessing", "secrets", "unittest", "urllib.request", "xml.etre
 NEVER = {"cupy", "dask", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "skimage", "sklearn"}
 FORMATS = {"PIL", "imagecodecs", "tensorstore", "tifffile"}
 OBJECTS = {"pixelforest.engine.objects", "pixelforest.engine.workflows.object_frame"}
+OBJECT_KERNELS = {"pixelforest.kernels.cpu.measure", "pixelforest.kernels.cpu.neighbourhood"}
 KERNELS = {"llvmlite", "pixelforest.kernels.cpu"}
-OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 75, 112
+OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 70, 108
 
 
 def modules_of(*arguments: str) -> set[str]:
@@ -54,5 +64,13 @@ def test_a_picture_takes_one_library_of_pictures(tmp_path: Path) -> None:
     names = modules_of("--output_format=hdf5", f"--output_filename_format={out}", str(RAW))
     assert out.exists()
     assert names & FORMATS == {"imagecodecs"}
-    assert not names & (SELDOM | NEVER | OBJECTS)
+    assert not names & (SELDOM | NEVER | OBJECTS | OBJECT_KERNELS)
     assert own(names) <= OWN_FOR_A_PICTURE
+
+
+def test_a_short_run_does_not_look_for_garbage(tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    arguments = ["--quiet", "--output_format=hdf5", f"--output_filename_format={out}", f"--project={PROJECT}", str(RAW)]
+    done = subprocess.run([sys.executable, "-c", COLLECTIONS, *arguments], check=True, capture_output=True, text=True)
+    assert out.exists()
+    assert done.stdout.splitlines()[-1] == "collected 0 times"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -39,6 +40,18 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         return load(name, **options)
 
     monkeypatch.setattr(backends.kernels, "load", refuse)
+
+
+def test_a_machine_without_a_driver_does_not_even_import_the_gpus_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_no_library(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setitem(sys.modules, "pixelforest.kernels.cuda.backend", None)  # importing it would fail
+    monkeypatch.setattr("ctypes.CDLL", find_no_library)
+    with pytest.raises(DeviceUnavailable, match="there is no NVIDIA driver"):
+        kernels.load("cuda")
+    assert open_backend("auto", voxels=LONG).name == "cpu"
 
 
 @pytest.mark.parametrize(
