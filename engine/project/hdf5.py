@@ -18,6 +18,7 @@ import numpy as np
 
 from ...records import dataclass
 from ..errors import ProjectError, ProjectNotFound
+from .object_header import HEADER_BYTES, read_header
 from .text_heap import TextHeap
 
 # All that may be read from one file: this many times its size and a little more. Real projects are stored without
@@ -63,6 +64,7 @@ _KINDS: dict[Kind, str] = {"integers": "iu", "numbers": "iuf", "booleans": "biu"
 class _Dataset:
     """What is asked of a dataset before its values are read.
 
+    id     None: HDF5 was not asked, since its header says all
     shape  None: it has no extent
     chunk  None: it is not stored in chunks
     plain  where its values lie in the file, one after another, as an array has them; None: only HDF5 can read them
@@ -94,7 +96,10 @@ class ProjectFile:
             self._file = _open_unlocked(path)
             self._stream = open(path, "rb")  # noqa: SIM115  # closed with this object
             creation = self._file.id.get_create_plist()
-            self._heap = TextHeap(self._stream, self.size_bytes, creation.get_userblock(), *creation.get_sizes())
+            self._base, widths = creation.get_userblock(), creation.get_sizes()
+            self._heap = TextHeap(self._stream, self.size_bytes, self._base, *widths)
+            # h5py gives addresses as C integers.
+            self._has_plain_addresses = widths == (8, 8) and self.size_bytes < 1 << 31
         except ProjectError:
             raise
         except _FAILURES as error:
@@ -202,13 +207,13 @@ class ProjectFile:
         An array marked ``isEmpty`` comes back with no elements.
         """
         with self._reading(path):
-            found = self._dataset(path)
+            found = self._plain_dataset(path) or self._dataset(path)
             if found is None:
                 return None
             dtype = found.dtype
             if dtype.kind not in _KINDS[kind]:
                 raise self.error(path, f"holds values of type {dtype} where {kind} belong")
-            if self._is_flagged_empty(found, path):
+            if found.id is not None and self._is_flagged_empty(found, path):
                 return np.empty(0, dtype)
             values = self._values(found, path, max_bytes)
             return values.astype(bool) if kind == "booleans" else values.astype(dtype.newbyteorder("="), copy=False)
@@ -326,6 +331,24 @@ class ProjectFile:
         chunk = creation.get_chunk() if layout == h5py.h5d.CHUNKED else None
         return _Dataset(found, found.shape, found.dtype, chunk)
 
+    def _plain_dataset(self, path: str) -> _Dataset | None:
+        """A dataset without attributes whose header can be read without HDF5; None: HDF5 has to be asked."""
+        folder, _, name = path.rpartition("/")
+        group = self._groups.get(f"/{folder}")
+        if group is None or not self._has_plain_addresses:
+            return None
+        try:
+            link = group.links.get_info(name.encode("utf-8", "surrogateescape"))
+            if link.type != h5py.h5l.TYPE_HARD:
+                return None
+            self._stream.seek(self._base + link.u)
+        except _FAILURES:
+            return None
+        found = read_header(self._stream.read(HEADER_BYTES))
+        if found is None:
+            return None
+        return _Dataset(None, found.shape, found.dtype, None, self._base + found.start)
+
     def _values(self, found: _Dataset, path: str, max_bytes: int) -> np.ndarray:
         """All values of a dataset of fixed-size elements."""
         if found.shape is None:
@@ -333,7 +356,7 @@ class ProjectFile:
         size = found.count * found.dtype.itemsize
         if size == 0:
             return np.empty(found.shape, found.dtype)
-        stored = int(found.id.get_storage_size())
+        stored = size if found.id is None else int(found.id.get_storage_size())
         if stored == 0 or (found.chunk is None and stored < size):
             raise self.error(path, f"declares {size} bytes, of which {stored} are in the file; the file is damaged")
         if size > max_bytes:
