@@ -19,14 +19,14 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import codegen, cpu, funcdesc
+from numba.core import codegen, cpu, funcdesc, postproc, transforms, typed_passes
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.typing import signature
 from numba.core.typing.templates import make_concrete_template
 
-from . import jit, library
+from . import jit, library, lowering
 from .entries import NEEDS, Entry, Type, entries_of
 from .fingerprint import processor
 
@@ -155,6 +155,16 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
 class _Context(cpu.CPUContext):  # type: ignore[misc]
     """numba's knowledge of the processor, without what only Python's calls of single functions need."""
 
+    def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
+        """What emits a call: ours where it is shorter."""
+        return lowering.implementation(self, fn, sig) or super().get_function(fn, sig, _firstcall)
+
+    def pair_first(self, builder: Any, val: Any, ty: Any) -> Any:
+        return builder.extract_value(val, 0)
+
+    def pair_second(self, builder: Any, val: Any, ty: Any) -> Any:
+        return builder.extract_value(val, 1)
+
     def refresh(self) -> None:
         """Take up what was registered since. numba asks for it hundreds of times, mostly when nothing was."""
         count = _count_registered(self) + _count_registered(self.typing_context)
@@ -189,6 +199,8 @@ def compile_unit(unit: str) -> bytes:
     """The object code of a unit, loaded once to see that it can be. Raises what numba raises."""
     jit.compile_ahead(_adapt, pipeline_class=_Pipeline)
     _remember_resolutions()
+    _post_process_once()
+    typed_passes.NativeLowering.lowering_class = lowering.Lower
     with global_compiler_lock:
         context = cpu_target.target_context
         context.__class__ = _Context
@@ -242,6 +254,20 @@ def _remember_resolutions() -> None:
         return known[key]
 
     types.Function.get_call_type = get_call_type
+
+
+def _post_process_once() -> None:
+    """Find out where variables live only where it is used, at the end; numba does so after each of its passes."""
+    process = postproc.PostProcessor.run
+
+    def run(self: Any, emit_dels: bool = False, extend_lifetimes: bool = False) -> None:
+        if emit_dels or self.func_ir.is_generator:
+            process(self, emit_dels, extend_lifetimes)
+        else:
+            self.func_ir.blocks = transforms.canonicalize_cfg(self.func_ir.blocks)
+            self.func_ir.generator_info = None
+
+    postproc.PostProcessor.run = run
 
 
 def _function(entry: Entry) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from .bits import bounds_64, float_of_bits, less_than_64, lowest_bit, nan_mask_64
 from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
-from .intrinsics import keep_apart
+from .intrinsics import clear, keep_apart
 from .jit import njit
 
 _NONE = np.uint64(0)
@@ -56,10 +56,10 @@ def predict_mixed(stack, base, stride, mask, entries, nodes, shares_of, memory, 
     classes = values.shape[1]
     shift = np.uint64(32 + offset_bits)
     offset_mask = (_BIT << np.uint64(offset_bits)) - _BIT
-    values.fill(0)
+    clear(values)
     for f in range(len(forests)):
-        share.fill(0)
-        total.fill(0)
+        clear(share)
+        clear(total)
         for tree in range(forests[f, 0], forests[f, 1]):
             pending[0] = np.uint64(entries[tree])
             pending[1] = mask

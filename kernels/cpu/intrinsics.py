@@ -107,9 +107,14 @@ def maximum(a: Lanes, b: Lanes) -> Lanes:
     return (a > b).where(a, b)
 
 
+def field_of(context: Any, builder: Any, array_type: Any, value: Any, name: str) -> Any:
+    """A field of what numba takes for an array: data, shape, strides, …"""
+    return builder.extract_value(value, context.data_model_manager[array_type].get_field_position(name))
+
+
 def data_of(context: Any, builder: Any, array_type: Any, value: Any) -> Any:
     """The pointer to an array's first element."""
-    return context.make_array(array_type)(context, builder, value).data
+    return field_of(context, builder, array_type, value, "data")
 
 
 def splat(builder: Any, value: Any, width: int) -> Lanes:
@@ -194,6 +199,21 @@ def copy_run(typing_context, src, at, out, to, n):  # type: ignore[no-untyped-de
                 )
 
         for_each_overlapping(builder, args[4], body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def clear(typing_context, array):  # type: ignore[no-untyped-def]
+    """Zeros into all of an array. numba's ``fill`` is a function of its own for every type, made for any index."""
+    signature = types.void(array)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data, items, size = (
+            field_of(context, builder, array, args[0], name) for name in ("data", "nitems", "itemsize")
+        )
+        cgutils.memset(builder, data, builder.mul(items, size), 0)
         return context.get_dummy_value()
 
     return signature, codegen

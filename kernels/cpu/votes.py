@@ -13,7 +13,7 @@ import numpy as np
 from .bits import add_bits_256, bounds_64, choose_rows, compare_rows, counters_64, decide_rows, nan_mask_64
 from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
-from .intrinsics import keep_apart
+from .intrinsics import clear, keep_apart
 from .jit import njit
 from .voting import TOGETHER
 
@@ -26,7 +26,7 @@ _BIT = np.uint8(1)
 def find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan):
     """Bounds of every column in every block at bases (quads, 4), and of all of them together."""
     keep_apart()
-    has_nan.fill(False)
+    clear(has_nan)
     for column in range(columns):
         low, high = np.float32(np.inf), np.float32(-np.inf)
         for q in range(quads):
@@ -130,11 +130,11 @@ def vote_together(stack, bases, stride, columns, forest, votes_of, memory, value
     rows = classes - 1
     size = 4 * rows
     find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan)
-    values.fill(0)
+    clear(values)
     batch = 0
     for g in range(len(groups)):
-        digits.fill(_NONE)
-        sure.fill(0)
+        clear(digits)
+        clear(sure)
         while batch < len(batches) and batches[batch, 1] <= groups[g, 1]:
             open_trees = cut_forest(forest, batch, around, classes, size, cut)
             for q in range(quads):
