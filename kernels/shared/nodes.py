@@ -94,7 +94,7 @@ def pack_forest(forests: Sequence[ForestArrays]) -> PackedForest:
         is_pure=pure,
         averages=averages,
         classes=classes,
-        depth=max(_depth(t) for t, _ in trees),
+        depth=_depth(starts[:-1], feature, distance),
     )
 
 
@@ -166,11 +166,14 @@ def _vote_groups(ranges: np.ndarray, averages: bool) -> tuple[np.ndarray, np.nda
     return np.array(groups, np.int64), values
 
 
-def _depth(tree: TreeArrays) -> int:
-    """Longest path from the root to a leaf, in nodes."""
-    level, depth = np.zeros(1, np.int64), 0
+def _depth(roots: np.ndarray, feature: np.ndarray, distance: np.ndarray) -> int:
+    """Longest path from a root to a leaf, in nodes; of all trees at once, whose left children are behind their parents.
+
+    distance  from a node to its right child
+    """
+    level, depth = roots, 0
     while len(level):
         depth += 1
-        inner = level[tree.feature[level] >= 0]
-        level = np.concatenate([tree.left[inner], tree.right[inner]])
+        inner = level[feature[level] >= 0]
+        level = np.concatenate([inner + 1, inner + distance[inner]])
     return depth

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...records import dataclass
 from ..contract import FeaturePlan, Voxels
-from .program import FIELDS, feature_program
+from .program import FIELDS, feature_program, padded_rows
 from .taps import PRESMOOTHER_WINDOW, gaussian_taps
 
 
@@ -49,7 +49,7 @@ def pack_plan(plan: FeaturePlan) -> PackedPlan:
     programs = [feature_program(s.feature_sigma, slicewise=s.slicewise, columns=s.columns) for s in plan.scales]
     rows = max((len(p.taps) for p in programs), default=0)
     return PackedPlan(
-        pre_taps=_padded(pre, max((len(t) for t in pre), default=1)),
+        pre_taps=padded_rows(pre, max((len(t) for t in pre), default=1)),
         pre_radius=np.array([len(t) - 1 for t in pre], np.int64),
         slicewise=np.array([s.slicewise for s in plan.scales], np.bool_),
         margin=np.array([p.margin for p in programs], np.int64).reshape(-1, 3),
@@ -63,10 +63,6 @@ def pack_plan(plan: FeaturePlan) -> PackedPlan:
         channels=plan.channels,
         width=plan.width,
     )
-
-
-def _padded(rows: list[np.ndarray], length: int) -> np.ndarray:
-    return np.array([np.pad(row, (0, length - len(row))) for row in rows], np.float32).reshape(len(rows), length)
 
 
 def _largest(rows: np.ndarray) -> Voxels:

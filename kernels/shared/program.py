@@ -160,7 +160,7 @@ class Requests:
         reach = [max([0, *(v.margin[a] for v in self._order)]) for a in range(3)]
         return Program(
             instructions=np.array(rows, np.int64).reshape(-1, FIELDS),
-            taps=np.array([np.pad(t, (0, 3 - len(t))) for t in self._taps], np.float32).reshape(-1, 3),
+            taps=padded_rows(self._taps, 3),
             slots=slots,
             margin=(self.image.margin[0], self.image.margin[1], self.image.margin[2]),
             reach=(reach[0], reach[1], reach[2]),
@@ -181,7 +181,7 @@ class Requests:
                 del even[:1]
                 joined.update((id(volume), step) for volume in step)
         steps = [joined.get(id(volume), [volume]) for volume in self._order]
-        return [step for i, step in enumerate(steps) if not any(step is before for before in steps[:i])]
+        return list({id(step): step for step in steps}.values())
 
     def _spread_margins(self) -> None:
         for volume in reversed(self._order):
@@ -193,6 +193,14 @@ class Requests:
         for volume in self._order:
             # A formula runs over flat memory, so its sources must cover the very same box.
             assert _is_filter(volume) or all(s.margin == volume.margin for s in volume.sources)
+
+
+def padded_rows(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """Rows of up to ``length`` numbers as a table of float32, zeros behind them."""
+    table = np.zeros((len(rows), length), np.float32)
+    for line, row in zip(table, rows, strict=True):
+        line[: len(row)] = row
+    return table
 
 
 def _is_filter(volume: Volume) -> bool:

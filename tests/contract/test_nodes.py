@@ -137,5 +137,13 @@ def test_purity(tree: object, is_weighted: bool, expected: bool) -> None:
 def test_depth_counts_nodes_of_the_longest_path() -> None:
     assert pack_forest([forest_of(2)]).depth == 1
     rng = np.random.default_rng(1)
-    forest = random_forest(rng, trees=5, columns=2, classes=2, pure=True, depth=6)
-    assert 1 < pack_forest([forest]).depth <= 7
+
+    def depth_below(tree: TreeArrays, node: int) -> int:
+        if tree.feature[node] < 0:
+            return 1
+        return 1 + max(depth_below(tree, int(tree.left[node])), depth_below(tree, int(tree.right[node])))
+
+    for trees in (1, 5):
+        forests = [random_forest(rng, trees=trees, columns=2, classes=2, pure=True, depth=d) for d in (3, 6, 2)]
+        expected = max(depth_below(tree, 0) for forest in forests for tree in forest.trees)
+        assert pack_forest(forests).depth == expected > 1
