@@ -88,6 +88,9 @@ declare {i64, i1} @llvm.uadd.with.overflow.i64(i64, i64)
 """
 
 
+# Units whose loops are vectors where it matters: LLVM's vectors for the rest of them are much code and no gain.
+_EXPLICIT = {"features"}
+
 # Names by which kernels make arrays, which takes numba's counting of references.
 _MAKERS = {"arange", "array", "copy", "empty", "empty_like", "full", "ones", "zeros", "zeros_like"}
 
@@ -135,6 +138,7 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        self._finds_vectors = name not in _EXPLICIT
         self.unit = llvm.parse_assembly(str(self._create_empty_module(name)))
 
     def _customize_tm_options(self, options: dict[str, Any]) -> None:
@@ -146,7 +150,7 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
         for function in self.unit.functions:
             if not function.is_declaration and function.name not in kept:
                 function.linkage = "internal"
-        manager, builder = self._module_pass_manager()
+        manager, builder = self._module_pass_manager(loop_vectorize=self._finds_vectors)
         manager.run(self.unit, builder)
         self.unit.verify()
         return bytes(self._tm.emit_object(self.unit))

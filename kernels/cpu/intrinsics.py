@@ -172,12 +172,12 @@ def for_each_overlapping(
                 with cgutils.for_range(builder, count) as loop:
                     body(builder.mul(loop.index, step), LANES, vectors)
                 done = builder.mul(count, step)
-            left = builder.sub(n, done)
-            whole = builder.sdiv(left, lanes)
-            with cgutils.for_range(builder, whole) as loop:
-                body(builder.add(done, builder.mul(loop.index, lanes)), LANES, 1)
-            with builder.if_then(builder.icmp_signed("<", builder.mul(whole, lanes), left)):
-                body(builder.sub(n, lanes), LANES, 1)
+            # The last one is moved back to end with the row.
+            count = builder.sdiv(builder.add(builder.sub(n, done), ir.Constant(I64, LANES - 1)), lanes)
+            last = builder.sub(n, lanes)
+            with cgutils.for_range(builder, count) as loop:
+                first = builder.add(done, builder.mul(loop.index, lanes))
+                body(builder.select(builder.icmp_signed("<", first, last), first, last), LANES, 1)
 
 
 @intrinsic

@@ -160,7 +160,7 @@ def _range(context: Any, signature: Any) -> Implementation | None:
         value = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
         for i, part in enumerate(parts):
             value = builder.insert_value(value, part, i)
-        value.counts_by_one = len(args) < 3
+        value.parts_of_range = parts  # for a loop that begins where it can be seen
         return value
 
     return emit
@@ -173,10 +173,10 @@ def _iterate(context: Any, signature: Any) -> Implementation | None:
         return None
 
     def emit(builder: Any, args: Sequence[Any], loc: Any = None) -> Any:
-        start, stop, step = (builder.extract_value(args[0], i) for i in range(3))
-        distance = builder.sub(stop, start)
-        if getattr(args[0], "counts_by_one", False):
-            step = _ONE
+        known = getattr(args[0], "parts_of_range", None)
+        start, stop, step = known or (builder.extract_value(args[0], i) for i in range(3))
+        distance = stop if start is _ZERO else builder.sub(stop, start)
+        if step is _ONE:
             count = distance  # none are left where it is negative
         else:
             whole = builder.sdiv(distance, step)
