@@ -19,7 +19,7 @@ from .voting import TOGETHER
 
 _NONE = np.uint64(0)
 _LEFT, _RIGHT = np.uint8(1), np.uint8(2)  # where some voxel of a bundle goes
-_BIT = np.uint8(1)
+_BIT, _TWO_BITS = np.uint8(1), np.uint8(2)
 
 
 @njit(nogil=True, cache=True)
@@ -39,6 +39,37 @@ def find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan):
 
 
 @njit(nogil=True, cache=True)
+def find_open(forest, batch, around, classes, reach, alive):
+    """What a bundle's bounds leave open of a batch: for every limit, in reach, where some voxel may go.
+
+    The bits are _LEFT, _RIGHT and _OPEN; the last one where voxels may come there, too, and go either way. alive is for
+    each node, named like a child, whether some voxel may come there. Nothing here depends on a branch.
+    """
+    keep_apart()
+    all_limits, all_first, nodes, roots, tree_nodes, batches = forest
+    first_tree, stop_tree = batches[batch, 0], batches[batch, 1]
+    start = all_first[batch, 0]
+    for column in range(all_first.shape[1] - 1):
+        low, high = around[2 * column], around[2 * column + 1]
+        at, stop = all_first[batch, column], all_first[batch, column + 1]
+        limits, states = all_limits[at:stop], reach[at - start : stop - start]
+        for i in range(len(limits)):
+            states[i] = np.uint8(low < limits[i]) | np.uint8(not high < limits[i]) << _BIT
+    reach[all_first[batch, -1] - start] = _RIGHT  # of limits that are NaN
+    for tree in range(first_tree, stop_tree):
+        alive[roots[tree]] = 1
+    # In unsigned numbers: numba checks the others for being negative at every access.
+    base, inner = np.uint64(tree_nodes[first_tree]), np.uint64(classes)
+    for i in range(tree_nodes[stop_tree] - tree_nodes[first_tree]):
+        node = base + np.uint64(i)
+        place, here = nodes[node, 0], alive[np.uint64(i) + inner]
+        where = reach[place]
+        alive[nodes[node, 1]] = here & where
+        alive[nodes[node, 2]] = here & (where >> _BIT)
+        reach[place] = where | (here & where & (where >> _BIT)) << _TWO_BITS
+
+
+@njit(nogil=True, cache=True)
 def cut_forest(forest, batch, around, classes, size, cut):
     """Cut the trees of a batch down to what a bundle's bounds leave open; how many trees are.
 
@@ -47,53 +78,36 @@ def cut_forest(forest, batch, around, classes, size, cut):
     choices of an open tree begin and stop. sure counts the votes of the others.
     """
     keep_apart()
-    all_limits, node_of, all_first, children, roots, tree_nodes, batches = forest
     reach, alive, places, names, limits, first, choices, trees, sure = cut
+    all_limits, all_first, nodes, roots, tree_nodes, batches = forest
+    find_open(forest, batch, around, classes, reach, alive)
     first_tree, stop_tree = batches[batch, 0], batches[batch, 1]
-    base, columns = tree_nodes[first_tree], len(first) - 1
-    nodes = tree_nodes[stop_tree] - base
-    left_of, right_of = children[0, base : base + nodes], children[1, base : base + nodes]
-    # Everything below counts from the batch's first node, in unsigned numbers: numba checks the others for being
-    # negative at every access.
-    own_alive, own_names = alive[classes:], names[classes:]
-    for node in range(nodes):
-        reach[node] = _RIGHT  # of a limit that is NaN
-    for column in range(columns):
-        low, high = around[2 * column], around[2 * column + 1]
-        for i in range(all_first[batch, column], all_first[batch, column + 1]):
-            limit = all_limits[i]
-            reach[node_of[i]] = np.uint8(low < limit) | np.uint8(not high < limit) << _BIT
-    for tree in range(first_tree, stop_tree):
-        alive[roots[tree]] = 1
-    for node in range(nodes):
-        here, where = own_alive[node], reach[node]
-        alive[left_of[node]] = here & where
-        alive[right_of[node]] = here & (where >> _BIT)
-        reach[node] = where | (here & where & (where >> _BIT)) << np.uint8(2)
-    count = np.uint32(0)
+    base, columns = np.uint64(tree_nodes[first_tree]), len(first) - 1
+    count, start = np.uint32(0), all_first[batch, 0]
     for column in range(columns):
         first[column] = count
         for i in range(all_first[batch, column], all_first[batch, column + 1]):
-            node = node_of[i]
-            limits[count] = all_limits[i]
-            places[node] = count
-            count += np.uint32(reach[node] >> np.uint8(2))
+            at = np.uint64(i - start)
+            limits[count], places[at] = all_limits[np.uint64(i)], count
+            count += np.uint32(reach[at] >> _TWO_BITS)
     first[columns] = count
+    own_names = names[classes:]
     open_trees, stop = 0, np.uint32(0)
     top, step = np.uint32(classes * size), np.uint32(size)
     for tree in range(first_tree, stop_tree):
-        start, name = stop, top
-        for node in range(tree_nodes[tree + 1] - base - 1, tree_nodes[tree] - base - 1, -1):
-            where = reach[node]
-            left, right = names[left_of[node]], names[right_of[node]]
-            choices[0, stop], choices[1, stop], choices[2, stop] = places[node], left, right
-            passed = left if where & _LEFT else right
-            is_open = np.uint32(where >> np.uint8(2))
-            own_names[node] = name if is_open else passed
+        begin, name = stop, top
+        last = np.uint64(tree_nodes[tree + 1]) - np.uint64(1)
+        for i in range(tree_nodes[tree + 1] - tree_nodes[tree]):
+            node = last - np.uint64(i)
+            place = nodes[node, 0]
+            where, left, right = reach[place], names[nodes[node, 1]], names[nodes[node, 2]]
+            choices[0, stop], choices[1, stop], choices[2, stop] = places[place], left, right
+            is_open = np.uint32(where >> _TWO_BITS)
+            own_names[node - base] = name if is_open else (left if where & _LEFT else right)
             stop += is_open
             name += is_open * step
-        if stop > start:
-            trees[open_trees, 0], trees[open_trees, 1] = start, stop
+        if stop > begin:
+            trees[open_trees, 0], trees[open_trees, 1] = begin, stop
             open_trees += 1
         else:
             sure[names[roots[tree]] // max(size, 1)] += 1
@@ -125,7 +139,7 @@ def vote_together(stack, bases, stride, columns, forest, votes_of, memory, value
     groups, vote_value, divisor = votes_of
     cut, answers, words, digits, length, bounds, around, has_nan, ranges, counters = memory
     limits, first, choices, trees, sure = cut[4:]
-    batches = forest[6]
+    batches = forest[5]
     quads, classes = len(bases), values.shape[3]
     rows = classes - 1
     size = 4 * rows

@@ -27,7 +27,7 @@ def voting_memory(
     of_classes = words[: classes * rows * 4].reshape(classes, rows, 4)
     for k in range(1, classes):
         of_classes[k, k - 1] = ~np.uint64(0)
-    reach, alive = np.empty(most_nodes, np.uint8), np.empty(classes + most_nodes, np.uint8)
+    reach, alive = np.empty(most_nodes + 1, np.uint8), np.empty(classes + most_nodes, np.uint8)
     places, names = np.empty(most_nodes + 1, np.uint32), np.empty(classes + most_nodes, np.uint32)
     names[:classes] = np.arange(classes) * rows * 4
     limits, first = np.empty(most_nodes + 1, np.float32), np.empty(forest_columns + 1, np.int64)

@@ -17,19 +17,18 @@ class ColumnForest:
     """The inner nodes of all trees, in batches of whole trees. Within a batch they are numbered in depth-first order.
 
     limits (n,) float32: batch after batch, column by column, ascending; NaN, which nothing is below, is left out
-    node_of (n,) uint32: the node that asks for a limit
     first (b, columns + 1) int64: where the limits of each column of a batch begin, and where the last one's stop
-    children (2, m) uint32: left, right. Below K it is that class, else K plus a node of the batch
-    roots (t,) uint32: the same for every tree's root
+    nodes (m, 3) uint32: the place of a node's limit among the batch's, behind the last one for a NaN; left child, right
+        child. A child below K is that class, else K plus a node of the batch
+    roots (t,) uint32: every tree's root, named like a child
     tree_nodes (t + 1,) int64: where the nodes of each tree begin, in all batches
     batches (b, 2) int64: their trees, of one group of votes
     most_nodes: of a batch
     """
 
     limits: np.ndarray
-    node_of: np.ndarray
     first: np.ndarray
-    children: np.ndarray
+    nodes: np.ndarray
     roots: np.ndarray
     tree_nodes: np.ndarray
     batches: np.ndarray
@@ -38,8 +37,7 @@ class ColumnForest:
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """What kernels take, in this order."""
-        lists = (self.limits, self.node_of, self.first, self.children)
-        return (*lists, self.roots, self.tree_nodes, self.batches)
+        return (self.limits, self.first, self.nodes, self.roots, self.tree_nodes, self.batches)
 
 
 def column_forest(forest: PackedForest, *, batch_nodes: int) -> ColumnForest:
@@ -56,9 +54,9 @@ def column_forest(forest: PackedForest, *, batch_nodes: int) -> ColumnForest:
     of_tree = np.repeat(first_node, np.diff(np.append(forest.roots, len(column))))
     name = np.where(is_inner, forest.classes + before[:-1] - of_tree, meaning.astype(np.int64))
     column, limit = column[inner], limit[inner]
-    children = np.stack([name[inner + 1], name[inner + distance[inner]]])
+    children = name[inner + 1], name[inner + distance[inner]]
     columns = int(column.max(initial=-1)) + 1
-    node_of: list[np.ndarray] = []
+    places = np.empty(len(column), np.int64)
     limits: list[np.ndarray] = []
     first: list[np.ndarray] = []
     for start, stop in batches:
@@ -67,13 +65,13 @@ def column_forest(forest: PackedForest, *, batch_nodes: int) -> ColumnForest:
         order = order[~np.isnan(limit[a:b][order])]
         before_batch = sum(len(found) for found in limits)
         first.append(before_batch + np.searchsorted(column[a:b][order], np.arange(columns + 1)))
-        node_of.append(order)
+        places[a:b] = len(order)
+        places[a + order] = np.arange(len(order))
         limits.append(limit[a:b][order])
     return ColumnForest(
         limits=np.concatenate(limits).astype(np.float32),
-        node_of=np.concatenate(node_of).astype(np.uint32),
         first=np.array(first, np.int64),
-        children=children.astype(np.uint32),
+        nodes=np.stack([places, *children], axis=1).astype(np.uint32),
         roots=name[forest.roots].astype(np.uint32),
         tree_nodes=tree_nodes.astype(np.int64),
         batches=np.array(batches, np.int64),
