@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from .intrinsics import F32, I64, LANES, Lanes, data_of, load, splat
 
 _I32 = ir.IntType(32)
+_LINE = 16  # float32 values in a line of the cache
 
 
 @intrinsic
@@ -233,6 +234,23 @@ def counters_64(typing_context, digits, at, count, out, out_at):  # type: ignore
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def fetch_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
+    """Have 64 neighbours of a flat float32 buffer brought into the first cache. Harmless for any place."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        base, pointer = data_of(context, builder, sig.args[0], args[0]), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        reading, near, data = (ir.Constant(_I32, number) for number in (0, 3, 1))
+        for i in range(0, 64, _LINE):
+            place = builder.gep(base, [builder.add(args[1], ir.Constant(I64, i))])
+            builder.call(function, [builder.bitcast(place, pointer), reading, near, data])
+        return context.get_dummy_value()
+
+    return types.void(buffer, types.int64), codegen
 
 
 @intrinsic

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .bits import add_bits_256, bounds_64, choose_rows, compare_rows, counters_64, decide_rows, nan_mask_64
+from .bits import add_bits_256, bounds_64, choose_rows, compare_rows, counters_64, decide_rows, fetch_64, nan_mask_64
 from .blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
 from .intrinsics import clear, keep_apart
@@ -32,6 +32,7 @@ def find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan):
         for q in range(quads):
             here = bounds[q]
             for b in range(TOGETHER):
+                fetch_64(stack, bases[q, b] + min(column + 1, columns - 1) * stride)
                 at = 8 * column + b
                 has_nan[q, b] |= bounds_64(stack, bases[q, b] + column * stride, here, at, at + 4)
                 low, high = min(low, here[at]), max(high, here[at + 4])
