@@ -11,13 +11,14 @@ Variants tried, and what they gave (2-D, 2 shared cores with AVX2):
 - loops left to LLVM's vectoriser: it gives up beyond a few buffers, so vectors are explicit (kernels/cpu/intrinsics.py)
 - 3-D plane by plane, the planes that later filters need held in rings, so that intermediates stay in the second cache:
   414 to 441 CPU ns a voxel against 379 to 428 for whole cells; the filters are not waiting for memory
-- one z after the other inside a row, so that the rows above and below stay in the first cache: 0.52 to 0.48 ns a voxel for
-  one sum of radius 2, but 0.65 to 0.67 for two sums and 0.78 to 1.3 for three; rows of 64 voxels are too short
+- one z after the other inside a row, so that the rows above and below stay in the first cache: 0.52 to 0.48 ns a voxel
+  for one sum of radius 2, but 0.65 to 0.67 for two sums and 0.78 to 1.3 for three; rows of 64 voxels are too short
 - lines of the stack announced before a column is put there: no difference; buffers that begin with a line of the
   cache: features 2 to 4 % slower, forests as before
-- 3x3 eigenvalues, 9.5 ns: their constants read from memory and the arc tangent of four vectors at once 8.8; one division
-  and multiply-adds that round it correctly instead of six 8.6 to 9.5, without the check for tiny entries; other orders of
-  LLVM's scheduler 9.1 to 11. Independent instructions of this kind need 5.4, so it is their order; not worth twice the code
+- 3x3 eigenvalues, 9.5 ns: their constants read from memory and the arc tangent of four vectors at once 8.8; one
+  division and multiply-adds that round it correctly instead of six 8.6 to 9.5, without the check for tiny entries;
+  other orders of LLVM's scheduler 9.1 to 11. Independent instructions of this kind need 5.4, so it is their order; not
+  worth twice the code
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Then, in CPU nanoseconds a voxel on one core beside the mask walk with bounds, b
 - the same, cut by a bundle's bounds without a branch, bundles of 4 blocks: 340 to 460; of 16: 170 to 250; of 32, which
   is in use: 195 in 2-D, 280 in 3-D, of which 10 to 70 are the cut
 - a bundle's cut as a queue of the nodes that some voxel may reach, of all trees side by side: 34 cycles a node, since
-  every load waits for the places of the stores before it; over all nodes, limits first, 8 cycles a node, which is in use
+  every load waits for the places of the stores before it; over all nodes, limits first, 8 cycles a node, in use
 - bounds of blocks noted while a column is put into the stack, instead of in a pass over the stack: no difference
 - half of a row's comparisons as subtractions, whose signs say the same, on the processor's other ports: 4.4 to 3.7 ns
   a row on a Zen 1, nothing elsewhere; not worth excluding infinite limits for

@@ -38,8 +38,8 @@ MOST_RESULTS = 8
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 _WORD = (1 << 64) - 1
 # Hundreds of thousands of small objects are made that all stay: no looking for garbage. numba imports scipy where it is
-# installed, which takes longer than numba itself; no kernel uses it. Taking all of it apart at the end takes a quarter of
-# a second, in which somebody waits for the code.
+# installed, which takes longer than numba itself; no kernel uses it. Taking all of it apart at the end takes a quarter
+# of a second, in which somebody waits for the code.
 _COMPILE = """
 import gc, importlib, json, os, sys
 gc.disable()
