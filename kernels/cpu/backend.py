@@ -106,6 +106,11 @@ class _Workspace(threading.local):
         return self._voting[1]
 
 
+def _between_passes(source: Sequence[int]) -> int:
+    """Floats between the passes of pre-smoothing: a plane after x and all after y, or all after x and no pass more."""
+    return int(np.prod(source[1:])) * (1 + source[0])
+
+
 class CpuBackend:
     """Feature filters and forests on the host's processors. See ``contract.Backend`` for the methods."""
 
@@ -134,8 +139,7 @@ class CpuBackend:
         cell, block, _ = _FLAT if source[0] == 1 else _SOLID
         smoothed = plan.channels * sum(_volume(tile, margin) for margin in plan.margin.tolist())
         cell_volumes = plan.slots * _volume(cell, plan.reach) + plan.width * _column_stride(cell, block)
-        between_passes = 2
-        floats = (plan.channels + between_passes) * _volume(source) + smoothed + cell_volumes
+        floats = plan.channels * _volume(source) + _between_passes(source) + smoothed + cell_volumes
         return int(float32 * (floats + classes * _volume(tile)))
 
     def tile_wish(self, plan: PackedPlan, results: ResultPlan, image: Voxels, threads: int) -> None:
@@ -171,16 +175,16 @@ class CpuBackend:
         volumes = np.prod(boxes[:, 3:] - boxes[:, :3], axis=1)
         places = np.cumsum(np.concatenate([[0], np.tile(volumes, plan.channels)])).astype(np.int64)
         smoothed = self._space.buffer("smoothed", int(places[-1]))
-        between = int(np.prod(source.shape[1:]))
-        work = self._space.buffer("between", 2 * between)
+        extent = source.shape[1:]
+        work, plane = self._space.buffer("between", _between_passes(extent)), int(np.prod(extent[1:]))
         source_box = (*start, *(a + n for a, n in zip(start, source.shape[1:], strict=True)))
         table = places[:-1].reshape(plan.channels, len(plan.pre_radius))
         _presmooth_tile(
             source.reshape(-1), source_box, smoothed, table, boxes, image, plan.pre_taps, plan.pre_radius,
-            plan.slicewise, plan.channels, work, 0, between, self._lines(plan, source.shape[3]),
+            plan.slicewise, plan.channels, work, 0, plane, self._lines(plan, source.shape[3]),
         )  # fmt: skip
-        extent = (stop[0] - first[0], stop[1] - first[1], stop[2] - first[2])
-        return TileFeatures(plan, image, first, extent, smoothed, table, boxes)
+        shape = (stop[0] - first[0], stop[1] - first[1], stop[2] - first[2])
+        return TileFeatures(plan, image, first, shape, smoothed, table, boxes)
 
     def features(self, stack: TileFeatures) -> np.ndarray:
         out = np.empty(stack.shape, np.float32)

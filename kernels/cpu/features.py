@@ -49,16 +49,22 @@ def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, wo
     """A Gaussian over ``box``: x, y and, unless flat, z. one and two are places in work for the passes between."""
     keep_apart()
     none, sums = np.int64(0), np.int64(_EVEN)  # of numba's plain types, so that no filter is compiled twice
-    above = none if flat else radius
-    rows, columns = grown(box, above, radius, none, image), grown(box, above, none, none, image)
+    depth = none if flat else radius
+    rows, columns = grown(box, depth, radius, none, image), grown(box, depth, none, none, image)
     weights = (taps, taps, taps)
-    first, second, last = (one, one, one), (two, two, two), (out_at, out_at, out_at)
-    filter_x(src, src_at, src_box, work, first, rows, image[2], weights, radius, sums, lines)
+    first, last = (one, one, one), (out_at, out_at, out_at)
     if flat:
+        filter_x(src, src_at, src_box, work, first, rows, image[2], weights, radius, sums, lines)
         filter_y(work, one, rows, out, last, box, image[1], weights, radius, sums, lines)
-    else:
-        filter_y(work, one, rows, work, second, columns, image[1], weights, radius, sums, lines)
-        filter_z(work, two, columns, out, last, box, image[0], weights, radius, sums, lines)
+        return
+    # Plane by plane, so that what x leaves to y stays in the cache.
+    plane = (columns[4] - columns[1]) * (columns[5] - columns[2])
+    for z in range(rows[0], rows[3]):
+        above, here = (z, rows[1], rows[2], z + 1, rows[4], rows[5]), two + (z - rows[0]) * plane
+        filter_x(src, src_at, src_box, work, first, above, image[2], weights, radius, sums, lines)
+        below = (z, columns[1], columns[2], z + 1, columns[4], columns[5])
+        filter_y(work, one, above, work, (here, here, here), below, image[1], weights, radius, sums, lines)
+    filter_z(work, two, columns, out, last, box, image[0], weights, radius, sums, lines)
 
 
 @njit(nogil=True, cache=True)
