@@ -18,7 +18,7 @@ from itertools import product
 from math import ceil, prod
 from operator import floordiv, mod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
@@ -27,7 +27,7 @@ from ..box import Box
 from ..errors import InputError
 from .concurrency import most_threads
 
-__all__ = ["VoxelSource", "open_voxels"]
+__all__ = ["FileState", "KnownArray", "VoxelSource", "open_known", "open_voxels", "state_of"]
 
 _LEAST_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 is done with a chunk before Python has looked it up
 _MOST_CHUNK_BYTES = 64 * 2**20  # above it, two unpacked chunks are more than HDF5 would hold
@@ -48,6 +48,10 @@ class VoxelSource(Protocol):
 
     def close(self) -> None:
         """May be called twice."""
+
+    @property
+    def known(self) -> KnownArray | None:
+        """What suffices to open them again without HDF5; None: nothing does."""
 
 
 def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
@@ -79,6 +83,41 @@ def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
     return slow
 
 
+FileState = tuple[int, ...]
+
+
+def state_of(status: os.stat_result) -> FileState:
+    """What is another number once a file was replaced, written to, or cut short."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+class KnownArray(NamedTuple):
+    """Where a dataset in one piece lies in a file, as long as that is in this state."""
+
+    path: Path
+    state: FileState
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def changed_ns(self) -> int:
+        """When the file was changed last, in nanoseconds since 1970."""
+        return max(self.state[-2:])
+
+
+def open_known(known: KnownArray, label: str) -> VoxelSource | None:
+    """The voxels of a dataset that was opened before, without HDF5; None if the file is another by now."""
+    try:
+        content = _FileMap(known.path, label)
+    except (OSError, ValueError):
+        return None
+    if content.state == known.state:
+        return _MappedArray(content, known)
+    content.close()
+    return None
+
+
 def _has_few_addresses() -> bool:
     """True under a limit on addresses (``ulimit -v``): a mapped file and every thread count with all they span."""
     try:
@@ -90,6 +129,8 @@ def _has_few_addresses() -> bool:
 
 class _Plain:
     """HDF5 itself."""
+
+    known = None
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
@@ -114,6 +155,7 @@ class _FileMap:
             self._file.close()
             raise
         self.size = int(self._map[0].size)  # of the file when it was opened
+        self.state = state_of(os.fstat(self._file.fileno()))
 
     def look(self, touched: int) -> np.ndarray:
         """All bytes, of which about so many will be read at once.
@@ -146,9 +188,10 @@ def _open_contiguous(dataset: h5py.Dataset, label: str) -> _MappedArray | None:
     start = dataset.id.get_offset()
     if start is None or not dataset.size:
         return None
-    content = _FileMap(Path(dataset.file.filename), label)
+    path = Path(dataset.file.filename)
+    content = _FileMap(path, label)
     if start + dataset.size * dataset.dtype.itemsize <= content.size:
-        return _MappedArray(content, start, dataset)
+        return _MappedArray(content, KnownArray(path, content.state, start, dataset.shape, dataset.dtype))
     content.close()
     return None
 
@@ -156,10 +199,11 @@ def _open_contiguous(dataset: h5py.Dataset, label: str) -> _MappedArray | None:
 class _MappedArray:
     """A dataset in one piece."""
 
-    def __init__(self, content: _FileMap, start: int, dataset: h5py.Dataset) -> None:
-        self._content, self._start = content, start
-        self._shape, self._dtype = dataset.shape, dataset.dtype
-        self._stop = start + dataset.size * dataset.dtype.itemsize
+    def __init__(self, content: _FileMap, known: KnownArray) -> None:
+        self.known = known
+        self._content, self._start = content, known.start
+        self._shape, self._dtype = known.shape, known.dtype
+        self._stop = known.start + prod(known.shape) * known.dtype.itemsize
 
     def read(self, box: Box) -> np.ndarray:
         result = np.empty(box.shape, self._dtype.newbyteorder("="))
@@ -191,6 +235,8 @@ _Piece = tuple[
 
 class _Chunks:
     """A chunked dataset, put together from pieces of its chunks."""
+
+    known = None
 
     def __init__(self, dataset: h5py.Dataset, slow: _Plain) -> None:
         self._dataset, self._slow = dataset, slow

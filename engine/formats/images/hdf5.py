@@ -24,11 +24,11 @@ import numpy as np
 
 from ...axes import axistags_json
 from ...box import Box
-from ...errors import ExportError
+from ...errors import ExportError, InputError
 from ..array_attributes import read_axes, read_resolution, read_units, text_of
 from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
-from ..hdf5_pixels import VoxelSource, open_voxels
+from ..hdf5_pixels import KnownArray, VoxelSource, open_known, open_voxels
 from ..pixel_types import pixel_type
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..target import Target, check_file_place, export_errors
@@ -43,36 +43,69 @@ _ASIDE_PREFIX, _ASIDE_SUFFIX = ".pixelforest-", ".partial"
 _PUBLISHING = threading.Lock()
 
 
+_DESCRIBING = ("axistags", "axes", "drange", "display_mode", "axis_units")  # attributes that say what an image is
+# Every image is opened twice, to be checked and to be computed. What was found the first time is kept for datasets in
+# one piece, as long as the file stays what it was; the name of a file's only dataset with it.
+_MOST_SEEN = 20_000
+_SETTLED_NS = 2 * 10**9  # a file that was changed just now can change again at what its system calls the same time
+_seen: dict[tuple[Path, str], tuple[KnownArray, ImageInfo, str]] = {}
+
+
 class Hdf5Reader(ImageReader):
     """One dataset. Threads may read at once."""
 
     def __init__(self, path: Path, internal: str) -> None:
         self._voxels: VoxelSource | None = None
+        self._source: OpenDataset | None = None
+        if self._open_again(path, internal):
+            return
         self._source = OpenDataset(path, internal)
         try:
-            with wrapped(self._source.label):
-                self.info = _read_info(self._source.dataset, self._source.label)
-                self._voxels = open_voxels(self._source.dataset, self._source.label)
+            self._label = self._source.label
+            with wrapped(self._label):
+                self.info = _read_info(self._source.dataset, self._label)
+                self._voxels = open_voxels(self._source.dataset, self._label)
+            known = self._voxels.known
+            if known is not None and known.path == path and time.time_ns() - known.changed_ns > _SETTLED_NS:
+                _seen[path, internal] = known, self.info, self._label
+                if len(_seen) > _MOST_SEEN:
+                    _seen.pop(next(iter(_seen)), None)
         except BaseException:
             self.close()
             raise
 
+    def _open_again(self, path: Path, internal: str) -> bool:
+        """Open what was opened before as it was then, a tenth of the work; False if it was not, or is another now."""
+        found = _seen.get((path, internal))
+        if found is None:
+            return False
+        known, self.info, self._label = found
+        self._voxels = open_known(known, self._label)
+        return self._voxels is not None
+
     def read(self, box: Box) -> np.ndarray:
-        with wrapped(self._source.label):
-            assert self._voxels is not None  # set once it is open
-            return self._voxels.read(box).astype(self.info.dtype, copy=False)
+        voxels = self._voxels
+        if voxels is None:
+            raise InputError(f"cannot read {self._label}: it was closed")
+        with wrapped(self._label):
+            return voxels.read(box).astype(self.info.dtype, copy=False)
 
     def close(self) -> None:
-        if self._voxels is not None:
-            self._voxels.close()
-        self._source.close()
+        # Nothing of h5py stays: at the end of every file it looks through all of its objects that there are.
+        voxels, self._voxels = self._voxels, None
+        if voxels is not None:
+            voxels.close()
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
 
 
 def _read_info(dataset: h5py.Dataset, label: str) -> ImageInfo:
-    attributes = dataset.attrs
+    stored = dataset.attrs  # to ask for one that is not there takes HDF5 as long as to read one
+    attributes = {name: stored[name] for name in _DESCRIBING if name in stored}
     shape = tuple(int(n) for n in dataset.shape)
     axes, own_axes = read_axes(attributes, shape, label)
-    drange = attributes.get("drange")
+    drange: Any = attributes.get("drange")
     return ImageInfo(
         shape=shape,
         dtype=pixel_type(dataset.dtype),
