@@ -13,6 +13,7 @@ Variants tried, and what they gave (2-D, 2 shared cores with AVX2):
   414 to 441 CPU ns a voxel against 379 to 428 for whole cells; the filters are not waiting for memory
 - one z after the other inside a row, so that the rows above and below stay in the first cache: 0.52 to 0.48 ns a voxel
   for one sum of radius 2, but 0.65 to 0.67 for two sums and 0.78 to 1.3 for three; rows of 64 voxels are too short
+- eigenvalues row by row, put into the stack from there instead of after all of them: 11.8 to 11.5 ns with their columns
 - lines of the stack announced before a column is put there: no difference; buffers that begin with a line of the
   cache: features 2 to 4 % slower, forests as before
 - 3x3 eigenvalues, 9.5 ns: their constants read from memory and the arc tangent of four vectors at once 8.8; one
