@@ -28,7 +28,7 @@ setup(
     # Ranges, with the reason for each package in docs/dependencies.md.
     install_requires=[
         "numpy>=2.0,<2.6",
-        "numba>=0.62,<0.69",
+        "numba>=0.62.1,<0.69",
         "h5py>=3.11,<4",
         "tifffile>=2024.8.30,<2026.5",  # 2026.5 drops the shapes of series with axes of length 1
         "imagecodecs>=2024.9.22",

@@ -27,7 +27,7 @@ from ..box import Box
 from ..errors import InputError
 from .concurrency import most_threads
 
-__all__ = ["FileState", "KnownArray", "VoxelSource", "open_known", "open_voxels", "state_of"]
+__all__ = ["KnownArray", "VoxelSource", "open_known", "open_voxels"]
 
 _LEAST_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 is done with a chunk before Python has looked it up
 _MOST_CHUNK_BYTES = 64 * 2**20  # above it, two unpacked chunks are more than HDF5 would hold
@@ -83,19 +83,11 @@ def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
     return slow
 
 
-FileState = tuple[int, ...]
-
-
-def state_of(status: os.stat_result) -> FileState:
-    """What is another number once a file was replaced, written to, or cut short."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 class KnownArray(NamedTuple):
-    """Where a dataset in one piece lies in a file, as long as that is in this state."""
+    """Where a dataset in one piece lies in a file, as long as that is in this state (see ``_state_of``)."""
 
     path: Path
-    state: FileState
+    state: tuple[int, ...]
     start: int
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -143,6 +135,11 @@ class _Plain:
         """Its file is closed by whoever opened it."""
 
 
+def _state_of(status: os.stat_result) -> tuple[int, ...]:
+    """Numbers of which one is another once a file was replaced, written to, or cut short; its times are the last."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 class _FileMap:
     """The bytes of a file. What was touched counts as memory of this process until the map is made anew."""
 
@@ -155,7 +152,7 @@ class _FileMap:
             self._file.close()
             raise
         self.size = int(self._map[0].size)  # of the file when it was opened
-        self.state = state_of(os.fstat(self._file.fileno()))
+        self.state = _state_of(os.fstat(self._file.fileno()))
 
     def look(self, touched: int) -> np.ndarray:
         """All bytes, of which about so many will be read at once.

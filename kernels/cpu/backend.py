@@ -175,16 +175,16 @@ class CpuBackend:
         volumes = np.prod(boxes[:, 3:] - boxes[:, :3], axis=1)
         places = np.cumsum(np.concatenate([[0], np.tile(volumes, plan.channels)])).astype(np.int64)
         smoothed = self._space.buffer("smoothed", int(places[-1]))
-        extent = source.shape[1:]
-        work, plane = self._space.buffer("between", _between_passes(extent)), int(np.prod(extent[1:]))
+        work = self._space.buffer("between", _between_passes(source.shape[1:]))
+        plane = int(np.prod(source.shape[2:]))
         source_box = (*start, *(a + n for a, n in zip(start, source.shape[1:], strict=True)))
         table = places[:-1].reshape(plan.channels, len(plan.pre_radius))
         _presmooth_tile(
             source.reshape(-1), source_box, smoothed, table, boxes, image, plan.pre_taps, plan.pre_radius,
             plan.slicewise, plan.channels, work, 0, plane, self._lines(plan, source.shape[3]),
         )  # fmt: skip
-        shape = (stop[0] - first[0], stop[1] - first[1], stop[2] - first[2])
-        return TileFeatures(plan, image, first, shape, smoothed, table, boxes)
+        extent = (stop[0] - first[0], stop[1] - first[1], stop[2] - first[2])
+        return TileFeatures(plan, image, first, extent, smoothed, table, boxes)
 
     def features(self, stack: TileFeatures) -> np.ndarray:
         out = np.empty(stack.shape, np.float32)

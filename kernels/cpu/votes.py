@@ -1,4 +1,4 @@
-"""Probabilities for forests of pure leaves, for a bundle of up to 16 blocks of 64 neighbouring voxels at once.
+"""Probabilities for forests of pure leaves, for a bundle of up to 32 blocks of 64 neighbouring voxels at once.
 
 The bundle's bounds cut the forest down to the nodes that some of its voxels may reach and that the bounds do not
 decide. For four blocks at a time, one vector comparison a column's limit then answers what a block's own bounds leave

@@ -78,6 +78,13 @@ def test_a_file_that_was_replaced(path: Path) -> None:
     assert (read(path)[0] == values).all()
 
 
+def test_nothing_is_kept_after_the_second_time(path: Path, opened: list[Path]) -> None:
+    write(path, 0)
+    for times in (1, 1, 2):
+        read(path)
+        assert len(opened) == times
+
+
 def test_a_file_that_is_gone(path: Path) -> None:
     write(path, 0)
     read(path)
@@ -135,7 +142,7 @@ def test_not_more_than_so_many(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for i in range(4):
         write(path.with_name(f"{i}.h5"), i)
         read(path.with_name(f"{i}.h5"))
-    assert [p.name for p, _ in hdf5._seen] == ["2.h5", "3.h5"]
+    assert [p.name for p, _ in hdf5._seen] == ["0.h5", "1.h5"]
 
 
 @pytest.mark.parametrize("chunks", [None, (3, 4)])

@@ -44,8 +44,8 @@ _PUBLISHING = threading.Lock()
 
 
 _DESCRIBING = ("axistags", "axes", "drange", "display_mode", "axis_units")  # attributes that say what an image is
-# Every image is opened twice, to be checked and to be computed. What was found the first time is kept for datasets in
-# one piece, as long as the file stays what it was; the name of a file's only dataset with it.
+# Every image is opened twice, to be checked and to be computed. What was found the first time is kept for the second,
+# for datasets in one piece, and used if the file is what it was; the name of a file's only dataset with it.
 _MOST_SEEN = 20_000
 _SETTLED_NS = 2 * 10**9  # a file that was changed just now can change again at what its system calls the same time
 _seen: dict[tuple[Path, str], tuple[KnownArray, ImageInfo, str]] = {}
@@ -66,17 +66,16 @@ class Hdf5Reader(ImageReader):
                 self.info = _read_info(self._source.dataset, self._label)
                 self._voxels = open_voxels(self._source.dataset, self._label)
             known = self._voxels.known
-            if known is not None and known.path == path and time.time_ns() - known.changed_ns > _SETTLED_NS:
+            is_settled = known is not None and time.time_ns() - known.changed_ns > _SETTLED_NS
+            if known is not None and is_settled and known.path == path and len(_seen) < _MOST_SEEN:
                 _seen[path, internal] = known, self.info, self._label
-                if len(_seen) > _MOST_SEEN:
-                    _seen.pop(next(iter(_seen)), None)
         except BaseException:
             self.close()
             raise
 
     def _open_again(self, path: Path, internal: str) -> bool:
         """Open what was opened before as it was then, a tenth of the work; False if it was not, or is another now."""
-        found = _seen.get((path, internal))
+        found = _seen.pop((path, internal), None)
         if found is None:
             return False
         known, self.info, self._label = found
