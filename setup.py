@@ -32,6 +32,7 @@ setup(
         "h5py>=3.11,<4",
         "tifffile>=2024.8.30,<2026.5",  # 2026.5 drops the shapes of series with axes of length 1
         "imagecodecs>=2024.9.22",
+        "isal>=1.7,<2",
         "Pillow>=10.4",
         "tensorstore>=0.1.72",  # says where S3 keys come from
     ],

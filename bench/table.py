@@ -11,7 +11,8 @@ misses its goal, and the variants that lost, from the heads of kernels/*.py. Tri
 - attributes of an HDF5 result through h5py's lower level: 1.39 instead of 1.45 ms a file
 - a thread a tile for small pictures: tiles are mostly halo; a picture a thread is in use
 - tiles of 128x128 and less: halo; of 1024x1024 and more: threads finish apart, memory; see results/curves.jsonl
-- zlib level 1 for chunks: 181 MB/s; libdeflate 207; zlib-ng at level 2: 300 MB/s, in use (formats/images/hdf5.py)
+- chunks by zlib at level 1: 181 MB/s; by libdeflate 207; by zlib-ng at level 2: 300 where ISA-L, which is in use, makes
+  more than twice as much on one core (formats/images/hdf5.py)
 """
 
 from __future__ import annotations

@@ -327,14 +327,12 @@ def _create_dataset(
 def _deflate(chunk: np.ndarray) -> bytes:
     """The chunk as a zlib stream, which is what HDF5's gzip filter stores.
 
-    zlib-ng at its level 2. On float32 probabilities (100 trees, one core) it makes 300 MB/s at 9.2 % of the size; zlib
-    level 1 made 181 at 9.8 %, libdeflate level 1 207 at 8.8 %, zlib-ng level 1 509 at 13.0 %.
+    ISA-L at its level 1. On float32 probabilities (100 trees, one core) it makes 460 MB/s at 15.7 % of the size where
+    zlib-ng makes 172 at 15.1 % (level 2) or 301 at 22.8 % (level 1); on float32 features 316 against 36 at 92.5 %.
     """
-    import imagecodecs
+    from isal import isal_zlib
 
-    encode = imagecodecs.zlibng_encode if imagecodecs.ZLIBNG.available else imagecodecs.zlib_encode
-    pixels: Any = chunk  # the stubs know only bytes
-    return bytes(encode(pixels, level=2))
+    return isal_zlib.compress(np.ascontiguousarray(chunk).data, level=1)
 
 
 INPUT = InputFormat("hdf5", ("h5", "hdf5", "ilp"), Hdf5Reader, list_images=list_datasets)
