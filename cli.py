@@ -209,7 +209,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--threads",
         MACHINE,
-        "Number of threads; LAZYFLOW_THREADS sets it too.",
+        "Number of threads, no more than CPUs that this process may use; LAZYFLOW_THREADS sets it too.",
         metavar="N",
         default="the CPUs this process may use, in a SLURM job those of the task",
         parse=_count,

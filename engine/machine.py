@@ -39,7 +39,8 @@ def choose_threads(
 
     asked        ``--threads``; config: ``threads`` of the configuration file; environment: LAZYFLOW_THREADS, and
                  SLURM_CPUS_PER_TASK, which lowers what the machine grants
-    0 means 1 (work in the calling thread), -1 and None mean not set. Raises UsageError on other negative numbers.
+    0 means 1 (work in the calling thread), -1 and None mean not set. No more than there are processors for: what is
+    computed needs them, so that further threads would only be in the way. Raises UsageError on other negative numbers.
     """
     environment = os.environ if environment is None else environment
     wishes = (
@@ -52,7 +53,7 @@ def choose_threads(
             continue
         if count < 0:
             raise UsageError(f"{source} is {count}; give a number of threads from 1, or 0 for a single one")
-        return max(1, count)
+        return max(1, min(count, granted_cpus()))
     return min(usable_cpus(), _granted_by_slurm(environment) or sys.maxsize)
 
 
@@ -63,19 +64,24 @@ def _granted_by_slurm(environment: Mapping[str, str]) -> int | None:
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """CPUs this process may use: its affinity, lowered to the quota of its control groups (rounded up) and to what
-    half of a limit on addresses has room for.
+    """CPUs this process has use for: those it is granted, lowered to the threads that half of a limit on addresses has
+    room for.
 
     root    where /proc and /sys are found; tests put a made-up tree there
     """
+    room = _address_room(root)
+    cpus = granted_cpus(root)
+    return cpus if room is None else max(1, min(cpus, room // 2 // _THREAD_ADDRESS_BYTES))
+
+
+def granted_cpus(root: Path = Path("/")) -> int:
+    """CPUs this process may use: its affinity, lowered to the quota of its control groups (rounded up)."""
     if sys.platform == "linux":
         cpus = len(os.sched_getaffinity(0))
     else:
         cpus = os.cpu_count() or 1
     quotas = [quota for quota in (_cpu_quota(folder) for folder in _cgroup_folders(root, "cpu")) if quota]
-    room = _address_room(root)
-    most = [] if room is None else [room // 2 // _THREAD_ADDRESS_BYTES]
-    return max(1, min([cpus, *most, *(math.ceil(quota) for quota in quotas)]))
+    return max(1, min([cpus, *(math.ceil(quota) for quota in quotas)]))
 
 
 def _cpu_quota(folder: Path) -> float | None:

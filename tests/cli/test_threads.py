@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pixelforest.engine.machine import granted_cpus
 from tests.conftest import GOLDEN
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are told apart by Linux's /proc")
@@ -91,9 +92,11 @@ def test_one_thread_is_one_thread(output: str, picture: Path, tmp_path: Path) ->
     assert sum(used.values()) <= STARTED_TICKS, used
 
 
+@pytest.mark.skipif(granted_cpus() < 2, reason="threads need processors")
 def test_threads_that_were_asked_for_share_the_work(picture: Path, tmp_path: Path) -> None:
-    used = used_ticks(picture, tmp_path, 3, "compressed hdf5")
+    asked = min(3, granted_cpus())
+    used = used_ticks(picture, tmp_path, asked, "compressed hdf5")
     workers = {name: ticks for name, ticks in used.items() if name.startswith("tile")}
-    assert len(workers) == 3
+    assert len(workers) == asked
     assert all(ticks > 0 for ticks in workers.values()), used
     assert used.get("", 0) <= STARTED_TICKS, used

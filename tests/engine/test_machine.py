@@ -40,6 +40,13 @@ def sixteen_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
 
 
+@pytest.fixture
+def eleven_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("granted_cpus", "usable_cpus"):
+        monkeypatch.setattr(machine, name, lambda: 11)
+
+
+@pytest.mark.usefixtures("eleven_cpus")
 @pytest.mark.parametrize(
     ("asked", "environment", "config", "expected"),
     [
@@ -58,16 +65,21 @@ def test_threads_come_from_the_first_that_is_set(
     assert choose_threads(asked, config=config, environment=environment) == expected
 
 
-def test_threads_without_a_wish_are_the_usable_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "usable_cpus", lambda: 11)
+@pytest.mark.usefixtures("eleven_cpus")
+def test_no_more_threads_than_processors() -> None:
+    assert choose_threads(64, environment={}) == 11
+    assert choose_threads(environment={"LAZYFLOW_THREADS": "64"}) == 11
+    assert choose_threads(config=64, environment={}) == 11
+
+
+@pytest.mark.usefixtures("eleven_cpus")
+def test_threads_without_a_wish_are_the_usable_cpus() -> None:
     assert choose_threads(environment={}) == 11
 
 
+@pytest.mark.usefixtures("eleven_cpus")
 @pytest.mark.parametrize(("granted", "expected"), [("3", 3), ("99", 11), ("0", 11), ("", 11), ("2(x3)", 11)])
-def test_threads_of_a_batch_job_are_those_of_its_task(
-    granted: str, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "usable_cpus", lambda: 11)
+def test_threads_of_a_batch_job_are_those_of_its_task(granted: str, expected: int) -> None:
     environment = {"SLURM_CPUS_PER_TASK": granted}
     assert choose_threads(environment=environment) == expected
     assert choose_threads(5, environment=environment) == 5

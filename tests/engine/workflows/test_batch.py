@@ -95,8 +95,11 @@ def images(work_folder: Path) -> tuple[str, ...]:
 
 
 def make_job(*inputs: str, **changes: object) -> jobs.Job:
-    fields = {"output_format": "numpy", "output_filename_format": "out/{nickname}", "threads": 1, "memory": 2**30}
-    wishes = {name: changes.pop(name) for name in list(changes) if name in jobs.Request.__dataclass_fields__}
+    """``threads`` is what the job has, however many processors there are."""
+    fields = {"output_format": "numpy", "output_filename_format": "out/{nickname}", "memory": 2**30}
+    changes.setdefault("threads", 1)
+    names = set(jobs.Request.__dataclass_fields__) - {"threads"}
+    wishes = {name: changes.pop(name) for name in list(changes) if name in names}
     return replace(jobs.resolve_job(jobs.Request(project=str(GRAY), inputs=inputs, **(fields | wishes))), **changes)
 
 
