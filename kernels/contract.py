@@ -354,7 +354,10 @@ class Backend(Protocol):
         ...
 
     def to_device(self, source: np.ndarray) -> Any:
-        """A tile's source (c, z, y, x) of any real dtype as float32 on the device."""
+        """A tile's source (c, z, y, x) of any real dtype as float32 on the device.
+
+        Good until the same thread asks for its next one.
+        """
         ...
 
     def to_host(self, array: Any) -> np.ndarray:
