@@ -64,7 +64,8 @@ def test_a_picture_takes_one_library_of_pictures(tmp_path: Path) -> None:
     names = modules_of("--output_format=hdf5", f"--output_filename_format={out}", str(RAW))
     assert out.exists()
     assert names & FORMATS == {"imagecodecs"}
-    assert not names & (SELDOM | NEVER | OBJECTS | OBJECT_KERNELS)
+    of_imagecodecs = {"dataclasses"}  # of its newer versions
+    assert not names & ((SELDOM - of_imagecodecs) | NEVER | OBJECTS | OBJECT_KERNELS)
     assert own(names) <= OWN_FOR_A_PICTURE
 
 
