@@ -18,6 +18,8 @@ the 4 GB, one thread, all in the page cache:
 - gzip, a quarter of the image: HDF5 18.7 (18.9 s), zlib-ng on two threads, 128 MB of chunks: 9.0 (6.0 s).
   Kept, with 64 MB.
   With shuffle, uint16 of few values: 55 and 29.
+- a chunk unpacked by ISA-L, in use since: 531 MB/s of probabilities where zlib-ng makes 487, 351 of raw uint8 where it
+  makes 239, one core.
 """
 
 from __future__ import annotations
