@@ -328,7 +328,7 @@ def _deflate(chunk: np.ndarray) -> bytes:
     """The chunk as a zlib stream, which is what HDF5's gzip filter stores.
 
     ISA-L at its level 1. On float32 probabilities (100 trees, one core) it makes 460 MB/s at 15.7 % of the size where
-    zlib-ng makes 172 at 15.1 % (level 2) or 301 at 22.8 % (level 1); on float32 features 316 against 36 at 92.5 %.
+    zlib-ng makes 172 at 15.1 % (level 2) or 301 at 22.8 % (level 1); of features 270 against 34 at 88.2 %.
     """
     from isal import isal_zlib
 
