@@ -19,7 +19,7 @@ the 4 GB, one thread, all in the page cache:
   Kept, with 64 MB.
   With shuffle, uint16 of few values: 55 and 29.
 - a chunk unpacked by ISA-L, in use since: 531 MB/s of probabilities where zlib-ng makes 487, 351 of raw uint8 where it
-  makes 239, one core.
+  makes 239, but 1000 of a segmentation and 2400 of labels where it makes 1200 and 3900; one core.
 """
 
 from __future__ import annotations
