@@ -344,6 +344,7 @@ class TestDamage:
         [
             pytest.param(lambda content: b"\xff" * len(content), id="not zlib"),
             pytest.param(lambda content: content[: len(content) // 2].ljust(len(content), b"\0"), id="cut"),
+            pytest.param(lambda content: content[:-1] + bytes([content[-1] ^ 1]), id="checksum"),
         ],
     )
     def test_packed_chunk(self, path: Path, damage: Callable[[bytes], bytes]) -> None:
@@ -360,10 +361,11 @@ class TestDamage:
             last = Box((32, 40, 48), SHAPE)
             np.testing.assert_array_equal(reader.read(last), MIXED[last.slices()])
 
-    def test_a_packed_chunk_that_is_too_short(self, path: Path) -> None:
-        """HDF5 reads as much as there is of a stream that unpacks to less than a chunk."""
+    @pytest.mark.parametrize("size", [48, 16 * 20 * 24 * 4, 2**24])
+    def test_a_packed_chunk_of_another_size(self, path: Path, size: int) -> None:
+        """HDF5 reads as much as there is of a stream that unpacks to less than a chunk, and the first bytes of more."""
         with h5py.File(path, "w") as file:
             data = file.create_dataset("data", data=SMOOTH.astype("u2"), chunks=CHUNKS, compression="gzip")
-            data.id.write_direct_chunk((0, 0, 0), zlib.compress(b"\1" * 48))
+            data.id.write_direct_chunk((0, 0, 0), zlib.compress(b"\1" * size))
         with INPUT.open(path, "data") as reader:
             assert (reader.read(Box((0, 0, 0), (1, 1, 24))) == 257).all()
