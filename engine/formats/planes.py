@@ -19,6 +19,7 @@ from ...records import replace
 from ..axes import to_canonical
 from ..box import Box
 from ..errors import ExportError
+from .signature import begins_with
 from .spec import ImageSpec, ImageWriter, Limits, OutputFormat
 from .target import Target, check_file_place, export_errors
 
@@ -118,10 +119,19 @@ def _slice_shape(spec: ImageSpec) -> tuple[int, ...]:
 
 
 def picture_formats(
-    name: str, store: Store, limits: Limits, summary: str, *, max_side: int | None = None
+    name: str,
+    store: Store,
+    limits: Limits,
+    summary: str,
+    *,
+    signatures: tuple[bytes, ...],
+    max_side: int | None = None,
 ) -> tuple[OutputFormat, OutputFormat]:
-    """A format for single pictures, and ``<name> sequence``. Its name is the extension; max_side as in plane_writer."""
-    sequence_limits = replace(limits, max_dims=3)
+    """A format for single pictures, and ``<name> sequence``. Its name is the extension; max_side as in plane_writer.
+
+    signatures   first bytes of its files
+    """
+    sequence_limits, is_result = replace(limits, max_dims=3), begins_with(*signatures)
     return (
         OutputFormat(
             name,
@@ -130,6 +140,7 @@ def picture_formats(
             limits,
             summary,
             check_place=_plane_check(max_side),
+            is_result=is_result,
         ),
         OutputFormat(
             f"{name} sequence",
@@ -141,6 +152,7 @@ def picture_formats(
             streams=True,
             unit=_slice_shape,
             check_place=_sequence_check(max_side),
+            is_result=is_result,
         ),
     )
 

@@ -197,6 +197,9 @@ class OutputFormat:
                   can be known without writing; asked before computing. A sequence: for each of its files
     check_url     the same for (URL, internal path, spec)
     least_bytes   what the files of a result take on the disk at least; 0: that depends on its voxels
+    is_result     (path where something exists, internal path): True if it may be an earlier result of this format, so
+                  that a project that stores this path may replace it. The user's own paths are not asked about
+    is_folder     True if the result is a folder
     """
 
     name: str
@@ -213,6 +216,8 @@ class OutputFormat:
     check_place: Callable[[Path, str, ImageSpec], None] = lambda path, internal, spec: check_file_place(path)
     check_url: Callable[[str, str, ImageSpec], None] = lambda url, internal, spec: None
     least_bytes: Callable[[ImageSpec], int] = lambda spec: 0
+    is_result: Callable[[Path, str], bool] = lambda path, internal: False
+    is_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -268,6 +273,8 @@ class TableFormat:
     open           (final path, columns, compression by h5py's names) -> TableWriter; raises ExportError
     holds_images   pictures of the objects can be stored beside the rows
     find_missing   what has to be installed before this format can be written, as pip takes it; "" if nothing
+    is_result      see OutputFormat
+    is_plain_text  True if spreadsheets open it as they open what people type, formulas included
     """
 
     name: str
@@ -276,3 +283,5 @@ class TableFormat:
     summary: str = ""
     holds_images: bool = False
     find_missing: Callable[[], str] = lambda: ""
+    is_result: Callable[[Path, str], bool] = lambda path, internal: False
+    is_plain_text: bool = False

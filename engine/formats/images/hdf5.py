@@ -30,6 +30,7 @@ from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
 from ..hdf5_pixels import KnownArray, VoxelSource, open_known, open_voxels
 from ..pixel_types import pixel_type
+from ..signature import HDF5_SIGNATURE, begins_with
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..target import Target, check_file_place, export_errors
 
@@ -224,6 +225,27 @@ def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
     _check_container(container, _split_internal(path, internal))
 
 
+def is_result(path: Path, internal: str) -> bool:
+    """True if a dataset at ``internal`` adds to an HDF5 file, or replaces one that has axistags, as results have."""
+    if not begins_with(HDF5_SIGNATURE)(path, internal):
+        return False
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            node: object = file
+            for name in _split_internal(path, internal):
+                if not isinstance(node, h5py.Group):
+                    return False
+                link = node.get(name, getlink=True)
+                if link is None:
+                    return True
+                if not isinstance(link, h5py.HardLink):
+                    return False
+                node = node[name]
+            return isinstance(node, h5py.Dataset) and "axistags" in node.attrs
+    except HDF5_ERRORS:
+        return False
+
+
 def _check_container(container: Path, names: list[str]) -> None:
     with _PUBLISHING:
         if _exists(container):
@@ -347,6 +369,7 @@ OUTPUTS = (
         container=True,
         unit=_chunks,
         check_place=check_place,
+        is_result=is_result,
         least_bytes=lambda spec: spec.nbytes,
     ),
     OutputFormat(
@@ -359,5 +382,6 @@ OUTPUTS = (
         container=True,
         unit=_chunks,
         check_place=check_place,
+        is_result=is_result,
     ),
 )

@@ -18,6 +18,7 @@ from ...axes import to_canonical
 from ...box import Box
 from ...errors import ExportError
 from ..planes import slice_paths, step_axis
+from ..signature import TIFF_SIGNATURES, begins_with
 from ..spec import ImageSpec, ImageWriter, Limits, OutputFormat
 from ..target import Target, export_errors
 from .tiff import needs_bigtiff
@@ -168,6 +169,7 @@ OUTPUTS = (
         streams=True,
         fixed_axes=_AXES,
         least_bytes=lambda spec: spec.nbytes,
+        is_result=begins_with(*TIFF_SIGNATURES),
     ),
     OutputFormat(
         "multipage tiff sequence",
@@ -178,5 +180,6 @@ OUTPUTS = (
         sequence=True,
         streams=True,
         least_bytes=lambda spec: spec.nbytes,
+        is_result=begins_with(*TIFF_SIGNATURES),
     ),
 )

@@ -380,6 +380,8 @@ OUTPUTS = (
         check_url=check_url,
         unit=_chunks,
         check_place=check_place,
+        is_result=lambda path, internal: path.is_dir(),  # check_place asks for a container
+        is_folder=True,
     ),
     OutputFormat(
         "compressed n5",
@@ -393,5 +395,7 @@ OUTPUTS = (
         check_url=check_url,
         unit=_chunks,
         check_place=check_place,
+        is_result=lambda path, internal: path.is_dir(),  # check_place asks for a container
+        is_folder=True,
     ),
 )

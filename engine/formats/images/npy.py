@@ -24,6 +24,7 @@ from ...axes import default_axes
 from ...box import Box
 from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
 from ..pixel_types import MAX_IMAGE_BYTES, pixel_type
+from ..signature import begins_with
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..target import Target, check_file_place, export_errors
 
@@ -303,5 +304,6 @@ OUTPUTS = (
         streams=True,
         check_place=lambda path, internal, spec: check_file_place(Path(os.path.realpath(path))),
         least_bytes=lambda spec: spec.nbytes,
+        is_result=begins_with(b"\x93NUMPY"),
     ),
 )

@@ -421,6 +421,8 @@ OUTPUTS = tuple(
         open_url=partial(_open_url, is_multiscale=is_multiscale),
         check_url=check_url,
         check_place=check_place,
+        is_result=lambda path, internal: is_store(path),
+        is_folder=True,
     )
     for name, is_multiscale, what in (
         ("single-scale OME-Zarr", False, "full resolution only"),

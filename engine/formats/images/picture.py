@@ -17,6 +17,7 @@ import numpy as np
 
 from ..picture_reader import PictureHeader, PictureReader
 from ..planes import picture_formats
+from ..signature import RADIANCE_SIGNATURES
 from ..spec import ImageReader, InputFormat, Limits
 from .pnm import read_pnm_header
 from .radiance import read_radiance_header
@@ -24,6 +25,8 @@ from .sun_raster import SUN_RASTER_MAGIC, read_sun_raster_header
 from .viff import VIFF_MAGIC, read_viff_header
 
 __all__ = ["INPUT", "OUTPUTS", "open_picture"]
+
+_PNG_MAGIC, _JPEG, _BMP, _GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8"
 
 
 def _read_png_header(data: bytes) -> PictureHeader:
@@ -175,11 +178,11 @@ def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
 
 
 _KINDS = (
-    (_starts_with(b"\x89PNG\r\n\x1a\n"), _read_png_header),
-    (_starts_with(b"\xff\xd8\xff"), _read_jpeg_header),
-    (_starts_with(b"BM", b"GIF8"), _read_pillow_header),
+    (_starts_with(_PNG_MAGIC), _read_png_header),
+    (_starts_with(_JPEG), _read_jpeg_header),
+    (_starts_with(_BMP, _GIF), _read_pillow_header),
     (lambda data: re.match(rb"P[1-6][\s#]", data) is not None, read_pnm_header),
-    (_starts_with(b"#?RA", b"#?RGBE"), read_radiance_header),
+    (_starts_with(*RADIANCE_SIGNATURES), read_radiance_header),
     (_starts_with(*SUN_RASTER_MAGIC), read_sun_raster_header),
     (_starts_with(VIFF_MAGIC), read_viff_header),
 )
@@ -242,10 +245,34 @@ _JPEG_SIDE, _PNG_SIDE, _GIF_SIDE = 65_500, 1_000_000, 65_535  # limits of libjpe
 
 OUTPUTS = (
     *picture_formats(
-        "bmp", _store_bmp, _BYTE_PICTURE, "8-bit picture, uncompressed, 1 or 3 channels", max_side=1 << 20
+        "bmp",
+        _store_bmp,
+        _BYTE_PICTURE,
+        "8-bit picture, uncompressed, 1 or 3 channels",
+        signatures=(_BMP,),
+        max_side=1 << 20,
     ),
-    *picture_formats("gif", _store_gif, _BYTE_PICTURE, "8-bit picture, 256 gray levels or colours", max_side=_GIF_SIDE),
-    *picture_formats("jpeg", _store_jpeg, _BYTE_PICTURE, "8-bit picture, lossy, 1 or 3 channels", max_side=_JPEG_SIDE),
-    *picture_formats("jpg", _store_jpeg, _BYTE_PICTURE, "8-bit picture, lossy, 1 or 3 channels", max_side=_JPEG_SIDE),
-    *picture_formats("png", _store_png, _PNG, "8 or 16-bit picture, 1 to 4 channels", max_side=_PNG_SIDE),
+    *picture_formats(
+        "gif",
+        _store_gif,
+        _BYTE_PICTURE,
+        "8-bit picture, 256 gray levels or colours",
+        signatures=(_GIF,),
+        max_side=_GIF_SIDE,
+    ),
+    *(
+        output
+        for name in ("jpeg", "jpg")
+        for output in picture_formats(
+            name,
+            _store_jpeg,
+            _BYTE_PICTURE,
+            "8-bit picture, lossy, 1 or 3 channels",
+            signatures=(_JPEG,),
+            max_side=_JPEG_SIDE,
+        )
+    ),
+    *picture_formats(
+        "png", _store_png, _PNG, "8 or 16-bit picture, 1 to 4 channels", signatures=(_PNG_MAGIC,), max_side=_PNG_SIDE
+    ),
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..picture_reader import PictureHeader, exactly
 from ..planes import picture_formats
+from ..signature import PNM_SIGNATURES
 from ..spec import Limits
 
 __all__ = ["OUTPUTS", "read_pnm_header"]
@@ -74,6 +75,10 @@ OUTPUTS = tuple(
     output
     for name in ("pbm", "pgm", "pnm", "ppm")
     for output in picture_formats(
-        name, _store_pnm, _LIMITS, "binary PGM (1 channel) or PPM (3 channels), 8 or 16 bits, uncompressed"
+        name,
+        _store_pnm,
+        _LIMITS,
+        "binary PGM (1 channel) or PPM (3 channels), 8 or 16 bits, uncompressed",
+        signatures=PNM_SIGNATURES,
     )
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..picture_reader import PictureHeader
 from ..planes import picture_formats
+from ..signature import RADIANCE_SIGNATURES
 from ..spec import Limits
 
 __all__ = ["OUTPUTS", "read_radiance_header"]
@@ -53,4 +54,10 @@ def _store_hdr(path: Path, plane: np.ndarray) -> str | None:
 
 _LIMITS = Limits(frozenset({"float32"}), max_dims=2, channels=frozenset({3}))
 
-OUTPUTS = picture_formats("hdr", _store_hdr, _LIMITS, "Radiance: 3 channels of float32, 8 bits of precision")
+OUTPUTS = picture_formats(
+    "hdr",
+    _store_hdr,
+    _LIMITS,
+    "Radiance: 3 channels of float32, 8 bits of precision",
+    signatures=RADIANCE_SIGNATURES,
+)

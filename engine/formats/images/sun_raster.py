@@ -74,4 +74,10 @@ def _store_ras(path: Path, plane: np.ndarray) -> None:
 
 _LIMITS = Limits(frozenset({"uint8"}), stretches=True, max_dims=2, channels=frozenset({1, 3}))
 
-OUTPUTS = picture_formats("ras", _store_ras, _LIMITS, "Sun raster: 8 bits, uncompressed, 1 or 3 channels")
+OUTPUTS = picture_formats(
+    "ras",
+    _store_ras,
+    _LIMITS,
+    "Sun raster: 8 bits, uncompressed, 1 or 3 channels",
+    signatures=SUN_RASTER_MAGIC,
+)

@@ -23,6 +23,7 @@ from ...box import Box
 from ...errors import InputError, InputNotFound, MemoryTooSmall
 from ..concurrency import most_threads
 from ..planes import picture_formats
+from ..signature import TIFF_SIGNATURES
 from ..spec import ImageInfo, ImageReader, InputFormat, Limits
 
 __all__ = ["INPUT", "OUTPUTS", "needs_bigtiff", "open_tiff"]
@@ -453,6 +454,6 @@ _SUMMARY = "one picture, LZW, 1 to 4 channels"
 
 INPUT = InputFormat("TIFF", ("tif", "tiff"), open_tiff)
 OUTPUTS = (
-    *picture_formats("tif", _store_tiff, _PICTURE, _SUMMARY),
-    *picture_formats("tiff", _store_tiff, _PICTURE, _SUMMARY),
+    *picture_formats("tif", _store_tiff, _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),
+    *picture_formats("tiff", _store_tiff, _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),
 )

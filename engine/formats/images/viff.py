@@ -102,4 +102,6 @@ def _store_xv(path: Path, plane: np.ndarray) -> None:
 
 _LIMITS = Limits(frozenset({"uint8", "int16", "int32", "float32", "float64"}), stretches=True, max_dims=2)
 
-OUTPUTS = picture_formats("xv", _store_xv, _LIMITS, "VIFF (Khoros): any number of channels, uncompressed")
+OUTPUTS = picture_formats(
+    "xv", _store_xv, _LIMITS, "VIFF (Khoros): any number of channels, uncompressed", signatures=(VIFF_MAGIC,)
+)

@@ -10,6 +10,7 @@ from typing import IO
 import numpy as np
 
 from ...errors import ExportError
+from ..signature import begins_with
 from ..spec import TableColumn, TableFormat, TableWriter
 from ..target import Target, export_errors
 
@@ -91,4 +92,12 @@ def _open(path: Path, columns: Sequence[TableColumn], compression: Mapping[str, 
     return CsvWriter(path, columns)
 
 
-TABLE = TableFormat("csv", ("csv",), _open, "comma-separated text")
+# ilastik names the first columns f0, f1, … in a table without any object.
+TABLE = TableFormat(
+    "csv",
+    ("csv",),
+    _open,
+    "comma-separated text",
+    is_result=begins_with(b"object_id,", b"f0,f1,f2,f3,f4"),
+    is_plain_text=True,
+)

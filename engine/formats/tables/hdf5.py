@@ -13,6 +13,7 @@ import numpy as np
 from ...axes import axistags_json
 from ...box import Box
 from ...errors import ExportError
+from ..signature import HDF5_SIGNATURE, begins_with
 from ..spec import TableColumn, TableFormat, TableWriter
 from ..target import Target, export_errors
 
@@ -109,6 +110,24 @@ def _open(path: Path, columns: Sequence[TableColumn], compression: Mapping[str, 
     return Hdf5TableWriter(path, columns, compression)
 
 
+def _is_result(path: Path, internal_path: str) -> bool:
+    """True for an HDF5 file that holds nothing but a table and its pictures: all of the file is replaced."""
+    if not begins_with(HDF5_SIGNATURE)(path, internal_path):
+        return False
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            link = file.get("table", getlink=True)
+            is_table = isinstance(link, h5py.HardLink) and file["table"].dtype.names is not None
+            return bool(is_table and set(file) <= {"table", IMAGES})
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError):
+        return False
+
+
 TABLE = TableFormat(
-    "hdf5", ("h5", "hdf5"), _open, "a compound dataset 'table', with pictures of the objects if the project asks", True
+    "hdf5",
+    ("h5", "hdf5"),
+    _open,
+    "a compound dataset 'table', with pictures of the objects if the project asks",
+    holds_images=True,
+    is_result=_is_result,
 )

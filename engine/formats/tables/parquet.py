@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ExportError
+from ..signature import begins_with
 from ..spec import TableColumn, TableFormat, TableWriter
 from ..target import Target, export_errors
 
@@ -87,5 +88,10 @@ def _find_missing() -> str:
 
 
 TABLE = TableFormat(
-    "parquet", ("parquet",), _open, "Apache Parquet, for pandas, polars and the like", find_missing=_find_missing
+    "parquet",
+    ("parquet",),
+    _open,
+    "Apache Parquet, for pandas, polars and the like",
+    find_missing=_find_missing,
+    is_result=begins_with(b"PAR1"),
 )
