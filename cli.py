@@ -172,6 +172,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--ome_zarr_version", RESULTS, "Version of OME-Zarr that is written.", choices=OME_ZARR_VERSIONS, default="0.4"
     ),
+    _flag("--allow_project_urls", RESULTS, "Write to servers that the project names; otherwise only you name them."),
     # --------------------------------------------------------------------------------------------------------------
     Option(
         "--table_filename",

@@ -54,6 +54,7 @@ class Request:
     memory           bytes
     shard            (which part of the lanes, from 1; of how many parts); None: all lanes
     debug            also set by the configuration file
+    dry_run          nothing will be written
     """
 
     project: str | None = None
@@ -77,6 +78,7 @@ class Request:
     ome_zarr_version: str | None = None
     table_filename: str | None = None
     table_only: bool = False
+    allow_project_urls: bool = False
     export_object_prediction_img: bool = False
     export_object_probability_img: bool = False
     export_pixel_probability_img: bool = False
@@ -90,6 +92,7 @@ class Request:
     fail_fast: bool = False
     shard: tuple[int, int] | None = None
     debug: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,6 +249,8 @@ def _export_settings(request: Request, project: Project, config: Config) -> tupl
         clip=request.clip,
         overwrite=request.overwrite,
         ome_zarr_version=request.ome_zarr_version,
+        allow_project_urls=request.allow_project_urls,
+        is_explained=request.dry_run,
     )
     usual = Defaults()
     defaults = Defaults(config.output_format or usual.format, config.output_filename_format or usual.filename_format)

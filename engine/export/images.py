@@ -36,6 +36,7 @@ from .filenames import (
 )
 from .region import describe_region, resolve_region
 from .settings import ExportSettings, complete_conversion
+from .stored_places import check_stored_dataset
 
 __all__ = [
     "ExportPlan",
@@ -97,6 +98,8 @@ class ExportPlan:
     path          final path; of a sequence with {slice_index} in it; a text: a URL
     files         what will be written, by path or URL
     warnings      lines that were logged while planning
+    outside       a line about a path that the project stores and that leads elsewhere; not logged yet, since it is the
+                  same for every image
     """
 
     result: ResultInfo
@@ -108,6 +111,7 @@ class ExportPlan:
     internal_path: str
     files: tuple[Path | str, ...]
     warnings: tuple[str, ...] = ()
+    outside: str = ""
 
     @property
     def shown_path(self) -> str:
@@ -173,11 +177,14 @@ def plan_export(
         shown = ", ".join(f"{{{name}}}" for name in sorted(absent))
         warnings.append(f"{shown} stays in the output path as it is: the result has only the axes {internal_axes}")
     internal_path = _choose_internal_path(settings, values)
-    path, files = _choose_path(settings, values, spec)
+    path, files, outside = _choose_path(settings, values, spec)
     check_protected(files, protected or {})
+    _check_stored_place(settings, image, files, internal_path)
     for file in files:
         if isinstance(file, Path):
             settings.format.check_place(file, internal_path, spec)
+        elif settings.stored_place is not None and settings.stored_place.is_explained:
+            warnings.append(f"{file} is the project's choice, so no server was asked whether it takes the result")
         else:
             settings.format.check_url(file, internal_path, spec)
     for text in warnings:
@@ -192,6 +199,7 @@ def plan_export(
         internal_path=internal_path,
         files=files,
         warnings=tuple(warnings),
+        outside=outside,
     )
 
 
@@ -394,9 +402,31 @@ def _find_problems(limits: Limits, spec: ImageSpec, *, is_sequence: bool) -> lis
     return problems
 
 
+def _check_stored_place(
+    settings: ExportSettings, image: LaneImage, files: Sequence[Path | str], internal_path: str
+) -> None:
+    """Raise ExportError if the project chose a place that it must not."""
+    place, chosen = settings.stored_place, settings.format
+    if settings.is_dataset_stored and chosen.container:
+        check_stored_dataset(internal_path, is_folder=chosen.is_folder)
+    for file in files if place is not None else ():
+        assert place is not None
+        if isinstance(file, str):
+            place.check_url(file)
+            continue
+        place.check_path(
+            file,
+            named=(settings.base_dir, image.dataset_dir),
+            is_folder=chosen.is_folder,
+            is_result=lambda path: chosen.is_result(path, internal_path),
+            format_name=chosen.name,
+        )
+
+
 def _choose_path(
     settings: ExportSettings, values: Mapping[str, object], spec: ImageSpec
-) -> tuple[Path | str, tuple[Path | str, ...]]:
+) -> tuple[Path | str, tuple[Path | str, ...], str]:
+    """The path, the files, and a line about a path that the project stores and that leads elsewhere, or ""."""
     text = fill_template(settings.filename_format, values)
     if not text or "\x00" in text:
         raise ExportError(f"the output path {settings.filename_format!r} has no file name")
@@ -408,12 +438,14 @@ def _choose_path(
                 f"the format {settings.format.name} is written to files, not to {text}; formats that are written to a "
                 f"URL: {', '.join(able)}"
             )
-        return text, (text,)
+        return text, (text,), ""
     path = settings.base_dir / text
+    place = settings.stored_place
+    outside = "" if place is None else place.describe_outside(text, Path(str(values["dataset_dir"])))
     if not settings.format.sequence:
-        return path, (path,)
+        return path, (path,), outside
     axis = spec.axes.index(step_axis(spec.shape, spec.axes, max_dims=settings.format.limits.max_dims))
-    return path, tuple(slice_paths(path, spec.offset[axis], spec.shape[axis]))
+    return path, tuple(slice_paths(path, spec.offset[axis], spec.shape[axis])), outside
 
 
 def _choose_internal_path(settings: ExportSettings, values: Mapping[str, object]) -> str:

@@ -19,8 +19,9 @@ from ..errors import ExportError, UsageError
 from ..formats import output_format, output_formats
 from ..formats.spec import OutputFormat
 from .convert import Conversion, Range
-from .filenames import RESULT_MARK, adapt_template
+from .filenames import RESULT_MARK, adapt_template, is_url
 from .region import Cutout, parse_list, parse_region
+from .stored_places import StoredPlace
 
 __all__ = [
     "EXPORT_DTYPES",
@@ -45,7 +46,9 @@ DEFAULT_INTERNAL_PATH = "exported_data"
 class ExportRequest:
     """What the command line may say, as typed; None where it says nothing.
 
-    sources   names separated by commas, any case
+    sources              names separated by commas, any case
+    allow_project_urls   a project may name servers that results go to
+    is_explained         nothing will be written
     """
 
     sources: str | None = None
@@ -60,6 +63,8 @@ class ExportRequest:
     clip: bool = False
     overwrite: bool = False
     ome_zarr_version: str | None = None
+    allow_project_urls: bool = False
+    is_explained: bool = False
 
 
 class StoredSettings(Protocol):
@@ -104,6 +109,8 @@ class ExportSettings:
     input_range, export_range   both None: values keep their range; one None: it is taken from the result
     overwrite                   a store that exists may be replaced (files always are)
     ome_zarr_version            "": the usual one
+    stored_place                the path is the project's choice; None: the user's, or the usual one
+    is_dataset_stored           the same for ``internal_path``
     """
 
     source: str
@@ -119,6 +126,8 @@ class ExportSettings:
     clip: bool = False
     overwrite: bool = False
     ome_zarr_version: str = ""
+    stored_place: StoredPlace | None = None
+    is_dataset_stored: bool = False
 
 
 def resolve_settings(
@@ -143,7 +152,7 @@ def resolve_settings(
         marks |= {source: RESULT_MARK for source in chosen_results if source not in marks}
     chosen = _choose_format(request, stored, defaults)
     input_range, export_range = _choose_ranges(request, stored)
-    template, base_dir = _choose_template(request, stored, defaults, project_dir, cwd)
+    template, base_dir, place = _choose_template(request, stored, project_dir, cwd, defaults=defaults)
     templates = {
         mark: adapt_template(
             template,
@@ -172,6 +181,8 @@ def resolve_settings(
             clip=request.clip,
             overwrite=request.overwrite,
             ome_zarr_version=request.ome_zarr_version or "",
+            stored_place=place,
+            is_dataset_stored=not request.internal_path and bool(stored.internal_path),
         )
         for source, mark in marks.items()
     )
@@ -256,12 +267,30 @@ def _choose_format(request: ExportRequest, stored: StoredSettings, defaults: Def
 
 
 def _choose_template(
-    request: ExportRequest, stored: StoredSettings, defaults: Defaults, project_dir: Path, cwd: Path
-) -> tuple[str, Path]:
+    request: ExportRequest, stored: StoredSettings, project_dir: Path, cwd: Path, *, defaults: Defaults
+) -> tuple[str, Path, StoredPlace | None]:
+    """The template, what it is relative to, and its restrictions where it is the project's own choice.
+
+    Raises ExportError for a stored template that is no path here or names a server.
+    """
     if request.filename_format is not None:
         text = request.filename_format
-        return (str(Path(text).expanduser()) if text.startswith("~") else text), cwd
-    return stored.filename_format or defaults.filename_format, project_dir
+        return (str(Path(text).expanduser()) if text.startswith("~") else text), cwd, None
+    if stored.filename_format is None:
+        return defaults.filename_format, project_dir, None
+    if stored.filename_format == Defaults().filename_format:  # every project stores it, whether it was looked at or not
+        return stored.filename_format, project_dir, None
+    place = StoredPlace(
+        stored.filename_format,
+        "output path",
+        "--output_filename_format",
+        may_be_url=request.allow_project_urls,
+        is_explained=request.is_explained,
+    )
+    place.check_template()
+    if is_url(place.template):
+        place.check_url(place.template)
+    return place.template, project_dir, place
 
 
 def _choose_cutout(request: ExportRequest, stored: StoredSettings) -> Cutout | None:

@@ -20,8 +20,17 @@ from ..errors import ExportError
 from ..formats import table_format, table_formats
 from ..formats.spec import TableColumn, TableFormat, TableWriter
 from ..formats.target import check_file_place
-from .filenames import LANE_PLACEHOLDERS, check_protected, file_key, fill_template, lane_values, template_fields
+from .filenames import (
+    LANE_PLACEHOLDERS,
+    check_protected,
+    file_key,
+    fill_template,
+    is_url,
+    lane_values,
+    template_fields,
+)
 from .images import ExportPlan, LaneImage
+from .stored_places import StoredPlace
 
 __all__ = ["TableExport", "TablePlan", "TableRequest", "check_tables", "open_table", "plan_table", "resolve_table"]
 
@@ -58,6 +67,7 @@ class TableRequest:
     features      ids or display names of the features that become columns; None: all that are computed
     has_images    pictures of the objects are stored beside the rows
     margin, includes_raw, compression   see project.table_settings.TableSettings
+    stored_place  the path is the project's choice; None: the user's
     """
 
     template: str
@@ -68,14 +78,19 @@ class TableRequest:
     margin: int = 0
     includes_raw: bool = False
     compression: Mapping[str, object] = field(default_factory=dict)
+    stored_place: StoredPlace | None = None
 
 
 @dataclass(frozen=True)
 class TablePlan:
-    """The table of one lane: what is wanted, and its final path."""
+    """The table of one lane: what is wanted, and its final path.
+
+    outside   see ExportPlan
+    """
 
     request: TableRequest
     path: Path
+    outside: str = ""
 
 
 def resolve_table(filename: str | None, stored: StoredTable | None, *, lane_count: int) -> TableRequest | None:
@@ -83,15 +98,17 @@ def resolve_table(filename: str | None, stored: StoredTable | None, *, lane_coun
 
     filename  the path the user gave; it is the file's exact name, its extension chooses the format, and every computed
               feature becomes a column. A project's own path is changed as ilastik changes it, and its list counts
-    Raises ExportError for a format that is not installed.
+    Raises ExportError for a format that is not installed, or a stored path of another system.
     """
+    place = None
     if filename is not None:
         template = str(Path(filename).expanduser()) if filename.startswith("~") else filename
         chosen, features = table_format(Path(template)), None
     elif stored is not None:
         chosen = next(f for f in table_formats() if stored.file_type in f.extensions)
-        template = _with_suffix(stored.file_path, "_table") if stored.file_type == "csv" else stored.file_path
-        features = frozenset(stored.features)
+        place = StoredPlace(stored.file_path, "table path", _OPTION)
+        place.check_template()
+        template, features = _stored_template(stored, chosen), frozenset(stored.features)
     else:
         return None
     missing = chosen.find_missing()
@@ -107,7 +124,21 @@ def resolve_table(filename: str | None, stored: StoredTable | None, *, lane_coun
         margin=stored.margin if stored is not None and of_project else 0,
         includes_raw=stored is not None and of_project and stored.includes_raw,
         compression=dict(stored.compression) if stored is not None and of_project else {},
+        stored_place=place,
     )
+
+
+def _stored_template(stored: StoredTable, chosen: TableFormat) -> str:
+    """The stored path as ilastik changes it; one without an extension of the format is given that instead."""
+    name = Path(stored.file_path).name
+    stem, suffix = os.path.splitext(name)
+    if stored.file_path.endswith(_SEPARATORS):  # refused when it is filled in
+        return stored.file_path
+    if suffix.lower().removeprefix(".") not in chosen.extensions:
+        return f"{stored.file_path}.{chosen.extensions[0]}"
+    if stored.file_type != "csv":
+        return stored.file_path
+    return f"{stored.file_path.removesuffix(name)}{stem}_table{suffix}"
 
 
 def plan_table(
@@ -128,10 +159,21 @@ def plan_table(
         raise ExportError(
             f"the table path {request.template!r} is that of a folder; add a file name, as in {text}{{nickname}}.csv"
         )
-    path = Path.cwd() / text
+    if is_url(text):
+        raise ExportError(f"tables are written to files, not to {text}; choose a path with {_OPTION}")
+    path, place, outside = Path.cwd() / text, request.stored_place, ""
     check_protected([path], protected or {}, option=_OPTION)
+    if place is not None:
+        outside = place.describe_outside(text, image.dataset_dir)
+        place.check_path(
+            path,
+            named=(Path.cwd(), image.dataset_dir),
+            is_folder=False,
+            is_result=lambda path: request.format.is_result(path, ""),
+            format_name=request.format.name,
+        )
     check_file_place(path, _OPTION)
-    return TablePlan(request, path)
+    return TablePlan(request, path, outside)
 
 
 def check_tables(tables: Sequence[tuple[int, TablePlan]], exports: Sequence[tuple[int, ExportPlan]]) -> None:

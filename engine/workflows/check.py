@@ -188,6 +188,7 @@ def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backen
             with log.about(found.lane.index):
                 _try(found, partial(_plan_work, found, job, workflow, backend, workers))
         _check_room([found for found in good if found.error is None])
+    _warn_of_places_outside(good, log)
     for found in lanes:
         found.notes, found.warnings = log.notes(found.lane.index), log.warnings(found.lane.index)
     return JobCheck(tuple(lanes), len(job.lanes) - len(lanes), backend, workers, error)
@@ -281,6 +282,18 @@ def _find_collision(good: Iterable[LaneCheck]) -> Exception | None:
     except ExportError as error:
         return error
     return None
+
+
+def _warn_of_places_outside(good: Iterable[LaneCheck], log: LaneLog) -> None:
+    """Log each line about a path that leads elsewhere once, with the first lane that it is about."""
+    first: dict[str, int] = {}
+    for found in good:
+        lines = [plan.outside for plan in found.exports.values()]
+        for line in filter(None, [*lines, "" if found.table is None else found.table.outside]):
+            first.setdefault(line, found.lane.index)
+    for line, lane in first.items():
+        with log.about(lane):
+            logger.warning("%s", line)
 
 
 def _check_room(good: Iterable[LaneCheck]) -> None:

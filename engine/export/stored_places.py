@@ -1,0 +1,150 @@
+"""Paths that a project stores, and what they may not do: an untrusted project must not choose where things go.
+
+Paths that the user chose by an option or a configuration file never come here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from string import Formatter
+
+from ...records import dataclass
+from ..errors import ExportError
+from ..terminal_text import has_controls
+
+__all__ = ["StoredPlace", "check_stored_dataset"]
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_PERMIT = "--allow_project_urls"
+
+
+@dataclass(frozen=True)
+class StoredPlace:
+    """The template of a path as the project stores it.
+
+    what           it is for, in words: "output path"
+    option         by which the user chooses another
+    may_be_url     the user allows results on servers that the project names
+    is_explained   nothing is written, so no server that the project names is contacted
+    """
+
+    template: str
+    what: str
+    option: str
+    may_be_url: bool = False
+    is_explained: bool = False
+
+    def check_template(self, *, is_windows: bool = os.name == "nt") -> None:
+        """Raise ExportError for a template that is no path on this system, or that no dialog could have stored."""
+        if has_controls(self.template):
+            raise self._error("holds control characters")
+        literals = "xx".join(_literals(self.template))  # two letters: one before a colon would be a drive
+        if not is_windows:
+            if "\\" in self.template or _DRIVE.match(self.template):
+                raise self._error("is a path of Windows")
+        elif literals.startswith(("//", "\\\\")):
+            if not self.may_be_url:
+                raise self._error(f"names a server, which {_PERMIT} allows")
+        elif literals.startswith("/"):
+            raise self._error("is a path of another system")
+        elif ":" in (literals[2:] if _DRIVE.match(literals) else literals):
+            raise self._error("has a colon in a file name")
+
+    def check_url(self, url: str) -> None:
+        """Raise ExportError unless the user allows URLs of projects."""
+        if not self.may_be_url:
+            raise ExportError(
+                f"the project asks to write to {url}; {_PERMIT} allows what projects name on servers, {self.option} "
+                "chooses a place"
+            )
+
+    def describe_outside(self, text: str, dataset_dir: Path) -> str:
+        """A line for the log if the template leads away from the images and the project; else empty.
+
+        text          the template filled in
+        dataset_dir   what {dataset_dir} was filled in with
+        """
+        first = next(iter(Formatter().parse(self.template)), None)
+        is_beside_input = first is not None and first[:3] == ("", "dataset_dir", "")
+        own = text.removeprefix(str(dataset_dir)) if is_beside_input else text
+        if os.path.isabs(text) and not is_beside_input:
+            how = "an absolute path"
+        elif ".." in re.split(r"[\\/]" if os.name == "nt" else "/", own):
+            how = "a path with '..'"
+        else:
+            return ""
+        return (
+            f"the {self.what} stored in the project, {self.template!r}, is {how} and is obeyed; {self.option} chooses "
+            "another place"
+        )
+
+    def check_path(
+        self,
+        path: Path,
+        *,
+        named: Iterable[Path],
+        is_folder: bool,
+        is_result: Callable[[Path], bool],
+        format_name: str,
+    ) -> None:
+        """Raise ExportError for a path that leads through a link or a hidden folder, or to what is no result.
+
+        named      folders that the user named; they and those above may be links and hidden
+        is_folder  the result is a folder; is_result: tells of what exists whether it is a result of this format
+        """
+        path = path.absolute()
+        trusted = {str(each) for folder in named for each in (folder.absolute(), *folder.absolute().parents)}
+        typed = real = path.anchor
+        parts = path.parts[1:]
+        for index, part in enumerate(parts):
+            typed = os.path.join(typed, part)
+            if part == "..":
+                real = os.path.dirname(real)
+                continue
+            real = os.path.join(real, part)
+            # Links right below the root, such as /tmp on macOS, are made by administrators only.
+            is_trusted = typed in trusted or index == 0
+            if _is_link(real):
+                if not is_trusted or index == len(parts) - 1:
+                    raise self._refusal(path, f"through the link {typed}")
+                real = os.path.realpath(real)
+            is_inside = index < len(parts) - 1 or is_folder
+            if part.startswith(".") and is_inside and typed not in trusted:
+                raise self._refusal(path, f"into the hidden folder {typed}")
+        if os.path.lexists(path) and not is_result(path):
+            raise self._refusal(path, f"where something exists that is no result of the format {format_name}")
+
+    def _refusal(self, path: Path, where: str) -> ExportError:
+        return ExportError(f"the project asks to write {path}, {where}; choose another place with {self.option}")
+
+    def _error(self, why: str) -> ExportError:
+        return ExportError(
+            f"the {self.what} stored in the project, {self.template!r}, {why}; choose another one with {self.option}"
+        )
+
+
+def check_stored_dataset(name: str, *, is_folder: bool) -> None:
+    """Raise ExportError for a stored name of a dataset that is none, or that makes hidden folders."""
+    parts = name.split("/")
+    if has_controls(name) or "\\" in name or (is_folder and any(part.startswith(".") for part in parts)):
+        raise ExportError(
+            f"the dataset name stored in the project, {name!r}, is none that can be written; choose another one with "
+            "--output_internal_path"
+        )
+
+
+def _literals(template: str) -> list[str]:
+    """The text of a template between its placeholders, with "" where a placeholder begins or ends it."""
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError:  # said by whoever fills it in
+        return [template]
+    return [text for text, *_ in parts] + ([""] if parts and parts[-1][1] is not None else [])
+
+
+def _is_link(path: str) -> bool:
+    is_junction = getattr(os.path, "isjunction", None)  # from Python 3.12 on
+    return os.path.islink(path) or (is_junction is not None and bool(is_junction(path)))
