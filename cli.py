@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ VERSION_LINE = f"{PROGRAM} {__version__} (ilastik 1.4.3 compatible)"
 
 RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
 OME_ZARR_VERSIONS = ("0.4", "0.5")
+STAND_INS = ("run_ilastik.sh", "ilastik.bat")
 FORESTS = ("auto", "native", "nvforest")
 EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 
@@ -357,7 +359,12 @@ def build_request(line: CommandLine) -> Request:
         guess = next((f"--project={path}" for path in positional if path.endswith(".ilp")), "--project=MyProject.ilp")
         raise UsageError(f"there are inputs or options, but no project; say which one with {guess}")
     roles = tuple((key, tuple(paths)) for key, paths in line.paths.items())
-    return replace(request, inputs=tuple(positional), inputs_by_role=roles)
+    return replace(request, inputs=tuple(positional), inputs_by_role=roles, started_as_ilastik=_is_started_as_ilastik())
+
+
+def _is_started_as_ilastik() -> bool:
+    """True if this process was started by a script that stands in for ilastik's, or under the name of one."""
+    return bool({os.environ.get("PIXELFOREST_STARTED_AS", ""), Path(sys.argv[0]).name} & set(STAND_INS))
 
 
 def run_project(line: CommandLine, console: Console) -> int:

@@ -67,6 +67,8 @@ def _lane(lane: Document) -> Iterable[Row]:
     if lane["table"] is not None:
         table = lane["table"]
         yield "  table", f"{_count(table['columns'], 'column')} as {table['format']} to {table['path']}"
+        if table["also"] is not None:
+            yield "", f"and as ilastik names it, to {table['also']}"
         if table["exists"]:
             yield "  replaces", table["path"]
     if lane["work"] is not None:

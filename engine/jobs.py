@@ -55,6 +55,7 @@ class Request:
     shard            (which part of the lanes, from 1; of how many parts); None: all lanes
     debug            also set by the configuration file
     dry_run          nothing will be written
+    started_as_ilastik  by one of the scripts that stand in for ilastik's: names that its callers look for are given
     """
 
     project: str | None = None
@@ -93,6 +94,7 @@ class Request:
     shard: tuple[int, int] | None = None
     debug: bool = False
     dry_run: bool = False
+    started_as_ilastik: bool = False
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,12 @@ def _table(request: Request, project: Project, *, lane_count: int) -> TableReque
             if getattr(request, name):
                 raise UsageError(f"--{name}: {project.workflow} projects have no objects, so there is no table of them")
         return None
-    table = resolve_table(request.table_filename, project.table, lane_count=lane_count)
+    table = resolve_table(
+        request.table_filename,
+        project.table,
+        lane_count=lane_count,
+        has_ilastik_name=request.started_as_ilastik,
+    )
     if request.table_only and table is None:
         raise UsageError("--table_only: this project was not set up to write a table; say where with --table_filename")
     return table

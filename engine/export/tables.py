@@ -19,7 +19,7 @@ from ..box import Box
 from ..errors import ExportError
 from ..formats import table_format, table_formats
 from ..formats.spec import TableColumn, TableFormat, TableWriter
-from ..formats.target import check_file_place
+from ..formats.target import check_file_place, copy_file
 from .filenames import (
     LANE_PLACEHOLDERS,
     check_protected,
@@ -68,6 +68,7 @@ class TableRequest:
     has_images    pictures of the objects are stored beside the rows
     margin, includes_raw, compression   see project.table_settings.TableSettings
     stored_place  the path is the project's choice; None: the user's
+    has_ilastik_name  the table is also given the name that ilastik would give it
     """
 
     template: str
@@ -79,25 +80,36 @@ class TableRequest:
     includes_raw: bool = False
     compression: Mapping[str, object] = field(default_factory=dict)
     stored_place: StoredPlace | None = None
+    has_ilastik_name: bool = False
 
 
 @dataclass(frozen=True)
 class TablePlan:
     """The table of one lane: what is wanted, and its final path.
 
-    outside   see ExportPlan
+    outside        see ExportPlan
+    ilastik_path   a copy of the table under the name that ilastik gives it; None: no copy
     """
 
     request: TableRequest
     path: Path
     outside: str = ""
+    ilastik_path: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What will be written."""
+        return (self.path,) if self.ilastik_path is None else (self.path, self.ilastik_path)
 
 
-def resolve_table(filename: str | None, stored: StoredTable | None, *, lane_count: int) -> TableRequest | None:
+def resolve_table(
+    filename: str | None, stored: StoredTable | None, *, lane_count: int, has_ilastik_name: bool = False
+) -> TableRequest | None:
     """The table that is written: as the command line says, else as the project was set up; None if neither does.
 
     filename  the path the user gave; it is the file's exact name, its extension chooses the format, and every computed
               feature becomes a column. A project's own path is changed as ilastik changes it, and its list counts
+    has_ilastik_name  the user's CSV table gets a copy under the name that ilastik gives it, <base>_table.csv
     Raises ExportError for a format that is not installed, or a stored path of another system.
     """
     place = None
@@ -125,6 +137,7 @@ def resolve_table(filename: str | None, stored: StoredTable | None, *, lane_coun
         includes_raw=stored is not None and of_project and stored.includes_raw,
         compression=dict(stored.compression) if stored is not None and of_project else {},
         stored_place=place,
+        has_ilastik_name=has_ilastik_name and filename is not None and chosen.name == "csv",
     )
 
 
@@ -162,7 +175,9 @@ def plan_table(
     if is_url(text):
         raise ExportError(f"tables are written to files, not to {text}; choose a path with {_OPTION}")
     path, place, outside = Path.cwd() / text, request.stored_place, ""
-    check_protected([path], protected or {}, option=_OPTION)
+    twin = _ilastik_path(path) if request.has_ilastik_name else None
+    files = [path] if twin is None else [path, twin]
+    check_protected(files, protected or {}, option=_OPTION)
     if place is not None:
         outside = place.describe_outside(text, image.dataset_dir)
         place.check_path(
@@ -172,21 +187,32 @@ def plan_table(
             is_result=lambda path: request.format.is_result(path, ""),
             format_name=request.format.name,
         )
-    check_file_place(path, _OPTION)
-    return TablePlan(request, path, outside)
+    for file in files:
+        check_file_place(file, _OPTION)
+    if twin is not None:
+        log.info("the table %s is also given the name that ilastik gives it, %s", path, twin)
+    return TablePlan(request, path, outside, twin)
+
+
+def _ilastik_path(path: Path) -> Path | None:
+    """The name that ilastik gives a CSV table; None where it gives none, or the table is no ordinary file."""
+    if not path.suffix or (path.exists() and not path.is_file()):
+        return None
+    return path.with_name(f"{path.stem}_table{path.suffix}")
 
 
 def check_tables(tables: Sequence[tuple[int, TablePlan]], exports: Sequence[tuple[int, ExportPlan]]) -> None:
     """Refuse tables that would overwrite each other or an image: (lane number from 0, plan)."""
     taken = {file_key(file): f"an image of lane {lane + 1}" for lane, plan in exports for file in plan.files}
     for lane, table in tables:
-        key = file_key(table.path)
-        if key in taken:
-            raise ExportError(
-                f"the table of lane {lane + 1} would be written to {table.path}, where {taken[key]} goes; "
-                "use {nickname} and {dataset_dir} in --table_filename to tell them apart"
-            )
-        taken[key] = f"the table of lane {lane + 1}"
+        for file in table.files:
+            key = file_key(file)
+            if key in taken:
+                raise ExportError(
+                    f"the table of lane {lane + 1} would be written to {file}, where {taken[key]} goes; "
+                    "use {nickname} and {dataset_dir} in --table_filename to tell them apart"
+                )
+            taken[key] = f"the table of lane {lane + 1}"
 
 
 def open_table(plan: TablePlan) -> TableExport:
@@ -229,10 +255,14 @@ class TableExport:
         assert self._writer is not None
         self._writer.write_image(name, box, data)
 
-    def finish(self) -> Path:
-        """Complete the file, put it in place, and return it. Raises ExportError."""
+    def finish(self) -> list[Path]:
+        """Complete the file, put it in place, also under ilastik's name; returns the files. Raises ExportError."""
         assert self._writer is not None
-        return self._writer.finish()
+        files, twin = [self._writer.finish()], self.plan.ilastik_path
+        if twin is not None and self.plan.path.is_file():
+            copy_file(self.plan.path, twin, _OPTION)
+            files.append(twin)
+        return files
 
     def abort(self) -> None:
         """Leave nothing behind; what stood there before stays. Never raises."""

@@ -15,7 +15,15 @@ from pathlib import Path
 
 from ..errors import ExportError
 
-__all__ = ["FolderTarget", "Target", "check_file_place", "check_folder_place", "existing_folder", "export_errors"]
+__all__ = [
+    "FolderTarget",
+    "Target",
+    "check_file_place",
+    "check_folder_place",
+    "copy_file",
+    "existing_folder",
+    "export_errors",
+]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -160,6 +168,17 @@ class Target:
         for folder in reversed(self._created):
             with suppress(OSError):
                 folder.rmdir()
+
+
+def copy_file(source: Path, path: Path, option: str = "--output_filename_format") -> None:
+    """Give a finished file a second name; the copy appears in one step. Raises ExportError."""
+    target = Target(path, option)
+    try:
+        with export_errors(path, option):
+            shutil.copyfile(source, target.temporary)
+        target.commit()
+    finally:
+        target.discard()
 
 
 class FolderTarget(Target):

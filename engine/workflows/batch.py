@@ -209,7 +209,7 @@ class _Batch:
                     files += exports[name].finish()
                     del exports[name]
                 if table is not None:
-                    files.append(table.finish())
+                    files += table.finish()
                     table = None
             finally:
                 for export in exports.values():  # none are left if all went well

@@ -119,7 +119,7 @@ class LaneCheck:
     def files(self) -> tuple[Path | str, ...]:
         """What it would write."""
         images = [file for export in self.exports.values() for file in export.files]
-        return (*images, *([] if self.table is None else [self.table.path]))
+        return (*images, *([] if self.table is None else self.table.files))
 
 
 @dataclass(frozen=True)

@@ -201,6 +201,7 @@ def _table(job: Job, found: LaneCheck) -> Document | None:
         return None
     return {
         "path": str(found.table.path),
+        "also": None if found.table.ilastik_path is None else str(found.table.ilastik_path),
         "format": found.table.request.format.name,
         "exists": os.path.lexists(found.table.path),
         "columns": count_columns(job.project, found.images, found.table.request.features),
