@@ -23,6 +23,7 @@ from pixelforest.endings import STATUS_OK, STATUS_USAGE, ending, let_go_of_close
 from pixelforest.engine.errors import PixelforestError, UsageError
 from pixelforest.engine.jobs import Request
 from pixelforest.engine.machine import parse_size
+from pixelforest.engine.terminal_text import printable, printable_json
 from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
 from pixelforest.records import replace
 from pixelforest.run_report import RunReport
@@ -184,6 +185,7 @@ OPTIONS: tuple[Option, ...] = (
         metavar="PATH",
         default="what the project stores, else no table",
     ),
+    _flag("--safe_csv", RESULTS, "In CSV tables, put ' before names of classes that spreadsheets take for formulas."),
     _flag("--table_only", RESULTS, "Write the table of objects and no image."),
     _flag("--export_object_prediction_img", RESULTS, "Write an image of the objects' classes."),
     _flag("--export_object_probability_img", RESULTS, "Write an image of the objects' class probabilities."),
@@ -337,7 +339,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Console(_pick(ConsoleSettings, line)) as console:
             return run_guarded(partial(action, line, console), console)
     except UsageError as error:
-        write_line(sys.stderr, f"{PROGRAM}: error: {error}")
+        write_line(sys.stderr, f"{PROGRAM}: error: {printable(str(error))}")
         return STATUS_USAGE
     finally:
         let_go_of_closed_pipes()
@@ -472,7 +474,7 @@ def _pick(kind: type[Record], line: CommandLine) -> Record:
 
 
 def _as_json(document: object) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    return printable_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 @contextlib.contextmanager

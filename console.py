@@ -17,6 +17,7 @@ from typing import Self, TextIO
 
 from pixelforest.engine.errors import UsageError
 from pixelforest.engine.progress import Progress
+from pixelforest.engine.terminal_text import printable, printable_lines
 from pixelforest.records import dataclass
 
 PROGRAM = "pixelforest"
@@ -69,10 +70,23 @@ class _StreamHandler(logging.Handler):
         self._is_open = write_line(getattr(sys, self._stream_name), self.format(record))
 
 
+class _Formatter(logging.Formatter):
+    """Keeps a message in one line, whatever texts it quotes; a traceback below it keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
 def write_line(stream: TextIO, text: str) -> bool:
-    """Write a line now. False if nobody reads the stream any more."""
+    """Write text now, and end the line: everything that is shown passes here, without anything a terminal would obey.
+
+    False if nobody reads the stream any more.
+    """
     try:
-        stream.write(text + "\n")
+        stream.write(printable_lines(text) + "\n")
         stream.flush()
     except UnicodeEncodeError:
         encoding = stream.encoding or "ascii"
@@ -115,7 +129,7 @@ class Console:
     def fail(self, message: str) -> None:
         """The last word of a run that went wrong: one line on stderr and in the log file."""
         self.progress.hide()
-        write_line(sys.stderr, f"{PROGRAM}: error: {message}")
+        write_line(sys.stderr, f"{PROGRAM}: error: {printable(message)}")
         logging.getLogger(PROGRAM).error("%s", message, extra={"only_in_file": True})
 
     def _redirect(self, stack: contextlib.ExitStack) -> None:
@@ -126,12 +140,12 @@ class Console:
 
     def _install(self, stack: contextlib.ExitStack) -> None:
         prefix = f"{self.settings.process_name} ".replace("%", "%%") if self.settings.process_name else ""
-        detailed = logging.Formatter(prefix + _DETAILED)
+        detailed = _Formatter(prefix + _DETAILED)
         out = _StreamHandler("stderr" if self.settings.dry_run else "stdout", self.progress)
         err = _StreamHandler("stderr", self.progress)
         out.addFilter(lambda record: record.levelno < logging.WARNING)
         out.setLevel(logging.WARNING if self.settings.is_terse else logging.NOTSET)
-        out.setFormatter(logging.Formatter(f"{prefix}%(levelname)s %(name)s: %(message)s"))
+        out.setFormatter(_Formatter(f"{prefix}%(levelname)s %(name)s: %(message)s"))
         err.setLevel(logging.WARNING)
         err.setFormatter(detailed)
         handlers: list[logging.Handler] = [out, err]

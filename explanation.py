@@ -7,6 +7,7 @@ from typing import Any
 
 from pixelforest.engine.machine import format_size
 from pixelforest.engine.progress import format_duration
+from pixelforest.engine.terminal_text import printable
 
 _LABEL_WIDTH = 16
 _PROGRAM = "beside about 200 MiB for the program itself"
@@ -22,7 +23,7 @@ def format_explanation(document: Document) -> str:
 
 
 def _line(label: str, text: str) -> str:
-    return f"{label + ':' if label else '':<{_LABEL_WIDTH}} {text}".rstrip()
+    return printable(f"{label + ':' if label else '':<{_LABEL_WIDTH}} {text}".rstrip())
 
 
 def _job(document: Document) -> Iterable[Row]:

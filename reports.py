@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from pixelforest.engine.terminal_text import printable
+
 if TYPE_CHECKING:
     from pixelforest.engine.doctor import Health
     from pixelforest.engine.formats.spec import OutputFormat
@@ -38,7 +40,8 @@ def describe(summary: ProjectSummary) -> str:
         ("export defaults", _export(summary.export)),
         *(("problem", problem) for problem in summary.problems),
     ]
-    return "\n".join(f"{label + ':' if label else '':<{_LABEL_WIDTH}} {text}".rstrip() for label, text in facts if text)
+    lines = (f"{label + ':' if label else '':<{_LABEL_WIDTH}} {text}".rstrip() for label, text in facts if text)
+    return "\n".join(map(printable, lines))
 
 
 def _training(summary: ProjectSummary) -> str:
@@ -158,5 +161,5 @@ def describe_health(health: Health) -> str:
         width = max(len(finding.name) for finding in findings) + 1
         for finding in findings:
             mark = "!!" if finding.is_fault else "  "
-            lines.append(f"{mark}{finding.name + ':':<{width}} {finding.text}")
+            lines.append(printable(f"{mark}{finding.name + ':':<{width}} {finding.text}"))
     return "\n".join(lines)

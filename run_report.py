@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelforest import __version__
+from pixelforest.engine.terminal_text import printable_json
 
 if TYPE_CHECKING:
     from pixelforest.engine.jobs import Job
@@ -59,7 +60,7 @@ class RunReport:
             return
         from pixelforest.engine.formats.target import Target, export_errors
 
-        text = json.dumps(self._document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = printable_json(json.dumps(self._document(), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
         target = Target(self._path, OPTION)
         try:
             with export_errors(self._path, OPTION):

@@ -79,6 +79,7 @@ class Request:
     ome_zarr_version: str | None = None
     table_filename: str | None = None
     table_only: bool = False
+    safe_csv: bool = False
     allow_project_urls: bool = False
     export_object_prediction_img: bool = False
     export_object_probability_img: bool = False
@@ -168,6 +169,7 @@ def resolve_job(request: Request) -> Job:
             *_unused_flags(request, project),
             *_check_labels(request),
             *_odd_names(export, table),
+            *_formulas(request, project, table),
         ),
     )
 
@@ -295,6 +297,7 @@ def _table(request: Request, project: Project, *, lane_count: int) -> TableReque
         project.table,
         lane_count=lane_count,
         has_ilastik_name=request.started_as_ilastik,
+        is_safe=request.safe_csv,
     )
     if request.table_only and table is None:
         raise UsageError("--table_only: this project was not set up to write a table; say where with --table_filename")
@@ -317,6 +320,19 @@ def _odd_names(export: Sequence[ExportSettings], table: TableRequest | None) -> 
     if table is not None:
         lines.append(describe_unknown_fields(table.template, "--table_filename", LANE_PLACEHOLDERS))
     return list(dict.fromkeys(filter(None, lines)))
+
+
+def _formulas(request: Request, project: Project, table: TableRequest | None) -> list[str]:
+    """A line about names of classes that a spreadsheet would take for formulas."""
+    from .export.formulas import describe_formulas
+    from .project import ObjectProject
+
+    if request.safe_csv and (table is None or not table.is_defused):
+        return ["--safe_csv has no effect: no CSV table is written"]
+    if table is None or table.is_defused or not table.format.is_plain_text or not isinstance(project, ObjectProject):
+        return []
+    line = describe_formulas(project.classifier.label_names)
+    return [line] if line else []
 
 
 def _empty_shard(request: Request, lane_count: int) -> list[str]:

@@ -29,6 +29,7 @@ from .filenames import (
     lane_values,
     template_fields,
 )
+from .formulas import defuse_column
 from .images import ExportPlan, LaneImage
 from .stored_places import StoredPlace
 
@@ -69,6 +70,7 @@ class TableRequest:
     margin, includes_raw, compression   see project.table_settings.TableSettings
     stored_place  the path is the project's choice; None: the user's
     has_ilastik_name  the table is also given the name that ilastik would give it
+    is_defused    texts that a spreadsheet takes for formulas begin with an apostrophe
     """
 
     template: str
@@ -81,6 +83,7 @@ class TableRequest:
     compression: Mapping[str, object] = field(default_factory=dict)
     stored_place: StoredPlace | None = None
     has_ilastik_name: bool = False
+    is_defused: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,19 @@ class TablePlan:
 
 
 def resolve_table(
-    filename: str | None, stored: StoredTable | None, *, lane_count: int, has_ilastik_name: bool = False
+    filename: str | None,
+    stored: StoredTable | None,
+    *,
+    lane_count: int,
+    has_ilastik_name: bool = False,
+    is_safe: bool = False,
 ) -> TableRequest | None:
     """The table that is written: as the command line says, else as the project was set up; None if neither does.
 
     filename  the path the user gave; it is the file's exact name, its extension chooses the format, and every computed
               feature becomes a column. A project's own path is changed as ilastik changes it, and its list counts
     has_ilastik_name  the user's CSV table gets a copy under the name that ilastik gives it, <base>_table.csv
+    is_safe   a CSV table holds no formulas
     Raises ExportError for a format that is not installed, or a stored path of another system.
     """
     place = None
@@ -138,6 +147,7 @@ def resolve_table(
         compression=dict(stored.compression) if stored is not None and of_project else {},
         stored_place=place,
         has_ilastik_name=has_ilastik_name and filename is not None and chosen.name == "csv",
+        is_defused=is_safe and chosen.is_plain_text,
     )
 
 
@@ -231,6 +241,8 @@ class TableExport:
 
     def start(self, columns: Sequence[TableColumn]) -> None:
         """Begin the file. Raises ExportError if the place cannot be written to."""
+        if self.request.is_defused:
+            columns = [defuse_column(column) for column in columns]
         self._writer = self.request.format.open(self.plan.path, columns, self.request.compression)
 
     def write(self, columns: Sequence[np.ndarray]) -> None:
