@@ -324,13 +324,14 @@ def _odd_names(export: Sequence[ExportSettings], table: TableRequest | None) -> 
 
 def _formulas(request: Request, project: Project, table: TableRequest | None) -> list[str]:
     """A line about names of classes that a spreadsheet would take for formulas."""
-    from .export.formulas import describe_formulas
     from .project import ObjectProject
 
     if request.safe_csv and (table is None or not table.is_defused):
         return ["--safe_csv has no effect: no CSV table is written"]
     if table is None or table.is_defused or not table.format.is_plain_text or not isinstance(project, ObjectProject):
         return []
+    from .export.formulas import describe_formulas
+
     line = describe_formulas(project.classifier.label_names)
     return [line] if line else []
 

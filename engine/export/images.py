@@ -36,7 +36,6 @@ from .filenames import (
 )
 from .region import describe_region, resolve_region
 from .settings import ExportSettings, complete_conversion
-from .stored_places import check_stored_dataset
 
 __all__ = [
     "ExportPlan",
@@ -408,6 +407,8 @@ def _check_stored_place(
     """Raise ExportError if the project chose a place that it must not."""
     place, chosen = settings.stored_place, settings.format
     if settings.is_dataset_stored and chosen.container:
+        from .stored_places import check_stored_dataset
+
         check_stored_dataset(internal_path, is_folder=chosen.is_folder)
     for file in files if place is not None else ():
         assert place is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from ..formats.spec import OutputFormat
 from .convert import Conversion, Range
 from .filenames import RESULT_MARK, adapt_template, is_url
 from .region import Cutout, parse_list, parse_region
-from .stored_places import StoredPlace
+
+if TYPE_CHECKING:
+    from .stored_places import StoredPlace
 
 __all__ = [
     "EXPORT_DTYPES",
@@ -182,7 +184,7 @@ def resolve_settings(
             overwrite=request.overwrite,
             ome_zarr_version=request.ome_zarr_version or "",
             stored_place=place,
-            is_dataset_stored=not request.internal_path and bool(stored.internal_path),
+            is_dataset_stored=not request.internal_path and stored.internal_path not in (None, DEFAULT_INTERNAL_PATH),
         )
         for source, mark in marks.items()
     )
@@ -280,6 +282,8 @@ def _choose_template(
         return defaults.filename_format, project_dir, None
     if stored.filename_format == Defaults().filename_format:  # every project stores it, whether it was looked at or not
         return stored.filename_format, project_dir, None
+    from .stored_places import StoredPlace
+
     place = StoredPlace(
         stored.filename_format,
         "output path",

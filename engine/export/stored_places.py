@@ -13,7 +13,7 @@ from string import Formatter
 
 from ...records import dataclass
 from ..errors import ExportError
-from ..terminal_text import has_controls
+from ..terminal_text import has_controls, printable
 
 __all__ = ["StoredPlace", "check_stored_dataset"]
 
@@ -76,10 +76,7 @@ class StoredPlace:
             how = "a path with '..'"
         else:
             return ""
-        return (
-            f"the {self.what} stored in the project, {self.template!r}, is {how} and is obeyed; {self.option} chooses "
-            "another place"
-        )
+        return f"the {self._shown}, is {how} and is obeyed; {self.option} chooses another place"
 
     def check_path(
         self,
@@ -121,9 +118,11 @@ class StoredPlace:
         return ExportError(f"the project asks to write {path}, {where}; choose another place with {self.option}")
 
     def _error(self, why: str) -> ExportError:
-        return ExportError(
-            f"the {self.what} stored in the project, {self.template!r}, {why}; choose another one with {self.option}"
-        )
+        return ExportError(f"the {self._shown}, {why}; choose another one with {self.option}")
+
+    @property
+    def _shown(self) -> str:
+        return f"{self.what} stored in the project, '{printable(self.template)}'"
 
 
 def check_stored_dataset(name: str, *, is_folder: bool) -> None:
@@ -131,8 +130,8 @@ def check_stored_dataset(name: str, *, is_folder: bool) -> None:
     parts = name.split("/")
     if has_controls(name) or "\\" in name or (is_folder and any(part.startswith(".") for part in parts)):
         raise ExportError(
-            f"the dataset name stored in the project, {name!r}, is none that can be written; choose another one with "
-            "--output_internal_path"
+            f"the dataset name stored in the project, '{printable(name)}', is none that can be written; choose another "
+            "one with --output_internal_path"
         )
 
 

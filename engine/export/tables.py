@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -29,9 +29,10 @@ from .filenames import (
     lane_values,
     template_fields,
 )
-from .formulas import defuse_column
 from .images import ExportPlan, LaneImage
-from .stored_places import StoredPlace
+
+if TYPE_CHECKING:
+    from .stored_places import StoredPlace
 
 __all__ = ["TableExport", "TablePlan", "TableRequest", "check_tables", "open_table", "plan_table", "resolve_table"]
 
@@ -127,6 +128,8 @@ def resolve_table(
         chosen, features = table_format(Path(template)), None
     elif stored is not None:
         chosen = next(f for f in table_formats() if stored.file_type in f.extensions)
+        from .stored_places import StoredPlace
+
         place = StoredPlace(stored.file_path, "table path", _OPTION)
         place.check_template()
         template, features = _stored_template(stored, chosen), frozenset(stored.features)
@@ -242,6 +245,8 @@ class TableExport:
     def start(self, columns: Sequence[TableColumn]) -> None:
         """Begin the file. Raises ExportError if the place cannot be written to."""
         if self.request.is_defused:
+            from .formulas import defuse_column
+
             columns = [defuse_column(column) for column in columns]
         self._writer = self.request.format.open(self.plan.path, columns, self.request.compression)
 

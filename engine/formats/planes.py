@@ -19,7 +19,6 @@ from ...records import replace
 from ..axes import to_canonical
 from ..box import Box
 from ..errors import ExportError
-from .signature import begins_with
 from .spec import ImageSpec, ImageWriter, Limits, OutputFormat
 from .target import Target, check_file_place, export_errors
 
@@ -131,6 +130,8 @@ def picture_formats(
 
     signatures   first bytes of its files
     """
+    from .signature import begins_with
+
     sequence_limits, is_result = replace(limits, max_dims=3), begins_with(*signatures)
     return (
         OutputFormat(

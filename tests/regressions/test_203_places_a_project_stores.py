@@ -239,7 +239,7 @@ def test_leaving_the_folder_is_obeyed_with_one_warning(
     assert run(pixels, *options, "--raw_data", str(pixels / "second.png")) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "--output_filename_format" in line]
     assert len(warnings) == 1
-    assert repr(template) in warnings[0]
+    assert f"'{template}'" in warnings[0]
     assert len(files_of(Path("out"))) == 4
 
 

@@ -30,7 +30,6 @@ from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
 from ..hdf5_pixels import KnownArray, VoxelSource, open_known, open_voxels
 from ..pixel_types import pixel_type
-from ..signature import HDF5_SIGNATURE, begins_with
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..target import Target, check_file_place, export_errors
 
@@ -227,6 +226,8 @@ def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
 
 def is_result(path: Path, internal: str) -> bool:
     """True if a dataset at ``internal`` adds to an HDF5 file, or replaces one that has axistags, as results have."""
+    from ..signature import HDF5_SIGNATURE, begins_with
+
     if not begins_with(HDF5_SIGNATURE)(path, internal):
         return False
     try:
