@@ -298,6 +298,7 @@ def _table(request: Request, project: Project, *, lane_count: int) -> TableReque
         lane_count=lane_count,
         has_ilastik_name=request.started_as_ilastik,
         is_safe=request.safe_csv,
+        allow_project_urls=request.allow_project_urls,
     )
     if request.table_only and table is None:
         raise UsageError("--table_only: this project was not set up to write a table; say where with --table_filename")

@@ -113,6 +113,7 @@ def resolve_table(
     lane_count: int,
     has_ilastik_name: bool = False,
     is_safe: bool = False,
+    allow_project_urls: bool = False,
 ) -> TableRequest | None:
     """The table that is written: as the command line says, else as the project was set up; None if neither does.
 
@@ -120,6 +121,7 @@ def resolve_table(
               feature becomes a column. A project's own path is changed as ilastik changes it, and its list counts
     has_ilastik_name  the user's CSV table gets a copy under the name that ilastik gives it, <base>_table.csv
     is_safe   a CSV table holds no formulas
+    allow_project_urls  see ExportRequest; on Windows a path may begin with the name of a server
     Raises ExportError for a format that is not installed, or a stored path of another system.
     """
     place = None
@@ -130,7 +132,7 @@ def resolve_table(
         chosen = next(f for f in table_formats() if stored.file_type in f.extensions)
         from .stored_places import StoredPlace
 
-        place = StoredPlace(stored.file_path, "table path", _OPTION)
+        place = StoredPlace(stored.file_path, "table path", _OPTION, may_be_url=allow_project_urls)
         place.check_template()
         template, features = _stored_template(stored, chosen), frozenset(stored.features)
     else:
