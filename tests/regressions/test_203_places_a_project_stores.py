@@ -86,7 +86,7 @@ def test_a_stored_table_follows_no_link_and_enters_no_hidden_folder(
 ) -> None:
     (elsewhere := Path("elsewhere")).mkdir()
     Path("linked").symlink_to(elsewhere)
-    for stored in ("linked/t.csv", ".config/t.csv", "a/.ssh/t.csv", "../work/.x/t.csv"):
+    for stored in ("linked/t.csv", ".config/t.csv", "a/.ssh/t.csv", "../folder/.x/t.csv"):
         store_table(objects / "project.ilp", stored)
         assert explain(objects, "--table_only") == 1
         assert run(objects, "--table_only") == 1
