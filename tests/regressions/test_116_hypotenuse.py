@@ -1,4 +1,4 @@
-"""Principal axes of symmetric objects differed on ARM: hypot was the C library's, whose last bits differ by platform."""
+"""Principal axes of symmetric objects differed on ARM, where the hypot of the C library has other last bits."""
 
 from __future__ import annotations
 
