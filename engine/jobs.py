@@ -163,6 +163,7 @@ def resolve_job(request: Request) -> Job:
             *_unused_flags(request, project),
             *_check_labels(request),
             *_odd_names(export, table),
+            *_missing_columns(project, table),
         ),
     )
 
@@ -305,6 +306,23 @@ def _odd_names(export: Sequence[ExportSettings], table: TableRequest | None) -> 
     if table is not None:
         lines.append(describe_unknown_fields(table.template, "--table_filename", LANE_PLACEHOLDERS))
     return list(dict.fromkeys(filter(None, lines)))
+
+
+def _missing_columns(project: Project, table: TableRequest | None) -> list[str]:
+    """A line about features that the project computes and its table will not have."""
+    from .project import ObjectProject
+
+    if table is None or not isinstance(project, ObjectProject):
+        return []
+    lines = []
+    for plugin, features in project.features.left_out.items():
+        names = [name for name in features if table.features is None or name in table.features]
+        if names:
+            lines.append(
+                f"the table lacks the columns of {', '.join(names)} ({plugin}): these object features are not known "
+                "here; the classifier does not read them"
+            )
+    return lines
 
 
 def _empty_shard(request: Request, lane_count: int) -> list[str]:
