@@ -94,6 +94,9 @@ def _objects(objects: ObjectSummary | None) -> Iterable[tuple[str, str]]:
             parts = [f"{name}{'' if name in chosen else ' (not classified)'}" for name in names]
             yield label, f"{plugin}: {', '.join(parts)}" + (f" ({', '.join(sorted(margins))})" if margins else "")
             label = ""
+        for plugin, names in objects.features.left_out.items():
+            yield label, f"{plugin}: {', '.join(names)} (not known here, left out of tables)"
+            label = ""
     yield "object classes", _classes(objects.class_names, objects.label_counts)
     yield "object forest", _forest(objects.forest)
     if objects.blocks is not None:

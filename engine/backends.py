@@ -32,11 +32,11 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
     if kind not in ("auto", "cpu", "cuda"):
         raise UsageError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:0,1")
     if kind == "cpu":
-        return kernels.load("cpu")
+        return _open_cpu()
     indices = tuple(int(number) for number in numbers.split(",")) if numbers else None
     if kind == "auto" and forest == "auto" and voxels is not None and is_short(voxels, threads):
         logger.info("Using the CPU: this job is done before a GPU has started (--device=cuda takes one anyway)")
-        return kernels.load("cpu")
+        return _open_cpu()
     try:
         return kernels.load("cuda", indices=indices, falls_back=kind == "auto", forest=forest)
     except (DeviceUnavailable, ImportError) as error:
@@ -45,7 +45,14 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
         if forest == "nvforest":
             raise BackendUnavailable(f"--forest=nvforest: {error}; leave it out to use the CPU") from None
         logger.info("Using the CPU: %s", error)
-    return kernels.load("cpu")
+    return _open_cpu()
+
+
+def _open_cpu() -> Backend:
+    try:
+        return kernels.load("cpu")
+    except DeviceUnavailable as error:
+        raise BackendUnavailable(f"the CPU cannot be used: {error}") from None
 
 
 def warm_architecture(architecture: str) -> int:

@@ -170,6 +170,7 @@ def resolve_job(request: Request) -> Job:
             *_check_labels(request),
             *_odd_names(export, table),
             *_formulas(request, project, table),
+            *_missing_columns(project, table),
         ),
     )
 
@@ -335,6 +336,23 @@ def _formulas(request: Request, project: Project, table: TableRequest | None) ->
 
     line = describe_formulas(project.classifier.label_names)
     return [line] if line else []
+
+
+def _missing_columns(project: Project, table: TableRequest | None) -> list[str]:
+    """A line about features that the project computes and its table will not have."""
+    from .project import ObjectProject
+
+    if table is None or not isinstance(project, ObjectProject):
+        return []
+    lines = []
+    for plugin, features in project.features.left_out.items():
+        names = [name for name in features if table.features is None or name in table.features]
+        if names:
+            lines.append(
+                f"the table lacks the columns of {', '.join(names)} ({plugin}): these object features are not known "
+                "here; the classifier does not read them"
+            )
+    return lines
 
 
 def _empty_shard(request: Request, lane_count: int) -> list[str]:

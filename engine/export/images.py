@@ -51,6 +51,8 @@ __all__ = [
 
 log = logging.getLogger("pixelforest.export")
 
+_MAX_SPREAD = 65535  # more steps than a forest has probabilities, and exact in float32
+
 
 @dataclass(frozen=True)
 class ResultInfo:
@@ -156,6 +158,7 @@ def plan_export(
         log.info("exporting %s (%s)", describe_region(region, internal_axes), reading)
     axes = _choose_axes(settings, image, region)
     conversion = complete_conversion(settings, result.dtype, result.value_range or result.drange)
+    warnings += _warn_of_lost_fractions(result, conversion)
     spec = _make_spec(result, image, region, axes, conversion, settings)
     _check_format(settings.format, spec)
     if settings.format.fixed_axes and settings.axis_order not in (None, settings.format.fixed_axes):
@@ -327,6 +330,19 @@ def _open_writer(plan: ExportPlan) -> ImageWriter:
         return plan.format.open(plan.path, plan.internal_path, plan.spec)
     assert plan.format.open_url is not None  # _choose_path saw to that
     return plan.format.open_url(plan.path, plan.internal_path, plan.spec)
+
+
+def _warn_of_lost_fractions(result: ResultInfo, conversion: Conversion) -> list[str]:
+    """A line if nothing but 0 and 1 is left of values from 0 to 1, as ilastik does it without a word."""
+    target, known = conversion.target, result.value_range or result.drange
+    is_lost = conversion.source.kind == "f" and target.kind in "iu" and conversion.input_range is None
+    if not is_lost or known is None or not (known[0] >= 0 and known[1] <= 1):
+        return []
+    top = min(int(np.iinfo(target).max), _MAX_SPREAD)
+    return [
+        f"{result.name} as {target}: values from {known[0]:g} to {known[1]:g} become whole numbers, so that only 0 and "
+        f"1 are left; --export_drange=(0,{top}) spreads them"
+    ]
 
 
 def _choose_axes(settings: ExportSettings, image: LaneImage, region: Box) -> str:

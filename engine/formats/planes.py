@@ -15,7 +15,7 @@ from threading import Lock
 
 import numpy as np
 
-from ...records import replace
+from ...records import dataclass, replace
 from ..axes import to_canonical
 from ..box import Box
 from ..errors import ExportError
@@ -23,6 +23,7 @@ from .spec import ImageSpec, ImageWriter, Limits, OutputFormat
 from .target import Target, check_file_place, export_errors
 
 __all__ = [
+    "DescribedStore",
     "Store",
     "fold_plane",
     "picture_formats",
@@ -37,6 +38,14 @@ log = logging.getLogger("pixelforest.export")
 
 # (file to fill, plane of shape (height, width, channels)) -> what could not be stored as it is, or None
 Store = Callable[[Path, np.ndarray], str | None]
+
+
+@dataclass(frozen=True)
+class DescribedStore:
+    """For formats whose files describe their image: ``of`` gives what stores the pictures of a result."""
+
+    of: Callable[[ImageSpec], Store]
+
 
 _SLICE_INDEX = re.compile(r"\{slice_index(?::([^{}]*))?\}")
 _ROWS = 1 << 22  # elements stretched at once, which bounds the float64 copy
@@ -119,7 +128,7 @@ def _slice_shape(spec: ImageSpec) -> tuple[int, ...]:
 
 def picture_formats(
     name: str,
-    store: Store,
+    store: Store | DescribedStore,
     limits: Limits,
     summary: str,
     *,
@@ -159,27 +168,31 @@ def picture_formats(
 
 
 def plane_writer(
-    store: Store, limits: Limits, *, max_side: int | None = None
+    store: Store | DescribedStore, limits: Limits, *, max_side: int | None = None
 ) -> Callable[[Path, str, ImageSpec], ImageWriter]:
     """What an OutputFormat for single pictures needs as ``open``; ``max_side`` is the format's widest picture."""
 
     def open_writer(path: Path, internal_path: str, spec: ImageSpec) -> ImageWriter:
         _check_sides(spec, spec.axes, max_side)
-        return _PlaneWriter(path, spec, store, limits)
+        return _PlaneWriter(path, spec, _store_of(store, spec), limits)
 
     return open_writer
 
 
 def sequence_writer(
-    store: Store, limits: Limits, *, max_side: int | None = None
+    store: Store | DescribedStore, limits: Limits, *, max_side: int | None = None
 ) -> Callable[[Path, str, ImageSpec], ImageWriter]:
     """What an OutputFormat for one picture per slice needs as ``open``; ``max_side`` as in plane_writer."""
 
     def open_writer(path: Path, internal_path: str, spec: ImageSpec) -> ImageWriter:
         _check_sides(spec, spec.axes.replace(step_axis(spec.shape, spec.axes), ""), max_side)
-        return _SequenceWriter(path, spec, store, limits)
+        return _SequenceWriter(path, spec, _store_of(store, spec), limits)
 
     return open_writer
+
+
+def _store_of(store: Store | DescribedStore, spec: ImageSpec) -> Store:
+    return store.of(spec) if isinstance(store, DescribedStore) else store
 
 
 def _plane_check(max_side: int | None) -> Callable[[Path, str, ImageSpec], None]:

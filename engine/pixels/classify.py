@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -20,14 +20,19 @@ from ...kernels.contract import (
     Wanted,
 )
 from ...kernels.shared.conversion import convert
-from ...records import dataclass
+from ...records import dataclass, replace
 from ..box import Box
 from ..errors import ProjectError
 from ..project import PixelProject
 from ..project.forest import Classifier
 from ..project.tree_arrays import StoredTree
 from .feature_plan import plan_features
-from .results import RESULTS, PixelResult
+from .results import LABELS, PROBABILITIES, RESULTS, PixelResult
+
+MADE_OF_CLASSES = ("probabilities", "segmentation", "uncertainty")
+MAX_SOUND_VALUE = 1e17  # sums of squares of such values are far from the end of float32
+_COUNTED = "to be counted"  # beside the results, whose names have capitals
+_PROBABILITIES, _LABELS = (next(r for r in RESULTS if r.name == name) for name in (PROBABILITIES, LABELS))
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,22 @@ class PixelClassifier:
         start: Voxels,
         active: np.ndarray | None,
         requests: Mapping[str, ResultRequest],
+        *,
+        on_unclassified: Callable[[int], None] | None = None,
     ) -> dict[str, TileResult]:
         """The requested results of a tile (z, y, x).
 
         source  (z, y, x, c) in the image's dtype, the tile with its halo; its first voxel lies at ``start``
         active  (z, y, x) bool: voxels the prediction mask leaves in; None: all. The others get probability 0
+        on_unclassified  receives the number of active voxels without a class, if there are some and a result of
+                         classes is made: those with a feature that is NaN. Only asked where the source may cause that
         """
         plan, names = self._plan(requests)
         found: dict[str, TileResult] = {}
+        is_counting = on_unclassified is not None and any(w.result in MADE_OF_CLASSES for w in plan.wanted)
+        if is_counting and may_spoil_features(source):
+            everything = Wanted("probabilities", (0, self.classes), _unchanged(_PROBABILITIES))
+            plan, names = replace(plan, wanted=(*plan.wanted, everything)), [*names, _COUNTED]
         if names:
             corners = (_voxels(tile.start), _voxels(tile.stop))
             channels_first = source.transpose(3, 0, 1, 2)
@@ -95,6 +108,11 @@ class PixelClassifier:
                 channels_first, start, corners, self.image, active, self.plan, self.forest, plan
             )
             found.update(zip(names, made, strict=True))
+        if _COUNTED in found and on_unclassified is not None:
+            is_without = (found.pop(_COUNTED).values == 0).all(axis=-1)
+            count = int(np.count_nonzero(is_without if active is None else is_without & active))
+            if count:
+                on_unclassified(count)
         for name in requests.keys() - found.keys():
             found[name] = self._zeros(name, tile, requests[name])
         return found
@@ -117,6 +135,20 @@ class PixelClassifier:
         first, stop = request.channels or (0, result.channels(self.classes, self.columns))
         zeros = np.zeros((*tile.shape, stop - first), result.dtype)
         return TileResult(*convert(zeros, request.conversion or _unchanged(result)))
+
+
+def finish_labels(labels: np.ndarray, request: ResultRequest) -> TileResult:
+    """Annotations (z, y, x, 1) of a tile as they are wanted; no backend is needed for them."""
+    first, stop = request.channels or (0, 1)
+    return TileResult(*convert(labels[..., first:stop], request.conversion or _unchanged(_LABELS)))
+
+
+def may_spoil_features(source: np.ndarray) -> bool:
+    """Whether features of these voxels may be NaN: because voxels are, or because squares of them overflow."""
+    if source.dtype.kind != "f" and source.dtype.itemsize < 8:
+        return False
+    with np.errstate(invalid="ignore"):
+        return not (source.min() >= -MAX_SOUND_VALUE and source.max() <= MAX_SOUND_VALUE)
 
 
 def _unchanged(result: PixelResult) -> Conversion:

@@ -13,7 +13,7 @@ class PixelResult:
 
     dtype         numpy name
     channels      (classes, feature columns) -> channels of the result
-    kernel        its name in kernels/contract.py; None: it is zero everywhere
+    kernel        its name in kernels/contract.py; None: no backend makes it (annotations.py)
     display_mode  stored beside the data
     drange        stored data range in ``dtype``; None: the input image's own
     is_labels     True if values are numbers of classes
@@ -30,8 +30,7 @@ class PixelResult:
 
 PROBABILITIES, FEATURES, LABELS = "Probabilities", "Features", "Labels"
 
-# The segmentation's range is inherited from the probabilities, as in ilastik; it means nothing. A classified image
-# carries no labels, so that result is zero everywhere.
+# The segmentation's range is inherited from the probabilities, as in ilastik; it means nothing.
 RESULTS = (
     PixelResult(PROBABILITIES, "float32", lambda classes, columns: classes, "probabilities", drange=(0.0, 1.0)),
     PixelResult(

@@ -12,7 +12,7 @@ from ...records import dataclass, replace
 from .export_settings import StoredExportSettings, read_export_settings
 from .forest import Classifier, StoredForest, read_classifier
 from .hdf5 import ProjectFile, open_project
-from .labels import LaneLabels, count_labels, read_label_names
+from .labels import LabelBlock, LaneLabels, count_labels, read_blocks_of_lane, read_label_names
 from .lanes import TrainingImage, TrainingLane, first_image, read_lanes, read_roles
 from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_features
 from .object_labels import GROUP as OBJECT_GROUP
@@ -37,6 +37,7 @@ __all__ = [
     "Classifier",
     "FeatureSelection",
     "ForestSummary",
+    "LabelBlock",
     "LaneLabels",
     "ObjectFeatures",
     "ObjectProject",
@@ -60,6 +61,7 @@ __all__ = [
     "read_classifier",
     "read_export_settings",
     "read_feature_selection",
+    "read_label_blocks",
     "read_label_names",
     "read_lanes",
     "read_project",
@@ -172,3 +174,9 @@ def count_project_labels(path: Path | str) -> tuple[LaneLabels, ...]:
         version = read_version(file)
         workflow = read_workflow(file)
         return count_labels(file, read_lanes(file), version=version, workflow=workflow.name)
+
+
+def read_label_blocks(project: Project, lane: int) -> tuple[LabelBlock, ...]:
+    """What the user drew on the image of a training lane. Errors as read_project."""
+    with open_project(project.path) as file:
+        return read_blocks_of_lane(file, project.lanes, lane, version=project.version, workflow=project.workflow)

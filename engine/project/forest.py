@@ -99,7 +99,7 @@ def read_classifier(file: ProjectFile, group: str = GROUP, *, label_names: tuple
         raise _missing(file, stored, "holds no forest")
     forests = _read_forests(file, places)
     label_names = read_label_names(file, group) if label_names is None else label_names
-    known_labels = _read_known_labels(file, stored, forests[0].class_count, label_names)
+    known_labels = _read_known_labels(file, stored, forests[0].class_count, label_names, are_mapped=group == GROUP)
     return Classifier(
         forests=forests,
         known_labels=known_labels,
@@ -137,10 +137,23 @@ def _read_kind(file: ProjectFile, stored: str) -> str:
     return name
 
 
-def _read_known_labels(file: ProjectFile, stored: str, class_count: int, label_names: Sequence[str]) -> tuple[int, ...]:
+def _read_known_labels(
+    file: ProjectFile, stored: str, class_count: int, label_names: Sequence[str], *, are_mapped: bool
+) -> tuple[int, ...]:
+    """The label value of each class the forests know.
+
+    are_mapped   ilastik puts the classes of forests that know fewer than there are names where the labels say (pixels);
+                 else class i is label i + 1 (objects)
+    Forests of objects are trained for all labels from 1 to their number of classes, whether or not an object carries
+    one, while ``known_labels`` lists those that objects carry.
+    """
     path = f"{stored}/known_labels"
     values = file.array(path, "integers", max_bytes=8 * MAX_CLASSES)
-    known = tuple(range(1, class_count + 1)) if values is None else tuple(int(v) for v in values.reshape(-1))
+    in_order = tuple(range(1, class_count + 1))
+    known = in_order if values is None else tuple(int(v) for v in values.reshape(-1))
+    is_named_by_place = class_count == len(label_names) or not are_mapped
+    if len(known) < class_count and is_named_by_place and _are_increasing_from(known, 1, class_count):
+        known = in_order
     if len(known) != class_count:
         raise file.error(path, f"names {len(known)} labels, but the forests know {class_count} classes")
     if class_count > len(label_names):
@@ -155,7 +168,7 @@ def _read_known_labels(file: ProjectFile, stored: str, class_count: int, label_n
 
 
 def _are_increasing_from(values: Sequence[int], low: int, high: int) -> bool:
-    return low <= values[0] and values[-1] <= high and all(a < b for a, b in pairwise(values))
+    return bool(values) and low <= values[0] and values[-1] <= high and all(a < b for a, b in pairwise(values))
 
 
 def _read_forests(file: ProjectFile, places: Sequence[str]) -> tuple[StoredForest, ...]:

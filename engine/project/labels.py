@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...records import dataclass
-from ..axes import axes_from_axistags, is_axis_order, pipeline_axes
+from ..axes import CANONICAL, axes_from_axistags, is_axis_order, pipeline_axes, to_canonical
 from .hdf5 import ProjectFile
 from .lanes import TrainingImage, TrainingLane, first_image
 from .workflow_names import find_workflow, version_order
@@ -99,6 +99,37 @@ def count_labels(
             )
         )
     return tuple(counted)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelBlock:
+    """A part of a training image in which labels were drawn.
+
+    start    canonical position of its first voxel
+    values   (t, z, y, x, 1) uint8: labels from 1, 0 where this block says nothing, ERASER where it wipes one out
+    """
+
+    start: tuple[int, ...]
+    values: np.ndarray
+
+
+def read_blocks_of_lane(
+    file: ProjectFile, lanes: tuple[TrainingLane, ...], lane: int, *, version: str, workflow: str, group: str = GROUP
+) -> tuple[LabelBlock, ...]:
+    """All blocks of one training lane, by name. ``version`` and ``workflow`` decide the axis order of old blocks."""
+    blocks = _label_groups(file, group).get(lane)
+    image = first_image(lanes[lane : lane + 1])
+    found = []
+    for name in sorted(_block_names(file, blocks)) if blocks is not None else ():
+        place = f"{blocks}/{name}"
+        values = _read_block(file, _block_place(file, place))
+        axes = _block_axes(file, place, values.ndim, image, version=version, workflow=workflow)
+        starts = _block_starts(file, place, values.shape)
+        canonical = to_canonical(values.astype(np.uint8), axes)
+        if canonical.shape[4] != 1:
+            raise file.error(place, f"has {canonical.shape[4]} channels, where labels have one; the file is damaged")
+        found.append(LabelBlock(tuple(starts[axes.index(a)] if a in axes else 0 for a in CANONICAL), canonical))
+    return tuple(found)
 
 
 def _label_groups(file: ProjectFile, group: str) -> dict[int, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...records import dataclass
+from ...records import dataclass, field
 from .hdf5 import ProjectFile
 
 COMPUTED = "ObjectExtraction/Features"
@@ -28,11 +28,13 @@ class ObjectFeatures:
 
     computed   everything the project measures; tables show it
     selected   what the classifier reads
+    left_out   computed features of plugins that are not known here, none of which the classifier reads
     A margin is how far a neighbourhood reaches along x, y and maybe z, one number for all axes; None: not one.
     """
 
     computed: Features
     selected: Features
+    left_out: Features = field(default_factory=dict)
 
     def measured(self, *, everything: bool) -> Features:
         """What has to be measured: everything, or only what the classifier reads.
@@ -40,12 +42,13 @@ class ObjectFeatures:
         Neighbourhoods of all features reach equally far, as far as the largest margin of the computed ones, so a
         feature keeps its values when others are left out.
         """
-        if everything:
-            return merge_features(self.computed, self.selected)
-        reach = largest_margin(merge_features(self.computed, self.selected))
+        known = merge_features(self.computed, self.selected)
+        if everything and not self.left_out:
+            return known
+        reach = largest_margin(merge_features(known, self.left_out))
         return {
             plugin: {name: None if margin is None else reach for name, margin in features.items()}
-            for plugin, features in self.selected.items()
+            for plugin, features in (known if everything else self.selected).items()
         }
 
 
@@ -74,12 +77,21 @@ def largest_margin(features: Features) -> Margins:
 
 
 def read_object_features(file: ProjectFile) -> ObjectFeatures:
-    """The features of a project. Raises ProjectError if there are none, or of a plugin that is not known here."""
+    """The features of a project. Raises ProjectError if the classifier reads none, or some of an unknown plugin."""
     computed = _read_features(file, COMPUTED)
-    selected = _read_features(file, SELECTED) if file.has_group(SELECTED) else computed
+    has_selection = file.has_group(SELECTED)
+    selected = _read_features(file, SELECTED) if has_selection else computed
+    unknown = [plugin for plugin in selected if plugin not in PLUGINS]
+    if unknown:
+        raise file.error(
+            SELECTED if has_selection else COMPUTED,
+            f"uses the object features of '{unknown[0]}', which are not supported; supported: {', '.join(PLUGINS)}. "
+            "Deselect them in ilastik, train and save",
+        )
     if not any(selected.values()):
         raise file.error(SELECTED, "selects no object features; select some in ilastik, train and save")
-    return ObjectFeatures(computed, selected)
+    left_out = {plugin: names for plugin, names in computed.items() if plugin not in PLUGINS}
+    return ObjectFeatures({p: names for p, names in computed.items() if p in PLUGINS}, selected, left_out)
 
 
 def read_blocks(file: ProjectFile) -> Blocks:
@@ -96,13 +108,6 @@ def _read_features(file: ProjectFile, path: str) -> Features:
     if plugins == ("0",):  # early projects have this level more
         path, plugins = f"{path}/0", file.groups(f"{path}/0")
     plugins = tuple(plugin for plugin in plugins if plugin != DEFAULT_FEATURES)
-    unknown = [plugin for plugin in plugins if plugin not in PLUGINS]
-    if unknown:
-        raise file.error(
-            path,
-            f"uses the object features of '{unknown[0]}', which are not supported; supported: {', '.join(PLUGINS)}. "
-            "Deselect them in ilastik, train and save",
-        )
     return {
         plugin: {name: _read_margin(file, f"{path}/{plugin}/{name}") for name in file.groups(f"{path}/{plugin}")}
         for plugin in plugins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,11 +12,14 @@ from ..inputs import InputImage
 from ..objects.columns import check_features, count_values
 from ..objects.threshold import check_thresholding
 from ..project import ObjectProject
+from ..project.thresholding import TWO_LEVELS, ThresholdSettings
 from . import pixel_classification
 
 RAW, ATLAS = "Raw Data", "Atlas"
 SEGMENTATION, PREDICTION, LABEL = "Segmentation Image", "Prediction Maps", "Label Image"
 SOURCES = (SEGMENTATION, PREDICTION, LABEL)
+
+logger = logging.getLogger("pixelforest.objects")
 
 
 def pixel_images(images: Mapping[str, InputImage]) -> dict[str, InputImage]:
@@ -69,7 +73,27 @@ def _check_source(project: ObjectProject, images: Mapping[str, InputImage]) -> N
             channels = max(1, len(project.pixels.classifier.label_names))
         else:
             channels = images[PREDICTION].shape[4]
+            _warn_of_raw_thresholds(project.thresholds, images[PREDICTION])
         check_thresholding(project.thresholds, images[RAW].shape[1:4], channels)
+
+
+def _warn_of_raw_thresholds(settings: ThresholdSettings, maps: InputImage) -> None:
+    """ilastik takes integers of unknown range as they are; only uint8 without a range counts as 0 to 255."""
+    if maps.drange is not None or maps.dtype.kind not in "iu":
+        return
+    used = [f"{n:g}" for n in ((settings.high, settings.low) if settings.method in TWO_LEVELS else (settings.low,))]
+    limits = np.iinfo(maps.dtype)
+    logger.warning(
+        "%s %s hold %s without a stated range, so the project's threshold%s compared with the stored values themselves "
+        "(%d to %d), not with probabilities from 0 to 1; store the maps as float32, or with their range: the attribute "
+        "drange in HDF5, N5 and OME-Zarr, which exports have by themselves, as TIFF exports of pixelforest do",
+        PREDICTION,
+        maps.path_text,
+        maps.dtype,
+        f"s {' and '.join(used)} are" if len(used) > 1 else f" {used[0]} is",
+        limits.min,
+        limits.max,
+    )
 
 
 def _check_features(project: ObjectProject, raw: InputImage) -> None:

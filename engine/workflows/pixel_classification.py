@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from ..box import Box
 from ..errors import InputMismatch
 from ..export.images import ExportPlan, ResultInfo, TileDemand, TileSink
 from ..inputs import InputImage
-from ..pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
+from ..pixels.classify import PixelClassifier, ResultRequest, finish_labels, prepare_classifier
 from ..pixels.feature_plan import check_size, plan_features
 from ..pixels.results import FEATURES, LABELS, RESULTS
 from ..project import PixelProject
@@ -25,10 +27,15 @@ from ..tiling.stream import stream_tiles
 from ..tiling.work import WorkPlan
 from .durations import estimate_pixels
 
+if TYPE_CHECKING:
+    from ..pixels.annotations import Annotations
+
 RAW, MASK = "Raw Data", "Prediction Mask"
 # What a lane takes beside its tiles, at most: the forest in a backend, and everything that is small.
 BYTES_PER_NODE = 64
 TABLES_BYTES = 1 << 20
+
+logger = logging.getLogger("pixelforest.pixels")
 
 
 def classify_lane(
@@ -52,6 +59,8 @@ def classify_lane(
     classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
     plan = _plan(classifier, raw.shape, raw.dtype, _demands(exports), threads, memory_bytes)
     requests = plan.requests
+    annotations = _find_annotations(project, raw) if LABELS in requests else None
+    unclassified: list[int] = []  # voxels, of one tile after the other
 
     def read(tile: Box) -> tuple[np.ndarray, np.ndarray | None]:
         source = source_box(tile, (0, *classifier.margin, 0), raw.shape)
@@ -61,12 +70,22 @@ def classify_lane(
         pixels, active = source
         _, *start, _ = source_box(tile, (0, *classifier.margin, 0), raw.shape).start
         inside = Box(tile.start[1:4], tile.stop[1:4])
-        results = classifier.results(inside, pixels, (start[0], start[1], start[2]), active, requests)
+        corner = (start[0], start[1], start[2])
+        results = classifier.results(inside, pixels, corner, active, requests, on_unclassified=unclassified.append)
+        if annotations is not None:
+            results[LABELS] = finish_labels(annotations.read(tile), requests[LABELS])
         for name, export in exports.items():
             _write(export, tile, results[name], requests[name])
         on_progress(inside.size)
 
     stream_tiles(plan.tiles, read, process, threads=threads)
+    if unclassified:
+        logger.warning(
+            "%s: %d voxels have no class, since NaN, infinite or very large pixels make features that are no numbers; "
+            "as in ilastik, every probability is 0 there, Simple Segmentation is 1 and Uncertainty 1",
+            raw.path_text,
+            sum(unclassified),
+        )
 
 
 def plan_work(
@@ -252,6 +271,12 @@ def _plan_work(
             threads=min(threads, len(plan.tiles)),
         ),
     )
+
+
+def _find_annotations(project: PixelProject, raw: InputImage) -> Annotations:
+    from ..pixels.annotations import find_annotations  # only for runs that export labels
+
+    return find_annotations(project, raw, RAW)
 
 
 def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...records import dataclass
-from ..contract import FeaturePlan, ForestArrays, MapPlan, MeasurePlan, ResultPlan, Storage, TileResult, Voxels
+from ..contract import (
+    DeviceUnavailable,
+    FeaturePlan,
+    ForestArrays,
+    MapPlan,
+    MeasurePlan,
+    ResultPlan,
+    Storage,
+    TileResult,
+    Voxels,
+)
 from ..shared.columns import ColumnForest, column_forest
 from ..shared.nodes import PackedForest, pack_forest
 from ..shared.plan import PackedPlan, pack_plan
 from . import labels as labelling
 from . import threshold
+from .fingerprint import missing_features
 from .labels import SlabRuns
 from .library import kernel, prepare
 from .library import warm as warm_library
@@ -385,5 +396,11 @@ def warm() -> int:
 
 
 def open_backend() -> CpuBackend:
-    """The backend of this folder."""
+    """The backend of this folder. Raises DeviceUnavailable where its kernels are compiled for another processor."""
+    missing = missing_features()
+    if missing:
+        raise DeviceUnavailable(
+            f"NUMBA_CPU_FEATURES turns on {', '.join(missing)}, which this processor lacks; unset it, or name features "
+            "that all processors have which run the kernels"
+        )
     return CpuBackend()

@@ -2,7 +2,7 @@
 
 Householder reduction to three diagonals, then QL steps with implicit shifts (tred2 and tql2 of EISPACK, in the form
 JAMA gave them). The signs of eigenvectors, and the vectors of equal eigenvalues, come out of rounding: nothing may be
-reordered or fused, and hypot is the C library's.
+reordered or fused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from .hypotenuse import hypotenuse
 from .intrinsics import keep_apart
 from .jit import njit
 
@@ -115,7 +116,7 @@ def diagonalize(vectors, diagonal, beside):
             for _ in range(_MOST_STEPS):
                 g = diagonal[first]
                 p = (diagonal[first + 1] - g) / (2.0 * beside[first])
-                r = math.hypot(p, 1.0)
+                r = hypotenuse(p, 1.0)
                 if p < 0.0:
                     r = -r
                 diagonal[first] = beside[first] / (p + r)
@@ -138,7 +139,7 @@ def diagonalize(vectors, diagonal, beside):
                     s2 = s
                     g = c * beside[i]
                     h = c * p
-                    r = math.hypot(p, beside[i])
+                    r = hypotenuse(p, beside[i])
                     beside[i + 1] = s * r
                     s = beside[i] / r
                     c = p / r

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # Processors since 2013 (Intel) and 2015 (AMD): no kernel is slower for them than for the very model it runs on.
-_CLASS = ("x86-64-v3", "")
 _CLASS_FEATURES = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt")
+# Named one by one although the class implies them: kernels look for a feature by its name.
+_CLASS = ("x86-64-v3", ",".join(f"+{name}" for name in _CLASS_FEATURES))
 _FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "shared")
 
 
@@ -27,7 +28,11 @@ def sources() -> str:
 
 @cache
 def processor() -> tuple[str, str]:
-    """Name and features of the processor to compile for: this one, or what numba's variables say."""
+    """Name and features of the processor to compile for: this one, or what numba's variables say.
+
+    A name alone chooses how instructions are arranged, not which: the features stay those of this processor, so that
+    the code runs here.
+    """
     from llvmlite import binding
 
     name = os.environ.get("NUMBA_CPU_NAME") or binding.get_host_cpu_name()
@@ -45,6 +50,18 @@ def targets() -> tuple[tuple[str, str], ...]:
     if is_chosen or not all(features.get(name) for name in _CLASS_FEATURES):
         return (processor(),)
     return (processor(), _CLASS)
+
+
+def missing_features() -> tuple[str, ...]:
+    """Features that numba's variable turns on and this processor lacks: code that uses them would end the process."""
+    chosen = os.environ.get("NUMBA_CPU_FEATURES")
+    if not chosen:
+        return ()
+    from llvmlite import binding
+
+    own = binding.get_host_cpu_features()
+    wanted = [word[1:] for word in chosen.replace(" ", "").split(",") if word.startswith("+")]
+    return tuple(name for name in wanted if own.get(name) is False)
 
 
 def folder(target: tuple[str, str]) -> str:

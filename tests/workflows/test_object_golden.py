@@ -30,6 +30,7 @@ def test_all_kinds_of_projects_are_recorded() -> None:
         "obj2d_pred_hyst",
         "obj2d_pred_ipht",
         "obj2d_seg",
+        "obj2dt_pred_hyst_all",
         "obj2dt_seg",
         "obj3d_seg",
         "pcoc2d",

@@ -13,7 +13,8 @@ from tests.workflows.forecast import explain, foretold_files
 from tests.workflows.recorded import Allowed, assert_same_dataset, assert_same_values
 
 FOLDERS = [folder for folder in golden_folders() if folder.name.startswith("px")]
-CASES = [case for folder in FOLDERS for case in golden_cases(folder)]
+# ilastik exports Labels of zeros even for a training image; what is exported instead: regressions/test_106_labels.py.
+CASES = [case for folder in FOLDERS for case in golden_cases(folder) if case.outputs[0]["export_source"] != "Labels"]
 
 
 def test_all_kinds_of_projects_are_recorded() -> None:

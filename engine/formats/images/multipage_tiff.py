@@ -49,7 +49,9 @@ _SYMBOLS = {name: symbol for symbol, names in _UNITS.items() for name in names.s
 
 
 def _ome_metadata(spec: ImageSpec) -> dict[str, Any]:
-    """Axes, pixel sizes and units as OME wants them; a length without a known unit is in pixels."""
+    """Axes, pixel sizes, units and range as OME wants them; a length without a known unit is in pixels."""
+    from ..tiff_range import range_entry
+
     meta: dict[str, Any] = {"axes": _AXES.upper()}
     for axis, name in _SIZES.items():
         size = spec.resolution.get(axis, 0.0)
@@ -58,6 +60,8 @@ def _ome_metadata(spec: ImageSpec) -> dict[str, Any]:
         symbol = _SYMBOLS.get(spec.axis_units.get(axis, "").strip().casefold())
         if symbol or axis != "t":
             meta[f"{name}Unit"] = symbol or "pixel"
+    if entry := range_entry(spec):
+        meta["Description"] = entry
     return meta
 
 

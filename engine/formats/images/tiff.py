@@ -22,9 +22,9 @@ from ...axes import default_axes, is_axis_order
 from ...box import Box
 from ...errors import InputError, InputNotFound, MemoryTooSmall
 from ..concurrency import most_threads
-from ..planes import picture_formats
+from ..planes import DescribedStore, Store, picture_formats
 from ..signature import TIFF_SIGNATURES
-from ..spec import ImageInfo, ImageReader, InputFormat, Limits
+from ..spec import ImageInfo, ImageReader, ImageSpec, InputFormat, Limits
 
 __all__ = ["INPUT", "OUTPUTS", "needs_bigtiff", "open_tiff"]
 
@@ -82,7 +82,10 @@ class TiffReader(ImageReader):
             self._check_expansion(series.nbytes, self._map.size)
             self._whole = series.asarray(maxworkers=most_threads())
         chunks = None if self._whole is not None else self._pages.chunks
-        self.info = ImageInfo(series.shape, self._dtype, axes, own_axes, None, None, units, resolution, chunks)
+        from ..tiff_range import read_range  # only runs with TIFF files need it
+
+        drange = read_range(page.description, self._dtype)
+        self.info = ImageInfo(series.shape, self._dtype, axes, own_axes, drange, None, units, resolution, chunks)
         if self._whole is None:
             self._check_count(page)
             self._check_extent(page)
@@ -429,7 +432,18 @@ def needs_bigtiff(nbytes: int, pages: int) -> bool:
     return nbytes + pages * 1024 + (1 << 16) > (1 << 32) - (1 << 25)
 
 
-def _store_tiff(path: Path, plane: np.ndarray) -> None:
+def _store_with_range(spec: ImageSpec) -> Store:
+    """What stores the pictures of a result, with the range of its values where no stretching has changed it."""
+    from ..tiff_range import imagej_description, range_entry
+
+    def store(path: Path, plane: np.ndarray) -> None:
+        text = imagej_description(spec) if plane.shape[2] == 1 else range_entry(spec)
+        _store_tiff(path, plane, text if plane.dtype == spec.dtype else "")
+
+    return store
+
+
+def _store_tiff(path: Path, plane: np.ndarray, description: str) -> None:
     """One picture as vigra lays it out: LZW without predictor, interleaved, strips of about 4 MB of float pixels."""
     import tifffile
 
@@ -444,6 +458,7 @@ def _store_tiff(path: Path, plane: np.ndarray) -> None:
             predictor=False,
             rowsperstrip=min(height, max(1, (1 << 20) // (width * bands))),
             metadata=None,
+            description=description or None,
             software=False,
             extratags=[(274, "H", 1, 1, True)],  # orientation: top left
         )
@@ -454,6 +469,6 @@ _SUMMARY = "one picture, LZW, 1 to 4 channels"
 
 INPUT = InputFormat("TIFF", ("tif", "tiff"), open_tiff)
 OUTPUTS = (
-    *picture_formats("tif", _store_tiff, _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),
-    *picture_formats("tiff", _store_tiff, _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),
+    *picture_formats("tif", DescribedStore(_store_with_range), _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),
+    *picture_formats("tiff", DescribedStore(_store_with_range), _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),
 )

@@ -177,7 +177,7 @@ def test_without_a_selection_all_features_count(make_objects: MakeObjects) -> No
 
 def test_unknown_plugins_are_refused_by_name(make_objects: MakeObjects) -> None:
     def put(file: h5py.File) -> None:
-        put_features(file, "ObjectExtraction/Features", {"Spherical Texture": {"Spherical Texture": None}})
+        put_features(file, "ObjectClassification/SelectedFeatures", {"Spherical Texture": {"Spherical Texture": None}})
 
     with pytest.raises(ProjectError, match="object features of 'Spherical Texture', which are not supported"):
         read_project(make_objects(put))
