@@ -7,10 +7,12 @@ with several series are refused. Reading touches only the strips or tiles that a
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -140,6 +142,29 @@ class TiffReader(ImageReader):
                 f"cannot read {self._path}: image data lies beyond the end of the file ({self._map.size} bytes); "
                 "it is truncated"
             )
+
+    def verify(self) -> None:
+        """Look at every page: its list of strips or tiles, and whether they lie within the file."""
+        if self._whole is not None:
+            return
+        for number in range(len(self._series)):
+            self._translate(partial(self._verify_page, number))
+        if self._page.compression != 1:
+            self.unchecked = "the compressed strips or tiles"
+
+    def _verify_page(self, number: int) -> None:
+        with self._lock:
+            page = self._series[number]
+            if page is None:
+                return
+            file_size = self._map.size if page.parent is self._tiff else os.stat(page.parent.filehandle.path).st_size
+        self._check_count(page)
+        for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            if offset and size and offset + size > file_size:
+                raise InputError(
+                    f"cannot read {self._path}: image data of page {number + 1} lies beyond the end of "
+                    f"{page.parent.filehandle.name} ({file_size} bytes); it is truncated"
+                )
 
     def _check_expansion(self, decoded: int, stored: int) -> None:
         if decoded > max(_PLAUSIBLE_BYTES, stored * _MAX_EXPANSION):
