@@ -1,6 +1,6 @@
 """``python -m tests.fuzz``: damaged cases by name and by chance, until the time is over; what does not hold is kept.
 
-A finding is a file with the case's seed, its number, its command and all of its files, to be run again with ``--replay``.
+A finding is a file with the case's seed, number, command and files, to be run again with ``--replay``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.fuzz import forks
 from tests.fuzz.cases import KINDS, Case, make_case, read_case, undamaged_cases
-from tests.fuzz.damaged import DAMAGED
+from tests.fuzz.damaged import all_cases
 from tests.fuzz.verdicts import judge
 
 _FIRST_RUN_S = 600.0  # kernels may have to be compiled
@@ -103,8 +103,7 @@ def _check_starts(folder: Path, findings: Path) -> int:
         if done.status:
             wrong.append(f"the undamaged case ended with {done.status}: {done.stderr.strip()[-300:]}")
         found += _report(case, wrong, findings, f"start-{case.label}")
-    for name, damaged in DAMAGED.items():
-        shutil.rmtree(place.folder, ignore_errors=True)
+    for name, damaged in all_cases().items():
         case = damaged.make()
         explained, done, wrong = try_case(case, place, hang_s=forks.HANG_S)
         found += _report(case, [*wrong, *damaged.judge(explained, done, place.folder)], findings, f"named-{name}")

@@ -46,8 +46,16 @@ _VALUES: dict[str, tuple[str, ...]] = {
         *("pbm", "pgm", "png sequence", "multipage tiff sequence", "n5", "compressed n5", "single-scale OME-Zarr"),
         *("multi-scale OME-Zarr", "blockwise hdf5", "dvid", "png sequenc", ""),
     ),
-    "export_source": ("Probabilities", "Simple Segmentation", "Uncertainty", "Features", "Labels", "Object Predictions")
-    + ("Object Probabilities", "Object Identities", "Blockwise Object Predictions", "probabilities", "Labels,,Labels"),
+    "export_source": (
+        *("Probabilities", "Simple Segmentation", "Uncertainty", "Features", "Labels", "Object Predictions"),
+        *(
+            "Object Probabilities",
+            "Object Identities",
+            "Blockwise Object Predictions",
+            "probabilities",
+            "Labels,,Labels",
+        ),
+    ),
     "export_dtype": ("uint8", "uint16", "uint32", "uint64", "int8", "int64", "float32", "float64", "float16", "bool"),
     "output_axis_order": ("yxc", "cyx", "xyzct", "tzyxc", "zyx", "xy", "yy", "", "abc", "zcyxt"),
     "input_axes": ("yx", "yxc", "xyc", "zyx", "tyxc", "None", "cyx", "xx", ",", "yxc,None", "zyxc"),

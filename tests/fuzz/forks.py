@@ -51,7 +51,7 @@ def prepare() -> None:
     import pixelforest.cli
     import pixelforest.engine.workflows.explain
     import pixelforest.engine.workflows.object_classification
-    import pixelforest.explanation  # noqa: F401
+    import pixelforest.explanation
     import pixelforest.kernels.cpu.measure
     import pixelforest.kernels.cpu.neighbourhood  # noqa: F401
     from pixelforest import kernels

@@ -9,6 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from tests.fuzz.random_bytes import damage
+
 Generator = np.random.Generator
 
 _NUMBERS = (0, 1, -1, 2, 7, 255, 256, 65536, 2**31 - 1, -(2**31), 2**32 - 1, 2**63 - 1, 10**6)
@@ -90,6 +92,17 @@ def change_value(file: h5py.File, random: Generator) -> str:
         return f"value of {name}"
     _replace(file, name, _pick(list(_TEXTS), random))
     return f"text of {name}"
+
+
+def change_opaque(file: h5py.File, random: Generator) -> str:
+    """Bytes of what only ilastik reads, such as pickles."""
+    names = [name for name in _items(file, h5py.Dataset) if file[name].dtype.kind == "V" and file[name].shape == ()]
+    if not names:
+        return change_text(file, random)
+    name = _pick(names, random)
+    data, how = damage(bytes(file[name][()]), random)
+    _replace(file, name, np.void(data or b"."))
+    return f"{how} of {name}"
 
 
 def change_text(file: h5py.File, random: Generator) -> str:
@@ -218,6 +231,7 @@ EDITS: tuple[Callable[[h5py.File, Generator], str], ...] = (
     change_value,
     change_text,
     change_text,
+    change_opaque,
     change_kind,
     change_shape,
     change_shape,
