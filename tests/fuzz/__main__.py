@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         forks.prepare()
         if options.replay:
             return _replay(options.replay, Path(folder))
-        findings = _check_starts(Path(folder), options.findings) if not options.number else 0
+        findings = 0
+        if not (options.skip_starts or options.number):
+            findings = _check_starts(Path(folder), options.findings)
         findings += _fuzz(options, Path(folder))
     if findings:
         print(f"{findings} findings in {options.findings}; run one again with --replay FILE", flush=True)
@@ -61,6 +63,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cases", type=int, help="a number of random cases instead of a time")
     parser.add_argument("--seed", type=int, default=1, help="of the random cases (default: 1); 0: another each time")
     parser.add_argument("--number", type=int, help="only the random case of this number")
+    parser.add_argument("--skip-starts", action="store_true", help="neither undamaged nor named cases before them")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes at once")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"of {','.join(KINDS)}")
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="folder for what does not hold")

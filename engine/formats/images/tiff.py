@@ -159,8 +159,12 @@ class TiffReader(ImageReader):
                 return
             file_size = self._map.size if page.parent is self._tiff else os.stat(page.parent.filehandle.path).st_size
         self._check_count(page)
+        decoded = math.prod(self._pages.segment) * page.keyframe.dtype.itemsize
         for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
-            if offset and size and offset + size > file_size:
+            if not (offset and size):
+                continue  # sparse
+            self._check_expansion(decoded, size)
+            if offset + size > file_size:
                 raise InputError(
                     f"cannot read {self._path}: image data of page {number + 1} lies beyond the end of "
                     f"{page.parent.filehandle.name} ({file_size} bytes); it is truncated"
