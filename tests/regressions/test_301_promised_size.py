@@ -1,4 +1,4 @@
-"""Headers that promise terabytes sent ``explain`` and the run into planning millions of tiles: minutes and gigabytes."""
+"""Headers that promise terabytes sent ``explain`` and the run into planning millions of tiles, for minutes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_strip_that_cannot_hold_what_it_promises_is_found_without_decoding(tmp
     path.write_bytes(data)
     with (
         open_tiff(path) as reader,
-        pytest.raises(InputError, match="cannot give the .* bytes of image that the header"),
+        pytest.raises(InputError, match="of image that the header promises"),
     ):
         reader.verify()
 
