@@ -159,6 +159,9 @@ class TiffReader(ImageReader):
                 return
             file_size = self._map.size if page.parent is self._tiff else os.stat(page.parent.filehandle.path).st_size
         self._check_count(page)
+        if self._is_mapped(page):
+            self._view(page.dataoffsets[0], page.dtype, self._pages.page_shape)
+            return
         decoded = math.prod(self._pages.segment) * page.keyframe.dtype.itemsize
         for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
             if not (offset and size):
@@ -206,6 +209,10 @@ class TiffReader(ImageReader):
             into = out[tuple(p - a for p, a in zip(position, full.start[:lead], strict=True))]
             self._fill_page(into, number, Box(full.start[lead:], full.stop[lead:]))
 
+    def _is_mapped(self, page: Any) -> bool:
+        """True for pages whose pixels lie in the file as they are."""
+        return page.parent is self._tiff and page.is_final and self._page.dtype.name != "bool"
+
     def _fill_page(self, into: np.ndarray, number: int, box: Box) -> None:
         with self._lock:  # looking up a page may read its directory
             page = self._series[number]
@@ -213,7 +220,7 @@ class TiffReader(ImageReader):
             into[...] = self._page.nodata
             return
         self._check_count(page)
-        if page.parent is self._tiff and page.is_final and self._page.dtype.name != "bool":
+        if self._is_mapped(page):
             into[...] = self._view(page.dataoffsets[0], page.dtype, self._pages.page_shape)[box.slices()]
             return
         normal = self._pages.normalise(box)
