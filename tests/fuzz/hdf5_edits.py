@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,16 @@ def _pick(names: list[Any], random: Generator) -> Any:
     return names[int(random.integers(len(names)))]
 
 
+def _pick_name(names: list[str], random: Generator) -> str:
+    """A name; those that differ only by numbers or the name of a feature count as one, or most would be trees."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        of_feature = re.match(r"(.*?Features)/", name)
+        kind = f"{of_feature[1]} {name.count('/')}" if of_feature else re.sub(r"\d+", "#", name)
+        kinds.setdefault(kind, []).append(name)
+    return str(_pick(kinds[_pick(sorted(kinds), random)], random))
+
+
 def _replace(file: h5py.File, name: str, value: Any) -> None:
     attributes = dict(file[name].attrs)
     del file[name]
@@ -83,7 +94,7 @@ def _extreme(array: np.ndarray, random: Generator) -> np.ndarray:
 
 def change_value(file: h5py.File, random: Generator) -> str:
     """Extreme numbers, or another text."""
-    name = _pick(_items(file, h5py.Dataset), random)
+    name = _pick_name(_items(file, h5py.Dataset), random)
     value = file[name][()]
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
         array = np.asarray(value)
@@ -99,7 +110,7 @@ def change_opaque(file: h5py.File, random: Generator) -> str:
     names = [name for name in _items(file, h5py.Dataset) if file[name].dtype.kind == "V" and file[name].shape == ()]
     if not names:
         return change_text(file, random)
-    name = _pick(names, random)
+    name = _pick_name(names, random)
     data, how = damage(bytes(file[name][()]), random)
     _replace(file, name, np.void(data or b"."))
     return f"{how} of {name}"
@@ -110,7 +121,7 @@ def change_text(file: h5py.File, random: Generator) -> str:
     names = [name for name in _items(file, h5py.Dataset) if file[name].dtype.kind in "OS"]
     if not names:
         return change_value(file, random)
-    name = _pick(names, random)
+    name = _pick_name(names, random)
     stored = file[name][()]
     if isinstance(stored, bytes) and random.random() < 0.5:
         text = bytearray(stored or b" ")
@@ -123,7 +134,7 @@ def change_text(file: h5py.File, random: Generator) -> str:
 
 def change_kind(file: h5py.File, random: Generator) -> str:
     """Another type: numbers as texts, texts as numbers, integers as floats, structures."""
-    name = _pick(_items(file, h5py.Dataset), random)
+    name = _pick_name(_items(file, h5py.Dataset), random)
     value = file[name][()]
     array = np.asarray(value)
     others: list[Any] = [b"text", "text", np.float16(1), np.uint8(1), np.complex64(1), np.bool_(True), h5py.Empty("f4")]
@@ -137,7 +148,7 @@ def change_kind(file: h5py.File, random: Generator) -> str:
 
 def change_shape(file: h5py.File, random: Generator) -> str:
     """Another shape: empty, a single number, longer, shorter, more dimensions, or declared and never written."""
-    name = _pick(_items(file, h5py.Dataset), random)
+    name = _pick_name(_items(file, h5py.Dataset), random)
     array = np.asarray(file[name][()])
     if array.dtype.kind not in "biuf" or not array.size:
         return change_value(file, random)
@@ -164,14 +175,14 @@ def change_shape(file: h5py.File, random: Generator) -> str:
 
 def delete(file: h5py.File, random: Generator) -> str:
     """A group or a dataset is gone."""
-    name = _pick(_items(file, h5py.Group) + _items(file, h5py.Dataset), random)
+    name = _pick_name(_items(file, h5py.Group) + _items(file, h5py.Dataset), random)
     del file[name]
     return f"no {name}"
 
 
 def swap_kinds(file: h5py.File, random: Generator) -> str:
     """A group where a dataset was, or the other way round."""
-    name = _pick(_items(file, h5py.Group) + _items(file, h5py.Dataset), random)
+    name = _pick_name(_items(file, h5py.Group) + _items(file, h5py.Dataset), random)
     is_group = isinstance(file[name], h5py.Group)
     del file[name]
     if is_group:
@@ -183,7 +194,7 @@ def swap_kinds(file: h5py.File, random: Generator) -> str:
 
 def add_link(file: h5py.File, random: Generator) -> str:
     """A link in place of something: into a circle, to nothing, to the root, into another file."""
-    name = _pick(_items(file, h5py.Group) + _items(file, h5py.Dataset), random)
+    name = _pick_name(_items(file, h5py.Group) + _items(file, h5py.Dataset), random)
     links: list[Any] = [
         h5py.SoftLink(f"/{name}"),
         h5py.SoftLink("/nowhere"),
@@ -203,9 +214,12 @@ def change_attribute(file: h5py.File, random: Generator) -> str:
     owners = [name for name in _items(file, h5py.Group) + _items(file, h5py.Dataset) if len(file[name].attrs)]
     values: list[Any] = [*_TEXTS, *_NUMBERS, *_FLOATS, np.zeros((3, 3)), h5py.Empty("i4"), np.array([1.0, np.nan])]
     if not owners or random.random() < 0.1:
-        owner, key = _pick(_items(file, h5py.Dataset), random), _pick(["axistags", "drange", "display_mode"], random)
+        owner, key = (
+            _pick_name(_items(file, h5py.Dataset), random),
+            _pick(["axistags", "drange", "display_mode"], random),
+        )
     else:
-        owner = _pick(owners, random)
+        owner = _pick_name(owners, random)
         key = _pick(sorted(file[owner].attrs), random)
     value = _pick(values, random)
     if isinstance(value, str) and len(value) > 60_000:
@@ -216,7 +230,7 @@ def change_attribute(file: h5py.File, random: Generator) -> str:
 
 def rename(file: h5py.File, random: Generator) -> str:
     """Another name, so that numbered names have gaps or are no numbers."""
-    name = _pick(_items(file, h5py.Group) + _items(file, h5py.Dataset), random)
+    name = _pick_name(_items(file, h5py.Group) + _items(file, h5py.Dataset), random)
     new = _pick(["lane0001", "lane9999", "labels999999", "block9999", "Forest9999", "x", "known_labels"], random)
     parent = name.rpartition("/")[0]
     target = f"{parent}/{new}" if parent else new
