@@ -5,6 +5,7 @@
 #   make lint     check style and formatting         make types    check types
 #   make golden   compare with results recorded from ilastik
 #   make slow     the other tests that take longer
+#   make fuzz     damage projects and images for a minute, or ARGS="--seconds 3600 --seed 7"; --replay FILE
 #   make bench    measure                            make gpu      tests that need a CUDA device
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ ARGS ?=
 # What a GPU needs: cuda13, cuda12 for older drivers; with nvForest cuda13,rapids13
 GPU ?= cuda13
 
-.PHONY: demo test lint types bench bench-objects bench-gpu golden slow gpu clean
+.PHONY: demo test lint types fuzz bench bench-objects bench-gpu golden slow gpu clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -40,6 +41,9 @@ slow: $(VENV)/ready-test $(VENV)/ready-nvforest
 
 golden: $(VENV)/ready-test
 	$(BIN)/python -m pytest -n auto -m golden $(ARGS)
+
+fuzz: $(VENV)/ready-test
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Without CuPy or a GPU every test would be skipped: doctor ends it with the reason.
 gpu: $(VENV)/ready-test $(VENV)/ready-$(GPU)

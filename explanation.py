@@ -74,6 +74,8 @@ def _lane(lane: Document) -> Iterable[Row]:
             yield "  replaces", table["path"]
     if lane["work"] is not None:
         yield from _work(lane["work"])
+    for text in lane["unchecked"]:
+        yield "  not checked", f"{text}, which only the run decodes"
     for text in lane["notes"]:
         yield "  note", text
     for text in lane["warnings"]:

@@ -141,6 +141,7 @@ class InputImage:
     scales       the levels of resolution it is one of; None if there is only one
     file_axes    what the file says about its letters, or what its shape suggests; has_own_axes: the file does say it
     held_bytes   memory the whole image takes once it is read, for files that cannot be read in parts
+    unchecked    what ``verify`` could not check, since only decoding tells; empty if nothing
     """
 
     def __init__(
@@ -179,6 +180,10 @@ class InputImage:
     def verify(self) -> None:
         """Raise the InputError that reading would end with, as far as it can be known without decoding pixels."""
         self._reader.verify()
+
+    @property
+    def unchecked(self) -> str:
+        return self._reader.unchecked
 
     def read_frame(self, time: int, box: Box) -> np.ndarray:
         """The voxels (z, y, x, c) of a box (z, y, x) at one time point, all channels. Raises InputError."""

@@ -290,7 +290,7 @@ def _table(request: Request, project: Project, *, lane_count: int) -> TableReque
 
     if not isinstance(project, ObjectProject):
         for name in ("table_filename", "table_only"):
-            if getattr(request, name):
+            if getattr(request, name) not in (None, False):  # an empty name asks for one, too
                 raise UsageError(f"--{name}: {project.workflow} projects have no objects, so there is no table of them")
         return None
     table = resolve_table(

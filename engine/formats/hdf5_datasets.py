@@ -25,6 +25,7 @@ HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, Attribute
 
 _CHUNK_CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share through their halos
 _CHUNK_CACHE_SLOTS = 10_007
+_MAX_PLACES = 1_000_000  # of chunks, looked up in some seconds
 _MAX_LINKS = 16  # followed one after the other before a path counts as circular
 _MAX_NAMES = 10  # listed in a message
 
@@ -101,6 +102,7 @@ class OpenDataset:
                 self.dataset = found
                 self._check_shape()
                 self._check_storage(found, links_left=_MAX_LINKS)
+                self._bytes = os.stat(found.file.filename).st_size
         except BaseException:
             self.close()
             raise
@@ -110,6 +112,27 @@ class OpenDataset:
         while self._files:
             with contextlib.suppress(*HDF5_ERRORS):
                 self._files.pop().close()
+
+    def verify(self) -> str:
+        """What only decoding tells of the dataset, or "". Raises InputError for parts beyond the end of the file."""
+        with wrapped(self.label):
+            if self.dataset.is_virtual:
+                return "the sources of the virtual dataset"
+            if self.dataset.chunks is None:
+                self._verify_end(self.dataset.id.get_offset() or 0, self.dataset.id.get_storage_size())
+                return ""
+            is_filtered = self.dataset.id.get_create_plist().get_nfilters() > 0
+            if not hasattr(self.dataset.id, "chunk_iter") or self.dataset.id.get_num_chunks() > _MAX_PLACES:
+                return "the chunks"
+            self.dataset.id.chunk_iter(lambda chunk: self._verify_end(chunk.byte_offset, chunk.size))
+            return "the compressed chunks" if is_filtered else ""
+
+    def _verify_end(self, start: int, size: int) -> None:
+        if start + size > self._bytes:
+            raise InputError(
+                f"cannot read {self.label}: some of its data lies beyond the end of the file ({self._bytes} bytes); "
+                "it is truncated or damaged"
+            )
 
     def _open(self, path: Path) -> h5py.File:
         file = open_file(path)

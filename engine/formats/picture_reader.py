@@ -20,7 +20,7 @@ from ..box import Box
 from ..errors import InputError, InputNotFound, MemoryTooSmall
 from .spec import ImageInfo, ImageReader
 
-__all__ = ["PictureHeader", "PictureReader", "exactly"]
+__all__ = ["PictureHeader", "PictureReader", "check_size", "exactly", "read_all"]
 
 _HEADER_BYTES = 1 << 16
 _SMALL_BYTES = 1 << 20  # a file of no more is read at once: that takes no longer than opening it once more
@@ -33,6 +33,7 @@ class PictureHeader:
     expansion  how many pixel bytes one byte of such a file can give at most
     decode     the whole file -> pixels (height, width, channels) of this dtype; raises ValueError for damage
     check      the open file: raises ValueError for damage that shows without decoding
+    unchecked  what ``check`` leaves to ``decode``; empty if nothing
     """
 
     width: int
@@ -42,6 +43,24 @@ class PictureHeader:
     expansion: float
     decode: Callable[[bytes], np.ndarray]
     check: Callable[[BinaryIO], object] = lambda file: None
+    unchecked: str = ""
+
+
+def check_size(needed: int) -> Callable[[BinaryIO], None]:
+    """A check that the file has at least so many bytes."""
+
+    def check(file: BinaryIO) -> None:
+        found = file.seek(0, io.SEEK_END)
+        if found < needed:
+            raise ValueError(f"the file is truncated: it has {found} of {needed} bytes")
+
+    return check
+
+
+def read_all(file: BinaryIO) -> bytes:
+    """The whole content of an open file."""
+    file.seek(0)
+    return file.read()
 
 
 def exactly(data: bytes, start: int, size: int) -> bytes:
@@ -85,6 +104,7 @@ class PictureReader(ImageReader):
             )
         self.info = ImageInfo(self.shape, header.dtype, "yxc", own_axes=True, chunks=self.shape)
         self.held_bytes = size + file_size
+        self.unchecked = header.unchecked
 
     def _read_header(self, file_size: int, start: bytes) -> PictureHeader:
         try:
@@ -92,7 +112,7 @@ class PictureReader(ImageReader):
         except ValueError as error:
             if file_size <= len(start):
                 raise InputError(f"cannot read {self._path}: {error}") from None
-        whole = self._read(lambda file: file.read())  # the size stands behind a long profile or comment
+        whole = self._read(read_all)  # the size stands behind a long profile or comment
         header: PictureHeader = self._translate(lambda: self._parse_header(whole))
         return header
 
@@ -130,7 +150,7 @@ class PictureReader(ImageReader):
         return pixels[box.slices()].copy()
 
     def _decode(self) -> np.ndarray:
-        data = self._read(lambda file: file.read())
+        data = self._read(read_all)
         pixels: np.ndarray = self._translate(lambda: self._header.decode(data))
         if pixels.shape != self.shape:
             raise InputError(f"cannot read {self._path}: it holds {pixels.shape} pixels instead of {self.shape}")

@@ -65,17 +65,22 @@ class ImageReader(ABC):
     """One open image. ``read`` may be called from several threads at once.
 
     held_bytes   memory the whole image takes once a part of it was read; 0 if parts are read from the file
+    unchecked    what ``verify`` leaves to decoding, such as "the PNG data"; empty if nothing
     """
 
     info: ImageInfo
     held_bytes: int = 0
+    unchecked: str = ""
 
     @abstractmethod
     def read(self, box: Box) -> np.ndarray:
         """The voxels of ``box`` (file axes), in the file's dtype, native byte order. Raises InputError."""
 
     def verify(self) -> None:  # noqa: B027  # most files tell no more than when they are opened
-        """Raise the InputError that reading would end with, as far as it can be known without decoding pixels."""
+        """Raise the InputError that reading would end with, as far as it can be known without decoding pixels.
+
+        ``unchecked`` names the rest, and is complete once this has returned.
+        """
 
     @abstractmethod
     def close(self) -> None:

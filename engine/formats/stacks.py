@@ -88,10 +88,14 @@ class StackReader(ImageReader):
 
     def verify(self) -> None:
         """Look at every slice."""
+        unchecked: dict[str, None] = {}
         for index, item in enumerate(self._slices):
             with item.open() as reader:
                 self._check(item, reader.info, length=self._starts[index + 1] - self._starts[index])
                 reader.verify()
+                if reader.unchecked:
+                    unchecked[reader.unchecked] = None
+        self.unchecked = ", ".join(unchecked)
 
     def close(self) -> None:
         with self._lock:

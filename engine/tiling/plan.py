@@ -23,6 +23,7 @@ SOLID_TILE = (128, 128, 64)
 SMALLEST_SHARED: dict[str, Voxels] = {"flat": (1, 64, 128), "solid": (32, 32, 64)}
 SMALLEST = {"flat": (1, 16, 32), "solid": (4, 8, 16)}
 TILES_PER_THREAD = 3  # enough that threads finish at about the same time
+MAX_TILES = 1_000_000  # of a run: 10^12 voxels of a volume; their list takes 400 MB and some seconds
 READ_AHEAD = 2  # tiles that are read but not yet computed
 LAST_HALVINGS = 2  # of each thread's last tile: no thread waits longer than such a piece takes for the others to end
 
@@ -82,6 +83,7 @@ def plan_tiles(
         total = cost.fixed + cost.of(shape, margin, image) * at_once
         total += waiting_bytes(region.shape, group, shape, cost.grid, at_once=at_once)
         if total <= memory_bytes:
+            _check_number(region, group, shape)
             tiles = list(cut_in_groups(region, group, shape))
             return _with_short_end(tiles, wish.at_once, wish.smallest) if by_processor and wish.at_once > 1 else tiles
         if not _halve(shape, SMALLEST[kind]):
@@ -89,6 +91,19 @@ def plan_tiles(
                 f"the memory budget of {_text(memory_bytes)} does not hold the smallest tiles of {threads} threads "
                 f"({_text(total)}); raise --memory or lower --threads"
             )
+
+
+def _check_number(region: Box, group: Sequence[int] | None, shape: Sequence[int]) -> None:
+    """Raise MemoryTooSmall for plans whose list of tiles alone would take a large part of a memory and of a minute."""
+    sides = region.shape if group is None else group
+    groups = prod(ceil(n / g) for n, g in zip(region.shape, sides, strict=True))
+    count = groups * prod(ceil(g / max(1, s)) for g, s in zip(sides, shape, strict=True))
+    if count > MAX_TILES:
+        size = " x ".join(f"{axis}={n}" for axis, n in zip("zyx", region.shape, strict=True))
+        raise MemoryTooSmall(
+            f"a region of {size} voxels makes {count} tiles, and a run plans at most {MAX_TILES}; process it in parts "
+            "with --cutout_subregion, or raise --memory for larger tiles"
+        )
 
 
 def _with_short_end(tiles: Sequence[Box], threads: int, smallest: Sequence[int]) -> list[Box]:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -45,6 +45,7 @@ logger = logging.getLogger("pixelforest.batch")
 # it would be mostly halo.
 SMALL_LANE_VOXELS = 1 << 20
 SMALL_LANE_BYTES = 256 * MIB  # as many lanes at once as the memory holds of these
+_LABEL = "Label Image"  # as in object_inputs.py, which imports what runs without objects do not need
 
 
 class Workflow(Protocol):
@@ -102,6 +103,7 @@ class LaneCheck:
     voxels     that its progress counts
     error      why it cannot be computed
     notes, warnings  lines that were logged about it
+    unchecked  what only decoding its images tells
     """
 
     lane: LaneArguments
@@ -114,6 +116,7 @@ class LaneCheck:
     error: Exception | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path | str, ...]:
@@ -237,6 +240,7 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
         open_images(job, found.lane, stack, found.images)
         for image in found.images.values():
             image.verify()
+        found.unchecked = tuple(_find_unchecked(found.images))
         workflow.check_lane(project, found.images)
         main = found.images[project.roles[0]]
         infos = workflow.result_infos(project, found.images)
@@ -247,6 +251,15 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
         if job.table is not None:
             found.table = plan_table(job.table, main, lane=found.lane.index, protected=protected)
         found.voxels = workflow.work_voxels(project, found.images, found.exports, has_table=found.table is not None)
+
+
+def _find_unchecked(images: Mapping[str, InputImage]) -> Iterator[str]:
+    """What the lane's run can still stumble over, image by image."""
+    for role, image in images.items():
+        if image.unchecked:
+            yield f"{image.unchecked} of {role}"
+        if role == _LABEL and image.dtype.kind == "i":
+            yield f"whether ids of {role} are negative"
 
 
 def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, backend: Backend, workers: int) -> None:

@@ -144,6 +144,7 @@ def _lane(job: Job, found: LaneCheck, *, is_begun: bool) -> Document:
         "results": [_result(name, export) for name, export in found.exports.items()],
         "table": _table(job, found),
         "work": None if found.work is None else _work(found, found.work),
+        "unchecked": list(found.unchecked),
         "notes": list(found.notes),
         "warnings": list(found.warnings),
     }

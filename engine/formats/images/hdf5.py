@@ -89,6 +89,10 @@ class Hdf5Reader(ImageReader):
         with wrapped(self._label):
             return voxels.read(box).astype(self.info.dtype, copy=False)
 
+    def verify(self) -> None:
+        if self._source is not None:  # else it lies in one piece, as it did when it was opened before
+            self.unchecked = self._source.verify()
+
     def close(self) -> None:
         # Nothing of h5py stays: at the end of every file it looks through all of its objects that there are.
         voxels, self._voxels = self._voxels, None

@@ -49,6 +49,8 @@ _PUBLISHING = threading.Lock()  # one writer of this process at a time puts a da
 class N5Reader(ImageReader):
     """One dataset. Threads may read at once."""
 
+    unchecked = "the chunks"
+
     def __init__(self, container: Path | RemotePath, internal: str) -> None:
         name = internal.strip("/")
         if isinstance(container, Path):

@@ -127,6 +127,8 @@ class MappedReader(ImageReader):
 class PackedReader(ImageReader):
     """A compressed array of a .npz. It is unpacked whole at the first read and kept until closed."""
 
+    unchecked = "the compressed array"
+
     def __init__(self, path: Path, member: zipfile.ZipInfo, label: str) -> None:
         self._path, self._member, self._label = path, member, label
         self._array: np.ndarray | None = None

@@ -53,6 +53,8 @@ _SCALE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
 class OmeZarrReader(ImageReader):
     """One level of an image. Threads may read at once."""
 
+    unchecked = "the chunks"
+
     def __init__(self, path: Path | RemotePath, internal: str) -> None:
         if isinstance(path, Path) and path.exists() and not path.is_dir():
             raise InputError(f"cannot read {path}: a Zarr store is a folder, and this is a file")

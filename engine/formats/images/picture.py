@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..picture_reader import PictureHeader, PictureReader
+from ..picture_reader import PictureHeader, PictureReader, check_size, read_all
 from ..planes import picture_formats
 from ..signature import RADIANCE_SIGNATURES
 from ..spec import ImageReader, InputFormat, Limits
@@ -53,7 +53,7 @@ def _read_png_header(data: bytes) -> PictureHeader:
         return pixels
 
     dtype = np.dtype(np.uint16 if depth == 16 else np.uint8)
-    return PictureHeader(width, height, channels, dtype, expansion, decode, _find_png_end)
+    return PictureHeader(width, height, channels, dtype, expansion, decode, _find_png_end, "the PNG data")
 
 
 def _find_png_end(file: BinaryIO) -> bool:
@@ -92,14 +92,20 @@ def _read_jpeg_header(data: bytes) -> PictureHeader:
     if bits != 8 or channels not in (1, 3, 4):
         raise ValueError(f"JPEG with {channels} channels of {bits} bits is not supported")
     # a block of 64 pixels takes at least one bit with Huffman codes, a little less with arithmetic ones
-    return PictureHeader(width, height, channels, np.dtype(np.uint8), 64.0 * 64 * channels, _decode_jpeg)
+    expansion = 64.0 * 64 * channels
+    dtype = np.dtype(np.uint8)
+    return PictureHeader(width, height, channels, dtype, expansion, _decode_jpeg, _check_jpeg, "the JPEG data")
+
+
+def _check_jpeg(file: BinaryIO) -> None:
+    if not _is_complete_jpeg(read_all(file)):
+        raise ValueError("the file is truncated")
 
 
 def _decode_jpeg(data: bytes) -> np.ndarray:
     import imagecodecs
 
-    if not _is_complete_jpeg(data):
-        raise ValueError("the file is truncated")
+    _check_jpeg(io.BytesIO(data))
     return np.atleast_3d(imagecodecs.jpeg8_decode(data))
 
 
@@ -115,6 +121,9 @@ def _is_complete_jpeg(data: bytes) -> bool:
                 return False
             at += struct.unpack(">H", data[at : at + 2])[0]
     return False
+
+
+_OS2_HEADER_BYTES = 12  # of the oldest kind of BMP, whose fields have 16 bits
 
 
 def _read_pillow_header(data: bytes) -> PictureHeader:
@@ -140,7 +149,43 @@ def _read_pillow_header(data: bytes) -> PictureHeader:
         return pixels * np.uint8(255) if pixels.dtype == bool else pixels
 
     # run-length and dictionary codes: a GIF code of 12 bits stands for 4096 pixels at most, a BMP run for 255
-    return PictureHeader(picture.width, picture.height, channels, np.dtype(np.uint8), 4096.0 * 3, decode)
+    expansion, dtype = 4096.0 * 3, np.dtype(np.uint8)
+    check, unchecked = _check_gif(picture) if data[:3] == b"GIF" else _check_bmp(picture, data, table)
+    return PictureHeader(picture.width, picture.height, channels, dtype, expansion, decode, check, unchecked)
+
+
+_Check = Callable[[BinaryIO], object]
+
+
+def _check_gif(picture: Any) -> tuple[_Check, str]:
+    """The check of a GIF's first frame, and what it leaves to decoding."""
+    start = picture.tile[0][2] if picture.tile else 0
+
+    def check(file: BinaryIO) -> None:
+        """Go from block to block of the first frame up to the empty one."""
+        size = file.seek(0, io.SEEK_END)
+        at = start
+        while 0 < at < size:
+            file.seek(at)
+            length = file.read(1)[0]
+            if not length:
+                return
+            at += 1 + length
+            if at > size:
+                raise ValueError("the file is truncated")
+
+    return check, "the GIF data"
+
+
+def _check_bmp(picture: Any, data: bytes, table: np.ndarray | None) -> tuple[_Check, str]:
+    """The check of a BMP, and what it leaves to decoding."""
+    codec, _, start, arguments = picture.tile[0][:4]
+    if codec != "raw":
+        return lambda file: None, "the run lengths"
+    (bits,) = struct.unpack_from("<H", data, 24 if data[14] == _OS2_HEADER_BYTES else 28)
+    rows = (picture.height - 1) * arguments[1] + -(-picture.width * bits // 8)  # the last one needs no padding
+    is_short = table is not None and len(table) < 1 << bits
+    return check_size(start + rows), "whether the palette holds all pixels" if is_short else ""
 
 
 def _open_with_pillow(data: bytes) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..picture_reader import PictureHeader, exactly
+from ..picture_reader import PictureHeader, check_size, exactly, read_all
 from ..planes import picture_formats
 from ..signature import PNM_SIGNATURES
 from ..spec import Limits
@@ -19,6 +19,10 @@ from ..spec import Limits
 __all__ = ["OUTPUTS", "read_pnm_header"]
 
 _SIZES = re.compile(rb"P([1-6])" + rb"(?:\s|#[^\n]*\n)+([0-9]{1,9})" * 2)
+_COMMENT = re.compile(rb"#[^\n]*")
+_ASCII = (1, 2, 3)  # kinds whose pixels are text
+_MAX_DIGITS = 10  # of the largest maxval
+_MAX_SHOWN = 20  # letters of a damaged word
 _MAXVAL = re.compile(rb"(?:\s|#[^\n]*\n)+([0-9]{1,10})")
 
 
@@ -46,17 +50,51 @@ def read_pnm_header(data: bytes) -> PictureHeader:
         if kind > 4:
             big_endian = dtype.newbyteorder(">")
             return np.frombuffer(exactly(data, at + 1, count * dtype.itemsize), big_endian).reshape(shape)
-        text = re.sub(rb"#[^\n]*", b"", data[at:])
+        text = _COMMENT.sub(b"", data[at:])
         if kind == 1:
-            digits = np.frombuffer(re.sub(rb"[^01]", b"", text), np.uint8)[:count] - ord("0")
-            values = digits * np.uint8(255)
-        else:
-            values = np.array(text.split()[:count], dtype=np.uint64).astype(dtype)
-        if values.size < count:
-            raise ValueError("the file is truncated")
-        return values.reshape(shape)
+            return _read_bits(text, count).reshape(shape)
+        return _read_numbers(text, count, maxval).astype(dtype).reshape(shape)
 
-    return PictureHeader(width, height, channels, dtype, 8.0, decode)
+    if kind in _ASCII:
+        return PictureHeader(width, height, channels, dtype, 8.0, decode, lambda file: decode(read_all(file)))
+    row_bytes = -(-width // 8) if kind == 4 else width * channels * dtype.itemsize
+    return PictureHeader(width, height, channels, dtype, 8.0, decode, check_size(at + 1 + height * row_bytes))
+
+
+def _read_bits(text: bytes, count: int) -> np.ndarray:
+    """The pixels of a bitmap in ASCII, with or without blanks between them. Raises ValueError."""
+    digits = np.frombuffer(re.sub(rb"\s", b"", text), np.uint8)
+    strange = (digits != ord("0")) & (digits != ord("1"))
+    if strange.any():
+        place = int(strange.argmax())
+        raise ValueError(f"pixel {place + 1} is {_shown(digits[place].tobytes())}, but a bitmap holds only 0 and 1")
+    _check_count(digits.size, count)
+    return (digits - ord("0")) * np.uint8(255)
+
+
+def _read_numbers(text: bytes, count: int, maxval: int) -> np.ndarray:
+    """The values of a picture in ASCII, none above ``maxval``. Raises ValueError."""
+    words = text.split()
+    # There are far fewer different words than words. isdigit of bytes knows ASCII digits only, while int takes signs
+    # and underscores, and any number of digits.
+    wrong = {word for word in set(words) if not word.isdigit() or len(word) > _MAX_DIGITS or int(word) > maxval}
+    if wrong:
+        place, word = next((i, word) for i, word in enumerate(words) if word in wrong)
+        raise ValueError(f"value {place + 1} is {_shown(word)}, which is no whole number from 0 to {maxval}")
+    _check_count(len(words), count)
+    return np.array(words, dtype=np.uint64)
+
+
+def _check_count(found: int, count: int) -> None:
+    if found != count:
+        ends = "it is truncated" if found < count else "the sizes in its header or its pixels are damaged"
+        raise ValueError(f"the file holds {found} values, but its header promises {count}; {ends}")
+
+
+def _shown(word: bytes) -> str:
+    """A word of the file for a message."""
+    text = word[:_MAX_SHOWN].decode("ascii", "backslashreplace")
+    return repr(text + ("..." if len(word) > _MAX_SHOWN else ""))
 
 
 def _store_pnm(path: Path, plane: np.ndarray) -> None:

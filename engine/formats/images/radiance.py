@@ -38,7 +38,7 @@ def read_radiance_header(data: bytes) -> PictureHeader:
 
         return imagecodecs.rgbe_decode(data)
 
-    return PictureHeader(width, height, 3, np.dtype(np.float32), _EXPANSION, decode)
+    return PictureHeader(width, height, 3, np.dtype(np.float32), _EXPANSION, decode, unchecked="the HDR data")
 
 
 def _store_hdr(path: Path, plane: np.ndarray) -> str | None:

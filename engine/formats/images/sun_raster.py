@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..picture_reader import PictureHeader, exactly
+from ..picture_reader import PictureHeader, check_size, exactly
 from ..planes import picture_formats
 from ..spec import Limits
 
@@ -58,7 +58,11 @@ def read_sun_raster_header(data: bytes) -> PictureHeader:
 
     # a run of three bytes stands for 256; bits and palettes give more bytes than are stored
     expansion = 8.0 * 3 * (256 / 3 if kind == _RUN_LENGTHS else 1)
-    return PictureHeader(width, height, channels, np.dtype(np.uint8), expansion, decode)
+    check = check_size(_HEADER_BYTES + map_bytes + (0 if kind == _RUN_LENGTHS else stride * height))
+    unchecked = "the run lengths" if kind == _RUN_LENGTHS else ""
+    if map_kind and map_bytes and map_bytes // channels < 1 << depth:
+        unchecked = "whether the colour map holds all pixels" if not unchecked else f"{unchecked} and the colour map"
+    return PictureHeader(width, height, channels, np.dtype(np.uint8), expansion, decode, check, unchecked)
 
 
 def _store_ras(path: Path, plane: np.ndarray) -> None:

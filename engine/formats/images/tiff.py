@@ -7,10 +7,12 @@ with several series are refused. Reading touches only the strips or tiles that a
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -145,6 +147,36 @@ class TiffReader(ImageReader):
                 "it is truncated"
             )
 
+    def verify(self) -> None:
+        """Look at every page: its list of strips or tiles, and whether they lie within the file."""
+        if self._whole is not None:
+            return
+        for number in range(len(self._series)):
+            self._translate(partial(self._verify_page, number))
+        if self._page.compression != 1:
+            self.unchecked = "the compressed strips or tiles"
+
+    def _verify_page(self, number: int) -> None:
+        with self._lock:
+            page = self._series[number]
+            if page is None:
+                return
+            file_size = self._map.size if page.parent is self._tiff else os.stat(page.parent.filehandle.path).st_size
+        self._check_count(page)
+        if self._is_mapped(page):
+            self._view(page.dataoffsets[0], page.dtype, self._pages.page_shape)
+            return
+        decoded = math.prod(self._pages.segment) * page.keyframe.dtype.itemsize
+        for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            if not (offset and size):
+                continue  # sparse
+            self._check_expansion(decoded, size)
+            if offset + size > file_size:
+                raise InputError(
+                    f"cannot read {self._path}: image data of page {number + 1} lies beyond the end of "
+                    f"{page.parent.filehandle.name} ({file_size} bytes); it is truncated"
+                )
+
     def _check_expansion(self, decoded: int, stored: int) -> None:
         if decoded > max(_PLAUSIBLE_BYTES, stored * _MAX_EXPANSION):
             raise InputError(
@@ -181,6 +213,10 @@ class TiffReader(ImageReader):
             into = out[tuple(p - a for p, a in zip(position, full.start[:lead], strict=True))]
             self._fill_page(into, number, Box(full.start[lead:], full.stop[lead:]))
 
+    def _is_mapped(self, page: Any) -> bool:
+        """True for pages whose pixels lie in the file as they are."""
+        return page.parent is self._tiff and page.is_final and self._page.dtype.name != "bool"
+
     def _fill_page(self, into: np.ndarray, number: int, box: Box) -> None:
         with self._lock:  # looking up a page may read its directory
             page = self._series[number]
@@ -188,7 +224,7 @@ class TiffReader(ImageReader):
             into[...] = self._page.nodata
             return
         self._check_count(page)
-        if page.parent is self._tiff and page.is_final and self._page.dtype.name != "bool":
+        if self._is_mapped(page):
             into[...] = self._view(page.dataoffsets[0], page.dtype, self._pages.page_shape)[box.slices()]
             return
         normal = self._pages.normalise(box)

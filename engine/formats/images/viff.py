@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..picture_reader import PictureHeader, exactly
+from ..picture_reader import PictureHeader, check_size, exactly
 from ..planes import picture_formats
 from ..spec import Limits
 
@@ -62,7 +62,8 @@ def _plain(width: int, height: int, bands: int, stored: np.dtype) -> PictureHead
         pixels = exactly(data, _HEADER_BYTES, width * height * bands * stored.itemsize)
         return np.moveaxis(np.frombuffer(pixels, stored).reshape(bands, height, width), 0, 2)
 
-    return PictureHeader(width, height, bands, stored.newbyteorder("="), 1.0, decode)
+    check = check_size(_HEADER_BYTES + width * height * bands * stored.itemsize)
+    return PictureHeader(width, height, bands, stored.newbyteorder("="), 1.0, decode, check)
 
 
 def _mapped(
@@ -83,7 +84,9 @@ def _mapped(
         return np.stack(mapped, axis=2)
 
     expansion = float(channels * table.itemsize)
-    return PictureHeader(width, height, channels, table.newbyteorder("="), expansion, decode)
+    check = check_size(_HEADER_BYTES + count * table.itemsize + width * height * bands * stored.itemsize)
+    unchecked = "whether the colour maps hold all pixels"
+    return PictureHeader(width, height, channels, table.newbyteorder("="), expansion, decode, check, unchecked)
 
 
 def _store_xv(path: Path, plane: np.ndarray) -> None:
