@@ -30,6 +30,8 @@ MAX_SOFT_LINKS = 16
 # Texts are read this many at a time: their real length is only known afterwards.
 TEXTS_AT_ONCE = 64
 MAX_ATTRIBUTE_BYTES = 1 << 20
+# Names of classes, of inputs and of feature columns: real projects have hundreds, thousands of columns at most.
+MAX_TEXTS = 1 << 18
 
 # What h5py and HDF5 raise on files that are not what they claim to be. UnicodeDecodeError is a ValueError.
 _FAILURES = (
@@ -382,6 +384,8 @@ class ProjectFile:
     def _strings(self, found: _Dataset, path: str) -> list[bytes]:
         """All texts of a dataset, as they are stored: fixed or variable strings, or opaque bytes."""
         dtype, shape = found.dtype, found.shape or ()
+        if found.count > MAX_TEXTS:
+            raise self.error(path, f"declares {found.count} texts, where at most {MAX_TEXTS} make sense")
         if dtype.kind in "SV" and dtype.fields is None and dtype.subdtype is None:
             return [bytes(value).rstrip(b"\0") for value in self._values(found, path, 1 << 26).reshape(-1)]
         if h5py.check_string_dtype(dtype) is None:
