@@ -271,9 +271,11 @@ def _choose_cutout(request: ExportRequest, stored: StoredSettings) -> Cutout | N
     if start is None or stop is None:
         return None
     if len(start) != len(stop):
-        raise ExportError(f"the region stored in the project is damaged: it goes from {start} to {stop}")
+        raise ExportError(
+            f"the region stored in the project (RegionStart, RegionStop) is damaged: it goes from {start} to {stop}"
+        )
     # ilastik takes a stop of 0 for the end
-    return Cutout(start, tuple(s or None for s in stop), "the region stored in the project")
+    return Cutout(start, tuple(s or None for s in stop), "the region stored in the project (RegionStart, RegionStop)")
 
 
 def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | None:
@@ -287,7 +289,8 @@ def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | 
         return None
     if stored.dtype not in _STORED_DTYPES:
         raise ExportError(
-            f"the project asks for the unknown pixel type {stored.dtype!r}; choose one with --export_dtype"
+            f"the project (ExportDtype) asks for the unknown pixel type {stored.dtype!r}; "
+            "choose one with --export_dtype"
         )
     return np.dtype(stored.dtype)
 
@@ -297,7 +300,9 @@ def _choose_axis_order(request: ExportRequest, stored: StoredSettings) -> str | 
     if order is None:
         return None
     if not is_axis_order(order.lower()):
-        origin = "--output_axis_order" if request.axis_order else "the axis order stored in the project"
+        origin = (
+            "--output_axis_order" if request.axis_order else "the axis order stored in the project (OutputAxisOrder)"
+        )
         raise ExportError(
             f"invalid axes specified for {origin}: {order!r}; use letters of {CANONICAL}, each at most once"
         )

@@ -218,7 +218,9 @@ class ProjectFile:
             if found.id is not None and self._is_flagged_empty(found, path):
                 return np.empty(0, dtype)
             values = self._values(found, path, max_bytes)
-            return values.astype(bool) if kind == "booleans" else values.astype(dtype.newbyteorder("="), copy=False)
+            if kind == "booleans":
+                return self._booleans(values, path)
+            return values.astype(dtype.newbyteorder("="), copy=False)
 
     def number(self, path: str) -> float | int | None:
         """One number, an int where the file holds an integer; None if there is no such dataset."""
@@ -370,6 +372,13 @@ class ProjectFile:
         values = np.empty(found.shape, found.dtype)
         found.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
         return values
+
+    def _booleans(self, values: np.ndarray, path: str) -> np.ndarray:
+        """Booleans, also of integers and of HDF5's enumerations, which can hold any byte."""
+        numbers = values.view(np.uint8) if values.dtype.kind == "b" else values
+        if not np.isin(numbers, (0, 1)).all():
+            raise self.error(path, "holds values other than 0 and 1 where booleans belong; the file is damaged")
+        return values.astype(bool)
 
     def _plain_values(self, found: _Dataset, start: int, size: int) -> np.ndarray:
         """``size`` bytes of the file as an array: HDF5 takes ten times as long for a few numbers."""

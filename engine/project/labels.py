@@ -62,13 +62,20 @@ def read_label_names(file: ProjectFile, group: str = GROUP) -> tuple[str, ...]:
     """
     names = file.texts(f"{group}/LabelNames")
     if names:
-        return names
+        return check_names(file, f"{group}/LabelNames", names)
     largest = 0
     for blocks in _label_groups(file, group).values():
         for block in _block_names(file, blocks):
             values = _read_block(file, _block_place(file, f"{blocks}/{block}"))
             largest = max(largest, int(values.max(initial=0, where=values != ERASER)))
     return tuple(f"Label {i + 1}" for i in range(largest))
+
+
+def check_names(file: ProjectFile, path: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of classes, which are no more than labels can tell apart. Raises ProjectError."""
+    if len(names) > MAX_LABEL:
+        raise file.error(path, f"names {len(names)} classes, but labels go to {MAX_LABEL}; the file is damaged")
+    return names
 
 
 def count_labels(
