@@ -11,7 +11,6 @@ from typing import Any
 from ...records import dataclass, field
 from ..errors import ProjectError
 from .hdf5 import ProjectFile
-from .pickle_text import PickleTextError, read_pickle_text
 
 PATH = "ObjectClassification/ExportSettings"
 FILE_TYPES = ("csv", "h5")
@@ -43,6 +42,8 @@ def read_table_settings(file: ProjectFile, path: str = PATH) -> TableSettings | 
     content = file.opaque(path)
     if content is None:
         return None
+    from .pickle_text import PickleTextError, read_pickle_text  # only projects with objects store any
+
     try:
         stored = read_pickle_text(content)
     except PickleTextError as error:
