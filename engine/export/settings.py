@@ -228,6 +228,11 @@ def complete_conversion(settings: ExportSettings, dtype: np.dtype, drange: Range
                 f"--pipeline_result_drange needs --export_drange for {settings.source}: the range of the exported "
                 f"values ({target}) is not known"
             )
+    if given[0] == given[1]:
+        raise ExportError(
+            f"the range of {settings.source} that is mapped to {wanted} is empty: from {given[0]} to {given[1]}; "
+            "give two numbers with --pipeline_result_drange (the project stores them as InputMin and InputMax)"
+        )
     try:
         return Conversion(dtype, target, given, wanted, settings.clip)
     except ValueError as error:

@@ -193,3 +193,18 @@ def test_an_emptied_group_is_refused_whatever_the_version(copy_golden: Copy) -> 
             del file["ThresholdTwoLevels"][name]
     with pytest.raises(ProjectError, match="ThresholdTwoLevels: is empty"):
         read_project(project)
+
+
+@pytest.mark.parametrize("place", ["project", "option"])
+def test_an_empty_range_to_be_mapped_is_refused(
+    copy_golden: Copy, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    case = copy_golden(PIXELS)
+    words = ["--headless", f"--project={case / 'project.ilp'}", str(case / "raw.png")]
+    if place == "option":
+        words += ["--pipeline_result_drange=(0.5,0.5)", "--export_drange=(0,255)"]
+    else:
+        for name, value in (("InputMin", 0.5), ("InputMax", 0.5), ("ExportMin", 0), ("ExportMax", 255)):
+            put(case, f"Prediction Export/{name}", value)
+    assert main(words) == 1
+    assert "is empty: from 0.5 to 0.5" in capsys.readouterr().err
