@@ -30,6 +30,8 @@ WORKFLOW_MODULES = {
     "Object Classification (from label image)": "object_classification",
     "Object Classification (from pixel classification)": "object_classification",
 }
+# Slices of a training image that are listed one by one, also those without a label.
+MAX_LISTED_SLICES = 100_000
 # Flags that ask for one image each, in the order in which the images are written.
 _IMAGE_FLAGS = {
     "export_pixel_probability_img": "Pixel Probabilities",
@@ -223,8 +225,8 @@ def log_labels(path: Path, label: int) -> None:
             logger.info("%s has no z axis; it has %d labelled pixels", title, lane.count_in_slice(0, label))
             continue
         logger.info("%s, labelled voxels by z slice:", title)
-        slices = range(lane.z_extent) if lane.z_extent is not None else sorted(lane.by_slice)
-        for z in slices:
+        is_listed = lane.z_extent is not None and lane.z_extent <= MAX_LISTED_SLICES
+        for z in range(lane.z_extent or 0) if is_listed else sorted(lane.by_slice):
             logger.info("  z=%d: %d", z, lane.count_in_slice(z, label))
 
 

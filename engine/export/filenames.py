@@ -41,6 +41,10 @@ LANE_PLACEHOLDERS = frozenset(("dataset_dir", "nickname"))
 PLACEHOLDERS = LANE_PLACEHOLDERS | {"result_type", "roi", "slice_index"}
 PLACEHOLDERS |= {f"{axis}_{end}" for axis in CANONICAL for end in ("start", "stop")}
 
+# File systems allow names of 255 bytes and paths of 4096.
+MAX_FIELD_WIDTH = 255
+MAX_TEMPLATE_LENGTH = 4096
+
 # Extensions of image files that no format here reads or writes, but that are no part of a name either.
 _OTHER_EXTENSIONS = frozenset(["exr", "json", "klb", "raw"])
 
@@ -102,6 +106,11 @@ def template_fields(template: str) -> set[str]:
 
 
 def _parse(template: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    if len(template) > MAX_TEMPLATE_LENGTH:
+        raise ExportError(
+            f"the output path {template[:40]!r}… has {len(template)} characters, more than {MAX_TEMPLATE_LENGTH}; "
+            "give a shorter one"
+        )
     try:
         return list(Formatter().parse(template))
     except ValueError as error:
@@ -157,11 +166,22 @@ def fill_template(template: str, values: Mapping[str, object]) -> str:
         if name not in values:
             parts.append(f"{{{name}:{spec}}}" if spec else f"{{{name}}}")
             continue
+        _check_width(template, name, spec or "")
         try:
             parts.append(format(values[name], spec or ""))
         except ValueError as error:
             raise ExportError(f"the placeholder {{{name}:{spec}}} in {template!r} does not work: {error}") from None
     return "".join(parts)
+
+
+def _check_width(template: str, name: str, spec: str) -> None:
+    """Refuse a width or precision that no file name can have: it would be filled up in memory first."""
+    for digits in re.findall(r"\d+", spec):
+        if len(digits) > 9 or int(digits) > MAX_FIELD_WIDTH:
+            raise ExportError(
+                f"the placeholder {{{name}:{spec[:40]}}} in {template[:200]!r} is wider than the {MAX_FIELD_WIDTH} "
+                "characters of a file name; use a smaller width or precision"
+            )
 
 
 def force_extension(text: str, extension: str) -> str:

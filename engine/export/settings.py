@@ -241,6 +241,11 @@ def complete_conversion(settings: ExportSettings, dtype: np.dtype, drange: Range
                 f"--pipeline_result_drange needs --export_drange for {settings.source}: the range of the exported "
                 f"values ({target}) is not known"
             )
+    if given[0] == given[1]:
+        raise ExportError(
+            f"the range of {settings.source} that is mapped to {wanted} is empty: from {given[0]} to {given[1]}; "
+            "give two numbers with --pipeline_result_drange (the project stores them as InputMin and InputMax)"
+        )
     try:
         return Conversion(dtype, target, given, wanted, settings.clip)
     except ValueError as error:
@@ -304,9 +309,11 @@ def _choose_cutout(request: ExportRequest, stored: StoredSettings) -> Cutout | N
     if start is None or stop is None:
         return None
     if len(start) != len(stop):
-        raise ExportError(f"the region stored in the project is damaged: it goes from {start} to {stop}")
+        raise ExportError(
+            f"the region stored in the project (RegionStart, RegionStop) is damaged: it goes from {start} to {stop}"
+        )
     # ilastik takes a stop of 0 for the end
-    return Cutout(start, tuple(s or None for s in stop), "the region stored in the project")
+    return Cutout(start, tuple(s or None for s in stop), "the region stored in the project (RegionStart, RegionStop)")
 
 
 def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | None:
@@ -320,7 +327,8 @@ def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | 
         return None
     if stored.dtype not in _STORED_DTYPES:
         raise ExportError(
-            f"the project asks for the unknown pixel type {stored.dtype!r}; choose one with --export_dtype"
+            f"the project (ExportDtype) asks for the unknown pixel type {stored.dtype!r}; "
+            "choose one with --export_dtype"
         )
     return np.dtype(stored.dtype)
 
@@ -330,7 +338,9 @@ def _choose_axis_order(request: ExportRequest, stored: StoredSettings) -> str | 
     if order is None:
         return None
     if not is_axis_order(order.lower()):
-        origin = "--output_axis_order" if request.axis_order else "the axis order stored in the project"
+        origin = (
+            "--output_axis_order" if request.axis_order else "the axis order stored in the project (OutputAxisOrder)"
+        )
         raise ExportError(
             f"invalid axes specified for {origin}: {order!r}; use letters of {CANONICAL}, each at most once"
         )

@@ -23,7 +23,6 @@ from .table_settings import TableSettings, read_table_settings
 from .thresholding import ThresholdSettings, read_thresholding
 from .tree_arrays import StoredTree
 from .workflow_names import (
-    OBJECTS_PREDICTION,
     PIXEL_CLASSIFICATION,
     SUPPORTED_WORKFLOWS,
     WorkflowKind,
@@ -147,7 +146,7 @@ def _read_objects(file: ProjectFile, project: Project, kind: WorkflowKind) -> Ob
         classifier=read_classifier(file, OBJECT_GROUP, label_names=read_object_class_names(file)),
         blocks=read_blocks(file),
         table=read_table_settings(file),
-        thresholds=read_thresholding(file) if kind.has_pixels or kind == OBJECTS_PREDICTION else None,
+        thresholds=read_thresholding(file) if kind.has_thresholds else None,
         pixels=_read_pixels(file, _pixel_stage(project)) if kind.has_pixels else None,
     )
 

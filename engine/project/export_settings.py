@@ -5,6 +5,8 @@ Values are handed on as stored; what they mean, and whether they make sense, is 
 
 from __future__ import annotations
 
+from math import isfinite
+
 from ...records import dataclass
 from .hdf5 import ProjectFile
 
@@ -54,6 +56,9 @@ def read_export_settings(file: ProjectFile, group: str = GROUP) -> StoredExportS
 
 def _read_range(file: ProjectFile, group: str, name: str) -> tuple[float, float] | None:
     low, high = file.number(f"{group}/{name}Min"), file.number(f"{group}/{name}Max")
+    for end, value in (("Min", low), ("Max", high)):
+        if value is not None and not isfinite(value):
+            raise file.error(f"{group}/{name}{end}", f"is {value}, where a finite number belongs; the file is damaged")
     return None if low is None or high is None else (low, high)
 
 

@@ -216,15 +216,16 @@ class _ForestHeader:
 
 def _read_header(file: ProjectFile, place: str) -> _ForestHeader:
     version = file.attribute_number(place, "vigra_random_forest_version")
-    if version is not None and not version <= VIGRA_FOREST_VERSION:
+    if version is not None and not 0 < version <= VIGRA_FOREST_VERSION:
         raise file.error(place, f"is a forest of version {version}; only {VIGRA_FOREST_VERSION} is known")
     tree_count = _read_count(file, f"{place}/_options/tree_count_", MAX_TREES)
     names = [name for name in file.groups(place) if not name.startswith("_")]
     if len(names) < tree_count:
         raise file.error(place, f"holds {len(names)} trees where it declares {tree_count}; the file is damaged")
     weighted = file.number(f"{place}/_options/predict_weighted_")
-    if weighted is None:
-        raise file.error(f"{place}/_options/predict_weighted_", "is missing; the file is damaged")
+    if weighted not in (0, 1):
+        what = "is missing" if weighted is None else f"is {weighted}, where 0 or 1 belongs"
+        raise file.error(f"{place}/_options/predict_weighted_", f"{what}; the file is damaged")
     return _ForestHeader(
         place=place,
         class_count=_read_count(file, f"{place}/_ext_param/class_count_", MAX_CLASSES),

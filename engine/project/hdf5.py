@@ -30,6 +30,8 @@ MAX_SOFT_LINKS = 16
 # Texts are read this many at a time: their real length is only known afterwards.
 TEXTS_AT_ONCE = 64
 MAX_ATTRIBUTE_BYTES = 1 << 20
+# Names of classes, of inputs and of feature columns: real projects have hundreds, thousands of columns at most.
+MAX_TEXTS = 1 << 18
 
 # What h5py and HDF5 raise on files that are not what they claim to be. UnicodeDecodeError is a ValueError.
 _FAILURES = (
@@ -216,7 +218,9 @@ class ProjectFile:
             if found.id is not None and self._is_flagged_empty(found, path):
                 return np.empty(0, dtype)
             values = self._values(found, path, max_bytes)
-            return values.astype(bool) if kind == "booleans" else values.astype(dtype.newbyteorder("="), copy=False)
+            if kind == "booleans":
+                return self._booleans(values, path)
+            return values.astype(dtype.newbyteorder("="), copy=False)
 
     def number(self, path: str) -> float | int | None:
         """One number, an int where the file holds an integer; None if there is no such dataset."""
@@ -369,6 +373,13 @@ class ProjectFile:
         found.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
         return values
 
+    def _booleans(self, values: np.ndarray, path: str) -> np.ndarray:
+        """Booleans, also of integers and of HDF5's enumerations, which can hold any byte."""
+        numbers = values.view(np.uint8) if values.dtype.kind == "b" else values
+        if not np.isin(numbers, (0, 1)).all():
+            raise self.error(path, "holds values other than 0 and 1 where booleans belong; the file is damaged")
+        return values.astype(bool)
+
     def _plain_values(self, found: _Dataset, start: int, size: int) -> np.ndarray:
         """``size`` bytes of the file as an array: HDF5 takes ten times as long for a few numbers."""
         if start + size > self.size_bytes:
@@ -382,6 +393,8 @@ class ProjectFile:
     def _strings(self, found: _Dataset, path: str) -> list[bytes]:
         """All texts of a dataset, as they are stored: fixed or variable strings, or opaque bytes."""
         dtype, shape = found.dtype, found.shape or ()
+        if found.count > MAX_TEXTS:
+            raise self.error(path, f"declares {found.count} texts, where at most {MAX_TEXTS} make sense")
         if dtype.kind in "SV" and dtype.fields is None and dtype.subdtype is None:
             return [bytes(value).rstrip(b"\0") for value in self._values(found, path, 1 << 26).reshape(-1)]
         if h5py.check_string_dtype(dtype) is None:

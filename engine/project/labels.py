@@ -20,6 +20,9 @@ GROUP = "PixelClassification"
 # In a stored block this value wipes a label out; it is not one.
 ERASER = 100
 MAX_LABEL = 255
+# Far more than any project has; what a file declares beyond is refused before room is made for it.
+MAX_LANES = 10_000
+MAX_LABELLED_SLICES = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,20 @@ def read_label_names(file: ProjectFile, group: str = GROUP) -> tuple[str, ...]:
     """
     names = file.texts(f"{group}/LabelNames")
     if names:
-        return names
+        return check_names(file, f"{group}/LabelNames", names)
     largest = 0
     for blocks in _label_groups(file, group).values():
         for block in _block_names(file, blocks):
             values = _read_block(file, _block_place(file, f"{blocks}/{block}"))
             largest = max(largest, int(values.max(initial=0, where=values != ERASER)))
     return tuple(f"Label {i + 1}" for i in range(largest))
+
+
+def check_names(file: ProjectFile, path: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of classes, which are no more than labels can tell apart. Raises ProjectError."""
+    if len(names) > MAX_LABEL:
+        raise file.error(path, f"names {len(names)} classes, but labels go to {MAX_LABEL}; the file is damaged")
+    return names
 
 
 def count_labels(
@@ -86,8 +96,10 @@ def count_labels(
             starts = _block_starts(file, place, values.shape)
             z = axes.find("z")
             slices = np.moveaxis(values, z, 0) if z >= 0 else values[np.newaxis]
-            for i, plane in enumerate(slices):
-                _add_counts(by_slice.setdefault(i + (starts[z] if z >= 0 else 0), {}), plane)
+            if len(slices) <= MAX_LABELLED_SLICES:
+                _add_counts(by_slice, slices, starts[z] if z >= 0 else 0)
+            if max(len(slices), len(by_slice)) > MAX_LABELLED_SLICES:
+                raise file.error(place, f"is labelled in more than {MAX_LABELLED_SLICES} z slices; the file is damaged")
         extent = image.sizes().get("z", 1) if image is not None and image.shape is not None else None
         counted.append(
             LaneLabels(
@@ -95,7 +107,7 @@ def count_labels(
                 nickname=image.nickname if image is not None else "",
                 has_z=has_z or any(z > 0 for z, counts in by_slice.items() if counts),
                 z_extent=extent,
-                by_slice={z: counts for z, counts in sorted(by_slice.items()) if counts},
+                by_slice=dict(sorted(by_slice.items())),
             )
         )
     return tuple(counted)
@@ -138,7 +150,11 @@ def _label_groups(file: ProjectFile, group: str) -> dict[int, str]:
         return {}
     found = {}
     for name in file.groups(f"{group}/LabelSets"):
-        number = re.fullmatch(r"\D*(\d{1,6})", name)
+        number = re.fullmatch(r"\D*(\d{1,9})", name)
+        if number and int(number[1]) >= MAX_LANES:
+            raise file.error(
+                f"{group}/LabelSets/{name}", f"belongs to image {int(number[1])}; no project has more than {MAX_LANES}"
+            )
         if number:
             found[int(number[1])] = f"{group}/LabelSets/{name}"
     return found
@@ -162,11 +178,18 @@ def _read_block(file: ProjectFile, place: str) -> np.ndarray:
     return values
 
 
-def _add_counts(counts: dict[int, int], plane: np.ndarray) -> None:
-    found = np.bincount(plane.reshape(-1).astype(np.intp), minlength=ERASER + 1)
-    found[[0, ERASER]] = 0
-    for label in np.flatnonzero(found):
-        counts[int(label)] = counts.get(int(label), 0) + int(found[label])
+def _add_counts(by_slice: dict[int, dict[int, int]], slices: np.ndarray, first: int) -> None:
+    """Count the labels of a block, whose first axis is z and begins at ``first``."""
+    if slices.size == 0:
+        return
+    rows = slices.reshape(len(slices), -1)
+    for label in np.flatnonzero(np.bincount(rows.reshape(-1).astype(np.intp), minlength=1)).tolist():
+        if label in (0, ERASER):
+            continue
+        counts = np.count_nonzero(rows == label, axis=1)
+        for i in np.flatnonzero(counts).tolist():
+            of_slice = by_slice.setdefault(first + i, {})
+            of_slice[label] = of_slice.get(label, 0) + int(counts[i])
 
 
 def _block_starts(file: ProjectFile, block: str, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from .hdf5 import ProjectFile
+from .labels import MAX_LABEL, check_names
 
 GROUP = "ObjectClassification"
-MAX_LABEL = 255
 
 
 def read_object_class_names(file: ProjectFile) -> tuple[str, ...]:
     """The names of the object classes; a project without names has as many classes as its largest label."""
     names = file.texts(f"{GROUP}/LabelNames")
-    return names or tuple(f"Label {i + 1}" for i in range(len(count_object_labels(file))))
+    if names:
+        return check_names(file, f"{GROUP}/LabelNames", names)
+    return tuple(f"Label {i + 1}" for i in range(len(count_object_labels(file))))
 
 
 def count_object_labels(file: ProjectFile) -> tuple[int, ...]:

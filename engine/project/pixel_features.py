@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ...records import dataclass
 from .hdf5 import ProjectFile
 from .lanes import TrainingLane, first_image
@@ -24,6 +22,8 @@ COLUMNS_PER_CHANNEL = {
     "HessianOfGaussianEigenvalues": (2, 3),
 }
 MAX_SCALES = 1000
+# Sigmas, pixels. Below about 0.17 no feature smooths at all; images for the largest would have 35 000 pixels a side.
+MIN_SCALE, MAX_SCALE = 0.01, 1e4
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,11 @@ def _read_ids(file: ProjectFile, path: str) -> tuple[str, ...]:
 def _read_scales(file: ProjectFile, path: str) -> tuple[float, ...]:
     scales = file.array(path, "numbers", max_bytes=8 * MAX_SCALES)
     assert scales is not None, "the caller has seen it"
-    if scales.ndim != 1 or not (np.isfinite(scales) & (scales > 0)).all():
-        raise file.error(path, f"is not a list of positive numbers: {scales.reshape(-1)[:8].tolist()}")
+    if scales.ndim != 1 or not ((scales >= MIN_SCALE) & (scales <= MAX_SCALE)).all():  # also false for NaN
+        shown = scales.reshape(-1)[:8].tolist()
+        raise file.error(
+            path, f"is not a list of scales from {MIN_SCALE} to {MAX_SCALE:g}: {shown}; the file is damaged"
+        )
     return tuple(float(scale) for scale in scales)
 
 

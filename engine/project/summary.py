@@ -20,9 +20,8 @@ from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_fe
 from .object_labels import count_object_labels, read_object_class_names
 from .pixel_features import FeatureSelection, read_feature_selection
 from .table_settings import TableSettings, read_table_settings
-from .thresholding import GROUP as THRESHOLDS
 from .thresholding import ThresholdSettings, read_thresholding
-from .workflow_names import PIXEL_CLASSIFICATION, find_workflow, read_version, read_workflow
+from .workflow_names import PIXEL_CLASSIFICATION, WorkflowKind, find_workflow, read_version, read_workflow
 
 T = TypeVar("T")
 
@@ -134,7 +133,7 @@ def describe_project(path: Path | str) -> ProjectSummary:
         )
         names = attempts.several(lambda: read_label_names(file))
         labels = attempts.several(lambda: count_labels(file, lanes, version=version or "", workflow=workflow or ""))
-        objects = _describe_objects(file, attempts) if has_objects else None
+        objects = _describe_objects(file, attempts, kind) if has_objects and kind is not None else None
         export_group = (kind or PIXEL_CLASSIFICATION).export_group
         export = attempts.one(lambda: read_export_settings(file, export_group)) or StoredExportSettings()
     image = first_image(lanes)
@@ -159,7 +158,7 @@ def describe_project(path: Path | str) -> ProjectSummary:
     )
 
 
-def _describe_objects(file: ProjectFile, attempts: _Attempts) -> ObjectSummary:
+def _describe_objects(file: ProjectFile, attempts: _Attempts, kind: WorkflowKind) -> ObjectSummary:
     names = attempts.several(lambda: read_object_class_names(file))
     classifier = attempts.one(lambda: read_classifier(file, object_labels.GROUP, label_names=names))
     counts = attempts.several(lambda: count_object_labels(file))
@@ -168,7 +167,7 @@ def _describe_objects(file: ProjectFile, attempts: _Attempts) -> ObjectSummary:
         class_names=names,
         forest=_summarise(classifier) if classifier else None,
         label_counts=(*counts, *(0,) * (len(names) - len(counts))),
-        thresholds=attempts.one(lambda: read_thresholding(file)) if file.has_applet(THRESHOLDS) else None,
+        thresholds=attempts.one(lambda: read_thresholding(file)) if kind.has_thresholds else None,
         blocks=attempts.one(lambda: read_blocks(file)),
         table=attempts.one(lambda: read_table_settings(file)),
     )

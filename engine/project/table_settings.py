@@ -1,31 +1,20 @@
-"""How a project wants its object table: file, kind, columns. Stored by ilastik as a pickle, which is never loaded.
+"""Settings of the object table of a project: file, format, columns. ilastik stores them as a pickle, never loaded here.
 
-The oldest pickle protocol is lines of text. Lists, dictionaries, texts and numbers in it are read as such; anything
-else, above all the name of a class, ends the reading, and the project counts as one that stores no such settings.
+A project whose settings are not the plain values that ilastik stores is refused: to go on without them would leave out
+the table that it was set up to write.
 """
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterator
 from typing import Any
 
 from ...records import dataclass, field
+from ..errors import ProjectError
 from .hdf5 import ProjectFile
 
 PATH = "ObjectClassification/ExportSettings"
 FILE_TYPES = ("csv", "h5")
-_TOKEN = re.compile(
-    rb"(?P<text>V)(?P<value>[^\n]*)\n|(?P<quoted>S)(?P<literal>[^\n]*)\n|(?P<number>[ILF])(?P<digits>[^\n]*)\n"
-    rb"|(?P<put>p)(?P<place>\d+)\n|(?P<get>g)(?P<from>\d+)\n|(?P<sign>[(dltsuaeN.\]}0])"
-)
-_MARK = object()
-MAX_BYTES = 1 << 20
-
-
-class _NotPlainError(Exception):
-    """It holds something other than lists, dictionaries, texts and numbers."""
+MAX_MARGIN = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -49,30 +38,46 @@ class TableSettings:
 
 
 def read_table_settings(file: ProjectFile, path: str = PATH) -> TableSettings | None:
-    """The stored settings; None if the table was never set up, or in a way that cannot be read as text."""
+    """The stored settings; None if the table was never set up. Raises ProjectError if they are not ilastik's."""
     content = file.opaque(path)
-    if content is None or len(content) > MAX_BYTES:
+    if content is None:
         return None
+    from .pickle_text import PickleTextError, read_pickle_text  # only projects with objects store any
+
     try:
-        stored = _read_plain(content)
-    except _NotPlainError:
-        return None
+        stored = read_pickle_text(content)
+    except PickleTextError as error:
+        raise _unreadable(file, path, str(error)) from None
     if not isinstance(stored, tuple) or len(stored) != 2:
-        return None
+        raise _unreadable(file, path, "they are no pair of settings and features")
     settings, features = stored
+    if not settings:
+        return None
     if not isinstance(settings, dict) or not isinstance(features, list | tuple):
-        return None
+        raise _unreadable(file, path, "they are no dictionary and list of features")
     file_type, file_path = settings.get("file type"), settings.get("file path")
-    if file_type not in FILE_TYPES or not isinstance(file_path, str) or not file_path:
-        return None
+    if file_type not in FILE_TYPES:
+        raise _unreadable(file, path, f"the file type is none of {', '.join(FILE_TYPES)}")
+    if not isinstance(file_path, str) or not file_path:
+        raise _unreadable(file, path, "the file path is no text")
     margin, compression = settings.get("margin", 0), settings.get("compression")
+    if not isinstance(margin, int) or not 0 <= margin < MAX_MARGIN:
+        raise _unreadable(file, path, f"the margin is no whole number from 0 to {MAX_MARGIN - 1}")
     return TableSettings(
         file_type=file_type,
         file_path=file_path,
         features=tuple(name for name in features if isinstance(name, str)),
         compression=_checked_compression(compression if isinstance(compression, dict) else {}),
-        margin=margin if isinstance(margin, int) and 0 <= margin < 1 << 16 else 0,
+        margin=margin,
         includes_raw=bool(settings.get("include raw", False)),
+    )
+
+
+def _unreadable(file: ProjectFile, path: str, why: str) -> ProjectError:
+    return file.error(
+        path,
+        f"stores settings of the object table that ilastik does not write: {why}; "
+        "configure the table export in ilastik again and save",
     )
 
 
@@ -88,98 +93,3 @@ def _checked_compression(stored: dict[Any, Any]) -> dict[str, Any]:
     if stored.get("shuffle") not in (None, False, 0, "", "False", "false", "0"):
         found["shuffle"] = True
     return found
-
-
-def _tokens(content: bytes) -> Iterator[re.Match[bytes]]:
-    position = 0
-    while position < len(content):
-        found = _TOKEN.match(content, position)
-        if found is None:
-            raise _NotPlainError
-        yield found
-        position = found.end()
-
-
-def _read_plain(content: bytes) -> Any:
-    """The value that the text describes. Raises _NotPlainError."""
-    stack: list[Any] = []
-    places: dict[bytes, Any] = {}
-    try:
-        for token in _tokens(content):
-            if token["text"]:
-                stack.append(token["value"].decode("raw_unicode_escape"))
-            elif token["quoted"]:
-                stack.append(_literal(token["literal"]))
-            elif token["number"]:
-                stack.append(_number(token["number"], token["digits"]))
-            elif token["put"]:
-                places[token["place"]] = stack[-1]
-            elif token["get"]:
-                stack.append(places[token["from"]])
-            elif token["sign"] == b".":
-                return stack.pop()
-            else:
-                _apply(token["sign"], stack)
-    except (LookupError, ValueError, TypeError, AttributeError, SyntaxError) as error:
-        raise _NotPlainError from error
-    raise _NotPlainError
-
-
-def _literal(text: bytes) -> str:
-    """A quoted text of Python 2."""
-    if not re.fullmatch(rb"'[^'\n]*'|\"[^\"\n]*\"", text):
-        raise _NotPlainError
-    value = ast.literal_eval(text.decode("ascii"))
-    if not isinstance(value, str):
-        raise _NotPlainError
-    return value
-
-
-def _number(kind: bytes, digits: bytes) -> int | float | bool:
-    if kind == b"F":
-        return float(digits)
-    if kind == b"I" and digits in (b"00", b"01"):
-        return digits == b"01"
-    if len(digits) > 20:
-        raise _NotPlainError
-    return int(digits.rstrip(b"L"))
-
-
-def _apply(sign: bytes, stack: list[Any]) -> None:
-    """One step that builds something of what lies on the stack."""
-    if sign == b"(":
-        stack.append(_MARK)
-    elif sign == b"N":
-        stack.append(None)
-    elif sign == b"]":
-        stack.append([])
-    elif sign == b"}":
-        stack.append({})
-    elif sign == b"0":
-        stack.pop()
-    elif sign == b"d":
-        items = _since_mark(stack)
-        stack.append(dict(zip(items[::2], items[1::2], strict=True)))
-    elif sign == b"l":
-        stack.append(_since_mark(stack))
-    elif sign == b"t":
-        stack.append(tuple(_since_mark(stack)))
-    elif sign == b"s":
-        value, key = stack.pop(), stack.pop()
-        stack[-1][key] = value
-    elif sign == b"u":
-        items = _since_mark(stack)
-        stack[-1].update(zip(items[::2], items[1::2], strict=True))
-    elif sign == b"a":
-        value = stack.pop()
-        stack[-1].append(value)
-    elif sign == b"e":
-        items = _since_mark(stack)
-        stack[-1].extend(items)
-
-
-def _since_mark(stack: list[Any]) -> list[Any]:
-    items: list[Any] = []
-    while (top := stack.pop()) is not _MARK:
-        items.append(top)
-    return items[::-1]

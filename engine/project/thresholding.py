@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from math import isfinite
-
 from ...records import dataclass
 from .hdf5 import ProjectFile
+from .workflow_names import read_version, version_order
 
 GROUP = "ThresholdTwoLevels"
 METHODS = ("simple", "hysteresis", "graph cut", "ipht")
 TWO_LEVELS = ("hysteresis", "ipht")
 MAX_SIGMA = 1e4
+# Prediction maps go to 1, those that ilastik could not scale to the largest value of their type.
+MAX_THRESHOLD = float(1 << 32)
+MAX_COUNT = (1 << 63) - 1
+# What all versions from this one on store, whichever method is chosen.
+FULLY_STORED = (1, 2)
+STORED = (
+    "CurOperator",
+    "MinSize",
+    "MaxSize",
+    "HighThreshold",
+    "LowThreshold",
+    "Channel",
+    *(f"SmootherSigma/{axis}" for axis in "zyx"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,44 +56,74 @@ class ThresholdSettings:
 
 
 def read_thresholding(file: ProjectFile, group: str = GROUP) -> ThresholdSettings:
-    """The stored settings, with ilastik's defaults for whatever is not stored. Raises ProjectError."""
+    """The stored settings, with ilastik's defaults for what early versions did not store. Raises ProjectError."""
+    _require_settings(file, group)
     usual = ThresholdSettings()
     if not file.has_applet(group):
         return usual
-
-    def number(name: str, default: float) -> float:
-        value = file.number(f"{group}/{name}")
-        if value is None:
-            return default
-        if not isfinite(value):
-            raise file.error(f"{group}/{name}", f"is {value}, where a finite number belongs")
-        return value
-
-    def count(name: str, default: int) -> int:
-        value = file.integer(f"{group}/{name}")
-        if value is not None and value < 0:
-            raise file.error(f"{group}/{name}", f"is {value}, where a number from 0 belongs")
-        return default if value is None else value
-
-    index = count("CurOperator", 0)
+    settings = _Settings(file, group)
+    index = settings.count("CurOperator", 0)
     if index >= len(METHODS):
         raise file.error(f"{group}/CurOperator", f"is {index}, but only methods 0 to {len(METHODS) - 1} are known")
     method = METHODS[index]
-    channel = count("Channel", usual.channel)
+    channel = settings.count("Channel", usual.channel)
     # Projects from before there were two channels use theirs for both thresholds.
     core_usual = channel if method in TWO_LEVELS and file.has(f"{group}/Channel") else usual.core_channel
-    low = number("LowThreshold", usual.low)
-    z, y, x = (number(f"SmootherSigma/{axis}", 1.0) for axis in "zyx")
-    if not all(0 <= s <= MAX_SIGMA for s in (z, y, x)):
-        raise file.error(f"{group}/SmootherSigma", f"is {(z, y, x)} along z, y, x, which cannot be meant")
+    low = settings.threshold("LowThreshold", usual.low)
+    z, y, x = (settings.number(f"SmootherSigma/{axis}", 1.0, MAX_SIGMA) for axis in "zyx")
     return ThresholdSettings(
         method=method,
-        min_size=count("MinSize", usual.min_size),
-        max_size=count("MaxSize", usual.max_size),
-        high=number("HighThreshold", usual.high),
+        min_size=settings.count("MinSize", usual.min_size),
+        max_size=settings.count("MaxSize", usual.max_size),
+        high=settings.threshold("HighThreshold", usual.high),
         # Early projects keep the threshold of the simple method apart.
-        low=number("SingleThreshold", low) if method == "simple" else low,
+        low=settings.threshold("SingleThreshold", low) if method == "simple" else low,
         sigma=(z, y, x),
         channel=channel,
-        core_channel=count("CoreChannel", core_usual),
+        core_channel=settings.count("CoreChannel", core_usual),
     )
+
+
+def _require_settings(file: ProjectFile, group: str) -> None:
+    """Refuse a file that lacks what its version of ilastik always stores: defaults would give other objects."""
+    has_any = file.has_applet(group) and any(file.has(f"{group}/{name}") for name in STORED)
+    if not has_any and file.has_group(group):
+        raise file.error(
+            group, "is empty, so the thresholds are unknown; open the project in ilastik, check them and save"
+        )
+    if version_order(read_version(file)) < FULLY_STORED:
+        return
+    for name in STORED:
+        if not file.has(f"{group}/{name}"):
+            raise file.error(
+                f"{group}/{name}", "is missing, though ilastik always stores it; open the project in ilastik and save"
+            )
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Numbers in the group of the thresholds, each checked against what ilastik can store."""
+
+    file: ProjectFile
+    group: str
+
+    def number(self, name: str, default: float, largest: float) -> float:
+        value = self.file.number(f"{self.group}/{name}")
+        if value is None:
+            return default
+        if not 0 <= value <= largest:  # also false for NaN
+            raise self.file.error(
+                f"{self.group}/{name}", f"is {value}, where a number from 0 to {largest:g} belongs; the file is damaged"
+            )
+        return value
+
+    def threshold(self, name: str, default: float) -> float:
+        return self.number(name, default, MAX_THRESHOLD)
+
+    def count(self, name: str, default: int) -> int:
+        value = self.file.integer(f"{self.group}/{name}")
+        if value is not None and not 0 <= value <= MAX_COUNT:
+            raise self.file.error(
+                f"{self.group}/{name}", f"is {value}, where a number from 0 to {MAX_COUNT} belongs; the file is damaged"
+            )
+        return default if value is None else value

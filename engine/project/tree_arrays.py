@@ -22,6 +22,8 @@ INTERIOR_INTS, LEAF_INTS = 5, 2
 ROOT = 2
 # Far deeper than any tree trained on pixels; a chain this long is made to waste time.
 MAX_LEVELS = 10_000
+# vigra divides the counts of a leaf's classes by their sum.
+MAX_SUM_ERROR = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,8 +191,15 @@ def _lay_out(nodes: _Nodes, pool: np.ndarray, tree_count: int, class_count: int)
     table.threshold[at_inner] = pool[nodes.parameters[inner] + 1]
     table.left[at_inner] = place[left] - first
     table.right[at_inner] = place[right] - first
+    undefined = np.isnan(table.threshold[at_inner])
+    _require(~undefined, nodes.tree[inner], "the threshold of a node is undefined (NaN)")
     contents = pool[nodes.parameters[leaf][:, None] + np.arange(class_count + 1)]
     _require(np.isfinite(contents).all(axis=1), nodes.tree[leaf], "a leaf holds infinite or undefined numbers")
+    has_no_negative = np.asarray(contents >= 0).all(axis=1)
+    _require(np.asarray(has_no_negative), nodes.tree[leaf], "a leaf holds negative numbers")
+    sums = contents[:, 1:].sum(axis=1)
+    is_one = np.asarray(np.abs(sums - 1) <= MAX_SUM_ERROR)
+    _require(is_one, nodes.tree[leaf], "a leaf's probabilities do not sum to 1 but to", sums)
     table.weight[at_leaf] = contents[:, 0]
     table.probabilities[at_leaf] = contents[:, 1:]
     return tuple(_part(table, int(a), int(a + n)) for a, n in zip(starts, sizes, strict=True))

@@ -25,6 +25,7 @@ class WorkflowKind:
     export_group  where its export settings lie
     has_pixels    it classifies pixels
     has_objects   it classifies objects
+    has_thresholds  its objects are made of prediction maps
     """
 
     name: str
@@ -33,6 +34,7 @@ class WorkflowKind:
     export_group: str
     has_pixels: bool = False
     has_objects: bool = False
+    has_thresholds: bool = False
 
 
 PIXEL_CLASSIFICATION = WorkflowKind(
@@ -51,6 +53,7 @@ def _objects(source: str, class_suffix: str, *roles: str) -> WorkflowKind:
         "Object Information Export",
         has_pixels=not roles,
         has_objects=True,
+        has_thresholds=not roles or "Prediction Maps" in roles,
     )
 
 

@@ -25,6 +25,7 @@ from ..tiling.groups import ChunkGrid
 from ..tiling.work import WorkPlan
 from . import pixel_classification
 from .durations import add_seconds, estimate_objects
+from .object_blocks import check_blocks
 from .object_inputs import ATLAS, LABEL, PREDICTION, RAW, pixel_images
 
 # The part of the memory budget that intermediate volumes may take before they go to files.
@@ -69,6 +70,8 @@ def plan_work(
     blockwise = [(np.dtype(result.dtype), exports[result.name].region) for result in results if result.is_blockwise]
     canvas_bytes = sum(dtype.itemsize * prod(region.shape[1:]) for dtype, region in blockwise)
     frame = _Frame(project, images, backend, threads, memory_bytes, canvas_bytes)
+    if blockwise:
+        check_blocks(project, frame.shape)
     times = frame_times(images, exports.values(), has_table=has_table)
     pixels = frame.pixel_stage(times[0], of_pixels)
     painted = [exports[result.name] for result in results if not result.pixel_result]

@@ -6,7 +6,6 @@ Tests and benches call the functions themselves, and so does ``library`` where o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -38,13 +37,8 @@ def _keep_compiled_functions() -> bool:
 
     numba looks only at the file of the function it loads, although that function contains others compiled into it.
     """
-    for place in cache.folders():
-        folder = place / f"cpu-{sources()}-numba"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK) and cache.is_trusted(folder):
-            numba.config.CACHE_DIR = str(folder)
-            return True
-    return False
+    folder = cache.prepare_private(f"cpu-{sources()}-numba")
+    if folder is None:
+        return False
+    numba.config.CACHE_DIR = str(folder)
+    return True

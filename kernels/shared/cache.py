@@ -1,5 +1,5 @@
 """Where the compiled kernels of all backends are kept between runs: code that this process will execute, so only
-folders nobody else can write to, and only files that are whole.
+folders and files nobody else can write to (``trust.py``), and only files that are whole.
 
 Looked through in this order, and written to the first that can be written: ``PIXELFOREST_CACHE_DIR``,
 ``NUMBA_CACHE_DIR``, the installed package, the user's cache, a temporary folder. An image or a cluster fills one of the
@@ -18,10 +18,11 @@ import shutil
 import stat
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from . import trust
 
 _PACKAGE = Path(__file__).parents[1]
 _DIGEST_BYTES = 32
@@ -42,16 +43,16 @@ def folders() -> Iterator[Path]:
 
 def describe_folders() -> str:
     """The folders, for people."""
-    return "; ".join(f"{folder}{'' if folder.exists() else ' (not there yet)'}" for folder in folders())
+    return "; ".join(f"{folder}{_remark(folder)}" for folder in folders())
 
 
 def read(name: str) -> bytes | None:
     """What was kept under a name such as "cpu-version/file", from the first folder that has it whole, or None."""
     for folder in folders():
         with contextlib.suppress(OSError):
-            content = (folder / name).read_bytes()
+            content = trust.read_file(folder, name, is_package=folder == _in_package())
             digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-            if digest == _digest(name, data) and is_trusted(folder / name):
+            if digest == _digest(name, data):
                 return data
     return None
 
@@ -59,36 +60,41 @@ def read(name: str) -> bytes | None:
 def write(name: str, data: bytes) -> Path | None:
     """Keep data under a name, which appears once it is complete; the folder that has it now, None if none can."""
     for folder in folders():
-        path = folder / name
-        partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-        try:
-            # Each folder with its own mode: those that are made on the way would be open to the group under umask 002.
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            for made in (folder, *reversed(path.relative_to(folder).parents[:-1])):
-                (folder / made).mkdir(exist_ok=True, mode=0o755)
+        with contextlib.suppress(OSError):
+            trust.make_folders((folder / name).parent)
             if folder == _temporary() and not _is_private(folder):  # somebody else was faster
                 continue
-            partial.write_bytes(_digest(name, data) + data)
-            os.replace(partial, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            continue
-        if is_trusted(path):
+            trust.write_file(folder, name, _digest(name, data) + data, is_package=folder == _in_package())
             _drop_other_versions(folder, name)
             return folder
     return None
 
 
-def is_trusted(path: Path) -> bool:
-    """Whether a file and its folder are this user's, the superuser's or the installation's, and closed to all others.
+def prepare_private(name: str) -> Path | None:
+    """A folder of this name that only its owner can enter, for a library that keeps code with modes of its own.
 
-    Windows keeps other users out of these places by itself.
+    None if there can be none. A folder made before may be open to readers, if nothing in it can be written by others.
     """
-    if not hasattr(os, "geteuid"):
-        return True
-    owners = {0, os.geteuid(), _PACKAGE.stat().st_uid}
-    return all(s.st_uid in owners and not s.st_mode & 0o002 for s in (path.stat(), path.parent.stat()))
+    for folder in folders():
+        place = folder / name
+        with contextlib.suppress(OSError):
+            trust.make_folders(folder)
+            with contextlib.suppress(FileExistsError):
+                place.mkdir(mode=0o700)
+            trust.check_contents(folder, name, is_package=folder == _in_package())
+            if os.access(place, os.W_OK):
+                return place
+    return None
+
+
+def _remark(folder: Path) -> str:
+    if not folder.exists():
+        return " (not there yet)"
+    try:
+        trust.check_folder(folder, is_package=folder == _in_package())
+    except OSError as error:
+        return f" (not used: {error})"
+    return ""
 
 
 def _digest(name: str, data: bytes) -> bytes:

@@ -44,6 +44,8 @@ def make_objects(builders: ModuleType, tmp_path: Path) -> MakeObjects:
             objects["LabelInputs/0000/1"] = np.array([0.0, 0.0])
             file["Object Information Export/StorageVersion"] = "0.1"
             file["Object Information Export/OutputFormat"] = "numpy"
+            if workflow in (PREDICTION, PIXEL):
+                put_thresholds(file)
             if change is not None:
                 change(file)
         return path
@@ -60,6 +62,18 @@ def put_features(file: h5py.File, path: str, plugins: dict[str, dict[str, Any]])
                 group["margin"] = margin
 
 
+def put_thresholds(file: h5py.File, **stored: Any) -> None:
+    """ilastik's defaults, replaced by what is given."""
+    defaults = {"CurOperator": 0, "MinSize": 10, "MaxSize": 1_000_000, "HighThreshold": 0.8, "LowThreshold": 0.5}
+    sigmas = {f"SmootherSigma__{axis}": 1.0 for axis in "zyx"}
+    group = file.require_group("ThresholdTwoLevels")
+    for name, value in {"StorageVersion": "0.1", **defaults, "Channel": 0, **sigmas, **stored}.items():
+        path = name.replace("__", "/")
+        if path in group:
+            del group[path]
+        group[path] = value
+
+
 def read_objects(path: Path) -> ObjectProject:
     project = read_project(path)
     assert isinstance(project, ObjectProject)
@@ -67,12 +81,21 @@ def read_objects(path: Path) -> ObjectProject:
 
 
 def thresholds_of(make: MakeObjects, **stored: Any) -> ThresholdSettings:
+    settings = read_objects(make(lambda file: put_thresholds(file, **stored), workflow=PREDICTION)).thresholds
+    assert settings is not None
+    return settings
+
+
+def early_thresholds_of(make: MakeObjects, **stored: Any) -> ThresholdSettings:
+    """Of a project that stores nothing else."""
+
     def put(file: h5py.File) -> None:
+        del file["ThresholdTwoLevels"]
         file["ThresholdTwoLevels/StorageVersion"] = "0.1"
         for name, value in stored.items():
-            file[f"ThresholdTwoLevels/{name.replace('__', '/')}"] = value
+            file[f"ThresholdTwoLevels/{name}"] = value
 
-    settings = read_objects(make(put, workflow=PREDICTION)).thresholds
+    settings = read_objects(make(put, workflow=PREDICTION, version="1.1.9")).thresholds
     assert settings is not None
     return settings
 
@@ -235,17 +258,18 @@ def test_all_settings_of_the_thresholds(make_objects: MakeObjects) -> None:
 
 
 def test_what_is_not_stored_has_defaults(make_objects: MakeObjects) -> None:
-    assert thresholds_of(make_objects) == ThresholdSettings("simple", 10, 1_000_000, 0.8, 0.5, (1.0, 1.0, 1.0), 0, 0)
+    usual = ThresholdSettings("simple", 10, 1_000_000, 0.8, 0.4, (1.0, 1.0, 1.0), 0, 0)
+    assert early_thresholds_of(make_objects, LowThreshold=0.4) == usual
 
 
 def test_early_projects_keep_the_simple_threshold_apart(make_objects: MakeObjects, tmp_path: Path) -> None:
-    assert thresholds_of(make_objects, LowThreshold=0.2, SingleThreshold=0.6).low == 0.6
-    assert thresholds_of(make_objects, LowThreshold=0.2, SingleThreshold=0.6, CurOperator=1).low == 0.2
+    assert early_thresholds_of(make_objects, LowThreshold=0.2, SingleThreshold=0.6).low == 0.6
+    assert early_thresholds_of(make_objects, LowThreshold=0.2, SingleThreshold=0.6, CurOperator=1).low == 0.2
 
 
 def test_early_projects_have_one_channel(make_objects: MakeObjects) -> None:
-    assert thresholds_of(make_objects, Channel=3, CurOperator=3).core_channel == 3
-    settings = thresholds_of(make_objects, Channel=3, CurOperator=0)
+    assert early_thresholds_of(make_objects, Channel=3, CurOperator=3).core_channel == 3
+    settings = early_thresholds_of(make_objects, Channel=3, CurOperator=0)
     assert (settings.channel, settings.core_channel, settings.channels) == (3, 0, (3,))
 
 

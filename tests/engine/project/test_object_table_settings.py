@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelforest.engine.errors import ProjectError
 from pixelforest.engine.project import TableSettings, open_project
 from pixelforest.engine.project.table_settings import PATH, read_table_settings
 
@@ -108,7 +109,8 @@ def test_nothing_is_carried_out(tmp_path: Path, protocol: int, place: str) -> No
     trap = _Trap(tmp_path / "sprung")
     settings, features = (trap, []) if place == "settings" else (CSV, [trap])
     content = pickle.dumps(trap if place == "whole" else (settings, features), protocol)
-    assert stored(tmp_path, content) is None
+    with pytest.raises(ProjectError, match="does not write: it uses the operation"):
+        stored(tmp_path, content)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -119,18 +121,22 @@ def test_nothing_is_carried_out(tmp_path: Path, protocol: int, place: str) -> No
         CSV | {"file path": ""},
         CSV | {"file path": 3},
         {"file type": "csv"},
-        {},
-        [],
+        ["csv"],
         "csv",
+        H5 | {"margin": -1},
+        H5 | {"margin": 1 << 40},
+        H5 | {"margin": float("nan")},
     ],
 )
-def test_settings_without_sense_count_as_none(tmp_path: Path, settings: Any) -> None:
-    assert settings_of(tmp_path, settings, ["Count"]) is None
+def test_settings_without_sense_are_refused(tmp_path: Path, settings: Any) -> None:
+    with pytest.raises(ProjectError, match=f"{PATH}: stores settings of the object table that ilastik does not write"):
+        settings_of(tmp_path, settings, ["Count"])
 
 
 @pytest.mark.parametrize("protocol", [1, 2, 5])
 def test_newer_pickles_are_not_text(tmp_path: Path, protocol: int) -> None:
-    assert settings_of(tmp_path, CSV, ["Count"], protocol=protocol) is None
+    with pytest.raises(ProjectError, match="it uses the operation"):
+        settings_of(tmp_path, CSV, ["Count"], protocol=protocol)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,10 @@ def test_compressions_h5py_would_not_take(tmp_path: Path, compression: Any) -> N
 
 
 @given(content=st.binary(max_size=200))
-def test_any_bytes_are_read_or_left_alone(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")
-    found = stored(folder, b"((dp1\n" + content + b"\n.")
+    try:
+        found = stored(folder, b"((dp1\n" + content + b"\n.")
+    except ProjectError:
+        return
     assert found is None or isinstance(found, TableSettings)

@@ -227,9 +227,10 @@ def test_a_project_of_another_workflow_is_described(make_project: MakeProject) -
     assert summary.forest is not None
     assert summary.objects is not None
     assert summary.objects.forest is None
-    assert len(summary.problems) == 2
+    assert len(summary.problems) == 3
     assert "train the object classifier and save" in summary.problems[0]
     assert "selects no object features" in summary.problems[1]
+    assert "ThresholdTwoLevels/CurOperator: is missing" in summary.problems[2]
 
 
 def test_what_a_workflow_never_has_is_no_problem(make_project: MakeProject) -> None:
