@@ -30,6 +30,7 @@ from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
 from ..hdf5_pixels import KnownArray, VoxelSource, open_known, open_voxels
 from ..pixel_types import pixel_type
+from ..special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..target import Target, check_file_place, export_errors
 
@@ -133,7 +134,7 @@ class Hdf5Writer(ImageWriter):
         self._assembler = ChunkAssembler(spec.shape, self.chunks, spec.dtype)
         self._file: h5py.File | None = None
         # A link is followed: what it points to is replaced, not the link.
-        self._container = Path(os.path.realpath(path))
+        self._container = resolve_links(path)
         self._target = Target(self._container)
         try:
             _check_container(self._container, self._names)
@@ -219,7 +220,7 @@ def _swap(container: h5py.File, aside: str, name: str) -> None:
 
 def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
     """Raise ExportError unless a dataset can be put at ``internal`` in the container at ``path``."""
-    container = Path(os.path.realpath(path))
+    container = resolve_links(path)
     check_file_place(container)
     _check_container(container, _split_internal(path, internal))
 
