@@ -59,7 +59,9 @@ class RunReport:
             return
         from pixelforest.engine.formats.target import Target, export_errors
 
-        text = json.dumps(self._document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        from pixelforest.engine.messages import public_document
+
+        text = json.dumps(public_document(self._document()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         target = Target(self._path, OPTION)
         try:
             with export_errors(self._path, OPTION):

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 __all__ = ["RENEW_PERIOD_S", "LiveTargets", "live_targets"]
 
 RENEW_PERIOD_S = 600.0
+MAX_STEP_S = 60.0  # that the end of the process waits for an indivisible step
+MAX_REMOVALS = 10
 
 
 class _Temporary(Protocol):
@@ -30,6 +34,7 @@ class LiveTargets:
         self._lock = threading.Lock()
         self._targets: dict[int, _Temporary] = {}
         self._renewer: threading.Thread | None = None
+        self._indivisible = 0
 
     def add(self, target: _Temporary) -> None:
         """Keep a target's time of modification recent from now on."""
@@ -54,11 +59,32 @@ class LiveTargets:
             with suppress(OSError):
                 os.utime(target.temporary)
 
+    @contextmanager
+    def indivisible(self) -> Iterator[None]:
+        """A step that would damage what stands under a final name if the process ended in the middle of it."""
+        with self._lock:
+            self._indivisible += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._indivisible -= 1
+
     def discard_all(self) -> None:
-        """Remove everything temporary, although threads may still be writing it. For the end of the process only."""
-        # Not under the lock: a thread that was stopped for good may hold it.
+        """Remove everything temporary, although threads may still be writing it. For the end of the process only.
+
+        Waits for steps that are indivisible.
+        """
+        deadline = time.monotonic() + MAX_STEP_S
+        while self._indivisible and time.monotonic() < deadline:
+            time.sleep(0.01)
+        # Not under the lock: a thread that waits for ever may hold it.
         for target in list(self._targets.values()):
-            target.discard()
+            for _ in range(MAX_REMOVALS):
+                target.discard()
+                time.sleep(0.005)  # a library may just be making the folders of a chunk anew
+                if not os.path.lexists(target.temporary):
+                    break
 
     def _renew_for_ever(self) -> None:
         pause = threading.Event()

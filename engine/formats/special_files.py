@@ -12,8 +12,17 @@ import select
 import stat
 import time
 from pathlib import Path
+from typing import TextIO
 
-__all__ = ["SpecialFile", "check_special", "copy_into", "describe_special", "is_special", "resolve_links"]
+__all__ = [
+    "SpecialFile",
+    "check_special",
+    "copy_into",
+    "describe_special",
+    "is_special",
+    "open_text",
+    "resolve_links",
+]
 
 READER_WAIT_S = 60.0
 _POLL_S = 0.1
@@ -102,6 +111,14 @@ class SpecialFile:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def open_text(path: Path) -> TextIO:
+    """A special file to write lines of text into; closing leaves it there. Raises OSError."""
+    number = _descriptor(path)
+    descriptor = os.dup(number) if number is not None else _open_for_writing(path)
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace")
 
 
 def copy_into(source: Path, path: Path) -> None:

@@ -28,6 +28,7 @@ from .chunks import ChunkAssembler
 from .concurrency import most_threads
 from .pixel_types import MAX_IMAGE_BYTES, pixel_type
 from .remote import RemotePath, RemoteTarget, explain, is_url
+from .special_files import describe_special
 from .target import FolderTarget, export_errors
 
 if TYPE_CHECKING:
@@ -87,13 +88,39 @@ def open_array(
     """
     import tensorstore
 
-    kvstore = {"driver": "file", "path": f"{folder}/"} if isinstance(folder, Path) else folder.store()
+    if isinstance(folder, Path):
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        kvstore = {"driver": "file", "path": f"{_utf8_path(folder)}/"}
+    else:
+        kvstore = folder.store()
     spec: dict[str, Any] = {"driver": driver, "kvstore": kvstore}
     if metadata is not None:
         spec["metadata"] = metadata
     opened = tensorstore.open(spec, context=_context(), open=not create, create=create, assume_metadata=assume)
     array: tensorstore.TensorStore = opened.result()
     return array
+
+
+# Of folders that tensorstore cannot be told the names of. Arrays that are in use at once are far fewer.
+_descriptors: deque[int] = deque()
+_MAX_DESCRIPTORS = 256
+
+
+def _utf8_path(folder: Path) -> str:
+    """The path of a folder, or another one that leads to it where its own is no UTF-8. Raises OSError, ValueError."""
+    text = str(folder)
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        if not os.path.isdir("/proc/self/fd"):
+            raise ValueError("a name in its path is no UTF-8; rename it") from None
+    descriptor = os.open(folder, os.O_RDONLY)
+    _descriptors.append(descriptor)
+    if len(_descriptors) > _MAX_DESCRIPTORS:
+        os.close(_descriptors.popleft())
+    return f"/proc/self/fd/{descriptor}"
 
 
 class StoreTarget(Protocol):
@@ -206,6 +233,9 @@ def store_export_errors(path: Path | RemotePath) -> Iterator[None]:
 
 def read_json(path: Path | RemotePath) -> dict[str, Any] | None:
     """The JSON object in a file; None if there is no such file. Raises InputError for anything else."""
+    special = describe_special(path) if isinstance(path, Path) else ""
+    if special:
+        raise InputError(f"cannot read {path}: it is {special} and not a file")
     try:
         with path.open("rb") as stream:
             text = stream.read(_MAX_METADATA_BYTES + 1)

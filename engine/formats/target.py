@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import ExportError
-from .exchange import exchange, recover_folder, replace_in_two_steps
 from .live_targets import live_targets
 from .special_files import check_special, copy_into, is_special
 
@@ -238,6 +237,8 @@ class FolderTarget(Target):
     """One folder being written. It exists from the start under its temporary name."""
 
     def __init__(self, path: Path, option: str = "--output_filename_format") -> None:
+        from .exchange import recover_folder
+
         with export_errors(path, option):
             recover_folder(path)
         super().__init__(path, option)
@@ -295,9 +296,13 @@ class FolderTarget(Target):
 
     def _put_in_place(self) -> None:
         """What stood there is replaced in one step where the system can exchange two folders."""
+        from .exchange import exchange, replace_in_two_steps
+
         if not self.path.exists():
             os.rename(self.temporary, self.path)
         elif exchange(self.temporary, self.path):
             self._remove_temporary()
         else:
-            shutil.rmtree(replace_in_two_steps(self.temporary, self.path), ignore_errors=True)
+            with live_targets.indivisible():
+                aside = replace_in_two_steps(self.temporary, self.path)
+            shutil.rmtree(aside, ignore_errors=True)

@@ -30,6 +30,7 @@ from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
 from ..hdf5_pixels import KnownArray, VoxelSource, open_known, open_voxels
 from ..pixel_types import pixel_type
+from ..live_targets import live_targets
 from ..special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..target import Target, check_file_place, export_errors
@@ -164,7 +165,8 @@ class Hdf5Writer(ImageWriter):
                     if not _exists(self._container) or self._replaces_everything():
                         self._target.commit()
                     else:
-                        self._merge()
+                        with live_targets.indivisible():
+                            self._merge()
         finally:
             self.abort()
         return [self._path]
