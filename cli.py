@@ -21,8 +21,8 @@ from pixelforest.console import PROGRAM, Console, ConsoleSettings, write_line
 from pixelforest.endings import STATUS_OK, STATUS_USAGE, ending, last_step, let_go_of_closed_pipes, run_guarded
 from pixelforest.engine.errors import PixelforestError, UsageError
 from pixelforest.engine.jobs import Request
-from pixelforest.engine.messages import public_document
 from pixelforest.engine.machine import parse_size
+from pixelforest.engine.messages import public_document
 from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
 from pixelforest.records import replace
 from pixelforest.run_report import RunReport

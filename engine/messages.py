@@ -24,7 +24,7 @@ _UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
 def public_text(text: str) -> str:
-    """A text that may be shown and kept: without keys in URLs, and with bytes of names that are no UTF-8 as ``\\xff``."""
+    """Text that may be shown and kept: without keys in URLs, bytes of names that are not UTF-8 as ``\\xff``."""
     if ":/" in text:
         text = _QUERY.sub(r"\1?…", _USER.sub(r"\1…@", text))
     if not text.isascii():

@@ -21,8 +21,8 @@ from ..box import Box
 from ..errors import ExportError
 from ..formats import output_formats
 from ..formats.planes import slice_paths, step_axis
-from ..formats.special_files import is_special
 from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat, Scales
+from ..formats.special_files import is_special
 from ..tiling.groups import ChunkGrid
 from .convert import Conversion, Range, convert, convert_range
 from .filenames import (

@@ -1,6 +1,6 @@
 """The temporary files and folders that this process is writing now.
 
-Their modification time is renewed every few minutes, so that a search for leftovers by age never finds one that is still
+Their modification time is renewed every few minutes, so that a search for leftovers by age does not find what is still
 being written, and all of them can be removed at once if the process has to end without waiting for its threads.
 """
 

@@ -137,7 +137,8 @@ def _open_for_writing(path: Path) -> int:
             if error.errno != errno.ENXIO or not stat.S_ISFIFO(path.stat().st_mode):
                 raise
             if time.monotonic() >= deadline:
-                raise OSError(errno.ENXIO, f"nobody has opened this pipe to read it for {READER_WAIT_S:.0f} s") from None
+                text = f"nobody has opened this pipe to read it for {READER_WAIT_S:.0f} s"
+                raise OSError(errno.ENXIO, text) from None
         time.sleep(_POLL_S)
 
 

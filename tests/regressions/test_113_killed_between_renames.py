@@ -1,4 +1,4 @@
-"""A run killed between the two renames of a folder result left nothing under the final name, the old one in a hidden."""
+"""A run killed between the two renames of a folder result left nothing under the final name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM did nothing while a thread, a library or another process was waited for; every wait ends within two seconds."""
+"""SIGTERM did nothing while a thread, a library or a process was waited for; every wait ends within two seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -160,19 +160,18 @@ def test_compilers_end_with_the_program(work: Path) -> None:
             os.kill(int(file.name.removeprefix("compiler-")), 0)
 
 
-
 # ---------------------------------------------------------------------------------------------------- random moments
 
 
 @pytest.fixture(scope="module")
-def phases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def phases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with projects and inputs for runs of a second or two."""
     folder = tmp_path_factory.mktemp("phases")
     for name in ("px2d_gray", "obj2d_label"):
         shutil.copytree(GOLDEN / name, folder / name, ignore=shutil.ignore_patterns("expected"))
     tile = np.asarray(Image.open(GOLDEN / "px2d_gray" / "raw.png")).reshape(160, 200, 1)
     np.save(folder / "large.npy", np.tile(tile, (8, 8, 1)))
-    yield folder
+    return folder
 
 
 def commands(folder: Path) -> dict[str, list[str]]:

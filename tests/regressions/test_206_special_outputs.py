@@ -1,4 +1,4 @@
-"""Reports, logs and results that name a device, a pipe or an open descriptor replaced it, and closed streams crashed."""
+"""Reports, logs and results that name a device, a pipe or a descriptor replaced it; closed streams crashed."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def test_a_result_goes_into_a_pipe(work: Path, pipe: tuple[Path, Callable[[], by
 
 
 @pytest.mark.parametrize("option", ["--report_json", "--logfile", "--redirect_output"])
-def test_a_report_and_a_log_go_into_a_pipe(
-    option: str, work: Path, pipe: tuple[Path, Callable[[], bytes]]
-) -> None:
+def test_a_report_and_a_log_go_into_a_pipe(option: str, work: Path, pipe: tuple[Path, Callable[[], bytes]]) -> None:
     path, read = pipe
     words = [w for w in ARGV if w != "--quiet"]
     assert cli.main([*words, f"{option}={path}", "--output_filename_format=o", "raw.png"]) == 0
@@ -80,7 +78,8 @@ def test_an_open_descriptor_is_written_from_where_it_is(option: str, work: Path)
         file.flush()
         identity = os.fstat(file.fileno()).st_ino
         words = ["--output_filename_format=o"] if option != "--output_filename_format" else []
-        assert run("--output_format=png", "--export_source=Simple Segmentation", *words, f"{option}=/dev/fd/{file.fileno()}") == 0
+        words += ["--output_format=png", "--export_source=Simple Segmentation", f"{option}=/dev/fd/{file.fileno()}"]
+        assert run(*words) == 0
     assert os.stat("all.txt").st_ino == identity
     content = Path("all.txt").read_bytes()
     assert content.startswith(b"before\n")
@@ -102,22 +101,38 @@ def test_a_device_stays_what_it_is(is_link: bool, work: Path) -> None:
     assert not list(Path("/dev").glob("*.part"))
 
 
-def test_a_table_goes_into_a_pipe(
-    copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("extension", ["csv", "h5"])
+def test_a_table_goes_into_a_descriptor(
+    extension: str, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Target(tmp_path / "x.csv")
-    made.discard()
-    path = tmp_path / "table.csv"
+    monkeypatch.chdir(copy_golden("obj2d_label"))
+    os.mkfifo(f"table.{extension}")
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(Path(f"table.{extension}").read_bytes()), daemon=True)
+    reader.start()
+    words = ["--raw_data", "raw.h5/data", "--label_image", "labels.h5/data"]
+    assert cli.main([*ARGV, f"--table_filename=table.{extension}", *words]) == 0
+    reader.join(60)
+    assert found[0].startswith(b"object_id,timestep" if extension == "csv" else b"\x89HDF")
+    assert stat.S_ISFIFO(os.stat(f"table.{extension}").st_mode)
+    assert not list(Path().glob(".*.part"))
+    with open("all.txt", "wb") as file:
+        assert cli.main([*ARGV, f"--table_filename=/dev/fd/{file.fileno()}", *words]) == 0
+    assert Path("all.txt").read_bytes().startswith(b"object_id,timestep")
+
+
+def test_more_than_a_pipe_holds(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
     os.mkfifo(path)
-    target = Target(path, "--table_filename")
+    target = Target(path)
     assert target.temporary.parent != tmp_path
-    target.temporary.write_bytes(b"object_id\n" * 20_000)  # more than a pipe holds
+    target.temporary.write_bytes(b"0123456789" * 50_000)
     found: list[bytes] = []
     reader = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
     reader.start()
     target.commit()
     reader.join(60)
-    assert found == [b"object_id\n" * 20_000]
+    assert found == [b"0123456789" * 50_000]
     assert not target.temporary.exists()
 
 
@@ -142,7 +157,8 @@ def test_descriptors_that_cannot_be_written(work: Path, capfd: pytest.CaptureFix
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_streams_are_no_error(closed: str, work: Path) -> None:
     """Nor does a result get the number of one, and with it what is printed."""
-    command = f"'{sys.executable}' -m pixelforest {' '.join(ARGV[:2])} --output_format=numpy --output_filename_format=o raw.png"
+    words = [*ARGV[:2], "--output_format=numpy", "--output_filename_format=o", "raw.png"]
+    command = f"'{sys.executable}' -m pixelforest {' '.join(words)}"
     done = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     shutil.move("o.npy", "first.npy")

@@ -29,10 +29,10 @@ from ..array_attributes import read_axes, read_resolution, read_units, text_of
 from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
 from ..hdf5_pixels import KnownArray, VoxelSource, open_known, open_voxels
-from ..pixel_types import pixel_type
 from ..live_targets import live_targets
-from ..special_files import resolve_links
+from ..pixel_types import pixel_type
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..special_files import resolve_links
 from ..target import Target, check_file_place, export_errors
 
 # Patient enough for another job that is just putting its result into the same container.

@@ -24,8 +24,8 @@ from ..array_attributes import read_axes, read_resolution, read_units, text_of
 from ..chunks import chunk_shape
 from ..exchange import recover_folder
 from ..remote import RemotePath
-from ..special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..special_files import resolve_links
 from ..stores import (
     ChunkNames,
     RemoteStore,

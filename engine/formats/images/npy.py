@@ -24,8 +24,8 @@ from ...axes import default_axes
 from ...box import Box
 from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
 from ..pixel_types import MAX_IMAGE_BYTES, pixel_type
-from ..special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..special_files import resolve_links
 from ..target import Target, check_file_place, export_errors
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

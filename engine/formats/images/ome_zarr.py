@@ -29,8 +29,8 @@ from ..downscale import halved_shapes, shrink, shrunk_size
 from ..exchange import find_aside
 from ..multiscales import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
 from ..remote import RemotePath
-from ..special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..special_files import resolve_links
 from ..stores import (
     ChunkNames,
     LocalStore,
