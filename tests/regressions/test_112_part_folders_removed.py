@@ -156,6 +156,43 @@ def test_single_files(name: str, is_replaced: bool, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["png sequence", "multipage tiff sequence"])
+def test_a_file_of_a_sequence(name: str, tmp_path: Path) -> None:
+    """Then none of them is put in place."""
+    chosen = output_formats()[name]
+    axes = "zyx" if name == "png sequence" else "tzyx"
+    array = make_array(tuple({"t": 3, "z": 3}.get(axis, 20) for axis in axes)).astype(np.uint8)
+    spec = ImageSpec(shape=array.shape, dtype=array.dtype, axes=axes, offset=(0,) * array.ndim)
+    writer = chosen.open(tmp_path / f"out_{{slice_index}}.{chosen.extension}", "", spec)
+    writer.write(Box.whole(array.shape), array)
+    parts = sorted(tmp_path.glob(".*.part"))
+    assert len(parts) == 3
+    parts[-1].unlink()
+    with pytest.raises(ExportError, match="was removed while it was being written"):
+        writer.finish()
+    writer.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dataset_that_joins_an_hdf5_container(tmp_path: Path) -> None:
+    """Another file with the name of the temporary one is never copied into it."""
+    array = make_array((20, 30, 1))
+    spec = ImageSpec(shape=array.shape, dtype=array.dtype, axes="yxc", offset=(0, 0, 0))
+    path = tmp_path / "out.h5"
+    for name in ("a", "b"):
+        writer = output_formats()["hdf5"].open(path, name, spec)
+        writer.write(Box.whole(array.shape), array)
+        writer.finish()
+    before = path.read_bytes()
+    writer = output_formats()["hdf5"].open(path, "a", spec)
+    writer.write(Box.whole(array.shape), array)
+    os.replace(shutil.copy(path, tmp_path / "other"), part_of(tmp_path))
+    with pytest.raises(ExportError, match="another one has its name"):
+        writer.finish()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_the_documented_search_finds_what_was_left_and_nothing_live(tmp_path: Path) -> None:
     (command,) = re.findall(r"^    (find .*)$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     old = time.time() - 3 * 86400

@@ -161,6 +161,7 @@ class Hdf5Writer(ImageWriter):
                 if self._file is not None:
                     self._file.close()
                     self._file = None
+                self._target.check_alive()
                 with _PUBLISHING:
                     if not _exists(self._container) or self._replaces_everything():
                         self._target.commit()
