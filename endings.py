@@ -33,17 +33,22 @@ def run_guarded(work: Callable[[], int], console: Console) -> int:
         with _signals(console):
             return work()
     except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, Exception):
-            logger.debug("the error below came from here", exc_info=True)
-        else:
+        if _received or not isinstance(error, Exception):
             _stop_compilers()
+        else:
+            logger.debug("the error below came from here", exc_info=True)
         status, message = ending(error)
         console.fail(message)
         return status
 
 
 def ending(error: BaseException) -> tuple[int, str]:
-    """The exit status of a run that this ended, and its last word."""
+    """The exit status of a run that this ended, and its last word.
+
+    Libraries turn what a signal raises into other exceptions: NumPy into an ImportError while it is imported.
+    """
+    if _received and not isinstance(error, KeyboardInterrupt):
+        error = KeyboardInterrupt() if _received[0] == signal.SIGINT else Terminated()
     if isinstance(error, Terminated):
         return 128 + signal.SIGTERM, "terminated; no unfinished file was left behind"
     if isinstance(error, KeyboardInterrupt):
@@ -62,6 +67,7 @@ def _signals(console: Console) -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
+        _received.append(number)
         for each in before:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
@@ -69,6 +75,7 @@ def _signals(console: Console) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if before[signal.SIGINT] is signal.SIG_IGN:  # started in the background of a script: keep it so
         del before[signal.SIGINT]
+    _received.clear()
     try:
         with _Watch(before, console) if os.name == "posix" else contextlib.nullcontext():
             for number in before:
@@ -139,6 +146,7 @@ def _stop_compilers() -> None:
         module.stop_compilers()
 
 
+_received: list[int] = []  # the signal that ends this run
 _last_steps: list[Callable[[int, str], None]] = []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -115,6 +116,16 @@ WAITS = {
                 time.sleep(100)
             replace(source, destination)
         os.replace = wait""",
+    "a library that turns what is raised into an error of its own": """
+        import time
+        from pixelforest.engine import project
+        def read_project(path):
+            try:
+                open("begun", "w").close()
+                time.sleep(100)
+            except BaseException:
+                raise ImportError("see the advice on how to install it") from None
+        project.read_project = read_project""",
     "a file system that does not answer": """
         import time
         from pixelforest.engine.formats.target import Target
@@ -177,8 +188,8 @@ def phases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def commands(folder: Path) -> dict[str, list[str]]:
     pixels = [f"--project={folder}/px2d_gray/project.ilp", "--device=cpu", "--memory=200MB"]
     large = str(folder / "large.npy")
-    of_objects = json.loads((folder / "obj2d_label" / "case.json").read_text())["expected"][0]["command"].split()
-    objects = [word for word in of_objects[1:] if word != "--headless" and "expected/" not in word]
+    of_objects = json.loads((folder / "obj2d_label" / "case.json").read_text())["expected"][0]["command"]
+    objects = [word for word in shlex.split(of_objects)[1:] if word != "--headless" and "expected/" not in word]
     table = ["--table_filename=o/table.csv", "--export_object_prediction_img", "--output_filename_format=o/{nickname}"]
     return {
         "hdf5": [*pixels, "--output_format=compressed hdf5", "--output_filename_format=o/{nickname}", large],
@@ -249,6 +260,7 @@ def test_a_random_moment_of_a_run(name: str, phases: Path, work_folder: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("name", NAMES)
 def test_random_moments_of_every_phase(name: str, phases: Path, work_folder: Path) -> None:
-    check_random_moments(name, phases, work_folder, count=25, seed=2)
+    check_random_moments(name, phases, work_folder, count=12, seed=2)
