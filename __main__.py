@@ -17,15 +17,21 @@ def start() -> None:
     """The program: run the command line and end the process with its status."""
     status = main()
     is_watched = sys.getprofile() is not None or sys.gettrace() is not None
-    if threading.active_count() == 1 and not is_watched:
+    is_interrupted = status in (128 + signal.SIGINT, 128 + signal.SIGTERM)  # threads may wait for anything then
+    if (is_interrupted or all(thread.daemon for thread in _other_threads())) and not is_watched:
         # Nothing waits for this process but its end; taking every module and object apart takes 30 ms.
         atexit._run_exitfuncs()
         os._exit(status)
     sys.exit(status)
 
 
+def _other_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+
+
 def main() -> int:
     """Run the command line; returns the exit status."""
+    _occupy_standard_streams()
     _expect_interrupts()
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
     # OpenBLAS would start a thread a processor, each of which spins for 40 ms; nothing here multiplies matrices.
@@ -33,6 +39,24 @@ def main() -> int:
     from pixelforest.cli import main as run
 
     return run()
+
+
+def _occupy_standard_streams() -> None:
+    """Put the null device in the place of streams that were closed before this process began (``>&-``).
+
+    Otherwise the next file that is opened, such as a result, would get their number, and what is printed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # until the process ends
 
 
 def _expect_interrupts() -> None:

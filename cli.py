@@ -19,10 +19,11 @@ from typing import Any, TypeVar
 
 from pixelforest import __version__
 from pixelforest.console import PROGRAM, Console, ConsoleSettings, write_line
-from pixelforest.endings import STATUS_OK, STATUS_USAGE, ending, let_go_of_closed_pipes, run_guarded
+from pixelforest.endings import STATUS_OK, STATUS_USAGE, ending, last_step, let_go_of_closed_pipes, run_guarded
 from pixelforest.engine.errors import PixelforestError, UsageError
 from pixelforest.engine.jobs import Request
 from pixelforest.engine.machine import parse_size
+from pixelforest.engine.messages import public_document
 from pixelforest.engine.terminal_text import printable, printable_json
 from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
 from pixelforest.records import replace
@@ -474,15 +475,22 @@ def _pick(kind: type[Record], line: CommandLine) -> Record:
 
 
 def _as_json(document: object) -> str:
-    return printable_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    return printable_json(json.dumps(public_document(document), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 @contextlib.contextmanager
 def _reported(console: Console) -> Iterator[RunReport]:
     """Writes the report of a run that was asked for, however the run ends."""
     record = RunReport(console.settings.report_json)
+
+    def write_now(status: int, message: str) -> None:
+        record.end(status, message)
+        with contextlib.suppress(PixelforestError):
+            record.write()
+
     try:
-        yield record
+        with last_step(write_now):
+            yield record
     except BaseException as error:
         record.end(*ending(error))
         with contextlib.suppress(PixelforestError):  # what ended the run is the last word

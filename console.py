@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from pixelforest.engine.errors import UsageError
+from pixelforest.engine.messages import public_text
 from pixelforest.engine.progress import Progress
 from pixelforest.engine.terminal_text import printable, printable_lines
 from pixelforest.records import dataclass
@@ -71,27 +72,30 @@ class _StreamHandler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """Keeps a message in one line, whatever texts it quotes; a traceback below it keeps its lines."""
+    """Keeps a message in one line and without keys in URLs; a traceback below it keeps its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         return printable(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable_lines(super().format(record))
+        return printable_lines(public_text(super().format(record)))
 
 
-def write_line(stream: TextIO, text: str) -> bool:
-    """Write text now, and end the line: everything that is shown passes here, without anything a terminal would obey.
+def write_line(stream: TextIO | None, text: str) -> bool:
+    """Write text now and end the line; all output passes here, without keys in URLs and without control characters.
 
-    False if nobody reads the stream any more.
+    False if nobody reads the stream any more, or it was never open.
     """
+    if stream is None:
+        return False
+    text = public_text(text)
     try:
         stream.write(printable_lines(text) + "\n")
         stream.flush()
     except UnicodeEncodeError:
         encoding = stream.encoding or "ascii"
         return write_line(stream, text.encode(encoding, "backslashreplace").decode(encoding))
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):  # nobody reads it, its disk is full, it was closed
         return False
     return True
 
@@ -107,7 +111,7 @@ class Console:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self._redirect(stack)
-            is_terminal = sys.stderr.isatty() and not self.settings.redirect_output
+            is_terminal = sys.stderr is not None and sys.stderr.isatty() and not self.settings.redirect_output
             self.progress = Progress(
                 terminal=sys.stderr if is_terminal else None,
                 is_shown=not (self.settings.quiet or self.settings.no_progress),
@@ -179,20 +183,56 @@ def _log_warning(
 
 
 def _open_append(name: str, option: str) -> TextIO:
+    """A file to append to; a device, a pipe or a descriptor to write into."""
     try:
         path = Path(name).expanduser()
+        if _may_be_special(path):
+            from pixelforest.engine.formats.special_files import is_special, open_text
+
+            if is_special(path):
+                return open_text(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"{option}: {name} cannot be written: {error.strerror or error}") from error
 
 
-def _open_logfile(name: str, formatter: logging.Formatter) -> logging.Handler:
-    _open_append(name, "--logfile").close()
-    from logging.handlers import RotatingFileHandler
+def _may_be_special(path: Path) -> bool:
+    return path.is_relative_to("/dev") or path.is_relative_to("/proc") or (path.exists() and not path.is_file())
 
-    handler = RotatingFileHandler(
-        Path(name).expanduser(), maxBytes=LOGFILE_BYTES, backupCount=LOGFILE_BACKUPS, encoding="utf-8"
-    )
+
+def _open_logfile(name: str, formatter: logging.Formatter) -> logging.Handler:
+    stream = _open_append(name, "--logfile")
+    handler: logging.Handler
+    if _may_be_special(Path(name).expanduser()):
+        handler = _LineHandler(stream)
+    else:
+        stream.close()
+        from logging.handlers import RotatingFileHandler
+
+        handler = RotatingFileHandler(
+            Path(name).expanduser(),
+            maxBytes=LOGFILE_BYTES,
+            backupCount=LOGFILE_BACKUPS,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
     handler.setFormatter(formatter)
     return handler
+
+
+class _LineHandler(logging.Handler):
+    """Writes lines to a stream, as long as somebody reads it, and closes it with itself."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._is_open = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._is_open = self._is_open and write_line(self._stream, self.format(record))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.close()
+        super().close()

@@ -59,8 +59,10 @@ class RunReport:
         if self._path is None:
             return
         from pixelforest.engine.formats.target import Target, export_errors
+        from pixelforest.engine.messages import public_document
 
-        text = printable_json(json.dumps(self._document(), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
+        document = public_document(self._document())
+        text = printable_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
         target = Target(self._path, OPTION)
         try:
             with export_errors(self._path, OPTION):

@@ -21,6 +21,12 @@ these into an exit status.
 class PixelforestError(Exception):
     """Base of everything that goes wrong in a way the user can do something about."""
 
+    def __str__(self) -> str:
+        """The message, without keys in URLs."""
+        from .messages import public_text
+
+        return public_text(super().__str__())
+
 
 class UsageError(PixelforestError, ValueError):
     """An option, a name or a combination that does not exist."""

@@ -22,6 +22,7 @@ from ..errors import ExportError
 from ..formats import output_formats
 from ..formats.planes import slice_paths, step_axis
 from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat, Scales
+from ..formats.special_files import is_special
 from ..tiling.groups import ChunkGrid
 from .convert import Conversion, Range, convert, convert_range
 from .filenames import (
@@ -447,7 +448,8 @@ def _choose_path(
     text = fill_template(settings.filename_format, values)
     if not text or "\x00" in text:
         raise ExportError(f"the output path {settings.filename_format!r} has no file name")
-    text = force_extension(text, settings.format.extension)
+    if is_url(text) or not is_special(settings.base_dir / text):
+        text = force_extension(text, settings.format.extension)
     if is_url(text):
         if settings.format.open_url is None:
             able = [f.name for f in output_formats().values() if f.open_url is not None]

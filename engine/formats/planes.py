@@ -340,7 +340,10 @@ class _SequenceWriter(ImageWriter):
     def finish(self) -> list[Path]:
         if any(self._missing):
             raise ExportError(f"cannot write {self._pattern}: some slices are incomplete")
-        paths = [self._targets[i].commit() for i in range(len(self._paths))]
+        targets = [self._targets[i] for i in range(len(self._paths))]
+        for target in targets:  # all or none, as far as that can be known
+            target.check_alive()
+        paths = [target.commit() for target in targets]
         self._pictures.report(self._pattern, self._spec.dtype)
         return paths
 

@@ -10,7 +10,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -279,6 +279,15 @@ class RemoteTarget:
         """False if another run has taken the place since."""
         return self._begun is None or self.read(self._begun) == self._token
 
+    def _check_ours(self) -> None:
+        """Raise ExportError if another run has taken the place since."""
+        with self.errors():
+            if not self._is_ours():
+                raise ExportError(
+                    f"cannot complete {self.folder}: another run has begun to write there since; "
+                    "what is there now is its result, and may lack parts"
+                )
+
     def put(self, key: str, content: bytes) -> None:
         """Write this now. Raises ExportError."""
         with self.errors():
@@ -289,6 +298,22 @@ class RemoteTarget:
         with self.errors():
             return [bytes(found) for found in self._store.list().result()] == [key.encode()]
 
+    def check_keys(self, keys: Iterable[str]) -> None:
+        """Raise ExportError unless all of these keys are there."""
+        wanted = set(keys)
+        if not wanted:
+            return
+        self._check_ours()
+        shared = os.path.commonprefix([min(wanted), max(wanted)]).rpartition("/")[0]  # noqa: RUF071  # cut at a slash
+        with self.errors():
+            found = self._store.list(_range(f"{shared}/" if shared else "")).result()
+            wanted.difference_update(bytes(key).decode(errors="surrogateescape") for key in found)
+        if wanted:
+            raise ExportError(
+                f"cannot complete {self.folder}: {len(wanted)} of the objects that were written, such as "
+                f"{min(wanted)}, are gone; somebody has removed them since"
+            )
+
     def put_later(self, key: str, content: bytes) -> None:
         """Write this in ``commit``: deeper keys first."""
         self._later[key] = content
@@ -296,11 +321,7 @@ class RemoteTarget:
     def commit(self) -> None:
         """Complete the folder. Raises ExportError."""
         with self.errors():
-            if not self._is_ours():
-                raise ExportError(
-                    f"cannot complete {self.folder}: another run has begun to write there since; "
-                    "what is there now is its result, and may lack parts"
-                )
+            self._check_ours()
             for key in sorted(self._later, key=lambda k: (-k.count("/"), k)):
                 self._store.write(key, self._later[key]).result()
             self._is_done = True

@@ -11,27 +11,31 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
+from itertools import chain
 from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ...records import dataclass
 from ..box import Box
 from ..errors import ExportError, InputError, MemoryTooSmall
 from .chunks import ChunkAssembler
 from .concurrency import most_threads
 from .pixel_types import MAX_IMAGE_BYTES, pixel_type
 from .remote import RemotePath, RemoteTarget, explain, is_url
+from .special_files import describe_special
 from .target import FolderTarget, export_errors
 
 if TYPE_CHECKING:
     import tensorstore
 
 __all__ = [
+    "ChunkNames",
     "LocalStore",
     "RemoteStore",
     "StoreTarget",
@@ -48,6 +52,7 @@ __all__ = [
 
 _MAX_METADATA_BYTES = 16 * 2**20
 _MAX_CHUNK_BYTES = 2**31  # a chunk is unpacked whole; one that declares more is taken for damaged
+_DESCRIPTION = {"zarr": ".zarray", "zarr3": "zarr.json"}  # driver -> file that describes an array
 _PENDING_BYTES = 64 * 2**20  # on their way to the disk: shards become complete several at once, then none for a while
 _CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share through their halos
 # What tensorstore and damaged JSON raise.
@@ -83,13 +88,39 @@ def open_array(
     """
     import tensorstore
 
-    kvstore = {"driver": "file", "path": f"{folder}/"} if isinstance(folder, Path) else folder.store()
+    if isinstance(folder, Path):
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        kvstore = {"driver": "file", "path": f"{_utf8_path(folder)}/"}
+    else:
+        kvstore = folder.store()
     spec: dict[str, Any] = {"driver": driver, "kvstore": kvstore}
     if metadata is not None:
         spec["metadata"] = metadata
     opened = tensorstore.open(spec, context=_context(), open=not create, create=create, assume_metadata=assume)
     array: tensorstore.TensorStore = opened.result()
     return array
+
+
+# Of folders that tensorstore cannot be told the names of. Arrays that are in use at once are far fewer.
+_descriptors: deque[int] = deque()
+_MAX_DESCRIPTORS = 256
+
+
+def _utf8_path(folder: Path) -> str:
+    """The path of a folder, or another one that leads to it where its own is no UTF-8. Raises OSError, ValueError."""
+    text = str(folder)
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        if not os.path.isdir("/proc/self/fd"):
+            raise ValueError("a name in its path is no UTF-8; rename it") from None
+    descriptor = os.open(folder, os.O_RDONLY)
+    _descriptors.append(descriptor)
+    if len(_descriptors) > _MAX_DESCRIPTORS:
+        os.close(_descriptors.popleft())
+    return f"/proc/self/fd/{descriptor}"
 
 
 class StoreTarget(Protocol):
@@ -101,6 +132,12 @@ class StoreTarget(Protocol):
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
         """Write a description. Raises OSError."""
 
+    def watched(self) -> AbstractContextManager[None]:
+        """Writing into it: raises ExportError that says so if it was removed by somebody, as far as one look tells."""
+
+    def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
+        """Raise ExportError unless all descriptions and these files, (folder, name), are still there."""
+
     def commit(self) -> object:
         """Complete the store. Raises ExportError."""
 
@@ -111,11 +148,22 @@ class StoreTarget(Protocol):
 class LocalStore(FolderTarget):
     """A store in the file system: see StoreTarget."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._described: list[tuple[str, str]] = []
+
     def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
-        return open_array(driver, self.temporary / key, metadata, create=True)
+        array = open_array(driver, self.temporary / key, metadata, create=True)
+        self._described.append((key, _DESCRIPTION[driver]))
+        return array
 
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
         write_json(self.temporary / key, content)
+        folder, _, name = key.rpartition("/")
+        self._described.append((folder, name))
+
+    def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
+        super().check_holds(chain(self._described, names))
 
 
 class RemoteStore(RemoteTarget):
@@ -136,6 +184,14 @@ class RemoteStore(RemoteTarget):
 
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
         self.put_later(key, to_json(content).encode())
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Nothing: a question for each box would take longer than writing it."""
+        return nullcontext()
+
+    def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
+        """Descriptions are written in ``commit``."""
+        self.check_keys(f"{folder}/{name}" for folder, name in names)
 
 
 def reason(error: BaseException) -> str:
@@ -177,6 +233,9 @@ def store_export_errors(path: Path | RemotePath) -> Iterator[None]:
 
 def read_json(path: Path | RemotePath) -> dict[str, Any] | None:
     """The JSON object in a file; None if there is no such file. Raises InputError for anything else."""
+    special = describe_special(path) if isinstance(path, Path) else ""
+    if special:
+        raise InputError(f"cannot read {path}: it is {special} and not a file")
     try:
         with path.open("rb") as stream:
             text = stream.read(_MAX_METADATA_BYTES + 1)
@@ -261,15 +320,38 @@ class StoredImage:
         self._array = None
 
 
+@dataclass(frozen=True)
+class ChunkNames:
+    """The files of an array's units: ``<folder>/<i>/<j>/<k>``, by the position of the unit in the grid of units.
+
+    is_reversed   the last axis comes first
+    """
+
+    folder: str
+    is_reversed: bool = False
+
+    def of(self, written: np.ndarray) -> Iterator[tuple[str, str]]:
+        """(folder, name) of the units for which ``written``, a boolean for each, is true; folder by folder."""
+        grid = written.T if self.is_reversed else written
+        for row in np.ndindex(grid.shape[:-1]):
+            names = np.flatnonzero(grid[row])
+            if len(names):
+                folder = "/".join((self.folder, *map(str, row)))
+                yield from ((folder, str(name)) for name in names.tolist())
+
+
 class StoredArray:
     """An array that is written: boxes of any shape, stored as whole units. Threads may write at once.
 
     path   for messages
     unit   shape of what becomes one file; boxes that are not aligned to it are put together in memory
+    names  of these files
     """
 
-    def __init__(self, array: tensorstore.TensorStore, unit: Sequence[int], path: Path | RemotePath) -> None:
-        self._array, self._path = array, path
+    def __init__(
+        self, array: tensorstore.TensorStore, unit: Sequence[int], path: Path | RemotePath, names: ChunkNames
+    ) -> None:
+        self._array, self._path, self._names = array, path, names
         self.shape = tuple(int(n) for n in array.shape)
         self.unit = tuple(unit)
         dtype = array.dtype.numpy_dtype
@@ -279,6 +361,8 @@ class StoredArray:
         self._most_pending = 0 if is_alone else max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
         self._pending: deque[tensorstore.WriteFutures] = deque()
         self._lock = threading.Lock()
+        # Units of zeros only are not stored: readers take a file that is not there for one.
+        self._has_file = np.zeros([-(-n // m) for n, m in zip(self.shape, self.unit, strict=True)], bool)
 
     @property
     def missing(self) -> int:
@@ -291,6 +375,8 @@ class StoredArray:
             for corner, unit in self._assembler.add(box, data):
                 whole = Box(corner, tuple(c + n for c, n in zip(corner, unit.shape, strict=True))).clip(self.shape)
                 source = unit[whole.relative_to(corner).slices()]
+                if source.any():
+                    self._has_file[tuple(c // n for c, n in zip(corner, self.unit, strict=True))] = True
                 if np.may_share_memory(source, data):  # the caller's, who may reuse it
                     source = source.copy()
                 self._start(self._array[whole.slices()].write(source, can_reference_source_data_indefinitely=True))
@@ -302,6 +388,10 @@ class StoredArray:
             late = [self._pending.popleft() for _ in range(len(self._pending) - self._most_pending)]
         for one in late:
             one.result()
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """(folder, name) of every file that must be there once everything has settled; folder by folder."""
+        return self._names.of(self._has_file)
 
     def settle(self) -> None:
         """Wait until everything is on the disk. Raises ExportError."""

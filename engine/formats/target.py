@@ -9,11 +9,15 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import ExportError
+from .live_targets import live_targets
+from .special_files import check_special, copy_into, is_special
 
 __all__ = [
     "FolderTarget",
@@ -26,6 +30,9 @@ __all__ = [
 ]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+MAX_HELD_FILES = 64  # temporary files kept open to know them again; a sequence has more than a process may open
+# An open file cannot be renamed on Windows.
+_CAN_HOLD = os.name == "posix"
 
 
 @contextmanager
@@ -55,6 +62,9 @@ def export_errors(path: object, option: str = "--output_filename_format") -> Ite
 def check_file_place(path: Path, option: str = "--output_filename_format") -> None:
     """Raise the ExportError that a ``Target`` would end with, as far as it can be known without writing."""
     with export_errors(path, option):
+        if is_special(path):
+            check_special(path)
+            return
         _refuse_folder(path)
         _check_writable(path)
 
@@ -114,27 +124,37 @@ class Target:
     """One file being written.
 
     The temporary file exists from the start, so a folder that cannot be written to is noticed before anything is
-    computed. Missing folders are created.
+    computed. Missing folders are created. A device, a pipe or a descriptor is never replaced: the finished file is
+    copied into it.
 
     option   by which the user chose the path
     """
 
+    _held_files = 0
+    _counting = threading.Lock()
+
     def __init__(self, path: Path, option: str = "--output_filename_format") -> None:
         self.path = path
         self.option = option
-        self.temporary = path.with_name(f".{path.stem[:60]}.{os.urandom(6).hex()}.part")
+        folder = Path(tempfile.gettempdir()) if is_special(path) else path.parent
+        self.temporary = folder / f".{path.stem[:60]}.{os.urandom(6).hex()}.part"
         self._created: list[Path] = []
+        self._held: int | None = None
+        self._identity: tuple[int, int] | None = None
         with export_errors(path, option):
             self._check_place()
             try:
                 self._create_folders()
+                live_targets.add(self)
                 self._create_temporary()
+                self._hold()
             except OSError:
                 self.discard()
                 raise
 
     def _check_place(self) -> None:
-        _refuse_folder(self.path)
+        if not is_special(self.path):
+            _refuse_folder(self.path)
 
     def _create_temporary(self) -> None:
         with open(self.temporary, "xb"):
@@ -143,9 +163,49 @@ class Target:
     def _remove_temporary(self) -> None:
         self.temporary.unlink(missing_ok=True)
 
+    def _may_hold(self) -> bool:
+        return Target._held_files < MAX_HELD_FILES
+
+    def _hold(self) -> None:
+        """Keep what was created open: as long as it is, no other file can have its identity."""
+        with Target._counting:
+            if not _CAN_HOLD or not self._may_hold():
+                return
+            with suppress(OSError):  # the limit of open files: then it is known by its name only
+                self._held = os.open(self.temporary, os.O_RDONLY)
+                Target._held_files += 1
+        if self._held is not None:
+            found = os.fstat(self._held)
+            self._identity = found.st_dev, found.st_ino
+
+    def _let_go(self) -> None:
+        live_targets.remove(self)
+        with Target._counting:
+            held, self._held = self._held, None
+            if held is not None:
+                Target._held_files -= 1
+                os.close(held)
+
+    def check_alive(self) -> None:
+        """Raise ExportError if somebody has removed the temporary file or folder, or put another one in its place."""
+        try:
+            found = os.lstat(self.temporary)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._lost("it is gone") from None
+        except OSError as error:
+            raise self._lost(str(error.strerror).lower()) from error
+        if self._identity is not None and (found.st_dev, found.st_ino) != self._identity:
+            raise self._lost("another one has its name")
+
+    def _lost(self, what: str) -> ExportError:
+        return ExportError(
+            f"cannot complete {self.path}: {self.temporary} was removed while it was being written ({what}); let "
+            "nothing that clears away old files touch names that end in .part while a run is on, and run again"
+        )
+
     def _create_folders(self) -> None:
         missing = []
-        folder = self.path.parent
+        folder = self.temporary.parent
         while not folder.exists():
             missing.append(folder)
             folder = folder.parent
@@ -153,18 +213,29 @@ class Target:
             with suppress(FileExistsError):
                 folder.mkdir()
                 self._created.append(folder)
-        self.path.parent.mkdir(parents=True, exist_ok=True)  # a file in the way fails here
+        self.temporary.parent.mkdir(parents=True, exist_ok=True)  # a file in the way fails here
 
     def commit(self) -> Path:
-        """Put the finished file under its final name; what stood there is replaced."""
+        """Put the finished file under its final name; what stood there is replaced. Raises ExportError."""
+        self.check_alive()
         with export_errors(self.path, self.option):
-            os.replace(self.temporary, self.path)
+            self._put_in_place()
+        self._let_go()
         return self.path
+
+    def _put_in_place(self) -> None:
+        if is_special(self.path):
+            copy_into(self.temporary, self.path)
+            self._remove_temporary()
+        else:
+            os.replace(self.temporary, self.path)
 
     def discard(self) -> None:
         """Remove what is temporary and the folders made for it, as far as they are empty. Never raises."""
         with suppress(OSError):
             self._remove_temporary()
+        with suppress(OSError):
+            self._let_go()
         for folder in reversed(self._created):
             with suppress(OSError):
                 folder.rmdir()
@@ -184,6 +255,13 @@ def copy_file(source: Path, path: Path, option: str = "--output_filename_format"
 class FolderTarget(Target):
     """One folder being written. It exists from the start under its temporary name."""
 
+    def __init__(self, path: Path, option: str = "--output_filename_format") -> None:
+        from .exchange import recover_folder
+
+        with export_errors(path, option):
+            recover_folder(path)
+        super().__init__(path, option)
+
     def _check_place(self) -> None:
         _refuse_file(self.path)
 
@@ -193,22 +271,57 @@ class FolderTarget(Target):
     def _remove_temporary(self) -> None:
         shutil.rmtree(self.temporary, ignore_errors=True)
 
-    def commit(self) -> Path:
-        """Put the finished folder under its final name; what stood there is replaced.
+    def _may_hold(self) -> bool:
+        return True
 
-        A folder cannot be replaced in one step: the old one is moved aside, and back if the new one cannot take its
-        place.
+    def adopt(self, folder: Path) -> None:
+        """Take a finished folder, of the same file system, for the one being written. Raises OSError."""
+        self.temporary.rmdir()
+        os.rename(folder, self.temporary)
+        self._let_go()
+        live_targets.add(self)
+        self._hold()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Writing into it: raise ExportError that says so if it was removed, whatever else that leads to."""
+        self.check_alive()
+        try:
+            yield
+        except ExportError:
+            self.check_alive()
+            raise
+
+    def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
+        """Raise ExportError unless every file that was written is still there.
+
+        names   (folder relative to this one, name in it), folder by folder: each is listed once
         """
-        with export_errors(self.path, self.option):
-            if not self.path.exists():
-                os.rename(self.temporary, self.path)
-                return self.path
-            aside = self.temporary.with_suffix(".old")
-            os.rename(self.path, aside)
-            try:
-                os.rename(self.temporary, self.path)
-            except BaseException:
-                os.rename(aside, self.path)
-                raise
+        self.check_alive()
+        folder, present, count, missing = None, frozenset[str](), 0, 0
+        for where, name in names:
+            if where != folder:
+                folder, present = where, self._list(where)
+            count += 1
+            missing += name not in present
+        if missing:
+            raise self._lost(f"{missing} of the {count} files in it are gone")
+
+    def _list(self, folder: str) -> frozenset[str]:
+        try:
+            return frozenset(os.listdir(self.temporary / folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
+
+    def _put_in_place(self) -> None:
+        """What stood there is replaced in one step where the system can exchange two folders."""
+        from .exchange import exchange, replace_in_two_steps
+
+        if not self.path.exists():
+            os.rename(self.temporary, self.path)
+        elif exchange(self.temporary, self.path):
+            self._remove_temporary()
+        else:
+            with live_targets.indivisible():
+                aside = replace_in_two_steps(self.temporary, self.path)
             shutil.rmtree(aside, ignore_errors=True)
-        return self.path

@@ -94,6 +94,10 @@ class ProjectFile:
                 raise ProjectNotFound(f"project file '{path}' does not exist")
             if path.is_dir():
                 raise ProjectError(f"'{path}' is a folder, not a project file; give the .ilp file")
+            if not path.is_file():  # opening a pipe would wait for somebody to write into it
+                raise ProjectError(
+                    f"'{path}' is a device, a pipe or a socket, not a project file; give the .ilp file itself"
+                )
             self.size_bytes = path.stat().st_size
             self._file = _open_unlocked(path)
             self._stream = open(path, "rb")  # noqa: SIM115  # closed with this object

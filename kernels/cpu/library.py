@@ -18,6 +18,7 @@ import sys
 import threading
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -146,18 +147,56 @@ def _compile_and_keep(unit: str, target: tuple[str, str]) -> bytes:
     environment = {**os.environ, "NUMBA_CPU_NAME": target[0], "NUMBA_CPU_FEATURES": target[1]}
     hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment, creationflags=hidden,
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+            creationflags=hidden,
         )  # fmt: skip
     except OSError as problem:
         raise CompilerFailed(str(problem)) from None
-    if done.returncode != 0 or not done.stdout:
-        complaints = done.stderr.decode(errors="replace").strip().splitlines()
+    code, errors = _compilers.wait_for(process)
+    if process.returncode != 0 or not code:
+        complaints = errors.decode(errors="replace").strip().splitlines()
         logger.debug("The compiler of %s said:\n%s", unit, "\n".join(complaints))
-        raise CompilerFailed(complaints[-1] if complaints else f"the compiler ended with status {done.returncode}")
-    if cache.write(_file(unit, target), done.stdout) is None:
+        raise CompilerFailed(complaints[-1] if complaints else f"the compiler ended with status {process.returncode}")
+    if cache.write(_file(unit, target), code) is None:
         logger.warning("Compiled kernels cannot be kept: set PIXELFOREST_CACHE_DIR to a folder of yours")
-    return done.stdout
+    return code
+
+
+class _Compilers:
+    """The compilers that are running, so that none outlives this process."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._is_stopped = False
+
+    def wait_for(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+        """Output and complaints of a compiler. Raises KernelError if it was stopped."""
+        with process:
+            self._running.add(process)
+            try:
+                if self._is_stopped:
+                    process.kill()
+                found = process.communicate()
+            finally:
+                self._running.discard(process)
+        if self._is_stopped:
+            raise KernelError("the program is ending")
+        return found
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        for process in list(self._running):
+            with suppress(OSError):
+                process.kill()
+
+
+_compilers = _Compilers()
+
+
+def stop_compilers() -> None:
+    """End all compilers, for good: the process is about to end."""
+    _compilers.stop()
 
 
 def new_engine() -> Any:

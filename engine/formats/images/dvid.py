@@ -53,6 +53,8 @@ class _Instance:
             raise ExportError(
                 f"the format dvid needs --output_filename_format=http://<host>:<port>/api/node/<uuid>/<name>, not {url}"
             )
+        if "@" in match["server"]:
+            raise ExportError(f"cannot write {url}: user names and passwords in a URL are not used; leave them out")
         self.url, self.name = url, unquote(match["name"])
         self._server, self._uuid = match["server"], quote(unquote(match["uuid"]), safe="")
 

@@ -29,8 +29,10 @@ from ..array_attributes import read_axes, read_resolution, read_units, text_of
 from ..chunks import ChunkAssembler, chunk_shape
 from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
 from ..hdf5_pixels import KnownArray, VoxelSource, open_known, open_voxels
+from ..live_targets import live_targets
 from ..pixel_types import pixel_type
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..special_files import resolve_links
 from ..target import Target, check_file_place, export_errors
 
 # Patient enough for another job that is just putting its result into the same container.
@@ -137,7 +139,7 @@ class Hdf5Writer(ImageWriter):
         self._assembler = ChunkAssembler(spec.shape, self.chunks, spec.dtype)
         self._file: h5py.File | None = None
         # A link is followed: what it points to is replaced, not the link.
-        self._container = Path(os.path.realpath(path))
+        self._container = resolve_links(path)
         self._target = Target(self._container)
         try:
             _check_container(self._container, self._names)
@@ -163,11 +165,13 @@ class Hdf5Writer(ImageWriter):
                 if self._file is not None:
                     self._file.close()
                     self._file = None
+                self._target.check_alive()
                 with _PUBLISHING:
                     if not _exists(self._container) or self._replaces_everything():
                         self._target.commit()
                     else:
-                        self._merge()
+                        with live_targets.indivisible():
+                            self._merge()
         finally:
             self.abort()
         return [self._path]
@@ -223,7 +227,7 @@ def _swap(container: h5py.File, aside: str, name: str) -> None:
 
 def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
     """Raise ExportError unless a dataset can be put at ``internal`` in the container at ``path``."""
-    container = Path(os.path.realpath(path))
+    container = resolve_links(path)
     check_file_place(container)
     _check_container(container, _split_internal(path, internal))
 

@@ -120,6 +120,10 @@ class _MultipageWriter(ImageWriter):
             while left:
                 left = left[file.write(left) :]
 
+    def check_alive(self) -> None:
+        """Raise ExportError if its temporary file was removed by somebody."""
+        self._target.check_alive()
+
     def finish(self) -> list[Path]:
         return [self._target.commit()]
 
@@ -152,7 +156,10 @@ class _StackSequenceWriter(ImageWriter):
     def finish(self) -> list[Path]:
         if len(self._writers) < len(self._paths):
             raise ExportError(f"cannot write {self._pattern}: some slices are incomplete")
-        return [file for i in range(len(self._paths)) for file in self._writers[i].finish()]
+        writers = [self._writers[i] for i in range(len(self._paths))]
+        for writer in writers:  # all or none, as far as that can be known
+            writer.check_alive()
+        return [file for writer in writers for file in writer.finish()]
 
     def abort(self) -> None:
         for writer in list(self._writers.values()):

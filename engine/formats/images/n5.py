@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from ...box import Box
 from ...errors import ExportError, InputError, InputNotFound
 from ..array_attributes import read_axes, read_resolution, read_units, text_of
 from ..chunks import chunk_shape
+from ..exchange import recover_folder
 from ..remote import RemotePath
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..special_files import resolve_links
 from ..stores import (
+    ChunkNames,
     RemoteStore,
     StoredArray,
     StoredImage,
@@ -169,10 +173,12 @@ class N5Writer(ImageWriter):
         self._path = path
         self._names = _split_internal(path, internal)
         # A link is followed: what it points to is replaced, not the link.
-        self._container = Path(os.path.realpath(path))
+        self._container = resolve_links(path)
         self._target = FolderTarget(self._container)
         self._array: StoredArray | None = None
         try:
+            with store_export_errors(path):
+                recover_folder(self._container.joinpath(*self._names))
             _check_place(self._container, self._names)
             attributes = _attributes(spec, self.chunks, compress=compress)
             with store_export_errors(path):
@@ -182,17 +188,23 @@ class N5Writer(ImageWriter):
                 write_json(folder / _METADATA, attributes, indent=None)
                 metadata = {key: attributes[key] for key in _OF_THE_FORMAT}
                 array = open_array("n5", folder, metadata, assume=True)
-            self._array = StoredArray(array.T, self.chunks, path)
+            names = ChunkNames("/".join(self._names), is_reversed=True)
+            self._array = StoredArray(array.T, self.chunks, path, names)
         except BaseException:
             self.abort()
             raise
 
     def write(self, box: Box, data: np.ndarray) -> None:
-        self._open_array().write(box, data)
+        with self._target.watched():
+            self._open_array().write(box, data)
 
     def finish(self) -> list[Path]:
         try:
-            self._open_array().check_complete()
+            array = self._open_array()
+            with self._target.watched():
+                array.check_complete()
+            folders = ("", "/".join(self._names))
+            self._target.check_holds(chain(((folder, _METADATA) for folder in folders), array.files()))
             with _PUBLISHING, store_export_errors(self._path):
                 _check_place(self._container, self._names)
                 if self._container.exists():
@@ -220,8 +232,7 @@ class N5Writer(ImageWriter):
             os.replace(self._target.temporary / _METADATA, self._container / _METADATA)
         place = FolderTarget(self._container.joinpath(*self._names))
         try:
-            place.temporary.rmdir()
-            os.rename(self._target.temporary.joinpath(*self._names), place.temporary)
+            place.adopt(self._target.temporary.joinpath(*self._names))
             place.commit()
         finally:
             place.discard()
@@ -243,7 +254,8 @@ class N5UrlWriter(ImageWriter):
         with store_export_errors(self._target.folder):
             metadata = {name: attributes[name] for name in _OF_THE_FORMAT}
             array = open_array("n5", self._target.folder.joinpath(*key.split("/")), metadata, assume=True)
-        self._array: StoredArray | None = StoredArray(array.T, self.chunks, self._target.folder)
+        names = ChunkNames(key, is_reversed=True)
+        self._array: StoredArray | None = StoredArray(array.T, self.chunks, self._target.folder, names)
 
     def write(self, box: Box, data: np.ndarray) -> None:
         if self._array is None:
@@ -254,6 +266,7 @@ class N5UrlWriter(ImageWriter):
         try:
             if self._array is not None:
                 self._array.check_complete()
+                self._target.check_holds(self._array.files())
                 self._target.commit()
                 self._has_made_container = False  # nothing is left to take back
         finally:
@@ -337,7 +350,7 @@ def _split_internal(path: Path | RemotePath, internal: str) -> list[str]:
 
 def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
     """Raise ExportError unless a dataset can be put at ``internal`` in the container at ``path``."""
-    container = Path(os.path.realpath(path))
+    container = resolve_links(path)
     check_folder_place(container)
     _check_place(container, _split_internal(path, internal))
 

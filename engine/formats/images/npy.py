@@ -26,6 +26,7 @@ from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
 from ..pixel_types import MAX_IMAGE_BYTES, pixel_type
 from ..signature import begins_with
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..special_files import resolve_links
 from ..target import Target, check_file_place, export_errors
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -243,7 +244,7 @@ class NpyWriter(ImageWriter):
         self._missing = prod(spec.shape)
         self._lock = threading.Lock()
         # A link is followed: what it points to is replaced, not the link.
-        self._target = Target(Path(os.path.realpath(path)))
+        self._target = Target(resolve_links(path))
         try:
             with export_errors(path):
                 self._reserve(spec)
@@ -304,7 +305,7 @@ OUTPUTS = (
         Limits(),
         summary="NumPy array, no metadata",
         streams=True,
-        check_place=lambda path, internal, spec: check_file_place(Path(os.path.realpath(path))),
+        check_place=lambda path, internal, spec: check_file_place(resolve_links(path)),
         least_bytes=lambda spec: spec.nbytes,
         is_result=begins_with(b"\x93NUMPY"),
     ),

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ from ...errors import ExportError, InputError
 from ..chunks import chunk_shape
 from ..concurrency import most_threads
 from ..downscale import halved_shapes, shrink, shrunk_size
+from ..exchange import find_aside
 from ..multiscales import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
 from ..remote import RemotePath
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..special_files import resolve_links
 from ..stores import (
+    ChunkNames,
     LocalStore,
     RemoteStore,
     StoredArray,
@@ -98,7 +102,7 @@ class OmeZarrWriter(ImageWriter):
         if isinstance(path, RemotePath):
             self._target = _open_remote(path, spec)
         else:
-            self._target = LocalStore(Path(os.path.realpath(path)))
+            self._target = LocalStore(resolve_links(path))
         self._level: StoredArray | None = None
         try:
             self._level = self._create(next(iter(self._shapes)))
@@ -110,20 +114,18 @@ class OmeZarrWriter(ImageWriter):
     def write(self, box: Box, data: np.ndarray) -> None:
         axes = self._spec.axes
         ordered = from_canonical(to_canonical(data, axes), AXES)
-        self._open_level().write(box_from(box_to_canonical(box, axes), AXES), ordered)
+        with self._target.watched():
+            self._open_level().write(box_from(box_to_canonical(box, axes), AXES), ordered)
 
     def finish(self) -> list[Path]:
         try:
-            level = self._open_level()
-            level.check_complete()
-            for name in list(self._shapes)[1:]:
-                larger, level = level, self._create(name)
-                self._level = level
-                _fill(level, larger, self._chunk, self._spec)
-            with store_export_errors(self._path):
-                self._describe()
+            with self._target.watched():
+                levels = self._complete_levels()
+                with store_export_errors(self._path):
+                    self._describe()
             if isinstance(self._path, Path):
                 _check_store(self._path, self._spec)
+            self._target.check_holds(chain.from_iterable(level.files() for level in levels))
             self._target.commit()
         finally:
             self.abort()
@@ -140,6 +142,18 @@ class OmeZarrWriter(ImageWriter):
             raise ExportError(f"cannot write {self._path}: it was closed")
         return self._level
 
+    def _complete_levels(self) -> list[StoredArray]:
+        """Compute the smaller levels; returns all of them."""
+        level = self._open_level()
+        level.check_complete()
+        levels = [level]
+        for name in list(self._shapes)[1:]:
+            larger, level = level, self._create(name)
+            self._level = level
+            _fill(level, larger, self._chunk, self._spec)
+            levels.append(level)
+        return levels
+
     def _create(self, name: str) -> StoredArray:
         """Start the array of a level."""
         shape = self._shapes[name]
@@ -148,12 +162,12 @@ class OmeZarrWriter(ImageWriter):
             unit = _unit_of_level(shape, self._chunk, self._version)
             if self._version == "0.4":
                 metadata = _zarr2_metadata(shape, self._chunk, self._spec.dtype)
-                array = self._target.create_array("zarr", name, metadata)
+                array, names = self._target.create_array("zarr", name, metadata), ChunkNames(name)
                 self._target.put_json(f"{name}/.zattrs", attributes)
             else:
                 metadata = _zarr3_metadata(shape, unit, self._chunk, self._spec.dtype, attributes)
-                array = self._target.create_array("zarr3", name, metadata)
-        return StoredArray(array, unit, self._path)
+                array, names = self._target.create_array("zarr3", name, metadata), ChunkNames(f"{name}/c")
+        return StoredArray(array, unit, self._path, names)
 
     def _array_attributes(self) -> dict[str, Any]:
         spec = self._spec
@@ -196,7 +210,7 @@ class OmeZarrWriter(ImageWriter):
 
 def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
     """Raise ExportError unless a store can be put at ``path``."""
-    check_folder_place(Path(os.path.realpath(path)))
+    check_folder_place(resolve_links(path))
     _check_store(path, spec)
 
 
@@ -244,6 +258,12 @@ def _open_url(url: str, internal: str, spec: ImageSpec, *, is_multiscale: bool) 
 def _check_store(path: Path, spec: ImageSpec) -> None:
     """Raise ExportError if what stands at ``path`` may not be replaced."""
     if not path.exists():
+        aside = find_aside(resolve_links(path))
+        if aside is not None and not spec.may_replace:
+            raise ExportError(
+                f"cannot write {path}: a run that was killed while it replaced it has left it as {aside}; move that "
+                "back, or replace it with --overwrite"
+            )
         return
     if not path.is_dir():
         raise ExportError(f"cannot write {path}: there is a file of that name, and a Zarr store is a folder")

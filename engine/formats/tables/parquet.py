@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -34,9 +34,10 @@ class ParquetWriter(TableWriter):
             [(c.name, pa.string() if c.texts is not None else pa.from_numpy_dtype(c.dtype)) for c in self._columns]
         )
         self._writer: Any = None
+        self._stream: IO[bytes] | None = None
         try:
             with self._writing():
-                self._writer = pq.ParquetWriter(str(self._target.temporary), self._schema)
+                self._writer = pq.ParquetWriter(self._sink(), self._schema)
         except ExportError:
             self.abort()
             raise
@@ -65,10 +66,23 @@ class ParquetWriter(TableWriter):
             return self._arrow.array(np.ascontiguousarray(values))
         return self._arrow.array([column.texts[i] for i in values.tolist()], self._arrow.string())
 
+    def _sink(self) -> str | IO[bytes]:
+        """The temporary file as pyarrow takes it: by name, or opened where its name is no UTF-8."""
+        text = str(self._target.temporary)
+        try:
+            text.encode()
+            return text
+        except UnicodeEncodeError:
+            self._stream = open(self._target.temporary, "wb")  # noqa: SIM115  # closed with the writer
+            return self._stream
+
     def _close(self) -> None:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             writer.close()
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            stream.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
