@@ -25,6 +25,7 @@ import numpy as np
 
 from ..box import Box
 from ..errors import InputError
+from .chunks import cut_range
 from .concurrency import most_threads
 
 __all__ = ["KnownArray", "VoxelSource", "open_known", "open_voxels"]
@@ -245,18 +246,9 @@ class _Chunks:
     def _pieces(self, box: Box) -> Iterator[_Piece]:
         """The parts of a box that lie in one chunk each."""
         # There are ten and more in a small tile: tuples, since boxes took most of the time.
-        for steps in product(*map(_cut, box.start, box.stop, self._chunks)):
+        for steps in product(*map(cut_range, box.start, box.stop, self._chunks)):
             corner, target, inside = zip(*steps, strict=True)
             yield corner, target, inside
-
-
-def _cut(start: int, stop: int, length: int) -> list[tuple[int, slice, slice]]:
-    """A range cut by the grid of chunks: see _Piece, along one axis."""
-    pieces = []
-    for first in range(start // length * length, stop, length):
-        a, b = max(start, first), min(stop, first + length)
-        pieces.append((first, slice(a - start, b - start), slice(a - first, b - first)))
-    return pieces
 
 
 def _in_image(corner: tuple[int, ...], inside: _Slices) -> Box:

@@ -7,10 +7,11 @@ joined too, but with x before y. Only the slices that a region touches are opene
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class StackReader(ImageReader):
 
     def _touched(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """(slice, start, stop) along the stack for every slice between two positions."""
-        index = int(np.searchsorted(self._starts, start, side="right")) - 1
+        index = bisect_right(self._starts, start) - 1
         while start < stop:
             end = min(stop, self._starts[index + 1])
             yield index, start, end
@@ -174,11 +175,15 @@ class StackReader(ImageReader):
         finally:
             with self._lock:
                 slot.users -= 1
-                idle = [i for i, s in self._slots.items() if not s.users][: max(0, len(self._slots) - self._max_open)]
-                closing = [self._slots.pop(i) for i in idle]
+                closing = [self._slots.pop(i) for i in self._surplus()]
             for old in closing:
                 if old.reader is not None:
                     old.reader.close()
+
+    def _surplus(self) -> list[int]:
+        """The slices to close, oldest first; steps over those that are being read, and looks no further."""
+        count = len(self._slots) - self._max_open
+        return list(islice((i for i, slot in self._slots.items() if not slot.users), count)) if count > 0 else []
 
     def _open(self, index: int) -> ImageReader:
         item = self._slices[index]

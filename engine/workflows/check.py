@@ -171,7 +171,7 @@ def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backen
     """
     lanes: list[LaneCheck] = []
     for lane in job.lanes:
-        if job.fail_fast and any(found.error is not None for found in lanes):
+        if job.fail_fast and lanes and lanes[-1].error is not None:
             break
         found = LaneCheck(lane, lane.arguments[job.project.roles[0]])
         with log.about(lane.index):
@@ -182,11 +182,13 @@ def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backen
     workers = count_workers(good, threads=job.threads, memory_bytes=job.memory_bytes)
     error = _find_collision(good)
     if error is None:
+        has_failed = len(good) < len(lanes)
         for found in good:
-            if job.fail_fast and any(other.error is not None for other in lanes):
+            if job.fail_fast and has_failed:
                 break
             with log.about(found.lane.index):
                 _try(found, partial(_plan_work, found, job, workflow, backend, workers))
+            has_failed = has_failed or found.error is not None
         _check_room([found for found in good if found.error is None])
     for found in lanes:
         found.notes, found.warnings = log.notes(found.lane.index), log.warnings(found.lane.index)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -21,8 +19,10 @@ import numpy as np
 from ...axes import default_axes, is_axis_order
 from ...box import Box
 from ...errors import InputError, InputNotFound, MemoryTooSmall
+from ..chunks import cut_range
 from ..concurrency import most_threads
 from ..planes import picture_formats
+from ..segment_cache import SegmentCache
 from ..spec import ImageInfo, ImageReader, InputFormat, Limits
 
 __all__ = ["INPUT", "OUTPUTS", "needs_bigtiff", "open_tiff"]
@@ -75,7 +75,7 @@ class TiffReader(ImageReader):
             raise InputError(f"cannot read {self._path}: the image is empty (shape {series.shape})")
         resolution, units = _read_pixel_size(self._tiff, axes)
         self._pages = _Pages(series, page)
-        self._cache = _SegmentCache(self._decode_segment)
+        self._cache = SegmentCache(self._decode_segment, _CACHE_BYTES)
         self._whole = self._map_series()
         if self._whole is None and not self._pages.is_regular:
             self._check_expansion(series.nbytes, self._map.size)
@@ -189,16 +189,12 @@ class TiffReader(ImageReader):
             return
         normal = self._pages.normalise(box)
         target = into.reshape(normal.shape)
-        size = self._pages.segment
-        for place in product(
-            *(range(a // n, -(-b // n)) for a, b, n in zip(normal.start, normal.stop, size, strict=True))
-        ):
-            index = int(np.ravel_multi_index(place[:4], self._pages.grid))
+        size, strides = self._pages.segment, self._pages.grid_strides
+        for steps in product(*map(cut_range, normal.start, normal.stop, size)):
+            corner, inside, part = zip(*steps, strict=True)
+            index = sum(c // n * stride for c, n, stride in zip(corner, size, strides, strict=False))
             data = self._cache.get(number, index, page)
-            corner = tuple(p * n for p, n in zip(place, size, strict=True))
-            common = normal.intersect(Box(corner, tuple(a + n for a, n in zip(corner, size, strict=True))))
-            inside = common.relative_to(normal.start).slices()
-            target[inside] = self._page.nodata if data is None else data[common.relative_to(corner).slices()]
+            target[inside] = self._page.nodata if data is None else data[part]
 
     def _decode_segment(self, page: Any, index: int) -> np.ndarray | None:
         """One strip or tile as (separate sample, depth, length, width, sample); None if it is not stored."""
@@ -257,7 +253,7 @@ class _Pages:
     shape      all axes of the series, those of length 1 included
     page_shape the last of them, those within a page; ``lead`` others number the pages
     segment    shape of a strip or tile as (separate sample, depth, length, width, sample)
-    grid       strips or tiles of a page along the first four of these
+    grid       strips or tiles of a page along the first four of these; grid_strides: what one step adds to their number
     chunks     the same unit in the axes of the series
     is_regular False if the pages do not make up the series in this way
     """
@@ -287,6 +283,7 @@ class _Pages:
         else:
             self.segment = (1, 1, min(page.rowsperstrip, length), width, samples)
         self.grid = tuple(-(-n // s) for n, s in zip(page.shaped[:4], self.segment[:4], strict=True))
+        self.grid_strides = tuple(math.prod(self.grid[i + 1 :]) for i in range(4))
         unit = [1] * self.lead + [min(self.segment[p], page.shaped[p]) for p in self._places]
         self.chunks = tuple(unit[i] for i in self._kept) if self.is_regular else None
 
@@ -317,49 +314,6 @@ def _match_squeezed(
         elif size != 1:
             return None
     return kept if at == len(squeezed_axes) else None
-
-
-class _SegmentCache:
-    """The latest decoded segments. A segment wanted by several threads at once is decoded by one of them."""
-
-    def __init__(self, decode: Callable[[Any, int], np.ndarray | None]) -> None:
-        self._decode, self._lock = decode, Lock()
-        self._entries: OrderedDict[tuple[int, int], Future[np.ndarray | None]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, number: int, index: int, page: Any) -> np.ndarray | None:
-        """Segment ``index`` of page ``number``."""
-        key = (number, index)
-        with self._lock:
-            entry = self._entries.get(key)
-            is_mine = entry is None
-            if entry is None:
-                entry = self._entries[key] = Future()
-            self._entries.move_to_end(key)
-        if is_mine:
-            self._fill(key, entry, page)
-        return entry.result()
-
-    def _fill(self, key: tuple[int, int], entry: Future[np.ndarray | None], page: Any) -> None:
-        try:
-            data = self._decode(page, key[1])
-        except BaseException as error:
-            with self._lock:
-                self._entries.pop(key, None)
-            entry.set_exception(error)
-            return
-        entry.set_result(data)
-        with self._lock:
-            self._bytes += _size(entry)
-            for old in [k for k, e in self._entries.items() if e.done() and k != key]:
-                if self._bytes <= _CACHE_BYTES:
-                    break
-                self._bytes -= _size(self._entries.pop(old))
-
-
-def _size(entry: Future[np.ndarray | None]) -> int:
-    data = entry.result()
-    return 0 if data is None else data.nbytes
 
 
 _OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
