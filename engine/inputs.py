@@ -42,6 +42,7 @@ class InputOptions:
     stack_along                the axis along which several files become one image
     preconvert_stacks          accepted and without effect: stacks are read slice by slice anyway
     project_dir                stands in for the folder of an image behind a URL
+    allow_missing_planes       read zeros for planes that a file's metadata promise and no file holds
     """
 
     input_axes: tuple[str | None, ...] | None = None
@@ -49,6 +50,7 @@ class InputOptions:
     stack_along: str = "z"
     preconvert_stacks: bool = False
     project_dir: Path = Path()
+    allow_missing_planes: bool = False
 
     def axes_of_role(self, role_index: int) -> str | None:
         """The letters given for a role, or None."""
@@ -257,6 +259,8 @@ def open_image(
         log(logging.WARNING, "%s: %s", argument, expansion.warning)
     sources = expansion.sources
     file_format = _format_of(sources[0].file)
+    if options.allow_missing_planes and file_format.open_incomplete is not None:
+        file_format = replace(file_format, open=file_format.open_incomplete)
     trained = None if training is None or options.ignore_training_axistags else training.axes or None
     rule = _AxesRule(argument, options.axes_of_role(role_index), trained, log)
     if len(sources) == 1:
@@ -265,6 +269,8 @@ def open_image(
         if options.preconvert_stacks:
             log(logging.INFO, "--preconvert_stacks is not needed: the files of %s are read slice by slice", argument)
         reader, axes = _open_stack(sources, file_format, options.stack_along, rule)
+    for line in reader.warnings:
+        log(logging.WARNING, "%s: %s", argument, line)
     nickname = make_nickname(sources, auto_selected=len(sources) == 1 and not sources[0].internal)
     return InputImage(reader, _with_axes(reader.info, axes), sources, path_text=argument, nickname=nickname)
 

@@ -1,0 +1,181 @@
+"""Files read by position, and regions of arrays that lie in them uncompressed.
+
+Not through a memory map: touching a mapped page that is gone, because the file was cut short, ends the process with
+SIGBUS. A read that comes back short is an error of one input.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from ..box import Box
+from ..errors import InputError
+
+__all__ = ["FilePool", "OpenFile"]
+
+_GAP_BYTES = 16 * 2**10  # between two parts of a region: read over, which takes no longer than another call
+_BUFFER_BYTES = 2**20  # read at once where there are gaps; fits into the second-level cache
+_MAX_OPEN = 32  # files of a set
+_buffers = threading.local()
+
+
+class OpenFile:
+    """A file that is read from several threads at once.
+
+    label  for messages
+    size   in bytes, when the file was opened
+    Raises OSError if it cannot be opened.
+    """
+
+    def __init__(self, path: Path, label: str) -> None:
+        self._label, self._lock = label, threading.Lock()
+        self._file = path.open("rb", buffering=0)
+        self.status = os.fstat(self._file.fileno())
+        self.size = self.status.st_size
+
+    def read(self, start: int, size: int) -> bytes:
+        """Some bytes. Raises InputError if they are not all there, or the file was closed."""
+        content = bytearray(size)
+        self._fill(start, memoryview(content))
+        return bytes(content)
+
+    def read_box(self, start: int, shape: Sequence[int], dtype: np.dtype, box: Box) -> np.ndarray:
+        """A region of a C-ordered array that begins at byte ``start``, as a new array in native byte order."""
+        result = np.empty(box.shape, dtype)
+        self.copy_box(start, shape, box, result)
+        return result if dtype.isnative else result.byteswap(inplace=True).view(dtype.newbyteorder("="))
+
+    def copy_box(self, start: int, shape: Sequence[int], box: Box, into: np.ndarray) -> None:
+        """The same, put into an array of the box's shape and the stored type, byte order included.
+
+        Raises InputError if the file ends before the region does, or was closed.
+        """
+        if box.is_empty:
+            return
+        strides = [prod(shape[axis + 1 :]) * into.itemsize for axis in range(len(shape))]
+        level = _choose_level(shape, box, strides, is_contiguous=into.flags.c_contiguous)
+        # Every position along the axes before ``level`` is one piece: rows along ``level``, whole behind it.
+        for place in product(*map(range, box.start[:level], box.stop[:level])):
+            first = start + sum(p * stride for p, stride in zip(place, strides, strict=False))
+            target = into[tuple(p - a for p, a in zip(place, box.start, strict=False))]
+            self._copy_piece(first, shape[level:], Box(box.start[level:], box.stop[level:]), strides[level], target)
+
+    def _copy_piece(self, start: int, shape: Sequence[int], box: Box, stride: int, into: np.ndarray) -> None:
+        """One span of the file, cut into parts of the buffer's size where it cannot be read into its place."""
+        first, last = box.start[0], box.stop[0]
+        if box.shape[1:] == tuple(shape[1:]) and into.flags.c_contiguous:
+            self._fill(start + first * stride, into.reshape(-1).view(np.uint8).data)
+            return
+        rows = max(1, _BUFFER_BYTES // stride)
+        inside = tuple(slice(a, b) for a, b in zip(box.start[1:], box.stop[1:], strict=True))
+        for at in range(first, last, rows):
+            count = min(rows, last - at)
+            buffer = _buffer(count * stride)
+            # The last row ends with the region, which may be where the file ends.
+            self._fill(start + at * stride, buffer[: count * stride].data)
+            stored = buffer[: count * stride].view(into.dtype).reshape(count, *shape[1:])
+            into[at - first : at - first + count] = stored[(slice(None), *inside)]
+
+    def _fill(self, start: int, memory: memoryview) -> None:
+        done = 0
+        while done < len(memory):
+            try:
+                count = self._read_at(start + done, memory[done:])
+            except ValueError:  # the descriptor is gone
+                raise InputError(f"cannot read {self._label}: it was closed") from None
+            if not count:
+                raise InputError(
+                    f"cannot read {self._label}: the file was cut short while it was read ({start + done} bytes of "
+                    f"{self.size} are left)"
+                )
+            done += count
+
+    def _read_at(self, start: int, memory: memoryview) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [memory], start)
+        with self._lock:  # Windows has a single position for all threads
+            self._file.seek(start)
+            return self._file.readinto(memory) or 0
+
+    def close(self) -> None:
+        """May be called twice, and while other threads read."""
+        self._file.close()
+
+
+def _choose_level(shape: Sequence[int], box: Box, strides: Sequence[int], *, is_contiguous: bool) -> int:
+    """The axis along which a region is read in one piece for each position of the axes before it.
+
+    First the longest run without a gap, then more axes as long as the gaps are short and a row fits into the buffer.
+    """
+    level, has_gaps = len(shape) - 1, not is_contiguous
+    while level:
+        gap = strides[level - 1] - box.shape[level] * strides[level]
+        has_gaps = has_gaps or gap > 0
+        if gap > _GAP_BYTES or (has_gaps and strides[level - 1] > _BUFFER_BYTES):
+            break
+        level -= 1
+    return level
+
+
+def _buffer(size: int) -> np.ndarray:
+    """Memory of this thread, valid until its next call. New memory for each read would have to be cleared first."""
+    found: np.ndarray | None = getattr(_buffers, "memory", None)
+    if found is None or found.size < size:
+        found = _buffers.memory = np.empty(size, np.uint8)
+    return found
+
+
+class FilePool:
+    """Files of one image, of which a few are open at a time. For several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: OrderedDict[Path, OpenFile] = OrderedDict()
+        self._users: dict[Path, int] = {}
+
+    @contextmanager
+    def borrow(self, path: Path) -> Iterator[OpenFile]:
+        """A file, open as long as it is borrowed. Raises InputError if it is not there any more."""
+        with self._lock:
+            file = self._open.get(path)
+            if file is None:
+                try:
+                    file = self._open[path] = OpenFile(path, str(path))
+                except OSError as error:
+                    raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+            self._open.move_to_end(path)
+            self._users[path] = self._users.get(path, 0) + 1
+        try:
+            yield file
+        finally:
+            with self._lock:
+                self._users[path] -= 1
+                self._close_surplus()
+
+    def _close_surplus(self) -> None:
+        """Close the oldest files that nobody reads; at most as many are stepped over as there are threads."""
+        surplus = len(self._open) - _MAX_OPEN
+        for path in [] if surplus <= 0 else list(self._open):
+            if not self._users[path]:
+                self._open.pop(path).close()
+                del self._users[path]
+                surplus -= 1
+            if surplus <= 0:
+                return
+
+    def close(self) -> None:
+        """Close all files; a later ``borrow`` opens them again."""
+        with self._lock:
+            for file in self._open.values():
+                file.close()
+            self._open.clear()
+            self._users.clear()
