@@ -38,8 +38,9 @@ class OpenFile:
 
     def __init__(self, path: Path, label: str) -> None:
         self._label, self._lock = label, threading.Lock()
-        self._file = path.open("rb", buffering=0)
-        self.status = os.fstat(self._file.fileno())
+        self._descriptor = -1
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        self.status = os.fstat(self._descriptor)
         self.size = self.status.st_size
 
     def read(self, start: int, size: int) -> bytes:
@@ -88,27 +89,36 @@ class OpenFile:
     def _fill(self, start: int, memory: memoryview) -> None:
         done = 0
         while done < len(memory):
+            if self._descriptor < 0:
+                raise InputError(f"cannot read {self._label}: it was closed")
             try:
                 count = self._read_at(start + done, memory[done:])
-            except ValueError:  # the descriptor is gone
-                raise InputError(f"cannot read {self._label}: it was closed") from None
+            except OSError as error:
+                raise InputError(f"cannot read {self._label}: {(error.strerror or str(error)).lower()}") from error
             if not count:
                 raise InputError(
-                    f"cannot read {self._label}: the file was cut short while it was read ({start + done} bytes of "
-                    f"{self.size} are left)"
+                    f"cannot read {self._label}: the file was cut short while it was read (it had {self.size} bytes "
+                    "when it was opened)"
                 )
             done += count
 
     def _read_at(self, start: int, memory: memoryview) -> int:
         if hasattr(os, "preadv"):
-            return os.preadv(self._file.fileno(), [memory], start)
-        with self._lock:  # Windows has a single position for all threads
-            self._file.seek(start)
-            return self._file.readinto(memory) or 0
+            return os.preadv(self._descriptor, [memory], start)
+        with self._lock:  # elsewhere there is a single position for all threads
+            os.lseek(self._descriptor, start, os.SEEK_SET)
+            content = os.read(self._descriptor, len(memory))
+        memory[: len(content)] = content
+        return len(content)
 
     def close(self) -> None:
-        """May be called twice, and while other threads read."""
-        self._file.close()
+        """May be called twice."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _choose_level(shape: Sequence[int], box: Box, strides: Sequence[int], *, is_contiguous: bool) -> int:

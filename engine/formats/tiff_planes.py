@@ -71,12 +71,14 @@ class Planes:
               the series finds them by itself
     missing   None: no plane is missing
     notes     lines about other things that are not read
+    files     all files of a set of several, in the order of the planes; empty for a single file
     """
 
     series: Any
     pages: Sequence[Any] | None = None
     missing: MissingPlanes | None = None
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 def find_planes(tiff: Any, series: Any, path: Path) -> Planes:
@@ -93,16 +95,17 @@ def find_planes(tiff: Any, series: Any, path: Path) -> Planes:
     elif series.kind == "mmstack":
         series = _complete_mmstack(tiff, series)
     pages = _list_pages(series)
+    files = _list_files(tiff, [series.keyframe] if pages is None else pages, path)
     if pages is None:
-        return Planes(series, notes=notes)
+        return Planes(series, notes=notes, files=files)
     _check_alike(pages, series, path)
     lost = [i for i, page in enumerate(pages) if page is None]
     if not lost:
-        return Planes(series, pages, notes=notes)
-    files = Counter(image.file_of(i, path.name) if image is not None else "" for i in lost)
+        return Planes(series, pages, notes=notes, files=files)
+    places = Counter(image.file_of(i, path.name) if image is not None else "" for i in lost)
     promise = {"ome": "OME metadata", "imagej": "ImageJ metadata", "mmstack": "Micro-Manager metadata"}
-    missing = MissingPlanes(len(lost), len(pages), promise.get(series.kind, "metadata"), dict(files))
-    return Planes(series, pages, missing, notes)
+    missing = MissingPlanes(len(lost), len(pages), promise.get(series.kind, "metadata"), dict(places))
+    return Planes(series, pages, missing, notes, files)
 
 
 def check_ndtiff_files(tiff: Any, path: Path) -> None:
@@ -148,6 +151,15 @@ def _list_pages(series: Any) -> list[Any] | None:
     if series.kind == "mmstack":  # a frame beyond the end of a truncated file has no place in it
         listed = [None if page is None or not page.offset else page for page in listed]
     return [*listed[:total], *[None] * (total - len(listed))]
+
+
+def _list_files(tiff: Any, pages: Sequence[Any], path: Path) -> tuple[Path, ...]:
+    """The files that pages are in, and the one that was opened; none if that is the only one."""
+    parents = {id(page.parent): page.parent for page in pages if page is not None}
+    if set(parents) <= {id(tiff)}:
+        return ()
+    found = [path if parent is tiff else Path(parent.filehandle.path) for parent in parents.values()]
+    return tuple(dict.fromkeys(found if id(tiff) in parents else [path, *found]))
 
 
 def _is_cut(first: Any, total: int) -> bool:

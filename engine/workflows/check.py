@@ -170,12 +170,14 @@ def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backen
     log            open; receives what is said about each lane
     """
     lanes: list[LaneCheck] = []
+    sets: dict[frozenset[Path], LaneCheck] = {}
     for lane in job.lanes:
         if job.fail_fast and lanes and lanes[-1].error is not None:
             break
         found = LaneCheck(lane, lane.arguments[job.project.roles[0]])
         with log.about(lane.index):
             _try(found, partial(_check_lane, found, job, workflow))
+            _say_if_repeated(found, job.project.roles[0], sets)
         lanes.append(found)
     good = [found for found in lanes if found.error is None]
     backend = open_backend(sum(found.voxels for found in good))
@@ -248,6 +250,21 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
         if job.table is not None:
             found.table = plan_table(job.table, main, lane=found.lane.index, protected=protected)
         found.voxels = workflow.work_voxels(project, found.images, found.exports, has_table=found.table is not None)
+
+
+def _say_if_repeated(found: LaneCheck, role: str, sets: dict[frozenset[Path], LaneCheck]) -> None:
+    """Warn of a lane whose main image is the image of an earlier lane, named by another of its files."""
+    if role not in found.images or not found.images[role].set_files:
+        return
+    first = sets.setdefault(frozenset(found.images[role].set_files), found)
+    if first is not found:
+        logger.warning(
+            "%s is a part of the same image of several files as %s (input %d), so the same volume is computed once "
+            "more; name one file of each image",
+            found.name,
+            first.name,
+            first.lane.index + 1,
+        )
 
 
 def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, backend: Backend, workers: int) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,9 @@ from ..file_reads import FilePool, OpenFile
 from ..planes import picture_formats
 from ..segment_cache import SegmentCache
 from ..spec import ImageInfo, ImageReader, InputFormat, Limits
-from ..tiff_planes import Planes, check_ndtiff_files, find_planes
+
+if TYPE_CHECKING:
+    from ..tiff_planes import Planes
 
 __all__ = ["INPUT", "OUTPUTS", "needs_bigtiff", "open_tiff"]
 
@@ -67,6 +69,8 @@ class TiffReader(ImageReader):
             raise
 
     def _look(self) -> None:
+        from ..tiff_planes import check_ndtiff_files, find_planes
+
         self._check_chain()
         check_ndtiff_files(self._tiff, self._path)
         series_list = self._tiff.series
@@ -94,6 +98,7 @@ class TiffReader(ImageReader):
         resolution, units = _read_pixel_size(self._tiff, axes)
         self._pages = _Pages(series, page, len(series if self._planes is None else self._planes))
         self._cache = SegmentCache(self._decode_segment, _CACHE_BYTES)
+        self.files = planes.files
         self.warnings = (*planes.notes, *self._describe_missing(planes))
         if planes.missing is None or planes.pages is None:
             self._offset = self._find_series()
@@ -139,7 +144,7 @@ class TiffReader(ImageReader):
     def _find_series(self) -> int | None:
         """Where the whole series lies in the file as one array, or None if it is not stored like that."""
         series = self._series
-        if series.dataoffset is None or series.transform is not None:
+        if self.files or series.dataoffset is None or series.transform is not None:
             return None
         self._check_end(series.dataoffset, series.dtype, series.shape, self._file)
         return int(series.dataoffset)
