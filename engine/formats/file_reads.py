@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from math import prod
+from operator import eq, mul, sub
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ __all__ = ["FilePool", "OpenFile"]
 
 _GAP_BYTES = 16 * 2**10  # between two parts of a region: read over, which takes no longer than another call
 _BUFFER_BYTES = 2**20  # read at once where there are gaps; fits into the second-level cache
+_SMALL_BYTES = 4 * 2**20  # an array of at most so many, such as a chunk, is read whole where there are gaps
+_WIDE_BYTES = 32 * 2**20  # of a region that is read wider than asked for
+_KEPT_BYTES = 64 * 2**20  # of such regions, for the tiles beside the one that is read now
 _MAX_OPEN = 32  # files of a set
 _buffers = threading.local()
 
@@ -33,11 +37,13 @@ class OpenFile:
 
     label  for messages
     size   in bytes, when the file was opened
+    kept   shared with other files, so that they keep no more together than one does alone
     Raises OSError if it cannot be opened.
     """
 
-    def __init__(self, path: Path, label: str) -> None:
-        self._label, self._lock = label, threading.Lock()
+    def __init__(self, path: Path, label: str, kept: _KeptRegions | None = None) -> None:
+        self._path, self._label, self._lock = path, label, threading.Lock()
+        self._kept = _KeptRegions() if kept is None else kept
         self._descriptor = -1
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
         self.status = os.fstat(self._descriptor)
@@ -64,11 +70,32 @@ class OpenFile:
             return
         strides = [prod(shape[axis + 1 :]) * into.itemsize for axis in range(len(shape))]
         level = _choose_level(shape, box, strides, is_contiguous=into.flags.c_contiguous)
-        # Every position along the axes before ``level`` is one piece: rows along ``level``, whole behind it.
+        if all(map(eq, box.shape[level + 1 :], shape[level + 1 :])):
+            self._copy_pieces(start, shape, box, into, strides, level)
+            return
+        # What lies in the gaps is read anyway, and the next tile asks for it: kept, it is read once.
+        kept = self._kept.find((self._path, start), box)
+        if kept is None:
+            wide = _widen(shape, box, strides)
+            if wide == box:
+                self._copy_pieces(start, shape, box, into, strides, level)
+                return
+            voxels = np.empty(wide.shape, into.dtype)
+            level = _choose_level(shape, wide, strides, is_contiguous=True)
+            self._copy_pieces(start, shape, wide, voxels, strides, level)
+            kept = wide, voxels
+            self._kept.add((self._path, start), wide, voxels)
+        into[...] = kept[1][box.relative_to(kept[0].start).slices()]
+
+    def _copy_pieces(
+        self, start: int, shape: Sequence[int], box: Box, into: np.ndarray, strides: Sequence[int], level: int
+    ) -> None:
+        """Every position along the axes before ``level`` is one piece: rows along ``level``, whole behind it."""
+        rows = Box(box.start[level:], box.stop[level:])
         for place in product(*map(range, box.start[:level], box.stop[:level])):
-            first = start + sum(p * stride for p, stride in zip(place, strides, strict=False))
-            target = into[tuple(p - a for p, a in zip(place, box.start, strict=False))]
-            self._copy_piece(first, shape[level:], Box(box.start[level:], box.stop[level:]), strides[level], target)
+            first = start + sum(map(mul, place, strides))
+            target = into[tuple(map(sub, place, box.start))]
+            self._copy_piece(first, shape[level:], rows, strides[level], target)
 
     def _copy_piece(self, start: int, shape: Sequence[int], box: Box, stride: int, into: np.ndarray) -> None:
         """One span of the file, cut into parts of the buffer's size where it cannot be read into its place."""
@@ -136,6 +163,48 @@ def _choose_level(shape: Sequence[int], box: Box, strides: Sequence[int], *, is_
     return level
 
 
+def _widen(shape: Sequence[int], box: Box, strides: Sequence[int]) -> Box:
+    """A larger region that takes little more time to read: all of a small array, else further along the inner axes."""
+    if shape[0] * strides[0] <= _SMALL_BYTES:
+        return Box.whole(shape)
+    stop = list(box.stop)
+    size = box.size * strides[-1]
+    for axis in range(len(shape) - 1, 0, -1):
+        length = box.shape[axis]
+        stop[axis] = min(shape[axis], box.start[axis] + max(length, length * _WIDE_BYTES // size))
+        size = size // length * (stop[axis] - box.start[axis])
+        if box.start[axis] or stop[axis] < shape[axis]:
+            break
+    return Box(box.start, tuple(stop))
+
+
+class _KeptRegions:
+    """The latest regions that were read wider than asked for, one of each array. For several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._regions: OrderedDict[tuple[Path, int], tuple[Box, np.ndarray]] = OrderedDict()
+        self._bytes = 0
+
+    def find(self, array: tuple[Path, int], box: Box) -> tuple[Box, np.ndarray] | None:
+        """A region that contains a box, of the array at this byte of this file."""
+        with self._lock:
+            found = self._regions.get(array)
+            if found is None or not found[0].contains(box):
+                return None
+            self._regions.move_to_end(array)
+            return found
+
+    def add(self, array: tuple[Path, int], box: Box, voxels: np.ndarray) -> None:
+        """Keep a region, and let the oldest ones go that there is no room for."""
+        with self._lock:
+            old = self._regions.pop(array, None)
+            self._bytes += voxels.nbytes - (0 if old is None else old[1].nbytes)
+            self._regions[array] = box, voxels
+            while self._bytes > _KEPT_BYTES and len(self._regions) > 1:
+                self._bytes -= self._regions.popitem(last=False)[1][1].nbytes
+
+
 def _buffer(size: int) -> np.ndarray:
     """Memory of this thread, valid until its next call. New memory for each read would have to be cleared first."""
     found: np.ndarray | None = getattr(_buffers, "memory", None)
@@ -148,7 +217,7 @@ class FilePool:
     """Files of one image, of which a few are open at a time. For several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._kept = threading.Lock(), _KeptRegions()
         self._open: OrderedDict[Path, OpenFile] = OrderedDict()
         self._users: dict[Path, int] = {}
 
@@ -159,7 +228,7 @@ class FilePool:
             file = self._open.get(path)
             if file is None:
                 try:
-                    file = self._open[path] = OpenFile(path, str(path))
+                    file = self._open[path] = OpenFile(path, str(path), self._kept)
                 except OSError as error:
                     raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
             self._open.move_to_end(path)
