@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
-from math import prod
 from operator import eq, mul, sub
 from pathlib import Path
 
@@ -66,11 +65,19 @@ class OpenFile:
 
         Raises InputError if the file ends before the region does, or was closed.
         """
-        if box.is_empty:
+        sides = into.shape
+        if not into.size:
             return
-        strides = [prod(shape[axis + 1 :]) * into.itemsize for axis in range(len(shape))]
+        strides = [into.itemsize] * len(shape)
+        for axis in range(len(shape) - 1, 0, -1):
+            strides[axis - 1] = strides[axis] * shape[axis]
+        if into.nbytes <= _BUFFER_BYTES and _is_one_run(shape, sides):  # most parts of small chunks
+            buffer = _buffer(into.nbytes)[: into.nbytes]
+            self._fill(start + sum(map(mul, box.start, strides)), buffer.data)
+            into[...] = buffer.view(into.dtype).reshape(sides)
+            return
         level = _choose_level(shape, box, strides, is_contiguous=into.flags.c_contiguous)
-        if all(map(eq, box.shape[level + 1 :], shape[level + 1 :])):
+        if all(map(eq, sides[level + 1 :], shape[level + 1 :])):
             self._copy_pieces(start, shape, box, into, strides, level)
             return
         # What lies in the gaps is read anyway, and the next tile asks for it: kept, it is read once.
@@ -146,6 +153,12 @@ class OpenFile:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _is_one_run(shape: Sequence[int], sides: Sequence[int]) -> bool:
+    """True if a region with these sides lies in the file without a gap."""
+    long = next((axis for axis, side in enumerate(sides) if side > 1), 0)
+    return all(map(eq, sides[long + 1 :], shape[long + 1 :]))
 
 
 def _choose_level(shape: Sequence[int], box: Box, strides: Sequence[int], *, is_contiguous: bool) -> int:
