@@ -125,6 +125,12 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--stack_along", INPUTS, "Axis along which several files are stacked.", choices=("z", "t", "c"), default="z"
     ),
+    _flag(
+        "--allow_missing_planes",
+        INPUTS,
+        "Read zeros, with a warning, for planes that the metadata of a TIFF promise and no file holds; without it such "
+        "an input is refused.",
+    ),
     _flag("--preconvert_stacks", INPUTS, "Accepted for ilastik's sake; stacks are read slice by slice anyway."),
     # --------------------------------------------------------------------------------------------------------------
     Option(

@@ -6,6 +6,7 @@ The table itself is in cli.py. Nothing here knows a particular option, opens a f
 from __future__ import annotations
 
 import textwrap
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
@@ -102,9 +103,9 @@ def parse_command_line(table: Sequence[Option], argv: Sequence[str]) -> CommandL
     Of an option given twice the last one counts, except where it takes paths. ``--`` ends the options.
     """
     result = CommandLine()
-    rest = list(argv)
+    rest = deque(argv)
     while rest:
-        token = rest.pop(0)
+        token = rest.popleft()
         if token == "--":
             result.positional += rest
             break
@@ -147,18 +148,18 @@ def find_option(table: Sequence[Option], name: str) -> Option:
     raise UsageError(f"unknown option {name}{hint}")
 
 
-def _following(option: Option, rest: list[str]) -> list[str]:
+def _following(option: Option, rest: deque[str]) -> list[str]:
     """Take the option's values off the front of the remaining tokens."""
     typed: list[str] = []
     if option.takes is Takes.BOOLEAN:
         if rest and rest[0].lower() in TRUE_WORDS + FALSE_WORDS:
-            typed.append(rest.pop(0))
+            typed.append(rest.popleft())
     elif option.takes is Takes.VALUE:
         if rest and not rest[0].startswith("--"):
-            typed.append(rest.pop(0))
+            typed.append(rest.popleft())
     elif option.takes is Takes.PATHS:
         while rest and (rest[0] == "-" or not rest[0].startswith("-")):
-            typed.append(rest.pop(0))
+            typed.append(rest.popleft())
     if not typed and option.takes in (Takes.VALUE, Takes.PATHS):
         raise UsageError(f"{option.name} needs a value: {option.usage}")
     return typed

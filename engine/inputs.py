@@ -7,6 +7,7 @@ counts about the axes. Out of the door comes canonical data only.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -42,6 +43,7 @@ class InputOptions:
     stack_along                the axis along which several files become one image
     preconvert_stacks          accepted and without effect: stacks are read slice by slice anyway
     project_dir                stands in for the folder of an image behind a URL
+    allow_missing_planes       read zeros for planes that a file's metadata promise and no file holds
     """
 
     input_axes: tuple[str | None, ...] | None = None
@@ -49,6 +51,7 @@ class InputOptions:
     stack_along: str = "z"
     preconvert_stacks: bool = False
     project_dir: Path = Path()
+    allow_missing_planes: bool = False
 
     def axes_of_role(self, role_index: int) -> str | None:
         """The letters given for a role, or None."""
@@ -134,6 +137,7 @@ class InputImage:
     nickname     what its results are called after
     dataset_dir  the folder of its first file; of an image behind a URL, that of the project
     files        all files it is made of; none behind a URL
+    set_files    those of an image that is spread over several files, such as a multi-file OME-TIFF; else none
     axes         its letters in file order
     shape        (t, z, y, x, c)
     drange       stored range of values; (0, 255) for uint8 without one
@@ -160,7 +164,8 @@ class InputImage:
         self.path_text = path_text
         self.nickname = nickname
         self.dataset_dir = dataset_dir or sources[0].file.parent
-        self.files = tuple(dict.fromkeys(s.file for s in sources))
+        self.set_files = reader.files
+        self.files = tuple(dict.fromkeys((*(s.file for s in sources), *reader.files)))
         self.axes = info.axes
         self.shape = canonical_shape(info.shape, info.axes)
         self.dtype = info.dtype
@@ -262,14 +267,22 @@ def open_image(
         log(logging.WARNING, "%s: %s", argument, expansion.warning)
     sources = expansion.sources
     file_format = _format_of(sources[0].file)
+    if options.allow_missing_planes and file_format.open_incomplete is not None:
+        file_format = replace(file_format, open=file_format.open_incomplete)
     trained = None if training is None or options.ignore_training_axistags else training.axes or None
     rule = _AxesRule(argument, options.axes_of_role(role_index), trained, log)
-    if len(sources) == 1:
-        reader, axes = _open_single(sources[0], file_format, rule)
+    slices = _merge_parts(argument, sources, file_format, log)
+    if len(slices) == 1:
+        reader, axes = _open_single(slices[0], file_format, rule)
     else:
         if options.preconvert_stacks:
             log(logging.INFO, "--preconvert_stacks is not needed: the files of %s are read slice by slice", argument)
-        reader, axes = _open_stack(sources, file_format, options.stack_along, rule)
+        reader, axes = _open_stack(slices, file_format, options.stack_along, rule)
+        log(logging.INFO, "%s: %d images are stacked into one, with axes %s", argument, len(slices), axes)
+    if reader.files:
+        log(logging.INFO, "%s: it is read from %s", argument, _list_names(reader.files))
+    for line in reader.warnings:
+        log(logging.WARNING, "%s: %s", argument, line)
     nickname = make_nickname(sources, auto_selected=len(sources) == 1 and not sources[0].internal)
     return InputImage(reader, _with_axes(reader.info, axes), sources, path_text=argument, nickname=nickname)
 
@@ -350,6 +363,42 @@ class _AxesRule:
         return axes
 
 
+def _merge_parts(
+    argument: str, sources: Sequence[Source], file_format: InputFormat, log: Callable[..., None]
+) -> Sequence[Source]:
+    """One source for each image where several of them are files of the same image, such as a multi-file OME-TIFF.
+
+    Only looked for if the first source is such an image: stacks of thousands of plain files are not opened once more.
+    """
+    if len(sources) == 1 or file_format.stack == "picture":
+        return sources
+    kept: list[Source] = []
+    parts: set[str] = set()
+    for source in sources:
+        if os.path.realpath(source.file) in parts:
+            continue
+        with file_format.open(source.file, source.internal) as reader:
+            files = reader.files
+        if not files and not kept:
+            return sources
+        kept.append(source)
+        parts.update(os.path.realpath(file) for file in files)
+    if len(kept) < len(sources):
+        log(
+            logging.WARNING,
+            "%s: its %d files are parts of %s, so that each part is read once and not the whole once a file",
+            argument,
+            len(sources),
+            "one image" if len(kept) == 1 else f"{len(kept)} images, which are stacked",
+        )
+    return kept
+
+
+def _list_names(files: Sequence[Path]) -> str:
+    names = ", ".join(file.name for file in files[:3])
+    return f"{len(files)} files: {names}{', …' if len(files) > 3 else ''}"
+
+
 def _open_single(source: Source, file_format: InputFormat, rule: _AxesRule) -> tuple[ImageReader, str]:
     reader = file_format.open(source.file, source.internal)
     try:
@@ -365,20 +414,24 @@ def _open_stack(
     sources: Sequence[Source], file_format: InputFormat, along: str, rule: _AxesRule
 ) -> tuple[ImageReader, str]:
     with file_format.open(sources[0].file, sources[0].internal) as reader:
-        first = reader.info
+        first, files, warnings = reader.info, reader.files, reader.warnings
     _check_sizes(first, sources[0])
     rule.log_guess(first)
-    slices = [Slice(str(s), partial(file_format.open, s.file, s.internal)) for s in sources]
+    slices = [Slice(str(s), partial(file_format.open, s.file, s.internal), s.file) for s in sources]
     stack = StackReader(slices, first, axis=along, kind=file_format.stack)
     try:
-        of_slices = rule.axes_of_slices(stack.info, first)
-        if of_slices is None:
-            return stack, rule.choose_for_stack(stack.info, first)
-        stack = StackReader(slices, first, axis=along, kind=file_format.stack, axes=of_slices)
-        return stack, stack.info.axes
+        axes = rule.axes_of_slices(stack.info, first)
+        if axes is None:
+            axes = rule.choose_for_stack(stack.info, first)
+        else:
+            stack = StackReader(slices, first, axis=along, kind=file_format.stack, axes=axes)
+            axes = stack.info.axes
     except BaseException:
         stack.close()
         raise
+    stack.files = (*files, *stack.files)
+    stack.warnings = (*(f"{sources[0]}: {line}" for line in warnings), *stack.warnings)
+    return stack, axes
 
 
 def _with_axes(info: ImageInfo, axes: str) -> ImageInfo:

@@ -67,6 +67,7 @@ class Request:
     ignore_training_axistags: bool = False
     stack_along: str = "z"
     preconvert_stacks: bool = False
+    allow_missing_planes: bool = False
     export_source: str | None = None
     output_format: str | None = None
     output_filename_format: str | None = None
@@ -155,6 +156,7 @@ def resolve_job(request: Request) -> Job:
             stack_along=request.stack_along,
             preconvert_stacks=request.preconvert_stacks,
             project_dir=project.path.parent,
+            allow_missing_planes=request.allow_missing_planes,
         ),
         export=export,
         table=table,

@@ -30,6 +30,19 @@ def chunk_shape(shape: Sequence[int], axes: str, itemsize: int, *, chunk_bytes: 
     return tuple(sides)
 
 
+def cut_range(start: int, stop: int, length: int) -> list[tuple[int, slice, slice]]:
+    """Cut a range along one axis by a grid of this spacing.
+
+    Returns for each piece the first position of its cell, where the piece belongs in the range, and where in the cell.
+    Tuples and not boxes, which took most of the time of reading small cells.
+    """
+    pieces = []
+    for first in range(start // length * length, stop, length):
+        a, b = max(start, first), min(stop, first + length)
+        pieces.append((first, slice(a - start, b - start), slice(a - first, b - first)))
+    return pieces
+
+
 class ChunkAssembler:
     """Turns disjoint boxes into whole chunks. Threads may add at once; each chunk is handed to exactly one of them.
 

@@ -1,13 +1,12 @@
 """Voxels of HDF5 datasets past HDF5's own copying, for the layouts that nearly all files have.
 
 HDF5 copies a chunk into its cache and from there row by row, and unpacks one chunk at a time. Here voxels that are
-stored as they are come out of the mapped file in one copy, and packed chunks are unpacked side by side. Where they lie
+stored as they are come out of the file in one copy, and packed chunks are unpacked side by side. Where they lie
 says HDF5; whatever is unusual about a dataset, or about one chunk of it, is read by HDF5 itself.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import threading
 from collections import OrderedDict
@@ -24,17 +23,15 @@ import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.type
 import numpy as np
 
 from ..box import Box
-from ..errors import InputError
+from .chunks import cut_range
 from .concurrency import most_threads
+from .file_reads import OpenFile
 
 __all__ = ["KnownArray", "VoxelSource", "open_known", "open_voxels"]
 
 _LEAST_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 is done with a chunk before Python has looked it up
 _MOST_CHUNK_BYTES = 64 * 2**20  # above it, two unpacked chunks are more than HDF5 would hold
 _CACHE_BYTES = 64 * 2**20  # unpacked chunks that neighbouring tiles share
-_MAPPED_BYTES = 256 * 2**20  # touched through one map of the file, which count as this process's memory
-_PIECE_BYTES = 16 * 2**20  # copied from a map before it is looked at again
-_PAGE_BYTES = 4096
 _MOST_PLACES = 1_000_000  # of chunks, looked up beforehand in some seconds
 _MOST_WORKERS = 8
 _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
@@ -65,7 +62,7 @@ def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
         return slow
     settings = dataset.id.get_create_plist()
     if settings.get_layout() == h5py.h5d.CONTIGUOUS:
-        with suppress(OSError):  # the system maps no more
+        with suppress(OSError):  # no more files can be opened
             return _open_contiguous(dataset, label) or slow
         return slow
     if settings.get_layout() != h5py.h5d.CHUNKED:
@@ -76,7 +73,7 @@ def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
         if prod(_count_chunks(dataset)) > _MOST_PLACES:
             return slow
         with suppress(OSError):
-            return _MappedChunks(dataset, label, slow)
+            return _StoredChunks(dataset, label, slow)
         return slow
     if filters in ([_DEFLATE], [_SHUFFLE, _DEFLATE]) and _LEAST_CHUNK_BYTES <= size <= _MOST_CHUNK_BYTES:
         return _PackedChunks(dataset, slow, is_shuffled=_SHUFFLE in filters)
@@ -101,17 +98,17 @@ class KnownArray(NamedTuple):
 def open_known(known: KnownArray, label: str) -> VoxelSource | None:
     """The voxels of a dataset that was opened before, without HDF5; None if the file is another by now."""
     try:
-        content = _FileMap(known.path, label)
-    except (OSError, ValueError):
+        content = OpenFile(known.path, label)
+    except OSError:
         return None
-    if content.state == known.state:
-        return _MappedArray(content, known)
+    if _state_of(content.status) == known.state:
+        return _StoredArray(content, known)
     content.close()
     return None
 
 
 def _has_few_addresses() -> bool:
-    """True under a limit on addresses (``ulimit -v``): a mapped file and every thread count with all they span."""
+    """True under a limit on addresses (``ulimit -v``): every thread counts with all that it spans."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -140,88 +137,31 @@ def _state_of(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-class _FileMap:
-    """The bytes of a file. What was touched counts as memory of this process until the map is made anew."""
-
-    def __init__(self, path: Path, label: str) -> None:
-        self._label = label
-        self._file = path.open("rb", buffering=0)
-        try:
-            self._map = self._start()
-        except BaseException:
-            self._file.close()
-            raise
-        self.size = int(self._map[0].size)  # of the file when it was opened
-        self.state = _state_of(os.fstat(self._file.fileno()))
-
-    def look(self, touched: int) -> np.ndarray:
-        """All bytes, of which about so many will be read at once.
-
-        Raises InputError if the file was closed or cut short: touching what is not there would end the process. For
-        that to be seen in time, little should be read between two looks.
-        """
-        if self._file.closed:
-            raise InputError(f"cannot read {self._label}: it was closed")
-        if os.fstat(self._file.fileno()).st_size < self.size:
-            raise InputError(f"cannot read {self._label}: the file was cut short while it was read")
-        content, used = self._map
-        # The old map goes when the last read that still uses it ends.
-        if used >= _MAPPED_BYTES:
-            with suppress(OSError):  # then the old one goes on
-                content, used = self._start()
-        self._map = content, used + touched
-        return content
-
-    def close(self) -> None:
-        self._file.close()
-        self._map = np.empty(0, np.uint8), 0
-
-    def _start(self) -> tuple[np.ndarray, int]:
-        return np.frombuffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8), 0
-
-
-def _open_contiguous(dataset: h5py.Dataset, label: str) -> _MappedArray | None:
+def _open_contiguous(dataset: h5py.Dataset, label: str) -> _StoredArray | None:
     """None if the dataset was never written, or the file ends before it does: HDF5 knows what that means."""
     start = dataset.id.get_offset()
     if start is None or not dataset.size:
         return None
     path = Path(dataset.file.filename)
-    content = _FileMap(path, label)
+    content = OpenFile(path, label)
     if start + dataset.size * dataset.dtype.itemsize <= content.size:
-        return _MappedArray(content, KnownArray(path, content.state, start, dataset.shape, dataset.dtype))
+        return _StoredArray(content, KnownArray(path, _state_of(content.status), start, dataset.shape, dataset.dtype))
     content.close()
     return None
 
 
-class _MappedArray:
+class _StoredArray:
     """A dataset in one piece."""
 
-    def __init__(self, content: _FileMap, known: KnownArray) -> None:
+    def __init__(self, content: OpenFile, known: KnownArray) -> None:
         self.known = known
-        self._content, self._start = content, known.start
-        self._shape, self._dtype = known.shape, known.dtype
-        self._stop = known.start + prod(known.shape) * known.dtype.itemsize
+        self._content = content
 
     def read(self, box: Box) -> np.ndarray:
-        result = np.empty(box.shape, self._dtype.newbyteorder("="))
-        row_bytes = max(_PAGE_BYTES, box.shape[-1] * self._dtype.itemsize)
-        for part in box.split(_piece_shape(box.shape, _PIECE_BYTES // self._dtype.itemsize)):
-            content = self._content.look(prod(part.shape[:-1]) * row_bytes)
-            stored = content[self._start : self._stop].view(self._dtype).reshape(self._shape)
-            result[part.relative_to(box.start).slices()] = stored[part.slices()]
-        return result
+        return self._content.read_box(self.known.start, self.known.shape, self.known.dtype, box)
 
     def close(self) -> None:
         self._content.close()
-
-
-def _piece_shape(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """The sides of a piece of at most so many voxels, cut along the outer axes first."""
-    sides = list(shape)
-    for axis in range(len(sides)):
-        while prod(sides) > most and sides[axis] > 1:
-            sides[axis] = (sides[axis] + 1) // 2
-    return tuple(max(1, n) for n in sides)
 
 
 _Slices = tuple[slice, ...]
@@ -245,18 +185,9 @@ class _Chunks:
     def _pieces(self, box: Box) -> Iterator[_Piece]:
         """The parts of a box that lie in one chunk each."""
         # There are ten and more in a small tile: tuples, since boxes took most of the time.
-        for steps in product(*map(_cut, box.start, box.stop, self._chunks)):
+        for steps in product(*map(cut_range, box.start, box.stop, self._chunks)):
             corner, target, inside = zip(*steps, strict=True)
             yield corner, target, inside
-
-
-def _cut(start: int, stop: int, length: int) -> list[tuple[int, slice, slice]]:
-    """A range cut by the grid of chunks: see _Piece, along one axis."""
-    pieces = []
-    for first in range(start // length * length, stop, length):
-        a, b = max(start, first), min(stop, first + length)
-        pieces.append((first, slice(a - start, b - start), slice(a - first, b - first)))
-    return pieces
 
 
 def _in_image(corner: tuple[int, ...], inside: _Slices) -> Box:
@@ -267,12 +198,12 @@ def _in_image(corner: tuple[int, ...], inside: _Slices) -> Box:
     )
 
 
-class _MappedChunks(_Chunks):
+class _StoredChunks(_Chunks):
     """Chunks that are stored as they are."""
 
     def __init__(self, dataset: h5py.Dataset, label: str, slow: _Plain) -> None:
         super().__init__(dataset, slow)
-        self._content = _FileMap(Path(dataset.file.filename), label)
+        self._content = OpenFile(Path(dataset.file.filename), label)
         self._places: np.ndarray | None = None
         self._lock = threading.Lock()
 
@@ -281,16 +212,14 @@ class _MappedChunks(_Chunks):
             if self._places is None:
                 self._places = self._find_places()
             places = self._places
-        result = np.empty(box.shape, self._native)
-        layer = self._chunk_bytes // self._chunks[0]
+        result = np.empty(box.shape, self._stored)
         for corner, target, inside in self._pieces(box):
             place = int(places[tuple(map(floordiv, corner, self._chunks))])
             if place < 0:
                 result[target] = self._slow.read(_in_image(corner, inside))
                 continue
-            content = self._content.look((inside[0].stop - inside[0].start) * layer)
-            chunk = content[place : place + self._chunk_bytes].view(self._stored).reshape(self._chunks)
-            result[target] = chunk[inside]
+            part = Box(tuple(s.start for s in inside), tuple(s.stop for s in inside))
+            self._content.copy_box(place, self._chunks, part, result[target])
         return result
 
     def close(self) -> None:

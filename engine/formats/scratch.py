@@ -29,6 +29,7 @@ class Scratch:
         self._directory = Path(tempfile.gettempdir()) if directory is None else directory
         self._lock = threading.Lock()
         self._held: dict[int, tuple[np.ndarray, IO[bytes] | None]] = {}
+        self._filling: dict[int, tuple[int, IO[bytes]]] = {}  # size and file of arrays not yet written completely
         self._in_memory = 0
         self._in_files = 0
 
@@ -64,6 +65,8 @@ class Scratch:
             raise
         with self._lock:
             self._held[id(made)] = (made, file)
+            if file is not None:
+                self._filling[id(made)] = (made.nbytes, file)
         return made
 
     def free(self, array: np.ndarray) -> None:
@@ -73,6 +76,7 @@ class Scratch:
             if held is None or held[0] is not array:
                 return
             del self._held[id(array)]
+            self._filling.pop(id(array), None)
         _, file = held
         self._count(array.nbytes, in_memory=file is None, sign=-1)
         if file is not None:
@@ -111,13 +115,18 @@ class Scratch:
             )
 
     def _unwritten(self) -> int:
-        """Bytes of its files that still have to find room; a full folder would end the process without a word."""
-        written = [
-            (array.nbytes, 512 * getattr(os.fstat(file.fileno()), "st_blocks", array.nbytes))
-            for array, file in self._held.values()
-            if file is not None
-        ]
-        return sum(max(0, size - blocks) for size, blocks in written)
+        """Bytes of its files that still have to find room; a full folder would end the process without a word.
+
+        A file that has found all of its room is not looked at again.
+        """
+        total = 0
+        for key, (size, file) in list(self._filling.items()):
+            missing = size - 512 * getattr(os.fstat(file.fileno()), "st_blocks", size)
+            if missing > 0:
+                total += missing
+            else:
+                del self._filling[key]
+        return total
 
     def _map(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> tuple[np.ndarray, IO[bytes]]:
         """An array in a file without a name (on Windows: one that goes with its last handle)."""

@@ -66,11 +66,15 @@ class ImageReader(ABC):
 
     held_bytes   memory the whole image takes once a part of it was read; 0 if parts are read from the file
     unchecked    what ``verify`` leaves to decoding, such as "the PNG data"; empty if nothing
+    warnings     lines to tell the user about what is read, such as planes that are missing
+    files        all files that are read, if there are others besides the one that was opened
     """
 
     info: ImageInfo
     held_bytes: int = 0
     unchecked: str = ""
+    warnings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @abstractmethod
     def read(self, box: Box) -> np.ndarray:
@@ -105,6 +109,7 @@ class InputFormat:
     stack         how several of these files combine along an axis: "picture" or "array"
     is_image      for images that are folders: True if a folder is one of them, or a part of one
     open_remote   ``open`` for what lies behind a URL; None: files only
+    open_incomplete   ``open`` that reads zeros where the file promises voxels that no file holds; None: there are none
     """
 
     name: str
@@ -114,6 +119,7 @@ class InputFormat:
     stack: str = "array"
     is_image: Callable[[Path], bool] = lambda folder: False
     open_remote: Callable[[RemotePath, str], ImageReader] | None = None
+    open_incomplete: Callable[[Path, str], ImageReader] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ joined too, but with x before y. Only the slices that a region touches are opene
 
 from __future__ import annotations
 
+import os
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, islice
+from pathlib import Path
 
 import numpy as np
 
@@ -27,10 +30,11 @@ PICTURE_AXES = "tzc"
 
 @dataclass(frozen=True)
 class Slice:
-    """One image of a stack: how to open it, and its name for messages."""
+    """One image of a stack: how to open it, its name for messages, and the file that is named for it."""
 
     label: str
     open: Callable[[], ImageReader]
+    file: Path | None = None
 
 
 @dataclass
@@ -68,7 +72,9 @@ class StackReader(ImageReader):
         letters = axes or first.axes
         # The axis of a slice that the stack runs along; None: the stack adds a new first axis.
         self._joined = letters.index(axis) if axis in letters else None
+        self._found_files: dict[Path, None] = {}
         lengths = self._measure(kind)
+        self.files = tuple(self._found_files)
         self._starts = (0, *accumulate(lengths))
         # Pictures along c come out with x before y, as ilastik delivers them.
         self._order = (1, 0, 2) if kind == "picture" and axis == "c" and letters == "yxc" and axes is None else None
@@ -111,9 +117,12 @@ class StackReader(ImageReader):
         if kind == "picture":
             return [one] * len(self._slices)
         lengths = [one]
+        named = {os.path.realpath(item.file): item for item in self._slices if item.file is not None}
         for item in self._slices[1:]:
             with item.open() as reader:
                 self._check(item, reader.info)
+                self._check_parts(item, reader, named)
+                self.warnings += tuple(f"{item.label}: {line}" for line in reader.warnings)
                 lengths.append(1 if self._joined is None else reader.info.shape[self._joined])
         return lengths
 
@@ -131,6 +140,17 @@ class StackReader(ImageReader):
                 f"cannot stack {item.label}: its pixels are {found.dtype}, not {self._expected.dtype} as for {first}"
             )
 
+    def _check_parts(self, item: Slice, reader: ImageReader, named: Mapping[str, Slice]) -> None:
+        """Raise InputMismatch if a slice is an image of several files and one of these is another slice."""
+        others = [named[key] for file in reader.files if (key := os.path.realpath(file)) in named]
+        for other in others:
+            if other is not item:
+                raise InputMismatch(
+                    f"cannot stack {item.label}: it is a part of an image of {len(reader.files)} files, and "
+                    f"{other.label} is another part of it; name one file of each image"
+                )
+        self._found_files |= dict.fromkeys(reader.files)
+
     def _describe(self, letters: str, axis: str) -> ImageInfo:
         first, total = self._expected, self._starts[-1]
         chunks = first.chunks
@@ -147,7 +167,7 @@ class StackReader(ImageReader):
 
     def _touched(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """(slice, start, stop) along the stack for every slice between two positions."""
-        index = int(np.searchsorted(self._starts, start, side="right")) - 1
+        index = bisect_right(self._starts, start) - 1
         while start < stop:
             end = min(stop, self._starts[index + 1])
             yield index, start, end
@@ -178,11 +198,15 @@ class StackReader(ImageReader):
         finally:
             with self._lock:
                 slot.users -= 1
-                idle = [i for i, s in self._slots.items() if not s.users][: max(0, len(self._slots) - self._max_open)]
-                closing = [self._slots.pop(i) for i in idle]
+                closing = [self._slots.pop(i) for i in self._surplus()]
             for old in closing:
                 if old.reader is not None:
                     old.reader.close()
+
+    def _surplus(self) -> list[int]:
+        """The slices to close, oldest first; steps over those that are being read, and looks no further."""
+        count = len(self._slots) - self._max_open
+        return list(islice((i for i, slot in self._slots.items() if not slot.users), count)) if count > 0 else []
 
     def _open(self, index: int) -> ImageReader:
         item = self._slices[index]

@@ -110,7 +110,7 @@ class _Batch:
         self.job, self.workflow, self.progress, self.log = job, workflow, progress, log
         self.on_lane: Callable[[LaneResult], None] = lambda result: None
         self._results: dict[int, LaneResult] = {}
-        self._is_interrupted = threading.Event()
+        self._is_interrupted, self._has_failed = threading.Event(), threading.Event()
 
     def run(self) -> None:
         """Check all lanes first, so that a mistake is found before hours are spent; then compute the good ones."""
@@ -226,8 +226,7 @@ class _Batch:
     # --------------------------------------------------------------------------------------------------------- ending
 
     def _should_stop(self) -> bool:
-        has_failed = any(result.error is not None for result in list(self._results.values()))
-        return self._is_interrupted.is_set() or (self.job.fail_fast and has_failed)
+        return self._is_interrupted.is_set() or (self.job.fail_fast and self._has_failed.is_set())
 
     def _record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None:
         logger.debug("the error of lane %d came from here", lane.lane.index + 1, exc_info=error)
@@ -242,6 +241,8 @@ class _Batch:
             index, lane.name, files, error, self.backend.name, seconds, warnings=self.log.warnings(index)
         )
         self._results[index] = result
+        if error is not None:
+            self._has_failed.set()
         self.on_lane(result)
 
 

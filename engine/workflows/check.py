@@ -173,23 +173,27 @@ def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backen
     log            open; receives what is said about each lane
     """
     lanes: list[LaneCheck] = []
+    sets: dict[frozenset[Path], LaneCheck] = {}
     for lane in job.lanes:
-        if job.fail_fast and any(found.error is not None for found in lanes):
+        if job.fail_fast and lanes and lanes[-1].error is not None:
             break
         found = LaneCheck(lane, lane.arguments[job.project.roles[0]])
         with log.about(lane.index):
             _try(found, partial(_check_lane, found, job, workflow))
+            _say_if_repeated(found, job.project.roles[0], sets)
         lanes.append(found)
     good = [found for found in lanes if found.error is None]
     backend = open_backend(sum(found.voxels for found in good))
     workers = count_workers(good, threads=job.threads, memory_bytes=job.memory_bytes)
     error = _find_collision(good)
     if error is None:
+        has_failed = len(good) < len(lanes)
         for found in good:
-            if job.fail_fast and any(other.error is not None for other in lanes):
+            if job.fail_fast and has_failed:
                 break
             with log.about(found.lane.index):
                 _try(found, partial(_plan_work, found, job, workflow, backend, workers))
+            has_failed = has_failed or found.error is not None
         _check_room([found for found in good if found.error is None])
     _warn_of_places_outside(good, log)
     for found in lanes:
@@ -260,6 +264,21 @@ def _find_unchecked(images: Mapping[str, InputImage]) -> Iterator[str]:
             yield f"{image.unchecked} of {role}"
         if role == _LABEL and image.dtype.kind == "i":
             yield f"whether ids of {role} are negative"
+
+
+def _say_if_repeated(found: LaneCheck, role: str, sets: dict[frozenset[Path], LaneCheck]) -> None:
+    """Warn of a lane whose main image is the image of an earlier lane, named by another of its files."""
+    if role not in found.images or not found.images[role].set_files:
+        return
+    first = sets.setdefault(frozenset(found.images[role].set_files), found)
+    if first is not found:
+        logger.warning(
+            "%s is a part of the same image of several files as %s (input %d), so the same volume is computed once "
+            "more; name one file of each image",
+            found.name,
+            first.name,
+            first.lane.index + 1,
+        )
 
 
 def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, backend: Backend, workers: int) -> None:

@@ -415,7 +415,7 @@ class TestStacks:
         def test_project_names_the_stack_axis(self, caplog: pytest.LogCaptureFixture) -> None:
             """The z of a stack is not the files' own: the project may call it t."""
             assert open_with("s_*.h5", training="tyx").axes == "tyx"
-            assert not caplog.messages
+            assert caplog.messages == ["s_*.h5: 3 images are stacked into one, with axes tyx"]
 
         def test_own_letters_of_the_slices_count(self) -> None:
             assert open_with("s_*.h5", training="zxy").axes == "zyx"

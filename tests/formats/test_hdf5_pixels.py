@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import struct
 import subprocess
@@ -20,7 +19,7 @@ import pytest
 
 from pixelforest.engine.box import Box
 from pixelforest.engine.errors import InputError
-from pixelforest.engine.formats import concurrency, hdf5_pixels
+from pixelforest.engine.formats import concurrency, file_reads, hdf5_pixels
 from pixelforest.engine.formats.hdf5_pixels import open_voxels
 from pixelforest.engine.formats.images.hdf5 import INPUT
 
@@ -65,8 +64,8 @@ def _small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way is taken for small images too, and every cache overflows."""
     monkeypatch.setattr(hdf5_pixels, "_LEAST_CHUNK_BYTES", 4096)
     monkeypatch.setattr(hdf5_pixels, "_CACHE_BYTES", 60_000)
-    monkeypatch.setattr(hdf5_pixels, "_MAPPED_BYTES", 100_000)
-    monkeypatch.setattr(hdf5_pixels, "_PIECE_BYTES", 5000)
+    monkeypatch.setattr(file_reads, "_BUFFER_BYTES", 5000)
+    monkeypatch.setattr(file_reads, "_GAP_BYTES", 500)
 
 
 def check_reads(path: Path, name: str = "data") -> None:
@@ -100,8 +99,8 @@ def test_one_thread(path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("layout", "way"),
     [
-        ("contiguous", "_MappedArray"),
-        ("chunked", "_MappedChunks"),
+        ("contiguous", "_StoredArray"),
+        ("chunked", "_StoredChunks"),
         ("gzip", "_PackedChunks"),
         ("gzip and shuffle", "_PackedChunks"),
         ("gzip and fletcher32", "_Plain"),
@@ -144,20 +143,16 @@ def test_a_limit_on_addresses(path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "chunked"])
-@pytest.mark.parametrize("maps", [0, 1, 3])
-def test_a_system_that_maps_no_more(path: Path, layout: str, maps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_room_for_another_open_file(path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then HDF5 reads the voxels from the file that it has open."""
     with h5py.File(path, "w") as file:
         file.create_dataset("data", data=MIXED, **LAYOUTS[layout])
-    left = [mmap.mmap] * maps
 
-    def map_if_there_is_room(*arguments: Any, **more: Any) -> mmap.mmap:
-        if not left:
-            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        return left.pop()(*arguments, **more)
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(hdf5_pixels.mmap, "mmap", map_if_there_is_room)
+    monkeypatch.setattr(hdf5_pixels, "OpenFile", refuse)
     check_reads(path)
-    assert not left
 
 
 @pytest.mark.parametrize("filters", [(), ("szip",), ("scaleoffset",), ("scaleoffset", "gzip"), ("nbit",)])
@@ -298,17 +293,16 @@ class TestDamage:
 
     @pytest.mark.parametrize("layout", ["contiguous", "chunked"])
     def test_cut_short_between_two_pieces(self, path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hdf5_pixels, "_PIECE_BYTES", 4000)
         with h5py.File(path, "w") as file:
             file.create_dataset("data", data=MIXED, **LAYOUTS[layout])
-        look = hdf5_pixels._FileMap.look
+        read = file_reads.OpenFile._read_at
 
-        def look_and_cut(content: hdf5_pixels._FileMap, touched: int) -> np.ndarray:
-            found = look(content, touched)[:20_000].copy()  # what is still there
+        def read_and_cut(file: file_reads.OpenFile, start: int, memory: memoryview) -> int:
+            count = read(file, start, memory[:4000])
             os.truncate(path, 20_000)
-            return np.resize(found, content.size)
+            return count
 
-        monkeypatch.setattr(hdf5_pixels._FileMap, "look", look_and_cut)
+        monkeypatch.setattr(file_reads.OpenFile, "_read_at", read_and_cut)
         with INPUT.open(path, "data") as reader, pytest.raises(InputError, match="the file was cut short"):
             reader.read(BOXES[0])
 

@@ -1,6 +1,6 @@
-"""NumPy's files: .npy read and written through a memory map, arrays inside .npz.
+"""NumPy's files: .npy read by region and written through a memory map, arrays inside .npz.
 
-A .npz is a zip archive. Its arrays are mapped where they lie if they are stored as they are (numpy.savez), and unpacked
+A .npz is a zip archive. Its arrays are read where they lie if they are stored as they are (numpy.savez), and unpacked
 whole at the first read if they are compressed (numpy.savez_compressed). Objects are never unpickled.
 """
 
@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from math import prod
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ....records import dataclass
 from ...axes import default_axes
 from ...box import Box
 from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
+from ..file_reads import OpenFile
 from ..pixel_types import MAX_IMAGE_BYTES, pixel_type
 from ..signature import begins_with
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
@@ -86,43 +87,31 @@ def _array_info(header: _Header) -> ImageInfo:
     )
 
 
-def _check_length(path: Path, label: str, needed: int) -> None:
-    """Raise InputError if the file is shorter than ``needed``. Touching what is missing would end the process."""
-    try:
-        found = path.stat().st_size
-    except FileNotFoundError:
-        return  # removed, but what is mapped stays
-    if found < needed:
-        raise InputError(f"cannot read {label}: it is cut short ({found} bytes, {needed} declared)")
-
-
-class MappedReader(ImageReader):
+class StoredReader(ImageReader):
     """An array that lies uncompressed in a file. Threads read at once."""
 
     def __init__(self, path: Path, label: str, header: _Header) -> None:
         self.info = _array_info(header)
-        self._path, self._label, self._end = path, label, header.end
-        self._array: np.ndarray | None = None
-        _check_length(path, label, header.end)
+        self._header = header
         try:
-            if header.nbytes:
-                order: Literal["F", "C"] = "F" if header.fortran_order else "C"
-                self._array = np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
-            else:
-                self._array = np.empty(header.shape, header.dtype)
-        except (OSError, ValueError, OverflowError) as error:
+            self._file = OpenFile(path, label)
+        except OSError as error:
             raise _unreadable(label, error) from error
+        if self._file.size < header.end:
+            self.close()
+            raise InputError(f"cannot read {label}: it is cut short ({self._file.size} bytes, {header.end} declared)")
 
     def read(self, box: Box) -> np.ndarray:
-        array = self._array
-        if array is None:
-            raise InputError(f"cannot read {self._label}: it was closed")
-        _check_length(self._path, self._label, self._end)
-        return np.array(array[box.slices()], dtype=self.info.dtype, order="C")
+        header = self._header
+        if header.fortran_order:  # the first axis is the fastest one in the file
+            swapped = Box(box.start[::-1], box.stop[::-1])
+            voxels = self._file.read_box(header.offset, header.shape[::-1], header.dtype, swapped).T
+        else:
+            voxels = self._file.read_box(header.offset, header.shape, header.dtype, box)
+        return np.ascontiguousarray(voxels, dtype=self.info.dtype)
 
     def close(self) -> None:
-        # The map goes when the last read that still uses it ends.
-        self._array = None
+        self._file.close()
 
 
 class PackedReader(ImageReader):
@@ -182,7 +171,7 @@ def open_array(path: Path, internal: str) -> ImageReader:
         if path.suffix.lower() != ".npz":
             with path.open("rb") as stream:
                 header = _read_header(stream, str(path))
-            return MappedReader(path, str(path), header)
+            return StoredReader(path, str(path), header)
         return _open_member(path, internal.strip("/"))
     except InputError:
         raise
@@ -212,7 +201,7 @@ def _open_member(path: Path, name: str) -> ImageReader:
         header = _read_header(stream, label)
     if header.end - member.header_offset - start > member.file_size:
         raise InputError(f"cannot read {label}: it declares {header.nbytes} bytes, which the archive does not hold")
-    return MappedReader(path, label, header)
+    return StoredReader(path, label, header)
 
 
 def list_arrays(path: Path) -> tuple[str, ...]:

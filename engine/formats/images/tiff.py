@@ -7,26 +7,30 @@ with several series are refused. Reading touches only the strips or tiles that a
 from __future__ import annotations
 
 import math
-import os
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...axes import default_axes, is_axis_order
 from ...box import Box
 from ...errors import InputError, InputNotFound, MemoryTooSmall
+from ..chunks import cut_range
 from ..concurrency import most_threads
+from ..file_reads import FilePool, OpenFile
 from ..planes import DescribedStore, Store, picture_formats
+from ..segment_cache import SegmentCache
 from ..signature import TIFF_SIGNATURES
 from ..spec import ImageInfo, ImageReader, ImageSpec, InputFormat, Limits
+
+if TYPE_CHECKING:
+    from ..tiff_planes import Planes
 
 __all__ = ["INPUT", "OUTPUTS", "needs_bigtiff", "open_tiff"]
 
@@ -41,14 +45,25 @@ def open_tiff(path: Path, internal_path: str = "") -> ImageReader:
     return TiffReader(path)
 
 
-class TiffReader(ImageReader):
-    """An open TIFF. Uncompressed pages are memory-mapped, others decoded segment by segment and cached."""
+def open_incomplete_tiff(path: Path, internal_path: str = "") -> ImageReader:
+    """Open a TIFF file; planes that its metadata promise and no file holds are zeros. Raises as ``open_tiff``."""
+    return TiffReader(path, allow_missing=True)
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, Lock()
+
+class TiffReader(ImageReader):
+    """An open TIFF. Uncompressed pages are read where they lie, others decoded segment by segment and cached."""
+
+    def __init__(self, path: Path, *, allow_missing: bool = False) -> None:
+        self._path, self._lock, self._allow_missing = path, Lock(), allow_missing
         self._tiff = _open_file(path)
-        self._map = np.empty(0, np.uint8)
+        self._others = FilePool()
         self._whole: np.ndarray | None = None
+        self._offset: int | None = None
+        try:
+            self._file = OpenFile(path, str(path))
+        except OSError as error:
+            self._tiff.close()
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
         try:
             self._translate(self._look)
         except BaseException:
@@ -56,8 +71,10 @@ class TiffReader(ImageReader):
             raise
 
     def _look(self) -> None:
-        self._map = np.memmap(self._path, np.uint8, "r")
+        from ..tiff_planes import check_ndtiff_files, find_planes
+
         self._check_chain()
+        check_ndtiff_files(self._tiff, self._path)
         series_list = self._tiff.series
         if not series_list:
             raise InputError(f"cannot read {self._path}: the TIFF file holds no image")
@@ -66,7 +83,11 @@ class TiffReader(ImageReader):
                 f"cannot read {self._path}: TIFF files with more than one image series are not supported "
                 f"(this one has {len(series_list)}); save the wanted one as a file of its own"
             )
-        self._series = series = series_list[0]
+        planes = find_planes(self._tiff, series_list[0], self._path)
+        if planes.missing is not None and not self._allow_missing:
+            raise planes.missing.error(self._path)
+        series = self._series = planes.series
+        self._planes = planes.pages
         self._page = page = series.keyframe
         axes, own_axes = _read_axes(series, self._path)
         stored = np.dtype(series.dtype).newbyteorder("=")
@@ -77,20 +98,34 @@ class TiffReader(ImageReader):
         if min(series.shape) < 1:
             raise InputError(f"cannot read {self._path}: the image is empty (shape {series.shape})")
         resolution, units = _read_pixel_size(self._tiff, axes)
-        self._pages = _Pages(series, page)
-        self._cache = _SegmentCache(self._decode_segment)
-        self._whole = self._map_series()
-        if self._whole is None and not self._pages.is_regular:
-            self._check_expansion(series.nbytes, self._map.size)
+        self._pages = _Pages(series, page, len(series if self._planes is None else self._planes))
+        self._cache = SegmentCache(self._decode_segment, _CACHE_BYTES)
+        self.files = planes.files
+        self.warnings = (*planes.notes, *self._describe_missing(planes))
+        if planes.missing is None or planes.pages is None:
+            self._offset = self._find_series()
+        if self._offset is None and not self._pages.is_regular:
+            if planes.missing is not None:
+                raise planes.missing.error(self._path)
+            self._check_expansion(series.nbytes, self._file.size)
             self._whole = series.asarray(maxworkers=most_threads())
-        chunks = None if self._whole is not None else self._pages.chunks
+        is_plain = self._offset is not None or self._whole is not None
+        chunks = None if is_plain else self._pages.chunks
         from ..tiff_range import read_range  # only runs with TIFF files need it
 
         drange = read_range(page.description, self._dtype)
         self.info = ImageInfo(series.shape, self._dtype, axes, own_axes, drange, None, units, resolution, chunks)
-        if self._whole is None:
+        if not is_plain:
             self._check_count(page)
             self._check_extent(page)
+
+    def _describe_missing(self, planes: Planes) -> tuple[str, ...]:
+        if planes.missing is None:
+            return ()
+        end = "zeros are read in their place"
+        if planes.pages is None:
+            end = f"only the {len(planes.series)} planes in the file are read, since the metadata place none of them"
+        return (f"{planes.missing.describe(self._path)}; {end}",)
 
     def _check_chain(self) -> None:
         """Refuse a file whose list of pages leads beyond its end; tifffile would leave out what follows."""
@@ -103,31 +138,38 @@ class TiffReader(ImageReader):
             at = self._number(at + count_size + entry_size * self._number(at, count_size), offset_size)
 
     def _number(self, at: int, size: int) -> int:
-        data = self._map[at : at + size].tobytes()
-        if len(data) < size:
+        if at + size > self._file.size:
             raise InputError(
                 f"cannot read {self._path}: its list of pages leads beyond the end of the file "
-                f"({self._map.size} bytes); it is truncated or damaged"
+                f"({self._file.size} bytes); it is truncated or damaged"
             )
+        data = self._file.read(at, size)
         return int.from_bytes(data, "little" if self._tiff.byteorder == "<" else "big")
 
-    def _map_series(self) -> np.ndarray | None:
-        """The whole series as one array in the file, or None if it is not stored like that."""
+    def _find_series(self) -> int | None:
+        """Where the whole series lies in the file as one array, or None if it is not stored like that."""
         series = self._series
-        if series.dataoffset is None or series.transform is not None:
+        if self.files or series.dataoffset is None or series.transform is not None:
             return None
-        return self._view(series.dataoffset, series.dtype, series.shape)
+        self._check_end(series.dataoffset, series.dtype, series.shape, self._file)
+        return int(series.dataoffset)
 
-    def _view(self, offset: int, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
-        dtype = np.dtype(dtype).newbyteorder(self._tiff.byteorder)
-        stop = offset + math.prod(shape) * dtype.itemsize
-        if stop > self._map.size:
+    def _check_end(self, offset: int, dtype: Any, shape: tuple[int, ...], file: OpenFile) -> None:
+        stop = offset + math.prod(shape) * np.dtype(dtype).itemsize
+        if stop > file.size:
             raise InputError(
-                f"cannot read {self._path}: it promises an image of shape {shape} and type {dtype.name}, which would "
-                f"need {stop} bytes, but the file has {self._map.size}; it is truncated or damaged"
+                f"cannot read {self._path}: it promises an image of shape {shape} and type {np.dtype(dtype).name}, "
+                f"which would need {stop} bytes, but the file has {file.size}; it is truncated or damaged"
             )
-        view: np.ndarray = self._map[offset:stop].view(np.ndarray).view(dtype).reshape(shape)
-        return view
+
+    @contextmanager
+    def _file_of(self, page: Any) -> Iterator[OpenFile]:
+        """The file that a page is in: this one, or another one of a set."""
+        if page.parent is self._tiff:
+            yield self._file
+        else:
+            with self._others.borrow(Path(page.parent.filehandle.path)) as file:
+                yield file
 
     def _check_count(self, page: Any) -> None:
         """Refuse a page whose list of strips or tiles is not complete."""
@@ -141,31 +183,32 @@ class TiffReader(ImageReader):
     def _check_extent(self, page: Any) -> None:
         """Refuse a page that does not lie within the file; noticing that early saves computing for nothing."""
         ends = (offset + size for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True))
-        if page.parent is self._tiff and max(ends) > self._map.size:
+        if page.parent is self._tiff and max(ends) > self._file.size:
             raise InputError(
-                f"cannot read {self._path}: image data lies beyond the end of the file ({self._map.size} bytes); "
+                f"cannot read {self._path}: image data lies beyond the end of the file ({self._file.size} bytes); "
                 "it is truncated"
             )
 
     def verify(self) -> None:
         """Look at every page: its list of strips or tiles, and whether they lie within the file."""
-        if self._whole is not None:
+        if self._whole is not None or self._offset is not None:
             return
-        for number in range(len(self._series)):
+        for number in range(len(self._series if self._planes is None else self._planes)):
             self._translate(partial(self._verify_page, number))
         if self._page.compression != 1:
             self.unchecked = "the compressed strips or tiles"
 
     def _verify_page(self, number: int) -> None:
         with self._lock:
-            page = self._series[number]
-            if page is None:
-                return
-            file_size = self._map.size if page.parent is self._tiff else os.stat(page.parent.filehandle.path).st_size
-        self._check_count(page)
-        if self._is_mapped(page):
-            self._view(page.dataoffsets[0], page.dtype, self._pages.page_shape)
+            page = self._series[number] if self._planes is None else self._planes[number]
+        if page is None:
             return
+        self._check_count(page)
+        with self._file_of(page) as file:
+            file_size = file.size
+            if self._is_stored(page):
+                self._check_end(page.dataoffsets[0], page.dtype, self._pages.page_shape, file)
+                return
         decoded = math.prod(self._pages.segment) * page.keyframe.dtype.itemsize
         for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
             if not (offset and size):
@@ -199,6 +242,9 @@ class TiffReader(ImageReader):
     def read(self, box: Box) -> np.ndarray:
         if self._whole is not None:
             return np.array(self._whole[box.slices()], self._dtype, order="C")
+        if self._offset is not None:
+            stored = np.dtype(self._series.dtype).newbyteorder(self._tiff.byteorder)
+            return self._file.read_box(self._offset, self._series.shape, stored, box).astype(self._dtype, copy=False)
         result = np.empty(box.shape, self._dtype)
         self._translate(lambda: self._fill(result, box))
         return result
@@ -213,46 +259,46 @@ class TiffReader(ImageReader):
             into = out[tuple(p - a for p, a in zip(position, full.start[:lead], strict=True))]
             self._fill_page(into, number, Box(full.start[lead:], full.stop[lead:]))
 
-    def _is_mapped(self, page: Any) -> bool:
+    def _is_stored(self, page: Any) -> bool:
         """True for pages whose pixels lie in the file as they are."""
-        return page.parent is self._tiff and page.is_final and self._page.dtype.name != "bool"
+        return page.is_final and self._page.dtype.name != "bool"
 
     def _fill_page(self, into: np.ndarray, number: int, box: Box) -> None:
         with self._lock:  # looking up a page may read its directory
-            page = self._series[number]
+            page = self._series[number] if self._planes is None else self._planes[number]
         if page is None:
-            into[...] = self._page.nodata
+            into[...] = 0
             return
         self._check_count(page)
-        if self._is_mapped(page):
-            into[...] = self._view(page.dataoffsets[0], page.dtype, self._pages.page_shape)[box.slices()]
+        if self._is_stored(page):
+            self._copy_stored(into, page, box)
             return
         normal = self._pages.normalise(box)
         target = into.reshape(normal.shape)
-        size = self._pages.segment
-        for place in product(
-            *(range(a // n, -(-b // n)) for a, b, n in zip(normal.start, normal.stop, size, strict=True))
-        ):
-            index = int(np.ravel_multi_index(place[:4], self._pages.grid))
+        size, strides = self._pages.segment, self._pages.grid_strides
+        for steps in product(*map(cut_range, normal.start, normal.stop, size)):
+            corner, inside, part = zip(*steps, strict=True)
+            index = sum(c // n * stride for c, n, stride in zip(corner, size, strides, strict=False))
             data = self._cache.get(number, index, page)
-            corner = tuple(p * n for p, n in zip(place, size, strict=True))
-            common = normal.intersect(Box(corner, tuple(a + n for a, n in zip(corner, size, strict=True))))
-            inside = common.relative_to(normal.start).slices()
-            target[inside] = self._page.nodata if data is None else data[common.relative_to(corner).slices()]
+            target[inside] = self._page.nodata if data is None else data[part]
+
+    def _copy_stored(self, into: np.ndarray, page: Any, box: Box) -> None:
+        """A part of a page whose pixels follow one another in the file."""
+        dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
+        with self._file_of(page) as file:
+            self._check_end(page.dataoffsets[0], dtype, self._pages.page_shape, file)
+            into[...] = file.read_box(page.dataoffsets[0], self._pages.page_shape, dtype, box)
 
     def _decode_segment(self, page: Any, index: int) -> np.ndarray | None:
         """One strip or tile as (separate sample, depth, length, width, sample); None if it is not stored."""
-        keyframe, file = page.keyframe, page.parent.filehandle
+        keyframe = page.keyframe
         offset, size = page.dataoffsets[index], page.databytecounts[index]
         data = None
         if offset and size:
-            with self._lock:
-                if file.closed:
-                    file.open()
-                file.seek(offset)
-                data = file.read(size)
-            if len(data) < size:
-                raise InputError(f"cannot read {self._path}: it ends within a strip or tile; it is truncated")
+            with self._file_of(page) as file:
+                if offset + size > file.size:
+                    raise InputError(f"cannot read {self._path}: it ends within a strip or tile; it is truncated")
+                data = file.read(offset, size)
             self._check_expansion(math.prod(self._pages.segment) * keyframe.dtype.itemsize, size)
         extra: dict[str, Any] = {}
         if keyframe.compression in (6, 7, 34892, 33007):  # the JPEG family
@@ -263,7 +309,9 @@ class TiffReader(ImageReader):
     def close(self) -> None:
         with self._lock:
             self._tiff.close()
-            self._whole, self._map = None, np.empty(0, np.uint8)  # ends the mapping, which would keep the file open
+            self._whole = None
+        self._others.close()
+        self._file.close()
 
 
 def _open_file(path: Path) -> Any:
@@ -292,17 +340,17 @@ def _read_axes(series: Any, path: Path) -> tuple[str, bool]:
 
 
 class _Pages:
-    """Where the voxels of a series lie: the page, and in it the strip or tile.
+    """Where the voxels of a series of ``count`` pages lie: the page, and in it the strip or tile.
 
     shape      all axes of the series, those of length 1 included
     page_shape the last of them, those within a page; ``lead`` others number the pages
     segment    shape of a strip or tile as (separate sample, depth, length, width, sample)
-    grid       strips or tiles of a page along the first four of these
+    grid       strips or tiles of a page along the first four of these; grid_strides: what one step adds to their number
     chunks     the same unit in the axes of the series
     is_regular False if the pages do not make up the series in this way
     """
 
-    def __init__(self, series: Any, page: Any) -> None:
+    def __init__(self, series: Any, page: Any, count: int) -> None:
         self.shape: tuple[int, ...] = series.get_shape(False)
         axes = series.get_axes(False)
         self.page_shape, self._page_axes = page.shape, page.axes
@@ -318,7 +366,7 @@ class _Pages:
             and kept is not None
             and self.lead >= 0
             and self.shape[self.lead :] == self.page_shape
-            and math.prod(self.shape[: self.lead]) == len(series)
+            and math.prod(self.shape[: self.lead]) == count
             and set(self._page_axes) <= set("ZYXS")
         )
         _, _, length, width, samples = page.shaped
@@ -327,6 +375,7 @@ class _Pages:
         else:
             self.segment = (1, 1, min(page.rowsperstrip, length), width, samples)
         self.grid = tuple(-(-n // s) for n, s in zip(page.shaped[:4], self.segment[:4], strict=True))
+        self.grid_strides = tuple(math.prod(self.grid[i + 1 :]) for i in range(4))
         unit = [1] * self.lead + [min(self.segment[p], page.shaped[p]) for p in self._places]
         self.chunks = tuple(unit[i] for i in self._kept) if self.is_regular else None
 
@@ -357,49 +406,6 @@ def _match_squeezed(
         elif size != 1:
             return None
     return kept if at == len(squeezed_axes) else None
-
-
-class _SegmentCache:
-    """The latest decoded segments. A segment wanted by several threads at once is decoded by one of them."""
-
-    def __init__(self, decode: Callable[[Any, int], np.ndarray | None]) -> None:
-        self._decode, self._lock = decode, Lock()
-        self._entries: OrderedDict[tuple[int, int], Future[np.ndarray | None]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, number: int, index: int, page: Any) -> np.ndarray | None:
-        """Segment ``index`` of page ``number``."""
-        key = (number, index)
-        with self._lock:
-            entry = self._entries.get(key)
-            is_mine = entry is None
-            if entry is None:
-                entry = self._entries[key] = Future()
-            self._entries.move_to_end(key)
-        if is_mine:
-            self._fill(key, entry, page)
-        return entry.result()
-
-    def _fill(self, key: tuple[int, int], entry: Future[np.ndarray | None], page: Any) -> None:
-        try:
-            data = self._decode(page, key[1])
-        except BaseException as error:
-            with self._lock:
-                self._entries.pop(key, None)
-            entry.set_exception(error)
-            return
-        entry.set_result(data)
-        with self._lock:
-            self._bytes += _size(entry)
-            for old in [k for k, e in self._entries.items() if e.done() and k != key]:
-                if self._bytes <= _CACHE_BYTES:
-                    break
-                self._bytes -= _size(self._entries.pop(old))
-
-
-def _size(entry: Future[np.ndarray | None]) -> int:
-    data = entry.result()
-    return 0 if data is None else data.nbytes
 
 
 _OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
@@ -503,7 +509,7 @@ def _store_tiff(path: Path, plane: np.ndarray, description: str) -> None:
 _PICTURE = Limits(_DTYPES - {"int64", "uint64"}, stretches=True, max_dims=2, channels=frozenset({1, 2, 3, 4}))
 _SUMMARY = "one picture, LZW, 1 to 4 channels"
 
-INPUT = InputFormat("TIFF", ("tif", "tiff"), open_tiff)
+INPUT = InputFormat("TIFF", ("tif", "tiff"), open_tiff, open_incomplete=open_incomplete_tiff)
 OUTPUTS = (
     *picture_formats("tif", DescribedStore(_store_with_range), _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),
     *picture_formats("tiff", DescribedStore(_store_with_range), _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),
