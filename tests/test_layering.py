@@ -16,9 +16,16 @@ PACKAGE = "pixelforest"
 LAYERS = (
     ("records",),
     ("kernels",),
-    ("engine.errors", "engine.box", "engine.axes"),
+    ("engine.errors", "engine.box", "engine.axes", "engine.quotes"),
     ("engine.config", "engine.machine", "engine.messages", "engine.progress"),
-    ("engine.project", "engine.formats", "engine.input_paths", "engine.inputs", "engine.backends"),
+    (
+        "engine.project",
+        "engine.formats",
+        "engine.input_paths",
+        "engine.axes_choice",
+        "engine.inputs",
+        "engine.backends",
+    ),
     ("engine.tiling",),
     ("engine.pixels", "engine.objects", "engine.export"),
     ("engine.jobs",),

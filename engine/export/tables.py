@@ -20,7 +20,16 @@ from ..errors import ExportError
 from ..formats import table_format, table_formats
 from ..formats.spec import TableColumn, TableFormat, TableWriter
 from ..formats.target import check_file_place
-from .filenames import LANE_PLACEHOLDERS, check_protected, file_key, fill_template, lane_values, template_fields
+from .filenames import (
+    LANE_PLACEHOLDERS,
+    LaneNames,
+    advise_on_collision,
+    check_protected,
+    file_key,
+    fill_template,
+    lane_values,
+    template_fields,
+)
 from .images import ExportPlan, LaneImage
 
 __all__ = ["TableExport", "TablePlan", "TableRequest", "check_tables", "open_table", "plan_table", "resolve_table"]
@@ -134,17 +143,24 @@ def plan_table(
     return TablePlan(request, path)
 
 
-def check_tables(tables: Sequence[tuple[int, TablePlan]], exports: Sequence[tuple[int, ExportPlan]]) -> None:
+def check_tables(
+    tables: Sequence[tuple[int, TablePlan]],
+    exports: Sequence[tuple[int, ExportPlan]],
+    names: Mapping[int, LaneNames] | None = None,
+) -> None:
     """Refuse tables that would overwrite each other or an image: (lane number from 0, plan)."""
-    taken = {file_key(file): f"an image of lane {lane + 1}" for lane, plan in exports for file in plan.files}
+    names = names or {}
+    images = {file_key(file): lane for lane, plan in exports for file in plan.files}
+    taken: dict[str, int] = {}
     for lane, table in tables:
         key = file_key(table.path)
+        where = f"the table of lane {lane + 1} would be written to {table.path}, where"
+        if key in images:
+            raise ExportError(f"{where} an image of lane {images[key] + 1} goes; choose another {_OPTION}")
         if key in taken:
-            raise ExportError(
-                f"the table of lane {lane + 1} would be written to {table.path}, where {taken[key]} goes; "
-                "use {nickname} and {dataset_dir} in --table_filename to tell them apart"
-            )
-        taken[key] = f"the table of lane {lane + 1}"
+            advice = advise_on_collision(names.get(taken[key]), names.get(lane), _OPTION)
+            raise ExportError(f"{where} the table of lane {taken[key] + 1} goes; {advice}")
+        taken[key] = lane
 
 
 def open_table(plan: TablePlan) -> TableExport:
