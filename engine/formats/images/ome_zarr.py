@@ -35,11 +35,11 @@ from ..stores import (
     StoredImage,
     StoreTarget,
     metadata_numbers,
-    open_array,
     store_export_errors,
     store_input_errors,
 )
 from ..target import check_folder_place
+from ..zarr_arrays import open_zarr
 
 VERSIONS = ("0.4", "0.5")
 CHUNK_BYTES = 1_024_000
@@ -59,7 +59,7 @@ class OmeZarrReader(ImageReader):
         image, level = find_multiscale(path / internal if internal else path)
         label = f"{image.root}/{level.path}"
         with store_input_errors(label):
-            array = open_array("zarr" if image.format == 2 else "zarr3", image.root / level.path)
+            array = open_zarr(image.format, image.root / level.path, level.metadata)
             self._image = StoredImage(array, label)
         if self._image.shape != level.shape:
             raise InputError(f"cannot read {label}: its shape is {self._image.shape}, not {level.shape}")
@@ -67,7 +67,8 @@ class OmeZarrReader(ImageReader):
             shape=self._image.shape,
             dtype=self._image.dtype,
             axes=image.axes,
-            own_axes=True,
+            own_axes=not image.axes_problem,
+            axes_problem=image.axes_problem,
             axis_units=image.units,
             resolution=image.resolution(level),
             chunks=self._image.chunks,
