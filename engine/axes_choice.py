@@ -7,7 +7,7 @@ Axes of length 1 make no difference. Advice is given only where it is known to l
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..records import dataclass
@@ -88,17 +88,34 @@ def advise(
     axes_option   how --input_axes is spelled with given letters
     sources       number of files or datasets that were stacked
     """
-    channels = dict(zip(axes, shape, strict=True)).get("c", 1)
-    is_fitting_alone = needs.channels is None or needs.channels == channels
-    if sources > 1 and needs.is_flat and is_fitting_alone:
-        return (
-            f"its {sources} parts were stacked into one image; to process them one by one, give them as separate "
-            "arguments (a pattern without quotes)"
-        )
-    if sources > 1 and needs.is_flat and needs.channels == sources * channels:
-        return f"--stack_along=c makes channels of its {sources} parts"
+    if sources > 1:
+        advice = _advise_on_stack(needs, dict(zip(axes, shape, strict=True)), sources)
+        if advice or axes.index("x") < axes.index("y"):  # letters for a swapped stack would be confusing
+            return advice or otherwise
     suggested = needs.suggest_axes(shape, current=axes)
     return f"{axes_option(suggested)} reads it like the training images" if suggested else otherwise
+
+
+def _advise_on_stack(needs: Needs, sizes: Mapping[str, int], sources: int) -> str:
+    """Advice for a stack of flat images that should not have been stacked, or along another axis; "" if it was neither.
+
+    sizes   of the stack by axis
+    """
+    depth, channels = sizes.get("z", 1), sizes.get("c", 1)
+    needed = channels if needs.channels is None else needs.channels
+    if needs.is_flat and depth == sources:
+        if channels == needed:
+            return (
+                f"its {sources} parts were stacked into one image; to process them one by one, give them as separate "
+                "arguments (a pattern without quotes)"
+            )
+        if channels * sources == needed:
+            return f"--stack_along=c makes channels of its {sources} parts"
+    is_along_c = channels == needed * sources
+    is_along_t = channels == needed and sizes.get("t", 1) == sources
+    if needs.is_flat is False and depth == 1 and (is_along_c or is_along_t):
+        return f"--stack_along=z makes a volume of its {sources} parts"
+    return ""
 
 
 def advise_channels(found: int, needed: int) -> str:

@@ -124,6 +124,21 @@ def test_planes_of_colors_in_files_of_their_own(desk: Callable[[str], Desk]) -> 
     assert here.follow(r"--stack_along=c", "s_*.png") == "--stack_along=c"
 
 
+@pytest.mark.parametrize("options", [["--stack_along=c"], ["--stack_along=t", "--ignore_training_axistags"]])
+def test_planes_of_a_volume_along_another_axis(desk: Callable[[str], Desk], options: list[str]) -> None:
+    here = desk("px3d")
+    for number in range(16):
+        picture(f"s_{number:02}.png", 30, 40)
+    assert here.follow(r"--stack_along=z", *options, "s_*.png") == "--stack_along=z"
+
+
+def test_volumes_are_not_advised_to_be_flat_one_by_one(desk: Callable[[str], Desk]) -> None:
+    here = desk("px2d_gray")
+    for name in "ab":
+        np.save(f"s_{name}.npy", RNG.integers(0, 255, (20, 80, 90), np.uint8))
+    assert "one by one" not in here.advice("s_*.npy", "--input_axes=zyx")
+
+
 @pytest.mark.parametrize(
     ("project", "axes", "shape", "pattern", "expected"),
     [
