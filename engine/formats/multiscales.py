@@ -117,9 +117,12 @@ def find_multiscale(path: Path | RemotePath) -> tuple[Multiscale, Level]:
         images_inside = _list_images(folder, attributes)
         if images_inside:
             return _only_image(path, folder, images_inside, wanted)
+    advice = "save it as OME-Zarr, HDF5 or npy"
+    if isinstance(path, RemotePath):
+        advice = f"name the image in it, if there is one, or {advice}"
     raise InputError(
         f"cannot read {path}: there is no OME-Zarr image in it (no multiscales metadata), and plain Zarr is not read; "
-        "save it as OME-Zarr, HDF5 or npy"
+        f"{advice}"
     )
 
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 from pixelforest import cli
 from pixelforest.cli import OPTIONS, build_request
+from pixelforest.engine.config import read_config
 from pixelforest.engine.inputs import parse_input_axes
+from pixelforest.engine.machine import choose_memory
 from pixelforest.engine.quotes import split_entries, unquote
 from pixelforest.options import Takes, parse_command_line
 
@@ -132,3 +134,17 @@ def test_a_file_of_exactly_that_name_wins(gray: Path) -> None:
 def test_a_file_that_is_not_there_is_named_without_quotes(gray: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--project=project.ilp", '"gone.png"') == 1
     assert "no file matches gone.png (" in capsys.readouterr().err
+
+
+@QUOTES
+def test_values_of_the_configuration_file_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quote: str
+) -> None:
+    """docker --env-file hands quotes on, and people write them into ilastik.ini."""
+    path = tmp_path / "ilastik.ini"
+    lines = ["[ilastik]", f"output_format = {quote}numpy{quote}", "[lazyflow]", f"threads = {quote}3{quote}"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    config = read_config(path)
+    assert (config.output_format, config.threads) == ("numpy", 3)
+    monkeypatch.setenv("LAZYFLOW_TOTAL_RAM_MB", f"{quote}2000{quote}")
+    assert choose_memory(None, config_mb=None) == 2000 * 2**20
