@@ -22,6 +22,7 @@ LAYERS = (
         "engine.project",
         "engine.formats",
         "engine.input_paths",
+        "engine.axes_advice",
         "engine.axes_choice",
         "engine.inputs",
         "engine.backends",

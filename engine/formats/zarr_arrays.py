@@ -6,13 +6,8 @@ remains is refused with the name of the codec.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import json
-import lzma
-import zlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +18,7 @@ from ...records import dataclass
 from ..errors import InputError
 from .remote import RemotePath
 from .stores import MAX_CHUNK_BYTES, chunk_files, open_array, virtual_array
+from .zarr_codecs import DECODERS
 
 if TYPE_CHECKING:
     import tensorstore
@@ -94,7 +90,7 @@ def mend_metadata(zarr_format: int, metadata: Mapping[str, Any]) -> dict[str, An
     if dtype is not None:
         mended["dtype"] = dtype.str
     mended["fill_value"] = _mend_fill_value(mended.get("fill_value"), dtype)
-    mended["filters"] = [f for f in mended.get("filters") or () if not _is_identity(f, dtype)] or None
+    mended["filters"] = [f for f in mended.get("filters") or () if not _is_identity(f)] or None
     mended["order"] = mended.get("order") or "C"
     mended["dimension_separator"] = mended.get("dimension_separator") or "."
     compressor = mended.get("compressor")
@@ -134,10 +130,9 @@ def _mend_fill_value(value: object, dtype: np.dtype | None) -> object:
     return int(value) if dtype.kind in "iu" and isinstance(value, bool) else value
 
 
-def _is_identity(settings: object, dtype: np.dtype | None) -> bool:
+def _is_identity(settings: object) -> bool:
     """True for a filter that leaves the bytes as they are: a shuffle of elements of one byte."""
-    is_shuffle = isinstance(settings, dict) and settings.get("id") == "shuffle"
-    return is_shuffle and isinstance(settings, dict) and settings.get("elementsize", 4) == 1
+    return isinstance(settings, dict) and settings.get("id") == "shuffle" and settings.get("elementsize", 4) == 1
 
 
 # ---------------------------------------------------------------------------------------------------- own decoding
@@ -215,7 +210,7 @@ def _sizes(stored: object) -> tuple[int, ...]:
 
 def _check_known(codecs: Sequence[_Codec], folder: object, able: str) -> None:
     for codec in codecs:
-        if codec.name not in _DECODERS:
+        if codec.name not in DECODERS:
             raise _unknown_codec(folder, codec.name, able)
 
 
@@ -227,6 +222,8 @@ def _unknown_codec(folder: object, name: str, able: str) -> InputError:
 
 
 def _open_decoded(folder: Path | RemotePath, layout: _Layout) -> tensorstore.TensorStore:
+    if layout.separator not in (".", "/"):
+        raise ValueError(f"its metadata name {str(layout.separator)[:20]!r} as the separator in names of chunks")
     if len(layout.shape) != len(layout.chunk):
         raise ValueError("the shapes of the array and of its chunks have different lengths")
     if prod(layout.chunk) * layout.dtype.itemsize > MAX_CHUNK_BYTES:
@@ -253,64 +250,10 @@ def _decode(stored: bytes, layout: _Layout) -> np.ndarray:
     size = prod(layout.chunk) * layout.dtype.itemsize
     for codec in layout.codecs:
         try:
-            stored = _DECODERS[codec.name](stored, codec.settings, size)
+            stored = DECODERS[codec.name](stored, codec.settings, size)
         except Exception as error:  # every library raises its own
             raise ValueError(f"a chunk is damaged ({codec.name}: {error})") from None
     if len(stored) != size:
         raise ValueError(f"a chunk is damaged: {len(stored)} bytes instead of {size}")
     voxels = np.frombuffer(stored, layout.dtype).reshape(layout.chunk, order="F" if layout.order == "F" else "C")
     return voxels.astype(layout.dtype.newbyteorder("="))
-
-
-def _bounded(open_stream: Callable[[bytes], Any], stored: bytes, settings: Mapping[str, Any], size: int) -> bytes:
-    """What a decompressor of Python makes of a chunk, no more than one byte longer than it should be."""
-    data: bytes = open_stream(stored).decompress(stored, size + 1)
-    return data
-
-
-def _gunzip(stored: bytes, settings: Mapping[str, Any], size: int) -> bytes:
-    import io
-
-    with gzip.GzipFile(fileobj=io.BytesIO(stored)) as stream:
-        return stream.read(size + 1)
-
-
-def _by_imagecodecs(name: str, stored: bytes, settings: Mapping[str, Any], size: int) -> bytes:
-    import imagecodecs
-
-    return bytes(getattr(imagecodecs, f"{name}_decode")(stored, out=size))
-
-
-def _unpack_lz4(stored: bytes, settings: Mapping[str, Any], size: int) -> bytes:
-    """LZ4 as numcodecs stores it: the length in four bytes, then a block."""
-    import imagecodecs
-
-    if int.from_bytes(stored[:4], "little") != size:
-        raise ValueError("its length is not that of a chunk")
-    return bytes(imagecodecs.lz4_decode(stored[4:], header=False, out=size))
-
-
-def _open_lzma(settings: Mapping[str, Any]) -> lzma.LZMADecompressor:
-    is_raw = settings.get("format", lzma.FORMAT_XZ) == lzma.FORMAT_RAW
-    return lzma.LZMADecompressor(
-        lzma.FORMAT_RAW if is_raw else lzma.FORMAT_AUTO, filters=settings.get("filters") if is_raw else None
-    )
-
-
-def _unshuffle(stored: bytes, settings: Mapping[str, Any], size: int) -> bytes:
-    width = int(settings.get("elementsize", 4))
-    count = len(stored) // width
-    whole = np.frombuffer(stored[: count * width], np.uint8).reshape(width, count).T.tobytes()
-    return whole + stored[count * width :]
-
-
-_DECODERS: Mapping[str, Callable[[bytes, Mapping[str, Any], int], bytes]] = {
-    "blosc": partial(_by_imagecodecs, "blosc"),
-    "bz2": partial(_bounded, lambda stored: bz2.BZ2Decompressor()),
-    "gzip": _gunzip,
-    "lz4": _unpack_lz4,
-    "lzma": lambda stored, settings, size: _open_lzma(settings).decompress(stored, size + 1),
-    "shuffle": _unshuffle,
-    "zlib": lambda stored, settings, size: zlib.decompressobj().decompress(stored, size + 1),
-    "zstd": partial(_by_imagecodecs, "zstd"),
-}

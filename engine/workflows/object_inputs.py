@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..axes_choice import Needs, advise, advise_channels, needs_of
+from ..axes_advice import Needs, advise, advise_channels, needs_of
 from ..errors import InputMismatch
 from ..inputs import InputImage
 from ..objects.columns import check_features, count_values

@@ -10,7 +10,7 @@ import numpy as np
 from ...kernels.contract import Backend, Conversion, TileResult, Voxels
 from ...records import dataclass
 from ..axes import pipeline_axes
-from ..axes_choice import Needs, advise, advise_channels
+from ..axes_advice import Needs, advise, advise_channels
 from ..box import Box
 from ..errors import InputMismatch
 from ..export.images import ExportPlan, ResultInfo, TileDemand, TileSink

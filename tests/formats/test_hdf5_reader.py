@@ -42,7 +42,7 @@ class TestDatasets:
     def test_several_need_a_name(self, path: Path) -> None:
         write(path, "a")
         write(path, "b/c")
-        with pytest.raises(InputError, match=r"several datasets; append .* image\.h5/a\. It has: a, b/c"):
+        with pytest.raises(InputError, match=r"several datasets; append .*image\.h5/a\. It has: a, b/c"):
             INPUT.open(path, "")
         with INPUT.open(path, "/b/c/") as reader:
             assert reader.info.shape == VOLUME.shape

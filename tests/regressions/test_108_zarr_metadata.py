@@ -149,9 +149,21 @@ def test_chunks_of_impossible_size_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "a.zarr")
 
 
-@pytest.mark.parametrize("members", [{"chunks": [4, 5]}, {"chunks": "many"}, {"chunks": [0, 5, 5]}, {"dtype": "|O"}])
+@pytest.mark.parametrize(
+    "members",
+    [{"chunks": [4, 5]}, {"chunks": "many"}, {"chunks": [0, 5, 5]}, {"dtype": "|O"}, {"dimension_separator": "/../"}],
+)
 def test_damaged_metadata_of_a_codec_of_ours(tmp_path: Path, members: dict[str, Any]) -> None:
     write_image(tmp_path / "a.zarr", VOLUME, compressors=numcodecs.LZ4())
     change_metadata(tmp_path / "a.zarr", update(**members))
     with pytest.raises(InputError, match="cannot read"):
+        read(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("codec", [numcodecs.LZ4(), numcodecs.LZMA()], ids=lambda codec: codec.codec_id)
+@pytest.mark.parametrize("content", [b"", b"\x00" * 40, b"\xff" * 4000], ids=["empty", "zeros", "ones"])
+def test_damaged_chunks_are_errors(tmp_path: Path, codec: Any, content: bytes) -> None:
+    write_image(tmp_path / "a.zarr", VOLUME, compressors=codec)
+    (tmp_path / "a.zarr" / "0" / "0" / "0" / "0").write_bytes(content)
+    with pytest.raises(InputError, match="a chunk is damaged"):
         read(tmp_path / "a.zarr")
