@@ -381,3 +381,19 @@ def test_a_table_that_has_no_place(desk: Callable[[str], Desk]) -> None:
     found = re.search(r"as in (\S+)", here.advice("--table_filename=place/", *inputs))
     assert found is not None
     assert here.run(f"--table_filename={found[1]}", *inputs)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("memory", "threads", "is_thread_advised"), [("20M", 2, True), ("1M", 2, False), ("1M", 1, False)]
+)
+def test_memory_that_is_named_suffices(
+    desk: Callable[[str], Desk], memory: str, threads: int, is_thread_advised: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelforest.engine.machine.granted_cpus", lambda *arguments: 2)
+    here = desk("px3d")
+    said = here.advice(f"--memory={memory}", f"--threads={threads}", "raw.h5")
+    found = re.search(r"smallest tiles of \d threads \((\d+) MiB\); raise --memory( or lower --threads)?", said)
+    assert found is not None, said
+    assert here.run(f"--memory={found[1]}M", f"--threads={threads}", "raw.h5")[0] == 0
+    assert (found[2] is not None) == is_thread_advised
+    assert (here.run(f"--memory={memory}", "--threads=1", "raw.h5")[0] == 0) == is_thread_advised
