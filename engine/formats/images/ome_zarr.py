@@ -39,7 +39,6 @@ from ..stores import (
     store_input_errors,
 )
 from ..target import check_folder_place
-from ..zarr_arrays import open_zarr
 
 VERSIONS = ("0.4", "0.5")
 CHUNK_BYTES = 1_024_000
@@ -56,6 +55,8 @@ class OmeZarrReader(ImageReader):
     def __init__(self, path: Path | RemotePath, internal: str) -> None:
         if isinstance(path, Path) and path.exists() and not path.is_dir():
             raise InputError(f"cannot read {path}: a Zarr store is a folder, and this is a file")
+        from ..zarr_arrays import open_zarr  # not for writing, nor for looking whether a folder is a store
+
         image, level = find_multiscale(path / internal if internal else path)
         label = f"{image.root}/{level.path}"
         with store_input_errors(label):
