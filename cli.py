@@ -25,6 +25,7 @@ from pixelforest.engine.jobs import Request
 from pixelforest.engine.machine import parse_size
 from pixelforest.engine.messages import public_document
 from pixelforest.engine.terminal_text import printable, printable_json
+from pixelforest.engine.quotes import split_entries, unquote
 from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
 from pixelforest.records import replace
 from pixelforest.run_report import RunReport
@@ -68,7 +69,7 @@ def _device(text: str) -> str:
 
 
 def _architectures(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.split(",")))
+    names = tuple(dict.fromkeys(split_entries(text)))
     if not all(re.fullmatch(r"sm_\d{2,3}", name) for name in names):
         raise ValueError("write architectures such as sm_80,sm_90")
     return names
@@ -87,7 +88,7 @@ def _refused(name: str, reason: str) -> Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("--project", RUN, "The trained project (.ilp).", metavar="P.ilp"),
+    Option("--project", RUN, "The trained project (.ilp).", metavar="P.ilp", is_path=True),
     _flag("--headless", RUN, "Accepted for ilastik's sake; nothing here has windows."),
     Option(
         "--readonly", RUN, "Accepted for ilastik's sake; projects are never written to or locked.", takes=Takes.BOOLEAN
@@ -153,6 +154,7 @@ OPTIONS: tuple[Option, ...] = (
         "Path of the output files. Replaced: {dataset_dir} {nickname} {result_type} {roi} {x_start} {x_stop} (and the "
         "same for the other axes) and, for sequences, {slice_index}.",
         metavar="TEMPLATE",
+        is_path=True,
         default="what the project stores, else {dataset_dir}/{nickname}_{result_type}",
     ),
     Option(
@@ -160,6 +162,7 @@ OPTIONS: tuple[Option, ...] = (
         RESULTS,
         "Dataset inside an HDF5 file; placeholders as above.",
         metavar="PATH",
+        is_path=True,
         default="exported_data",
     ),
     Option(
@@ -190,6 +193,7 @@ OPTIONS: tuple[Option, ...] = (
         "Write the table of objects to exactly this path: CSV, or HDF5 and Parquet by the extensions .h5 and .parquet. "
         "Replaced: {dataset_dir} {nickname}. Without a flag or --export_source that asks for images, only the table.",
         metavar="PATH",
+        is_path=True,
         default="what the project stores, else no table",
     ),
     _flag("--safe_csv", RESULTS, "In CSV tables, put ' before names of classes that spreadsheets take for formulas."),
@@ -251,20 +255,26 @@ OPTIONS: tuple[Option, ...] = (
         parse=_shard,
     ),
     Option(
-        "--configfile", MACHINE, "Configuration file with defaults.", metavar="FILE", default="the user's ilastik.ini"
+        "--configfile",
+        MACHINE,
+        "Configuration file with defaults.",
+        metavar="FILE",
+        is_path=True,
+        default="the user's ilastik.ini",
     ),
     # --------------------------------------------------------------------------------------------------------------
     _flag("--quiet", SCREEN, "Show warnings and errors only."),
     _flag("--no_progress", SCREEN, "Show neither the bar nor lines of progress."),
     _flag("--debug", SCREEN, "Show more, and the traceback of an error."),
-    Option("--logfile", SCREEN, "Write the log to this file too.", metavar="FILE", default="no log file"),
+    Option("--logfile", SCREEN, "Write the log to this file too.", metavar="FILE", is_path=True, default="no log file"),
     Option(
         "--report_json",
         SCREEN,
         "Write what became of every input to this file, for programs; also if the run fails.",
         metavar="FILE",
+        is_path=True,
     ),
-    Option("--redirect_output", SCREEN, "Append everything shown to this file instead.", metavar="FILE"),
+    Option("--redirect_output", SCREEN, "Append everything shown to this file instead.", metavar="FILE", is_path=True),
     Option("--process_name", SCREEN, "Begin every log line with this name.", metavar="NAME"),
     # ------------------------------------------------------------------------- options of ilastik that are refused
     _refused("--new_project", "projects are made, trained and saved in ilastik"),
@@ -362,10 +372,11 @@ def build_request(line: CommandLine) -> Request:
     """What a command line asks of the engine. Raises UsageError if it names no project."""
     request = _pick(Request, line)
     positional = list(line.positional)
-    if request.project is None and len(positional) == 1 and positional[0].endswith(".ilp"):
-        request = replace(request, project=positional.pop())
+    projects = [unquote(path) for path in positional if unquote(path).endswith(".ilp")]
+    if request.project is None and len(positional) == len(projects) == 1:
+        request, positional = replace(request, project=projects[0]), []
     if request.project is None:
-        guess = next((f"--project={path}" for path in positional if path.endswith(".ilp")), "--project=MyProject.ilp")
+        guess = f"--project={projects[0] if projects else 'MyProject.ilp'}"
         raise UsageError(f"there are inputs or options, but no project; say which one with {guess}")
     roles = tuple((key, tuple(paths)) for key, paths in line.paths.items())
     return replace(request, inputs=tuple(positional), inputs_by_role=roles, started_as_ilastik=_is_started_as_ilastik())
@@ -426,7 +437,7 @@ def explain_run(line: CommandLine, console: Console) -> int:
 def show_project(line: CommandLine, console: Console) -> int:
     """Print what projects are and what they need."""
     typed = line.values.get("project")
-    paths = [*([str(typed)] if typed else []), *line.positional]
+    paths = [*([str(typed)] if typed else []), *map(unquote, line.positional)]
     if not paths:
         raise UsageError(f"say which project: {PROGRAM} info MyProject.ilp")
 

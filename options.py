@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
 from pixelforest.engine.errors import UsageError
+from pixelforest.engine.quotes import unquote
 from pixelforest.records import dataclass, field
 
 TRUE_WORDS = ("1", "yes", "true", "on")
@@ -33,6 +34,7 @@ class Option:
     name      as it is written in the help; dashes and underscores are the same
     sets      the field of the request (or of the console's settings) that it changes; the name unless given
     parse     makes the field's value of the typed text; raises ValueError that says what is wrong
+    is_path   the value names a file, or is a part of a name: blanks at its ends belong to it
     default   what holds without the option, in words; left out of the help if empty
     is_shown  False leaves it out of the help
     refused   why it is not available; typing it is an error that says so
@@ -47,6 +49,7 @@ class Option:
     choices: tuple[str, ...] = ()
     sets: str = ""
     parse: Callable[[str], object] = str
+    is_path: bool = False
     is_shown: bool = True
     refused: str = ""
 
@@ -101,11 +104,15 @@ def parse_command_line(table: Sequence[Option], argv: Sequence[str]) -> CommandL
 
     Options may stand anywhere, as ``--name value`` or ``--name=value``, and be shortened as long as they are unique.
     Of an option given twice the last one counts, except where it takes paths. ``--`` ends the options.
+    Quotes around a value, or around an option with its value, are taken off. Those around input files stay: a file may
+    have such a name, which is found out when it is opened.
     """
     result = CommandLine()
     rest = deque(argv)
     while rest:
         token = rest.popleft()
+        if unquote(token).startswith("--"):
+            token = unquote(token)
         if token == "--":
             result.positional += rest
             break
@@ -152,7 +159,7 @@ def _following(option: Option, rest: deque[str]) -> list[str]:
     """Take the option's values off the front of the remaining tokens."""
     typed: list[str] = []
     if option.takes is Takes.BOOLEAN:
-        if rest and rest[0].lower() in TRUE_WORDS + FALSE_WORDS:
+        if rest and _word(rest[0]) in TRUE_WORDS + FALSE_WORDS:
             typed.append(rest.popleft())
     elif option.takes is Takes.VALUE:
         if rest and not rest[0].startswith("--"):
@@ -169,12 +176,14 @@ def _value(option: Option, typed: list[str]) -> object:
     if option.takes is Takes.NOTHING:
         return True
     if option.takes is Takes.BOOLEAN:
-        word = typed[0].lower() if typed else "true"
+        word = _word(typed[0]) if typed else "true"
         if word not in TRUE_WORDS + FALSE_WORDS:
             words = ", ".join(TRUE_WORDS + FALSE_WORDS)
             raise UsageError(f"invalid value {typed[0]!r} for {option.name}; try one of: {words}")
         return word in TRUE_WORDS
-    text = _unquote(typed[0])
+    text = unquote(typed[0])
+    if not option.is_path:
+        text = text.strip()
     if option.choices and text not in option.choices:
         from difflib import get_close_matches
 
@@ -188,10 +197,8 @@ def _value(option: Option, typed: list[str]) -> object:
         raise UsageError(f"invalid value {typed[0]!r} for {option.name}: {error}") from None
 
 
-def _unquote(text: str) -> str:
-    """The text without quotes around it: some programs quote for a shell that they then do not use."""
-    is_quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
-    return text[1:-1] if is_quoted else text
+def _word(text: str) -> str:
+    return unquote(text).strip().lower()
 
 
 def format_help(table: Iterable[Option], *, width: int) -> str:

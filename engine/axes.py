@@ -46,7 +46,7 @@ def axes_from_axistags(text: str | bytes) -> str:
     """The axis letters of a stored axistags JSON text, in array order. Raises ValueError if it is not one."""
     try:
         keys = [axis["key"] for axis in json.loads(text)["axes"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not an axistags text ({error})") from None
     if not all(isinstance(key, str) for key in keys):
         raise ValueError("not an axistags text (a key is not a string)")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..records import dataclass
 from .errors import UsageError
+from .quotes import unquote
 
 if TYPE_CHECKING:
     from configparser import ConfigParser
@@ -107,7 +108,7 @@ def read_config(path: Path | None) -> Config:
         raise UsageError(f"the configuration file {path} cannot be read: {reason}") from error
 
     def text(section: str, key: str) -> str | None:
-        value = parser.get(section, key, fallback="").strip()
+        value = unquote(parser.get(section, key, fallback="")).strip()
         return value or None
 
     def integer(section: str, key: str) -> int | None:

@@ -1,7 +1,7 @@
 """Lanes, roles and the images behind them: what is read for an argument of the command line, and with which axes.
 
-Decided here: which argument belongs to which lane, how several files become one image, and whose word
-counts about the axes. Out of the door comes canonical data only.
+Decided here: which argument belongs to which lane, and how several files become one image. Which axes it has is decided
+by axes_choice.py. Out of the door comes canonical data only.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ import numpy as np
 
 from ..records import dataclass, replace
 from .axes import CANONICAL, box_from_canonical, canonical_shape, is_axis_order, to_canonical
+from .axes_choice import AxesRule
 from .box import Box
-from .errors import InputError, InputMismatch, UsageError
+from .errors import InputError, UsageError
 from .formats import input_formats
 from .formats.remote import RemotePath, is_url
-from .formats.sources import POSIX, Source, expand_argument, make_nickname, split_internal
+from .formats.sources import POSIX, Source, expand_argument, make_nickname, plain_argument, split_internal
 from .formats.spec import ImageInfo, ImageReader, InputFormat
 from .formats.stacks import Slice, StackReader
+from .quotes import split_entries
 
 if TYPE_CHECKING:
     from .project.lanes import TrainingImage
@@ -44,6 +46,7 @@ class InputOptions:
     preconvert_stacks          accepted and without effect: stacks are read slice by slice anyway
     project_dir                stands in for the folder of an image behind a URL
     allow_missing_planes       read zeros for planes that a file's metadata promise and no file holds
+    role_count                 number of roles up to the last one that an image is given for
     """
 
     input_axes: tuple[str | None, ...] | None = None
@@ -52,6 +55,7 @@ class InputOptions:
     preconvert_stacks: bool = False
     project_dir: Path = Path()
     allow_missing_planes: bool = False
+    role_count: int = 1
 
     def axes_of_role(self, role_index: int) -> str | None:
         """The letters given for a role, or None."""
@@ -59,6 +63,14 @@ class InputOptions:
         if len(given) == 1:
             return given[0]
         return given[role_index] if role_index < len(given) else None
+
+    def spell_axes(self, role_index: int, axes: str) -> str:
+        """The option that gives one role these letters and leaves the others as they are."""
+        if self.role_count == 1:
+            return f"--input_axes={axes}"
+        entries = [self.axes_of_role(index) or "None" for index in range(self.role_count)]
+        entries[role_index] = axes
+        return f"--input_axes={','.join(entries)}"
 
 
 @dataclass(frozen=True)
@@ -72,9 +84,9 @@ class LaneArguments:
 def parse_input_axes(text: str, roles: Sequence[str]) -> tuple[str | None, ...]:
     """The value of ``--input_axes``: one entry for all roles, or one a role, each axis letters or the word None.
 
-    Raises UsageError.
+    Blanks and quotes around entries do not count. Raises UsageError.
     """
-    entries = tuple(None if entry == "None" else entry for entry in text.split(","))
+    entries = tuple(None if entry == "None" else entry for entry in split_entries(text))
     for entry in entries:
         if entry is not None and not (is_axis_order(entry) and {"x", "y"} <= set(entry)):
             raise UsageError(
@@ -146,6 +158,9 @@ class InputImage:
     file_axes    what the file says about its letters, or what its shape suggests; has_own_axes: the file does say it
     held_bytes   memory the whole image takes once it is read, for files that cannot be read in parts
     unchecked    what ``verify`` could not check, since only decoding tells; empty if nothing
+    file_shape   its shape in file order
+    sources      number of files or datasets that were stacked
+    axes_option  spells --input_axes with given letters for its role
     """
 
     def __init__(
@@ -156,14 +171,17 @@ class InputImage:
         *,
         path_text: str,
         nickname: str,
+        axes_option: Callable[[str], str],
         dataset_dir: Path | None = None,
     ) -> None:
         self._reader = reader
+        self.file_shape, self.sources, self.axes_option = info.shape, len(sources), axes_option
         self.file_axes, self.has_own_axes = reader.info.axes, reader.info.own_axes
         self.held_bytes = reader.held_bytes
         self.path_text = path_text
         self.nickname = nickname
         self.dataset_dir = dataset_dir or sources[0].file.parent
+        self._sources = tuple(sources)
         self.set_files = reader.files
         self.files = tuple(dict.fromkeys((*(s.file for s in sources), *reader.files)))
         self.axes = info.axes
@@ -181,6 +199,11 @@ class InputImage:
         if not Box.whole(self.shape).contains(box):
             raise ValueError(f"{box} is not inside an image of shape {self.shape}")
         return to_canonical(self._reader.read(box_from_canonical(box, self.axes)), self.axes)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The files or datasets that it is made of, or the URL."""
+        return tuple(map(str, self._sources)) or (self.path_text,)
 
     def verify(self) -> None:
         """Raise the InputError that reading would end with, as far as it can be known without decoding pixels."""
@@ -222,8 +245,7 @@ def _open_behind_url(
     able = {e: f for f in input_formats() if f.open_remote is not None for e in f.extensions}
     chosen = able.get(place.suffix.lower().removeprefix("."), able["zarr"])
     assert chosen.open_remote is not None
-    trained = None if training is None or options.ignore_training_axistags else training.axes or None
-    rule = _AxesRule(argument, options.axes_of_role(role_index), trained, log)
+    rule = _axes_rule(argument, role_index, training, options, log)
     reader = chosen.open_remote(place, internal)
     try:
         _check_sizes(reader.info, argument)
@@ -239,6 +261,7 @@ def _open_behind_url(
         (),
         path_text=argument,
         nickname=Path(name).stem,
+        axes_option=rule.axes_option,
         dataset_dir=options.project_dir.absolute(),
     )
 
@@ -259,6 +282,7 @@ def open_image(
     """
     if options.stack_along not in CANONICAL:
         raise UsageError(f"--stack_along={options.stack_along}: choose one of {', '.join(CANONICAL)}")
+    argument = plain_argument(argument, cwd=Path.cwd(), is_image=_is_image)
     if is_url(argument):
         return _open_behind_url(argument, role_index, training, options, logger.log if announce else _say_nothing)
     expansion = expand_argument(argument, cwd=Path.cwd(), list_images=_list_images, is_image=_is_image)
@@ -269,9 +293,8 @@ def open_image(
     file_format = _format_of(sources[0].file)
     if options.allow_missing_planes and file_format.open_incomplete is not None:
         file_format = replace(file_format, open=file_format.open_incomplete)
-    trained = None if training is None or options.ignore_training_axistags else training.axes or None
-    rule = _AxesRule(argument, options.axes_of_role(role_index), trained, log)
     slices = _merge_parts(argument, sources, file_format, log)
+    rule = _axes_rule(argument, role_index, training, options, log, sources=len(slices))
     if len(slices) == 1:
         reader, axes = _open_single(slices[0], file_format, rule)
     else:
@@ -284,83 +307,34 @@ def open_image(
     for line in reader.warnings:
         log(logging.WARNING, "%s: %s", argument, line)
     nickname = make_nickname(sources, auto_selected=len(sources) == 1 and not sources[0].internal)
-    return InputImage(reader, _with_axes(reader.info, axes), sources, path_text=argument, nickname=nickname)
+    return InputImage(
+        reader,
+        _with_axes(reader.info, axes),
+        sources,
+        path_text=argument,
+        nickname=nickname,
+        axes_option=rule.axes_option,
+    )
 
 
-@dataclass(frozen=True)
-class _AxesRule:
-    """Whose word counts about the axes of one argument: the option's, else the project's, else the file's.
-
-    The letters of a file that carries its own are never overruled by the project, only by the option.
-    """
-
-    argument: str
-    given: str | None
-    trained: str | None
-    log: Callable[..., None]
-
-    def choose_for_image(self, info: ImageInfo) -> str:
-        """The axes of a single image, in file order. Raises InputMismatch."""
-        if self.given is not None:
-            if len(self.given) != len(info.shape):
-                raise self._misfit(info.shape, f"--input_axes={self.given} does not fit")
-            return self._checked(self.given)
-        return self._checked(self._trained_or_own(info, shared=info.axes))
-
-    def choose_for_stack(self, stack: ImageInfo, first: ImageInfo) -> str:
-        """The axes of a complete stack. Raises InputMismatch."""
-        if self.given is not None:
-            return self._checked(self.given)
-        # The letter of an axis that the stack itself added is nobody's own.
-        is_longer = len(stack.shape) > len(first.shape)
-        return self._checked(self._trained_or_own(stack, shared=stack.axes[1:] if is_longer else stack.axes))
-
-    def axes_of_slices(self, stack: ImageInfo, first: ImageInfo) -> str | None:
-        """The given axes if they describe one slice and not the complete stack. Raises InputMismatch if neither."""
-        if self.given is None or len(self.given) == len(stack.shape):
-            return None
-        if len(self.given) != len(first.shape):
-            raise self._misfit(stack.shape, f"--input_axes={self.given} fits neither it nor one slice {first.shape}")
-        return self.given
-
-    def log_guess(self, info: ImageInfo) -> None:
-        """Say that a file is silent about its axes, if it is."""
-        if not info.own_axes:
-            self.log(logging.INFO, "Could not find stored axistags. Inferred %s from dataset shape.", info.axes)
-
-    def _trained_or_own(self, info: ImageInfo, *, shared: str) -> str:
-        """``shared``: the letters that must be the project's too, counted from the end, or the file's own are taken."""
-        if self.trained is None:
-            return info.axes
-        if len(self.trained) != len(info.shape):
-            raise self._misfit(
-                info.shape,
-                f"it is read as {info.axes}, while the project was trained with axes {self.trained}; "
-                "--ignore_training_axistags takes the axes from the file, --input_axes names them",
-            )
-        if info.own_axes and not self.trained.endswith(shared):
-            self.log(
-                logging.WARNING,
-                "%s says that its axes are %s; it is read so and not as %s like the training image "
-                "(--input_axes=%s would do that)",
-                self.argument,
-                info.axes,
-                self.trained,
-                self.trained,
-            )
-            return info.axes
-        return self.trained
-
-    def _misfit(self, shape: Sequence[int], what: str) -> InputMismatch:
-        return InputMismatch(
-            f"The given axis interpretation does not match the data shape: {self.argument} has shape {tuple(shape)}; "
-            f"{what}"
-        )
-
-    def _checked(self, axes: str) -> str:
-        if not {"x", "y"} <= set(axes):
-            raise InputMismatch(f"{self.argument} has the axes {axes}; data must always have at least the axes x and y")
-        return axes
+def _axes_rule(
+    argument: str,
+    role_index: int,
+    training: TrainingImage | None,
+    options: InputOptions,
+    log: Callable[..., None],
+    *,
+    sources: int = 1,
+) -> AxesRule:
+    return AxesRule(
+        argument,
+        options.axes_of_role(role_index),
+        training,
+        is_trained=not options.ignore_training_axistags,
+        axes_option=partial(options.spell_axes, role_index),
+        log=log,
+        sources=sources,
+    )
 
 
 def _merge_parts(
@@ -399,7 +373,7 @@ def _list_names(files: Sequence[Path]) -> str:
     return f"{len(files)} files: {names}{', …' if len(files) > 3 else ''}"
 
 
-def _open_single(source: Source, file_format: InputFormat, rule: _AxesRule) -> tuple[ImageReader, str]:
+def _open_single(source: Source, file_format: InputFormat, rule: AxesRule) -> tuple[ImageReader, str]:
     reader = file_format.open(source.file, source.internal)
     try:
         _check_sizes(reader.info, source)
@@ -411,7 +385,7 @@ def _open_single(source: Source, file_format: InputFormat, rule: _AxesRule) -> t
 
 
 def _open_stack(
-    sources: Sequence[Source], file_format: InputFormat, along: str, rule: _AxesRule
+    sources: Sequence[Source], file_format: InputFormat, along: str, rule: AxesRule
 ) -> tuple[ImageReader, str]:
     with file_format.open(sources[0].file, sources[0].internal) as reader:
         first, files, warnings = reader.info, reader.files, reader.warnings
@@ -420,11 +394,11 @@ def _open_stack(
     slices = [Slice(str(s), partial(file_format.open, s.file, s.internal), s.file) for s in sources]
     stack = StackReader(slices, first, axis=along, kind=file_format.stack)
     try:
-        axes = rule.axes_of_slices(stack.info, first)
-        if axes is None:
-            axes = rule.choose_for_stack(stack.info, first)
+        of_slices = rule.axes_of_slices(stack.info, first)
+        if of_slices is None:
+            axes = rule.choose_for_stack(stack.info, first, is_swapped=stack.is_swapped)
         else:
-            stack = StackReader(slices, first, axis=along, kind=file_format.stack, axes=axes)
+            stack = StackReader(slices, first, axis=along, kind=file_format.stack, axes=of_slices)
             axes = stack.info.axes
     except BaseException:
         stack.close()

@@ -157,6 +157,7 @@ def resolve_job(request: Request) -> Job:
             preconvert_stacks=request.preconvert_stacks,
             project_dir=project.path.parent,
             allow_missing_planes=request.allow_missing_planes,
+            role_count=_count_roles(lanes, project.roles),
         ),
         export=export,
         table=table,
@@ -177,6 +178,11 @@ def resolve_job(request: Request) -> Job:
             *_missing_columns(project, table),
         ),
     )
+
+
+def _count_roles(lanes: Sequence[LaneArguments], roles: Sequence[str]) -> int:
+    """Number of roles up to the last one that a lane has an image for."""
+    return max((index + 1 for index, role in enumerate(roles) for lane in lanes if role in lane.arguments), default=1)
 
 
 def deal_lanes(lanes: tuple[LaneArguments, ...], shard: tuple[int, int] | None) -> tuple[LaneArguments, ...]:

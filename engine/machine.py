@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from .errors import UsageError
+from .quotes import unquote
 
 MIB = 2**20
 GIB = 2**30
@@ -245,7 +246,7 @@ def _read_words(path: Path) -> list[str]:
 
 
 def _integer(environment: Mapping[str, str], name: str) -> int | None:
-    text = environment.get(name, "").strip()
+    text = unquote(environment.get(name, "")).strip()  # as docker --env-file hands values on
     try:
         return int(text) if text else None
     except ValueError:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from string import Formatter
 
+from ...records import dataclass
 from ..axes import CANONICAL
 from ..box import Box
 from ..errors import ExportError
@@ -21,7 +22,9 @@ from ..formats import input_formats, output_formats
 __all__ = [
     "LANE_PLACEHOLDERS",
     "PLACEHOLDERS",
+    "LaneNames",
     "adapt_template",
+    "advise_on_collision",
     "check_collisions",
     "check_protected",
     "describe_unknown_fields",
@@ -92,7 +95,9 @@ def adapt_template(
             )
         stem += "_{slice_index}"
     if not is_sequence and "slice_index" in fields:
-        right = re.sub(r"[_-]?\{slice_index[^{}]*\}", "", template)
+        right = re.sub(r"[_-]\{slice_index[^{}]*\}|\{slice_index[^{}]*\}[_-]?", "", template)
+        if not os.path.basename(right).partition(".")[0]:
+            right = re.sub(r"\{slice_index[^{}]*\}", "{nickname}_{result_type}", template)
         raise ExportError(
             f"{{slice_index}} is for image sequences only, but the output path is {template!r}; "
             f"use --output_filename_format={right} or an --output_format that ends in 'sequence'"
@@ -216,18 +221,53 @@ def check_protected(
             raise ExportError(f"the output {path} holds {what} ({original}); choose another {option}")
 
 
-def check_collisions(planned: Sequence[tuple[int, Path | str, str]]) -> None:
+@dataclass(frozen=True)
+class LaneNames:
+    """What tells the main inputs of two lanes apart.
+
+    sources   its files, datasets in files, or its URL
+    """
+
+    nickname: str
+    dataset_dir: Path
+    sources: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The sources with links resolved."""
+        return tuple(s if is_url(s) else os.path.realpath(s) for s in self.sources)
+
+
+def advise_on_collision(first: LaneNames | None, second: LaneNames | None, option: str) -> str:
+    """Advice for two lanes whose results go to the same place; ``option`` says where. None: names are not known."""
+    if first is None or second is None:
+        return f"use {{nickname}} and {{dataset_dir}} in {option} to tell them apart"
+    if first.key == second.key:
+        return f"both are {first.key[0]}; leave one of them out"
+    values = [lane_values(dataset_dir=n.dataset_dir, nickname=n.nickname) for n in (first, second)]
+    differing = [f"{{{field}}}" for field in ("nickname", "dataset_dir") if values[0][field] != values[1][field]]
+    if differing:
+        return f"use {' and '.join(differing)} in {option} to tell them apart"
+    return f"they have the same name in the same folder: run pixelforest once for each, with another {option}"
+
+
+def check_collisions(
+    planned: Sequence[tuple[int, Path | str, str]], names: Mapping[int, LaneNames] | None = None
+) -> None:
     """Refuse that anything is written twice: (lane number from 0, path or URL, dataset in it or "")."""
+    names = names or {}
     taken: dict[tuple[str, str], int] = {}
     for lane, path, internal_path in planned:
         key = (file_key(path), internal_path)
         if key in taken:
             first = taken[key]
-            who = f"lanes {first + 1} and {lane + 1}" if first != lane else f"two results of lane {lane + 1}"
-            fields = "{nickname} and {dataset_dir}" if first != lane else "{result_type}"
-            raise ExportError(
-                f"{who} would both be written to {path}; use {fields} in --output_filename_format to tell them apart"
-            )
+            if first == lane:
+                who, advice = f"two results of lane {lane + 1}", "use {result_type} in --output_filename_format"
+                advice += " to tell them apart"
+            else:
+                who = f"lanes {first + 1} and {lane + 1}"
+                advice = advise_on_collision(names.get(first), names.get(lane), "--output_filename_format")
+            raise ExportError(f"{who} would both be written to {path}; {advice}")
         taken[key] = lane
 
 

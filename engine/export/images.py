@@ -27,6 +27,7 @@ from ..tiling.groups import ChunkGrid
 from .convert import Conversion, Range, convert, convert_range
 from .filenames import (
     PLACEHOLDERS,
+    LaneNames,
     check_collisions,
     check_protected,
     fill_template,
@@ -206,14 +207,15 @@ def plan_export(
     )
 
 
-def check_exports(plans: Sequence[tuple[int, ExportPlan]]) -> None:
+def check_exports(plans: Sequence[tuple[int, ExportPlan]], names: Mapping[int, LaneNames] | None = None) -> None:
     """Refuse exports of different lanes that would overwrite each other: (lane number from 0, plan)."""
     check_collisions(
         [
             (lane, file, plan.internal_path if plan.format.container else "")
             for lane, plan in plans
             for file in plan.files
-        ]
+        ],
+        names,
     )
 
 
@@ -385,7 +387,8 @@ def _check_format(chosen: OutputFormat, spec: ImageSpec) -> None:
         if chosen.sequence:
             step_axis(spec.shape, spec.axes, max_dims=chosen.limits.max_dims)
         return
-    able = [f.name for f in output_formats().values() if _holds(f, spec)]
+    # Without an extension: not a file, so that another output path would be needed, too.
+    able = [f.name for f in output_formats().values() if f.extension and _holds(f, spec)]
     raise ExportError(
         f"the format {chosen.name} cannot hold this result ({'; '.join(problems)}); formats that can: {', '.join(able)}"
     )

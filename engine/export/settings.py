@@ -18,6 +18,7 @@ from ..axes import CANONICAL, is_axis_order
 from ..errors import ExportError, UsageError
 from ..formats import output_format, output_formats
 from ..formats.spec import OutputFormat
+from ..quotes import split_entries
 from .convert import Conversion, Range
 from .filenames import RESULT_MARK, adapt_template, is_url
 from .region import Cutout, parse_list, parse_region
@@ -196,12 +197,10 @@ def choose_results(sources: str | None, results: Sequence[str]) -> tuple[str, ..
         return (results[0],)
     names = {name.casefold(): name for name in results}
     chosen: list[str] = []
-    for text in sources.split(","):
+    for text in split_entries(sources):
         name = names.get(" ".join(text.split()).casefold())
         if name is None:
-            raise ExportError(
-                f"invalid option for --export_source: {text.strip()!r}; valid options are: {', '.join(results)}"
-            )
+            raise ExportError(f"invalid option for --export_source: {text!r}; valid options are: {', '.join(results)}")
         if name not in chosen:
             chosen.append(name)
     return tuple(chosen)

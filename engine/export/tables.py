@@ -22,6 +22,8 @@ from ..formats.spec import TableColumn, TableFormat, TableWriter
 from ..formats.target import check_file_place, copy_file
 from .filenames import (
     LANE_PLACEHOLDERS,
+    LaneNames,
+    advise_on_collision,
     check_protected,
     file_key,
     fill_template,
@@ -216,18 +218,25 @@ def _ilastik_path(path: Path) -> Path | None:
     return path.with_name(f"{path.stem}_table{path.suffix}")
 
 
-def check_tables(tables: Sequence[tuple[int, TablePlan]], exports: Sequence[tuple[int, ExportPlan]]) -> None:
+def check_tables(
+    tables: Sequence[tuple[int, TablePlan]],
+    exports: Sequence[tuple[int, ExportPlan]],
+    names: Mapping[int, LaneNames] | None = None,
+) -> None:
     """Refuse tables that would overwrite each other or an image: (lane number from 0, plan)."""
-    taken = {file_key(file): f"an image of lane {lane + 1}" for lane, plan in exports for file in plan.files}
+    names = names or {}
+    images = {file_key(file): lane for lane, plan in exports for file in plan.files}
+    taken: dict[str, int] = {}
     for lane, table in tables:
         for file in table.files:
             key = file_key(file)
+            where = f"the table of lane {lane + 1} would be written to {file}, where"
+            if key in images:
+                raise ExportError(f"{where} an image of lane {images[key] + 1} goes; choose another {_OPTION}")
             if key in taken:
-                raise ExportError(
-                    f"the table of lane {lane + 1} would be written to {file}, where {taken[key]} goes; "
-                    "use {nickname} and {dataset_dir} in --table_filename to tell them apart"
-                )
-            taken[key] = f"the table of lane {lane + 1}"
+                advice = advise_on_collision(names.get(taken[key]), names.get(lane), _OPTION)
+                raise ExportError(f"{where} the table of lane {taken[key] + 1} goes; {advice}")
+            taken[key] = lane
 
 
 def open_table(plan: TablePlan) -> TableExport:

@@ -171,7 +171,7 @@ class OpenDataset:
         if not target.is_relative_to(folder):
             raise InputError(
                 f"cannot read {self._path}: {what} leads to {target}, outside the folder of the file; "
-                "copy the data into one file (h5copy, h5repack) to use it"
+                "copy both files into one folder, or save the pixels anew in one file"
             )
         if not target.is_file():
             raise InputNotFound(f"cannot read {self._path}: {what} leads to {target}, which does not exist")
@@ -193,7 +193,7 @@ class OpenDataset:
         if dataset.external:
             raise InputError(
                 f"cannot read {self.label}: its pixels are kept outside the HDF5 file, in {dataset.external[0][0]!r}; "
-                "h5repack puts them inside"
+                "save them anew inside one file"
             )
         settings = dataset.id.get_create_plist()
         for index in range(settings.get_nfilters()):
@@ -201,7 +201,7 @@ class OpenDataset:
             if not _has_filter(code):
                 raise InputError(
                     f"cannot read {self.label}: it is compressed with {name.decode(errors='replace') or 'filter'} "
-                    f"({code}), which needs a plugin: pip install hdf5plugin, or h5repack -f GZIP=1"
+                    f"({code}), which needs a plugin: pip install hdf5plugin, or save it with gzip"
                 )
         if not dataset.is_virtual:
             return
@@ -244,7 +244,7 @@ def _only_dataset(file: h5py.File, path: Path) -> str:
     if len(names) > 1:
         raise InputError(
             f"{path} contains several datasets; append the internal path of one to the file name, "
-            f"as in {path.name}/{names[0]}. It has: {_joined(names)}"
+            f"as in {path}/{names[0]}. It has: {_joined(names)}"
         )
     return names[0]
 

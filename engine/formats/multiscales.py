@@ -10,16 +10,17 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice, takewhile
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from ...records import dataclass, field
-from ..axes import is_axis_order
+from ..axes import default_axes, is_axis_order
 from ..errors import InputError, InputNotFound
 from .remote import RemotePath
 from .spec import Scales
-from .stores import is_inside, read_json
+from .stores import is_inside, read_json, store_input_errors
 
 __all__ = ["AXES", "MARKS", "Level", "Multiscale", "find_multiscale", "is_in_store", "is_store", "multiscale_json"]
 
@@ -31,13 +32,15 @@ MARKS = (".zattrs", ".zgroup", ".zarray", "zarr.json")
 _MAX_LEVELS = 100
 _MAX_SIZE = 1e30  # of a pixel, in any unit; also keeps out infinity and NaN
 _MAX_NAMES = 5  # in a message
+_MAX_IMAGES = 1000  # looked for in a group
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level of resolution: the array's path in the store, its shape, and the factors to physical sizes."""
+    """One level of resolution: the array's path in the store, its metadata, its shape, factors to physical sizes."""
 
     path: str
+    metadata: Mapping[str, Any]
     shape: tuple[int, ...]
     scale: tuple[float, ...] | None
     translation: tuple[float, ...] | None
@@ -45,7 +48,11 @@ class Level:
 
 @dataclass(frozen=True)
 class Multiscale:
-    """An image with all its levels, as far as they are there. ``format`` is that of the arrays: 2 or 3."""
+    """An image with all its levels, as far as they are there.
+
+    format        of the arrays: 2 or 3
+    axes_problem  what is wrong with the axes in the metadata, else ""; then ``axes`` are guessed from the shape
+    """
 
     root: Path | RemotePath
     format: int
@@ -54,6 +61,7 @@ class Multiscale:
     units: Mapping[str, str] = field(default_factory=dict)
     scale: tuple[float, ...] | None = None
     translation: tuple[float, ...] | None = None
+    axes_problem: str = ""
 
     def resolution(self, level: Level) -> dict[str, float]:
         """Axis letter -> pixel size, where one is known. What makes no sense is logged and left out."""
@@ -106,9 +114,49 @@ def find_multiscale(path: Path | RemotePath) -> tuple[Multiscale, Level]:
                 )
             return _choose_level(folder, images, wanted, zarr_format)
         _refuse_collections(folder, attributes)
+        images_inside = _list_images(folder, attributes)
+        if images_inside:
+            return _only_image(path, folder, images_inside, wanted)
+    advice = "save it as OME-Zarr, HDF5 or npy"
+    if isinstance(path, RemotePath):
+        advice = f"name the image in it, if there is one, or {advice}"
     raise InputError(
-        f"cannot read {path}: there is no OME-Zarr image in it (no multiscales metadata); plain Zarr is not read"
+        f"cannot read {path}: there is no OME-Zarr image in it (no multiscales metadata), and plain Zarr is not read; "
+        f"{advice}"
     )
+
+
+def _list_images(folder: Path | RemotePath, attributes: Mapping[str, Any]) -> list[str]:
+    """Names of the images in a group that is none itself, such as the root that bioformats2raw writes."""
+    names: list[object] = []
+    if "bioformats2raw.layout" in attributes:
+        names = _listed((_read_attributes(folder / "OME")[0] or {}).get("series"))
+        numbered = takewhile(lambda n: is_store(folder / str(n)), range(_MAX_IMAGES))
+        names = names or [str(n) for n in numbered]
+    elif isinstance(folder, Path) and not (folder / ".zarray").is_file():
+        with store_input_errors(folder), os.scandir(folder) as entries:
+            names = [e.name for e in islice(entries, _MAX_IMAGES) if not e.name.startswith(".") and e.is_dir()]
+    found = [name for name in names if isinstance(name, str) and _holds_image(folder, name)]
+    return sorted(found, key=lambda name: (len(name), name))
+
+
+def _holds_image(folder: Path | RemotePath, name: str) -> bool:
+    """True if the group of this name in a folder is an image."""
+    if not _is_harmless(name) or not is_inside(inner := folder.joinpath(*name.split("/")), folder):
+        return False
+    attributes, _ = _read_attributes(inner)
+    return attributes is not None and bool(_listed(attributes.get("multiscales")))
+
+
+def _only_image(
+    path: Path | RemotePath, folder: Path | RemotePath, names: list[str], wanted: str
+) -> tuple[Multiscale, Level]:
+    """The image in a group that holds one. Raises InputError that lists them if there are several."""
+    if wanted or len(names) > 1:
+        what = f"there is no image {wanted!r} in {folder}" if wanted else f"cannot read {path}: it holds several images"
+        raise InputError(f"{what}; name one of its images: {_shorten([f'{folder}/{n}' for n in names])}")
+    logger.info("%s: its only image, %s, is read", folder, names[0])
+    return find_multiscale(folder.joinpath(*names[0].split("/")))
 
 
 def _upwards(path: Path | RemotePath) -> Sequence[Path | RemotePath]:
@@ -147,8 +195,14 @@ def _refuse_collections(folder: Path | RemotePath, attributes: Mapping[str, Any]
     else:
         return
     there = [f"{folder}/{n}" for n in names if isinstance(n, str)]
-    some = ", ".join(there[:_MAX_NAMES]) + (f" and {len(there) - _MAX_NAMES} more" if len(there) > _MAX_NAMES else "")
-    raise InputError(f"cannot read {folder}: it is {kind} and not an image; name one of its images: {some or 'none'}")
+    if not there:
+        raise InputError(f"cannot read {folder}: it is {kind} without images")
+    raise InputError(f"cannot read {folder}: it is {kind} and not an image; name one of its images: {_shorten(there)}")
+
+
+def _shorten(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _listed(value: object) -> list[object]:
@@ -182,32 +236,36 @@ def _choose_level(
 def _parse_image(root: Path | RemotePath, image: object, zarr_format: int) -> Multiscale:
     if not isinstance(image, dict) or not isinstance(image.get("datasets"), list):
         raise InputError(f"cannot read {root}: its multiscales metadata name no datasets")
-    axes, units = _parse_axes(root, image.get("axes"))
-    levels = tuple(_parse_level(root, d, len(axes), zarr_format) for d in image["datasets"][:_MAX_LEVELS])
+    levels = tuple(_parse_level(root, d, zarr_format) for d in image["datasets"][:_MAX_LEVELS])
     if not levels:
         raise InputError(f"cannot read {root}: its multiscales metadata name no datasets")
+    shape = levels[0].shape
+    for level in levels:
+        if len(level.shape) != len(shape):
+            raise InputError(f"cannot read {root}: its scales have different numbers of axes")
+    axes, units, problem = _parse_axes(image.get("axes"), shape)
     scale, translation = _parse_transformations(root, image.get("coordinateTransformations"), len(axes))
-    return Multiscale(root, zarr_format, axes, levels, units, scale, translation)
+    return Multiscale(root, zarr_format, axes, levels, units, scale, translation, problem)
 
 
-def _parse_axes(root: Path | RemotePath, stored: object) -> tuple[str, dict[str, str]]:
-    if stored is None:
-        return AXES, {}
-    names = [a if isinstance(a, str) else _member(a, "name") for a in _listed(stored)]
+def _parse_axes(stored: object, shape: tuple[int, ...]) -> tuple[str, dict[str, str], str]:
+    """Letters, units, and what is wrong with the stored axes; then the letters are guessed from the shape."""
+    names = list(AXES) if stored is None else [a if isinstance(a, str) else _member(a, "name") for a in _listed(stored)]
     axes = "".join(n.lower() if isinstance(n, str) and len(n) == 1 else "?" for n in names)
-    if not is_axis_order(axes) or len(axes) < 2:
-        shown = ", ".join(map(str, names))[:80]
-        raise InputError(f"cannot read {root}: its axes are {shown or 'not listed'}; t, c, z, y and x can be read")
-    units = {a: _member(entry, "unit") for a, entry in zip(axes, _listed(stored), strict=True)}
-    return axes, {a: u for a, u in units.items() if isinstance(u, str) and u}
+    shown = ", ".join(map(str, names))[:80] or "not listed"
+    if not is_axis_order(axes):
+        return default_axes(shape), {}, f"its axes are {shown}, and only t, c, z, y and x are known"
+    if len(axes) != len(shape):
+        return default_axes(shape), {}, f"its axes are {shown}, but its shape is {shape}"
+    units = {a: _member(entry, "unit") for a, entry in zip(axes, _listed(stored), strict=False)}
+    return axes, {a: u for a, u in units.items() if isinstance(u, str) and u}, ""
 
 
-def _parse_level(root: Path | RemotePath, dataset: object, ndim: int, zarr_format: int) -> Level:
+def _parse_level(root: Path | RemotePath, dataset: object, zarr_format: int) -> Level:
     path = _member(dataset, "path")
-    parts = path.split("/") if isinstance(path, str) else [""]
-    if not isinstance(path, str) or any(p in ("", ".", "..") or re.search(r"[\\:\x00-\x1f]", p) for p in parts):
+    if not isinstance(path, str) or not _is_harmless(path):
         raise InputError(f"cannot read {root}: {path!r} is not the path of a scale in it")
-    folder = root.joinpath(*parts)
+    folder = root.joinpath(*path.split("/"))
     mark = folder / (".zarray" if zarr_format == 2 else "zarr.json")
     if not is_inside(folder, root) or not is_inside(mark, root):
         raise InputError(f"cannot read {root}: the scale {path!r} is a link that leads out of it")
@@ -215,10 +273,15 @@ def _parse_level(root: Path | RemotePath, dataset: object, ndim: int, zarr_forma
     if metadata is None:
         raise InputNotFound(f"cannot read {root}: its scale {path!r} is not there, or is not Zarr {zarr_format}")
     shape = metadata.get("shape")
-    if not isinstance(shape, list) or len(shape) != ndim or not all(type(n) is int and n >= 0 for n in shape):
-        raise InputError(f"cannot read {folder}: its shape is {str(shape)[:80]}, but the image has {ndim} axes")
-    scale, translation = _parse_transformations(folder, _member(dataset, "coordinateTransformations"), ndim)
-    return Level(path, tuple(shape), scale, translation)
+    if not isinstance(shape, list) or not 2 <= len(shape) <= 5 or not all(type(n) is int and n >= 0 for n in shape):
+        raise InputError(f"cannot read {folder}: its shape is {str(shape)[:80]}, and an image has 2 to 5 axes")
+    scale, translation = _parse_transformations(folder, _member(dataset, "coordinateTransformations"), len(shape))
+    return Level(path, metadata, tuple(shape), scale, translation)
+
+
+def _is_harmless(path: str) -> bool:
+    """True for a relative path that does not lead out of its folder."""
+    return not any(p in ("", ".", "..") or re.search(r"[\\:\x00-\x1f]", p) for p in path.split("/"))
 
 
 def _parse_transformations(

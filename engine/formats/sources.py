@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ...records import dataclass
 from ..errors import InputError, InputMismatch, InputNotFound
+from ..quotes import unquote
 
 # Behind these an internal path may follow.
 CONTAINER_EXTENSIONS = ("ilp", "h5", "hdf5", "npz", "n5")
@@ -102,7 +103,9 @@ def expand_argument(
         raise InputError(f"cannot read {argument}: images are read from files, not from the network")
     whole = _literal(argument, cwd, is_image)
     is_one = whole is not None and NATIVE.separator not in whole[1]
-    parts = (argument,) if is_one else split_list(argument)
+    parts = (
+        (argument,) if is_one else tuple(plain_argument(p, cwd=cwd, is_image=is_image) for p in split_list(argument))
+    )
     found: list[Source] = []
     missing: list[str] = []
     for part in parts:
@@ -120,6 +123,12 @@ def expand_argument(
         raise InputMismatch(f"one image cannot be made of files of several kinds ({', '.join(extensions)}): {argument}")
     ordered = tuple(sorted(found, key=str))
     return Expansion(ordered, _order_warning(found, ordered, explicit=len(parts) > 1))
+
+
+def plain_argument(argument: str, *, cwd: Path, is_image: Callable[[Path], bool] = lambda folder: False) -> str:
+    """The argument without quotes and blanks around it, unless a file of exactly that name exists."""
+    plain = unquote(argument).strip()
+    return argument if plain == argument or _literal(argument, cwd, is_image) is not None else plain
 
 
 def make_nickname(sources: Sequence[Source], *, auto_selected: bool = False) -> str:

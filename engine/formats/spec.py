@@ -42,6 +42,8 @@ class ImageInfo:
 
     axes         letters in file order, guessed from the shape where the file is silent
     own_axes     True if the file itself says which axes it has; False if ``axes`` is the guess from its shape
+    axes_problem what is wrong with what the file says about its axes, as the end of a sentence; else "". Such an image
+                 can only be read with axes that somebody names
     drange       stored data range, or None
     axis_units   axis letter -> unit text, empty if unknown
     resolution   axis letter -> pixel size, empty if unknown
@@ -59,6 +61,7 @@ class ImageInfo:
     resolution: Mapping[str, float] = field(default_factory=dict)
     chunks: tuple[int, ...] | None = None
     scales: Scales | None = None
+    axes_problem: str = ""
 
 
 class ImageReader(ABC):

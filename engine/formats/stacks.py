@@ -80,6 +80,11 @@ class StackReader(ImageReader):
         self._order = (1, 0, 2) if kind == "picture" and axis == "c" and letters == "yxc" and axes is None else None
         self.info = self._describe(letters, axis)
 
+    @property
+    def is_swapped(self) -> bool:
+        """True if x comes before y, other than in the files."""
+        return self._order is not None
+
     def read(self, box: Box) -> np.ndarray:
         plain = box if self._order is None else _reordered(box, np.argsort(self._order).tolist())
         along = self._joined or 0

@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import chain
@@ -35,23 +35,26 @@ if TYPE_CHECKING:
     import tensorstore
 
 __all__ = [
+    "MAX_CHUNK_BYTES",
     "ChunkNames",
     "LocalStore",
     "RemoteStore",
     "StoreTarget",
     "StoredArray",
     "StoredImage",
+    "chunk_files",
     "is_inside",
     "metadata_numbers",
     "open_array",
     "read_json",
     "store_input_errors",
     "to_json",
+    "virtual_array",
     "write_json",
 ]
 
 _MAX_METADATA_BYTES = 16 * 2**20
-_MAX_CHUNK_BYTES = 2**31  # a chunk is unpacked whole; one that declares more is taken for damaged
+MAX_CHUNK_BYTES = 2**31  # a chunk is decompressed whole; one that declares more is taken for damaged
 _DESCRIPTION = {"zarr": ".zarray", "zarr3": "zarr.json"}  # driver -> file that describes an array
 _PENDING_BYTES = 64 * 2**20  # on their way to the disk: shards become complete several at once, then none for a while
 _CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share through their halos
@@ -88,13 +91,9 @@ def open_array(
     """
     import tensorstore
 
-    if isinstance(folder, Path):
-        if create:
-            folder.mkdir(parents=True, exist_ok=True)
-        kvstore = {"driver": "file", "path": f"{_utf8_path(folder)}/"}
-    else:
-        kvstore = folder.store()
-    spec: dict[str, Any] = {"driver": driver, "kvstore": kvstore}
+    if create and isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+    spec: dict[str, Any] = {"driver": driver, "kvstore": _kvstore(folder)}
     if metadata is not None:
         spec["metadata"] = metadata
     opened = tensorstore.open(spec, context=_context(), open=not create, create=create, assume_metadata=assume)
@@ -121,6 +120,41 @@ def _utf8_path(folder: Path) -> str:
     if len(_descriptors) > _MAX_DESCRIPTORS:
         os.close(_descriptors.popleft())
     return f"/proc/self/fd/{descriptor}"
+
+
+def _kvstore(folder: Path | RemotePath) -> dict[str, Any]:
+    return {"driver": "file", "path": f"{_utf8_path(folder)}/"} if isinstance(folder, Path) else folder.store()
+
+
+def chunk_files(folder: Path | RemotePath) -> tensorstore.KvStore:
+    """The files in a folder by their relative names. Raises what tensorstore raises."""
+    import tensorstore
+
+    files: tensorstore.KvStore = tensorstore.KvStore.open(_kvstore(folder), context=_context()).result()
+    return files
+
+
+def virtual_array(
+    shape: Sequence[int], chunk: Sequence[int], dtype: np.dtype, read_chunk: Callable[[tuple[int, ...]], np.ndarray]
+) -> tensorstore.TensorStore:
+    """An array whose chunks a function of ours reads, by their indices, always as whole chunks in ``dtype``.
+
+    Decoded chunks are cached like those of files. What ``read_chunk`` raises becomes a ValueError.
+    """
+    import tensorstore
+
+    def read(domain: tensorstore.IndexDomain, target: np.ndarray, parameters: object) -> None:
+        start = domain.inclusive_min
+        index = tuple(n // m for n, m in zip(start, chunk, strict=True))
+        corner = [i * m for i, m in zip(index, chunk, strict=True)]
+        inside = tuple(slice(a - c, b - c) for a, b, c in zip(start, domain.exclusive_max, corner, strict=True))
+        target[...] = read_chunk(index)[inside]
+
+    layout = tensorstore.ChunkLayout(chunk_shape=tuple(chunk), grid_origin=(0,) * len(chunk))
+    array: tensorstore.TensorStore = tensorstore.virtual_chunked(
+        read, dtype=dtype, shape=tuple(shape), chunk_layout=layout, context=_context()
+    )
+    return array
 
 
 class StoreTarget(Protocol):
@@ -301,7 +335,7 @@ class StoredImage:
         self.chunks = tuple(int(n or 1) for n in array.chunk_layout.read_chunk.shape or self.shape)
         if any(array.domain.origin) or prod(self.shape) * stored.itemsize > MAX_IMAGE_BYTES:
             raise InputError(f"cannot read {label}: it declares an impossible size, {' x '.join(map(str, self.shape))}")
-        if prod(self.chunks) * stored.itemsize > _MAX_CHUNK_BYTES:
+        if prod(self.chunks) * stored.itemsize > MAX_CHUNK_BYTES:
             raise InputError(
                 f"cannot read {label}: it declares chunks of {' x '.join(map(str, self.chunks))}, too large to be read"
             )

@@ -87,9 +87,11 @@ def plan_tiles(
             tiles = list(cut_in_groups(region, group, shape))
             return _with_short_end(tiles, wish.at_once, wish.smallest) if by_processor and wish.at_once > 1 else tiles
         if not _halve(shape, SMALLEST[kind]):
+            alone = cost.fixed + cost.of(shape, margin, image)
+            alone += waiting_bytes(region.shape, group, shape, cost.grid, at_once=1)
             raise MemoryTooSmall(
                 f"the memory budget of {_text(memory_bytes)} does not hold the smallest tiles of {threads} threads "
-                f"({_text(total)}); raise --memory or lower --threads"
+                f"({_text(total)}); raise --memory{' or lower --threads' if alone <= memory_bytes else ''}"
             )
 
 
@@ -135,7 +137,10 @@ def _halve(shape: list[int], smallest: Sequence[int]) -> bool:
 
 
 def _text(size: float) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{max(size, 0) / 2**20:.0f} MiB"
+    """A size, rounded up so that asking for it suffices."""
+    if size >= 2**30:
+        return f"{ceil(size / 2**30 * 100) / 100:.2f} GiB"
+    return f"{ceil(max(size, 0) / 2**20)} MiB"
 
 
 def needed_bytes(

@@ -19,6 +19,7 @@ from typing import Protocol, cast
 from ...kernels.contract import Backend
 from ...records import dataclass, field
 from ..errors import ExportError, MemoryTooSmall
+from ..export.filenames import LaneNames
 from ..export.images import (
     ExportPlan,
     ImageExport,
@@ -305,12 +306,14 @@ def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, backend: Backend,
 # ---------------------------------------------------------------------------------------------------------- all lanes
 
 
-def _find_collision(good: Iterable[LaneCheck]) -> Exception | None:
+def _find_collision(good: Sequence[LaneCheck]) -> Exception | None:
     """Why lanes would overwrite each other's results; None if they do not."""
     exports = [(found.lane.index, export) for found in good for export in found.exports.values()]
+    mains = {found.lane.index: next(iter(found.images.values())) for found in good}
+    names = {i: LaneNames(main.nickname, main.dataset_dir, main.source_names) for i, main in mains.items()}
     try:
-        check_exports(exports)
-        check_tables([(found.lane.index, found.table) for found in good if found.table is not None], exports)
+        check_exports(exports, names)
+        check_tables([(found.lane.index, found.table) for found in good if found.table is not None], exports, names)
     except ExportError as error:
         return error
     return None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..axes_advice import Needs, advise, advise_channels, needs_of
 from ..errors import InputMismatch
 from ..inputs import InputImage
 from ..objects.columns import check_features, count_values
@@ -45,7 +46,7 @@ def check_lane(project: ObjectProject, images: Mapping[str, InputImage]) -> None
         if size == 1:
             raise InputMismatch(
                 f"{raw.path_text} has one pixel along {axis}; objects can only be measured in images of at least two "
-                "pixels along x and y. --input_axes says which axis is which"
+                f"pixels along x and y; {_advise(raw, _needs(project), 'use larger images')}"
             )
     _check_source(project, images)
     if project.pixels is not None:
@@ -60,7 +61,7 @@ def _check_source(project: ObjectProject, images: Mapping[str, InputImage]) -> N
         if image is not None and image.shape[4] != 1:
             raise InputMismatch(
                 f"{role} {image.path_text} has {image.shape[4]} channels ({_sizes(image)}), but one is needed; "
-                "--input_axes says which axis is which"
+                f"{_advise(image, Needs(is_flat=image.shape[1] == 1, channels=1), advise_channels(image.shape[4], 1))}"
             )
     labels = images.get(LABEL)
     if labels is not None and labels.dtype.kind not in "iu":
@@ -106,11 +107,23 @@ def _check_features(project: ObjectProject, raw: InputImage) -> None:
         for name in names
     )
     if width != project.classifier.column_count:
+        otherwise = f"it needs {RAW} with as many channels and dimensions as the training images"
         raise InputMismatch(
             f"the object classifier was trained on {project.classifier.column_count} values an object, but "
-            f"{raw.path_text} ({_sizes(raw)}) yields {width}; it needs {RAW} with as many channels and dimensions as "
-            "the training images. --input_axes says which axis is which"
+            f"{raw.path_text} ({_sizes(raw)}) yields {width}; {_advise(raw, _needs(project), otherwise)}"
         )
+
+
+def _needs(project: ObjectProject) -> Needs:
+    """Depth and channels of the training images."""
+    images = [lane.images[RAW] for lane in project.lanes if RAW in lane.images]
+    return needs_of(next((image for image in reversed(images) if image.sizes()), None))
+
+
+def _advise(image: InputImage, needs: Needs, otherwise: str) -> str:
+    return advise(
+        needs, image.axes, image.file_shape, axes_option=image.axes_option, sources=image.sources, otherwise=otherwise
+    )
 
 
 def id_dtype(images: Mapping[str, InputImage]) -> np.dtype:

@@ -12,6 +12,7 @@ import numpy as np
 from ...kernels.contract import Backend, Conversion, TileResult, Voxels
 from ...records import dataclass
 from ..axes import pipeline_axes
+from ..axes_advice import Needs, advise, advise_channels
 from ..box import Box
 from ..errors import InputMismatch
 from ..export.images import ExportPlan, ResultInfo, TileDemand, TileSink
@@ -287,18 +288,16 @@ def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:
 
 def _check_dimensions(project: PixelProject, raw: InputImage) -> None:
     """A project trained on volumes takes volumes, one trained on flat images flat ones; time may differ."""
-    trained = [lane.images[RAW].sizes() for lane in project.lanes if RAW in lane.images]
-    sizes = next((s for s in reversed(trained) if s), None)
-    if sizes is None:
+    needs = _needs(project, raw)
+    is_flat = raw.shape[1] == 1
+    if needs.is_flat is None or needs.is_flat == is_flat:
         return
-    was_flat, is_flat = sizes.get("z", 1) == 1, raw.shape[1] == 1
-    if was_flat != is_flat:
-        kinds = {True: "2-D images", False: "3-D volumes"}
-        raise InputMismatch(
-            f"the project was trained on {kinds[was_flat]}, but {raw.path_text} is one of the {kinds[is_flat]} "
-            f"(axes {pipeline_axes(dict(zip('tzyxc', raw.shape, strict=True)))}, size {_sizes(raw)}); "
-            "use a project trained on such data, or say how to read the file with --input_axes"
-        )
+    kinds = {True: "2-D images", False: "3-D volumes"}
+    advice = _advise(raw, needs, otherwise=f"use a project trained on {kinds[is_flat]}")
+    raise InputMismatch(
+        f"the project was trained on {kinds[needs.is_flat]}, but {raw.path_text} is one of the {kinds[is_flat]} "
+        f"(axes {pipeline_axes(dict(zip('tzyxc', raw.shape, strict=True)))}, size {_sizes(raw)}); {advice}"
+    )
 
 
 def _check_channels(project: PixelProject, raw: InputImage) -> None:
@@ -309,13 +308,33 @@ def _check_channels(project: PixelProject, raw: InputImage) -> None:
         return
     per_channel = plan.width // raw.shape[4]
     if per_channel and columns % per_channel == 0:
+        needed = columns // per_channel
         raise InputMismatch(
             f"All input images must have the same number of channels. {raw.path_text} has {raw.shape[4]} channel(s), "
-            f"but the project was trained on {columns // per_channel}; say which axis is which with --input_axes"
+            f"but the project was trained on {needed}; "
+            f"{_advise(raw, _needs(project, raw), otherwise=advise_channels(raw.shape[4], needed))}"
         )
     raise InputMismatch(
         f"the classifier was trained on {columns} feature columns, but {raw.path_text} ({_sizes(raw)}) yields "
         f"{plan.width}; 2-D and 3-D images need projects of their own"
+    )
+
+
+def _needs(project: PixelProject, raw: InputImage) -> Needs:
+    """Depth and channels that the project needs, by its training images and its classifier."""
+    images = [lane.images[RAW] for lane in project.lanes if RAW in lane.images]
+    trained = next((image for image in reversed(images) if image.sizes()), None)
+    is_flat = None if trained is None else trained.sizes().get("z", 1) == 1
+    depth = raw.shape[1] if is_flat is None else 1 if is_flat else 2
+    per_channel = plan_features(project.features, channels=1, depth=depth).width
+    columns = project.classifier.column_count
+    channels = columns // per_channel if per_channel and columns % per_channel == 0 else None
+    return Needs("" if trained is None else trained.axes, is_flat, channels)
+
+
+def _advise(raw: InputImage, needs: Needs, *, otherwise: str) -> str:
+    return advise(
+        needs, raw.axes, raw.file_shape, axes_option=raw.axes_option, sources=raw.sources, otherwise=otherwise
     )
 
 

@@ -34,7 +34,7 @@ FORMATS = {"PIL", "imagecodecs", "tensorstore", "tifffile"}
 OBJECTS = {"pixelforest.engine.objects", "pixelforest.engine.workflows.object_frame"}
 OBJECT_KERNELS = {"pixelforest.kernels.cpu.measure", "pixelforest.kernels.cpu.neighbourhood"}
 KERNELS = {"llvmlite", "pixelforest.kernels.cpu"}
-OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 78, 118
+OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 82, 122
 
 
 def modules_of(*arguments: str) -> set[str]:

@@ -169,14 +169,14 @@ class TestNpz:
 
     def test_several_need_a_name(self, path: Path) -> None:
         np.savez(path, b=VOLUME, a=VOLUME)
-        with pytest.raises(InputError, match=r"as in arrays\.npz/NAME; it holds: a, b"):
+        with pytest.raises(InputError, match=r"as in .*arrays\.npz/a\. It has: a, b"):
             INPUT.open(path, "")
         with pytest.raises(InputNotFound, match=r"no array 'c' .* it has: a, b"):
             INPUT.open(path, "c")
 
     def test_empty_archive(self, path: Path) -> None:
         np.savez(path)
-        with pytest.raises(InputError, match="it holds none"):
+        with pytest.raises(InputError, match="it holds no arrays"):
             INPUT.open(path, "")
 
     def test_list_images(self, path: Path) -> None:

@@ -230,8 +230,16 @@ BAD_IMAGES = {
     "truncated tiff": ("bad.tif", cut, ("cannot read …/px2d_gray/bad.tif", "truncated")),
     "truncated npy": ("bad.npy", cut, ("cannot read …/px2d_gray/bad.npy", "cut short")),
     "truncated HDF5": ("bad.h5", cut, ("cannot read …/px2d_gray/bad.h5", "truncated")),
-    "three channels": ("bad.png", array_of(80, 90, 3), ("bad.png has 3 channel(s)", "trained on 1", "--input_axes")),
-    "a volume": ("bad.npy", array_of(20, 80, 90, 1), ("bad.npy", "(20, 80, 90, 1)", "axes yxc", "--input_axes")),
+    "three channels": (
+        "bad.png",
+        array_of(80, 90, 3),
+        ("bad.png has 3 channel(s)", "trained on 1", "save the image as gray"),
+    ),
+    "a volume": (
+        "bad.npy",
+        array_of(20, 80, 90, 1),
+        ("bad.npy", "(20, 80, 90, 1)", "axes yxc", "trained on such images"),
+    ),
     "no rows": ("bad.npy", array_of(0, 90, 1), ("bad.npy is empty", "axis y")),
     "no columns": ("bad.h5", array_of(80, 0, 1), ("bad.h5", "is empty", "axis x")),
     "smaller than a filter": ("bad.png", array_of(7, 300), ("too small", "scale", "7 pixels along y")),

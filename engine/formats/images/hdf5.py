@@ -65,7 +65,7 @@ class Hdf5Reader(ImageReader):
         try:
             self._label = self._source.label
             with wrapped(self._label):
-                self.info = _read_info(self._source.dataset, self._label)
+                self.info = _read_info(self._source.dataset)
                 self._voxels = open_voxels(self._source.dataset, self._label)
             known = self._voxels.known
             is_settled = known is not None and time.time_ns() - known.changed_ns > _SETTLED_NS
@@ -105,21 +105,22 @@ class Hdf5Reader(ImageReader):
             source.close()
 
 
-def _read_info(dataset: h5py.Dataset, label: str) -> ImageInfo:
+def _read_info(dataset: h5py.Dataset) -> ImageInfo:
     stored = dataset.attrs  # to ask for one that is not there takes HDF5 as long as to read one
     attributes = {name: stored[name] for name in _DESCRIBING if name in stored}
     shape = tuple(int(n) for n in dataset.shape)
-    axes, own_axes = read_axes(attributes, shape, label)
+    axes = read_axes(attributes, shape)
     drange: Any = attributes.get("drange")
     return ImageInfo(
         shape=shape,
         dtype=pixel_type(dataset.dtype),
-        axes=axes,
-        own_axes=own_axes,
+        axes=axes.letters,
+        own_axes=axes.is_own,
+        axes_problem=axes.problem,
         drange=(float(drange[0]), float(drange[1])) if np.shape(drange) == (2,) else None,
         display_mode=text_of(attributes.get("display_mode")),
-        axis_units=read_units(text_of(attributes.get("axis_units")), axes),
-        resolution=read_resolution(text_of(attributes.get("axistags")), axes),
+        axis_units=read_units(text_of(attributes.get("axis_units")), axes.letters),
+        resolution=read_resolution(text_of(attributes.get("axistags")), axes.letters),
         chunks=dataset.chunks,
     )
 

@@ -77,7 +77,7 @@ class N5Reader(ImageReader):
             metadata = {key: attributes[key] for key in _OF_THE_FORMAT}
             array = open_array("n5", container / name, metadata, assume=True)
             self._image = StoredImage(array.T, label)
-            self.info = _read_info(self._image, attributes, label)
+            self.info = _read_info(self._image, attributes)
 
     def read(self, box: Box) -> np.ndarray:
         return self._image.read(box)
@@ -86,19 +86,20 @@ class N5Reader(ImageReader):
         self._image.close()
 
 
-def _read_info(image: StoredImage, attributes: Mapping[str, Any], label: str) -> ImageInfo:
-    axes, own_axes = read_axes(attributes, image.shape, label)
+def _read_info(image: StoredImage, attributes: Mapping[str, Any]) -> ImageInfo:
+    axes = read_axes(attributes, image.shape)
     drange = attributes.get("drange")
     is_range = isinstance(drange, list) and len(drange) == 2 and all(type(n) in (int, float) for n in drange)
     return ImageInfo(
         shape=image.shape,
         dtype=image.dtype,
-        axes=axes,
-        own_axes=own_axes,
+        axes=axes.letters,
+        own_axes=axes.is_own,
+        axes_problem=axes.problem,
         drange=(float(drange[0]), float(drange[1])) if is_range and drange else None,
         display_mode=text_of(attributes.get("display_mode")),
-        axis_units=read_units(text_of(attributes.get("axis_units")), axes),
-        resolution=read_resolution(text_of(attributes.get("axistags")), axes),
+        axis_units=read_units(text_of(attributes.get("axis_units")), axes.letters),
+        resolution=read_resolution(text_of(attributes.get("axistags")), axes.letters),
         chunks=image.chunks,
     )
 
@@ -160,7 +161,7 @@ def _only_dataset(container: Path) -> str:
     if len(names) > 1:
         raise InputError(
             f"{container} contains several datasets; append the internal path of one to its name, as in "
-            f"{container.name}/{names[0]}. It has: {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}"
+            f"{container}/{names[0]}. It has: {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}"
         )
     return names[0]
 

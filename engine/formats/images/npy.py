@@ -184,8 +184,13 @@ def _open_member(path: Path, name: str) -> ImageReader:
         members = {m.filename.removesuffix(".npy"): m for m in archive.infolist() if m.filename.endswith(".npy")}
     if not name:
         if len(members) != 1:
-            there = f"it holds: {', '.join(sorted(members))}" if members else "it holds none"
-            raise InputError(f"{path} needs the name of an array behind it, as in {path.name}/NAME; {there}")
+            names = sorted(members)
+            if not names:
+                raise InputError(f"cannot read {path}: it holds no arrays")
+            raise InputError(
+                f"{path} holds several arrays; append the name of one, as in {path}/{names[0]}. "
+                f"It has: {', '.join(names)}"
+            )
         name = next(iter(members))
     if name not in members:
         raise InputNotFound(f"there is no array {name!r} in {path}; it has: {', '.join(sorted(members)) or 'none'}")

@@ -39,7 +39,6 @@ from ..stores import (
     StoredImage,
     StoreTarget,
     metadata_numbers,
-    open_array,
     store_export_errors,
     store_input_errors,
 )
@@ -62,10 +61,12 @@ class OmeZarrReader(ImageReader):
     def __init__(self, path: Path | RemotePath, internal: str) -> None:
         if isinstance(path, Path) and path.exists() and not path.is_dir():
             raise InputError(f"cannot read {path}: a Zarr store is a folder, and this is a file")
+        from ..zarr_arrays import open_zarr  # not for writing, nor for looking whether a folder is a store
+
         image, level = find_multiscale(path / internal if internal else path)
         label = f"{image.root}/{level.path}"
         with store_input_errors(label):
-            array = open_array("zarr" if image.format == 2 else "zarr3", image.root / level.path)
+            array = open_zarr(image.format, image.root / level.path, level.metadata)
             self._image = StoredImage(array, label)
         if self._image.shape != level.shape:
             raise InputError(f"cannot read {label}: its shape is {self._image.shape}, not {level.shape}")
@@ -73,7 +74,8 @@ class OmeZarrReader(ImageReader):
             shape=self._image.shape,
             dtype=self._image.dtype,
             axes=image.axes,
-            own_axes=True,
+            own_axes=not image.axes_problem,
+            axes_problem=image.axes_problem,
             axis_units=image.units,
             resolution=image.resolution(level),
             chunks=self._image.chunks,
