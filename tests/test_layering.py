@@ -16,7 +16,7 @@ PACKAGE = "pixelforest"
 LAYERS = (
     ("records",),
     ("kernels",),
-    ("engine.errors", "engine.box", "engine.axes"),
+    ("engine.errors", "engine.public_text", "engine.box", "engine.axes"),
     ("engine.config", "engine.machine", "engine.messages", "engine.progress"),
     ("engine.project", "engine.formats", "engine.input_paths", "engine.inputs", "engine.backends"),
     ("engine.tiling",),
