@@ -23,7 +23,7 @@ from pixelforest.endings import STATUS_OK, STATUS_USAGE, ending, last_step, let_
 from pixelforest.engine.errors import PixelforestError, UsageError
 from pixelforest.engine.jobs import Request
 from pixelforest.engine.machine import parse_size
-from pixelforest.engine.messages import public_document
+from pixelforest.engine.public_text import public_document
 from pixelforest.engine.quotes import split_entries, unquote
 from pixelforest.engine.terminal_text import printable, printable_json
 from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from pixelforest.engine.errors import UsageError
-from pixelforest.engine.messages import public_text
 from pixelforest.engine.progress import Progress
+from pixelforest.engine.public_text import public_text
 from pixelforest.engine.terminal_text import printable, printable_lines
 from pixelforest.records import dataclass
 

@@ -59,7 +59,7 @@ class RunReport:
         if self._path is None:
             return
         from pixelforest.engine.formats.target import Target, export_errors
-        from pixelforest.engine.messages import public_document
+        from pixelforest.engine.public_text import public_document
 
         document = public_document(self._document())
         text = printable_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"

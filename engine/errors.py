@@ -23,7 +23,7 @@ class PixelforestError(Exception):
 
     def __str__(self) -> str:
         """The message, without keys in URLs."""
-        from .messages import public_text
+        from .public_text import public_text
 
         return public_text(super().__str__())
 

@@ -16,7 +16,7 @@ PACKAGE = "pixelforest"
 LAYERS = (
     ("records",),
     ("kernels",),
-    ("engine.errors", "engine.box", "engine.axes", "engine.quotes", "engine.terminal_text"),
+    ("engine.errors", "engine.public_text", "engine.box", "engine.axes", "engine.quotes", "engine.terminal_text"),
     ("engine.config", "engine.machine", "engine.messages", "engine.progress"),
     (
         "engine.project",

@@ -9,7 +9,7 @@ import pytest
 
 from pixelforest import cli
 from pixelforest.engine.errors import InputError, InputNotFound
-from pixelforest.engine.messages import public_text
+from pixelforest.engine.public_text import public_text
 
 KEY = "geh3im"
 PROJECT = "--project=project.ilp"
