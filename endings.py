@@ -34,7 +34,7 @@ def run_guarded(work: Callable[[], int], console: Console) -> int:
             return work()
     except (Exception, KeyboardInterrupt) as error:
         if _received or not isinstance(error, Exception):
-            _stop_compilers()
+            _tell_compilers("stop_compilers")
         else:
             logger.debug("the error below came from here", exc_info=True)
         status, message = ending(error)
@@ -76,6 +76,7 @@ def _signals(console: Console) -> Iterator[None]:
     if before[signal.SIGINT] is signal.SIG_IGN:  # started in the background of a script: keep it so
         del before[signal.SIGINT]
     _received.clear()
+    _tell_compilers("allow_compilers")
     try:
         with _Watch(before, console) if os.name == "posix" else contextlib.nullcontext():
             for number in before:
@@ -122,7 +123,7 @@ class _Watch:
 def _end_by_force(number: int, console: Console) -> None:
     """End the process without waiting for any other thread; nothing temporary is left."""
     status, message = ending(KeyboardInterrupt() if number == signal.SIGINT else Terminated())
-    _stop_compilers()
+    _tell_compilers("stop_compilers")
     for step in list(_last_steps):
         _in_time(lambda step=step: step(status, message))  # type: ignore[misc]
     module = sys.modules.get("pixelforest.engine.formats.live_targets")
@@ -140,10 +141,11 @@ def _in_time(step: Callable[[], None]) -> None:
     thread.join(STEP_LIMIT_S)
 
 
-def _stop_compilers() -> None:
+def _tell_compilers(name: str) -> None:
+    """Call ``stop_compilers`` or ``allow_compilers`` of the kernel library if it is imported."""
     module = sys.modules.get("pixelforest.kernels.cpu.library")
     if module is not None:
-        module.stop_compilers()
+        getattr(module, name)()
 
 
 _received: list[int] = []  # the signal that ends this run

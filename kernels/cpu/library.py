@@ -130,7 +130,8 @@ class _Library:
         except CompilerFailed as problem:
             logger.warning("Kernels of %s are compiled as they are used, which takes longer: %s", unit, problem)
             self._failed.add(unit)
-        del self._compiling[unit]
+        finally:  # a unit whose compiler was stopped is compiled anew when it is asked for again
+            del self._compiling[unit]
 
     def _load(self, unit: str, code: bytes) -> None:
         if self._engine is None:
@@ -184,6 +185,9 @@ class _Compilers:
             raise KernelError("the program is ending")
         return found
 
+    def allow(self) -> None:
+        self._is_stopped = False
+
     def stop(self) -> None:
         self._is_stopped = True
         for process in list(self._running):
@@ -195,8 +199,13 @@ _compilers = _Compilers()
 
 
 def stop_compilers() -> None:
-    """End all compilers, for good: the process is about to end."""
+    """End all compilers, and those that are still waiting for their turn, until ``allow_compilers`` is called."""
     _compilers.stop()
+
+
+def allow_compilers() -> None:
+    """Undo ``stop_compilers``: a process in which one run was interrupted may begin another."""
+    _compilers.allow()
 
 
 def new_engine() -> Any:

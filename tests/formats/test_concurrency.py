@@ -30,7 +30,7 @@ def test_a_single_thread_waits_until_its_chunks_are_packed(threads: int, waits: 
     concurrency.limit_threads(threads)
     spec = {"driver": "n5", "kvstore": "memory://", "dtype": "uint8", "create": True}
     spec["metadata"] = {"dimensions": [8, 8], "blockSize": [4, 4], "compression": {"type": "gzip"}}
-    array = stores.StoredArray(tensorstore.open(spec).result(), (4, 4), tmp_path)
+    array = stores.StoredArray(tensorstore.open(spec).result(), (4, 4), tmp_path, stores.ChunkNames(""))
     array.write(Box((0, 0), (8, 8)), np.ones((8, 8), np.uint8))
     assert (not array._pending) == waits
     array.check_complete()

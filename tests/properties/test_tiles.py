@@ -86,6 +86,7 @@ class Export:
 class Project:
     features: FeatureSelection
     classifier: Classifier
+    lanes: tuple[()] = ()
 
 
 @cache
