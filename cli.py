@@ -18,17 +18,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pixelforest import __version__
-from pixelforest.console import PROGRAM, Console, ConsoleSettings, write_line
-from pixelforest.endings import STATUS_OK, STATUS_USAGE, ending, last_step, let_go_of_closed_pipes, run_guarded
 from pixelforest.engine.errors import PixelforestError, UsageError
 from pixelforest.engine.jobs import Request
 from pixelforest.engine.machine import parse_size
 from pixelforest.engine.public_text import public_document
 from pixelforest.engine.quotes import split_entries, unquote
 from pixelforest.engine.terminal_text import printable, printable_json
-from pixelforest.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
+from pixelforest.frontend.console import PROGRAM, Console, ConsoleSettings, write_line
+from pixelforest.frontend.exit_status import (
+    STATUS_OK,
+    STATUS_USAGE,
+    ending,
+    last_step,
+    let_go_of_closed_pipes,
+    run_guarded,
+)
+from pixelforest.frontend.json_report import RunReport
+from pixelforest.frontend.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
 from pixelforest.records import replace
-from pixelforest.run_report import RunReport
 
 Record = TypeVar("Record")
 Action = Callable[[CommandLine, Console], int]
@@ -394,7 +401,7 @@ def run_project(line: CommandLine, console: Console) -> int:
     request = build_request(line)
 
     from pixelforest.engine.jobs import log_labels, resolve_job
-    from pixelforest.engine.workflows.batch import run_batch
+    from pixelforest.engine.run.batch import run_batch
 
     logging.getLogger("ilastik.app").info("Starting %s from %s", VERSION_LINE, Path(__file__).parent)
     with _reported(console) as record:
@@ -414,8 +421,8 @@ def run_project(line: CommandLine, console: Console) -> int:
 def explain_run(line: CommandLine, console: Console) -> int:
     """Say what applying a project to its inputs would do; nothing is written."""
     from pixelforest.engine.jobs import resolve_job
-    from pixelforest.engine.workflows.explain import explain_failure, explain_job
-    from pixelforest.explanation import format_explanation
+    from pixelforest.engine.run.explain import explain_failure, explain_job
+    from pixelforest.frontend.text_explain import format_explanation
 
     is_json = console.settings.json
     try:
@@ -442,7 +449,7 @@ def show_project(line: CommandLine, console: Console) -> int:
         raise UsageError(f"say which project: {PROGRAM} info MyProject.ilp")
 
     from pixelforest.engine.project import describe_project
-    from pixelforest.reports import describe
+    from pixelforest.frontend.text_info import describe
 
     for number, path in enumerate(paths):
         _print(("\n" if number else "") + describe(describe_project(Path(path).expanduser())))
@@ -452,7 +459,7 @@ def show_project(line: CommandLine, console: Console) -> int:
 def show_formats(line: CommandLine, console: Console) -> int:
     """Print the names that ``--output_format`` takes."""
     from pixelforest.engine.formats import output_formats
-    from pixelforest.reports import list_formats
+    from pixelforest.frontend.text_info import list_formats
 
     return _print(list_formats(output_formats().values()))
 
@@ -464,8 +471,8 @@ def show_health(line: CommandLine, console: Console) -> int:
     if strange:
         raise UsageError(f"doctor takes --device, --warm and --architectures, not {strange[0]}")
 
-    from pixelforest.engine.doctor import examine
-    from pixelforest.reports import describe_health
+    from pixelforest.engine.run.doctor import examine
+    from pixelforest.frontend.text_info import describe_health
 
     values: dict[str, Any] = line.values
     health = examine(

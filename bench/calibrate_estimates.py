@@ -1,4 +1,4 @@
-"""Measures the rates that ``engine/workflows/durations.py`` estimates with: processor seconds of one thread.
+"""Measures the rates that ``engine/tiling/time_model.py`` estimates with: processor seconds of one thread.
 
 Recorded projects on images of noise, smoothed so that trees have something to decide, warm, one thread; the processor's
 time and not the clock's, so that a busy machine changes little. Prints the constants as they stand there.
@@ -19,7 +19,7 @@ import numpy as np
 
 from pixelforest.engine.jobs import Job, Request, resolve_job
 from pixelforest.engine.project import ObjectProject, PixelProject, read_project
-from pixelforest.engine.workflows.batch import run_batch
+from pixelforest.engine.run.batch import run_batch
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
 

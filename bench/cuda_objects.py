@@ -30,9 +30,9 @@ from measure import Report, Timing, time_work, usable_processors
 from objects import make_frame, measure
 from peers import cucim_statistics, cupy_labels
 
-from pixelforest.engine.formats.scratch import Scratch
 from pixelforest.engine.objects.label import label_components
 from pixelforest.engine.project.object_features import STANDARD
+from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend, DeviceUnavailable, MapPlan
 from pixelforest.kernels.cuda import labels, threshold

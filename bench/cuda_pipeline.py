@@ -27,11 +27,11 @@ from cases import Case, chosen_cases, list_cases, make_parser, parse
 from data import Material, prepare
 from measure import Report, time_work, usable_processors
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.inputs import InputOptions, open_image
+from pixelforest.box import Box
+from pixelforest.engine.inputs.images import InputOptions, open_image
 from pixelforest.engine.jobs import Request, resolve_job
-from pixelforest.engine.workflows import batch
-from pixelforest.engine.workflows.pixel_classification import RAW, classify_lane, result_infos
+from pixelforest.engine.run import batch
+from pixelforest.engine.workflows.pixel.flow import RAW, classify_lane, result_infos
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend, DeviceUnavailable
 from pixelforest.kernels.cuda import backend as cuda

@@ -18,7 +18,7 @@ from data import Material, prepare
 from measure import Report, Timing, join_timings, run_process, time_work, usable_processors
 from stages import Stages, open_raw
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 
 SIZES = {2: ("2d-512", "2d-2048", "2d-4096", "2d-8192"), 3: ("3d-64", "3d-128", "3d-256")}
 QUICK_SIZES = {2: ("2d-quick",), 3: ()}

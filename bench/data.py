@@ -21,8 +21,8 @@ import numpy as np
 from cases import Case
 
 from pixelforest import kernels
-from pixelforest.engine.box import Box
-from pixelforest.engine.inputs import InputOptions, open_image
+from pixelforest.box import Box
+from pixelforest.engine.inputs.images import InputOptions, open_image
 from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.project import FeatureSelection, Project, read_project
 

@@ -42,13 +42,13 @@ from cases import Case, chosen_cases, list_cases, make_parser, parse
 from data import data_folder, enlarge, make_cells
 from measure import Report, Timing, run_process, usable_processors
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.export.images import ResultInfo, open_export, plan_export
 from pixelforest.engine.export.settings import ExportSettings
 from pixelforest.engine.formats import output_format
-from pixelforest.engine.formats.chunks import chunk_shape
-from pixelforest.engine.inputs import InputImage, InputOptions, open_image
+from pixelforest.engine.inputs.images import InputImage, InputOptions, open_image
 from pixelforest.engine.machine import parse_size
+from pixelforest.engine.storage.chunks import chunk_shape
 from pixelforest.engine.tiling.plan import TileCost, plan_tiles
 from pixelforest.engine.tiling.stream import stream_tiles
 

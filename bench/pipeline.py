@@ -26,7 +26,7 @@ from walks import arrange, predict_stack, rows_in_blocks, visits_per_block
 
 from pixelforest.engine.jobs import Request, resolve_job
 from pixelforest.engine.pixels.results import PROBABILITIES
-from pixelforest.engine.workflows.batch import run_batch
+from pixelforest.engine.run.batch import run_batch
 from pixelforest.kernels.shared.plan import pack_plan
 
 

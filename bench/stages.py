@@ -13,9 +13,9 @@ from kernels.forest import BLOCKS, load_forests, stored_forests
 from measure import Limits, Report, Timing, time_work
 from walks import arrange, visits_per_block
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.export.images import open_export, plan_export
-from pixelforest.engine.inputs import InputImage, InputOptions, open_image
+from pixelforest.engine.inputs.images import InputImage, InputOptions, open_image
 from pixelforest.engine.jobs import Job
 from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.pixels.results import PROBABILITIES
@@ -23,7 +23,7 @@ from pixelforest.engine.project import Project
 from pixelforest.engine.tiling.halo import source_box
 from pixelforest.engine.tiling.plan import TileCost, plan_tiles
 from pixelforest.engine.tiling.stream import stream_tiles
-from pixelforest.engine.workflows.pixel_classification import result_infos
+from pixelforest.engine.workflows.pixel.flow import result_infos
 from pixelforest.kernels import load
 from pixelforest.kernels.shared.plan import pack_plan
 from pixelforest.kernels.shared.results import MADE_OF_PROBABILITIES, spread_classes

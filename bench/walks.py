@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from pixelforest.kernels.cpu.bits import bounds_64, float_of_bits, less_than_64
-from pixelforest.kernels.cpu.forest import enter_tree, mixed_memory, predict_mixed
-from pixelforest.kernels.cpu.votes import vote_together
-from pixelforest.kernels.cpu.voting import TOGETHER, bundle_memory, voting_memory
-from pixelforest.kernels.shared.columns import column_forest
+from pixelforest.kernels.cpu.host.pure_forest_buffers import TOGETHER, bundle_memory, voting_memory
+from pixelforest.kernels.cpu.loops.forest import enter_tree, mixed_memory, predict_mixed
+from pixelforest.kernels.cpu.loops.pure_forest import vote_together
+from pixelforest.kernels.cpu.simd.bits import bounds_64, float_of_bits, less_than_64
+from pixelforest.kernels.shared.forest_by_feature import column_forest
 from pixelforest.kernels.shared.nodes import PackedForest
 
 Shape = tuple[int, int, int]

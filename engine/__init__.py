@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .errors import PixelforestError
     from .jobs import Job, Request, resolve_job
     from .project import Project, describe_project, read_project
-    from .workflows.batch import run_batch
-    from .workflows.outcome import BatchReport
+    from .run.batch import run_batch
+    from .run.outcome import BatchReport
 
 __all__ = [
     "BatchReport",

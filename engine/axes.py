@@ -13,7 +13,7 @@ from itertools import permutations
 
 import numpy as np
 
-from .box import Box
+from ..box import Box
 
 CANONICAL = "tzyxc"
 # Bit values of vigra's AxisType, which ilastik stores in axistags.

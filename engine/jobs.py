@@ -19,7 +19,7 @@ from .machine import choose_memory, choose_threads
 if TYPE_CHECKING:
     from .export.settings import ExportSettings
     from .export.tables import TableRequest
-    from .inputs import InputOptions, LaneArguments
+    from .inputs.images import InputOptions, LaneArguments
     from .project import Project
 
 # Workflow of a project -> module in engine/workflows that runs it.
@@ -132,7 +132,7 @@ def resolve_job(request: Request) -> Job:
     Raises UsageError for what cannot be meant, ProjectError for a project that cannot be used, ExportError for results
     and formats that do not exist or do not go together.
     """
-    from .inputs import InputOptions, pair_lanes, parse_input_axes
+    from .inputs.images import InputOptions, pair_lanes, parse_input_axes
     from .project import read_project
 
     config = read_config(find_config(request.configfile))

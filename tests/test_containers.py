@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pixelforest.cli import OPTIONS
-from pixelforest.options import parse_command_line
+from pixelforest.frontend.options import parse_command_line
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPES = REPOSITORY / "containers"

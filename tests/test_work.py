@@ -15,14 +15,14 @@ from contract.builders import make_plan
 from PIL import Image
 
 from pixelforest import cli
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.pixels import classify
 from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from pixelforest.engine.project import read_project
-from pixelforest.engine.workflows import pixel_classification
+from pixelforest.engine.workflows.pixel import flow as pixel_classification
 from pixelforest.kernels.contract import Backend
-from pixelforest.kernels.cpu.votes import cut_forest, find_bounds
-from pixelforest.kernels.cpu.voting import TOGETHER, voting_memory
+from pixelforest.kernels.cpu.host.pure_forest_buffers import TOGETHER, voting_memory
+from pixelforest.kernels.cpu.loops.pure_forest import cut_forest, find_bounds
 from pixelforest.kernels.shared.plan import pack_plan
 from pixelforest.kernels.shared.program import OP, PARITIES, SUMS, Op, Sums
 from tests.conftest import GOLDEN

@@ -8,7 +8,7 @@ Variants tried, and what they gave (2-D, 2 shared cores with AVX2):
 - several rows along y or z at once, so that neighbours are loaded once: for radius 2 0.30 to 0.26 ns, not worth it; for
   pre-smoothing 36 to 30 ns a voxel in 2-D, 67 to 58 in 3-D with three rows, which is in use (two: 64, four: 62)
 - 3x3 eigenvalues in three loops over 64 vectors instead of one with two vectors interleaved: 11 against 9 ns
-- loops left to LLVM's vectoriser: it gives up beyond a few buffers, so vectors are explicit (kernels/cpu/intrinsics.py)
+- loops left to LLVM's vectoriser: it gives up beyond a few buffers, so vectors are explicit (kernels/cpu/simd/lanes.py)
 - 3-D plane by plane, the planes that later filters need held in rings, so that intermediates stay in the second cache:
   414 to 441 CPU ns a voxel against 379 to 428 for whole cells; the filters are not waiting for memory
 - one z after the other inside a row, so that the rows above and below stay in the first cache: 0.52 to 0.48 ns a voxel

@@ -49,8 +49,8 @@ from walks import (
     visits_per_block,
 )
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.inputs import InputOptions, open_image
+from pixelforest.box import Box
+from pixelforest.engine.inputs.images import InputOptions, open_image
 from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.project import Project
 from pixelforest.kernels import load

@@ -20,8 +20,8 @@ from data import make_segmentations
 from measure import Limits, Report, measure_limits, time_work, usable_processors
 from peers import label_peers
 
-from pixelforest.engine.formats.scratch import Scratch
 from pixelforest.engine.objects.label import label_components
+from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 
 PLENTY = 1 << 34

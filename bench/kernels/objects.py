@@ -23,10 +23,10 @@ import numpy as np
 from cases import Case, chosen_cases, list_cases, make_parser, parse
 from measure import Limits, Report, Timing, measure_limits, time_work, usable_processors
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.formats.scratch import Scratch
+from pixelforest.box import Box
 from pixelforest.engine.objects.label import LabelFrame, label_components
 from pixelforest.engine.objects.measure import ObjectFeatures, measure_frame
+from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 
 STANDARD = "Standard Object Features"

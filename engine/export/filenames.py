@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 from string import Formatter
 
+from ...box import Box
 from ...records import dataclass
 from ..axes import CANONICAL
-from ..box import Box
 from ..errors import ExportError
 from ..formats import input_formats, output_formats
 

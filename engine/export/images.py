@@ -15,14 +15,14 @@ from typing import Protocol
 
 import numpy as np
 
+from ...box import Box
 from ...records import dataclass
 from ..axes import CANONICAL, box_from_canonical, from_canonical, pipeline_axes
-from ..box import Box
 from ..errors import ExportError
 from ..formats import output_formats
-from ..formats.planes import slice_paths, step_axis
 from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat, Scales
-from ..formats.special_files import is_special
+from ..formats.support.picture_writers import slice_paths, step_axis
+from ..storage.special_files import is_special
 from ..tiling.groups import ChunkGrid
 from .convert import Conversion, Range, convert, convert_range
 from .filenames import (

@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ...box import Box
 from ...records import dataclass
 from ..axes import CANONICAL, box_to_canonical
-from ..box import Box
 from ..errors import ExportError, UsageError
 
 __all__ = ["Cutout", "describe_region", "parse_list", "parse_region", "resolve_region"]

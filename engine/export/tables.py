@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ...box import Box
 from ...records import dataclass, field
-from ..box import Box
 from ..errors import ExportError
 from ..formats import table_format, table_formats
 from ..formats.spec import TableColumn, TableFormat, TableWriter
-from ..formats.target import check_file_place, copy_file
+from ..storage.atomic_write import check_file_place, copy_file
 from .filenames import (
     LANE_PLACEHOLDERS,
     LaneNames,

@@ -16,10 +16,10 @@ from typing import Self
 
 import numpy as np
 
+from ...box import Box
 from ...records import dataclass, field
-from ..box import Box
-from .remote import RemotePath
-from .target import check_file_place
+from ..storage.atomic_write import check_file_place
+from ..storage.object_storage import RemotePath
 
 
 @dataclass(frozen=True)

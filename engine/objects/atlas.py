@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..box import Box
+from ...box import Box
 from .label import plan_slabs
 
 SLAB_VOXELS = 1 << 22

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from ...box import Box
 from ...records import dataclass
-from ..box import Box
 
 CROP_AXES = "xyzc"
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from ...box import Box
 from ...kernels.contract import Backend, SlabComponents
 from ...records import dataclass
-from ..box import Box
 from ..errors import InputMismatch
-from ..formats.scratch import Scratch
+from ..storage.scratch import Scratch
 from ..tiling.plan import READ_AHEAD
 from ..tiling.stream import stream_tiles
 

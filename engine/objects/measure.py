@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from ...box import Box
 from ...kernels.contract import SECOND_PASS, Backend, Voxels
 from ...records import dataclass
-from ..box import Box
 from ..errors import MemoryTooSmall
 from ..machine import format_size
 from ..project.object_features import DEFAULT_FEATURES, HULL_2D, HULL_3D, SKELETON, STANDARD, Features
-from .columns import check_features, find_feature
+from .feature_catalogue import check_features, find_feature
 from .label import LabelFrame, Read, plan_slabs
 from .quantities import (
     DEFAULTS,

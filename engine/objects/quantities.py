@@ -9,7 +9,7 @@ from ...kernels.shared.object_tables import table_bytes
 from ...records import dataclass
 from ..errors import InputMismatch
 from ..project.object_features import DEFAULT_FEATURES, HULL_2D, HULL_3D, SKELETON, STANDARD, Features
-from .columns import CATALOGUE, NEIGHBOURHOOD, OBJECT_AND_NEIGHBOURHOOD, Size, find_feature
+from .feature_catalogue import CATALOGUE, NEIGHBOURHOOD, OBJECT_AND_NEIGHBOURHOOD, Size, find_feature
 
 # Feature -> the quantity that it is; ``kernels.contract.MEASURES`` says in which group that is measured.
 QUANTITIES: Mapping[str, str] = {

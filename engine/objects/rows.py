@@ -7,9 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from ..box import Box
+from ...box import Box
 from ..export.tables import TableExport
-from ..inputs import InputImage
+from ..inputs.images import InputImage
 from ..project import ObjectProject
 from ..project.object_features import DEFAULT_FEATURES
 from .atlas import map_to_atlas

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import MemoryTooSmall
 from ..project.object_features import SKELETON
-from .columns import CATALOGUE
+from .feature_catalogue import CATALOGUE
 from .sweep import FrameSweep, Range
 
 _SKELETON_BYTES = 20  # for a voxel of an object's box, with a skeleton of some of them

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ...box import Box
 from ...kernels.contract import Backend, MeasurePlan
 from ...records import dataclass
-from ..box import Box
 from .label import LabelFrame, Read
 
 Range = tuple[int, int]

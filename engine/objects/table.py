@@ -14,7 +14,7 @@ from ...records import dataclass
 from ..formats.spec import TableColumn
 from ..project.object_features import DEFAULT_FEATURES, Features
 from .classify import ObjectClasses
-from .columns import count_values, display_name
+from .feature_catalogue import count_values, display_name
 
 # Computed for every object, whatever was selected; values per axis of the image, or one.
 DEFAULTS = ("Coord<Maximum>", "Coord<Minimum>", "Count", "RegionCenter")

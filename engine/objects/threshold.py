@@ -12,13 +12,13 @@ from functools import partial
 
 import numpy as np
 
+from ...box import Box
 from ...kernels.contract import Backend, MapPlan, Voxels
 from ...kernels.shared.taps import threshold_taps
 from ...records import dataclass
-from ..box import Box
 from ..errors import InputMismatch, ProjectError, UsageError
-from ..formats.scratch import Scratch
 from ..project.thresholding import METHODS, ThresholdSettings
+from ..storage.scratch import Scratch
 from ..tiling.halo import source_box
 from ..tiling.stream import stream_tiles
 from .label import MOST_OBJECTS, FrameComponents, Read, plan_slabs, slab_voxels

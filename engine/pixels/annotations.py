@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ...box import Box
 from ...records import dataclass
 from ..axes import canonical_shape
-from ..box import Box
 from ..errors import PixelforestError
-from ..formats.remote import is_url
-from ..formats.sources import NATIVE, WINDOWS, split_internal, split_list
-from ..inputs import InputImage, InputOptions, open_image
+from ..inputs.arguments import NATIVE, WINDOWS, split_internal, split_list
+from ..inputs.images import InputImage, InputOptions, open_image
 from ..project import LabelBlock, PixelProject, TrainingImage, read_label_blocks
-from ..project.labels import ERASER
+from ..project.annotations import ERASER
+from ..storage.object_storage import is_url
 
 COMPARED_VOXELS = 1 << 22  # at once
 

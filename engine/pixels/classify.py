@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...box import Box
 from ...kernels.contract import (
     Backend,
     Conversion,
@@ -21,7 +22,6 @@ from ...kernels.contract import (
 )
 from ...kernels.shared.conversion import convert
 from ...records import dataclass, replace
-from ..box import Box
 from ..errors import ProjectError
 from ..project import PixelProject
 from ..project.forest import Classifier

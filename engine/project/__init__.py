@@ -9,26 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...records import dataclass, replace
+from .annotations import LabelBlock, LaneLabels, count_labels, read_blocks_of_lane, read_label_names
 from .export_settings import StoredExportSettings, read_export_settings
 from .forest import Classifier, StoredForest, read_classifier
 from .hdf5 import ProjectFile, open_project
-from .labels import LabelBlock, LaneLabels, count_labels, read_blocks_of_lane, read_label_names
 from .lanes import TrainingImage, TrainingLane, first_image, read_lanes, read_roles
+from .object_annotations import GROUP as OBJECT_GROUP
+from .object_annotations import read_object_class_names
 from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_features
-from .object_labels import GROUP as OBJECT_GROUP
-from .object_labels import read_object_class_names
 from .pixel_features import FeatureSelection, read_feature_selection
 from .summary import ForestSummary, ObjectSummary, ProjectSummary, describe_project
 from .table_settings import TableSettings, read_table_settings
 from .thresholding import ThresholdSettings, read_thresholding
 from .tree_arrays import StoredTree
-from .workflow_names import (
-    PIXEL_CLASSIFICATION,
-    SUPPORTED_WORKFLOWS,
-    WorkflowKind,
-    read_version,
-    read_workflow,
-)
+from .workflow_names import PIXEL_CLASSIFICATION, SUPPORTED_WORKFLOWS, WorkflowKind, read_version, read_workflow
 
 __all__ = [
     "SUPPORTED_WORKFLOWS",

@@ -14,8 +14,8 @@ import numpy as np
 
 from ...records import dataclass
 from ..errors import ClassifierMissing
+from .annotations import read_label_names
 from .hdf5 import Kind, ProjectFile
-from .labels import read_label_names
 from .tree_arrays import StoredTree, TreeError, unpack_trees
 
 GROUP = "PixelClassification"

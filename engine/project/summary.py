@@ -10,14 +10,15 @@ import numpy as np
 
 from ...records import dataclass
 from ..errors import ProjectError
-from . import object_labels, pixel_features
+from . import object_annotations as object_labels
+from . import pixel_features
+from .annotations import LaneLabels, count_labels, read_label_names
 from .export_settings import StoredExportSettings, read_export_settings
 from .forest import Classifier, read_classifier
 from .hdf5 import ProjectFile, open_project
-from .labels import LaneLabels, count_labels, read_label_names
 from .lanes import TrainingImage, first_image, read_lanes, read_roles
+from .object_annotations import count_object_labels, read_object_class_names
 from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_features
-from .object_labels import count_object_labels, read_object_class_names
 from .pixel_features import FeatureSelection, read_feature_selection
 from .table_settings import TableSettings, read_table_settings
 from .thresholding import ThresholdSettings, read_thresholding

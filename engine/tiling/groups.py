@@ -11,8 +11,8 @@ from math import ceil, prod
 
 import numpy as np
 
+from ...box import Box
 from ...records import dataclass
-from ..box import Box
 
 # Chunks waiting below both are not worth tiles of another size.
 FREE_BYTES = 64 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..box import Box
+from ...box import Box
 
 
 def source_box(tile: Box, margin: Sequence[int], image: Sequence[int]) -> Box:

@@ -12,9 +12,9 @@ from typing import Self
 
 import numpy as np
 
-from ..box import Box
+from ...box import Box
 from ..errors import MemoryTooSmall
-from ..formats.scratch import Scratch
+from ..storage.scratch import Scratch
 
 Read = Callable[[Box], np.ndarray]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from math import ceil, prod
 
+from ...box import Box
 from ...kernels.contract import TileWish, Voxels
 from ...records import dataclass
-from ..box import Box
 from ..errors import MemoryTooSmall
 from .groups import ChunkGrid, begun_bytes, choose_group, cut_in_groups, waiting_bytes
 

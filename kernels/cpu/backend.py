@@ -20,20 +20,20 @@ from ..contract import (
     TileResult,
     Voxels,
 )
-from ..shared.columns import ColumnForest, column_forest
+from ..shared.forest_by_feature import ColumnForest, column_forest
 from ..shared.nodes import PackedForest, pack_forest
 from ..shared.plan import PackedPlan, pack_plan
-from . import labels as labelling
-from . import threshold
-from .fingerprint import missing_features
-from .labels import SlabRuns
-from .library import kernel, prepare
-from .library import warm as warm_library
-from .results import tile_results
-from .voting import BLOCK, TOGETHER, bundle_memory, voting_memory
+from .build.cache_key import missing_features
+from .host import labels as labelling
+from .host import threshold
+from .host.labels import SlabRuns
+from .host.pure_forest_buffers import BLOCK, TOGETHER, bundle_memory, voting_memory
+from .host.results import tile_results
+from .loader import kernel, prepare
+from .loader import warm as warm_library
 
 if TYPE_CHECKING:
-    from .measure import Measurement
+    from .host.measure import Measurement
 
 # Voxels of a cell, voxels of a block of 64, and blocks of a bundle that enters the trees together, along z, y, x.
 # Chosen by bench/kernels; results do not depend on them.
@@ -313,7 +313,9 @@ class CpuBackend:
         _drop_labels(labels.reshape(-1), keep)
 
     def start_measuring(self, plan: MeasurePlan) -> Measurement:
-        from .measure import Measurement  # not for pixels: its tables alone take as long as the rest of this module
+        from .host.measure import (
+            Measurement,  # not for pixels: its tables alone take as long as the rest of this module
+        )
 
         return Measurement(plan)
 
@@ -340,7 +342,7 @@ class CpuBackend:
         *,
         includes_object: bool,
     ) -> None:
-        from .neighbourhood import measure_neighbourhoods
+        from .host.neighbourhood import measure_neighbourhoods
 
         measure_neighbourhoods(measurement, labels, raw, start, objects, boxes, margin, includes_object=includes_object)
 

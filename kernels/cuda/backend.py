@@ -27,7 +27,7 @@ from ..contract import (
     Voxels,
 )
 from ..cpu.backend import CpuBackend
-from ..cpu.labels import SlabRuns
+from ..cpu.host.labels import SlabRuns
 from ..shared.nodes import pack_forest
 from ..shared.self_test import SELF_TESTS
 from . import labels, threshold
@@ -35,19 +35,11 @@ from .device import Device, DeviceArray
 from .features import CudaPlan, CudaStack, feature_stack, features, load_plan, plan_kernels
 from .filters import ALL_SOURCES, upload_source
 from .forest import all_forest_kernels
-from .forests import check_choice, warn_of_rounding
+from .forest_choice import check_choice, warn_of_rounding
 from .launch import Compilation, compile_files, prepare
 from .objects import DeviceObjects
 from .results import ALL_RESULTS, needed_kernels, zero_results
-from .tiles import (
-    AT_ONCE,
-    MEMORY_SHARE,
-    DeviceWorker,
-    ForestChoice,
-    LoadedForest,
-    TileJob,
-    finish_all,
-)
+from .tiles import AT_ONCE, MEMORY_SHARE, DeviceWorker, ForestChoice, LoadedForest, TileJob, finish_all
 
 logger = logging.getLogger("pixelforest.kernels")
 

@@ -49,7 +49,7 @@ static __device__ __forceinline__ float along_y(const float* taps, const float* 
     return filter<R, ODD, true>(taps, [=](int k) { return centre[k * ROW]; });
 }
 
-// Whether the x pass of ilastik's build rounds once at x, on a line of n voxels; see kernels/cpu/filters.py.
+// Whether the x pass of ilastik's build rounds once at x, on a line of n voxels; see kernels/cpu/loops/filters.py.
 template <int R>
 static __device__ __forceinline__ bool is_fused(int x, int n) {
     const int stop = (n - R) / 32 * 32, first = (R + 7) / 8 * 8;

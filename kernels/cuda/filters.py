@@ -50,7 +50,7 @@ def grow_box(box: Box, margin: Sequence[int], image: Voxels) -> Box:
 
 
 def fused_range(n: int, radius: int) -> tuple[int, int]:
-    """Where on a line of n voxels the x pass rounds once; as kernels/cpu/filters.py has it."""
+    """Where on a line of n voxels the x pass rounds once; as kernels/cpu/loops/filters.py has it."""
     stop = (n - radius) // 32 * 32
     first = (radius + 7) // 8 * 8
     return (first, stop) if stop > (first + 31) // 32 * 32 else (0, 0)

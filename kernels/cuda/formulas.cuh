@@ -1,4 +1,4 @@
-// Voxel-wise formulas, line by line those of kernels/cpu/formulas.py: nothing is fused, nothing is reordered. The
+// Voxel-wise formulas, line by line those of kernels/cpu/simd/formulas.py: nothing is fused, nothing is reordered. The
 // coefficients come as defines made from kernels/shared/polynomials.py.
 #include "arithmetic.cuh"
 

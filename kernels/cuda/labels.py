@@ -25,7 +25,7 @@ import numpy as np
 
 from ...records import dataclass
 from ..contract import Storage, Voxels
-from ..cpu.labels import SlabRuns, comparable
+from ..cpu.host.labels import SlabRuns, comparable
 from .device import Device, DeviceArray
 from .launch import KernelFile
 

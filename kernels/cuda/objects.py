@@ -22,7 +22,7 @@ import numpy as np
 
 from ..contract import DeviceOutOfMemory, MapPlan, Storage, Voxels
 from ..cpu.backend import CpuBackend
-from ..cpu.labels import SlabRuns
+from ..cpu.host.labels import SlabRuns
 from . import labels, threshold
 from .device import Device
 

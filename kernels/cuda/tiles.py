@@ -23,14 +23,7 @@ from .forest import CudaForest, forest_kernels
 from .fused import plan_fused, predict_fused, smoothed_bytes
 from .launch import Compilation, begin
 from .nvforest import NvForest, Place, working_bytes
-from .results import (
-    HostResult,
-    class_columns,
-    download_results,
-    make_result,
-    result_bytes,
-    select_features,
-)
+from .results import HostResult, class_columns, download_results, make_result, result_bytes, select_features
 
 logger = logging.getLogger("pixelforest.kernels")
 

@@ -9,7 +9,7 @@ import pytest
 
 from pixelforest import cli
 from pixelforest.engine.errors import UsageError
-from pixelforest.options import Takes, find_option, format_help, parse_command_line
+from pixelforest.frontend.options import Takes, find_option, format_help, parse_command_line
 
 # Every option of ilastik 1.4, by who reads it there. True: it does something here, or is accepted for its sake;
 # False: it is refused by name.
@@ -125,8 +125,8 @@ def test_what_cannot_be_done_is_refused_by_name(name: str, form: str, capsys: py
 def test_every_option_changes_the_request_or_the_console() -> None:
     from dataclasses import fields
 
-    from pixelforest.console import ConsoleSettings
     from pixelforest.engine.jobs import Request
+    from pixelforest.frontend.console import ConsoleSettings
 
     known = {field.name for kind in (Request, ConsoleSettings) for field in fields(kind)}
     without_effect = {"headless", "readonly", "help", "version", "warm", "architectures"}  # the last for doctor alone

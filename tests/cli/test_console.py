@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixelforest import cli, endings
-from pixelforest.console import Console, ConsoleSettings, write_line
+from pixelforest import cli
 from pixelforest.engine.progress import Progress, format_duration
+from pixelforest.frontend import exit_status as endings
+from pixelforest.frontend.console import Console, ConsoleSettings, write_line
 
 GRAY = Path(__file__).resolve().parent.parent / "golden" / "px2d_gray"
 PROJECT = f"--project={GRAY / 'project.ilp'}"
@@ -31,7 +32,7 @@ DETAILED = re.compile(r"(WARNING|ERROR) \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \w+
 @pytest.fixture
 def classify(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
     """Replaces the computation of a lane by a function; the results are black images."""
-    from pixelforest.engine.workflows import pixel_classification
+    from pixelforest.engine.workflows.pixel import flow as pixel_classification
 
     def install(act: Callable[[], None]) -> None:
         def classify_lane(project: object, images: object, exports: dict[str, Any], **options: object) -> None:

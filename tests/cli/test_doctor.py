@@ -8,8 +8,9 @@ import pytest
 from cuda_host.host_device import HostDevice
 
 from pixelforest import cli
-from pixelforest.engine import backends, doctor
-from pixelforest.engine.doctor import examine
+from pixelforest.engine import backends
+from pixelforest.engine.run import doctor
+from pixelforest.engine.run.doctor import examine
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend, DeviceFailed, DeviceUnavailable
 from pixelforest.kernels.cuda.backend import CudaBackend

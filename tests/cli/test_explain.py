@@ -16,8 +16,8 @@ from PIL import Image
 
 from pixelforest import cli
 from pixelforest.engine.jobs import Request, resolve_job
-from pixelforest.engine.workflows.batch import run_batch
-from pixelforest.engine.workflows.explain import SCHEMA, explain_job
+from pixelforest.engine.run.batch import run_batch
+from pixelforest.engine.run.explain import SCHEMA, explain_job
 from tests.workflows.forecast import explain
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "explain.md"

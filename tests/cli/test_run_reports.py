@@ -18,7 +18,7 @@ import pytest
 
 from pixelforest import cli
 from pixelforest.engine.machine import granted_cpus
-from pixelforest.run_report import SCHEMA
+from pixelforest.frontend.json_report import SCHEMA
 from tests.conftest import GOLDEN
 from tests.workflows.forecast import explain
 
@@ -88,7 +88,7 @@ def test_a_run_that_fails_has_a_report_too(gray: Path, words: list[str], status:
 
 
 def test_an_interrupted_run_has_a_report_too(gray: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pixelforest.engine.workflows import pixel_classification
+    from pixelforest.engine.workflows.pixel import flow as pixel_classification
 
     classify, calls = pixel_classification.classify_lane, []
 
@@ -182,7 +182,7 @@ def test_an_interrupt_while_modules_are_imported_is_one_line() -> None:
         from importlib.abc import MetaPathFinder
         class Interrupt(MetaPathFinder):
             def find_spec(self, name, path, target=None):
-                if name == "pixelforest.console":
+                if name == "pixelforest.frontend.console":
                     os.kill(os.getpid(), signal.SIGINT)
         sys.meta_path.insert(0, Interrupt())
         from pixelforest.__main__ import main

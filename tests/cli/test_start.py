@@ -31,8 +31,8 @@ SELDOM |= {"multiprocessing", "secrets", "unittest", "urllib.request", "xml.etre
 # Libraries, and what of ours leads to them.
 NEVER = {"cupy", "dask", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "skimage", "sklearn"}
 FORMATS = {"PIL", "imagecodecs", "tensorstore", "tifffile"}
-OBJECTS = {"pixelforest.engine.objects", "pixelforest.engine.workflows.object_frame"}
-OBJECT_KERNELS = {"pixelforest.kernels.cpu.measure", "pixelforest.kernels.cpu.neighbourhood"}
+OBJECTS = {"pixelforest.engine.objects", "pixelforest.engine.workflows.objects.frame"}
+OBJECT_KERNELS = {"pixelforest.kernels.cpu.host.measure", "pixelforest.kernels.cpu.host.neighbourhood"}
 KERNELS = {"llvmlite", "pixelforest.kernels.cpu"}
 OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 82, 122
 

@@ -11,7 +11,7 @@ import re
 import pytest
 from support.machine_code import assembly
 
-from pixelforest.kernels.cpu import filters
+from pixelforest.kernels.cpu.loops import filters
 
 # The text is that of one fixed x86-64 processor, so any x86-64 machine can compile it: see support/machine_code.py.
 pytestmark = pytest.mark.skipif(

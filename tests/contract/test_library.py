@@ -14,7 +14,10 @@ import pytest
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import KernelError
-from pixelforest.kernels.cpu import compiler, entries, fingerprint, library
+from pixelforest.kernels.cpu import loader as library
+from pixelforest.kernels.cpu.build import cache_key as fingerprint
+from pixelforest.kernels.cpu.build import compiler
+from pixelforest.kernels.cpu.build import signatures as entries
 from pixelforest.kernels.shared import cache
 
 pytestmark = pytest.mark.slow

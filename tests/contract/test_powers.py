@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from pixelforest.kernels.cpu.powers import third_and_fourth
+from pixelforest.kernels.cpu.loops.libm_pow import third_and_fourth
 
 
 @njit

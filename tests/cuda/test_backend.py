@@ -13,10 +13,10 @@ from cuda_host.host_device import HostDevice
 from cuda_host.jobs import CPU, KINDS, REGIONS, assert_cpu_bytes, expected, limit_tiles
 from properties.test_tiles import SHAPES, assert_same_part, classify, make_image, make_mask, make_project
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.pixels.classify import ResultRequest, prepare_classifier
 from pixelforest.kernels.contract import Conversion, DeviceFailed, DeviceOutOfMemory
-from pixelforest.kernels.cpu import library
+from pixelforest.kernels.cpu import loader as library
 from pixelforest.kernels.cuda import launch
 from pixelforest.kernels.cuda.backend import CudaBackend
 from pixelforest.kernels.cuda.tiles import AT_ONCE

@@ -18,7 +18,7 @@ from cuda_host.jobs import REGIONS, assert_cpu_bytes, expected, limit_tiles
 from properties.test_tiles import assert_same_part, classify
 
 from pixelforest import kernels
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable
 from pixelforest.kernels.cuda import backend as cuda_backend
 from pixelforest.kernels.cuda.backend import CudaBackend

@@ -15,7 +15,7 @@ from pixelforest.kernels.contract import DeviceUnavailable
 from pixelforest.kernels.cuda import nvforest
 from pixelforest.kernels.cuda.backend import CudaBackend
 from pixelforest.kernels.cuda.forest import CudaForest
-from pixelforest.kernels.cuda.forests import CHOICES, check_choice
+from pixelforest.kernels.cuda.forest_choice import CHOICES, check_choice
 from pixelforest.kernels.cuda.nvforest import NvForest
 from pixelforest.kernels.cuda.tiles import ForestChoice, LoadedForest
 from pixelforest.kernels.shared.nodes import pack_forest

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from cuda_host import build
 
-from pixelforest.kernels.cpu.labels_kernels import number_components, unite_pairs
+from pixelforest.kernels.cpu.loops.labels import number_components, unite_pairs
 from pixelforest.kernels.cuda.launch import read_source
 
 HARNESS = """

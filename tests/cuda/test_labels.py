@@ -12,8 +12,8 @@ from contract.test_labels import TYPES, Storage, random_values
 from cuda_host.host_device import HostDevice
 
 from pixelforest.kernels.contract import KernelError
-from pixelforest.kernels.cpu import labels as cpu
-from pixelforest.kernels.cpu.labels import SlabRuns
+from pixelforest.kernels.cpu.host import labels as cpu
+from pixelforest.kernels.cpu.host.labels import SlabRuns
 from pixelforest.kernels.cuda import labels
 from pixelforest.kernels.cuda.launch import prepare
 from pixelforest.kernels.cuda.objects import DeviceObjects

@@ -28,10 +28,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties.test_label_slabs import test_components  # noqa: F401
 
-from pixelforest.engine.formats.scratch import Scratch
 from pixelforest.engine.objects.label import label_components
 from pixelforest.engine.objects.threshold import threshold_frame
 from pixelforest.engine.project.thresholding import ThresholdSettings
+from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 from pixelforest.kernels.cuda.objects import DeviceObjects
 

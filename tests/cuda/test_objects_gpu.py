@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import DeviceUnavailable, MapPlan
-from pixelforest.kernels.cpu import labels as cpu
-from pixelforest.kernels.cpu import threshold as cpu_threshold
+from pixelforest.kernels.cpu.host import labels as cpu
+from pixelforest.kernels.cpu.host import threshold as cpu_threshold
 from pixelforest.kernels.cuda import labels, threshold
 from pixelforest.kernels.cuda.device import Device
 from pixelforest.kernels.shared.taps import threshold_taps

@@ -14,8 +14,8 @@ from cuda_host.host_device import HostDevice
 
 from pixelforest import kernels
 from pixelforest.engine.jobs import Request, resolve_job
-from pixelforest.engine.workflows import batch
-from pixelforest.engine.workflows.batch import BatchReport, run_batch
+from pixelforest.engine.run import batch
+from pixelforest.engine.run.batch import BatchReport, run_batch
 from pixelforest.kernels.contract import Backend
 from pixelforest.kernels.cuda.backend import CudaBackend
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from pixelforest import cli, kernels
-from pixelforest.engine.workflows import batch
+from pixelforest.engine.run import batch
 from pixelforest.kernels.contract import KernelError
 from pixelforest.kernels.cuda.backend import CudaBackend
 from tests.conftest import GOLDEN, GoldenCase

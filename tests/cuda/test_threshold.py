@@ -7,7 +7,7 @@ import pytest
 from cuda_host.host_device import HostDevice
 
 from pixelforest.kernels.contract import MapPlan, Voxels
-from pixelforest.kernels.cpu import threshold as cpu
+from pixelforest.kernels.cpu.host import threshold as cpu
 from pixelforest.kernels.cuda import threshold
 from pixelforest.kernels.cuda.objects import DeviceObjects
 from pixelforest.kernels.shared.taps import threshold_taps

@@ -7,7 +7,7 @@ import pytest
 from properties.test_tiles import NAMES, assert_same_part, classify, make_mask
 
 from pixelforest import kernels
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.kernels.contract import Backend
 
 # Parts (t, z, y, x) of the images, at edges and inside; the stand-in takes a second for 600 000 threads.

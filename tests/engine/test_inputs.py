@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
+from pixelforest.box import Box
 from pixelforest.engine.axes import axistags_json
-from pixelforest.engine.box import Box
 from pixelforest.engine.errors import InputError, InputMismatch, InputNotFound, UsageError
-from pixelforest.engine.inputs import (
+from pixelforest.engine.inputs.images import (
     InputImage,
     InputOptions,
     LaneArguments,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pixelforest.engine.errors import InputError, InputMismatch, InputNotFound
-from pixelforest.engine.formats.sources import (
+from pixelforest.engine.inputs.arguments import (
     POSIX,
     WINDOWS,
     Expansion,

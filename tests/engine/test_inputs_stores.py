@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError, InputNotFound
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.spec import ImageSpec
-from pixelforest.engine.inputs import InputImage, InputOptions, open_image
+from pixelforest.engine.inputs.images import InputImage, InputOptions, open_image
 
 SHAPE = (1, 1, 1, 1200, 900)
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import MemoryTooSmall
 from pixelforest.engine.export.images import ImageExport, ResultInfo, plan_export
 from pixelforest.engine.export.settings import ExportSettings
 from pixelforest.engine.formats import output_format
-from pixelforest.engine.formats.chunks import ChunkAssembler
-from pixelforest.engine.inputs import InputOptions, open_image
+from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.storage.chunks import ChunkAssembler
 from pixelforest.engine.tiling.groups import FREE_BYTES, FREE_SHARE, ChunkGrid, choose_grid, choose_group, waiting_bytes
 from pixelforest.engine.tiling.plan import TileCost, plan_tiles
 

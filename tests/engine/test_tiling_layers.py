@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.formats.scratch import Scratch
+from pixelforest.box import Box
 from pixelforest.engine.objects.label import plan_slabs
+from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.engine.tiling import layers
 from pixelforest.engine.tiling.layers import LayeredReads
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.tiling.meter import FrameMeter
+from pixelforest.box import Box
+from pixelforest.engine.tiling.frame_progress import FrameMeter
 
 
 def test_steps_report_their_share() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import MemoryTooSmall
 from pixelforest.engine.tiling.halo import source_box
 from pixelforest.engine.tiling.plan import (

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorstore
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.formats import concurrency, stores
+from pixelforest.box import Box
+from pixelforest.engine.storage import chunk_store as stores
+from pixelforest.engine.storage import thread_limit as concurrency
 
 
 @pytest.fixture(autouse=True)

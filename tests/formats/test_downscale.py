@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.formats.downscale import halved_shapes, shrink, shrunk_size
+from pixelforest.box import Box
+from pixelforest.engine.formats.support.pyramid import halved_shapes, shrink, shrunk_size
 
 TOLERANCE = 1e-12  # sums of float64 in another order
 SHAPES = [

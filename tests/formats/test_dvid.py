@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError, UsageError
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import dvid

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError
-from pixelforest.engine.formats import file_reads
-from pixelforest.engine.formats.file_reads import FilePool, OpenFile
+from pixelforest.engine.storage import file_reads
+from pixelforest.engine.storage.file_reads import FilePool, OpenFile
 
 RNG = np.random.default_rng(3)
 HEAD = 13  # bytes before the array

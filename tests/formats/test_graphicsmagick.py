@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images.picture import open_picture
 from pixelforest.engine.formats.spec import ImageSpec

@@ -10,12 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
+from pixelforest.box import Box
 from pixelforest.engine.axes import axistags_json
-from pixelforest.engine.box import Box
 from pixelforest.engine.errors import InputError, InputNotFound
-from pixelforest.engine.formats import hdf5_datasets
 from pixelforest.engine.formats.images import hdf5
 from pixelforest.engine.formats.images.hdf5 import Hdf5Reader
+from pixelforest.engine.formats.support import hdf5_datasets
 
 WHOLE = Box((0, 0), (6, 8))
 

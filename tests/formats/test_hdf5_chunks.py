@@ -9,8 +9,8 @@ import threading
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.formats.chunks import ChunkAssembler, chunk_shape
+from pixelforest.box import Box
+from pixelforest.engine.storage.chunks import ChunkAssembler, chunk_shape
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ import h5py
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError
-from pixelforest.engine.formats import concurrency, file_reads, hdf5_pixels
-from pixelforest.engine.formats.hdf5_pixels import open_voxels
 from pixelforest.engine.formats.images.hdf5 import INPUT
+from pixelforest.engine.formats.support import hdf5_fast_read as hdf5_pixels
+from pixelforest.engine.formats.support.hdf5_fast_read import open_voxels
+from pixelforest.engine.storage import file_reads
+from pixelforest.engine.storage import thread_limit as concurrency
 
 SHAPE = (37, 45, 52)
 CHUNKS = (16, 20, 24)

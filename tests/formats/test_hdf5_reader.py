@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from pixelforest.box import Box
 from pixelforest.engine.axes import axistags_json
-from pixelforest.engine.box import Box
 from pixelforest.engine.errors import InputError, InputNotFound
 from pixelforest.engine.formats.images.hdf5 import INPUT
 

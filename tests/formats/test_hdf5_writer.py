@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import hdf5

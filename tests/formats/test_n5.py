@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from reference.second_readers import read_n5
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError, InputError, InputNotFound
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images.n5 import N5Reader, list_datasets

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError, InputError, InputNotFound
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import npy

@@ -15,7 +15,7 @@ import pytest
 import zarr
 from scipy import ndimage
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError, InputError, InputNotFound
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import ome_zarr

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError, InputNotFound
-from pixelforest.engine.formats import picture_reader
 from pixelforest.engine.formats.images.picture import open_picture
+from pixelforest.engine.formats.support import picture_reader
 
 RNG = np.random.default_rng(3)
 GRAY = RNG.integers(0, 256, (9, 14), dtype=np.uint8)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images.picture import open_picture
-from pixelforest.engine.formats.planes import fold_plane, slice_paths, step_axis, stretch_to_uint8
 from pixelforest.engine.formats.spec import ImageSpec
+from pixelforest.engine.formats.support.picture_writers import fold_plane, slice_paths, step_axis, stretch_to_uint8
 
 SHAPE = {"t": 2, "z": 3, "y": 4, "x": 5, "c": 1}
 

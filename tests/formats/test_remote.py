@@ -22,13 +22,14 @@ import zarr
 from PIL import Image
 
 from pixelforest import cli
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError, InputError
-from pixelforest.engine.formats import output_format, remote
+from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import ome_zarr
-from pixelforest.engine.formats.remote import RemotePath
 from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
-from pixelforest.engine.inputs import InputOptions, open_image
+from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.storage import object_storage as remote
+from pixelforest.engine.storage.object_storage import RemotePath
 from tests.conftest import GOLDEN
 
 pytestmark = pytest.mark.slow

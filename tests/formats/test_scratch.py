@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pixelforest.engine.errors import MemoryTooSmall
-from pixelforest.engine.formats.scratch import Scratch
+from pixelforest.engine.storage.scratch import Scratch
 
 
 @pytest.mark.parametrize("budget", [0, 1 << 20], ids=["file", "memory"])

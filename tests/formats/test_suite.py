@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from reference.second_readers import SECOND_READERS
 
+from pixelforest.box import Box
 from pixelforest.engine.axes import to_canonical
-from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError, UsageError
 from pixelforest.engine.formats import output_format, output_formats
-from pixelforest.engine.formats.planes import fold_plane, stretch_to_uint8
 from pixelforest.engine.formats.spec import ImageSpec, ImageWriter, OutputFormat
+from pixelforest.engine.formats.support.picture_writers import fold_plane, stretch_to_uint8
 
 DTYPES = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
 FORMATS = [f for f in output_formats().values() if f.extension]  # the others are no files

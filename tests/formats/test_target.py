@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from pixelforest.engine.errors import ExportError
-from pixelforest.engine.formats import target as module
-from pixelforest.engine.formats.target import FolderTarget, Target, check_file_place, check_folder_place, export_errors
+from pixelforest.engine.storage import atomic_write as module
+from pixelforest.engine.storage.atomic_write import (
+    FolderTarget,
+    Target,
+    check_file_place,
+    check_folder_place,
+    export_errors,
+)
 
 
 def message_of(action, *arguments: object) -> str:

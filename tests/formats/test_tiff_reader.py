@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError, InputNotFound
 from pixelforest.engine.formats.images import tiff
 from pixelforest.engine.formats.images.tiff import open_tiff

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import tifffile
 
+from pixelforest.box import Box
 from pixelforest.engine.axes import to_canonical
-from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import multipage_tiff, tiff
 from pixelforest.engine.formats.spec import ImageSpec
-from pixelforest.engine.formats.target import MAX_HELD_FILES
+from pixelforest.engine.storage.atomic_write import MAX_HELD_FILES
 
 RNG = np.random.default_rng(2)
 OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"

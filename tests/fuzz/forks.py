@@ -51,14 +51,14 @@ def prepare() -> None:
     from PIL import BmpImagePlugin, GifImagePlugin  # noqa: F401
 
     import pixelforest.cli
-    import pixelforest.engine.workflows.explain
-    import pixelforest.engine.workflows.object_classification
-    import pixelforest.explanation
-    import pixelforest.kernels.cpu.measure
-    import pixelforest.kernels.cpu.neighbourhood  # noqa: F401
+    import pixelforest.engine.run.explain
+    import pixelforest.engine.workflows.objects.flow
+    import pixelforest.frontend.text_explain
+    import pixelforest.kernels.cpu.host.measure
+    import pixelforest.kernels.cpu.host.neighbourhood  # noqa: F401
     from pixelforest import kernels
     from pixelforest.engine.formats import input_formats, output_formats
-    from pixelforest.kernels.cpu import fingerprint
+    from pixelforest.kernels.cpu.build import cache_key as fingerprint
 
     input_formats(), output_formats()
     kernels.load("cpu")

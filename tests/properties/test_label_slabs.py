@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from reference import labels as reference
 from reference import threshold as threshold_reference
 
-from pixelforest.engine.formats.scratch import Scratch
 from pixelforest.engine.objects.label import label_components, renumber_labels
 from pixelforest.engine.objects.threshold import threshold_frame
 from pixelforest.engine.project.thresholding import ThresholdSettings
+from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels.contract import Backend
 
 EXAMPLES = settings(deadline=None, max_examples=60)

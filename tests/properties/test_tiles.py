@@ -13,14 +13,14 @@ from contract.builders import random_forest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.export.images import ResultInfo
 from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from pixelforest.engine.pixels.results import RESULTS
 from pixelforest.engine.project import Classifier, FeatureSelection, StoredForest
 from pixelforest.engine.tiling import groups, plan
 from pixelforest.engine.tiling.groups import ChunkGrid
-from pixelforest.engine.workflows.pixel_classification import MASK, RAW, classify_lane, result_infos
+from pixelforest.engine.workflows.pixel.flow import MASK, RAW, classify_lane, result_infos
 from pixelforest.kernels.contract import Backend, Conversion, TileResult
 from pixelforest.kernels.shared.conversion import convert
 

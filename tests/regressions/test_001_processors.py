@@ -14,7 +14,7 @@ from pixelforest import kernels
 from pixelforest.engine.backends import open_backend
 from pixelforest.engine.errors import BackendUnavailable
 from pixelforest.kernels.contract import DeviceUnavailable
-from pixelforest.kernels.cpu import fingerprint
+from pixelforest.kernels.cpu.build import cache_key as fingerprint
 
 AVX512 = "+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
 PROCESSORS = {

@@ -24,7 +24,7 @@ from support.tiff_sets import (
 )
 
 from pixelforest import cli
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError
 from pixelforest.engine.formats.images.tiff import open_incomplete_tiff, open_tiff
 

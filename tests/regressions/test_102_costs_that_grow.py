@@ -16,17 +16,17 @@ import pytest
 import tifffile
 from support.step_counter import CountedSequence, count_steps
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.formats import scratch as scratch_module
-from pixelforest.engine.formats import stacks
+from pixelforest.box import Box
 from pixelforest.engine.formats.images.tiff import open_tiff
-from pixelforest.engine.formats.scratch import Scratch
-from pixelforest.engine.formats.segment_cache import ENTRY_BYTES, SegmentCache
 from pixelforest.engine.formats.spec import ImageInfo, ImageReader
-from pixelforest.engine.formats.stacks import Slice, StackReader
+from pixelforest.engine.formats.support.segment_cache import ENTRY_BYTES, SegmentCache
+from pixelforest.engine.inputs import stack as stacks
+from pixelforest.engine.inputs.stack import Slice, StackReader
 from pixelforest.engine.progress import Progress
-from pixelforest.engine.workflows.batch import _Batch
-from pixelforest.engine.workflows.lane_log import LaneLog
+from pixelforest.engine.run.batch import _Batch
+from pixelforest.engine.run.lane_log import LaneLog
+from pixelforest.engine.storage import scratch as scratch_module
+from pixelforest.engine.storage.scratch import Scratch
 
 FEW, MANY = 100, 400
 

@@ -16,8 +16,8 @@ import pytest
 import tifffile
 
 from pixelforest import cli
+from pixelforest.box import Box
 from pixelforest.engine.axes import axistags_json
-from pixelforest.engine.box import Box
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images.tiff import open_tiff
 from pixelforest.engine.formats.spec import ImageSpec

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.zarr_stores import put_attributes, write_image
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError
 from pixelforest.engine.formats.images.ome_zarr import OmeZarrReader
 

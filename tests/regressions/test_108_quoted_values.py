@@ -12,10 +12,10 @@ from PIL import Image
 from pixelforest import cli
 from pixelforest.cli import OPTIONS, build_request
 from pixelforest.engine.config import read_config
-from pixelforest.engine.inputs import parse_input_axes
+from pixelforest.engine.inputs.images import parse_input_axes
 from pixelforest.engine.machine import choose_memory
 from pixelforest.engine.quotes import split_entries, unquote
-from pixelforest.options import Takes, parse_command_line
+from pixelforest.frontend.options import Takes, parse_command_line
 
 QUOTES = pytest.mark.parametrize("quote", ['"', "'"])
 # A value that each option accepts where its own check would refuse "x".

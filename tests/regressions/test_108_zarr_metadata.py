@@ -13,7 +13,7 @@ import pytest
 import zarr
 from support.zarr_stores import Change, change_metadata, write_image
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError
 from pixelforest.engine.formats.images.ome_zarr import OmeZarrReader
 

@@ -13,10 +13,10 @@ import tifffile
 from PIL import Image
 
 from pixelforest import cli
+from pixelforest.box import Box
 from pixelforest.engine.axes import axistags_json
-from pixelforest.engine.box import Box
 from pixelforest.engine.errors import InputMismatch
-from pixelforest.engine.inputs import InputOptions, open_image
+from pixelforest.engine.inputs.images import InputOptions, open_image
 from pixelforest.engine.project.lanes import TrainingImage
 
 RNG = np.random.default_rng(111)

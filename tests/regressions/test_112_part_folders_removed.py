@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats import output_formats
-from pixelforest.engine.formats.live_targets import live_targets
 from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
-from pixelforest.engine.formats.target import Target
+from pixelforest.engine.storage.atomic_write import Target
+from pixelforest.engine.storage.live_targets import live_targets
 from tests.support.store_results import STORES, make_array, open_store, store_path, write_store
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "formats.md"

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from pixelforest import cli
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError
 from pixelforest.engine.formats.images.hdf5 import Hdf5Reader
 from pixelforest.engine.formats.images.picture import open_picture

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import pytest
 
-from pixelforest.kernels.cpu.hypotenuse import hypotenuse
+from pixelforest.kernels.cpu.loops.hypotenuse import hypotenuse
 
 COUNT = 1 << 18
 # Recorded on 2026-11-30 from hypot of glibc 2.36 on x86-64, the library under which ilastik's values were recorded.

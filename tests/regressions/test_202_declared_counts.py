@@ -16,11 +16,11 @@ from pixelforest.cli import main
 from pixelforest.engine.errors import ExportError, ProjectError
 from pixelforest.engine.export.filenames import MAX_FIELD_WIDTH, MAX_TEMPLATE_LENGTH, fill_template, template_fields
 from pixelforest.engine.project import ObjectProject, count_project_labels, open_project
+from pixelforest.engine.project.annotations import MAX_LABELLED_SLICES, MAX_LANES
 from pixelforest.engine.project.hdf5 import MAX_TEXTS
-from pixelforest.engine.project.labels import MAX_LABELLED_SLICES, MAX_LANES
 from pixelforest.engine.project.object_features import Blocks
 from pixelforest.engine.project.text_heap import MAX_READ_FACTOR, TextHeap
-from pixelforest.engine.workflows.object_blocks import check_blocks
+from pixelforest.engine.workflows.objects.blocks import check_blocks
 
 LABELS = "PixelClassification/LabelSets"
 

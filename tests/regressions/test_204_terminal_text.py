@@ -15,8 +15,8 @@ import pytest
 from support.stored_settings import store
 
 from pixelforest import cli
-from pixelforest.console import Console, ConsoleSettings, write_line
 from pixelforest.engine.terminal_text import printable, printable_json, printable_lines
+from pixelforest.frontend.console import Console, ConsoleSettings, write_line
 
 CopyGolden = Callable[[str], Path]
 EVIL = "\x1b]0;pwned\x07\x1b[2J\x9b31mFAKE\r\n  OK \u202egpj.exe\u2069 \x7f"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError
 from pixelforest.engine.formats.images.picture import open_picture
 from pixelforest.engine.formats.spec import ImageReader

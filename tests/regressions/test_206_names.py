@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from pixelforest import cli
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.formats import output_formats, table_formats
-from pixelforest.engine.formats.stores import open_array
-from pixelforest.engine.inputs import InputOptions, open_image
+from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.storage.chunk_store import open_array
 from tests.support.odd_names import NAME, only_where_there_are_such_names
 
 pytestmark = only_where_there_are_such_names

@@ -20,10 +20,10 @@ import tifffile
 from support.tiff_sets import plane_name, write_ome_set
 
 from pixelforest import cli
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError
-from pixelforest.engine.formats.file_reads import OpenFile
-from pixelforest.engine.inputs import InputOptions, open_image
+from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.storage.file_reads import OpenFile
 
 VOLUME = np.random.default_rng(4).integers(0, 200, (8, 64, 64), dtype="u1")
 

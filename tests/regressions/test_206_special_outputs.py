@@ -18,8 +18,8 @@ import pytest
 
 from pixelforest import cli
 from pixelforest.engine.errors import ExportError
-from pixelforest.engine.formats import special_files
-from pixelforest.engine.formats.target import Target
+from pixelforest.engine.storage import special_files
+from pixelforest.engine.storage.atomic_write import Target
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes and descriptors of POSIX")
 ARGV = ["--project=project.ilp", "--device=cpu", "--quiet", "--threads=1"]

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from pixelforest import cli
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputError, MemoryTooSmall
 from pixelforest.engine.formats.images.tiff import open_tiff
 from pixelforest.engine.tiling import plan

@@ -84,7 +84,7 @@ def compile_here(name: str) -> str:
 
 
 def _hypotenuse() -> Callable[..., Any]:
-    from pixelforest.kernels.cpu.hypotenuse import hypotenuse
+    from pixelforest.kernels.cpu.loops.hypotenuse import hypotenuse
 
     def call(x, y):  # type: ignore[no-untyped-def]
         return hypotenuse(x, y)
@@ -93,7 +93,7 @@ def _hypotenuse() -> Callable[..., Any]:
 
 
 def _rows() -> Callable[..., Any]:
-    from pixelforest.kernels.cpu import filters
+    from pixelforest.kernels.cpu.loops import filters
 
     def call(out, src, taps, n, radius):  # type: ignore[no-untyped-def]
         filters.sum_even_rows_fused(out, 0, n, src, 0, n, 1, n, taps, radius)
@@ -103,7 +103,7 @@ def _rows() -> Callable[..., Any]:
 
 def _sum(name: str) -> Callable[..., Any]:
     """One of the symmetric sums that the filters choose from."""
-    from pixelforest.kernels.cpu import filters
+    from pixelforest.kernels.cpu.loops import filters
 
     symmetric_sum = getattr(filters, name)
 
@@ -115,7 +115,7 @@ def _sum(name: str) -> Callable[..., Any]:
 
 
 def _formula(name: str) -> Callable[..., Any]:
-    from pixelforest.kernels.cpu import formulas
+    from pixelforest.kernels.cpu.simd import formulas
 
     formula = getattr(formulas, name)
 

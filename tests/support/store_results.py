@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.formats import output_formats
 from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
 

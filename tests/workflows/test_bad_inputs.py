@@ -26,7 +26,7 @@ from PIL import Image
 
 from pixelforest import cli
 from pixelforest.engine.formats.images import hdf5
-from pixelforest.engine.workflows import pixel_classification
+from pixelforest.engine.workflows.pixel import flow as pixel_classification
 from tests.conftest import GOLDEN
 
 RECORDED = GOLDEN / "px2d_gray" / "expected" / "probabilities.h5"

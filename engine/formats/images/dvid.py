@@ -21,9 +21,9 @@ from urllib.parse import quote, unquote, urlencode
 
 import numpy as np
 
-from ...box import Box
+from ....box import Box
 from ...errors import ExportError
-from ..chunks import ChunkAssembler
+from ...storage.chunks import ChunkAssembler
 from ..spec import ImageSpec, ImageWriter, Limits, OutputFormat
 
 __all__ = ["OUTPUTS"]

@@ -22,18 +22,18 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
 
+from ....box import Box
 from ...axes import axistags_json
-from ...box import Box
 from ...errors import ExportError, InputError
-from ..array_attributes import read_axes, read_resolution, read_units, text_of
-from ..chunks import ChunkAssembler, chunk_shape
-from ..hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
-from ..hdf5_pixels import KnownArray, VoxelSource, open_known, open_voxels
-from ..live_targets import live_targets
-from ..pixel_types import pixel_type
+from ...storage.atomic_write import Target, check_file_place, export_errors
+from ...storage.chunks import ChunkAssembler, chunk_shape
+from ...storage.live_targets import live_targets
+from ...storage.pixel_types import pixel_type
+from ...storage.special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
-from ..special_files import resolve_links
-from ..target import Target, check_file_place, export_errors
+from ..support.hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, reason, wrapped
+from ..support.hdf5_fast_read import KnownArray, VoxelSource, open_known, open_voxels
+from ..support.vigra_attributes import read_axes, read_resolution, read_units, text_of
 
 # Patient enough for another job that is just putting its result into the same container.
 _LOCK_WAIT_OPEN_S = 5.0
@@ -235,7 +235,7 @@ def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
 
 def is_result(path: Path, internal: str) -> bool:
     """True if a dataset at ``internal`` adds to an HDF5 file, or replaces one that has axistags, as results have."""
-    from ..signature import HDF5_SIGNATURE, begins_with
+    from ..support.signature import HDF5_SIGNATURE, begins_with
 
     if not begins_with(HDF5_SIGNATURE)(path, internal):
         return False

@@ -13,14 +13,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ....box import Box
 from ....records import replace
 from ...axes import to_canonical
-from ...box import Box
 from ...errors import ExportError
-from ..planes import slice_paths, step_axis
-from ..signature import TIFF_SIGNATURES, begins_with
+from ...storage.atomic_write import Target, export_errors
 from ..spec import ImageSpec, ImageWriter, Limits, OutputFormat
-from ..target import Target, export_errors
+from ..support.picture_writers import slice_paths, step_axis
+from ..support.signature import TIFF_SIGNATURES, begins_with
 from .tiff import needs_bigtiff
 
 __all__ = ["OUTPUTS"]
@@ -50,7 +50,7 @@ _SYMBOLS = {name: symbol for symbol, names in _UNITS.items() for name in names.s
 
 def _ome_metadata(spec: ImageSpec) -> dict[str, Any]:
     """Axes, pixel sizes, units and range as OME wants them; a length without a known unit is in pixels."""
-    from ..tiff_range import range_entry
+    from ..support.tiff_range import range_entry
 
     meta: dict[str, Any] = {"axes": _AXES.upper()}
     for axis, name in _SIZES.items():

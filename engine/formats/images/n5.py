@@ -17,16 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from ....box import Box
 from ...axes import axistags_json
-from ...box import Box
 from ...errors import ExportError, InputError, InputNotFound
-from ..array_attributes import read_axes, read_resolution, read_units, text_of
-from ..chunks import chunk_shape
-from ..exchange import recover_folder
-from ..remote import RemotePath
-from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
-from ..special_files import resolve_links
-from ..stores import (
+from ...storage.atomic_write import FolderTarget, check_folder_place
+from ...storage.chunk_store import (
     ChunkNames,
     RemoteStore,
     StoredArray,
@@ -40,7 +35,12 @@ from ..stores import (
     to_json,
     write_json,
 )
-from ..target import FolderTarget, check_folder_place
+from ...storage.chunks import chunk_shape
+from ...storage.exchange import recover_folder
+from ...storage.object_storage import RemotePath
+from ...storage.special_files import resolve_links
+from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..support.vigra_attributes import read_axes, read_resolution, read_units, text_of
 
 _METADATA = "attributes.json"
 _VERSION = "2.0.0"

@@ -19,16 +19,16 @@ from typing import IO
 
 import numpy as np
 
+from ....box import Box
 from ....records import dataclass
 from ...axes import default_axes
-from ...box import Box
 from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
-from ..file_reads import OpenFile
-from ..pixel_types import MAX_IMAGE_BYTES, pixel_type
-from ..signature import begins_with
+from ...storage.atomic_write import Target, check_file_place, export_errors
+from ...storage.file_reads import OpenFile
+from ...storage.pixel_types import MAX_IMAGE_BYTES, pixel_type
+from ...storage.special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
-from ..special_files import resolve_links
-from ..target import Target, check_file_place, export_errors
+from ..support.signature import begins_with
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _PARSING = threading.Lock()  # filters of warnings belong to the whole process

@@ -19,19 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from ....box import Box
 from ...axes import axistags_json, box_to_canonical, canonical_shape, from_canonical, to_canonical
 from ...axes import box_from_canonical as box_from
-from ...box import Box
 from ...errors import ExportError, InputError
-from ..chunks import chunk_shape
-from ..concurrency import most_threads
-from ..downscale import halved_shapes, shrink, shrunk_size
-from ..exchange import find_aside
-from ..multiscales import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
-from ..remote import RemotePath
-from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
-from ..special_files import resolve_links
-from ..stores import (
+from ...storage.atomic_write import check_folder_place
+from ...storage.chunk_store import (
     ChunkNames,
     LocalStore,
     RemoteStore,
@@ -42,7 +35,14 @@ from ..stores import (
     store_export_errors,
     store_input_errors,
 )
-from ..target import check_folder_place
+from ...storage.chunks import chunk_shape
+from ...storage.exchange import find_aside
+from ...storage.object_storage import RemotePath
+from ...storage.special_files import resolve_links
+from ...storage.thread_limit import most_threads
+from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
+from ..support.pyramid import halved_shapes, shrink, shrunk_size
 
 VERSIONS = ("0.4", "0.5")
 CHUNK_BYTES = 1_024_000
@@ -61,7 +61,7 @@ class OmeZarrReader(ImageReader):
     def __init__(self, path: Path | RemotePath, internal: str) -> None:
         if isinstance(path, Path) and path.exists() and not path.is_dir():
             raise InputError(f"cannot read {path}: a Zarr store is a folder, and this is a file")
-        from ..zarr_arrays import open_zarr  # not for writing, nor for looking whether a folder is a store
+        from ..support.zarr_arrays import open_zarr  # not for writing, nor for looking whether a folder is a store
 
         image, level = find_multiscale(path / internal if internal else path)
         label = f"{image.root}/{level.path}"

@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..picture_reader import PictureHeader, PictureReader, check_size, read_all
-from ..planes import picture_formats
-from ..signature import RADIANCE_SIGNATURES
 from ..spec import ImageReader, InputFormat, Limits
+from ..support.picture_reader import PictureHeader, PictureReader, check_size, read_all
+from ..support.picture_writers import picture_formats
+from ..support.signature import RADIANCE_SIGNATURES
 from .pnm import read_pnm_header
 from .radiance import read_radiance_header
 from .sun_raster import SUN_RASTER_MAGIC, read_sun_raster_header

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..picture_reader import PictureHeader, check_size, exactly, read_all
-from ..planes import picture_formats
-from ..signature import PNM_SIGNATURES
 from ..spec import Limits
+from ..support.picture_reader import PictureHeader, check_size, exactly, read_all
+from ..support.picture_writers import picture_formats
+from ..support.signature import PNM_SIGNATURES
 
 __all__ = ["OUTPUTS", "read_pnm_header"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..picture_reader import PictureHeader
-from ..planes import picture_formats
-from ..signature import RADIANCE_SIGNATURES
 from ..spec import Limits
+from ..support.picture_reader import PictureHeader
+from ..support.picture_writers import picture_formats
+from ..support.signature import RADIANCE_SIGNATURES
 
 __all__ = ["OUTPUTS", "read_radiance_header"]
 

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....box import Box
 from ...axes import default_axes, is_axis_order
-from ...box import Box
 from ...errors import InputError, InputNotFound, MemoryTooSmall
-from ..chunks import cut_range
-from ..concurrency import most_threads
-from ..file_reads import FilePool, OpenFile
-from ..planes import DescribedStore, Store, picture_formats
-from ..segment_cache import SegmentCache
-from ..signature import TIFF_SIGNATURES
+from ...storage.chunks import cut_range
+from ...storage.file_reads import FilePool, OpenFile
+from ...storage.thread_limit import most_threads
 from ..spec import ImageInfo, ImageReader, ImageSpec, InputFormat, Limits
+from ..support.picture_writers import DescribedStore, Store, picture_formats
+from ..support.segment_cache import SegmentCache
+from ..support.signature import TIFF_SIGNATURES
 
 if TYPE_CHECKING:
-    from ..tiff_planes import Planes
+    from ..support.tiff_planes import Planes
 
 __all__ = ["INPUT", "OUTPUTS", "needs_bigtiff", "open_tiff"]
 
@@ -71,7 +71,7 @@ class TiffReader(ImageReader):
             raise
 
     def _look(self) -> None:
-        from ..tiff_planes import check_ndtiff_files, find_planes
+        from ..support.tiff_planes import check_ndtiff_files, find_planes
 
         self._check_chain()
         check_ndtiff_files(self._tiff, self._path)
@@ -111,7 +111,7 @@ class TiffReader(ImageReader):
             self._whole = series.asarray(maxworkers=most_threads())
         is_plain = self._offset is not None or self._whole is not None
         chunks = None if is_plain else self._pages.chunks
-        from ..tiff_range import read_range  # only runs with TIFF files need it
+        from ..support.tiff_range import read_range  # only runs with TIFF files need it
 
         drange = read_range(page.description, self._dtype)
         self.info = ImageInfo(series.shape, self._dtype, axes, own_axes, drange, None, units, resolution, chunks)
@@ -476,7 +476,7 @@ def needs_bigtiff(nbytes: int, pages: int) -> bool:
 
 def _store_with_range(spec: ImageSpec) -> Store:
     """What stores the pictures of a result, with the range of its values where no stretching has changed it."""
-    from ..tiff_range import imagej_description, range_entry
+    from ..support.tiff_range import imagej_description, range_entry
 
     def store(path: Path, plane: np.ndarray) -> None:
         text = imagej_description(spec) if plane.shape[2] == 1 else range_entry(spec)

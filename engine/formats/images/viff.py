@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..picture_reader import PictureHeader, check_size, exactly
-from ..planes import picture_formats
 from ..spec import Limits
+from ..support.picture_reader import PictureHeader, check_size, exactly
+from ..support.picture_writers import picture_formats
 
 __all__ = ["OUTPUTS", "VIFF_MAGIC", "read_viff_header"]
 

@@ -10,9 +10,9 @@ from typing import IO
 import numpy as np
 
 from ...errors import ExportError
-from ..signature import begins_with
+from ...storage.atomic_write import Target, export_errors
 from ..spec import TableColumn, TableFormat, TableWriter
-from ..target import Target, export_errors
+from ..support.signature import begins_with
 
 OPTION = "--table_filename"
 ROWS_AT_ONCE = 4096

@@ -10,12 +10,12 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
 
+from ....box import Box
 from ...axes import axistags_json
-from ...box import Box
 from ...errors import ExportError
-from ..signature import HDF5_SIGNATURE, begins_with
+from ...storage.atomic_write import Target, export_errors
 from ..spec import TableColumn, TableFormat, TableWriter
-from ..target import Target, export_errors
+from ..support.signature import HDF5_SIGNATURE, begins_with
 
 OPTION = "--table_filename"
 ROWS_AT_ONCE = 4096

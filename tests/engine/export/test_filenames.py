@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.export.filenames import (
     adapt_template,

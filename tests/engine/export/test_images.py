@@ -15,8 +15,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from pixelforest.box import Box
 from pixelforest.engine.axes import from_canonical
-from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.export.images import ExportPlan, ResultInfo, check_exports, open_export, plan_export
 from pixelforest.engine.export.settings import Defaults, ExportRequest, resolve_settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError, UsageError
 from pixelforest.engine.export.region import Cutout, describe_region, parse_list, parse_region, resolve_region
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.export.images import ExportPlan, ResultInfo, open_export, plan_export
 from pixelforest.engine.export.settings import Defaults, ExportRequest, resolve_settings

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pixelforest.engine.errors import InputMismatch, ProjectError
-from pixelforest.engine.objects.columns import (
+from pixelforest.engine.objects.feature_catalogue import (
     CATALOGUE,
     check_features,
     count_values,

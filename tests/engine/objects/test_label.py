@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputMismatch
-from pixelforest.engine.formats.scratch import Scratch
 from pixelforest.engine.objects import label
 from pixelforest.engine.objects.label import LabelFrame, label_components, plan_slabs, renumber_labels, slab_voxels
+from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels.contract import Backend
 
 PLENTY = 1 << 30

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import InputMismatch, MemoryTooSmall, ProjectError
-from pixelforest.engine.objects.columns import CATALOGUE, display_name
+from pixelforest.engine.objects.feature_catalogue import CATALOGUE, display_name
 from pixelforest.engine.objects.label import LabelFrame
 from pixelforest.engine.objects.measure import ObjectFeatures, measure_frame
 from pixelforest.engine.objects.quantities import bytes_per_object

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.export.images import ResultInfo
-from pixelforest.engine.formats.chunks import ChunkAssembler
-from pixelforest.engine.objects import painting
-from pixelforest.engine.objects.painting import paint_frame, paint_part, plan_painting, write_canvas
+from pixelforest.engine.objects import render as painting
+from pixelforest.engine.objects.render import paint_frame, paint_part, plan_painting, write_canvas
+from pixelforest.engine.storage.chunks import ChunkAssembler
 from pixelforest.engine.tiling.groups import ChunkGrid
 
 SHAPE = (13, 21, 34)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from pixelforest.engine.errors import InputMismatch, ProjectError, UsageError
-from pixelforest.engine.formats.scratch import Scratch
 from pixelforest.engine.objects.label import label_components
 from pixelforest.engine.objects.threshold import threshold_frame
 from pixelforest.engine.project.hdf5 import open_project
 from pixelforest.engine.project.thresholding import ThresholdSettings, read_thresholding
+from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels.contract import Backend
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"

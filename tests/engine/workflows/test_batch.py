@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pixelforest.box import Box
 from pixelforest.engine import jobs
-from pixelforest.engine.box import Box
 from pixelforest.engine.errors import ExportError, InputMismatch, MemoryTooSmall, UsageError
 from pixelforest.engine.export.images import ExportPlan, ImageExport, ResultInfo
-from pixelforest.engine.inputs import InputImage
+from pixelforest.engine.inputs.images import InputImage
 from pixelforest.engine.progress import Progress
-from pixelforest.engine.tiling.work import WorkPlan
-from pixelforest.engine.workflows import batch, check
-from pixelforest.engine.workflows.batch import BatchReport, LaneResult, run_batch
+from pixelforest.engine.run import batch, check
+from pixelforest.engine.run.batch import BatchReport, LaneResult, run_batch
+from pixelforest.engine.tiling.work_plan import WorkPlan
 
 GRAY = Path(__file__).resolve().parents[2] / "golden" / "px2d_gray" / "project.ilp"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pixelforest.engine.box import Box
-from pixelforest.engine.workflows import pixel_classification
+from pixelforest.box import Box
+from pixelforest.engine.workflows.pixel import flow as pixel_classification
 from pixelforest.kernels.contract import Conversion
 
 

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats.spec import TableColumn
 from pixelforest.engine.formats.tables.hdf5 import TABLE

@@ -1,0 +1,320 @@
+"""Voxels of HDF5 datasets past HDF5's own copying, for the layouts that nearly all files have.
+
+HDF5 copies a chunk into its cache and from there row by row, and unpacks one chunk at a time. Here voxels that are
+stored as they are come out of the file in one copy, and packed chunks are unpacked side by side. Where they lie
+says HDF5; whatever is unusual about a dataset, or about one chunk of it, is read by HDF5 itself.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import product
+from math import ceil, prod
+from operator import floordiv, mod
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
+import numpy as np
+
+from ....box import Box
+from ...storage.chunks import cut_range
+from ...storage.file_reads import OpenFile
+from ...storage.thread_limit import most_threads
+
+__all__ = ["KnownArray", "VoxelSource", "open_known", "open_voxels"]
+
+_LEAST_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 is done with a chunk before Python has looked it up
+_MOST_CHUNK_BYTES = 64 * 2**20  # above it, two unpacked chunks are more than HDF5 would hold
+_CACHE_BYTES = 64 * 2**20  # unpacked chunks that neighbouring tiles share
+_MOST_PLACES = 1_000_000  # of chunks, looked up beforehand in some seconds
+_MOST_WORKERS = 8
+_DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
+
+
+class VoxelSource(Protocol):
+    """The voxels of a dataset. Threads may read at once."""
+
+    def read(self, box: Box) -> np.ndarray:
+        """The voxels of a box, in either byte order. Raises InputError and what h5py raises."""
+
+    def close(self) -> None:
+        """May be called twice."""
+
+    @property
+    def known(self) -> KnownArray | None:
+        """What suffices to open them again without HDF5; None: nothing does."""
+
+
+def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
+    """The fastest way to read a dataset that has been checked. Raises what h5py raises."""
+    slow = _Plain(dataset)
+    if _has_few_addresses():
+        return slow
+    if dataset.dtype.kind not in "iuf" or dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype):
+        return slow  # enumerations, and numbers of odd precision, which HDF5 converts
+    if dataset.file.userblock_size or dataset.is_virtual or dataset.external:
+        return slow
+    settings = dataset.id.get_create_plist()
+    if settings.get_layout() == h5py.h5d.CONTIGUOUS:
+        with suppress(OSError):  # no more files can be opened
+            return _open_contiguous(dataset, label) or slow
+        return slow
+    if settings.get_layout() != h5py.h5d.CHUNKED:
+        return slow
+    size = prod(dataset.chunks) * dataset.dtype.itemsize
+    filters = [settings.get_filter(i)[0] for i in range(settings.get_nfilters())]
+    if not filters and size >= _LEAST_CHUNK_BYTES and hasattr(dataset.id, "chunk_iter") and dataset.size:
+        if prod(_count_chunks(dataset)) > _MOST_PLACES:
+            return slow
+        with suppress(OSError):
+            return _StoredChunks(dataset, label, slow)
+        return slow
+    if filters in ([_DEFLATE], [_SHUFFLE, _DEFLATE]) and _LEAST_CHUNK_BYTES <= size <= _MOST_CHUNK_BYTES:
+        return _PackedChunks(dataset, slow, is_shuffled=_SHUFFLE in filters)
+    return slow
+
+
+class KnownArray(NamedTuple):
+    """Where a dataset in one piece lies in a file, as long as that is in this state (see ``_state_of``)."""
+
+    path: Path
+    state: tuple[int, ...]
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def changed_ns(self) -> int:
+        """When the file was changed last, in nanoseconds since 1970."""
+        return max(self.state[-2:])
+
+
+def open_known(known: KnownArray, label: str) -> VoxelSource | None:
+    """The voxels of a dataset that was opened before, without HDF5; None if the file is another by now."""
+    try:
+        content = OpenFile(known.path, label)
+    except OSError:
+        return None
+    if _state_of(content.status) == known.state:
+        return _StoredArray(content, known)
+    content.close()
+    return None
+
+
+def _has_few_addresses() -> bool:
+    """True under a limit on addresses (``ulimit -v``): every thread counts with all that it spans."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
+class _Plain:
+    """HDF5 itself."""
+
+    known = None
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+
+    def read(self, box: Box) -> np.ndarray:
+        voxels: np.ndarray = self._dataset[box.slices()]
+        return voxels
+
+    def close(self) -> None:
+        """Its file is closed by whoever opened it."""
+
+
+def _state_of(status: os.stat_result) -> tuple[int, ...]:
+    """Numbers of which one is another once a file was replaced, written to, or cut short; its times are the last."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _open_contiguous(dataset: h5py.Dataset, label: str) -> _StoredArray | None:
+    """None if the dataset was never written, or the file ends before it does: HDF5 knows what that means."""
+    start = dataset.id.get_offset()
+    if start is None or not dataset.size:
+        return None
+    path = Path(dataset.file.filename)
+    content = OpenFile(path, label)
+    if start + dataset.size * dataset.dtype.itemsize <= content.size:
+        return _StoredArray(content, KnownArray(path, _state_of(content.status), start, dataset.shape, dataset.dtype))
+    content.close()
+    return None
+
+
+class _StoredArray:
+    """A dataset in one piece."""
+
+    def __init__(self, content: OpenFile, known: KnownArray) -> None:
+        self.known = known
+        self._content = content
+
+    def read(self, box: Box) -> np.ndarray:
+        return self._content.read_box(self.known.start, self.known.shape, self.known.dtype, box)
+
+    def close(self) -> None:
+        self._content.close()
+
+
+_Slices = tuple[slice, ...]
+_Piece = tuple[
+    tuple[int, ...], _Slices, _Slices
+]  # a chunk's first voxel, where the part belongs in the box, in the chunk
+
+
+class _Chunks:
+    """A chunked dataset, put together from pieces of its chunks."""
+
+    known = None
+
+    def __init__(self, dataset: h5py.Dataset, slow: _Plain) -> None:
+        self._dataset, self._slow = dataset, slow
+        self._shape, self._chunks = dataset.shape, dataset.chunks
+        self._stored = dataset.dtype
+        self._native = dataset.dtype.newbyteorder("=")
+        self._chunk_bytes = prod(self._chunks) * self._stored.itemsize
+
+    def _pieces(self, box: Box) -> Iterator[_Piece]:
+        """The parts of a box that lie in one chunk each."""
+        # There are ten and more in a small tile: tuples, since boxes took most of the time.
+        for steps in product(*map(cut_range, box.start, box.stop, self._chunks)):
+            corner, target, inside = zip(*steps, strict=True)
+            yield corner, target, inside
+
+
+def _in_image(corner: tuple[int, ...], inside: _Slices) -> Box:
+    """A part of a chunk, as a box of the image."""
+    return Box(
+        tuple(c + s.start for c, s in zip(corner, inside, strict=True)),
+        tuple(c + s.stop for c, s in zip(corner, inside, strict=True)),
+    )
+
+
+class _StoredChunks(_Chunks):
+    """Chunks that are stored as they are."""
+
+    def __init__(self, dataset: h5py.Dataset, label: str, slow: _Plain) -> None:
+        super().__init__(dataset, slow)
+        self._content = OpenFile(Path(dataset.file.filename), label)
+        self._places: np.ndarray | None = None
+        self._lock = threading.Lock()
+
+    def read(self, box: Box) -> np.ndarray:
+        with self._lock:
+            if self._places is None:
+                self._places = self._find_places()
+            places = self._places
+        result = np.empty(box.shape, self._stored)
+        for corner, target, inside in self._pieces(box):
+            place = int(places[tuple(map(floordiv, corner, self._chunks))])
+            if place < 0:
+                result[target] = self._slow.read(_in_image(corner, inside))
+                continue
+            part = Box(tuple(s.start for s in inside), tuple(s.stop for s in inside))
+            self._content.copy_box(place, self._chunks, part, result[target])
+        return result
+
+    def close(self) -> None:
+        self._content.close()
+
+    def _find_places(self) -> np.ndarray:
+        """Where each chunk begins in the file; -1 where it is not all there. One pass: HDF5 finds none on its own."""
+        places = np.full(_count_chunks(self._dataset), -1, np.int64)
+        end = self._content.size
+
+        def note(chunk: h5py.h5d.StoreInfo) -> None:
+            is_whole = chunk.size == self._chunk_bytes and chunk.byte_offset + chunk.size <= end
+            is_inside = all(0 <= c < n for c, n in zip(chunk.chunk_offset, self._shape, strict=True))
+            if is_whole and is_inside and not any(map(mod, chunk.chunk_offset, self._chunks)):
+                places[tuple(map(floordiv, chunk.chunk_offset, self._chunks))] = chunk.byte_offset
+
+        self._dataset.id.chunk_iter(note)
+        return places
+
+
+def _count_chunks(dataset: h5py.Dataset) -> tuple[int, ...]:
+    return tuple(ceil(n / c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+
+
+class _PackedChunks(_Chunks):
+    """Chunks packed by the filter gzip, also with shuffle before it."""
+
+    def __init__(self, dataset: h5py.Dataset, slow: _Plain, *, is_shuffled: bool) -> None:
+        super().__init__(dataset, slow)
+        self._is_shuffled = is_shuffled
+        self._unpacked: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
+        self._most_unpacked = max(1, _CACHE_BYTES // self._chunk_bytes)
+        self._lock = threading.Lock()
+        workers = min(_MOST_WORKERS, most_threads() or os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="unpack") if workers > 1 else None
+
+    def read(self, box: Box) -> np.ndarray:
+        result = np.empty(box.shape, self._native)
+        pieces = list(self._pieces(box))
+        # No more at once than the cache holds: a large box is unpacked part by part.
+        for first in range(0, len(pieces), self._most_unpacked):
+            some = pieces[first : first + self._most_unpacked]
+            for (_, target, inside), chunk in zip(some, self._unpack([c for c, _, _ in some]), strict=True):
+                result[target] = chunk[inside]
+        return result
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        self._unpacked.clear()
+
+    def _unpack(self, corners: list[tuple[int, ...]]) -> list[np.ndarray]:
+        """Chunks by their first voxel, from the cache or side by side."""
+        with self._lock:
+            found = {c: self._unpacked[c] for c in corners if c in self._unpacked}
+            for corner in found:
+                self._unpacked.move_to_end(corner)
+        absent = [c for c in corners if c not in found]
+        if absent:
+            if self._pool is None or len(absent) == 1:
+                made = [self._unpack_one(c) for c in absent]
+            else:
+                made = list(self._pool.map(self._unpack_one, absent))
+            found.update(zip(absent, made, strict=True))
+            with self._lock:
+                for corner, chunk in zip(absent, made, strict=True):
+                    self._unpacked[corner] = chunk
+                while len(self._unpacked) > self._most_unpacked:
+                    self._unpacked.popitem(last=False)
+        return [found[c] for c in corners]
+
+    def _unpack_one(self, corner: tuple[int, ...]) -> np.ndarray:
+        from isal import isal_zlib
+
+        # A chunk that is missing, was stored without the filters, or is damaged: HDF5 knows, or says what is wrong.
+        with suppress(Exception):
+            skipped, packed = self._dataset.id.read_direct_chunk(corner)
+            inflate = isal_zlib.decompressobj()
+            # One byte more than the chunk has shows that it is damaged, without unpacking all that it claims to be.
+            content = b"" if skipped else inflate.decompress(packed, self._chunk_bytes + 1)
+            if inflate.eof and len(content) == self._chunk_bytes:
+                ordered = self._in_order(np.frombuffer(content, np.uint8))
+                unpacked: np.ndarray = ordered.view(self._stored).reshape(self._chunks)
+                return unpacked
+        inside = Box(corner, tuple(c + n for c, n in zip(corner, self._chunks, strict=True))).clip(self._shape)
+        chunk = np.zeros(self._chunks, self._native)
+        chunk[inside.relative_to(corner).slices()] = self._slow.read(inside)
+        return chunk
+
+    def _in_order(self, content: np.ndarray) -> np.ndarray:
+        """The bytes of each voxel together again, where all first bytes came first, then all second ones."""
+        size = self._stored.itemsize
+        if not self._is_shuffled or size == 1:
+            return content
+        ordered = np.empty_like(content)
+        for index, plane in enumerate(content.reshape(size, -1)):
+            ordered[index::size] = plane
+        return ordered

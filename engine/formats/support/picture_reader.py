@@ -1,0 +1,161 @@
+"""One picture file: its header read at once, its pixels decoded when they are asked for.
+
+What is the same for every kind of picture: the checks of a header against the size of its file, and what becomes of
+errors. How a kind is decoded is the business of the files in images/.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ....box import Box
+from ....records import dataclass
+from ...errors import InputError, InputNotFound, MemoryTooSmall
+from ..spec import ImageInfo, ImageReader
+
+__all__ = ["PictureHeader", "PictureReader", "check_size", "exactly", "read_all"]
+
+_HEADER_BYTES = 1 << 16
+_SMALL_BYTES = 1 << 20  # a file of no more is read at once: that takes no longer than opening it once more
+
+
+@dataclass(frozen=True)
+class PictureHeader:
+    """What the first bytes say.
+
+    expansion  how many pixel bytes one byte of such a file can give at most
+    decode     the whole file -> pixels (height, width, channels) of this dtype; raises ValueError for damage
+    check      the open file: raises ValueError for damage that shows without decoding
+    unchecked  what ``check`` leaves to ``decode``; empty if nothing
+    """
+
+    width: int
+    height: int
+    channels: int
+    dtype: np.dtype
+    expansion: float
+    decode: Callable[[bytes], np.ndarray]
+    check: Callable[[BinaryIO], object] = lambda file: None
+    unchecked: str = ""
+
+
+def check_size(needed: int) -> Callable[[BinaryIO], None]:
+    """A check that the file has at least so many bytes."""
+
+    def check(file: BinaryIO) -> None:
+        found = file.seek(0, io.SEEK_END)
+        if found < needed:
+            raise ValueError(f"the file is truncated: it has {found} of {needed} bytes")
+
+    return check
+
+
+def read_all(file: BinaryIO) -> bytes:
+    """The whole content of an open file."""
+    file.seek(0)
+    return file.read()
+
+
+def exactly(data: bytes, start: int, size: int) -> bytes:
+    """A part of a file. Raises ValueError if the file ends before it does."""
+    if len(data) < start + size:
+        raise ValueError("the file is truncated")
+    return data[start : start + size]
+
+
+def _look(file: BinaryIO) -> tuple[int, bytes]:
+    """The size of a file, and its first bytes; of a small one all."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size, file.read(size if size <= _SMALL_BYTES else _HEADER_BYTES)
+
+
+class PictureReader(ImageReader):
+    """Knows the header from the start; decodes once, when the first pixel is asked for.
+
+    read_header  the first bytes, or all of them -> header; raises ValueError for damage
+    Raises InputError, InputNotFound.
+    """
+
+    def __init__(self, path: Path, read_header: Callable[[bytes], PictureHeader]) -> None:
+        self._path, self._lock = path, Lock()
+        self._parse_header = read_header
+        self._pixels: np.ndarray | None = None
+        self._file: bytes | None = None
+        file_size, start = self._read(_look)
+        if len(start) == file_size:
+            self._file = start
+        self._header = header = self._read_header(file_size, start)
+        self.shape = (header.height, header.width, header.channels)
+        size = header.height * header.width * header.channels * header.dtype.itemsize
+        if min(self.shape) < 1:
+            raise InputError(f"cannot read {path}: the picture is empty ({header.width} x {header.height} pixels)")
+        if size > header.expansion * file_size:
+            raise InputError(
+                f"cannot read {path}: the header promises {header.width} x {header.height} pixels, more than a file of "
+                f"{file_size} bytes can hold; it is truncated or damaged"
+            )
+        self.info = ImageInfo(self.shape, header.dtype, "yxc", own_axes=True, chunks=self.shape)
+        self.held_bytes = size + file_size
+        self.unchecked = header.unchecked
+
+    def _read_header(self, file_size: int, start: bytes) -> PictureHeader:
+        try:
+            return self._parse_header(start)
+        except ValueError as error:
+            if file_size <= len(start):
+                raise InputError(f"cannot read {self._path}: {error}") from None
+        whole = self._read(read_all)  # the size stands behind a long profile or comment
+        header: PictureHeader = self._translate(lambda: self._parse_header(whole))
+        return header
+
+    def _read(self, action: Callable[[BinaryIO], Any]) -> Any:
+        whole = self._file
+        if whole is not None:
+            return action(io.BytesIO(whole))
+        try:
+            with open(self._path, "rb") as file:
+                return action(file)
+        except FileNotFoundError:
+            raise InputNotFound(f"there is no file {self._path}") from None
+        except OSError as error:
+            raise InputError(f"cannot read {self._path}: {error.strerror or error}") from error
+        except MemoryError:
+            raise MemoryTooSmall(f"the file {self._path} does not fit into memory") from None
+
+    def _translate(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except MemoryError:
+            raise MemoryTooSmall(f"the decoded pixels of {self._path} do not fit into memory") from None
+        except (ValueError, OSError, EOFError, RuntimeError, IndexError, SyntaxError, struct.error) as error:
+            raise InputError(f"cannot read {self._path}: {error}") from error
+
+    def verify(self) -> None:
+        self._translate(lambda: self._read(self._header.check))
+
+    def read(self, box: Box) -> np.ndarray:
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._decode()
+                self._file = None
+            pixels = self._pixels
+        return pixels[box.slices()].copy()
+
+    def _decode(self) -> np.ndarray:
+        data = self._read(read_all)
+        pixels: np.ndarray = self._translate(lambda: self._header.decode(data))
+        if pixels.shape != self.shape:
+            raise InputError(f"cannot read {self._path}: it holds {pixels.shape} pixels instead of {self.shape}")
+        return np.ascontiguousarray(pixels, dtype=self._header.dtype)
+
+    def close(self) -> None:
+        with self._lock:
+            self._pixels = self._file = None

@@ -1,0 +1,1 @@
+"""From arguments of the command line to lanes of opened images."""

@@ -1,0 +1,228 @@
+"""Several images of one format read as one, along an axis.
+
+Arrays that lack the axis get it as their first one, arrays that have it are joined along it. Pictures along c are
+joined too, but with x before y. Only the slices that a region touches are opened, and few stay open.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, islice
+from pathlib import Path
+
+import numpy as np
+
+from ...box import Box
+from ...records import dataclass, field, replace
+from ..errors import InputMismatch, UsageError
+from ..formats.spec import ImageInfo, ImageReader
+
+_MAX_OPEN = 64  # well below the number of files a process may have open
+_MAX_OPEN_BYTES = 2**28  # of decoded slices; some readers keep what they decoded
+
+PICTURE_AXES = "tzc"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One image of a stack: how to open it, its name for messages, and the file that is named for it."""
+
+    label: str
+    open: Callable[[], ImageReader]
+    file: Path | None = None
+
+
+@dataclass
+class _Slot:
+    """An open slice, kept while someone reads it and some time longer."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    reader: ImageReader | None = None
+    users: int = 0
+
+
+class StackReader(ImageReader):
+    """A stack of slices. Threads may read at once.
+
+    first       what is known about the first slice; all others must agree with it
+    axis        the axis along which they are stacked
+    kind        "picture" or "array" (InputFormat.stack)
+    axes        replaces the letters of a slice's axes, if given
+    The other slices of arrays are checked here, those of pictures by ``verify`` and when they are read. Raises
+    InputMismatch, UsageError.
+    """
+
+    def __init__(
+        self, slices: Sequence[Slice], first: ImageInfo, *, axis: str, kind: str, axes: str | None = None
+    ) -> None:
+        if kind == "picture" and axis not in PICTURE_AXES:
+            raise UsageError(f"pictures cannot be stacked along {axis!r}; choose one of t, z, c")
+        self._slices = tuple(slices)
+        self._expected = first
+        self._slots: OrderedDict[int, _Slot] = OrderedDict()
+        self._lock = threading.Lock()
+        size = int(np.prod(first.shape, dtype=np.int64)) * first.dtype.itemsize
+        self._max_open = max(1, min(_MAX_OPEN, _MAX_OPEN_BYTES // max(1, size)))
+
+        letters = axes or first.axes
+        # The axis of a slice that the stack runs along; None: the stack adds a new first axis.
+        self._joined = letters.index(axis) if axis in letters else None
+        self._found_files: dict[Path, None] = {}
+        lengths = self._measure(kind)
+        self.files = tuple(self._found_files)
+        self._starts = (0, *accumulate(lengths))
+        # Pictures along c come out with x before y, as ilastik delivers them.
+        self._order = (1, 0, 2) if kind == "picture" and axis == "c" and letters == "yxc" and axes is None else None
+        self.info = self._describe(letters, axis)
+
+    @property
+    def is_swapped(self) -> bool:
+        """True if x comes before y, other than in the files."""
+        return self._order is not None
+
+    def read(self, box: Box) -> np.ndarray:
+        plain = box if self._order is None else _reordered(box, np.argsort(self._order).tolist())
+        along = self._joined or 0
+        result = np.empty(plain.shape, self.info.dtype)
+        for index, start, stop in self._touched(plain.start[along], plain.stop[along]):
+            at = slice(start - plain.start[along], stop - plain.start[along])
+            inner = self._slice_box(plain, start - self._starts[index], stop - self._starts[index])
+            with self._borrowed(index) as reader:
+                voxels = reader.read(inner)
+            result[(slice(None),) * along + (at,)] = voxels if self._joined is not None else voxels[np.newaxis]
+        return result if self._order is None else np.transpose(result, self._order)
+
+    def verify(self) -> None:
+        """Look at every slice."""
+        unchecked: dict[str, None] = {}
+        for index, item in enumerate(self._slices):
+            with item.open() as reader:
+                self._check(item, reader.info, length=self._starts[index + 1] - self._starts[index])
+                reader.verify()
+                if reader.unchecked:
+                    unchecked[reader.unchecked] = None
+        self.unchecked = ", ".join(unchecked)
+
+    def close(self) -> None:
+        with self._lock:
+            slots, self._slots = self._slots, OrderedDict()
+        for slot in slots.values():
+            if slot.reader is not None:
+                slot.reader.close()
+
+    def _measure(self, kind: str) -> list[int]:
+        """How far each slice reaches along the stack. Opens all arrays, since they may be of different length."""
+        first = self._expected
+        one = 1 if self._joined is None else first.shape[self._joined]
+        if kind == "picture":
+            return [one] * len(self._slices)
+        lengths = [one]
+        named = {os.path.realpath(item.file): item for item in self._slices if item.file is not None}
+        for item in self._slices[1:]:
+            with item.open() as reader:
+                self._check(item, reader.info)
+                self._check_parts(item, reader, named)
+                self.warnings += tuple(f"{item.label}: {line}" for line in reader.warnings)
+                lengths.append(1 if self._joined is None else reader.info.shape[self._joined])
+        return lengths
+
+    def _check(self, item: Slice, found: ImageInfo, *, length: int | None = None) -> None:
+        """Raise InputMismatch unless a slice fits the first; along a joined axis it may have ``length``, or any."""
+        shape = self._expected.shape
+        at = self._joined
+        if at is not None and len(found.shape) == len(shape):
+            shape = (*shape[:at], found.shape[at] if length is None else length, *shape[at + 1 :])
+        first = self._slices[0].label
+        if found.shape != shape:
+            raise InputMismatch(f"cannot stack {item.label}: its shape is {found.shape}, not {shape} as for {first}")
+        if found.dtype != self._expected.dtype:
+            raise InputMismatch(
+                f"cannot stack {item.label}: its pixels are {found.dtype}, not {self._expected.dtype} as for {first}"
+            )
+
+    def _check_parts(self, item: Slice, reader: ImageReader, named: Mapping[str, Slice]) -> None:
+        """Raise InputMismatch if a slice is an image of several files and one of these is another slice."""
+        others = [named[key] for file in reader.files if (key := os.path.realpath(file)) in named]
+        for other in others:
+            if other is not item:
+                raise InputMismatch(
+                    f"cannot stack {item.label}: it is a part of an image of {len(reader.files)} files, and "
+                    f"{other.label} is another part of it; name one file of each image"
+                )
+        self._found_files |= dict.fromkeys(reader.files)
+
+    def _describe(self, letters: str, axis: str) -> ImageInfo:
+        first, total = self._expected, self._starts[-1]
+        chunks = first.chunks
+        if self._joined is None:
+            shape, letters = (total, *first.shape), axis + letters
+            chunks = None if chunks is None else (1, *chunks)
+        else:
+            shape = (*first.shape[: self._joined], total, *first.shape[self._joined + 1 :])
+        if self._order is not None:
+            shape = tuple(shape[i] for i in self._order)
+            letters = "".join(letters[i] for i in self._order)
+            chunks = None if chunks is None else tuple(chunks[i] for i in self._order)
+        return replace(first, shape=shape, axes=letters, chunks=chunks, scales=None)
+
+    def _touched(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """(slice, start, stop) along the stack for every slice between two positions."""
+        index = bisect_right(self._starts, start) - 1
+        while start < stop:
+            end = min(stop, self._starts[index + 1])
+            yield index, start, end
+            start, index = end, index + 1
+
+    def _slice_box(self, box: Box, start: int, stop: int) -> Box:
+        """The box in a slice; start and stop are its reach along the axis that is joined."""
+        if self._joined is None:
+            return Box(box.start[1:], box.stop[1:])
+        at = self._joined
+        return Box(
+            (*box.start[:at], start, *box.start[at + 1 :]),
+            (*box.stop[:at], stop, *box.stop[at + 1 :]),
+        )
+
+    @contextmanager
+    def _borrowed(self, index: int) -> Iterator[ImageReader]:
+        """The open reader of a slice. It stays open at least as long as it is borrowed."""
+        with self._lock:
+            slot = self._slots.setdefault(index, _Slot())
+            self._slots.move_to_end(index)
+            slot.users += 1
+        try:
+            with slot.lock:
+                if slot.reader is None:
+                    slot.reader = self._open(index)
+            yield slot.reader
+        finally:
+            with self._lock:
+                slot.users -= 1
+                closing = [self._slots.pop(i) for i in self._surplus()]
+            for old in closing:
+                if old.reader is not None:
+                    old.reader.close()
+
+    def _surplus(self) -> list[int]:
+        """The slices to close, oldest first; steps over those that are being read, and looks no further."""
+        count = len(self._slots) - self._max_open
+        return list(islice((i for i, slot in self._slots.items() if not slot.users), count)) if count > 0 else []
+
+    def _open(self, index: int) -> ImageReader:
+        item = self._slices[index]
+        reader = item.open()
+        try:
+            self._check(item, reader.info, length=self._starts[index + 1] - self._starts[index])
+        except BaseException:
+            reader.close()
+            raise
+        return reader
+
+
+def _reordered(box: Box, order: Sequence[int]) -> Box:
+    return Box(tuple(box.start[i] for i in order), tuple(box.stop[i] for i in order))

@@ -1,0 +1,119 @@
+"""A frame's objects written into images: every voxel gets what belongs to the id it carries.
+
+Each image is written in tiles of its own, along the chunks of its file, so that a file never waits for the rest of many
+chunks at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from math import prod
+
+import numpy as np
+
+from ...box import Box
+from ..export.images import ImageExport, TileDemand, TileSink
+from ..tiling.plan import TileCost, needed_bytes, plan_tiles
+from ..tiling.stream import stream_tiles
+
+ID_BYTES = 4
+TILE_VOXELS = 1 << 19  # larger tiles gain nothing
+_PIECE_VOXELS = 1 << 20  # of a block, painted at once
+
+
+def paint_frame(
+    read: Callable[[Box], np.ndarray],
+    shape: Sequence[int],
+    time: int,
+    exports: Collection[tuple[ImageExport, np.ndarray | None]],
+    *,
+    threads: int,
+    memory_bytes: int,
+) -> None:
+    """Write what every export wants of a frame.
+
+    read     gives the ids (z, y, x) of a box
+    exports  each with the colours (ids, channels) of the ids from 0; None: the ids themselves are written
+    """
+    for export, colours in exports:
+        tiles = _tiles(export, shape, time, threads=threads, memory_bytes=memory_bytes)
+
+        def process(
+            tile: Box, ids: np.ndarray, export: ImageExport = export, colours: np.ndarray | None = colours
+        ) -> None:
+            if colours is None:
+                write_frame(export, time, tile, ids.astype(export.plan.result.dtype)[..., np.newaxis])
+            else:
+                write_frame(export, time, tile, colours[ids])
+
+        stream_tiles(tiles, read, process, threads=threads)
+
+
+def write_canvas(
+    canvas: np.ndarray, start: Sequence[int], shape: Sequence[int], time: int, export: ImageExport,
+    *, threads: int, memory_bytes: int,
+) -> None:  # fmt: skip
+    """Write the voxels (z, y, x, channels) that an export wants of a frame; they begin at ``start`` (z, y, x)."""
+    stream_tiles(
+        _tiles(export, shape, time, threads=threads, memory_bytes=memory_bytes),
+        lambda tile: canvas[tile.relative_to(start).slices()],
+        lambda tile, values: write_frame(export, time, tile, values),
+        threads=threads,
+    )
+
+
+def paint_part(ids: np.ndarray, colours: np.ndarray, out: np.ndarray) -> None:
+    """Every id's colour (ids, channels) into out (z, y, x, channels), a piece at a time."""
+    planes = max(1, _PIECE_VOXELS // max(1, ids.shape[1] * ids.shape[2]))
+    rows = max(1, _PIECE_VOXELS // max(1, ids.shape[2]))
+    for piece in Box.whole(ids.shape).split((planes, rows, ids.shape[2])):
+        out[piece.slices()] = colours[ids[piece.slices()]]
+
+
+def write_frame(export: TileSink, time: int, box: Box, data: np.ndarray) -> None:
+    """Write (z, y, x, channels) at a box (z, y, x) of a frame."""
+    export.write(Box((time, *box.start, 0), (time + 1, *box.stop, data.shape[3])), data[np.newaxis])
+
+
+def wanted_part(export: TileDemand, time: int, box: Box) -> Box | None:
+    """The part of a box (z, y, x) of a frame that an export wants; None if nothing."""
+    region = export.region
+    if not region.start[0] <= time < region.stop[0]:
+        return None
+    part = box.intersect(Box(region.start[1:4], region.stop[1:4]))
+    return None if part.is_empty else part
+
+
+def plan_painting(
+    export: TileDemand,
+    shape: Sequence[int],
+    time: int,
+    *,
+    threads: int,
+    memory_bytes: int,
+) -> tuple[list[Box], int]:
+    """What an export wants of the frame in tiles (z, y, x), whole chunks of its file if these fit, and their bytes."""
+    part = wanted_part(export, time, Box.whole(shape))
+    if part is None:
+        return [], 0
+    cost = TileCost(per_source=ID_BYTES, per_voxel=ID_BYTES + export.bytes_per_voxel, fixed=export.held_bytes)
+    if export.grid is not None:
+        tiles = list(part.split(_whole_chunks(export.grid.shape, part.shape)))
+        needed = needed_bytes(tiles, shape, (0, 0, 0), cost, threads=threads)
+        if needed <= memory_bytes:
+            return tiles, needed
+    tiles = plan_tiles(part, shape, (0, 0, 0), cost, threads=threads, memory_bytes=memory_bytes)
+    return tiles, needed_bytes(tiles, shape, (0, 0, 0), cost, threads=threads)
+
+
+def _tiles(export: ImageExport, shape: Sequence[int], time: int, *, threads: int, memory_bytes: int) -> list[Box]:
+    return plan_painting(export, shape, time, threads=threads, memory_bytes=memory_bytes)[0]
+
+
+def _whole_chunks(chunk: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """A tile of whole chunks that is worth the trouble: longer along x, then y, then z."""
+    tile = [min(c, n) for c, n in zip(chunk, shape, strict=True)]
+    for axis in (2, 1, 0):
+        fitting = max(1, TILE_VOXELS // prod(tile))
+        tile[axis] = min(tile[axis] * fitting, -(-shape[axis] // tile[axis]) * tile[axis])
+    return tuple(tile)

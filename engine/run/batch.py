@@ -1,0 +1,265 @@
+"""All lanes of a job, one after another or several at once: check them all, compute, put the files in place.
+
+A lane that fails is reported and the others go on. Which results a lane has and how they are computed is decided by
+the workflow; where they go, by engine/export; what can be known before, by check.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from ...kernels.contract import Backend, KernelError
+from ..backends import is_sure, open_backend
+from ..errors import BackendFailed, MemoryTooSmall
+from ..export.images import ImageExport, open_export
+from ..export.tables import TableExport, open_table
+from ..inputs.images import InputImage
+from ..jobs import Job
+from ..machine import format_size
+from ..messages import describe_error
+from ..progress import Progress
+from ..storage.thread_limit import limit_threads
+from .check import JobCheck, LaneCheck, Workflow, check_job, is_small, load_workflow, open_images
+from .lane_log import LaneLog
+from .outcome import BatchReport, LaneResult
+
+__all__ = ["BatchReport", "LaneResult", "check_batch", "run_batch"]
+
+# Scripts match on these lines of ilastik, so the loggers keep ilastik's names.
+workflow_logger = logging.getLogger("ilastik.workflows.pixelClassification.pixelClassificationWorkflow")
+export_logger = logging.getLogger("ilastik.applets.batchProcessing.batchProcessingApplet")
+container_logger = logging.getLogger("lazyflow.operators.ioOperators.ioOperators.OpH5N5WriterBigDataset")
+logger = logging.getLogger("pixelforest.batch")
+
+INTERRUPT_PERIOD_S = 0.2
+
+
+def run_batch(
+    job: Job, *, progress: Progress | None = None, on_lane: Callable[[LaneResult], None] | None = None
+) -> BatchReport:
+    """Process every lane of a job. What goes wrong in a lane is in the report; only what concerns all lanes is raised.
+
+    progress   shows how far the work has come; nothing is shown without it
+    on_lane    is told how each lane ended, when it has, from any thread
+    Raises BackendUnavailable for the device, ExportError if lanes would overwrite each other's results.
+    """
+    limit_threads(job.threads)
+    _log_notes(job)
+    workflow_logger.info("Beginning Batch Processing")
+    if not job.lanes and not job.shard:
+        logger.warning("There are no input images, so nothing was computed; name them behind the options")
+    if job.lanes or not is_sure(job.device, job.forest):
+        with LaneLog(logging.WARNING) as log:
+            batch = _Batch(job, load_workflow(job.project), progress or Progress(is_shown=False), log)
+            batch.on_lane = on_lane or (lambda result: None)
+            batch.run()
+        report = batch.report()
+    else:
+        report = BatchReport()
+    if not report.failed:  # scripts take this line for success
+        workflow_logger.info("Completed Batch Processing")
+    for file in report.files:
+        logger.info("Wrote %s", file)
+    return report
+
+
+def check_batch(job: Job) -> JobCheck:
+    """What ``run_batch`` would do, and where. Raises BackendUnavailable; everything else is in the result."""
+    _log_notes(job)
+    with LaneLog() as log:
+        check = check_job(job, load_workflow(job.project), partial(_open_backend, job), log)
+    for lane in check.lanes:
+        if lane.error is not None:
+            _log_failure(job, lane.lane.index, lane.name, lane.error)
+    return check
+
+
+def _open_backend(job: Job, voxels: int) -> Backend:
+    backend = open_backend(job.device, job.forest, voxels=voxels, threads=job.threads)
+    threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
+    logger.info("Using device %s, %s, %s of memory", backend.describe(), threads, format_size(job.memory_bytes))
+    return backend
+
+
+def _log_notes(job: Job) -> None:
+    for note in job.notes:
+        logger.warning("%s", note)
+
+
+def _log_failure(job: Job, index: int, name: str, error: Exception) -> None:
+    if len(job.lanes) > 1:  # a single lane's error is the last word anyway
+        logger.error("lane %d (%s): %s", index + 1, name, describe_error(error))
+
+
+class _Stopped(Exception):  # not an error: ends a lane that runs beside one that was interrupted
+    pass
+
+
+class _Batch:
+    """The lanes of a job and what became of them."""
+
+    def __init__(self, job: Job, workflow: Workflow, progress: Progress, log: LaneLog) -> None:
+        self.job, self.workflow, self.progress, self.log = job, workflow, progress, log
+        self.on_lane: Callable[[LaneResult], None] = lambda result: None
+        self._results: dict[int, LaneResult] = {}
+        self._is_interrupted, self._has_failed = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        """Check all lanes first, so that a mistake is found before hours are spent; then compute the good ones."""
+        check = check_job(self.job, self.workflow, partial(_open_backend, self.job), self.log)
+        self.backend = check.backend
+        for lane in check.lanes:
+            if lane.error is not None:
+                self._record_failure(lane, lane.error)
+        if check.error is not None:
+            raise check.error
+        self.progress.start(sum(lane.voxels for lane in check.good))
+        try:
+            # The images were announced when the lanes were checked.
+            with _quiet("pixelforest.inputs"):
+                self._compute_all(check.good, check.workers)
+        finally:
+            self.progress.finish()
+
+    def report(self) -> BatchReport:
+        lanes = tuple(self._results[index] for index in sorted(self._results))
+        return BatchReport(lanes, skipped=len(self.job.lanes) - len(lanes))
+
+    # ------------------------------------------------------------------------------------------------------ computing
+
+    def _compute_all(self, lanes: Sequence[LaneCheck], workers: int) -> None:
+        if workers > 1:
+            self._compute_side_by_side([lane for lane in lanes if is_small(lane)], workers)
+        for lane in lanes:
+            if lane.lane.index not in self._results:
+                self._compute_or_record(lane, threads=self.job.threads, memory_bytes=self.job.memory_bytes)
+
+    def _compute_side_by_side(self, lanes: Sequence[LaneCheck], workers: int) -> None:
+        """One thread a lane, several lanes at once, each with its share of the memory.
+
+        A lane that needs more than its share has no result afterwards.
+        """
+        share = self.job.memory_bytes // workers
+        with ThreadPoolExecutor(workers, thread_name_prefix="lane") as pool:
+            try:  # from the first lane on: an interrupt may come while the others are handed out
+                done = SimpleQueue[Future[None]]()
+                for lane in lanes:
+                    future = pool.submit(self._compute_or_record, lane, threads=1, memory_bytes=share, is_alone=False)
+                    future.add_done_callback(done.put)
+                for _ in lanes:
+                    _next(done).result()
+            except BaseException:  # also an interrupt: the running lanes end at their next tile
+                self._is_interrupted.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _compute_or_record(self, lane: LaneCheck, *, threads: int, memory_bytes: int, is_alone: bool = True) -> None:
+        if self._should_stop():
+            return
+        started_s = time.monotonic()
+        with self.log.about(lane.lane.index):
+            try:
+                files = self._compute(lane, threads=threads, memory_bytes=memory_bytes)
+                self._record(lane, files=files, seconds=time.monotonic() - started_s)
+            except _Stopped:
+                pass
+            except KernelError as error:
+                text = f"{self.backend.describe()}: {error}; --device=cpu computes the same without it"
+                self._record_failure(lane, BackendFailed(text), seconds=time.monotonic() - started_s)
+            except Exception as error:
+                if is_alone or not isinstance(error, MemoryTooSmall):
+                    self._record_failure(lane, error, seconds=time.monotonic() - started_s)
+
+    def _compute(self, lane: LaneCheck, *, threads: int, memory_bytes: int) -> tuple[Path, ...]:
+        images: dict[str, InputImage] = {}
+        exports: dict[str, ImageExport] = {}
+        table: TableExport | None = None
+        files: list[Path] = []
+        with contextlib.ExitStack() as stack:
+            open_images(self.job, lane.lane, stack, images)
+            try:
+                for name, export_plan in lane.exports.items():
+                    export_logger.info("Exporting to %s", export_plan.shown_path)
+                    if export_plan.format.container:
+                        container_logger.info("Data shape: %s", export_plan.spec.shape)
+                    exports[name] = open_export(export_plan)
+                if lane.table is not None:
+                    export_logger.info("Exporting the table to %s", lane.table.path)
+                    table = open_table(lane.table)
+                self.workflow.classify_lane(
+                    self.job.project,
+                    images,
+                    exports,
+                    backend=self.backend,
+                    threads=threads,
+                    memory_bytes=memory_bytes,
+                    on_progress=self._on_progress,
+                    table=table,
+                )
+                while exports:
+                    name = next(iter(exports))
+                    files += exports[name].finish()
+                    del exports[name]
+                if table is not None:
+                    files += table.finish()
+                    table = None
+            finally:
+                for export in exports.values():  # none are left if all went well
+                    export.abort()
+                if table is not None:
+                    table.abort()
+        return tuple(files)
+
+    def _on_progress(self, voxels: int) -> None:
+        if self._is_interrupted.is_set():
+            raise _Stopped
+        self.progress.add(voxels)
+
+    # --------------------------------------------------------------------------------------------------------- ending
+
+    def _should_stop(self) -> bool:
+        return self._is_interrupted.is_set() or (self.job.fail_fast and self._has_failed.is_set())
+
+    def _record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None:
+        logger.debug("the error of lane %d came from here", lane.lane.index + 1, exc_info=error)
+        self._record(lane, error=error, seconds=seconds)
+        _log_failure(self.job, lane.lane.index, lane.name, error)
+
+    def _record(
+        self, lane: LaneCheck, *, files: tuple[Path, ...] = (), error: Exception | None = None, seconds: float
+    ) -> None:
+        index = lane.lane.index
+        result = LaneResult(
+            index, lane.name, files, error, self.backend.name, seconds, warnings=self.log.warnings(index)
+        )
+        self._results[index] = result
+        if error is not None:
+            self._has_failed.set()
+        self.on_lane(result)
+
+
+def _next(queue: SimpleQueue[Future[None]]) -> Future[None]:
+    """Wait for the next entry, in steps: a wait without end could not be interrupted on Windows."""
+    while True:
+        with contextlib.suppress(Empty):
+            return queue.get(timeout=INTERRUPT_PERIOD_S)
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Only errors of this logger are shown meanwhile."""
+    target = logging.getLogger(name)
+    before = target.level
+    target.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        target.setLevel(before)

@@ -1,0 +1,354 @@
+"""What can be found out about a job before a voxel is read. Runs and explanations begin with the same check.
+
+Lanes are opened, looked at and closed again; nothing is written. What cannot work is found here, so that a run that
+fails later does so for what only voxels or other programs can tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from ...kernels.contract import Backend
+from ...records import dataclass, field
+from ..errors import ExportError, MemoryTooSmall
+from ..export.filenames import LaneNames
+from ..export.images import ExportPlan, ImageExport, ResultInfo, TileDemand, check_exports, plan_export
+from ..export.tables import TableExport, TablePlan, check_tables, plan_table
+from ..inputs.images import InputImage, LaneArguments, describe_axes_choice, open_image
+from ..jobs import WORKFLOW_MODULES, Job
+from ..machine import MIB, format_size
+from ..project import Project, TrainingImage
+from ..storage.atomic_write import existing_folder
+from ..tiling.work_plan import WorkPlan
+from .lane_log import LaneLog
+from .outcome import BatchReport, LaneResult
+
+# Scripts match on these lines of ilastik, so the loggers keep ilastik's names.
+selection_logger = logging.getLogger("ilastik.applets.dataSelection.dataSelectionApplet")
+logger = logging.getLogger("pixelforest.batch")
+
+# A lane of no more voxels is computed by one thread, and several such lanes at once: cut into tiles for many threads
+# it would be mostly halo.
+SMALL_LANE_VOXELS = 1 << 20
+SMALL_LANE_BYTES = 256 * MIB  # as many lanes at once as the memory holds of these
+_LABEL = "Label Image"  # as in object_inputs.py, which imports what runs without objects do not need
+
+
+class Workflow(Protocol):
+    """What a module in this folder provides for one kind of project."""
+
+    def result_infos(self, project: Project, images: Mapping[str, InputImage]) -> Mapping[str, ResultInfo]:
+        """Everything that can be exported for a lane."""
+
+    def check_lane(self, project: Project, images: Mapping[str, InputImage]) -> None:
+        """Raise InputMismatch if the images do not fit the project or each other."""
+
+    def work_voxels(
+        self, project: Project, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
+    ) -> int:
+        """How many voxels ``classify_lane`` will report."""
+
+    def plan_work(
+        self,
+        project: Project,
+        images: Mapping[str, InputImage],
+        exports: Mapping[str, TileDemand],
+        *,
+        has_table: bool,
+        backend: Backend,
+        threads: int,
+        memory_bytes: int,
+    ) -> WorkPlan:
+        """What ``classify_lane`` will do with the same arguments. Raises what it would raise about memory.
+
+        images   may be closed
+        """
+
+    def classify_lane(
+        self,
+        project: Project,
+        images: Mapping[str, InputImage],
+        exports: Mapping[str, ImageExport],
+        *,
+        backend: Backend,
+        threads: int,
+        memory_bytes: int,
+        on_progress: Callable[[int], None],
+        table: TableExport | None = None,
+    ) -> None:
+        """Write the exports' regions; start and fill the table. What ``on_progress`` raises ends the work."""
+
+
+@dataclass
+class LaneCheck:
+    """What is known of a lane; of one that cannot be computed, what was known when that was found.
+
+    name       its main input, as it was given
+    images     by role, closed
+    exports    by name of the result
+    voxels     that its progress counts
+    error      why it cannot be computed
+    notes, warnings  lines that were logged about it
+    unchecked  what only decoding its images tells
+    """
+
+    lane: LaneArguments
+    name: str
+    images: dict[str, InputImage] = field(default_factory=dict)
+    exports: dict[str, ExportPlan] = field(default_factory=dict)
+    table: TablePlan | None = None
+    voxels: int = 0
+    work: WorkPlan | None = None
+    error: Exception | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path | str, ...]:
+        """What it would write."""
+        images = [file for export in self.exports.values() for file in export.files]
+        return (*images, *([] if self.table is None else self.table.files))
+
+
+@dataclass(frozen=True)
+class JobCheck:
+    """What is known of a job.
+
+    lanes    those that were looked at, in their order
+    skipped  how many were not, because one before them cannot be computed and the job is to stop then
+    backend  where they are computed
+    workers  how many small lanes are computed at once
+    error    why none of the lanes can be computed
+    """
+
+    lanes: tuple[LaneCheck, ...]
+    skipped: int
+    backend: Backend
+    workers: int
+    error: Exception | None = None
+
+    @property
+    def good(self) -> list[LaneCheck]:
+        return [lane for lane in self.lanes if lane.error is None]
+
+    def sharing(self, lane: LaneCheck) -> int:
+        """How many lanes are computed at once while this one is."""
+        return self.workers if self.workers > 1 and is_small(lane) else 1
+
+    def forecast(self, *, fail_fast: bool) -> BatchReport:
+        """How a run would end, if nothing comes up that only voxels can tell."""
+        failed = [lane for lane in self.lanes if lane.error is not None]
+        shown = failed if fail_fast and failed else self.lanes
+        results = tuple(
+            LaneResult(lane.lane.index, lane.name, () if lane.error else lane.files, lane.error, warnings=lane.warnings)
+            for lane in shown
+        )
+        return BatchReport(results, self.skipped + len(self.lanes) - len(results), is_forecast=True)
+
+
+def load_workflow(project: Project) -> Workflow:
+    """The module that runs projects of this kind."""
+    return cast(Workflow, import_module(f".{WORKFLOW_MODULES[project.workflow]}", __package__))
+
+
+def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backend], log: LaneLog) -> JobCheck:
+    """Look at every lane. What cannot work is in the result; only what ``open_backend`` raises is raised.
+
+    open_backend   for so many voxels
+    log            open; receives what is said about each lane
+    """
+    lanes: list[LaneCheck] = []
+    sets: dict[frozenset[Path], LaneCheck] = {}
+    for lane in job.lanes:
+        if job.fail_fast and lanes and lanes[-1].error is not None:
+            break
+        found = LaneCheck(lane, lane.arguments[job.project.roles[0]])
+        with log.about(lane.index):
+            _try(found, partial(_check_lane, found, job, workflow))
+            _say_if_repeated(found, job.project.roles[0], sets)
+        lanes.append(found)
+    good = [found for found in lanes if found.error is None]
+    backend = open_backend(sum(found.voxels for found in good))
+    workers = count_workers(good, threads=job.threads, memory_bytes=job.memory_bytes)
+    error = _find_collision(good)
+    if error is None:
+        has_failed = len(good) < len(lanes)
+        for found in good:
+            if job.fail_fast and has_failed:
+                break
+            with log.about(found.lane.index):
+                _try(found, partial(_plan_work, found, job, workflow, backend, workers))
+            has_failed = has_failed or found.error is not None
+        _check_room([found for found in good if found.error is None])
+    _warn_of_places_outside(good, log)
+    for found in lanes:
+        found.notes, found.warnings = log.notes(found.lane.index), log.warnings(found.lane.index)
+    return JobCheck(tuple(lanes), len(job.lanes) - len(lanes), backend, workers, error)
+
+
+def open_images(job: Job, lane: LaneArguments, stack: contextlib.ExitStack, into: dict[str, InputImage]) -> None:
+    """Open a lane's images by role, closed with the stack."""
+    for index, role in enumerate(job.project.roles):
+        if role in lane.arguments:
+            trained = training_images(job)[index]
+            image = open_image(lane.arguments[role], role_index=index, training=trained, options=job.input_options)
+            into[role] = stack.enter_context(image)
+
+
+def training_images(job: Job) -> list[TrainingImage | None]:
+    """The images of the project's last lane, in the order of the roles."""
+    last = job.project.lanes[-1].images if job.project.lanes else {}
+    return [last.get(role) for role in job.project.roles]
+
+
+def is_small(found: LaneCheck) -> bool:
+    """Whether a lane is computed by one thread, beside others."""
+    return found.voxels <= SMALL_LANE_VOXELS
+
+
+def count_workers(lanes: Sequence[LaneCheck], *, threads: int, memory_bytes: int) -> int:
+    """How many small lanes are computed at once; 0 or 1: none beside another."""
+    return min(sum(map(is_small, lanes)), threads, memory_bytes // SMALL_LANE_BYTES)
+
+
+# ----------------------------------------------------------------------------------------------------------- one lane
+
+
+def _try(found: LaneCheck, action: Callable[[], None]) -> None:
+    try:
+        action()
+    except Exception as error:
+        logger.debug("the error of lane %d came from here", found.lane.index + 1, exc_info=error)
+        found.error = error
+
+
+def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
+    project = job.project
+    selection_logger.info("%s", describe_axes_choice(job.input_options, training_images(job)))
+    with contextlib.ExitStack() as stack:
+        open_images(job, found.lane, stack, found.images)
+        for image in found.images.values():
+            image.verify()
+        found.unchecked = tuple(_find_unchecked(found.images))
+        workflow.check_lane(project, found.images)
+        main = found.images[project.roles[0]]
+        infos = workflow.result_infos(project, found.images)
+        protected = {file: "an input" for image in found.images.values() for file in image.files}
+        protected[project.path] = "the project"
+        for settings in job.export:
+            found.exports[settings.source] = plan_export(infos[settings.source], main, settings, protected=protected)
+        if job.table is not None:
+            found.table = plan_table(job.table, main, lane=found.lane.index, protected=protected)
+        found.voxels = workflow.work_voxels(project, found.images, found.exports, has_table=found.table is not None)
+
+
+def _find_unchecked(images: Mapping[str, InputImage]) -> Iterator[str]:
+    """What the lane's run can still stumble over, image by image."""
+    for role, image in images.items():
+        if image.unchecked:
+            yield f"{image.unchecked} of {role}"
+        if role == _LABEL and image.dtype.kind == "i":
+            yield f"whether ids of {role} are negative"
+
+
+def _say_if_repeated(found: LaneCheck, role: str, sets: dict[frozenset[Path], LaneCheck]) -> None:
+    """Warn of a lane whose main image is the image of an earlier lane, named by another of its files."""
+    if role not in found.images or not found.images[role].set_files:
+        return
+    first = sets.setdefault(frozenset(found.images[role].set_files), found)
+    if first is not found:
+        logger.warning(
+            "%s is a part of the same image of several files as %s (input %d), so the same volume is computed once "
+            "more; name one file of each image",
+            found.name,
+            first.name,
+            first.lane.index + 1,
+        )
+
+
+def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, backend: Backend, workers: int) -> None:
+    """As the lane will be computed: a small one beside others if its share of the memory suffices, else alone."""
+
+    def plan(threads: int, memory_bytes: int) -> WorkPlan:
+        return workflow.plan_work(
+            job.project,
+            found.images,
+            found.exports,
+            has_table=found.table is not None,
+            backend=backend,
+            threads=threads,
+            memory_bytes=memory_bytes,
+        )
+
+    if workers > 1 and is_small(found):
+        with contextlib.suppress(MemoryTooSmall):
+            found.work = plan(1, job.memory_bytes // workers)
+            return
+    found.work = plan(job.threads, job.memory_bytes)
+
+
+# ---------------------------------------------------------------------------------------------------------- all lanes
+
+
+def _find_collision(good: Sequence[LaneCheck]) -> Exception | None:
+    """Why lanes would overwrite each other's results; None if they do not."""
+    exports = [(found.lane.index, export) for found in good for export in found.exports.values()]
+    mains = {found.lane.index: next(iter(found.images.values())) for found in good}
+    names = {i: LaneNames(main.nickname, main.dataset_dir, main.source_names) for i, main in mains.items()}
+    try:
+        check_exports(exports, names)
+        check_tables([(found.lane.index, found.table) for found in good if found.table is not None], exports, names)
+    except ExportError as error:
+        return error
+    return None
+
+
+def _warn_of_places_outside(good: Iterable[LaneCheck], log: LaneLog) -> None:
+    """Log each line about a path that leads elsewhere once, with the first lane that it is about."""
+    first: dict[str, int] = {}
+    for found in good:
+        lines = [plan.outside for plan in found.exports.values()]
+        for line in filter(None, [*lines, "" if found.table is None else found.table.outside]):
+            first.setdefault(line, found.lane.index)
+    for line, lane in first.items():
+        with log.about(lane):
+            logger.warning("%s", line)
+
+
+def _check_room(good: Iterable[LaneCheck]) -> None:
+    """Refuse lanes whose results do not fit their disk after those before them, as far as sizes are known."""
+    free: dict[int, int] = {}
+    for found in good:
+        for export in found.exports.values():
+            needed = export.format.least_bytes(export.spec)
+            if not needed or not isinstance(export.path, Path):
+                continue
+            with contextlib.suppress(OSError):
+                folder = existing_folder(export.path)
+                disk = os.stat(folder).st_dev
+                usage = shutil.disk_usage(folder)
+                left = free.setdefault(disk, usage.free if usage.total else needed)
+                if needed > left:
+                    found.error = ExportError(
+                        f"cannot write {export.path}: the disk is full: the result takes {format_size(needed)}, "
+                        f"{format_size(left)} are free; free some space or choose another folder with "
+                        "--output_filename_format"
+                    )
+                    break
+                free[disk] = left - needed + _replaced_bytes(export)
+
+
+def _replaced_bytes(export: ExportPlan) -> int:
+    """What becomes free once a result has taken the place of older files; 0 where that is not sure."""
+    if export.format.container:
+        return 0
+    return sum(file.stat().st_size for file in export.files if isinstance(file, Path) and file.is_file())

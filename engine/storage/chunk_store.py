@@ -1,0 +1,452 @@
+"""Arrays that lie in a folder as one file a chunk, or a shard of chunks (N5, Zarr), through tensorstore.
+
+Reading files that nobody has checked, writing boxes as whole chunks, compressing in parallel. What the metadata of the
+folders mean is decided by the formats.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
+from itertools import chain
+from math import isfinite, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ...box import Box
+from ...records import dataclass
+from ..errors import ExportError, InputError, MemoryTooSmall
+from .atomic_write import FolderTarget, export_errors
+from .chunks import ChunkAssembler
+from .object_storage import RemotePath, RemoteTarget, explain, is_url
+from .pixel_types import MAX_IMAGE_BYTES, pixel_type
+from .special_files import describe_special
+from .thread_limit import most_threads
+
+if TYPE_CHECKING:
+    import tensorstore
+
+__all__ = [
+    "MAX_CHUNK_BYTES",
+    "ChunkNames",
+    "LocalStore",
+    "RemoteStore",
+    "StoreTarget",
+    "StoredArray",
+    "StoredImage",
+    "chunk_files",
+    "is_inside",
+    "metadata_numbers",
+    "open_array",
+    "read_json",
+    "store_input_errors",
+    "to_json",
+    "virtual_array",
+    "write_json",
+]
+
+_MAX_METADATA_BYTES = 16 * 2**20
+MAX_CHUNK_BYTES = 2**31  # a chunk is decompressed whole; one that declares more is taken for damaged
+_DESCRIPTION = {"zarr": ".zarray", "zarr3": "zarr.json"}  # driver -> file that describes an array
+_PENDING_BYTES = 64 * 2**20  # on their way to the disk: shards become complete several at once, then none for a while
+_CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share through their halos
+# What tensorstore and damaged JSON raise.
+_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, AttributeError)
+
+
+def _context() -> tensorstore.Context:
+    return _context_of(most_threads())
+
+
+@cache
+def _context_of(threads: int | None) -> tensorstore.Context:
+    """What all arrays share. Files are not forced onto the disk one by one: a store counts once it is complete."""
+    import tensorstore
+
+    settings: dict[str, Any] = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "file_io_sync": False}
+    if threads is not None:
+        settings["data_copy_concurrency"] = {"limit": threads}
+    return tensorstore.Context(settings)
+
+
+def open_array(
+    driver: str,
+    folder: Path | RemotePath,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    create: bool = False,
+    assume: bool = False,
+) -> tensorstore.TensorStore:
+    """Open or create the array in a folder. Raises what tensorstore raises, see the two functions below.
+
+    assume   trust ``metadata`` without reading or writing any
+    """
+    import tensorstore
+
+    if create and isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+    spec: dict[str, Any] = {"driver": driver, "kvstore": _kvstore(folder)}
+    if metadata is not None:
+        spec["metadata"] = metadata
+    opened = tensorstore.open(spec, context=_context(), open=not create, create=create, assume_metadata=assume)
+    array: tensorstore.TensorStore = opened.result()
+    return array
+
+
+# Of folders that tensorstore cannot be told the names of. Arrays that are in use at once are far fewer.
+_descriptors: deque[int] = deque()
+_MAX_DESCRIPTORS = 256
+
+
+def _utf8_path(folder: Path) -> str:
+    """The path of a folder, or another one that leads to it where its own is no UTF-8. Raises OSError, ValueError."""
+    text = str(folder)
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        if not os.path.isdir("/proc/self/fd"):
+            raise ValueError("a name in its path is no UTF-8; rename it") from None
+    descriptor = os.open(folder, os.O_RDONLY)
+    _descriptors.append(descriptor)
+    if len(_descriptors) > _MAX_DESCRIPTORS:
+        os.close(_descriptors.popleft())
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _kvstore(folder: Path | RemotePath) -> dict[str, Any]:
+    return {"driver": "file", "path": f"{_utf8_path(folder)}/"} if isinstance(folder, Path) else folder.store()
+
+
+def chunk_files(folder: Path | RemotePath) -> tensorstore.KvStore:
+    """The files in a folder by their relative names. Raises what tensorstore raises."""
+    import tensorstore
+
+    files: tensorstore.KvStore = tensorstore.KvStore.open(_kvstore(folder), context=_context()).result()
+    return files
+
+
+def virtual_array(
+    shape: Sequence[int], chunk: Sequence[int], dtype: np.dtype, read_chunk: Callable[[tuple[int, ...]], np.ndarray]
+) -> tensorstore.TensorStore:
+    """An array whose chunks a function of ours reads, by their indices, always as whole chunks in ``dtype``.
+
+    Decoded chunks are cached like those of files. What ``read_chunk`` raises becomes a ValueError.
+    """
+    import tensorstore
+
+    def read(domain: tensorstore.IndexDomain, target: np.ndarray, parameters: object) -> None:
+        start = domain.inclusive_min
+        index = tuple(n // m for n, m in zip(start, chunk, strict=True))
+        corner = [i * m for i, m in zip(index, chunk, strict=True)]
+        inside = tuple(slice(a - c, b - c) for a, b, c in zip(start, domain.exclusive_max, corner, strict=True))
+        target[...] = read_chunk(index)[inside]
+
+    layout = tensorstore.ChunkLayout(chunk_shape=tuple(chunk), grid_origin=(0,) * len(chunk))
+    array: tensorstore.TensorStore = tensorstore.virtual_chunked(
+        read, dtype=dtype, shape=tuple(shape), chunk_layout=layout, context=_context()
+    )
+    return array
+
+
+class StoreTarget(Protocol):
+    """Where a store of arrays is being written. Keys are relative to it."""
+
+    def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
+        """Start the array of a level. Raises what tensorstore raises."""
+
+    def put_json(self, key: str, content: Mapping[str, Any]) -> None:
+        """Write a description. Raises OSError."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Writing into it: raises ExportError that says so if it was removed by somebody, as far as one look tells."""
+
+    def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
+        """Raise ExportError unless all descriptions and these files, (folder, name), are still there."""
+
+    def commit(self) -> object:
+        """Complete the store. Raises ExportError."""
+
+    def discard(self) -> None:
+        """Leave nothing of it behind, unless it is complete. Never raises."""
+
+
+class LocalStore(FolderTarget):
+    """A store in the file system: see StoreTarget."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._described: list[tuple[str, str]] = []
+
+    def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
+        array = open_array(driver, self.temporary / key, metadata, create=True)
+        self._described.append((key, _DESCRIPTION[driver]))
+        return array
+
+    def put_json(self, key: str, content: Mapping[str, Any]) -> None:
+        write_json(self.temporary / key, content)
+        folder, _, name = key.rpartition("/")
+        self._described.append((folder, name))
+
+    def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
+        super().check_holds(chain(self._described, names))
+
+
+class RemoteStore(RemoteTarget):
+    """A store behind a URL: see StoreTarget."""
+
+    def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
+        """The array's own description waits with the others, so that its chunks alone are no array."""
+        import tensorstore
+
+        spec = {"driver": driver, "kvstore": {"driver": "memory"}, "metadata": metadata}
+        made = tensorstore.open(spec, context=tensorstore.Context(), create=True).result().kvstore
+        assert made is not None  # these drivers have one
+        (name,) = made.list().result()
+        content = bytes(made.read(name).result().value)
+        self.put_later(f"{key}/{name.decode()}", content)
+        full = json.loads(content)
+        return open_array(driver, self.folder.joinpath(*key.split("/")), full, assume=True)
+
+    def put_json(self, key: str, content: Mapping[str, Any]) -> None:
+        self.put_later(key, to_json(content).encode())
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Nothing: a question for each box would take longer than writing it."""
+        return nullcontext()
+
+    def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
+        """Descriptions are written in ``commit``."""
+        self.check_keys(f"{folder}/{name}" for folder, name in names)
+
+
+def reason(error: BaseException) -> str:
+    """What tensorstore says about an error, without the code in front and the specification behind, in one line."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^[A-Z_]{4,}: ", "", text)
+    text = re.sub(r" \[(?:tensorstore_spec|source locations)=.*$", "", text)
+    return text[:400] or type(error).__name__
+
+
+@contextmanager
+def store_input_errors(what: object) -> Iterator[None]:
+    """Turn everything that can go wrong inside into an InputError about ``what``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise MemoryTooSmall(f"cannot read {what}: the memory does not suffice to unpack its chunks") from error
+    except _ERRORS as error:
+        if is_url(str(what)):
+            raise InputError(f"cannot read {what}: {explain(error)}") from None
+        raise InputError(f"cannot read {what}: {reason(error)}") from error
+
+
+@contextmanager
+def store_export_errors(path: Path | RemotePath) -> Iterator[None]:
+    """Turn what tensorstore raises into an ExportError about ``path``, by the errno that it hides in its text."""
+    with export_errors(path):
+        try:
+            yield
+        except ValueError as error:
+            if isinstance(path, RemotePath):
+                raise ExportError(f"cannot write {path}: {explain(error)}") from None
+            found = re.search(r"OS error (\d+)", str(error))
+            number = int(found[1]) if found else None
+            raise OSError(number, os.strerror(number) if number else reason(error)) from error
+
+
+def read_json(path: Path | RemotePath) -> dict[str, Any] | None:
+    """The JSON object in a file; None if there is no such file. Raises InputError for anything else."""
+    special = describe_special(path) if isinstance(path, Path) else ""
+    if special:
+        raise InputError(f"cannot read {path}: it is {special} and not a file")
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_MAX_METADATA_BYTES + 1)
+        if len(text) > _MAX_METADATA_BYTES:
+            raise ValueError("it is too large for a description of an image")
+        found = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"cannot read {path}: it does not hold a JSON object")
+    return found
+
+
+def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 4) -> None:
+    """Write a JSON object the way zarr and z5 do: indented, or without any blanks."""
+    path.write_text(to_json(content, indent=indent), encoding="utf-8")
+
+
+def to_json(content: Mapping[str, Any], *, indent: int | None = 4) -> str:
+    """The text that ``write_json`` writes."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(content, indent=indent, separators=separators, sort_keys=True, allow_nan=False)
+    return text if indent is None else f"{text}\n"
+
+
+def metadata_numbers(values: Sequence[float] | None, dtype: np.dtype) -> list[float] | None:
+    """A data range as JSON holds it, in the data's own type; None if there is none, or JSON cannot hold it."""
+    if values is None:
+        return None
+    numbers: list[float] = np.asarray(values).astype(dtype).tolist()
+    return numbers if all(isfinite(n) for n in numbers) else None
+
+
+def is_inside(path: Path | RemotePath, folder: Path | RemotePath) -> bool:
+    """True if a path, with all links followed, does not leave a folder. Servers have no links."""
+    if isinstance(path, RemotePath) or isinstance(folder, RemotePath):
+        return True
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+class StoredImage:
+    """An array that is read. Its size, type and chunks are checked. Threads may read at once.
+
+    array   with the axes in the order that its ``info`` will have
+    Raises InputError.
+    """
+
+    def __init__(self, array: tensorstore.TensorStore, label: str) -> None:
+        self._array: tensorstore.TensorStore | None = array
+        self._label = label
+        self.shape = tuple(int(n) for n in array.shape)
+        stored = array.dtype.numpy_dtype
+        if not 2 <= len(self.shape) <= 5:
+            raise InputError(f"{label} has {len(self.shape)} dimensions; an image has 2 to 5")
+        try:
+            self.dtype = pixel_type(stored)
+        except ValueError as error:
+            raise InputError(f"cannot read {label}: {error}") from None
+        self.chunks = tuple(int(n or 1) for n in array.chunk_layout.read_chunk.shape or self.shape)
+        if any(array.domain.origin) or prod(self.shape) * stored.itemsize > MAX_IMAGE_BYTES:
+            raise InputError(f"cannot read {label}: it declares an impossible size, {' x '.join(map(str, self.shape))}")
+        if prod(self.chunks) * stored.itemsize > MAX_CHUNK_BYTES:
+            raise InputError(
+                f"cannot read {label}: it declares chunks of {' x '.join(map(str, self.chunks))}, too large to be read"
+            )
+
+    def read(self, box: Box) -> np.ndarray:
+        """The voxels of a box. Raises InputError."""
+        array = self._array
+        if array is None:
+            raise InputError(f"cannot read {self._label}: it was closed")
+        with store_input_errors(self._label):
+            voxels: np.ndarray = array[box.slices()].read(order="C").result()
+            return voxels.astype(self.dtype, copy=False)
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._array = None
+
+
+@dataclass(frozen=True)
+class ChunkNames:
+    """The files of an array's units: ``<folder>/<i>/<j>/<k>``, by the position of the unit in the grid of units.
+
+    is_reversed   the last axis comes first
+    """
+
+    folder: str
+    is_reversed: bool = False
+
+    def of(self, written: np.ndarray) -> Iterator[tuple[str, str]]:
+        """(folder, name) of the units for which ``written``, a boolean for each, is true; folder by folder."""
+        grid = written.T if self.is_reversed else written
+        for row in np.ndindex(grid.shape[:-1]):
+            names = np.flatnonzero(grid[row])
+            if len(names):
+                folder = "/".join((self.folder, *map(str, row)))
+                yield from ((folder, str(name)) for name in names.tolist())
+
+
+class StoredArray:
+    """An array that is written: boxes of any shape, stored as whole units. Threads may write at once.
+
+    path   for messages
+    unit   shape of what becomes one file; boxes that are not aligned to it are put together in memory
+    names  of these files
+    """
+
+    def __init__(
+        self, array: tensorstore.TensorStore, unit: Sequence[int], path: Path | RemotePath, names: ChunkNames
+    ) -> None:
+        self._array, self._path, self._names = array, path, names
+        self.shape = tuple(int(n) for n in array.shape)
+        self.unit = tuple(unit)
+        dtype = array.dtype.numpy_dtype
+        self._assembler = ChunkAssembler(self.shape, self.unit, dtype)
+        # With a single thread it waits while tensorstore packs, so that the two never work at once.
+        is_alone = most_threads() == 1
+        self._most_pending = 0 if is_alone else max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
+        self._pending: deque[tensorstore.WriteFutures] = deque()
+        self._lock = threading.Lock()
+        # Units of zeros only are not stored: readers take a file that is not there for one.
+        self._has_file = np.zeros([-(-n // m) for n, m in zip(self.shape, self.unit, strict=True)], bool)
+
+    @property
+    def missing(self) -> int:
+        """How many voxels were not written yet."""
+        return self._assembler.missing
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        """Take a box; some of what is complete by then may still be on its way to the disk. Raises ExportError."""
+        with store_export_errors(self._path):
+            for corner, unit in self._assembler.add(box, data):
+                whole = Box(corner, tuple(c + n for c, n in zip(corner, unit.shape, strict=True))).clip(self.shape)
+                source = unit[whole.relative_to(corner).slices()]
+                if source.any():
+                    self._has_file[tuple(c // n for c, n in zip(corner, self.unit, strict=True))] = True
+                if np.may_share_memory(source, data):  # the caller's, who may reuse it
+                    source = source.copy()
+                self._start(self._array[whole.slices()].write(source, can_reference_source_data_indefinitely=True))
+
+    def _start(self, write: tensorstore.WriteFutures) -> None:
+        """Wait for the oldest writes, so that no more than a few are on their way."""
+        with self._lock:
+            self._pending.append(write)
+            late = [self._pending.popleft() for _ in range(len(self._pending) - self._most_pending)]
+        for one in late:
+            one.result()
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """(folder, name) of every file that must be there once everything has settled; folder by folder."""
+        return self._names.of(self._has_file)
+
+    def settle(self) -> None:
+        """Wait until everything is on the disk. Raises ExportError."""
+        with store_export_errors(self._path):
+            while self._pending:
+                self._pending.popleft().result()
+
+    def abandon(self) -> None:
+        """Wait until nothing is being written any more, whatever comes of it. Never raises."""
+        while self._pending:
+            with suppress(Exception):
+                self._pending.popleft().result()
+
+    def read(self, box: Box) -> np.ndarray:
+        """What was written to a box, once everything has settled. Raises ExportError."""
+        with store_export_errors(self._path):
+            voxels: np.ndarray = self._array[box.slices()].read(order="C").result()
+            return voxels
+
+    def check_complete(self) -> None:
+        """Wait until everything is on the disk. Raises ExportError also if voxels are missing."""
+        self.settle()
+        if self.missing:
+            raise ExportError(f"cannot complete {self._path}: {self.missing} voxels were never written")

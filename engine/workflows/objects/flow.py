@@ -1,0 +1,119 @@
+"""Object Classification: probabilities or segmentation → threshold → label → object features → forest → images, table.
+
+One time point after the other; a frame's ids lie in a scratch array, everything else passes by in slabs and tiles.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from math import prod
+
+import numpy as np
+
+from ....kernels.contract import Backend
+from ....records import replace
+from ...export.images import ExportPlan, ImageExport, ResultInfo
+from ...export.tables import TableExport
+from ...inputs.images import InputImage
+from ...objects.rows import TableRows
+from ...project import ObjectProject
+from ...storage.scratch import Scratch
+from ...tiling.frame_progress import FrameMeter
+from ..pixel import flow as pixel_classification
+from .frame import Frame, Lane, class_count, object_results
+from .inputs import ATLAS, LABEL, PREDICTION, RAW, SOURCES, check_lane, id_dtype, pixel_images
+from .plan import SCRATCH_SHARE, frame_times, plan_work
+
+__all__ = ["check_lane", "classify_lane", "plan_work", "result_infos", "work_voxels"]
+
+logger = logging.getLogger("pixelforest.objects")
+
+
+def classify_lane(
+    project: ObjectProject,
+    images: Mapping[str, InputImage],
+    exports: Mapping[str, ImageExport],
+    *,
+    backend: Backend,
+    threads: int,
+    memory_bytes: int,
+    on_progress: Callable[[int], None],
+    table: TableExport | None = None,
+) -> None:
+    """Find, measure and classify the objects of a lane; write them into every export and into the table.
+
+    images       by role; exports by the name of their result (see objects/results.py)
+    table        is started and filled, but not finished
+    on_progress  receives the number of voxels just finished
+    """
+    lane = Lane(project, images, backend, threads, memory_bytes)
+    wanted = {result: exports[result.name] for result in lane.results if result.name in exports}
+    pixel_exports = {result.pixel_result: export for result, export in wanted.items() if result.pixel_result}
+    if len(pixel_exports) == len(exports) and table is None:
+        lane.classify_pixels(pixel_exports, memory_bytes, on_progress)
+        return
+    rows = None if table is None else _start_table(table, project, images)
+    is_classified = rows is not None or any(r.make is not None and not r.is_blockwise for r in wanted)
+    count = 0
+    for time in frame_times(images, exports.values(), has_table=rows is not None):
+        with Scratch(int(memory_bytes * SCRATCH_SHARE)) as scratch:
+            frame = Frame(lane, time, scratch, FrameMeter(on_progress, prod(lane.shape)))
+            segmentation = frame.segment(pixel_exports)
+            labels = frame.label(segmentation)
+            count += labels.count
+            classes = None
+            if is_classified:
+                measured = frame.measure(labels, project.features.measured(everything=rows is not None))
+                classes = lane.classify(measured)
+                if rows is not None:
+                    rows.add(time, labels, measured, classes)
+            frame.paint(labels, classes, wanted)
+            frame.paint_blocks(segmentation, wanted)
+            frame.meter.finish()
+    if count == 0:
+        logger.warning("%s has no objects: its images are zero, its table has no rows", lane.raw.path_text)
+
+
+def work_voxels(
+    project: ObjectProject, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
+) -> int:
+    """How many voxels ``classify_lane`` will report in all."""
+    of_pixels = {result.name for result in object_results(project) if result.pixel_result}
+    if project.pixels is not None and not has_table and exports.keys() <= of_pixels:
+        return pixel_classification.work_voxels(project.pixels, pixel_images(images), exports, has_table=False)
+    return len(frame_times(images, exports.values(), has_table=has_table)) * prod(images[RAW].shape[1:4])
+
+
+def result_infos(project: ObjectProject, images: Mapping[str, InputImage]) -> dict[str, ResultInfo]:
+    """What can be exported for a lane: name of the result -> its dtype, channels and metadata.
+
+    As in ilastik, a result inherits the range and display mode stored with what the objects are made of, blockwise
+    ones the range of the raw data; for probabilities the range they really have is kept beside it.
+    """
+    source = next((images[role] for role in SOURCES if role in images), None)
+    drange = source.drange if source is not None else (0.0, 1.0)
+    if PREDICTION in images and drange is not None:
+        drange = (0.0, 1.0)  # prediction maps with a range are brought to this one
+    display_mode = (source.display_mode or "default") if source is not None else "grayscale"
+    pixels = pixel_classification.result_infos(project.pixels, pixel_images(images)) if project.pixels else {}
+    return {
+        r.name: replace(pixels[r.pixel_result], name=r.name)
+        if r.pixel_result
+        else ResultInfo(
+            name=r.name,
+            dtype=np.dtype(r.dtype) if r.dtype else id_dtype(images),
+            channels=r.channels(class_count(project)),
+            drange=images[RAW].drange if r.is_blockwise else drange,
+            display_mode=display_mode,
+            value_range=r.value_range,
+            is_labels=r.is_labels,
+        )
+        for r in object_results(project)
+    }
+
+
+def _start_table(table: TableExport, project: ObjectProject, images: Mapping[str, InputImage]) -> TableRows:
+    labels = images.get(LABEL)
+    label_dtype = None if labels is None else labels.dtype
+    return TableRows(table, project, images[RAW], atlas=images.get(ATLAS), label_dtype=label_dtype)

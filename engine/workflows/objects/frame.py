@@ -1,0 +1,361 @@
+"""The steps of object classification on one time point of one lane; in which order is ``object_classification``'s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from ....box import Box
+from ....kernels.contract import Backend, Voxels
+from ....records import dataclass, replace
+from ...errors import InputMismatch, MemoryTooSmall
+from ...export.images import ImageExport, TileSink
+from ...inputs.images import InputImage
+from ...objects.classify import ObjectClasses, classify_objects
+from ...objects.label import LabelFrame, label_components, renumber_labels
+from ...objects.measure import ObjectFeatures, measure_frame
+from ...objects.quantities import bytes_per_object
+from ...objects.render import paint_frame, paint_part, wanted_part, write_canvas
+from ...objects.results import ObjectResult, results_of
+from ...objects.threshold import threshold_frame
+from ...pixels.classify import load_forest
+from ...project import ObjectProject
+from ...project.object_features import Features
+from ...storage.scratch import Scratch
+from ...tiling.frame_progress import FrameMeter
+from ...tiling.groups import ChunkGrid
+from ...tiling.layers import LayeredReads
+from ..pixel import flow as pixel_classification
+from .inputs import LABEL, PREDICTION, RAW, SEGMENTATION, pixel_images
+from .plan import PROBABILITIES, SCRATCH_SHARE, maps_region, memory_of
+
+Read = Callable[[Box], np.ndarray]
+
+# What the steps take of a frame's time, roughly, for the progress that is shown; the rest is the table.
+MAPS_SHARE, THRESHOLD_SHARE, LABEL_SHARE, MEASURE_SHARE, PAINT_SHARE = 0.3, 0.2, 0.1, 0.2, 0.1
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A project at work on one lane."""
+
+    project: ObjectProject
+    images: Mapping[str, InputImage]
+    backend: Backend
+    threads: int
+    memory_bytes: int
+
+    @property
+    def raw(self) -> InputImage:
+        return self.images[RAW]
+
+    @property
+    def shape(self) -> Voxels:
+        """Of a frame, z, y, x."""
+        _, z, y, x, _ = self.raw.shape
+        return z, y, x
+
+    @property
+    def results(self) -> tuple[ObjectResult, ...]:
+        return object_results(self.project)
+
+    @property
+    def work_bytes(self) -> int:
+        """Memory for everything but the scratch."""
+        return self.memory_bytes - int(self.memory_bytes * SCRATCH_SHARE)
+
+    def classify_pixels(
+        self, sinks: Mapping[str, TileSink], memory_bytes: int, on_progress: Callable[[int], None]
+    ) -> None:
+        """Run the pixel stage; sinks by the name of the pixel result they take."""
+        assert self.project.pixels is not None
+        pixel_classification.classify_lane(
+            self.project.pixels,
+            pixel_images(self.images),
+            sinks,
+            backend=self.backend,
+            threads=self.threads,
+            memory_bytes=memory_bytes,
+            on_progress=on_progress,
+        )
+
+    def measure(self, read_raw: Read, labels: LabelFrame, wanted: Features, memory_bytes: int) -> ObjectFeatures:
+        """The wanted features of labelled objects; ``read_raw`` gives the image (z, y, x, c) around them."""
+        return measure_frame(
+            lambda box: read_raw(box).astype(np.float32, copy=False),
+            labels,
+            self.raw.shape[4],
+            wanted,
+            backend=self.backend,
+            threads=self.threads,
+            memory_bytes=memory_bytes,
+        )
+
+    def classify(self, measured: ObjectFeatures) -> ObjectClasses:
+        """Ask the forest about every object."""
+        classifier = self.project.classifier
+        return classify_objects(
+            measured.values,
+            measured.count,
+            self.project.features.selected,
+            forest=load_forest(classifier, self.backend),
+            columns=classifier.column_count,
+            classes=class_count(self.project),
+            backend=self.backend,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What the objects of a frame are made of: values (z, y, x) of any box, their type, and the file's chunks."""
+
+    read: Read
+    dtype: np.dtype
+    chunks: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """What an export gets of a frame, until all blocks are done: the voxels (z, y, x, channels) of a box."""
+
+    export: ImageExport
+    make: Callable[[ObjectClasses], np.ndarray]
+    box: Box
+    voxels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One time point of a lane."""
+
+    lane: Lane
+    time: int
+    scratch: Scratch
+    meter: FrameMeter
+
+    def segment(self, pixel_exports: Mapping[str, ImageExport]) -> Segmentation:
+        """Threshold the prediction maps; a segmentation or label image that is an input is taken as it is.
+
+        pixel_exports  take what the pixel stage makes of this frame on the way, if there is one
+        """
+        lane, images = self.lane, self.lane.images
+        settings = lane.project.thresholds
+        if settings is None:
+            image = images[SEGMENTATION] if SEGMENTATION in images else images[LABEL]
+            return Segmentation(lambda box: image.read_frame(self.time, box)[..., 0], image.dtype, _chunks(image))
+        if lane.project.pixels is None:
+            source = images[PREDICTION]
+            channels, drange = source.shape[4], source.drange
+            reads = self._in_layers(
+                partial(source.read_frame, self.time), _chunks(source), channels * source.dtype.itemsize
+            )
+        else:
+            maps = self._compute_maps(settings.channels, pixel_exports)
+            channels, drange = maps.shape[3], None
+            reads = self._in_layers(_reader(maps), None, maps.itemsize * channels)
+            place = {channel: i for i, channel in enumerate(settings.channels)}
+            settings = replace(
+                settings, channel=place[settings.channel], core_channel=place.get(settings.core_channel, 0)
+            )
+        with reads as read:
+            labels = threshold_frame(
+                self.meter.watch(read, THRESHOLD_SHARE),
+                lane.shape,
+                channels,
+                settings,
+                drange,
+                backend=lane.backend,
+                scratch=self.scratch,
+                threads=lane.threads,
+                memory_bytes=lane.work_bytes,
+            )
+        return Segmentation(_reader(labels), labels.dtype)
+
+    def label(self, segmentation: Segmentation) -> LabelFrame:
+        """Give every object its id."""
+        given = self.lane.images.get(LABEL)
+        find = label_components if given is None else renumber_labels
+        try:
+            with self._in_layers(segmentation.read, segmentation.chunks, segmentation.dtype.itemsize) as read:
+                return find(
+                    self.meter.watch(read, LABEL_SHARE),
+                    self.lane.shape,
+                    segmentation.dtype,
+                    backend=self.lane.backend,
+                    scratch=self.scratch,
+                    threads=self.lane.threads,
+                )
+        except InputMismatch as error:
+            if given is None:
+                raise
+            raise InputMismatch(f"{self._shown(given)}: {error}") from error
+
+    def measure(self, labels: LabelFrame, wanted: Features) -> ObjectFeatures:
+        """The wanted features of all objects. Raises MemoryTooSmall where these are too many."""
+        raw = self.lane.raw
+        self.scratch.lower_to(self.scratch.bytes_in_memory + self._spare_bytes(labels, wanted))
+        memory_bytes = self.lane.memory_bytes - self.scratch.memory_bytes
+        reads = partial(raw.read_frame, self.time)
+        try:
+            with self._in_layers(reads, _chunks(raw), raw.shape[4] * raw.dtype.itemsize) as read:
+                return self.lane.measure(self.meter.watch(read, MEASURE_SHARE), labels, wanted, memory_bytes)
+        except MemoryTooSmall as error:
+            raise MemoryTooSmall(f"{self._shown(raw)}: {error}") from error
+
+    def _shown(self, image: InputImage) -> str:
+        """This frame of an image, for messages."""
+        return f"{image.path_text}, time point {self.time}" if image.shape[0] > 1 else image.path_text
+
+    def _spare_bytes(self, labels: LabelFrame, wanted: Features) -> int:
+        """What objects and slabs leave of the memory for further arrays of the scratch."""
+        z, y, x = self.lane.shape
+        each = bytes_per_object(
+            wanted, dimensions=2 if z == 1 else 3, channels=self.lane.raw.shape[4], voxels=z * y * x
+        )
+        free = self.lane.memory_bytes - self.scratch.bytes_in_memory - labels.count * each
+        return max(0, free // 2)
+
+    def paint(
+        self, labels: LabelFrame, classes: ObjectClasses | None, exports: Mapping[ObjectResult, ImageExport]
+    ) -> None:
+        """Write the ids, or what the classes make of them, into the exports of the whole frame's objects."""
+        paint_frame(
+            self.meter.watch(_reader(labels.labels), PAINT_SHARE),
+            self.lane.shape,
+            self.time,
+            [
+                (export, None if r.make is None or classes is None else r.make(classes))
+                for r, export in exports.items()
+                if not r.is_blockwise and not r.pixel_result
+            ],
+            threads=self.lane.threads,
+            memory_bytes=self.lane.work_bytes,
+        )
+
+    def paint_blocks(self, segmentation: Segmentation, exports: Mapping[ObjectResult, ImageExport]) -> None:
+        """Classify what each block with its halo shows of the objects, and write the inside of the blocks."""
+        lane, blocks = self.lane, self.lane.project.blocks
+        canvases = [canvas for result, export in exports.items() if (canvas := self._canvas(result, export))]
+        for inside in Box.whole(lane.shape).split(blocks.shape):
+            parts = [(canvas, part) for canvas in canvases if not (part := inside.intersect(canvas.box)).is_empty]
+            if not parts:
+                continue
+            source = inside.grow(blocks.halo).clip(lane.shape)
+            with Scratch(int(lane.work_bytes * SCRATCH_SHARE)) as scratch:
+                labels, classes = self._classify_block(segmentation, source, scratch)
+                for canvas, part in parts:
+                    ids = labels.labels[part.relative_to(source.start).slices()]
+                    paint_part(ids, canvas.make(classes), canvas.voxels[part.relative_to(canvas.box.start).slices()])
+        for canvas in canvases:
+            write_canvas(
+                canvas.voxels,
+                canvas.box.start,
+                lane.shape,
+                self.time,
+                canvas.export,
+                threads=lane.threads,
+                memory_bytes=lane.work_bytes,
+            )
+            self.scratch.free(canvas.voxels)
+
+    def _canvas(self, result: ObjectResult, export: ImageExport) -> _Canvas | None:
+        """Room for what an export wants of a blockwise result in this frame; None for other results, or nothing."""
+        box = wanted_part(export, self.time, Box.whole(self.lane.shape))
+        if not result.is_blockwise or result.make is None or box is None:
+            return None
+        info = export.plan.result
+        return _Canvas(export, result.make, box, self.scratch.array((*box.shape, info.channels), info.dtype))
+
+    def _classify_block(
+        self, segmentation: Segmentation, source: Box, scratch: Scratch
+    ) -> tuple[LabelFrame, ObjectClasses]:
+        """Objects of a part of the frame as if there were nothing else: always components, also of a label image."""
+        lane = self.lane
+        labels = label_components(
+            lambda box: segmentation.read(box.shift(source.start)),
+            source.shape,
+            segmentation.dtype,
+            backend=lane.backend,
+            scratch=scratch,
+            threads=lane.threads,
+        )
+        measured = lane.measure(
+            lambda box: lane.raw.read_frame(self.time, box.shift(source.start)),
+            labels,
+            lane.project.features.selected,
+            lane.work_bytes - scratch.memory_bytes,
+        )
+        self.meter.counter(0.0)(0)  # where an interrupted run ends
+        return labels, lane.classify(measured)
+
+    def _in_layers(self, read: Read, chunks: Sequence[int] | None, bytes_per_voxel: int) -> LayeredReads:
+        """The same reading for sweeps over the frame, slab by slab in scan order."""
+        return LayeredReads(read, self.lane.shape, chunks, bytes_per_voxel=bytes_per_voxel, scratch=self.scratch)
+
+    def _compute_maps(self, channels: Sequence[int], exports: Mapping[str, ImageExport]) -> np.ndarray:
+        """Those prediction maps of the pixel stage that are thresholded, (z, y, x, channels) float32."""
+        lane = self.lane
+        maps = self.scratch.array((*lane.shape, len(channels)), np.float32)
+
+        def keep(box: Box, data: np.ndarray) -> None:
+            places = [channel - box.start[4] for channel in channels]
+            maps[Box(box.start[1:4], box.stop[1:4]).slices()] = data[0][..., places]
+
+        takers = {
+            name: [export.write]
+            for name, export in exports.items()
+            if wanted_part(export, self.time, Box.whole(lane.shape)) is not None
+        }
+        takers[PROBABILITIES] = [*takers.get(PROBABILITIES, []), keep]
+        sinks = {}
+        for name, writes in takers.items():
+            export = exports.get(name)
+            export = export if export is not None and export.write in writes else None
+            region = maps_region(lane.shape, self.time, channels if name == PROBABILITIES else (), export)
+            sinks[name] = _FrameSink(region, tuple(writes), *memory_of(exports.get(name), own_bytes=4 * len(channels)))
+        lane.classify_pixels(sinks, lane.work_bytes, self.meter.counter(MAPS_SHARE))
+        return maps
+
+
+@dataclass(frozen=True)
+class _FrameSink:
+    """Hands the tiles of one frame to several takers; see export.images.TileSink."""
+
+    region: Box
+    takers: tuple[Callable[[Box, np.ndarray], None], ...]
+    bytes_per_voxel: int
+    held_bytes: int
+    grid: ChunkGrid | None
+    conversion: None = None
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        """Pass it on."""
+        for take in self.takers:
+            take(box, data)
+
+    def write_converted(self, box: Box, data: np.ndarray, misfits: int) -> None:
+        """Pass on what was made as it is; nothing is converted for a sink without a conversion."""
+        assert misfits == 0
+        self.write(box, data)
+
+
+def _chunks(image: InputImage) -> tuple[int, ...] | None:
+    """Of a frame, z, y, x."""
+    return None if image.chunks is None else image.chunks[1:4]
+
+
+def _reader(array: np.ndarray) -> Read:
+    return lambda box: array[box.slices()]
+
+
+def object_results(project: ObjectProject) -> tuple[ObjectResult, ...]:
+    """Everything that can be exported for a project."""
+    return results_of(has_pixels=project.pixels is not None)
+
+
+def class_count(project: ObjectProject) -> int:
+    """Classes of objects; never none."""
+    return max(1, len(project.classifier.label_names))

@@ -1,0 +1,226 @@
+"""What finding, measuring and classifying the objects of a lane will take: memory, intermediate volumes, time."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from math import prod
+
+import numpy as np
+
+from ....box import Box
+from ....kernels.contract import Backend, Voxels
+from ....records import dataclass
+from ...errors import MemoryTooSmall
+from ...export.images import TileDemand
+from ...inputs.images import InputImage
+from ...machine import format_size
+from ...objects.render import plan_painting
+from ...objects.results import results_of
+from ...objects.rows import plan_layout
+from ...pixels.classify import load_forest
+from ...project import ObjectProject
+from ...tiling.groups import ChunkGrid
+from ...tiling.time_model import add_seconds, estimate_objects
+from ...tiling.work_plan import WorkPlan
+from ..pixel import flow as pixel_classification
+from .blocks import check_blocks
+from .inputs import ATLAS, LABEL, PREDICTION, RAW, pixel_images
+
+# The part of the memory budget that intermediate volumes may take before they go to files.
+SCRATCH_SHARE = 0.5
+PROBABILITIES = "Probabilities"
+
+# Bytes a voxel of a frame takes at most, whatever is in it.
+_ID_BYTES = 4
+_RUN_BYTES = 16  # runs of components, and what is known of each component
+_FLOOD_BYTES = 16  # cost and queue where cores grow
+_SLAB_BYTES = 64  # of a slab in work, its channels not counted
+
+
+def plan_work(
+    project: ObjectProject,
+    images: Mapping[str, InputImage],
+    exports: Mapping[str, TileDemand],
+    *,
+    has_table: bool,
+    backend: Backend,
+    threads: int,
+    memory_bytes: int,
+) -> WorkPlan:
+    """What ``classify_lane`` will do. Raises what it would raise about the classifiers, the memory and the scratch.
+
+    How many objects there are is not known, so the tables of their features are left out.
+    """
+    results = [result for result in results_of(has_pixels=project.pixels is not None) if result.name in exports]
+    of_pixels = {result.pixel_result: exports[result.name] for result in results if result.pixel_result}
+    if project.pixels is not None and len(of_pixels) == len(exports) and not has_table:
+        return pixel_classification.plan_work(
+            project.pixels,
+            pixel_images(images),
+            of_pixels,
+            has_table=False,
+            backend=backend,
+            threads=threads,
+            memory_bytes=memory_bytes,
+        )
+    if has_table or any(result.make is not None and not result.is_blockwise for result in results):
+        load_forest(project.classifier, backend)
+    blockwise = [(np.dtype(result.dtype), exports[result.name].region) for result in results if result.is_blockwise]
+    canvas_bytes = sum(dtype.itemsize * prod(region.shape[1:]) for dtype, region in blockwise)
+    frame = _Frame(project, images, backend, threads, memory_bytes, canvas_bytes)
+    if blockwise:
+        check_blocks(project, frame.shape)
+    times = frame_times(images, exports.values(), has_table=has_table)
+    pixels = frame.pixel_stage(times[0], of_pixels)
+    painted = [exports[result.name] for result in results if not result.pixel_result]
+    painting = max(
+        (
+            plan_painting(export, frame.shape, time, threads=threads, memory_bytes=frame.work_bytes)[1]
+            for export in painted
+            for time in times
+        ),
+        default=0,
+    )
+    frame.check_scratch()
+    voxels = prod(frame.shape)
+    slabs = min(frame.work_bytes, voxels * frame.slab_bytes)
+    working = max(painting, slabs, 0 if pixels is None else pixels.memory_bytes)
+    held = min(frame.scratch_share, frame.scratch_bytes + voxels * (_RUN_BYTES + _FLOOD_BYTES))
+    return WorkPlan(
+        tiles=len(times) * (1 if pixels is None else pixels.tiles),
+        tile=frame.shape if pixels is None else pixels.tile,
+        halo=(0, 0, 0) if pixels is None else pixels.halo,
+        memory_bytes=held + working,
+        scratch_bytes=frame.scratch_bytes,
+        seconds=add_seconds(
+            0.0 if pixels is None else None if pixels.seconds is None else pixels.seconds * len(times),
+            estimate_objects(
+                voxels=voxels * len(times),
+                is_thresholded=project.thresholds is not None,
+                features=project.features.measured(everything=has_table),
+                threads=threads,
+            ),
+        ),
+    )
+
+
+def frame_times(images: Mapping[str, InputImage], exports: Collection[TileDemand], *, has_table: bool) -> range:
+    """The time points that have to be looked at: all for a table, else those of the exports."""
+    if has_table:
+        return range(images[RAW].shape[0])
+    regions = [export.region for export in exports]
+    return range(min(r.start[0] for r in regions), max(r.stop[0] for r in regions))
+
+
+def count_columns(project: ObjectProject, images: Mapping[str, InputImage], wanted: Collection[str] | None) -> int:
+    """How many columns the table of a lane has. ``wanted``: the features that become columns, None: all."""
+    labels = images.get(LABEL)
+    label_dtype = None if labels is None else labels.dtype
+    layout = plan_layout(project, images[RAW], wanted, atlas=images.get(ATLAS), label_dtype=label_dtype)
+    return len(layout.columns)
+
+
+def memory_of(export: TileDemand | None, *, own_bytes: int) -> tuple[int, int, ChunkGrid | None]:
+    """What ``TileDemand`` says about memory, of a sink that keeps maps and hands them to an export, if there is one."""
+    if export is None:
+        return own_bytes, 0, None
+    return own_bytes + export.bytes_per_voxel, export.held_bytes, export.grid
+
+
+def maps_region(shape: Voxels, time: int, channels: Sequence[int], export: TileDemand | None) -> Box:
+    """What of a pixel result is computed for a frame (z, y, x): some channels, and those that an export wants."""
+    wanted = [*channels]
+    if export is not None:
+        wanted += range(export.region.start[4], export.region.stop[4])
+    return Box((time, 0, 0, 0, min(wanted)), (time + 1, *shape, max(wanted) + 1))
+
+
+@dataclass(frozen=True)
+class _Demand:
+    """See export.images.TileDemand; values are kept as they are made."""
+
+    region: Box
+    bytes_per_voxel: int
+    held_bytes: int
+    grid: ChunkGrid | None
+    conversion: None = None
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One time point of a lane. ``canvas_bytes``: of blockwise results, kept until all blocks are done."""
+
+    project: ObjectProject
+    images: Mapping[str, InputImage]
+    backend: Backend
+    threads: int
+    memory_bytes: int
+    canvas_bytes: int = 0
+
+    @property
+    def shape(self) -> Voxels:
+        _, z, y, x, _ = self.images[RAW].shape
+        return z, y, x
+
+    @property
+    def scratch_share(self) -> int:
+        return int(self.memory_bytes * SCRATCH_SHARE)
+
+    @property
+    def work_bytes(self) -> int:
+        return self.memory_bytes - self.scratch_share
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Of the volumes that every frame has: prediction maps, what the thresholds leave, ids, blockwise results."""
+        settings = self.project.thresholds
+        per_voxel = _ID_BYTES
+        if settings is not None:
+            per_voxel += _ID_BYTES + (4 if settings.method == "ipht" else 0)
+            per_voxel += 0 if self.project.pixels is None else 4 * len(settings.channels)
+        return prod(self.shape) * per_voxel + self.canvas_bytes
+
+    @property
+    def slab_bytes(self) -> int:
+        """Of a voxel of a slab in work, over all steps."""
+        channels = max(self.images[role].shape[4] for role in (RAW, PREDICTION) if role in self.images)
+        return _SLAB_BYTES + 12 * channels
+
+    def pixel_stage(self, time: int, exports: Mapping[str, TileDemand]) -> WorkPlan | None:
+        """The stage that makes the prediction maps of a frame; None if they are an input."""
+        settings, pixels = self.project.thresholds, self.project.pixels
+        if settings is None or pixels is None:
+            return None
+        demands = {}
+        for name in sorted({*exports, PROBABILITIES}):
+            export, own = exports.get(name), settings.channels if name == PROBABILITIES else ()
+            memory = memory_of(export, own_bytes=4 * len(settings.channels))
+            demands[name] = _Demand(maps_region(self.shape, time, own, export), *memory)
+        return pixel_classification.plan_work(
+            pixels,
+            pixel_images(self.images),
+            demands,
+            has_table=False,
+            backend=self.backend,
+            threads=self.threads,
+            memory_bytes=self.work_bytes,
+        )
+
+    def check_scratch(self) -> None:
+        """Raise MemoryTooSmall if what does not fit the memory does not fit the folder for temporary files either."""
+        beyond = self.scratch_bytes - self.scratch_share
+        if beyond <= 0:
+            return
+        folder = tempfile.gettempdir()
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            raise MemoryTooSmall(f"the folder {folder} for temporary files cannot be used: {error}") from error
+        if beyond > free:
+            raise MemoryTooSmall(
+                f"the intermediate volumes of a frame take {format_size(self.scratch_bytes)}; they fit neither the "
+                f"memory budget of {format_size(self.memory_bytes)} nor the folder {folder}, which has "
+                f"{format_size(free)} left; raise --memory, or let TMPDIR name a folder with more room"
+            )

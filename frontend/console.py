@@ -1,0 +1,238 @@
+"""What a user of the command line sees while it runs: log lines on two streams, a log file, the bar, the last word.
+
+Lines of INFO and below go to stdout as ``INFO logger: message``; warnings and errors go to stderr with time, module,
+process and thread, which is also the form of the log file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from pixelforest.engine.errors import UsageError
+from pixelforest.engine.progress import Progress
+from pixelforest.engine.public_text import public_text
+from pixelforest.engine.terminal_text import printable, printable_lines
+from pixelforest.records import dataclass
+
+PROGRAM = "pixelforest"
+LOGFILE_BYTES = 50 * 10**6
+LOGFILE_BACKUPS = 5
+# Libraries that tell their own life story at DEBUG.
+# tifffile logs what is wrong with a damaged file before it raises; the error says it once.
+_CHATTY = {"numba": logging.WARNING, "PIL": logging.WARNING, "h5py": logging.WARNING, "tifffile": logging.CRITICAL}
+_DETAILED = "%(levelname)s %(asctime)s %(module)s %(process)d %(threadName)s %(message)s"
+
+
+@dataclass(frozen=True)
+class ConsoleSettings:
+    """How much is shown, and where.
+
+    dry_run       stdout is for the explanation; the log goes to stderr
+    json          the explanation is for programs
+    report_json   the file that tells programs what became of a run
+    """
+
+    debug: bool = False
+    quiet: bool = False
+    no_progress: bool = False
+    logfile: str | None = None
+    redirect_output: str | None = None
+    process_name: str | None = None
+    dry_run: bool = False
+    json: bool = False
+    report_json: str | None = None
+
+    @property
+    def is_terse(self) -> bool:
+        """Show warnings and errors only."""
+        return self.quiet or (self.dry_run and not self.debug)
+
+
+class _StreamHandler(logging.Handler):
+    """Writes to the present sys.stdout or sys.stderr; takes the bar away first; goes silent if the reader left."""
+
+    def __init__(self, stream_name: str, progress: Progress) -> None:
+        super().__init__()
+        self._stream_name = stream_name
+        self._progress = progress
+        self._is_open = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._is_open or getattr(record, "only_in_file", False):
+            return
+        self._progress.hide()
+        self._is_open = write_line(getattr(sys, self._stream_name), self.format(record))
+
+
+class _Formatter(logging.Formatter):
+    """Keeps a message in one line and without keys in URLs; a traceback below it keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(public_text(super().format(record)))
+
+
+def write_line(stream: TextIO | None, text: str) -> bool:
+    """Write text now and end the line; all output passes here, without keys in URLs and without control characters.
+
+    False if nobody reads the stream any more, or it was never open.
+    """
+    if stream is None:
+        return False
+    text = public_text(text)
+    try:
+        stream.write(printable_lines(text) + "\n")
+        stream.flush()
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        return write_line(stream, text.encode(encoding, "backslashreplace").decode(encoding))
+    except (OSError, ValueError):  # nobody reads it, its disk is full, it was closed
+        return False
+    return True
+
+
+class Console:
+    """Context manager that installs the log handlers and takes them away again."""
+
+    def __init__(self, settings: ConsoleSettings) -> None:
+        self.settings = settings
+        self.progress = Progress()
+        self._cleanup = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self._redirect(stack)
+            is_terminal = sys.stderr is not None and sys.stderr.isatty() and not self.settings.redirect_output
+            self.progress = Progress(
+                terminal=sys.stderr if is_terminal else None,
+                is_shown=not (self.settings.quiet or self.settings.no_progress),
+            )
+            stack.callback(self.progress.finish)
+            self._install(stack)
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    def set_debug(self) -> None:
+        """Show DEBUG lines from now on."""
+        logging.getLogger().setLevel(logging.DEBUG)
+
+    def fail(self, message: str) -> None:
+        """The last word of a run that went wrong: one line on stderr and in the log file."""
+        self.progress.hide()
+        write_line(sys.stderr, f"{PROGRAM}: error: {printable(message)}")
+        logging.getLogger(PROGRAM).error("%s", message, extra={"only_in_file": True})
+
+    def _redirect(self, stack: contextlib.ExitStack) -> None:
+        if self.settings.redirect_output:
+            stream = stack.enter_context(_open_append(self.settings.redirect_output, "--redirect_output"))
+            stack.enter_context(contextlib.redirect_stdout(stream))
+            stack.enter_context(contextlib.redirect_stderr(stream))
+
+    def _install(self, stack: contextlib.ExitStack) -> None:
+        prefix = f"{self.settings.process_name} ".replace("%", "%%") if self.settings.process_name else ""
+        detailed = _Formatter(prefix + _DETAILED)
+        out = _StreamHandler("stderr" if self.settings.dry_run else "stdout", self.progress)
+        err = _StreamHandler("stderr", self.progress)
+        out.addFilter(lambda record: record.levelno < logging.WARNING)
+        out.setLevel(logging.WARNING if self.settings.is_terse else logging.NOTSET)
+        out.setFormatter(_Formatter(f"{prefix}%(levelname)s %(name)s: %(message)s"))
+        err.setLevel(logging.WARNING)
+        err.setFormatter(detailed)
+        handlers: list[logging.Handler] = [out, err]
+        if self.settings.logfile and self.settings.logfile not in (os.devnull, "/dev/null"):
+            handlers.append(_open_logfile(self.settings.logfile, detailed))
+
+        root = logging.getLogger()
+        before = root.level
+        stack.callback(root.setLevel, before)
+        root.setLevel(logging.DEBUG if self.settings.debug else logging.INFO)
+        for name, level in _CHATTY.items():
+            logging.getLogger(name).setLevel(level)
+        for handler in handlers:
+            root.addHandler(handler)
+            stack.callback(handler.close)
+            stack.callback(root.removeHandler, handler)
+        show = warnings.showwarning
+        stack.callback(setattr, warnings, "showwarning", show)
+        warnings.showwarning = _log_warning
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: object = None,
+) -> None:
+    logging.getLogger("py.warnings").warning("%s:(%s): %s: %s", filename, lineno, category.__name__, message)
+
+
+def _open_append(name: str, option: str) -> TextIO:
+    """A file to append to; a device, a pipe or a descriptor to write into."""
+    try:
+        path = Path(name).expanduser()
+        if _may_be_special(path):
+            from pixelforest.engine.storage.special_files import is_special, open_text
+
+            if is_special(path):
+                return open_text(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"{option}: {name} cannot be written: {error.strerror or error}") from error
+
+
+def _may_be_special(path: Path) -> bool:
+    return path.is_relative_to("/dev") or path.is_relative_to("/proc") or (path.exists() and not path.is_file())
+
+
+def _open_logfile(name: str, formatter: logging.Formatter) -> logging.Handler:
+    stream = _open_append(name, "--logfile")
+    handler: logging.Handler
+    if _may_be_special(Path(name).expanduser()):
+        handler = _LineHandler(stream)
+    else:
+        stream.close()
+        from logging.handlers import RotatingFileHandler
+
+        handler = RotatingFileHandler(
+            Path(name).expanduser(),
+            maxBytes=LOGFILE_BYTES,
+            backupCount=LOGFILE_BACKUPS,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+    handler.setFormatter(formatter)
+    return handler
+
+
+class _LineHandler(logging.Handler):
+    """Writes lines to a stream, as long as somebody reads it, and closes it with itself."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._is_open = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._is_open = self._is_open and write_line(self._stream, self.format(record))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.close()
+        super().close()

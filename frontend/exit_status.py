@@ -1,0 +1,176 @@
+"""How a command ends: exceptions, interrupts and readers that leave become an exit status and at most one line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+
+from pixelforest.engine.errors import UsageError
+from pixelforest.engine.messages import describe_error
+from pixelforest.frontend.console import PROGRAM, Console
+
+STATUS_OK, STATUS_FAILED, STATUS_USAGE = 0, 1, 2
+FORCE_AFTER_S = 1.0  # after a signal; the whole end takes less than two seconds
+STEP_LIMIT_S = 0.25
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived. Like an interrupt from the keyboard, it passes by every ``except Exception``."""
+
+
+def run_guarded(work: Callable[[], int], console: Console) -> int:
+    """The status that ``work`` returns; every exception becomes one line and a status, with a traceback only for
+    ``--debug``.
+    """
+    logger = logging.getLogger(PROGRAM)
+    try:
+        with _signals(console):
+            return work()
+    except (Exception, KeyboardInterrupt) as error:
+        if _received or not isinstance(error, Exception):
+            _tell_compilers("stop_compilers")
+        else:
+            logger.debug("the error below came from here", exc_info=True)
+        status, message = ending(error)
+        console.fail(message)
+        return status
+
+
+def ending(error: BaseException) -> tuple[int, str]:
+    """The exit status of a run that this ended, and its last word.
+
+    Libraries turn what a signal raises into other exceptions: NumPy into an ImportError while it is imported.
+    """
+    if _received and not isinstance(error, KeyboardInterrupt):
+        error = KeyboardInterrupt() if _received[0] == signal.SIGINT else Terminated()
+    if isinstance(error, Terminated):
+        return 128 + signal.SIGTERM, "terminated; no unfinished file was left behind"
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT, "interrupted; no unfinished file was left behind"
+    return STATUS_USAGE if isinstance(error, UsageError) else STATUS_FAILED, describe_error(error)
+
+
+@contextlib.contextmanager
+def _signals(console: Console) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run once, by an exception; what arrives while it cleans up is ignored.
+
+    A run that has not ended soon after that, since a thread or a library waits for something, is ended by force.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        _received.append(number)
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if before[signal.SIGINT] is signal.SIG_IGN:  # started in the background of a script: keep it so
+        del before[signal.SIGINT]
+    _received.clear()
+    _tell_compilers("allow_compilers")
+    try:
+        with _Watch(before, console) if os.name == "posix" else contextlib.nullcontext():
+            for number in before:
+                signal.signal(number, stop)
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Watch:
+    """A thread that learns of signals from the interpreter itself, also while the main thread is in a library.
+
+    It ends the process if that has not left this context manager in time.
+    """
+
+    def __init__(self, numbers: Iterable[int], console: Console) -> None:
+        self._numbers, self._console = frozenset(numbers), console
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._wait, name="signals", daemon=True)
+
+    def __enter__(self) -> None:
+        self._source, self._sink = os.pipe()
+        os.set_blocking(self._sink, False)
+        self._before = signal.set_wakeup_fd(self._sink, warn_on_full_buffer=False)
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        signal.set_wakeup_fd(self._before)
+        self._is_over.set()
+        os.write(self._sink, b"\0")
+        self._thread.join()
+        os.close(self._source)
+        os.close(self._sink)
+
+    def _wait(self) -> None:
+        while (number := os.read(self._source, 1)[0]) not in self._numbers:
+            if number == 0:
+                return
+        if not self._is_over.wait(FORCE_AFTER_S):
+            _end_by_force(number, self._console)
+
+
+def _end_by_force(number: int, console: Console) -> None:
+    """End the process without waiting for any other thread; nothing temporary is left."""
+    status, message = ending(KeyboardInterrupt() if number == signal.SIGINT else Terminated())
+    _tell_compilers("stop_compilers")
+    for step in list(_last_steps):
+        _in_time(lambda step=step: step(status, message))  # type: ignore[misc]
+    module = sys.modules.get("pixelforest.engine.storage.live_targets")
+    if module is not None:
+        with contextlib.suppress(Exception):
+            module.live_targets.discard_all()
+    _in_time(lambda: console.fail(message))
+    os._exit(status)
+
+
+def _in_time(step: Callable[[], None]) -> None:
+    """Do something that may need a lock which a thread that waits for ever holds."""
+    thread = threading.Thread(target=step, daemon=True)
+    thread.start()
+    thread.join(STEP_LIMIT_S)
+
+
+def _tell_compilers(name: str) -> None:
+    """Call ``stop_compilers`` or ``allow_compilers`` of the kernel library if it is imported."""
+    module = sys.modules.get("pixelforest.kernels.cpu.loader")
+    if module is not None:
+        getattr(module, name)()
+
+
+_received: list[int] = []  # the signal that ends this run
+_last_steps: list[Callable[[int, str], None]] = []
+
+
+@contextlib.contextmanager
+def last_step(step: Callable[[int, str], None]) -> Iterator[None]:
+    """Have ``step(status, message)`` done if the process is ended by force meanwhile."""
+    _last_steps.append(step)
+    try:
+        yield
+    finally:
+        _last_steps.remove(step)
+
+
+def let_go_of_closed_pipes() -> None:
+    """Spare the interpreter its complaint at exit if the reader of stdout or stderr has left."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # it was closed before this process began
+            continue
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except (OSError, ValueError):  # a full disk, closed
+            pass

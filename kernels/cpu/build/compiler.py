@@ -1,0 +1,382 @@
+"""Compiles a unit of kernels to object code: ``python -m … UNIT`` writes it to standard output.
+
+numba by itself compiles every function apart and optimises it anew, as a copy, in each of its callers, with wrappers
+for Python around it. Here all functions of a unit are put into one module that is optimised once. What of numba is
+bent for it stands in this file, which runs in a process of its own; when that fails nothing is lost but time.
+
+For each entry the object has two functions: "native.NAME" for other units, called as numba calls, and
+"call.NAME" for Python: int32 (int64 *slots). The slots hold the arguments, flattened as numba flattens them, and are
+overwritten by the results; the last one receives numba's description of an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from importlib import import_module
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import codegen, cpu, funcdesc, postproc, transforms, typed_passes
+from numba.core.compiler import Compiler
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+from numba.core.typing import signature
+from numba.core.typing.templates import make_concrete_template
+
+from . import jit, lowering
+from .. import loader as library
+from .signatures import NEEDS, Entry, Type, entries_of
+from .cache_key import processor
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_FAMILIES = {"i": "int", "u": "uint", "f": "float"}
+
+# Passes over numba's form of a function that find nothing to do in kernels: they have no closures, no contexts, no
+# literal arguments and no array expressions. numba runs them one function after the other, in Python.
+_NEEDLESS_PASSES = {
+    "WithLifting", "InlineClosureLikes", "RewriteSemanticConstants", "DeadBranchPrune", "RewriteDynamicRaises",
+    "MakeFunctionToJitFunction", "InlineInlinables", "FindLiterallyCalls", "LiteralUnroll",
+    "LiteralPropagationSubPipelinePass", "InlineOverloads", "NopythonRewrites", "AnnotateTypes",
+    "NoPythonSupportedFeatureValidation", "DumpParforDiagnostics",
+}  # fmt: skip
+
+# numba's memory for arrays that kernels make, over malloc: an object with the address of its data in the fourth word.
+# Allocation returns null if there is no memory, which numba turns into an error.
+_MEMORY = """
+declare noalias i8* @malloc(i64)
+declare void @free(i8*)
+define linkonce_odr i8* @NRT_MemInfo_alloc_aligned(i64 %size, i32 %align) {
+    %align64 = zext i32 %align to i64
+    %extra = add i64 %align64, 48
+    %sum = call {i64, i1} @llvm.uadd.with.overflow.i64(i64 %size, i64 %extra)
+    %total = extractvalue {i64, i1} %sum, 0
+    %overflow = extractvalue {i64, i1} %sum, 1
+    br i1 %overflow, label %none, label %allocate
+allocate:
+    %base = call i8* @malloc(i64 %total)
+    %is_null = icmp eq i8* %base, null
+    br i1 %is_null, label %none, label %fill
+fill:
+    %words = bitcast i8* %base to i64*
+    %address = ptrtoint i8* %base to i64
+    %behind = add i64 %address, 47
+    %beyond = add i64 %behind, %align64
+    %mask = sub i64 0, %align64
+    %data = and i64 %beyond, %mask
+    store i64 1, i64* %words
+    %p1 = getelementptr i64, i64* %words, i64 1
+    store i64 0, i64* %p1
+    %p2 = getelementptr i64, i64* %words, i64 2
+    store i64 0, i64* %p2
+    %p3 = getelementptr i64, i64* %words, i64 3
+    store i64 %data, i64* %p3
+    %p4 = getelementptr i64, i64* %words, i64 4
+    store i64 %size, i64* %p4
+    %p5 = getelementptr i64, i64* %words, i64 5
+    store i64 0, i64* %p5
+    ret i8* %base
+none:
+    ret i8* null
+}
+define linkonce_odr void @NRT_MemInfo_call_dtor(i8* %info) {
+    call void @free(i8* %info)
+    ret void
+}
+declare {i64, i1} @llvm.uadd.with.overflow.i64(i64, i64)
+"""
+
+
+# Units whose loops are vectors where it matters: LLVM's vectors for the rest of them are much code and no gain.
+_EXPLICIT = {"features"}
+
+# Names by which kernels make arrays, which takes numba's counting of references.
+_MAKERS = {"arange", "array", "copy", "empty", "empty_like", "full", "ones", "zeros", "zeros_like"}
+
+
+class _Pipeline(Compiler):  # type: ignore[misc]
+    """numba's passes without the needless ones."""
+
+    def define_pipelines(self) -> list[Any]:
+        pipelines: list[Any] = super().define_pipelines()
+        for pipeline in pipelines:
+            pipeline.passes[:] = [each for each in pipeline.passes if each[0].__name__ not in _NEEDLESS_PASSES]
+            pipeline.finalize()
+        return pipelines
+
+
+class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
+    """One function for numba; its code goes straight into the module of the unit, as it is."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        codegen.CodeLibrary.__init__(self, owner, name)
+        self._linking_libraries: list[Any] = []
+        self._final_module = owner.unit
+
+    def add_linking_library(self, library: Any) -> None:
+        """Nothing: it is in the same module."""
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        self.add_llvm_module(llvm.parse_assembly(str(ir_module)))
+
+    def add_llvm_module(self, module: Any) -> None:
+        self._final_module.link_in(module)
+
+    def finalize(self) -> None:
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """There is none yet."""
+        return 0
+
+
+class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
+    """Code for the chosen processor that can be loaded anywhere."""
+
+    _library_class = _Library
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._finds_vectors = name not in _EXPLICIT
+        self.unit = llvm.parse_assembly(str(self._create_empty_module(name)))
+
+    def _customize_tm_options(self, options: dict[str, Any]) -> None:
+        options["cpu"], options["features"] = processor()
+        options["reloc"], options["codemodel"] = "pic", "small"
+
+    def optimise(self, kept: set[str]) -> bytes:
+        """Object code of the unit, with the kept functions visible."""
+        for function in self.unit.functions:
+            if not function.is_declaration and function.name not in kept:
+                function.linkage = "internal"
+        manager, builder = self._module_pass_manager(loop_vectorize=self._finds_vectors)
+        manager.run(self.unit, builder)
+        self.unit.verify()
+        return bytes(self._tm.emit_object(self.unit))
+
+
+class _Context(cpu.CPUContext):  # type: ignore[misc]
+    """numba's knowledge of the processor, without what only Python's calls of single functions need."""
+
+    def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
+        """What emits a call: ours where it is shorter."""
+        return lowering.implementation(self, fn, sig) or super().get_function(fn, sig, _firstcall)
+
+    def pair_first(self, builder: Any, val: Any, ty: Any) -> Any:
+        return builder.extract_value(val, 0)
+
+    def pair_second(self, builder: Any, val: Any, ty: Any) -> Any:
+        return builder.extract_value(val, 1)
+
+    def refresh(self) -> None:
+        """Take up what was registered since. numba asks for it hundreds of times, mostly when nothing was."""
+        count = _count_registered(self) + _count_registered(self.typing_context)
+        if vars(self).get("_seen") != count:
+            super().refresh()
+            self._seen = _count_registered(self) + _count_registered(self.typing_context)
+
+    def create_cpython_wrapper(self, *arguments: Any, **options: Any) -> None:
+        """None: Python calls the functions of ``_write_call``."""
+
+    def create_cfunc_wrapper(self, *arguments: Any, **options: Any) -> None:
+        """None, as above."""
+
+    def get_executable(self, library: Any, fndesc: Any, env: Any) -> Any:
+        """Something that numba takes for the compiled function, a different one each time."""
+        return [].append
+
+
+def numba_type(kind: Type) -> Any:
+    """numba's name of a type of the table."""
+    if isinstance(kind, tuple):
+        return types.Tuple([numba_type(each) for each in kind])
+    if kind.endswith("]"):
+        base, dimensions = kind[:-1].split("[")
+        return types.Array(numba_type(base), int(dimensions), "C")
+    if kind == "b1":
+        return types.boolean
+    return getattr(types, f"{_FAMILIES[kind[0]]}{8 * int(kind[1])}")
+
+
+def compile_unit(unit: str) -> bytes:
+    """The object code of a unit, loaded once to see that it can be. Raises what numba raises."""
+    jit.compile_ahead(_adapt, pipeline_class=_Pipeline)
+    _remember_resolutions()
+    _post_process_once()
+    typed_passes.NativeLowering.lowering_class = lowering.Lower
+    with global_compiler_lock:
+        context = cpu_target.target_context
+        context.__class__ = _Context
+        context._internal_codegen = owner = _Codegen(unit)
+        for needed in NEEDS.get(unit, ()):
+            for entry in entries_of(needed):
+                _declare(entry, context)
+        kept = set()
+        for entry in entries_of(unit):
+            kept |= _compile(entry, context, owner)
+        owner.unit.link_in(llvm.parse_assembly(_MEMORY))
+        code = owner.optimise(kept)
+        _refuse_symbols_of_numba(owner.unit)
+        return code
+
+
+def _count_registered(context: Any) -> int:
+    """How many implementations or types the registries hold that a context of numba's knows."""
+    known = context._registries.items()
+    return sum(len(getattr(registry, name)) for registry, loader in known for name in loader.registry_items)
+
+
+def _adapt(function: Any) -> Any:
+    """Make less of a kernel: no references are counted where no arrays are made, and a call with a constant is a call
+    with a number.
+
+    numba compiles a function once more for a constant, even if the constant is only a variable's first value.
+    """
+    code, names = function.py_func.__code__, function.py_func.__globals__
+    called = [names.get(name) for name in code.co_names]
+    function.makes_arrays = not _MAKERS.isdisjoint(code.co_names) or any(
+        getattr(each, "makes_arrays", False) for each in called
+    )
+    if not function.makes_arrays:
+        function.targetoptions["_nrt"] = False
+    resolve = function.get_call_template
+    function.get_call_template = lambda args, kws: resolve(tuple(types.unliteral(each) for each in args), kws)
+    return function
+
+
+def _remember_resolutions() -> None:
+    """Resolve an operator or a function of numba's only once for the same types; numba tries dozens of candidates."""
+    resolve, known = types.Function.get_call_type, {}
+
+    def get_call_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
+        if kws:
+            return resolve(self, context, args, kws)
+        key = (self, tuple(args))
+        if key not in known:
+            known[key] = resolve(self, context, args, kws)
+        return known[key]
+
+    types.Function.get_call_type = get_call_type
+
+
+def _post_process_once() -> None:
+    """Find out where variables live only where it is used, at the end; numba does so after each of its passes."""
+    process = postproc.PostProcessor.run
+
+    def run(self: Any, emit_dels: bool = False, extend_lifetimes: bool = False) -> None:
+        if emit_dels or self.func_ir.is_generator:
+            process(self, emit_dels, extend_lifetimes)
+        else:
+            self.func_ir.blocks = transforms.canonicalize_cfg(self.func_ir.blocks)
+            self.func_ir.generator_info = None
+
+    postproc.PostProcessor.run = run
+
+
+def _function(entry: Entry) -> Any:
+    return getattr(import_module(f".{entry.module}", __package__), entry.function)
+
+
+def _declare(entry: Entry, context: Any) -> None:
+    """Make calls to an entry of another unit calls to its symbol."""
+    arguments = tuple(numba_type(kind) for kind in entry.arguments)
+    result = types.none if entry.result is None else numba_type(entry.result)
+    key: Any = [].append  # a name for it inside numba
+    template = make_concrete_template(entry.name, key, [signature(result, *arguments)])
+    description = funcdesc.ExternalFunctionDescriptor(f"native.{entry.name}", result, arguments)
+    context.insert_user_function(key, description)
+    function = _function(entry)
+    function.get_call_template = lambda args, kws: (template, function._compiler.pysig, args, kws)
+    function.get_overload = lambda args: key
+
+
+def _compile(entry: Entry, context: Any, owner: _Codegen) -> set[str]:
+    """Add an entry to the unit; the names of its functions."""
+    function, arguments = _function(entry), tuple(numba_type(kind) for kind in entry.arguments)
+    function.compile(arguments)
+    compiled = function.overloads[arguments]
+    wanted = types.none if entry.result is None else numba_type(entry.result)
+    if compiled.signature.return_type != wanted:
+        raise TypeError(f"{entry.name} returns {compiled.signature.return_type}, its entry says {wanted}")
+    native, call = f"native.{entry.name}", f"call.{entry.name}"
+    owner.unit.get_function(compiled.fndesc.llvm_func_name).name = native
+    module = owner.create_library(call).create_ir_module(call)
+    _write_call(context, module, call, native, wanted, arguments)
+    owner.unit.link_in(llvm.parse_assembly(str(module)))
+    return {native, call}
+
+
+def _write_call(context: Any, module: Any, name: str, native: str, result: Any, arguments: tuple[Any, ...]) -> None:
+    """The function that takes its arguments from slots and puts the results there."""
+    kind = context.call_conv.get_function_type(result, arguments)
+    callee = ir.Function(module, kind, native)
+    wrapper = ir.Function(module, ir.FunctionType(_I32, [_I64.as_pointer()]), name)
+    builder = ir.IRBuilder(wrapper.append_basic_block("entry"))
+    slots = wrapper.args[0]
+
+    def slot(index: int) -> Any:
+        return builder.gep(slots, [ir.Constant(_I64, index)])
+
+    flat = [_from_slot(builder, builder.load(slot(i)), each) for i, each in enumerate(kind.args[2:])]
+    value = context.get_return_type(result)
+    place, error = builder.alloca(value), builder.alloca(kind.args[1].pointee)
+    builder.store(ir.Constant(kind.args[1].pointee, None), error)
+    status = builder.call(callee, [place, error, *flat])
+    if result != types.none:
+        loaded = builder.load(place)
+        count = len(result) if isinstance(result, types.BaseTuple) else 0
+        parts = [builder.extract_value(loaded, i) for i in range(count)] or [loaded]
+        for i, part in enumerate(parts):
+            builder.store(_to_slot(builder, part), slot(i))
+    builder.store(builder.ptrtoint(builder.load(error), _I64), slot(max(len(flat), library.MOST_RESULTS)))
+    builder.ret(status)
+
+
+def _from_slot(builder: Any, word: Any, kind: Any) -> Any:
+    if isinstance(kind, ir.PointerType):
+        return builder.inttoptr(word, kind)
+    if isinstance(kind, ir.DoubleType):
+        return builder.bitcast(word, kind)
+    if isinstance(kind, ir.FloatType):
+        return builder.bitcast(builder.trunc(word, _I32), kind)
+    return word if kind.width == 64 else builder.trunc(word, kind)
+
+
+def _to_slot(builder: Any, value: Any) -> Any:
+    if value.type.width == 64:
+        return value
+    return builder.zext(value, _I64)
+
+
+def main(unit: str) -> None:
+    """Write the object code of a unit to standard output."""
+    output = os.dup(1)
+    os.dup2(2, 1)  # whatever is printed on the way is no object code
+    code = compile_unit(unit)
+    _check(unit, code)
+    with os.fdopen(output, "wb") as file:
+        file.write(code)
+
+
+def _refuse_symbols_of_numba(module: Any) -> None:
+    """Raise RuntimeError if the code calls numba's own library, which those who use the code do not load."""
+    declared = [each.name for each in (*module.functions, *module.global_variables) if each.is_declaration]
+    foreign = [name for name in declared if name.lstrip("._").lower().startswith(("numba", "nrt_", "py"))]
+    if foreign:
+        raise RuntimeError(f"kernels use functions that exist only inside numba: {', '.join(foreign)}")
+
+
+def _check(unit: str, code: bytes) -> None:
+    """Load the code as those will who use it. What cannot be loaded ends this process, here and not there."""
+    engine = library.new_engine()
+    somewhere = ctypes.cast(ctypes.pythonapi.Py_GetVersion, ctypes.c_void_p).value
+    for needed in NEEDS.get(unit, ()):
+        for entry in entries_of(needed):
+            llvm.add_symbol(f"native.{entry.name}", somewhere)
+    library.add_object(engine, code)
+    engine.finalize_object()
+    for entry in entries_of(unit):
+        if not engine.get_function_address(f"call.{entry.name}"):
+            raise RuntimeError(f"{entry.name} is not in the object code of {unit}")

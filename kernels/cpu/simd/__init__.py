@@ -1,0 +1,1 @@
+"""Explicit vector operations for the CPU kernels."""
