@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py as _build_py
 
 NAME = "pixelforest"
-TOP = ("engine", "kernels")
+TOP = ("engine", "frontend", "kernels")
 NOT_SHIPPED = {"setup", "conftest"}
 
 sub_packages = find_packages(".", include=[p for t in TOP for p in (t, t + ".*")])

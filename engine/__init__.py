@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchReport": ".workflows.outcome",
+    "BatchReport": ".run.outcome",
     "Job": ".jobs",
     "PixelforestError": ".errors",
     "Project": ".project",
@@ -38,7 +38,7 @@ _HOMES = {
     "describe_project": ".project",
     "read_project": ".project",
     "resolve_job": ".jobs",
-    "run_batch": ".workflows.batch",
+    "run_batch": ".run.batch",
 }
 
 

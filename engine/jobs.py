@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 # Workflow of a project -> module in engine/workflows that runs it.
 WORKFLOW_MODULES = {
-    "Pixel Classification": "pixel_classification",
-    "Object Classification (from binary image)": "object_classification",
-    "Object Classification (from prediction image)": "object_classification",
-    "Object Classification (from label image)": "object_classification",
-    "Object Classification (from pixel classification)": "object_classification",
+    "Pixel Classification": "pixel.flow",
+    "Object Classification (from binary image)": "objects.flow",
+    "Object Classification (from prediction image)": "objects.flow",
+    "Object Classification (from label image)": "objects.flow",
+    "Object Classification (from pixel classification)": "objects.flow",
 }
 # Slices of a training image that are listed one by one, also those without a label.
 MAX_LISTED_SLICES = 100_000

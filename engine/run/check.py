@@ -157,7 +157,7 @@ class JobCheck:
 
 def load_workflow(project: Project) -> Workflow:
     """The module that runs projects of this kind."""
-    return cast(Workflow, import_module(f".{WORKFLOW_MODULES[project.workflow]}", __package__))
+    return cast(Workflow, import_module(f"..workflows.{WORKFLOW_MODULES[project.workflow]}", __package__))
 
 
 def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backend], log: LaneLog) -> JobCheck:

@@ -144,7 +144,7 @@ def _compile_and_keep(unit: str, target: tuple[str, str]) -> bytes:
     """The object code of a unit for a processor, made by a process of its own. Raises CompilerFailed."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise CompilerFailed("this program has no Python of its own to compile with")
-    command = [sys.executable, "-c", _COMPILE, json.dumps(sys.path), f"{__package__}.compiler", unit]
+    command = [sys.executable, "-c", _COMPILE, json.dumps(sys.path), f"{__package__}.build.compiler", unit]
     environment = {**os.environ, "NUMBA_CPU_NAME": target[0], "NUMBA_CPU_FEATURES": target[1]}
     hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
@@ -260,7 +260,7 @@ def _file(unit: str, target: tuple[str, str]) -> str:
 
 
 def _function_of_numba(entry: Entry) -> Callable[..., Any]:
-    function: Callable[..., Any] = getattr(import_module(f".{entry.module}", __package__), entry.function)
+    function: Callable[..., Any] = getattr(import_module(f".loops.{entry.module}", __package__), entry.function)
     return function
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 _CLASS_FEATURES = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt")
 # Named one by one although the class implies them: kernels look for a feature by its name.
 _CLASS = ("x86-64-v3", ",".join(f"+{name}" for name in _CLASS_FEATURES))
-_FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "shared")
+_CPU = Path(__file__).parents[1]
+_FOLDERS = (_CPU / "loops", _CPU / "simd", _CPU / "build", _CPU.parent / "shared")
 
 
 @cache

@@ -276,7 +276,7 @@ def _post_process_once() -> None:
 
 
 def _function(entry: Entry) -> Any:
-    return getattr(import_module(f".{entry.module}", __package__), entry.function)
+    return getattr(import_module(f"..loops.{entry.module}", __package__), entry.function)
 
 
 def _declare(entry: Entry, context: Any) -> None:

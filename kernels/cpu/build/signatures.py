@@ -17,7 +17,7 @@ Type: TypeAlias = "str | tuple[Type, ...]"
 
 @dataclass(frozen=True)
 class Entry:
-    """A kernel: a function of a module beside this one.
+    """A kernel: a function of a module in ``loops``.
 
     name    the function's; with a dot and a type behind it if there is one for several types
     result  None, a scalar's type, or a tuple of them
@@ -94,76 +94,76 @@ _ALL = (
     ),
     Entry("features", "features", "derive_cell", (_SMOOTHED, _PROGRAM, _TRIPLE, _BOX, _TRIPLE, "f4[1]", _SCRATCH)),
     Entry("feature_stack", "features", "feature_tile", (*_TILE, "f4[4]")),
-    Entry("predict_pure", "votes", "predict_tile_pure", (*_TILE, "i8", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[4]")),
+    Entry("predict_pure", "pure_forest", "predict_tile_pure", (*_TILE, "i8", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[4]")),
     Entry("predict_mixed", "forest", "predict_tile_mixed", (*_TILE, "i8", "i8[1]", _NODES, _SHARES, "i8", "f4[4]")),
-    Entry("rows_pure", "votes", "predict_rows_pure", ("f4[2]", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[1]", "f4[2]")),
+    Entry("rows_pure", "pure_forest", "predict_rows_pure", ("f4[2]", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[1]", "f4[2]")),
     Entry("rows_mixed", "forest", "predict_rows_mixed", ("f4[2]", "i8[1]", _NODES, _SHARES, "i8", "f4[2]")),
     # Labels.
-    *_for_types(COMPARABLE, Entry("runs", "labels_kernels", "count_runs", ("T[1]", "i8", "i8"), "i8")),
+    *_for_types(COMPARABLE, Entry("runs", "labels", "count_runs", ("T[1]", "i8", "i8"), "i8")),
     *_for_types(
         COMPARABLE,
-        Entry("runs", "labels_kernels", "find_runs", ("T[1]", "i8", "i8", "i8", "i8[1]", "i4[1]", "i4[1]", "u4[1]")),
+        Entry("runs", "labels", "find_runs", ("T[1]", "i8", "i8", "i8", "i8[1]", "i4[1]", "i4[1]", "u4[1]")),
     ),
     *_for_types(
         COMPARABLE,
         Entry(
-            "runs", "labels_kernels", "touching_pairs",
+            "runs", "labels", "touching_pairs",
             (_RUNS, "i8", "T[2]", _RUNS, "i8", "T[2]", "i8", "u4[1]", "u4[1]"), "i8",
         ),
     ),
-    Entry("labels", "labels_kernels", "number_roots", ("u4[1]",), "i8"),
-    Entry("labels", "labels_kernels", "unite_pairs", ("i8[1]", "i8", "u4[1]", "i8", "u4[1]")),
-    Entry("labels", "labels_kernels", "number_components", ("i8[1]",), "i8"),
-    Entry("labels", "labels_kernels", "drop_components", ("i8[1]", "b1[1]")),
-    Entry("labels", "labels_kernels", "add_run_sizes", ("i4[1]", "i4[1]", "u4[1]", "i8[1]", "i8", "i8[1]")),
-    Entry("labels", "labels_kernels", "write_runs", (*_RUNS, "i8[1]", "i8", "u4[2]")),
-    Entry("labels", "labels_kernels", "mark_overlaps", (_RUNS, "i8[1]", "i8", _RUNS, "i8[1]", "i8", "u1[1]")),
+    Entry("labels", "labels", "number_roots", ("u4[1]",), "i8"),
+    Entry("labels", "labels", "unite_pairs", ("i8[1]", "i8", "u4[1]", "i8", "u4[1]")),
+    Entry("labels", "labels", "number_components", ("i8[1]",), "i8"),
+    Entry("labels", "labels", "drop_components", ("i8[1]", "b1[1]")),
+    Entry("labels", "labels", "add_run_sizes", ("i4[1]", "i4[1]", "u4[1]", "i8[1]", "i8", "i8[1]")),
+    Entry("labels", "labels", "write_runs", (*_RUNS, "i8[1]", "i8", "u4[2]")),
+    Entry("labels", "labels", "mark_overlaps", (_RUNS, "i8[1]", "i8", _RUNS, "i8[1]", "i8", "u1[1]")),
     *_for_types(
         UNSIGNED,
         Entry(
-            "values", "labels_kernels", "renumber", ("T[1]", "i8", "u8[1]", "i8", "u8[1]", "u4[1]", "u4[1]"), _PAIR
+            "values", "labels", "renumber", ("T[1]", "i8", "u8[1]", "i8", "u8[1]", "u4[1]", "u4[1]"), _PAIR
         ),
     ),
-    *_for_types(UNSIGNED, Entry("values", "labels_kernels", "fill_table", ("u8[1]", "i8", "u8[1]", "u4[1]"))),
+    *_for_types(UNSIGNED, Entry("values", "labels", "fill_table", ("u8[1]", "i8", "u8[1]", "u4[1]"))),
     # Thresholds.
-    Entry("smoothing", "threshold_kernels", "smooth_x", ("f4[3]", "f8[1]", "f8[1]", "f8[1]", "f4[3]")),
-    Entry("smoothing", "threshold_kernels", "smooth_y", ("f4[3]", "i8", "i8", "i8", "f8[1]", "f8[1]", "f4[3]")),
-    Entry("smoothing", "threshold_kernels", "smooth_z", ("f4[3]", "i8", "i8", "i8", "f8[1]", "f8[1]", "f4[3]")),
+    Entry("smoothing", "threshold", "smooth_x", ("f4[3]", "f8[1]", "f8[1]", "f8[1]", "f4[3]")),
+    Entry("smoothing", "threshold", "smooth_y", ("f4[3]", "i8", "i8", "i8", "f8[1]", "f8[1]", "f4[3]")),
+    Entry("smoothing", "threshold", "smooth_z", ("f4[3]", "i8", "i8", "i8", "f8[1]", "f8[1]", "f4[3]")),
     Entry(
-        "growing", "threshold_kernels", "flood",
+        "growing", "threshold", "flood",
         ("f4[1]", "u4[1]", "i8", "i8", "i8", "f4", "f4[1]", "i8[1]", "i8[1]"), "b1",
     ),
-    Entry("growing", "threshold_kernels", "mark_minima", ("f4[1]", "i8", "i8", "i8", "u4[1]"), "i8"),
-    Entry("sizes", "threshold_kernels", "add_label_sizes", ("u4[1]", "i8[1]")),
-    Entry("sizes", "threshold_kernels", "drop_labels", ("u4[1]", "b1[1]")),
+    Entry("growing", "threshold", "mark_minima", ("f4[1]", "i8", "i8", "i8", "u4[1]"), "i8"),
+    Entry("sizes", "threshold", "add_label_sizes", ("u4[1]", "i8[1]")),
+    Entry("sizes", "threshold", "drop_labels", ("u4[1]", "b1[1]")),
     # Objects.
     Entry(
-        "first_pass", "measure_kernels", "first_pass", (*_SLAB, _BOUNDS, _VALUES, _EXTREMES, _WEIGHTS, _CHANNELS)
+        "first_pass", "measure", "first_pass", (*_SLAB, _BOUNDS, _VALUES, _EXTREMES, _WEIGHTS, _CHANNELS)
     ),
     *_for_types(
         BINS,
         Entry(
-            "second_pass", "measure_kernels", "second_pass",
+            "second_pass", "measure", "second_pass",
             (*_SLAB, ("f8[2]",) * 4, ("f8[2]",) * 3, _HISTOGRAM, ("f8[2]",) * 4, ("f8[2]",) * 6),
         ),
     ),
     *_for_types(
         BINS,
         Entry(
-            "second_pass", "measure_kernels", "interpolate_quantiles",
+            "second_pass", "measure", "interpolate_quantiles",
             ("i8[1]", "T[2]", "i8[1]", "f4[2]", "f4[2]", "f8[1]", "f8[1]", "f8[1]", "i8", "i8", "f8[2]"),
         ),
     ),
     Entry("shape", "eigensystem", "eigensystems", ("f8[2]", "i8", "i8", "f8[2]", "f8[2]")),
     Entry(
-        "shape", "measure_kernels", "describe_moments",
+        "shape", "measure", "describe_moments",
         ("f8[1]", "f8[2]", "f8[2]", "f8[2]", "i8", "i8", "f8[2]", "f8[2]"),
     ),
-    Entry("shape", "measure_kernels", "count_as_float32", ("u4[2]", "i8", "i8")),
+    Entry("shape", "measure", "count_as_float32", ("u4[2]", "i8", "i8")),
     *_for_types(
         BINS,
         Entry(
-            "neighbourhood", "neighbourhood_kernels", "add_neighbourhoods",
+            "neighbourhood", "neighbourhood", "add_neighbourhoods",
             ("u4[3]", "f4[2]", _PAIR, _PAIR, "i8[1]", "i4[2]", _TRIPLE, _TRIPLE, "i8", "b1", "b1", "u1[1]", _VALUES,
              _CHANNELS, ("f8[2]",) * 3, _HISTOGRAM),
         ),
