@@ -448,7 +448,7 @@ def show_project(line: CommandLine, console: Console) -> int:
     if not paths:
         raise UsageError(f"say which project: {PROGRAM} info MyProject.ilp")
 
-    from pixelforest.engine.project import describe_project
+    from pixelforest.engine.workflows import describe_project
     from pixelforest.frontend.text_info import describe
 
     for number, path in enumerate(paths):

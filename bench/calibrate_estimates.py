@@ -18,8 +18,9 @@ import h5py
 import numpy as np
 
 from pixelforest.engine.jobs import Job, Request, resolve_job
-from pixelforest.engine.project import ObjectProject, PixelProject, read_project
+from pixelforest.engine.project import ObjectProject, PixelProject
 from pixelforest.engine.run.batch import run_batch
+from pixelforest.engine.workflows import read_project
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
 

@@ -24,7 +24,8 @@ from pixelforest import kernels
 from pixelforest.box import Box
 from pixelforest.engine.inputs.images import InputOptions, open_image
 from pixelforest.engine.pixels.feature_plan import plan_features
-from pixelforest.engine.project import FeatureSelection, Project, read_project
+from pixelforest.engine.project import FeatureSelection, Project
+from pixelforest.engine.workflows import read_project
 
 GENERATION = "1"  # of everything below; another number is another folder
 OBJECT_PROJECT = Path(__file__).resolve().parents[1] / "tests" / "golden" / "obj2d_seg" / "project.ilp"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .errors import PixelforestError
     from .jobs import Job, Request, resolve_job
-    from .project import Project, describe_project, read_project
+    from .project import Project
     from .run.batch import run_batch
     from .run.outcome import BatchReport
+    from .workflows import describe_project, read_project
 
 __all__ = [
     "BatchReport",
@@ -35,8 +36,8 @@ _HOMES = {
     "PixelforestError": ".errors",
     "Project": ".project",
     "Request": ".jobs",
-    "describe_project": ".project",
-    "read_project": ".project",
+    "describe_project": ".workflows",
+    "read_project": ".workflows",
     "resolve_job": ".jobs",
     "run_batch": ".run.batch",
 }

@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from .inputs.images import InputOptions, LaneArguments
     from .project import Project
 
-# Workflow of a project -> module in engine/workflows that runs it.
-WORKFLOW_MODULES = {
-    "Pixel Classification": "pixel.flow",
-    "Object Classification (from binary image)": "objects.flow",
-    "Object Classification (from prediction image)": "objects.flow",
-    "Object Classification (from label image)": "objects.flow",
-    "Object Classification (from pixel classification)": "objects.flow",
-}
 # Slices of a training image that are listed one by one, also those without a label.
 MAX_LISTED_SLICES = 100_000
 # Flags that ask for one image each, in the order in which the images are written.
@@ -132,8 +124,9 @@ def resolve_job(request: Request) -> Job:
     Raises UsageError for what cannot be meant, ProjectError for a project that cannot be used, ExportError for results
     and formats that do not exist or do not go together.
     """
+    from .export.tables import TableOptions
     from .inputs.images import InputOptions, pair_lanes, parse_input_axes
-    from .project import read_project
+    from .workflows import load_workflow, read_project
 
     config = read_config(find_config(request.configfile))
     app_logger.info("config file location: %s", config.path or "<none>")
@@ -145,8 +138,17 @@ def resolve_job(request: Request) -> Job:
     project = read_project(Path(request.project).expanduser())
     axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
     lanes = pair_lanes(arguments_by_role(request, project.roles), project.roles)
-    table = _table(request, project, lane_count=len(lanes))
-    export = _export_settings(request, project, config)
+    workflow = load_workflow(project.workflow)
+    results = workflow.result_names(project)
+    asked = TableOptions(
+        filename=request.table_filename,
+        is_alone=request.table_only,
+        has_ilastik_name=request.started_as_ilastik,
+        is_safe=request.safe_csv,
+        allow_project_urls=request.allow_project_urls,
+    )
+    table = workflow.resolve_table(project, asked, lane_count=len(lanes))
+    export = _export_settings(request, project, results, config)
     return Job(
         project=project,
         lanes=deal_lanes(lanes, request.shard),
@@ -171,11 +173,11 @@ def resolve_job(request: Request) -> Job:
         notes=(
             *config.notes,
             *_empty_shard(request, len(lanes)),
-            *_unused_flags(request, project),
+            *_unused_flags(request, project, results),
             *_check_labels(request),
             *_odd_names(export, table),
-            *_formulas(request, project, table),
-            *_missing_columns(project, table),
+            *_unused_safety(request, table),
+            *(() if table is None else workflow.table_notes(project, table)),
         ),
     )
 
@@ -225,9 +227,12 @@ def log_labels(path: Path, label: int) -> None:
 
     Raises ProjectError.
     """
-    from .project import count_project_labels
+    from .project import count_project_labels, open_project
+    from .workflows import read_kind
 
-    for lane in count_project_labels(path):
+    with open_project(path) as file:
+        lanes = count_project_labels(file, read_kind(file))
+    for lane in lanes:
         title = f"image {lane.lane + 1} ({lane.nickname})" if lane.nickname else f"image {lane.lane + 1}"
         if not lane.has_z:
             logger.info("%s has no z axis; it has %d labelled pixels", title, lane.count_in_slice(0, label))
@@ -238,11 +243,12 @@ def log_labels(path: Path, label: int) -> None:
             logger.info("  z=%d: %d", z, lane.count_in_slice(z, label))
 
 
-def _export_settings(request: Request, project: Project, config: Config) -> tuple[ExportSettings, ...]:
+def _export_settings(
+    request: Request, project: Project, results: Sequence[str], config: Config
+) -> tuple[ExportSettings, ...]:
     """One for each result. A relative path from the command line starts here, one from the project, at its folder."""
     from .export.settings import Defaults, ExportRequest, resolve_settings
 
-    results = _result_names(project)
     flagged = {
         source: f"-{name.removeprefix('export_').replace('_', '-')}"
         for name, source in _IMAGE_FLAGS.items()
@@ -280,45 +286,8 @@ def _export_settings(request: Request, project: Project, config: Config) -> tupl
     )
 
 
-def _result_names(project: Project) -> list[str]:
-    """What can be exported for a project, its default first."""
-    from .project import ObjectProject
-
-    if isinstance(project, ObjectProject):
-        from .objects.results import results_of
-
-        return [result.name for result in results_of(has_pixels=project.pixels is not None)]
-    from .pixels.results import RESULTS
-
-    return [result.name for result in RESULTS]
-
-
-def _table(request: Request, project: Project, *, lane_count: int) -> TableRequest | None:
-    """The table to write. Raises UsageError for one that was asked for and cannot be had."""
-    from .export.tables import resolve_table
-    from .project import ObjectProject
-
-    if not isinstance(project, ObjectProject):
-        for name in ("table_filename", "table_only"):
-            if getattr(request, name) not in (None, False):  # an empty name asks for one, too
-                raise UsageError(f"--{name}: {project.workflow} projects have no objects, so there is no table of them")
-        return None
-    table = resolve_table(
-        request.table_filename,
-        project.table,
-        lane_count=lane_count,
-        has_ilastik_name=request.started_as_ilastik,
-        is_safe=request.safe_csv,
-        allow_project_urls=request.allow_project_urls,
-    )
-    if request.table_only and table is None:
-        raise UsageError("--table_only: this project was not set up to write a table; say where with --table_filename")
-    return table
-
-
-def _unused_flags(request: Request, project: Project) -> list[str]:
+def _unused_flags(request: Request, project: Project, results: Sequence[str]) -> list[str]:
     """A line for each flag that asks for an image this workflow does not have, as ilastik's documentation wants it."""
-    results = _result_names(project)
     flags = [name for name, source in _IMAGE_FLAGS.items() if getattr(request, name) and source not in results]
     return [f"--{name} has no effect: {project.workflow} projects have no such image" for name in flags]
 
@@ -334,35 +303,10 @@ def _odd_names(export: Sequence[ExportSettings], table: TableRequest | None) -> 
     return list(dict.fromkeys(filter(None, lines)))
 
 
-def _formulas(request: Request, project: Project, table: TableRequest | None) -> list[str]:
-    """A line about names of classes that a spreadsheet would take for formulas."""
-    from .project import ObjectProject
-
+def _unused_safety(request: Request, table: TableRequest | None) -> list[str]:
     if request.safe_csv and (table is None or not table.is_defused):
         return ["--safe_csv has no effect: no CSV table is written"]
-    if table is None or table.is_defused or not table.format.is_plain_text or not isinstance(project, ObjectProject):
-        return []
-    from .export.formulas import describe_formulas
-
-    line = describe_formulas(project.classifier.label_names)
-    return [line] if line else []
-
-
-def _missing_columns(project: Project, table: TableRequest | None) -> list[str]:
-    """A line about features that the project computes and its table will not have."""
-    from .project import ObjectProject
-
-    if table is None or not isinstance(project, ObjectProject):
-        return []
-    lines = []
-    for plugin, features in project.features.left_out.items():
-        names = [name for name in features if table.features is None or name in table.features]
-        if names:
-            lines.append(
-                f"the table lacks the columns of {', '.join(names)} ({plugin}): these object features are not known "
-                "here; the classifier does not read them"
-            )
-    return lines
+    return []
 
 
 def _empty_shard(request: Request, lane_count: int) -> list[str]:

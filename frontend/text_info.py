@@ -37,6 +37,7 @@ def describe(summary: ProjectSummary) -> str:
         *_features(summary.features, summary.dimensions),
         *_pixels(summary),
         *_objects(summary.objects),
+        *summary.details,
         ("export defaults", _export(summary.export)),
         *(("problem", problem) for problem in summary.problems),
     ]

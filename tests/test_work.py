@@ -18,7 +18,7 @@ from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.pixels import classify
 from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
-from pixelforest.engine.project import read_project
+from pixelforest.engine.workflows import read_project
 from pixelforest.engine.workflows.pixel import flow as pixel_classification
 from pixelforest.kernels.contract import Backend
 from pixelforest.kernels.cpu.host.pure_forest_buffers import TOGETHER, voting_memory

@@ -36,7 +36,16 @@ from .images import ExportPlan, LaneImage
 if TYPE_CHECKING:
     from .stored_places import StoredPlace
 
-__all__ = ["TableExport", "TablePlan", "TableRequest", "check_tables", "open_table", "plan_table", "resolve_table"]
+__all__ = [
+    "TableExport",
+    "TableOptions",
+    "TablePlan",
+    "TableRequest",
+    "check_tables",
+    "open_table",
+    "plan_table",
+    "resolve_table",
+]
 
 log = logging.getLogger("pixelforest.export")
 
@@ -106,6 +115,24 @@ class TablePlan:
     def files(self) -> tuple[Path, ...]:
         """What will be written."""
         return (self.path,) if self.ilastik_path is None else (self.path, self.ilastik_path)
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What was asked for about the table of a lane.
+
+    filename            its path, or None: as the project stores it
+    is_alone            nothing but the table is wanted
+    has_ilastik_name    give it the name that ilastik gives it, too
+    is_safe             a CSV table holds no formulas
+    allow_project_urls  see ExportRequest
+    """
+
+    filename: str | None = None
+    is_alone: bool = False
+    has_ilastik_name: bool = False
+    is_safe: bool = False
+    allow_project_urls: bool = False
 
 
 def resolve_table(

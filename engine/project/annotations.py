@@ -14,7 +14,7 @@ from ...records import dataclass
 from ..axes import CANONICAL, axes_from_axistags, is_axis_order, pipeline_axes, to_canonical
 from .hdf5 import ProjectFile
 from .lanes import TrainingImage, TrainingLane, first_image
-from .workflow_names import find_workflow, version_order
+from .workflow_kinds import version_order
 
 GROUP = "PixelClassification"
 # In a stored block this value wipes a label out; it is not one.
@@ -53,6 +53,10 @@ class LaneLabels:
             for label, count in counts.items():
                 totals[label] = totals.get(label, 0) + count
         return dict(sorted(totals.items()))
+
+
+# Workflows, by both names that projects store, whose blocks had the axes txyzc for a time.
+_WITH_TIME_FIRST = ("Object Classification (from pixel classification)", "ObjectClassificationWorkflowPixel")
 
 
 def read_label_names(file: ProjectFile, group: str = GROUP) -> tuple[str, ...]:
@@ -217,9 +221,8 @@ def _block_axes(
         if is_axis_order(own) and len(own) == ndim:
             return own
     age = version_order(version)
-    kind = find_workflow(workflow)
     if version_order("1.3.3") <= age < version_order("1.3.3post2"):
-        if kind is not None and kind.name == "Object Classification (from pixel classification)":
+        if workflow in _WITH_TIME_FIRST:
             axes = "txyzc"
         else:
             axes = _internal_axes(image, ndim)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,9 +22,11 @@ from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_fe
 from .pixel_features import FeatureSelection, read_feature_selection
 from .table_settings import TableSettings, read_table_settings
 from .thresholding import ThresholdSettings, read_thresholding
-from .workflow_names import PIXEL_CLASSIFICATION, WorkflowKind, find_workflow, read_version, read_workflow
+from .workflow_kinds import WorkflowKind, find_kind, read_version, read_workflow
 
 T = TypeVar("T")
+# The group of the export settings in projects of most kinds, tried where the kind is unknown.
+PIXEL_EXPORTS = "Prediction Export"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class ProjectSummary:
     class_names    of all classes, in order of their label values
     label_counts   labelled pixels of each of these, in all lanes
     objects        None: it classifies no objects
+    details        further facts of its kind, as (label, text)
     problems       one line each: what could not be read, and why; empty if nothing stands in the way of a run
     """
 
@@ -92,6 +95,7 @@ class ProjectSummary:
     forest: ForestSummary | None
     label_counts: tuple[int, ...]
     objects: ObjectSummary | None
+    details: tuple[tuple[str, str], ...]
     export: StoredExportSettings
     problems: tuple[str, ...]
 
@@ -113,14 +117,23 @@ class _Attempts:
         return self.one(read) or ()
 
 
-def describe_project(path: Path | str) -> ProjectSummary:
-    """Tell what a project is and needs. Raises ProjectNotFound or ProjectError only if the file cannot be opened."""
+def summarize_project(
+    path: Path | str,
+    kinds: Collection[WorkflowKind],
+    describe: Callable[[ProjectFile, WorkflowKind], tuple[tuple[str, str], ...]],
+) -> ProjectSummary:
+    """Describe a project, also one that cannot be run.
+
+    kinds     those that can be run
+    describe  facts of a kind that the fields of the summary do not hold, as (label, text)
+    Raises ProjectNotFound or ProjectError only if the file cannot be opened.
+    """
     attempts = _Attempts()
     with open_project(path) as file:
         version = attempts.one(lambda: read_version(file))
-        supported = attempts.one(lambda: read_workflow(file))
+        supported = attempts.one(lambda: read_workflow(file, kinds))
         workflow = attempts.one(lambda: file.text("workflowName"))
-        kind = find_workflow(workflow or "")
+        kind = find_kind(workflow or "", kinds)
         lanes = attempts.several(lambda: read_lanes(file))
         stored_roles = attempts.several(lambda: read_roles(file))
         has_pixels = file.has_applet(pixel_features.GROUP) or (
@@ -135,7 +148,8 @@ def describe_project(path: Path | str) -> ProjectSummary:
         names = attempts.several(lambda: read_label_names(file))
         labels = attempts.several(lambda: count_labels(file, lanes, version=version or "", workflow=workflow or ""))
         objects = _describe_objects(file, attempts, kind) if has_objects and kind is not None else None
-        export_group = (kind or PIXEL_CLASSIFICATION).export_group
+        details = () if kind is None else attempts.several(lambda: describe(file, kind))
+        export_group = kind.export_group if kind else PIXEL_EXPORTS
         export = attempts.one(lambda: read_export_settings(file, export_group)) or StoredExportSettings()
     image = first_image(lanes)
     return ProjectSummary(
@@ -154,6 +168,7 @@ def describe_project(path: Path | str) -> ProjectSummary:
         forest=_summarise(classifier) if classifier else None,
         label_counts=_count_per_class(labels, len(names)),
         objects=objects,
+        details=details,
         export=export,
         problems=tuple(attempts.problems),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...records import dataclass
 from .hdf5 import ProjectFile
-from .workflow_names import read_version, version_order
+from .workflow_kinds import read_version, version_order
 
 GROUP = "ThresholdTwoLevels"
 METHODS = ("simple", "hysteresis", "graph cut", "ipht")

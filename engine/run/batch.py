@@ -27,7 +27,9 @@ from ..machine import format_size
 from ..messages import describe_error
 from ..progress import Progress
 from ..storage.thread_limit import limit_threads
-from .check import JobCheck, LaneCheck, Workflow, check_job, is_small, load_workflow, open_images
+from ..workflows import load_workflow
+from ..workflows.protocol import Workflow
+from .check import JobCheck, LaneCheck, check_job, is_small, open_images
 from .lane_log import LaneLog
 from .outcome import BatchReport, LaneResult
 
@@ -58,7 +60,7 @@ def run_batch(
         logger.warning("There are no input images, so nothing was computed; name them behind the options")
     if job.lanes or not is_sure(job.device, job.forest):
         with LaneLog(logging.WARNING) as log:
-            batch = _Batch(job, load_workflow(job.project), progress or Progress(is_shown=False), log)
+            batch = _Batch(job, load_workflow(job.project.workflow), progress or Progress(is_shown=False), log)
             batch.on_lane = on_lane or (lambda result: None)
             batch.run()
         report = batch.report()
@@ -75,7 +77,7 @@ def check_batch(job: Job) -> JobCheck:
     """What ``run_batch`` would do, and where. Raises BackendUnavailable; everything else is in the result."""
     _log_notes(job)
     with LaneLog() as log:
-        check = check_job(job, load_workflow(job.project), partial(_open_backend, job), log)
+        check = check_job(job, load_workflow(job.project.workflow), partial(_open_backend, job), log)
     for lane in check.lanes:
         if lane.error is not None:
             _log_failure(job, lane.lane.index, lane.name, lane.error)

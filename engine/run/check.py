@@ -12,22 +12,21 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
 
 from ...kernels.contract import Backend
 from ...records import dataclass, field
 from ..errors import ExportError, MemoryTooSmall
 from ..export.filenames import LaneNames
-from ..export.images import ExportPlan, ImageExport, ResultInfo, TileDemand, check_exports, plan_export
-from ..export.tables import TableExport, TablePlan, check_tables, plan_table
+from ..export.images import ExportPlan, check_exports, plan_export
+from ..export.tables import TablePlan, check_tables, plan_table
 from ..inputs.images import InputImage, LaneArguments, describe_axes_choice, open_image
-from ..jobs import WORKFLOW_MODULES, Job
+from ..jobs import Job
 from ..machine import MIB, format_size
-from ..project import Project, TrainingImage
+from ..project import TrainingImage
 from ..storage.atomic_write import existing_folder
 from ..tiling.work_plan import WorkPlan
+from ..workflows.protocol import Workflow
 from .lane_log import LaneLog
 from .outcome import BatchReport, LaneResult
 
@@ -40,51 +39,6 @@ logger = logging.getLogger("pixelforest.batch")
 SMALL_LANE_VOXELS = 1 << 20
 SMALL_LANE_BYTES = 256 * MIB  # as many lanes at once as the memory holds of these
 _LABEL = "Label Image"  # as in object_inputs.py, which imports what runs without objects do not need
-
-
-class Workflow(Protocol):
-    """What a module in this folder provides for one kind of project."""
-
-    def result_infos(self, project: Project, images: Mapping[str, InputImage]) -> Mapping[str, ResultInfo]:
-        """Everything that can be exported for a lane."""
-
-    def check_lane(self, project: Project, images: Mapping[str, InputImage]) -> None:
-        """Raise InputMismatch if the images do not fit the project or each other."""
-
-    def work_voxels(
-        self, project: Project, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
-    ) -> int:
-        """How many voxels ``classify_lane`` will report."""
-
-    def plan_work(
-        self,
-        project: Project,
-        images: Mapping[str, InputImage],
-        exports: Mapping[str, TileDemand],
-        *,
-        has_table: bool,
-        backend: Backend,
-        threads: int,
-        memory_bytes: int,
-    ) -> WorkPlan:
-        """What ``classify_lane`` will do with the same arguments. Raises what it would raise about memory.
-
-        images   may be closed
-        """
-
-    def classify_lane(
-        self,
-        project: Project,
-        images: Mapping[str, InputImage],
-        exports: Mapping[str, ImageExport],
-        *,
-        backend: Backend,
-        threads: int,
-        memory_bytes: int,
-        on_progress: Callable[[int], None],
-        table: TableExport | None = None,
-    ) -> None:
-        """Write the exports' regions; start and fill the table. What ``on_progress`` raises ends the work."""
 
 
 @dataclass
@@ -153,11 +107,6 @@ class JobCheck:
             for lane in shown
         )
         return BatchReport(results, self.skipped + len(self.lanes) - len(results), is_forecast=True)
-
-
-def load_workflow(project: Project) -> Workflow:
-    """The module that runs projects of this kind."""
-    return cast(Workflow, import_module(f"..workflows.{WORKFLOW_MODULES[project.workflow]}", __package__))
 
 
 def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backend], log: LaneLog) -> JobCheck:

@@ -17,15 +17,14 @@ from ..export.images import ExportPlan
 from ..inputs.images import InputImage
 from ..jobs import Job
 from ..messages import describe_error
-from ..project import ObjectProject, Project, ThresholdSettings, TrainingImage
+from ..project import Project, TrainingImage
 from ..tiling.time_model import START_S, add_seconds
 from ..tiling.work_plan import WorkPlan
-from ..workflows.objects.plan import count_columns
+from ..workflows import load_workflow
 from .batch import check_batch
 from .check import JobCheck, LaneCheck, training_images
 
 SCHEMA = "pixelforest/explain/1"
-PROGRAM_BYTES = 200 * 2**20  # the interpreter, its libraries and compiled kernels, measured
 
 Document = dict[str, Any]
 
@@ -89,39 +88,8 @@ def _project(project: Project) -> Document:
         "workflow": project.workflow,
         "saved_by": project.version or None,
         "roles": list(project.roles),
-        "objects": _objects(project) if isinstance(project, ObjectProject) else None,
-    }
-
-
-def _objects(project: ObjectProject) -> Document:
-    features = project.features
-    return {
-        "made_from": _source(project),
-        "thresholds": None if project.thresholds is None else _thresholds(project.thresholds),
-        "classes": list(project.classifier.label_names),
-        "features": sum(len(names) for names in features.selected.values()),
-        "features_in_tables": sum(len(names) for names in features.measured(everything=True).values()),
-    }
-
-
-def _source(project: ObjectProject) -> str:
-    if project.pixels is not None:
-        return "probabilities of the project's own pixel stage"
-    if project.thresholds is not None:
-        return "Prediction Maps"
-    return next(role for role in project.roles if role in ("Segmentation Image", "Label Image"))
-
-
-def _thresholds(settings: ThresholdSettings) -> Document:
-    return {
-        "method": settings.method,
-        "channel": settings.channel,
-        "core_channel": settings.core_channel if len(settings.channels) > 1 else settings.channel,
-        "low": settings.low,
-        "high": settings.high if settings.method in ("hysteresis", "ipht") else None,
-        "sigma": dict(zip("zyx", settings.sigma, strict=True)),
-        "min_size": settings.min_size,
-        "max_size": settings.max_size,
+        "objects": None,
+        **load_workflow(project.workflow).explain(project),
     }
 
 
@@ -198,14 +166,15 @@ def _result(name: str, export: ExportPlan) -> Document:
 
 
 def _table(job: Job, found: LaneCheck) -> Document | None:
-    if found.table is None or not isinstance(job.project, ObjectProject):
+    if found.table is None:
         return None
+    workflow = load_workflow(job.project.workflow)
     return {
         "path": str(found.table.path),
         "also": None if found.table.ilastik_path is None else str(found.table.ilastik_path),
         "format": found.table.request.format.name,
         "exists": os.path.lexists(found.table.path),
-        "columns": count_columns(job.project, found.images, found.table.request.features),
+        "columns": workflow.count_table_columns(job.project, found.images, found.table.request),
     }
 
 

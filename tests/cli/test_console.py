@@ -32,7 +32,7 @@ DETAILED = re.compile(r"(WARNING|ERROR) \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \w+
 @pytest.fixture
 def classify(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
     """Replaces the computation of a lane by a function; the results are black images."""
-    from pixelforest.engine.workflows.pixel import flow as pixel_classification
+    from pixelforest.engine.workflows.pixel import workflow as pixel_classification
 
     def install(act: Callable[[], None]) -> None:
         def classify_lane(project: object, images: object, exports: dict[str, Any], **options: object) -> None:
@@ -184,7 +184,7 @@ def test_a_reader_that_leaves_does_not_stop_the_work(work_folder: Path) -> None:
     first = f"""\
 import logging, pathlib, time
 import numpy as np
-from pixelforest.engine.workflows import pixel_classification
+from pixelforest.engine.workflows.pixel import workflow as pixel_classification
 def classify(project, images, exports, **options):
     time.sleep(0.5)
     for export in exports.values():
@@ -327,7 +327,7 @@ def test_signals_end_a_run_cleanly(work_folder: Path, number: signal.Signals, st
     code = textwrap.dedent("""\
         import pathlib, sys, time
         from pixelforest.cli import main
-        from pixelforest.engine.workflows import pixel_classification
+        from pixelforest.engine.workflows.pixel import workflow as pixel_classification
         def classify(*args, on_progress, **options):
             pathlib.Path("begun").touch()
             while True:

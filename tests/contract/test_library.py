@@ -33,7 +33,7 @@ PROGRAM = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 import numpy as np
-from pixelforest.kernels.cpu import library
+from pixelforest.kernels.cpu import loader as library
 sizes = np.zeros(3, np.int64)
 library.kernel("add_label_sizes")(np.array([0, 2, 2, 1], np.uint32), sizes)
 assert sizes.tolist() == [1, 1, 2]

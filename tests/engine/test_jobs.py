@@ -88,11 +88,11 @@ def test_a_project_without_stored_settings_takes_those_of_the_configuration_file
 ) -> None:
     from dataclasses import replace
 
-    from pixelforest.engine import project
+    from pixelforest.engine import project, workflows
 
-    read = project.read_project
+    read = workflows.read_project
     monkeypatch.setattr(
-        project, "read_project", lambda path: replace(read(path), export=project.StoredExportSettings())
+        workflows, "read_project", lambda path: replace(read(path), export=project.StoredExportSettings())
     )
     config = tmp_path / "i.ini"
     config.write_text("[ilastik]\noutput_format: numpy\noutput_filename_format: {nickname}_out\n")

@@ -122,7 +122,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.formats.images.hdf5 import INPUT
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, resource.RLIM_INFINITY))
 for name in ("contiguous", "chunked"):

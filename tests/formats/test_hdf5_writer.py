@@ -357,7 +357,7 @@ class TestContainer:
 import os, sys
 from pathlib import Path
 import numpy as np
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.formats.images import hdf5
 from pixelforest.engine.formats.spec import ImageSpec
 swap = hdf5._swap
@@ -441,7 +441,7 @@ class TestOthersInTheWay:
 import os, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats.images import hdf5
 from pixelforest.engine.formats.spec import ImageSpec

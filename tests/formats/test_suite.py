@@ -202,7 +202,7 @@ def test_nothing_appears_before_finish_and_nothing_stays_after_abort(chosen: Out
 KILLED = """
 import sys, time
 from pathlib import Path
-from pixelforest.engine.box import Box
+from pixelforest.box import Box
 from tests.formats import test_suite as suite
 writers = []
 for number, chosen in enumerate(suite.FORMATS):

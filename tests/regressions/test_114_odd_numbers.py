@@ -12,7 +12,7 @@ import pytest
 
 from pixelforest.cli import main
 from pixelforest.engine.errors import ProjectError
-from pixelforest.engine.project import describe_project, read_project
+from pixelforest.engine.workflows import describe_project, read_project
 
 PIXELS, OBJECTS = "px2d_gray", "obj2d_pred_hyst"
 FOREST = "PixelClassification/ClassifierForests/Forest0000"

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from pixelforest import cli
-from pixelforest.engine.project import ObjectProject, read_project
+from pixelforest.engine.project import (ObjectProject)
+from pixelforest.engine.workflows import read_project
 from pixelforest.engine.project.object_features import largest_margin
 
 PLUGIN, NAMES = "Spherical Texture", ("Polarization Direction", "Spherical Texture")

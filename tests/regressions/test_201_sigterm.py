@@ -69,14 +69,14 @@ def wait_until(is_there: Callable[[], bool], process: subprocess.Popen[str]) -> 
 WAITS = {
     "reading the project": """
         import time
-        from pixelforest.engine import project
+        from pixelforest.engine import workflows
         def read_project(path):
             open("begun", "w").close()
             while True: time.sleep(100)
-        project.read_project = read_project""",
+        workflows.read_project = read_project""",
     "a lock in the main thread": """
         import threading
-        from pixelforest.engine.workflows import batch
+        from pixelforest.engine.run import batch
         def check_job(*arguments):
             lock = threading.Lock()
             lock.acquire()
@@ -85,7 +85,7 @@ WAITS = {
         batch.check_job = check_job""",
     "a library in the main thread": """
         import ctypes
-        from pixelforest.engine.workflows import pixel_classification
+        from pixelforest.engine.workflows.pixel import workflow as pixel_classification
         def classify_lane(*arguments, **options):
             open("begun", "w").close()
             while True: ctypes.CDLL(None).usleep(900_000_000) or ctypes.CDLL(None).pause()
@@ -93,7 +93,7 @@ WAITS = {
     "a library in a thread for tiles": """
         import time
         from pixelforest.engine.tiling.stream import stream_tiles
-        from pixelforest.engine.workflows import pixel_classification
+        from pixelforest.engine.workflows.pixel import workflow as pixel_classification
         def wait(tile, source):
             open("begun", "w").close()
             while True: time.sleep(100)
@@ -102,7 +102,7 @@ WAITS = {
         pixel_classification.classify_lane = classify_lane""",
     "lanes side by side": """
         import time
-        from pixelforest.engine.workflows import pixel_classification
+        from pixelforest.engine.workflows.pixel import workflow as pixel_classification
         def classify_lane(*arguments, **options):
             open("begun", "w").close()
             while True: time.sleep(100)
@@ -118,17 +118,17 @@ WAITS = {
         os.replace = wait""",
     "a library that turns what is raised into an error of its own": """
         import time
-        from pixelforest.engine import project
+        from pixelforest.engine import workflows
         def read_project(path):
             try:
                 open("begun", "w").close()
                 time.sleep(100)
             except BaseException:
                 raise ImportError("see the advice on how to install it") from None
-        project.read_project = read_project""",
+        workflows.read_project = read_project""",
     "a file system that does not answer": """
         import time
-        from pixelforest.engine.formats.target import Target
+        from pixelforest.engine.storage.atomic_write import Target
         create = Target._create_temporary
         def wait(self):
             create(self)
@@ -155,7 +155,7 @@ def test_every_wait_ends(wait: str, work: Path) -> None:
 def test_compilers_end_with_the_program(work: Path) -> None:
     """They are processes of their own, which take ten seconds and more."""
     code = """
-        from pixelforest.kernels.cpu import library
+        from pixelforest.kernels.cpu import loader as library
         library.cache.read = lambda *arguments: None
         library._COMPILE = "import os, time; open(f'compiler-{os.getpid()}', 'w').close(); time.sleep(1000)"
     """

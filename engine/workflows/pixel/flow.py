@@ -21,6 +21,7 @@ from ...pixels.classify import PixelClassifier, ResultRequest, finish_labels, pr
 from ...pixels.feature_plan import check_size, plan_features
 from ...pixels.results import FEATURES, LABELS, RESULTS
 from ...project import PixelProject
+from ...project.pixel_project import MASK, RAW
 from ...tiling.groups import ChunkGrid, choose_grid
 from ...tiling.halo import source_box
 from ...tiling.plan import TileCost, needed_bytes, plan_tiles
@@ -31,7 +32,6 @@ from ...tiling.work_plan import WorkPlan
 if TYPE_CHECKING:
     from ...pixels.annotations import Annotations
 
-RAW, MASK = "Raw Data", "Prediction Mask"
 # What a lane takes beside its tiles, at most: the forest in a backend, and everything that is small.
 BYTES_PER_NODE = 64
 TABLES_BYTES = 1 << 20

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from pixelforest.engine.errors import ClassifierMissing, ProjectError
-from pixelforest.engine.project import ObjectProject, PixelProject, ThresholdSettings, describe_project, read_project
+from pixelforest.engine.project import ObjectProject, PixelProject, ThresholdSettings
 from pixelforest.engine.project.object_features import Blocks, ObjectFeatures, largest_margin
+from pixelforest.engine.workflows import describe_project, read_project
 
 BINARY = "Object Classification (from binary image)"
 PREDICTION = "Object Classification (from prediction image)"

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from pixelforest.engine.errors import ProjectError, ProjectNotFound
-from pixelforest.engine.project import describe_project, open_project, read_project
+from pixelforest.engine.project import open_project
 from pixelforest.engine.project.hdf5 import ProjectFile
+from pixelforest.engine.workflows import describe_project, read_project
 
 MakeProject = Callable[..., Path]
 

@@ -12,14 +12,8 @@ import numpy as np
 import pytest
 
 from pixelforest.engine.errors import ProjectError, ProjectNotFound
-from pixelforest.engine.project import (
-    LaneLabels,
-    count_labels,
-    count_project_labels,
-    describe_project,
-    open_project,
-    read_lanes,
-)
+from pixelforest.engine.project import LaneLabels, count_labels, count_project_labels, open_project, read_lanes
+from pixelforest.engine.workflows import describe_project, read_kind
 
 MakeProject = Callable[..., Path]
 OBJECTS = "Object Classification (from pixel classification)"
@@ -168,7 +162,8 @@ def test_labels_can_be_counted_in_an_untrained_project(make_project: MakeProject
         del file["PixelClassification/ClassifierForests"]
         builders.put_labels(file, "labels000", 0, (0, 0, 0), block(4, 5, 1, _1=3))
 
-    assert count_project_labels(make_project(draw))[0].totals() == {1: 3}
+    with open_project(make_project(draw)) as file:
+        assert count_project_labels(file, read_kind(file))[0].totals() == {1: 3}
 
 
 # -- telling about a project ------------------------------------------------------------------------------------

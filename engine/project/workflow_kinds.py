@@ -1,11 +1,12 @@
-"""What kind of project a file is: ilastik's workflows, and the ilastik versions whose files are readable.
+"""Kinds of ilastik projects, and the ilastik versions whose files can be read.
 
-Which of the workflows can be run is one list here; how they run is decided in ``engine/workflows``.
+A kind describes what a project file stores. Each folder of ``engine/workflows`` declares the kinds that it runs.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 
 from ...records import dataclass
 from ..errors import ProjectError
@@ -17,15 +18,15 @@ READABLE_VERSIONS = ((0, 6), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5))
 
 @dataclass(frozen=True)
 class WorkflowKind:
-    """One of ilastik's workflows.
+    """A kind of project, as its file states it.
 
     name          as a saved project stores it
     class_name    as a project that was created but never saved stores it
     roles         what its inputs are for, main role first
-    export_group  where its export settings lie
-    has_pixels    it classifies pixels
-    has_objects   it classifies objects
-    has_thresholds  its objects are made of prediction maps
+    export_group  HDF5 group of its export settings
+    has_pixels    True if it classifies pixels
+    has_objects   True if it classifies objects
+    has_thresholds  True if its objects are made from prediction maps
     """
 
     name: str
@@ -37,62 +38,24 @@ class WorkflowKind:
     has_thresholds: bool = False
 
 
-PIXEL_CLASSIFICATION = WorkflowKind(
-    "Pixel Classification", "PixelClassificationWorkflow", ("Raw Data", "Prediction Mask"), "Prediction Export", True
-)
-AUTOCONTEXT = WorkflowKind(
-    "AutocontextTwoStage", "AutocontextTwoStage", ("Raw Data", "Prediction Mask"), "Prediction Export"
-)
+def read_workflow(file: ProjectFile, kinds: Collection[WorkflowKind]) -> WorkflowKind:
+    """Find the kind of a project among ``kinds``.
 
-
-def _objects(source: str, class_suffix: str, *roles: str) -> WorkflowKind:
-    return WorkflowKind(
-        f"Object Classification (from {source})",
-        f"ObjectClassificationWorkflow{class_suffix}",
-        ("Raw Data", *roles, "Atlas"),
-        "Object Information Export",
-        has_pixels=not roles,
-        has_objects=True,
-        has_thresholds=not roles or "Prediction Maps" in roles,
-    )
-
-
-OBJECTS_BINARY = _objects("binary image", "Binary", "Segmentation Image")
-OBJECTS_PREDICTION = _objects("prediction image", "Prediction", "Prediction Maps")
-OBJECTS_LABEL = _objects("label image", "Label", "Label Image")
-OBJECTS_PIXEL = _objects("pixel classification", "Pixel")
-WORKFLOWS = (
-    PIXEL_CLASSIFICATION,
-    AUTOCONTEXT,
-    OBJECTS_BINARY,
-    OBJECTS_PREDICTION,
-    OBJECTS_LABEL,
-    OBJECTS_PIXEL,
-)
-SUPPORTED_WORKFLOWS = (
-    PIXEL_CLASSIFICATION.name,
-    OBJECTS_BINARY.name,
-    OBJECTS_PREDICTION.name,
-    OBJECTS_LABEL.name,
-    OBJECTS_PIXEL.name,
-)
-
-
-def find_workflow(stored_name: str) -> WorkflowKind | None:
-    """The workflow a stored ``workflowName`` means; None if it is none of those known here."""
-    return next((kind for kind in WORKFLOWS if stored_name in (kind.name, kind.class_name)), None)
-
-
-def read_workflow(file: ProjectFile) -> WorkflowKind:
-    """The project's workflow. Raises ProjectError, naming what is supported, if it is missing or cannot be run."""
+    Raises ProjectError, naming the kinds that can be run, if the project states none or another one.
+    """
     stored = file.text("workflowName") if file.has("workflowName") else None
-    supported = ", ".join(f"'{name}'" for name in SUPPORTED_WORKFLOWS)
+    supported = ", ".join(f"'{kind.name}'" for kind in kinds)
     if stored is None:
         raise file.error("workflowName", f"is missing, so the kind of project is unknown; supported: {supported}")
-    kind = find_workflow(stored)
-    if kind is None or kind.name not in SUPPORTED_WORKFLOWS:
+    kind = find_kind(stored, kinds)
+    if kind is None:
         raise file.error("workflowName", f"workflow '{stored}' is not supported; supported: {supported}")
     return kind
+
+
+def find_kind(stored_name: str, kinds: Iterable[WorkflowKind]) -> WorkflowKind | None:
+    """Return the kind that a stored ``workflowName`` means, or None if it is none of ``kinds``."""
+    return next((kind for kind in kinds if stored_name in (kind.name, kind.class_name)), None)
 
 
 def read_version(file: ProjectFile) -> str:

@@ -1,0 +1,67 @@
+"""Projects that classify objects."""
+
+from __future__ import annotations
+
+from ...records import dataclass, replace
+from . import pixel_project
+from .forest import Classifier, read_classifier
+from .hdf5 import ProjectFile
+from .lanes import TrainingLane
+from .object_annotations import GROUP, read_object_class_names
+from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_features
+from .pixel_project import PixelProject, read_pixel_project
+from .project import Project
+from .table_settings import TableSettings, read_table_settings
+from .thresholding import ThresholdSettings, read_thresholding
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectProject(Project):
+    """A project that classifies objects.
+
+    thresholds   how prediction maps become objects; None where the objects are an input
+    pixels       the stage that makes the prediction maps, as a project of its own with this one's atlas as its mask;
+                 None where they are an input
+    table        None: the project was not set up to write a table
+    """
+
+    features: ObjectFeatures
+    classifier: Classifier
+    blocks: Blocks
+    table: TableSettings | None
+    thresholds: ThresholdSettings | None
+    pixels: PixelProject | None
+
+
+def read_object_project(
+    file: ProjectFile, project: Project, *, has_thresholds: bool, has_pixels: bool
+) -> ObjectProject:
+    """Read features, classifier, blocks and table of a project, and the stages that make its objects.
+
+    has_thresholds  its objects are made from prediction maps
+    has_pixels      a pixel stage of its own makes the prediction maps
+    Raises ClassifierMissing, ProjectError.
+    """
+    features = read_object_features(file)
+    return ObjectProject(
+        **vars(project),
+        features=features,
+        classifier=read_classifier(file, GROUP, label_names=read_object_class_names(file)),
+        blocks=read_blocks(file),
+        table=read_table_settings(file),
+        thresholds=read_thresholding(file) if has_thresholds else None,
+        pixels=read_pixel_project(file, _pixel_stage(project)) if has_pixels else None,
+    )
+
+
+def _pixel_stage(project: Project) -> Project:
+    """View a project as its pixel stage does: the atlas is the prediction mask."""
+    main, mask = pixel_project.ROLES
+    atlas = project.roles[1]
+    lanes = [
+        TrainingLane(
+            {{main: main, atlas: mask}[role]: image for role, image in lane.images.items() if role in (main, atlas)}
+        )
+        for lane in project.lanes
+    ]
+    return replace(project, workflow=pixel_project.NAME, roles=(main, mask), lanes=tuple(lanes))

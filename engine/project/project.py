@@ -1,0 +1,56 @@
+"""The part of a project that all kinds share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...records import dataclass
+from .annotations import LabelBlock, LaneLabels, count_labels, read_blocks_of_lane
+from .export_settings import StoredExportSettings, read_export_settings
+from .hdf5 import ProjectFile, open_project
+from .lanes import TrainingLane, read_lanes, read_roles
+from .workflow_kinds import WorkflowKind, read_version
+
+
+@dataclass(frozen=True, eq=False)
+class Project:
+    """A project that can be run: what all workflows share. Compared by identity, so that it can be a cache's key.
+
+    path      absolute
+    version   of the ilastik that saved it
+    workflow  the name, never the class name an unsaved project stores
+    roles     of its inputs, main role first: those of the workflow, then any others the file names
+    """
+
+    path: Path
+    version: str
+    workflow: str
+    roles: tuple[str, ...]
+    lanes: tuple[TrainingLane, ...]
+    export: StoredExportSettings
+
+
+def read_common(file: ProjectFile, path: Path, kind: WorkflowKind) -> Project:
+    """Read the part of a project that all kinds share. Raises ProjectError."""
+    return Project(
+        path=path.absolute(),
+        version=read_version(file),
+        workflow=kind.name,
+        roles=tuple(dict.fromkeys((*kind.roles, *read_roles(file)))),
+        lanes=read_lanes(file),
+        export=read_export_settings(file, kind.export_group),
+    )
+
+
+def count_project_labels(file: ProjectFile, kind: WorkflowKind) -> tuple[LaneLabels, ...]:
+    """Count the labelled pixels of every training lane; the project need not be trained.
+
+    A project whose pixels cannot be labelled has none. Raises ProjectError.
+    """
+    return count_labels(file, read_lanes(file), version=read_version(file), workflow=kind.name)
+
+
+def read_label_blocks(project: Project, lane: int) -> tuple[LabelBlock, ...]:
+    """Read what the user drew on the image of a training lane. Raises ProjectError."""
+    with open_project(project.path) as file:
+        return read_blocks_of_lane(file, project.lanes, lane, version=project.version, workflow=project.workflow)

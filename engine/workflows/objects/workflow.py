@@ -1,0 +1,116 @@
+"""Object Classification as a kind of project; see ``protocol.Workflow``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import UsageError
+from ...export.tables import TableOptions, TableRequest
+from ...export.tables import resolve_table as resolve_object_table
+from ...inputs.images import InputImage
+from ...objects.results import results_of
+from ...project import ObjectProject, Project, ProjectFile, ThresholdSettings, WorkflowKind, read_object_project
+from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
+from .plan import count_columns
+
+__all__ = [
+    "check_lane",
+    "classify_lane",
+    "count_table_columns",
+    "describe",
+    "explain",
+    "plan_work",
+    "read",
+    "resolve_table",
+    "result_infos",
+    "result_names",
+    "table_notes",
+    "work_voxels",
+]
+
+
+def read(file: ProjectFile, project: Project, kind: WorkflowKind) -> ObjectProject:
+    """Read features, classifiers and stages. Raises ClassifierMissing, ProjectError."""
+    return read_object_project(file, project, has_thresholds=kind.has_thresholds, has_pixels=kind.has_pixels)
+
+
+def describe(file: ProjectFile, kind: WorkflowKind) -> tuple[tuple[str, str], ...]:
+    """Nothing: the summary of every project has the fields of object classification."""
+    return ()
+
+
+def result_names(project: ObjectProject) -> tuple[str, ...]:
+    """Names of the results, the default first."""
+    return tuple(result.name for result in results_of(has_pixels=project.pixels is not None))
+
+
+def resolve_table(project: ObjectProject, asked: TableOptions, *, lane_count: int) -> TableRequest | None:
+    """Return the table that was asked for, or that the project was set up to write. Raises UsageError, ExportError."""
+    table = resolve_object_table(
+        asked.filename,
+        project.table,
+        lane_count=lane_count,
+        has_ilastik_name=asked.has_ilastik_name,
+        is_safe=asked.is_safe,
+        allow_project_urls=asked.allow_project_urls,
+    )
+    if asked.is_alone and table is None:
+        raise UsageError("--table_only: this project was not set up to write a table; say where with --table_filename")
+    return table
+
+
+def table_notes(project: ObjectProject, table: TableRequest) -> list[str]:
+    """Lines about names of classes that a spreadsheet takes for formulas, and about columns that are left out."""
+    lines = []
+    if table.format.is_plain_text and not table.is_defused:
+        from ...export.formulas import describe_formulas
+
+        lines = [line] if (line := describe_formulas(project.classifier.label_names)) else []
+    for plugin, features in project.features.left_out.items():
+        names = [name for name in features if table.features is None or name in table.features]
+        if names:
+            lines.append(
+                f"the table lacks the columns of {', '.join(names)} ({plugin}): these object features are not known "
+                "here; the classifier does not read them"
+            )
+    return lines
+
+
+def count_table_columns(project: ObjectProject, images: Mapping[str, InputImage], request: TableRequest) -> int:
+    """Number of columns of a lane's table."""
+    return count_columns(project, images, request.features)
+
+
+def explain(project: ObjectProject) -> Mapping[str, Any]:
+    """The entry ``objects``: how objects are made and classified."""
+    features = project.features
+    objects = {
+        "made_from": _source(project),
+        "thresholds": None if project.thresholds is None else _thresholds(project.thresholds),
+        "classes": list(project.classifier.label_names),
+        "features": sum(len(names) for names in features.selected.values()),
+        "features_in_tables": sum(len(names) for names in features.measured(everything=True).values()),
+    }
+    return {"objects": objects}
+
+
+def _source(project: ObjectProject) -> str:
+    if project.pixels is not None:
+        return "probabilities of the project's own pixel stage"
+    if project.thresholds is not None:
+        return "Prediction Maps"
+    return next(role for role in project.roles if role in ("Segmentation Image", "Label Image"))
+
+
+def _thresholds(settings: ThresholdSettings) -> dict[str, Any]:
+    return {
+        "method": settings.method,
+        "channel": settings.channel,
+        "core_channel": settings.core_channel if len(settings.channels) > 1 else settings.channel,
+        "low": settings.low,
+        "high": settings.high if settings.method in ("hysteresis", "ipht") else None,
+        "sigma": dict(zip("zyx", settings.sigma, strict=True)),
+        "min_size": settings.min_size,
+        "max_size": settings.max_size,
+    }

@@ -1,0 +1,66 @@
+"""Pixel Classification as a kind of project; see ``protocol.Workflow``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import UsageError
+from ...export.tables import TableOptions, TableRequest
+from ...inputs.images import InputImage
+from ...pixels.results import RESULTS
+from ...project import PixelProject, Project, ProjectFile, WorkflowKind, read_pixel_project
+from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
+
+__all__ = [
+    "check_lane",
+    "classify_lane",
+    "count_table_columns",
+    "describe",
+    "explain",
+    "plan_work",
+    "read",
+    "resolve_table",
+    "result_infos",
+    "result_names",
+    "table_notes",
+    "work_voxels",
+]
+
+
+def read(file: ProjectFile, project: Project, kind: WorkflowKind) -> PixelProject:
+    """Read features and classifier. Raises ClassifierMissing, ProjectError."""
+    return read_pixel_project(file, project)
+
+
+def describe(file: ProjectFile, kind: WorkflowKind) -> tuple[tuple[str, str], ...]:
+    """Nothing: the summary of every project has the fields of pixel classification."""
+    return ()
+
+
+def explain(project: PixelProject) -> Mapping[str, Any]:
+    """Nothing beyond the entries of every project."""
+    return {}
+
+
+def result_names(project: PixelProject) -> tuple[str, ...]:
+    """Names of the results, the default first."""
+    return tuple(result.name for result in RESULTS)
+
+
+def resolve_table(project: PixelProject, asked: TableOptions, *, lane_count: int) -> None:
+    """Return None. Raises UsageError where a table was asked for."""
+    # An empty file name asks for a table, too.
+    for option, is_given in (("table_filename", asked.filename is not None), ("table_only", asked.is_alone)):
+        if is_given:
+            raise UsageError(f"--{option}: {project.workflow} projects have no objects, so there is no table of them")
+
+
+def table_notes(project: PixelProject, table: TableRequest) -> list[str]:
+    """Return no lines: there is no table."""
+    return []
+
+
+def count_table_columns(project: PixelProject, images: Mapping[str, InputImage], request: TableRequest) -> int:
+    """Zero: there is no table."""
+    return 0
