@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from math import prod
-
-from .records import dataclass
 
 
 @dataclass(frozen=True, order=True)

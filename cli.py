@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +36,6 @@ from pixelforest.frontend.exit_status import (
 )
 from pixelforest.frontend.json_report import RunReport
 from pixelforest.frontend.options import CommandLine, Option, Takes, format_help, is_asked, parse_command_line
-from pixelforest.records import replace
 
 Record = TypeVar("Record")
 Action = Callable[[CommandLine, Console], int]

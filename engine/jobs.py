@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records import dataclass
 from .config import Config, find_config, read_config
 from .errors import UsageError
 from .machine import choose_memory, choose_threads

@@ -11,9 +11,7 @@ from .options import Option, Takes
 SHELLS = ("bash", "zsh", "fish")
 
 
-def make_completions(
-    shell: str, *, program: str, options: Sequence[Option], commands: Mapping[str, str]
-) -> str:
+def make_completions(shell: str, *, program: str, options: Sequence[Option], commands: Mapping[str, str]) -> str:
     """Return the completion script of one shell.
 
     Parameters
@@ -53,7 +51,7 @@ def _bash(program: str, options: Sequence[Option], commands: Mapping[str, str]) 
     names = " ".join(option.name for option in options)
     return "\n".join(
         [
-            f"# bash completion for {program}: source this file, or put it into ~/.local/share/bash-completion/completions",
+            f"# bash completion for {program}: to be sourced, or put into a folder of completions",
             f"_{program}() {{",
             '    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"',
             '    if [[ "$current" == "=" ]]; then current=""; fi',

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -19,7 +20,6 @@ from pixelforest.engine.errors import UsageError
 from pixelforest.engine.progress import Progress
 from pixelforest.engine.public_text import public_text
 from pixelforest.engine.terminal_text import printable, printable_lines
-from pixelforest.records import dataclass
 
 PROGRAM = "pixelforest"
 LOGFILE_BYTES = 50 * 10**6

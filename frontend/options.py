@@ -8,11 +8,11 @@ from __future__ import annotations
 import textwrap
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from pixelforest.engine.errors import UsageError
 from pixelforest.engine.quotes import unquote
-from pixelforest.records import dataclass, field
 
 TRUE_WORDS = ("1", "yes", "true", "on")
 FALSE_WORDS = ("0", "no", "false", "off")

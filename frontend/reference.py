@@ -16,9 +16,7 @@ EXIT_STATUSES = (
 )
 
 
-def make_man_page(
-    *, program: str, version: str, usage: str, examples: str, options: Sequence[Option]
-) -> str:
+def make_man_page(*, program: str, version: str, usage: str, examples: str, options: Sequence[Option]) -> str:
     """Return the man page as troff text."""
     lines = [
         f'.TH {program.upper()} 1 "" "{program} {version}" "User Commands"',

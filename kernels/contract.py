@@ -14,11 +14,10 @@ Order of float32 operations, the same in every backend:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-
-from ..records import dataclass
 
 Voxels = tuple[int, int, int]
 Range = tuple[float, float]

@@ -9,12 +9,12 @@ import logging
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Formatter
 
 from ...box import Box
-from ...records import dataclass
 from ..axes import CANONICAL
 from ..errors import ExportError
 from ..formats import input_formats, output_formats

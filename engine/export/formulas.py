@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
-from ...records import replace
 from ..formats.spec import TableColumn
 
 __all__ = ["defuse_column", "describe_formulas", "is_formula"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -16,7 +17,6 @@ from typing import Protocol
 import numpy as np
 
 from ...box import Box
-from ...records import dataclass
 from ..axes import CANONICAL, box_from_canonical, from_canonical, pipeline_axes
 from ..errors import ExportError
 from ..formats import output_formats

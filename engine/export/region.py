@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...box import Box
-from ...records import dataclass
 from ..axes import CANONICAL, box_to_canonical
 from ..errors import ExportError, UsageError
 

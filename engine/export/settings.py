@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ...records import dataclass
 from ..axes import CANONICAL, is_axis_order
 from ..errors import ExportError, UsageError
 from ..formats import output_format, output_formats

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
-from ...records import dataclass
 from ..errors import ExportError
 from ..terminal_text import has_controls, printable
 

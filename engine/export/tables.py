@@ -9,13 +9,13 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ...box import Box
-from ...records import dataclass, field
 from ..errors import ExportError
 from ..formats import table_format, table_formats
 from ..formats.spec import TableColumn, TableFormat, TableWriter

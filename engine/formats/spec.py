@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,6 @@ from typing import Self
 import numpy as np
 
 from ...box import Box
-from ...records import dataclass, field
 from ..storage.atomic_write import check_file_place
 from ..storage.object_storage import RemotePath
 

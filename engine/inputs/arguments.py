@@ -12,10 +12,10 @@ import glob
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ...records import dataclass
 from ..errors import InputError, InputMismatch, InputNotFound
 from ..quotes import unquote
 

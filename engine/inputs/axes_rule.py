@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...records import dataclass
 from ..errors import InputError, InputMismatch
 from ..formats.spec import ImageInfo
 from .axes_advice import advise, needs_of

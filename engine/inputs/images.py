@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import zip_longest
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ...box import Box
-from ...records import dataclass, replace
 from ..axes import CANONICAL, box_from_canonical, canonical_shape, is_axis_order, to_canonical
 from ..errors import InputError, UsageError
 from ..formats import input_formats

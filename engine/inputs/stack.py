@@ -12,13 +12,13 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
 
 from ...box import Box
-from ...records import dataclass, field, replace
 from ..errors import InputMismatch, UsageError
 from ..formats.spec import ImageInfo, ImageReader
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...kernels.contract import Backend
-from ...records import dataclass
 from ..errors import InputMismatch
 from ..project.object_features import Features
 from ..tiling.stream import stream_tiles

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...box import Box
-from ...records import dataclass
 
 CROP_AXES = "xyzc"
 

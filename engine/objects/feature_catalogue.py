@@ -5,10 +5,10 @@ images it exists. What has to be measured for one stands in ``quantities.py``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from ...kernels.contract import BINS, QUANTILES
-from ...records import dataclass
 from ..errors import InputMismatch, ProjectError
 from ..project.object_features import HULL_2D, HULL_3D, PLUGINS, SKELETON, STANDARD, Features
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import Any
@@ -16,7 +17,6 @@ import numpy as np
 
 from ...box import Box
 from ...kernels.contract import Backend, SlabComponents
-from ...records import dataclass
 from ..errors import InputMismatch
 from ..storage.scratch import Scratch
 from ..tiling.plan import READ_AHEAD

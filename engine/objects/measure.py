@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,6 @@ import numpy as np
 
 from ...box import Box
 from ...kernels.contract import SECOND_PASS, Backend, Voxels
-from ...records import dataclass
 from ..errors import MemoryTooSmall
 from ..machine import format_size
 from ..project.object_features import DEFAULT_FEATURES, HULL_2D, HULL_3D, SKELETON, STANDARD, Features

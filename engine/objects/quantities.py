@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from ...kernels.contract import MEASURE_NEEDS, MEASURES, MeasurePlan, Voxels
 from ...kernels.shared.object_tables import table_bytes
-from ...records import dataclass
 from ..errors import InputMismatch
 from ..project.object_features import DEFAULT_FEATURES, HULL_2D, HULL_3D, SKELETON, STANDARD, Features
 from .feature_catalogue import CATALOGUE, NEIGHBOURHOOD, OBJECT_AND_NEIGHBOURHOOD, Size, find_feature

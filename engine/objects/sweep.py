@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...box import Box
 from ...kernels.contract import Backend, MeasurePlan
-from ...records import dataclass
 from .label import LabelFrame, Read
 
 Range = tuple[int, int]

@@ -7,10 +7,10 @@ feature of several values has a column for each, numbered from 0.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from ...records import dataclass
 from ..formats.spec import TableColumn
 from ..project.object_features import DEFAULT_FEATURES, Features
 from .classify import ObjectClasses

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,6 @@ import numpy as np
 from ...box import Box
 from ...kernels.contract import Backend, MapPlan, Voxels
 from ...kernels.shared.taps import threshold_taps
-from ...records import dataclass
 from ..errors import InputMismatch, ProjectError, UsageError
 from ..project.thresholding import METHODS, ThresholdSettings
 from ..storage.scratch import Scratch

@@ -12,12 +12,12 @@ import ntpath
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...box import Box
-from ...records import dataclass
 from ..axes import canonical_shape
 from ..errors import PixelforestError
 from ..inputs.arguments import NATIVE, WINDOWS, split_internal, split_list

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +22,6 @@ from ...kernels.contract import (
     Wanted,
 )
 from ...kernels.shared.conversion import convert
-from ...records import dataclass, replace
 from ..errors import ProjectError
 from ..project import PixelProject
 from ..project.forest import Classifier

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 from ...kernels.contract import FeaturePlan, ScalePlan
-from ...records import dataclass
 from ..errors import InputMismatch
 from ..project.pixel_features import COLUMNS_PER_CHANNEL, FeatureSelection
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from ...records import dataclass
 from ..axes import CANONICAL, axes_from_axistags, is_axis_order, pipeline_axes, to_canonical
 from .hdf5 import ProjectFile
 from .lanes import TrainingImage, TrainingLane, first_image

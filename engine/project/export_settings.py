@@ -5,9 +5,9 @@ Values are handed on as stored; what they mean, and whether they make sense, is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import isfinite
 
-from ...records import dataclass
 from .hdf5 import ProjectFile
 
 GROUP = "Prediction Export"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from ...records import dataclass
 from ..errors import ClassifierMissing
 from .annotations import read_label_names
 from .hdf5 import Kind, ProjectFile

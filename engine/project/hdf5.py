@@ -8,6 +8,7 @@ names the file and the place in it. Files are opened for reading and are never l
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,6 @@ from typing import Any, Literal, Self
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
 
-from ...records import dataclass
 from ..errors import ProjectError, ProjectNotFound
 from .object_header import HEADER_BYTES, read_header
 from .text_heap import TextHeap

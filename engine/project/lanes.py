@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isfinite
 
-from ...records import dataclass
 from ..axes import axes_from_axistags, default_axes, is_axis_order
 from .hdf5 import ProjectFile
 

@@ -7,13 +7,12 @@ For everything else, and for all that is damaged, the answer is None, and HDF5 h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from struct import Struct, unpack_from
 from typing import Any
 
 import numpy as np
-
-from ...records import dataclass
 
 # Version, messages, references, bytes of all messages; then type, bytes and flags of each.
 _PREFIX, _MESSAGE = Struct("<BxHII4x"), Struct("<HHB3x")

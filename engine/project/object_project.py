@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...records import dataclass, replace
+from dataclasses import dataclass, replace
+
 from . import pixel_project
 from .forest import Classifier, read_classifier
 from .hdf5 import ProjectFile

@@ -8,9 +8,8 @@ depth and number of operations are bounded, and nothing that holds other values 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
-
-from ...records import dataclass
 
 MAX_BYTES = 1 << 20
 MAX_OPERATIONS = 1 << 16

@@ -6,8 +6,8 @@ What the features are and in which order they reach the classifier is decided in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ...records import dataclass
 from .hdf5 import ProjectFile
 from .lanes import TrainingLane, first_image
 

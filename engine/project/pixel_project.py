@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...records import dataclass
+from dataclasses import dataclass
+
 from .forest import Classifier, read_classifier
 from .hdf5 import ProjectFile
 from .pixel_features import FeatureSelection, read_feature_selection

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...records import dataclass
 from .annotations import LabelBlock, LaneLabels, count_labels, read_blocks_of_lane
 from .export_settings import StoredExportSettings, read_export_settings
 from .hdf5 import ProjectFile, open_project

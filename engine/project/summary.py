@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from ...records import dataclass
 from ..errors import ProjectError
 from . import object_annotations as object_labels
 from . import pixel_features

@@ -6,9 +6,9 @@ the table that it was set up to write.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-from ...records import dataclass, field
 from ..errors import ProjectError
 from .hdf5 import ProjectFile
 

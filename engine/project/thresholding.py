@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...records import dataclass
+from dataclasses import dataclass
+
 from .hdf5 import ProjectFile
 from .workflow_kinds import read_version, version_order
 

@@ -8,11 +8,10 @@ and the walk goes level by level through all trees at once, without recursion.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-
-from ...records import dataclass
 
 # Node types; interior nodes of other types (hyperplanes, spheres) exist in vigra, but ilastik never makes them.
 THRESHOLD_NODE = 0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
-from ...records import dataclass
 from ..errors import ProjectError
 from .hdf5 import ProjectFile
 

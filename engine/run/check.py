@@ -11,11 +11,11 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from ...kernels.contract import Backend
-from ...records import dataclass, field
 from ..errors import ExportError, MemoryTooSmall
 from ..export.filenames import LaneNames
 from ..export.images import ExportPlan, check_exports, plan_export

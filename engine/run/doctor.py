@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from ...kernels.contract import Backend, KernelError
 from ...kernels.shared.self_test import SELF_TESTS, count_differences, digest
-from ...records import dataclass, field
 from ..backends import open_backend, survey_backends, warm_architecture
 from ..errors import BackendUnavailable
 from ..machine import choose_memory, choose_threads, format_size

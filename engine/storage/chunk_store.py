@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from math import isfinite, prod
@@ -22,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...box import Box
-from ...records import dataclass
 from ..errors import ExportError, InputError, MemoryTooSmall
 from .atomic_write import FolderTarget, export_errors
 from .chunks import ChunkAssembler

@@ -7,12 +7,12 @@ In raster order every chunk that a row of tiles touches is begun before one is c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
 
 from ...box import Box
-from ...records import dataclass
 
 # Chunks waiting below both are not worth tiles of another size.
 FREE_BYTES = 64 << 20

@@ -6,11 +6,11 @@ The plan decides only about time and memory: results are the same for every plan
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from math import ceil, prod
 
 from ...box import Box
 from ...kernels.contract import TileWish, Voxels
-from ...records import dataclass
 from ..errors import MemoryTooSmall
 from .groups import ChunkGrid, begun_bytes, choose_group, cut_in_groups, waiting_bytes
 

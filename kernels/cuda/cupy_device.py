@@ -10,11 +10,11 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...records import dataclass, field
 from ..contract import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable
 from .device import DeviceArray, Grid
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ...records import dataclass, replace
 from ..contract import OPERATIONS, FeaturePlan, ScalePlan, Voxels
 from ..shared import polynomials
 from ..shared.plan import PackedPlan, pack_plan

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ...records import dataclass
 from ..contract import KernelError, Voxels
 from .device import Device, DeviceArray, Kernel
 from .launch import Compilation, KernelFile

@@ -26,11 +26,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from ...records import dataclass
 from ..contract import ForestArrays, Voxels
 from ..shared.nodes import PackedForest, pack_forest
 from .device import Device, DeviceArray

@@ -21,9 +21,10 @@ So it stays off until bench/cuda_forest.py has timed it on a GPU.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ...records import dataclass
 from ..contract import Voxels
 from .device import Device, DeviceArray
 from .features import POLYNOMIALS, CudaPlan, Filters, channels_of, count_voxels, float_literal

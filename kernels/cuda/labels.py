@@ -20,10 +20,10 @@ before them the way to the device.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from ...records import dataclass
 from ..contract import Storage, Voxels
 from ..cpu.host.labels import SlabRuns, comparable
 from .device import Device, DeviceArray

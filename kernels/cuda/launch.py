@@ -14,12 +14,12 @@ import re
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from ...records import dataclass
 from ..contract import DeviceFailed
 from ..shared import cache
 from .device import Device, Kernel, Module

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from ...records import dataclass
 from ..contract import DeviceUnavailable, ForestArrays, TreeArrays
 from ..shared.nodes import PackedForest, exact_float32_threshold, pack_forest
 from .device import Device, DeviceArray

@@ -7,10 +7,10 @@ how much travels, never what comes out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ...records import dataclass
 from ..contract import Conversion, ResultPlan, TileResult, Voxels, Wanted
 from ..shared.conversion import float32_steps
 from ..shared.results import finish_result

@@ -6,12 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ...records import dataclass, replace
 from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, TileResult, Voxels
 from ..cpu.backend import CpuForest
 from ..shared.nodes import PackedForest

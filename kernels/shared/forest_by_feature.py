@@ -6,9 +6,10 @@ depends on the voxels, so both can be gone through for many voxels at once witho
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ...records import dataclass
 from .nodes import PackedForest
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from ...records import dataclass
 from ..contract import FeaturePlan, Voxels
 from .program import FIELDS, feature_program, padded_rows
 from .taps import PRESMOOTHER_WINDOW, gaussian_taps

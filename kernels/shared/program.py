@@ -8,11 +8,11 @@ asked for in the end is the margin a tile needs; there is no second formula for 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum, auto
 
 import numpy as np
 
-from ...records import dataclass, field
 from .taps import FEATURE_WINDOW, gaussian_taps
 
 NARROW_GAUSSIAN = 0.66  # of a difference of Gaussians, times the feature sigma

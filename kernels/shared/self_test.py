@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ...records import dataclass
 from ..contract import (
     OPERATIONS,
     RESULTS,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from pixelforest import cli
-from pixelforest.engine.project import (ObjectProject)
-from pixelforest.engine.workflows import read_project
+from pixelforest.engine.project import ObjectProject
 from pixelforest.engine.project.object_features import largest_margin
+from pixelforest.engine.workflows import read_project
 
 PLUGIN, NAMES = "Spherical Texture", ("Polarization Direction", "Spherical Texture")
 COMPUTED, SELECTED = "ObjectExtraction/Features", "ObjectClassification/SelectedFeatures"

@@ -7,6 +7,7 @@ a name for.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
@@ -14,7 +15,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ....box import Box
-from ....records import replace
 from ...axes import to_canonical
 from ...errors import ExportError
 from ...storage.atomic_write import Target, export_errors

@@ -13,6 +13,7 @@ import threading
 import warnings
 import zipfile
 import zlib
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO
@@ -20,7 +21,6 @@ from typing import IO
 import numpy as np
 
 from ....box import Box
-from ....records import dataclass
 from ...axes import default_axes
 from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
 from ...storage.atomic_write import Target, check_file_place, export_errors

@@ -10,12 +10,12 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from ....records import dataclass, field
 from ...axes import default_axes, is_axis_order
 from ...errors import InputError, InputNotFound
 from ...storage.chunk_store import is_inside, read_json, store_input_errors

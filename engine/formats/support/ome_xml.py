@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from typing import Any
-
-from ....records import dataclass
 
 __all__ = ["MAX_PLANES", "OmeImage", "OmeMetadata", "read_ome"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
@@ -16,7 +17,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ....box import Box
-from ....records import dataclass
 from ...errors import InputError, InputNotFound, MemoryTooSmall
 from ..spec import ImageInfo, ImageReader
 

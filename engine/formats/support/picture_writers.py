@@ -10,13 +10,13 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
 from ....box import Box
-from ....records import dataclass, replace
 from ...axes import to_canonical
 from ...errors import ExportError
 from ...storage.atomic_write import Target, check_file_place, export_errors

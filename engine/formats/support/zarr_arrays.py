@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....records import dataclass
 from ...errors import InputError
 from ...storage.chunk_store import MAX_CHUNK_BYTES, chunk_files, open_array, virtual_array
 from ...storage.object_storage import RemotePath

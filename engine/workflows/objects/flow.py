@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from ....kernels.contract import Backend
-from ....records import replace
 from ...export.images import ExportPlan, ImageExport, ResultInfo
 from ...export.tables import TableExport
 from ...inputs.images import InputImage

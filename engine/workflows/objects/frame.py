@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from ....box import Box
 from ....kernels.contract import Backend, Voxels
-from ....records import dataclass, replace
 from ...errors import InputMismatch, MemoryTooSmall
 from ...export.images import ImageExport, TileSink
 from ...inputs.images import InputImage

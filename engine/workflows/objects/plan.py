@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from ....box import Box
 from ....kernels.contract import Backend, Voxels
-from ....records import dataclass
 from ...errors import MemoryTooSmall
 from ...export.images import TileDemand
 from ...inputs.images import InputImage

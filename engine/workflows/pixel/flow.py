@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ import numpy as np
 
 from ....box import Box
 from ....kernels.contract import Backend, Conversion, TileResult, Voxels
-from ....records import dataclass
 from ...axes import pipeline_axes
 from ...errors import InputMismatch
 from ...export.images import ExportPlan, ResultInfo, TileDemand, TileSink

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from ....records import dataclass
+from dataclasses import dataclass
 
 Type: TypeAlias = "str | tuple[Type, ...]"
 

@@ -6,9 +6,10 @@ root, so the numbers of components follow from the order of their roots: no thre
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ....records import dataclass
 from ...contract import KernelError, Storage
 from ..loader import kernel, prepare
 

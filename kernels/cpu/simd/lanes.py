@@ -8,6 +8,7 @@ definition, on hardware that lacks it in software: slower, same bits. Nothing el
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-
-from ....records import dataclass
 
 F32 = ir.FloatType()
 _I32 = ir.IntType(32)
