@@ -55,7 +55,6 @@ bench-gpu: $(VENV)/ready-bench $(VENV)/ready-$(GPU)
 	$(BIN)/python bench/cuda_features.py $(ARGS)
 	$(BIN)/python bench/cuda_forest.py $(ARGS)
 	$(BIN)/python bench/cuda_pipeline.py $(ARGS)
-	$(BIN)/python bench/cuda_pipeline.py --fused $(ARGS)
 	$(BIN)/python bench/cuda_objects.py $(ARGS)
 
 lint: $(VENV)/ready-lint

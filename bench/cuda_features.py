@@ -89,8 +89,10 @@ def _check(report: Report, device: Device, dimensions: int) -> bool:
     size: Voxels = image.shape[1:]
     plan, box = _plan(dimensions, size[0]), ((0, 0, 0), size)
     cpu = load("cpu")
-    expected = cpu.to_host(
-        cpu.features(cpu.feature_stack(cpu.to_device(image), (0, 0, 0), box, size, cpu.load_plan(plan)))
+    expected = cpu.pixels.to_host(
+        cpu.pixels.features(
+            cpu.pixels.feature_stack(cpu.pixels.to_device(image), (0, 0, 0), box, size, cpu.pixels.load_plan(plan))
+        )
     )
     stack = feature_stack(device, upload_source(device, image), (0, 0, 0), box, size, load_plan(plan))
     found = device.download(features(stack))

@@ -11,11 +11,8 @@ kernels/cuda/forest.py; the losers leave forest.cu once the table below says whi
 - the bounds of a patch's features lead all of its voxels down at once, as far as they can: entered_lanes,
   entered_masks, entered_wide (64 voxels), entered_staged
 - features are read where they are (direct)
-- features and forest in one kernel, the stack never leaves the chip (kernels/cuda/fused.cu; last rows, both ways with
-  their Gaussians). Reckoned for an H100, in ns a pixel: two kernels 0.17 + 0.16, and memory is busy for 0.18 of that;
-  one kernel moves 392 bytes less (0.13 of memory's time, which may have been hidden anyway), but has 24 warps a
-  multiprocessor instead of 48 and 32, a fifth more of borders, and nodes from the cache: 0.3 to 0.5. In 3-D 32 x 8 x 2
-  voxels fit a block, nine steps for two planes: 1.9 against 0.6. Off until these rows say otherwise
+- features and forest in one kernel: reckoned for an H100, 0.3 to 0.5 ns a pixel against 0.17 + 0.16 in two kernels, and
+  1.9 against 0.6 in 3-D; removed
 """
 
 from __future__ import annotations
@@ -34,26 +31,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "kernels"))
 import numpy as np
 from cases import chosen_cases, list_cases, make_parser, parse
 from data import grow_tree, prepare
-from forest import load_features, load_volume
+from forest import load_features
 from measure import Report, Timing
 
 from pixelforest.engine.project import Project
 from pixelforest.engine.project.tree_arrays import unpack_trees
 from pixelforest.kernels import load
-from pixelforest.kernels.contract import DeviceFailed, DeviceUnavailable, ForestArrays, Voxels
+from pixelforest.kernels.contract import DeviceFailed, DeviceUnavailable, ForestArrays
 from pixelforest.kernels.cuda import nvforest
 from pixelforest.kernels.cuda.device import Device, DeviceArray
-from pixelforest.kernels.cuda.features import CudaPlan, feature_stack, load_plan
-from pixelforest.kernels.cuda.filters import upload_source
 from pixelforest.kernels.cuda.forest import VARIANTS, load_forest
-from pixelforest.kernels.cuda.fused import plan_fused, predict_fused
 from pixelforest.kernels.shared.nodes import pack_forest
 
 LARGEST_VOXELS, LARGEST_QUICK = 1 << 22, 1 << 12  # 0.8 GB of features in 2-D
 CHECKED_ROWS = 20_000
 # The deep forest: samples, how many of them have the wrong label; trees that are grown, how often each is taken.
 SAMPLES, WRONG, GROWN, TIMES = 6000, 0.15, 20, 5
-FUSED = "fused"  # features and forest in one kernel
 CHUNKS = (1, 2, 4, 8, 16, 32)  # rows that nvForest takes at a time, of which the best counts
 
 
@@ -69,7 +62,7 @@ class Stack:
 def main(words: Sequence[str] | None = None, device: Device | None = None, *, place: nvforest.Place = "gpu") -> int:
     """device, place: instead of the first GPU, for the tests."""
     parser = make_parser(__doc__, defaults=("2d-2048", "3d-128"), quick=("2d-quick",))
-    parser.add_argument("--variant", action="append", choices=[*VARIANTS, FUSED], help="only this one; repeatable")
+    parser.add_argument("--variant", action="append", choices=VARIANTS, help="only this one; repeatable")
     options = parse(parser, words)
     cases = chosen_cases(options)
     if options.dry_run:
@@ -86,7 +79,7 @@ def main(words: Sequence[str] | None = None, device: Device | None = None, *, pl
     for case in cases:
         material = prepare(case, options)
         largest = LARGEST_QUICK if options.quick else LARGEST_VOXELS
-        features, (volume, plan) = load_features(material, largest=largest), load_volume(material, largest=largest)
+        features = load_features(material, largest=largest)
         for name, forests in (
             ("project", project_forests(material.project)),
             ("deep", grow_deep(features, project_forests(material.project), quick=options.quick)),
@@ -101,8 +94,6 @@ def main(words: Sequence[str] | None = None, device: Device | None = None, *, pl
                 device=device.name,
             )
             _measure(report, device, features, forests, bandwidth, options, place)
-            if not options.variant or FUSED in options.variant:
-                _measure_fused(report, device, volume, load_plan(plan), forests, bandwidth, options)
     return 0
 
 
@@ -129,7 +120,7 @@ def grow_deep(features: np.ndarray, forests: Sequence[ForestArrays], *, quick: b
 def predict_on_host(rows: np.ndarray, forests: Sequence[ForestArrays]) -> np.ndarray:
     """The CPU backend's answer."""
     backend = load("cpu")
-    return backend.predict_rows(rows, backend.load_forest(forests))
+    return backend.pixels.predict_rows(rows, backend.pixels.load_forest(forests, use="rows"))
 
 
 def make_stack(device: Device, features: np.ndarray) -> Stack:
@@ -196,7 +187,7 @@ def _measure(
 
     times: dict[str, float] = {}
     default = load_forest(device, forests).launch(columns).variant.name
-    for name in [name for name in options.variant or VARIANTS if name != FUSED]:
+    for name in options.variant or VARIANTS:
         forest = load_forest(device, forests, variant=name)
         try:
             check(name, forest.predict(stack))
@@ -216,46 +207,6 @@ def _measure(
         report.note(f"fastest: {best}, {voxels / times[best] / 1e6:.0f} Mvoxel/s; times as long: {losers or 'none'}")
         if packed.is_pure and "nvForest" in times and default in times:
             report.note(f"nvForest takes {times['nvForest'] / times[default]:.1f} times as long as {default}")
-
-
-def _measure_fused(
-    report: Report,
-    device: Device,
-    volume: np.ndarray,
-    plan: CudaPlan,
-    forests: Sequence[ForestArrays],
-    bandwidth: float,
-    options: argparse.Namespace,
-) -> None:
-    """From the image to probabilities, Gaussians included: features and forest in two kernels, and in one."""
-    forest, source = load_forest(device, forests), upload_source(device, volume)
-    size: Voxels = volume.shape[1:]
-    at = ((0, 0, 0), ((0, 0, 0), size), size)
-    voxels, repeats = int(np.prod(size)), options.repeats or (1 if options.quick else 20)
-    launch = plan_fused(plan, forest)
-    if launch is None:
-        report.note(
-            f"{FUSED}: the features do not fit into {device.shared_bytes_per_block} bytes of a block", name=FUSED
-        )
-        return
-    ways: dict[str, tuple[Callable[[], DeviceArray], int]] = {
-        "features, then forest": (
-            lambda: forest.predict(feature_stack(device, source, *at, plan)),
-            2 * plan.packed.width,
-        ),
-        FUSED: (lambda: predict_fused(source, *at, plan, forest, launch), 0),
-    }
-    expected = device.download(ways["features, then forest"][0]())
-    if not np.array_equal(device.download(ways[FUSED][0]()).view(np.uint32), expected.view(np.uint32)):
-        report.note(f"{FUSED}: NOT THE SAME as two kernels", name=FUSED, differs=True)
-    passes, scales = 2 if size[0] == 1 else 3, plan.packed.channels * len(plan.scales)
-    for name, (work, floats) in ways.items():
-        moved = 4 * voxels * (2 * passes * scales + scales + floats + forest.classes)
-        note = f"{launch.planes} x {launch.rows} x 32 voxels and {launch.shared_bytes >> 10} KB a block" * (
-            name == FUSED
-        )
-        timing = time_on_device(device, work, repeats)
-        report.row(name, timing, voxels=voxels, floor=(moved / bandwidth, "memory"), note=note)
 
 
 def _measure_nvforest(

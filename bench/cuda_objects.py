@@ -36,9 +36,9 @@ from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend, DeviceUnavailable, MapPlan
 from pixelforest.kernels.cuda import labels, threshold
+from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.device import Device
 from pixelforest.kernels.cuda.launch import KernelFile
-from pixelforest.kernels.cuda.objects import DeviceObjects
 from pixelforest.kernels.shared.taps import threshold_taps
 
 SIGMA = 1.0  # ilastik's default
@@ -85,7 +85,7 @@ class _Bench:
     def __init__(self, report: Report, device: Device, *, repeats: int, threads: int, has_peers: bool) -> None:
         self.report, self.device, self.repeats, self.threads = report, device, repeats, threads
         self.has_peers = has_peers
-        self.cpu, self.gpu = load("cpu"), DeviceObjects(lambda: device)
+        self.cpu, self.gpu = load("cpu"), compose_backend([device])
         self.copied = self._copy_rate(1 << 28 if repeats > 1 else 1 << 16)
         self.report.note(f"{device.name}, {device.architecture}: a copy moves {self.copied / 1e9:.0f} GB/s")
 
@@ -118,7 +118,7 @@ class _Bench:
         taps = [threshold_taps(SIGMA) if n > 1 else None for n in shape]
         plan = MapPlan((0,), (0.0, 255.0), (taps[0], taps[1], taps[2]))
         whole = ((0, 0, 0), ((0, 0, 0), shape), shape)
-        found, expected = (backend.smooth_maps(maps, *whole, plan)[0] for backend in (self.gpu, self.cpu))
+        found, expected = (backend.labels.smooth_maps(maps, *whole, plan)[0] for backend in (self.gpu, self.cpu))
         same = np.array_equal(found.view(np.uint32), expected.view(np.uint32))
         self.report.begin(f"{case.name}: smoothing of 1 of 2 maps, sigma {SIGMA}", name=case.name, shape=shape)
         on_device, passes = self.device.upload(maps), sum(t is not None for t in taps)
@@ -127,7 +127,7 @@ class _Bench:
         note = _verdict(same, "bits")
         self.report.row("on the device", timing, voxels=expected.size, floor=floor, note=note)
         for name, backend in (("GPU", self.gpu), ("CPU", self.cpu)):
-            timing = time_work(lambda b=backend: b.smooth_maps(maps, *whole, plan), repeats=self.repeats)
+            timing = time_work(lambda b=backend: b.labels.smooth_maps(maps, *whole, plan), repeats=self.repeats)
             self.report.row("on the host", timing, settings=f"1 thread, {name}", voxels=expected.size)
 
     def statistics(self, case: Case) -> None:

@@ -7,8 +7,7 @@ reading and writing the same bytes with h5py alone. The first run's bytes are co
 
 Ideas, and what they gave. Nothing of this has run on a GPU yet.
 - three tiles in work on a device, each with a stream and a thread of its own (tiles.AT_ONCE)
-- features and forest in one kernel: --fused; cuda_forest.py has the estimate and times it alone
-- tiles of 4 M pixels in 2-D and 8 M voxels in 3-D (backend.FLAT_TILE, SOLID_TILE); --tile tries others
+- tiles of 4 M pixels in 2-D and 8 M voxels in 3-D (pixel_backend.FLAT_TILE, SOLID_TILE); --tile tries others
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ from pixelforest.engine.run import batch
 from pixelforest.engine.workflows.pixel.flow import RAW, classify_lane, result_infos
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend, DeviceUnavailable
-from pixelforest.kernels.cuda import backend as cuda
+from pixelforest.kernels.cuda import pixel_backend
+from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.device import Device
-from pixelforest.kernels.cuda.tiles import ForestChoice
 
 MEMORY_BYTES = 64 << 30
 PROBE_BYTES = 256 << 20
@@ -72,24 +71,21 @@ def main(words: Sequence[str] | None = None, device: Device | None = None) -> in
     """device: instead of the GPUs, for the tests."""
     parser = make_parser(__doc__, defaults=("2d-8192", "3d-512"), quick=("2d-quick",))
     parser.add_argument("--tile", type=int, nargs=3, metavar="N", help="largest tile along z, y, x")
-    parser.add_argument("--fused", action="store_true", help="features and forest in one kernel where that is possible")
     options = parse(parser, words)
     cases = chosen_cases(options)
     if options.dry_run:
         list_cases(cases)
         return 0
     try:
-        backend = load("cuda") if device is None else cuda.CudaBackend([device])
+        backend = load("cuda") if device is None else compose_backend([device])
     except (DeviceUnavailable, ImportError) as error:
         print(f"there is nothing to measure without a GPU: {error}", file=sys.stderr)
         return 1
-    if options.fused:
-        backend = cuda.CudaBackend(backend.devices, forests=ForestChoice(fuses=True))
     if options.tile:
-        cuda.FLAT_TILE = cuda.SOLID_TILE = tuple(options.tile)
+        pixel_backend.FLAT_TILE = pixel_backend.SOLID_TILE = tuple(options.tile)
     report = Report("cuda_pipeline", options.json)
     probe = (1 << 20) if options.quick else PROBE_BYTES
-    up, down = copy_rates(backend.devices[0], probe)
+    up, down = copy_rates(backend.pixels.devices[0], probe)
     report.note(f"{backend.describe()}; pinned copies {up / 1e9:.1f} GB/s up, {down / 1e9:.1f} GB/s down")
     for case in cases:
         material = prepare(case, options)

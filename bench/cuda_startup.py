@@ -10,7 +10,7 @@ Ideas, and what they gave (sm_90, NVRTC 13.5, CPU seconds of two busy cores; who
   neither spent nor waited for a core, and on a quiet machine 6.1 s of 16 files took 3.3. With a core for each, 0.6
 - all begun when the plan is known, the forest's when the forest is read: before, it came after the features (0.35), the
   results' after both (0.2)
-- features and forest in one kernel (fused.cu): 2.5 in 2-D and 3.2 in 3-D for a single file, so 2 s more
+- features and forest in one kernel, since removed: 2.5 in 2-D and 3.2 in 3-D for a single file, so 2 s more
 - the CPU's form of the forest not made for runs on a GPU: it had begun to compile kernels of its own
 """
 

@@ -293,12 +293,12 @@ def all_features(image: np.ndarray, dimensions: int) -> np.ndarray:
     """Every feature of an image (z, y, x) by pixelforest itself, (z, y, x, f) float32."""
     plan = plan_features(selection(dimensions), channels=1, depth=image.shape[0])
     backend = kernels.load("cpu")
-    loaded = backend.load_plan(plan)
+    loaded = backend.pixels.load_plan(plan)
     z, y, x = image.shape
-    stack = backend.feature_stack(
-        backend.to_device(image[np.newaxis]), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), loaded
+    stack = backend.pixels.feature_stack(
+        backend.pixels.to_device(image[np.newaxis]), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), loaded
     )
-    return np.asarray(backend.to_host(backend.features(stack)))
+    return np.asarray(backend.pixels.to_host(backend.pixels.features(stack)))
 
 
 def _draw_labels(inside: np.ndarray, doubtful: float, rng: np.random.Generator) -> np.ndarray:

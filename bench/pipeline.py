@@ -121,10 +121,10 @@ def _measure_peers(
     size = "x".join(map(str, image.shape))
     report.note(f"\nPeers, {size}; the same features where nothing else is said, the same trees")
     report.row("features: pixelforest", own, settings="1 thread", voxels=image.size, floor=floor)
-    whole = ours.backend.feature_stack(
-        ours.backend.to_device(piece), (0, 0, 0), ((0, 0, 0), ours.image), ours.image, ours.plan
+    whole = ours.backend.pixels.feature_stack(
+        ours.backend.pixels.to_device(piece), (0, 0, 0), ((0, 0, 0), ours.image), ours.image, ours.plan
     )
-    features = ours.backend.to_host(ours.backend.features(whole))
+    features = ours.backend.pixels.to_host(ours.backend.pixels.features(whole))
     for peer in feature_peers():
         if image.ndim in peer.dimensions:
             for count in sorted({1, threads} if peer.set_threads else {1}):

@@ -49,14 +49,16 @@ class Stages:
         self.project, self.volume, self.image, self.threads = project, volume, (z, y, x), threads
         self.backend = load("cpu")
         self.feature_plan = plan_features(project.features, channels=channels, depth=z)
-        self.plan = self.backend.load_plan(self.feature_plan)
-        self.margin = self.backend.source_margin(self.plan)
+        self.plan = self.backend.pixels.load_plan(self.feature_plan)
+        self.margin = self.backend.pixels.source_margin(self.plan)
         self.packed = load_forests(project)
-        self.forest = self.backend.load_forest(stored_forests(project))
-        self.nothing = self.backend.load_forest([one_leaf(self.packed.classes)])
+        self.forest = self.backend.pixels.load_forest(stored_forests(project), use="tiles")
+        self.nothing = self.backend.pixels.load_forest([one_leaf(self.packed.classes)], use="tiles")
         backend, plan, classes = self.backend, self.plan, self.packed.classes
         cost = TileCost(
-            channels * volume.itemsize, 0.0, worker=lambda tile, source: backend.tile_bytes(plan, classes, tile, source)
+            channels * volume.itemsize,
+            0.0,
+            worker=lambda tile, source: backend.pixels.tile_bytes(plan, classes, tile, source),
         )
         self.tiles = plan_tiles(
             Box.whole(self.image), self.image, self.margin, cost, threads=threads, memory_bytes=memory_bytes
@@ -112,8 +114,10 @@ class Stages:
     def _predict(self, tile: Box, source: np.ndarray, forest: object) -> np.ndarray:
         start = source_box(tile, self.margin, self.image).start
         corners = tile.start, tile.stop
-        stack = self.backend.feature_stack(self.backend.to_device(source), start, corners, self.image, self.plan)
-        return np.asarray(self.backend.to_host(self.backend.predict(stack, forest)))
+        stack = self.backend.pixels.feature_stack(
+            self.backend.pixels.to_device(source), start, corners, self.image, self.plan
+        )
+        return np.asarray(self.backend.pixels.to_host(self.backend.pixels.predict(stack, forest)))
 
     def _stream(
         self,
@@ -178,10 +182,10 @@ def visits(project: Project, volume: np.ndarray) -> float:
     wanted = PIECE[2 if volume.shape[1] == 1 else 3]
     piece = np.ascontiguousarray(volume[(slice(None), *(slice(n) for n in wanted))])
     stages = Stages(project, piece, threads=1, memory_bytes=4 << 30)
-    stack = stages.backend.feature_stack(
-        stages.backend.to_device(piece), (0, 0, 0), ((0, 0, 0), stages.image), stages.image, stages.plan
+    stack = stages.backend.pixels.feature_stack(
+        stages.backend.pixels.to_device(piece), (0, 0, 0), ((0, 0, 0), stages.image), stages.image, stages.plan
     )
-    features = stages.backend.to_host(stages.backend.features(stack))
+    features = stages.backend.pixels.to_host(stages.backend.pixels.features(stack))
     return visits_per_block(arrange(features, BLOCKS[2 if volume.shape[1] == 1 else 3][0]), stages.packed)[1]
 
 

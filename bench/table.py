@@ -206,10 +206,10 @@ def measure_peers(report: Report, case: Case, material: Material, *, threads: in
 
 def _all_features(ours: Stages, piece: np.ndarray) -> np.ndarray:
     """(z, y, x, f) features of a piece (c, z, y, x)."""
-    stack = ours.backend.feature_stack(
-        ours.backend.to_device(piece), (0, 0, 0), ((0, 0, 0), ours.image), ours.image, ours.plan
+    stack = ours.backend.pixels.feature_stack(
+        ours.backend.pixels.to_device(piece), (0, 0, 0), ((0, 0, 0), ours.image), ours.image, ours.plan
     )
-    return np.asarray(ours.backend.to_host(ours.backend.features(stack)))
+    return np.asarray(ours.backend.pixels.to_host(ours.backend.pixels.features(stack)))
 
 
 def _object_peer(report: Report, case: Case, raw: Path, segmentation: Path) -> dict[str, tuple[float, float]]:

@@ -58,8 +58,10 @@ def _open_share(backend: Backend, pixels: np.ndarray) -> float:
     """The share of a forest's comparisons that the bounds of 4 x 8 blocks of 8 x 8 voxels leave open."""
     classifier = _classifier(backend)
     corners = ((0, 32, 32), (1, 64, 96))
-    image = backend.to_device(pixels.transpose(3, 0, 1, 2))
-    features = backend.features(backend.feature_stack(image, (0, 0, 0), corners, classifier.image, classifier.plan))
+    image = backend.pixels.to_device(pixels.transpose(3, 0, 1, 2))
+    features = backend.pixels.features(
+        backend.pixels.feature_stack(image, (0, 0, 0), corners, classifier.image, classifier.plan)
+    )
     blocks = np.asarray(features).reshape(4, 8, 8, 8, -1).transpose(4, 0, 2, 1, 3).reshape(classifier.columns, -1)
     forest, packed = classifier.forest.votes, classifier.forest.packed
     columns, quads = classifier.columns, 8

@@ -145,18 +145,18 @@ class _Features:
     def __init__(self, volume: np.ndarray, plan: FeaturePlan) -> None:
         self.backend, z, y, x = load("cpu"), *volume.shape
         self.image = (z, y, x)
-        self.source = self.backend.to_device(volume[np.newaxis])
-        self.plan = self.backend.load_plan(plan)
-        self.forest = self.backend.load_forest([one_leaf()])
+        self.source = self.backend.pixels.to_device(volume[np.newaxis])
+        self.plan = self.backend.pixels.load_plan(plan)
+        self.forest = self.backend.pixels.load_forest([one_leaf()], use="tiles")
 
     def presmooth(self) -> object:
-        return self.backend.feature_stack(self.source, (0, 0, 0), ((0, 0, 0), self.image), self.image, self.plan)
+        return self.backend.pixels.feature_stack(self.source, (0, 0, 0), ((0, 0, 0), self.image), self.image, self.plan)
 
     def derive(self) -> object:
-        return self.backend.predict(self.presmooth(), self.forest)
+        return self.backend.pixels.predict(self.presmooth(), self.forest)
 
     def compute(self) -> np.ndarray:
-        return np.asarray(self.backend.to_host(self.backend.features(self.presmooth())))
+        return np.asarray(self.backend.pixels.to_host(self.backend.pixels.features(self.presmooth())))
 
 
 def _time_case(report: Report, case: Case, limits: Limits, *, repeats: int) -> None:

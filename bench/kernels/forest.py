@@ -111,9 +111,11 @@ def load_features(material: Material, *, largest: int = LARGEST_VOXELS) -> np.nd
     volume, plan = load_volume(material, largest=largest)
     backend = load("cpu")
     z, y, x = volume.shape[1:]
-    loaded = backend.load_plan(plan)
-    stack = backend.feature_stack(backend.to_device(volume), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), loaded)
-    return np.asarray(backend.to_host(backend.features(stack)))
+    loaded = backend.pixels.load_plan(plan)
+    stack = backend.pixels.feature_stack(
+        backend.pixels.to_device(volume), (0, 0, 0), ((0, 0, 0), (z, y, x)), (z, y, x), loaded
+    )
+    return np.asarray(backend.pixels.to_host(backend.pixels.features(stack)))
 
 
 def _measure(report: Report, case: Case, material: Material, limits: Sequence[Limits], *, repeats: int) -> None:

@@ -57,7 +57,7 @@ def classify_objects(
         check_width(measured, selected, columns=columns)
 
     def predict(rows: slice, values: np.ndarray) -> None:
-        answer = backend.predict_rows(values, forest)
+        answer = backend.pixels.predict_rows(values, forest)
         probabilities[rows, : answer.shape[1]] = answer[:, :classes]
 
     pieces = [slice(start, min(start + ROWS_AT_ONCE, count)) for start in range(0, count, ROWS_AT_ONCE)]

@@ -115,7 +115,7 @@ def renumber_labels(
         raise InputMismatch(f"a label image must hold integers, not {kind}; store its ids as uint8, uint16 or uint32")
     if voxels is None:
         voxels = slab_voxels(shape, kind.itemsize, memory_bytes=scratch.memory_bytes, threads=1)
-    table = backend.new_value_table()
+    table = backend.labels.new_value_table()
     z, y, x = shape
     labels = scratch.array((z, y, x), np.uint32)
     for slab, values in _read_ahead(plan_slabs(shape, voxels), read, threads):
@@ -157,7 +157,7 @@ class FrameComponents:
 
     def add(self, index: int, values: np.ndarray) -> None:
         """Label slab ``index``, whose values (z, y, x) these are."""
-        part = self._backend.label_slab(values, self._scratch)
+        part = self._backend.labels.label_slab(values, self._scratch)
         faces = self._cut_faces(index, values)
         with self._lock:
             self._parts[index], self._faces[index] = part, faces
@@ -167,7 +167,7 @@ class FrameComponents:
     def number(self) -> int:
         """Give components their final ids, 1, 2, … by first voxel in scan order; how many there are."""
         self.ids = self.ids[: self._total + 1]
-        count = self._backend.number_components(self.ids)
+        count = self._backend.labels.number_components(self.ids)
         _check_count(count)
         return count
 
@@ -175,12 +175,12 @@ class FrameComponents:
         """(count + 1,) int64: voxels of each component; 0 for the background."""
         sizes = self._scratch.array((count + 1,), np.int64)
         for part, base in self._numbered():
-            self._backend.add_sizes(part, self.ids, base, sizes)
+            self._backend.labels.add_sizes(part, self.ids, base, sizes)
         return sizes
 
     def keep_only(self, keep: np.ndarray) -> None:
         """Drop the components with keep[id] = False; the others keep their ids."""
-        self._backend.drop_ids(self.ids, keep)
+        self._backend.labels.drop_ids(self.ids, keep)
 
     def mark_overlaps(self, others: FrameComponents, marks: np.ndarray) -> None:
         """Set marks[id], uint8, for components of ``others`` that share a voxel with one of these.
@@ -188,14 +188,14 @@ class FrameComponents:
         Both have the same slabs; components that were dropped count no more.
         """
         for (a, base_a), (b, base_b) in zip(self._numbered(), others._numbered(), strict=True):
-            self._backend.mark_overlaps(a, self.ids, base_a, b, others.ids, base_b, marks)
+            self._backend.labels.mark_overlaps(a, self.ids, base_a, b, others.ids, base_b, marks)
 
     def write(self, *, threads: int) -> np.ndarray:
         """The ids of all voxels, (z, y, x) uint32, in the scratch."""
         labels = self._returned.array(self._shape, np.uint32)
 
         def write_slab(index: int, part: SlabComponents) -> None:
-            self._backend.write_labels(part, self.ids, self._bases[index], labels[self._slabs[index].slices()])
+            self._backend.labels.write_labels(part, self.ids, self._bases[index], labels[self._slabs[index].slices()])
 
         stream_tiles(range(len(self._slabs)), self._part, write_slab, threads=threads)
         return labels
@@ -238,8 +238,8 @@ class FrameComponents:
 
     def _unite(self, a: int, b: int, axis: int, values_a: np.ndarray | None, values_b: np.ndarray) -> None:
         assert values_a is not None
-        numbers = self._backend.join_slabs(self._part(a), self._part(b), axis, values_a, values_b)
-        self._backend.unite(self.ids, self._bases[a], numbers[0], self._bases[b], numbers[1])
+        numbers = self._backend.labels.join_slabs(self._part(a), self._part(b), axis, values_a, values_b)
+        self._backend.labels.unite(self.ids, self._bases[a], numbers[0], self._bases[b], numbers[1])
 
     def _make_room(self, size: int) -> None:
         if size <= len(self.ids):

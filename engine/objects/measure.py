@@ -150,8 +150,8 @@ def _measure_statistics(frame: FrameSweep, wanted: Mapping[str, Sequence[int] | 
     groups = own_groups(wanted)
     objects = frame.start_measuring(groups)
     _first_pass(frame, objects, with_raw=not groups <= WITHOUT_VALUES)
-    frame.each_range(partial(backend.complete_pass, objects))
-    boxes = backend.object_boxes(objects)
+    frame.each_range(partial(backend.objects.complete_pass, objects))
+    boxes = backend.objects.object_boxes(objects)
 
     margin = find_margin(wanted, frame.dimensions)
     kinds = find_surroundings(wanted) if any(margin) else ()
@@ -160,18 +160,18 @@ def _measure_statistics(frame: FrameSweep, wanted: Mapping[str, Sequence[int] | 
         _second_pass(frame, objects, groups, around, boxes, margin)
     again = [each for each in around if each.has_second_pass]
     for each in around:
-        frame.each_range(partial(backend.complete_pass, each.measurement))
+        frame.each_range(partial(backend.objects.complete_pass, each.measurement))
     if again:
         for each in again:
-            backend.begin_second_pass(each.measurement)
+            backend.objects.begin_second_pass(each.measurement)
         frame.sweep(lambda slab, raw: _surround(frame, again, boxes, margin, slab, raw), with_raw=True)
         for each in again:
-            frame.each_range(partial(backend.complete_pass, each.measurement))
+            frame.each_range(partial(backend.objects.complete_pass, each.measurement))
 
-    found = backend.measured(objects)
+    found = backend.objects.measured(objects)
     standard = {name: as_float32(found[quantity]) for name, quantity in own.items()}
     for each in around:
-        standard |= _collect(each.kind, backend.measured(each.measurement))
+        standard |= _collect(each.kind, backend.objects.measured(each.measurement))
     default = {name: found[QUANTITIES[name]].astype(np.float64) for name in DEFAULTS}
     values = {STANDARD: standard, DEFAULT_FEATURES: default} if wanted else {DEFAULT_FEATURES: default}
     return _Statistics(values, boxes)
@@ -192,7 +192,7 @@ def _second_pass(
     """Moments and histograms of the objects, and the first pass over their neighbourhoods."""
     has_own = bool(groups & SECOND_PASS)
     if has_own:
-        frame.backend.begin_second_pass(objects)
+        frame.backend.objects.begin_second_pass(objects)
 
     def steps(slab: Box, raw: np.ndarray) -> Iterator[Callable[[], None]]:
         if has_own:
@@ -201,13 +201,13 @@ def _second_pass(
 
     frame.sweep(steps, with_raw=bool(around) or not groups & SECOND_PASS <= WITHOUT_VALUES)
     if has_own:
-        frame.each_range(partial(frame.backend.complete_pass, objects))
+        frame.each_range(partial(frame.backend.objects.complete_pass, objects))
 
 
 def _add_objects(frame: FrameSweep, objects: Any, slab: Box, raw: np.ndarray) -> Iterator[Callable[[], None]]:
     ids, start = frame.ids[slab.slices()], (slab.start[0], slab.start[1])
     for part in range(frame.threads):
-        yield partial(frame.backend.measure_slab, objects, ids, raw, start, part, frame.threads)
+        yield partial(frame.backend.objects.measure_slab, objects, ids, raw, start, part, frame.threads)
 
 
 def _surround(
@@ -224,7 +224,8 @@ def _surround(
     for each in around:
         for rows in frame.shares(objects):
             yield partial(
-                frame.backend.measure_neighbourhoods, each.measurement, frame.ids, raw, start, rows, boxes, margin,
+                frame.backend.objects.measure_neighbourhoods,
+                each.measurement, frame.ids, raw, start, rows, boxes, margin,
                 includes_object=each.kind.includes_object,
             )  # fmt: skip
 

@@ -34,7 +34,7 @@ def _measure_hulls(frame: FrameSweep, boxes: np.ndarray, default: Mapping[str, n
     rows = np.empty((frame.labels.count, 9 + 3 * frame.dimensions))
 
     def work(first: int, stop: int) -> None:
-        frame.backend.hull_features(frame.ids, boxes, centres, counts, first, stop, rows)
+        frame.backend.objects.hull_features(frame.ids, boxes, centres, counts, first, stop, rows)
 
     frame.each_range(work, _box_volumes(boxes))
     _pass_on_defect_centres(rows, default["Coord<Minimum>"])
@@ -72,11 +72,11 @@ def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray, memory_bytes: int) 
 
     def work(first: int, stop: int) -> None:
         for begin, end in _split_around(first, stop, large):
-            frame.backend.skeleton_features(frame.ids, boxes, begin, end, rows)
+            frame.backend.objects.skeleton_features(frame.ids, boxes, begin, end, rows)
 
     frame.each_range(work, np.where(volumes > limit, 0, volumes) + 1)
     for i in large.tolist():
-        frame.backend.skeleton_features(frame.ids, boxes, i, i + 1, rows)
+        frame.backend.objects.skeleton_features(frame.ids, boxes, i, i + 1, rows)
     return rows
 
 

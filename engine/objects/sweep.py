@@ -41,7 +41,7 @@ class FrameSweep:
         plan = MeasurePlan(
             self.labels.count, self.ids.size, self.dimensions, self.channels, groups, own_range=own_range
         )
-        return self.backend.start_measuring(plan)
+        return self.backend.objects.start_measuring(plan)
 
     def sweep(self, steps: Callable[[Box, np.ndarray], Iterable[Callable[[], None]]], *, with_raw: bool) -> None:
         """Do the steps of each slab side by side; the next slab is read meanwhile, but waits for them."""

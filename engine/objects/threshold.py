@@ -128,7 +128,7 @@ class _Frame:
             slab = self.slabs[index]
             start = _voxels(source_box(slab, margin, self.shape).start)
             tile = (_voxels(slab.start), _voxels(slab.stop))
-            maps = self.backend.smooth_maps(source, start, tile, self.shape, plan)
+            maps = self.backend.labels.smooth_maps(source, start, tile, self.shape, plan)
             final, core = maps[wanted.index(self.settings.channel)], maps[0]
             if len(maps) > 1:
                 core = maps[wanted.index(self.settings.core_channel)]
@@ -195,16 +195,16 @@ def _ipht(frame: _Frame) -> np.ndarray:
             limit = float(np.maximum(top - np.float32(settings.low), np.float32(0)))
         count = int(cores.ids.max())
         if count == 0:
-            count = backend.seed_minima(cost, labels)
+            count = backend.labels.seed_minima(cost, labels)
             if count > MOST_OBJECTS:
                 raise InputMismatch(f"a frame has {count} local maxima, more than 32-bit ids can tell apart")
-        backend.grow_regions(cost, labels, limit, scratch)
+        backend.labels.grow_regions(cost, labels, limit, scratch)
     sizes = np.zeros(count + 1, np.int64)
     for slab in slabs:
-        backend.add_label_sizes(labels[slab.slices()], sizes)
+        backend.labels.add_label_sizes(labels[slab.slices()], sizes)
     keep = frame.is_kept(sizes)
     if not keep[1:].all():
-        frame.stream_slabs(lambda index: backend.drop_labels(labels[slabs[index].slices()], keep))
+        frame.stream_slabs(lambda index: backend.labels.drop_labels(labels[slabs[index].slices()], keep))
     return labels
 
 

@@ -14,7 +14,9 @@ from ...kernels.contract import (
     Backend,
     Conversion,
     ForestArrays,
+    ForestUse,
     ResultPlan,
+    TileJob,
     TileResult,
     TileWish,
     TreeArrays,
@@ -67,16 +69,16 @@ class PixelClassifier:
     @property
     def margin(self) -> Voxels:
         """Halo a tile needs along z, y, x."""
-        return self.backend.source_margin(self.plan)
+        return self.backend.pixels.source_margin(self.plan)
 
     def tile_bytes(self, tile: tuple[int, ...], source: tuple[int, ...]) -> int:
         """Memory that computing a tile of these sizes takes, with its halo of these sizes."""
-        return self.backend.tile_bytes(self.plan, self.classes, _voxels(tile), _voxels(source))
+        return self.backend.pixels.tile_bytes(self.plan, self.classes, _voxels(tile), _voxels(source))
 
     def tile_wish(self, requests: Mapping[str, ResultRequest], threads: int) -> TileWish | None:
         """Tiles that suit the backend; None: any that suit a CPU."""
         plan, _ = self._plan(requests)
-        return self.backend.tile_wish(self.plan, plan, self.image, threads)
+        return self.backend.pixels.tile_wish(self.plan, plan, self.image, threads)
 
     def results(
         self,
@@ -104,10 +106,8 @@ class PixelClassifier:
         if names:
             corners = (_voxels(tile.start), _voxels(tile.stop))
             channels_first = source.transpose(3, 0, 1, 2)
-            made = self.backend.tile_results(
-                channels_first, start, corners, self.image, active, self.plan, self.forest, plan
-            )
-            found.update(zip(names, made, strict=True))
+            job = TileJob(channels_first, start, corners, self.image, active, self.plan, self.forest, plan)
+            found.update(zip(names, self.backend.pixels.tile_results(job), strict=True))
         if _COUNTED in found and on_unclassified is not None:
             is_without = (found.pop(_COUNTED).values == 0).all(axis=-1)
             count = int(np.count_nonzero(is_without if active is None else is_without & active))
@@ -163,8 +163,8 @@ def prepare_classifier(project: PixelProject, backend: Backend, *, channels: int
     classifier = project.classifier
     return PixelClassifier(
         backend=backend,
-        plan=backend.load_plan(plan),
-        forest=load_forest(classifier, backend),
+        plan=backend.pixels.load_plan(plan),
+        forest=load_forest(classifier, backend, use="tiles"),
         image=image,
         columns=plan.width,
         known_labels=classifier.known_labels,
@@ -173,14 +173,17 @@ def prepare_classifier(project: PixelProject, backend: Backend, *, channels: int
 
 
 @lru_cache(maxsize=4)
-def load_forest(classifier: Classifier, backend: Backend) -> Any:
-    """The forests of a project in a backend; the last few stay loaded. Raises ProjectError if they are too large."""
+def load_forest(classifier: Classifier, backend: Backend, *, use: ForestUse) -> Any:
+    """Load the forests of a project into a backend; the last few stay loaded.
+
+    Raises ProjectError if they are too large.
+    """
     forests = [
         ForestArrays(tuple(map(_arrays, f.trees)), f.class_count, f.is_weighted, classifier.averages)
         for f in classifier.forests
     ]
     try:
-        return backend.load_forest(forests)
+        return backend.pixels.load_forest(forests, use=use)
     except ValueError as error:
         raise ProjectError(f"the classifier cannot be used: {error}; train it with fewer trees or features") from None
 

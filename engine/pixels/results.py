@@ -12,7 +12,7 @@ class PixelResult:
 
     dtype         numpy name
     channels      (classes, feature columns) -> channels of the result
-    kernel        its name in kernels/contract.py; None: no backend makes it (annotations.py)
+    kernel        its name in kernels/contract/results.py; None: no backend makes it (annotations.py)
     display_mode  stored beside the data
     drange        stored data range in ``dtype``; None: the input image's own
     is_labels     True if values are numbers of classes

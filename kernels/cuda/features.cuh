@@ -1,5 +1,5 @@
-// Every selected feature of one scale and one channel, from the pre-smoothed volume, for a block of voxels; features.cu
-// writes them to the stack, fused.cu keeps them in shared memory.
+// Every selected feature of one scale and one channel, from the pre-smoothed volume, for a block of voxels;
+// features.cu writes them to the stack.
 //
 // What is computed is kernels/shared/program.py's; here it is cut into steps with a barrier between them. Equal
 // intermediates are computed once and never leave the chip. A Scale is made for one set of parameters: SOLID (3-d filters,

@@ -1,4 +1,4 @@
-// One Gaussian along one axis, and the stack with its axes turned. The order of operations is that of contract.py.
+// One Gaussian along one axis, and the stack with its axes turned. The order of operations is that of kernels/contract.
 #include "arithmetic.cuh"
 
 // ---- Gaussians. taps[0] is the centre's; a position outside the image stands for its mirror.

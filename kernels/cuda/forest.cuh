@@ -1,5 +1,5 @@
 // Walking trees: nodes, the ways from a root to a leaf, what voxels gather on the way, and what a group of trees adds to
-// the answer. Shared by forest.cu, whose features come from the stack, and fused.cu, which makes them on the spot.
+// the answer. Included by forest.cu, whose features come from the stack.
 // Nodes are those of shared/nodes.py: the low word a threshold or what a leaf means, the high word the column and, in its
 // lowest bits, the distance to the right child; the left child follows its parent.
 

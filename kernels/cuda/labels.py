@@ -47,7 +47,7 @@ TYPES = {
 
 
 def label_slab(device: Device, values: np.ndarray, storage: Storage) -> SlabRuns:
-    """See ``contract.Backend.label_slab``, for slabs of 1 to MOST_VOXELS voxels.
+    """See ``contract.LabelBackend.label_slab``, for slabs of 1 to MOST_VOXELS voxels.
 
     Raises DeviceOutOfMemory: it takes 4 bytes a voxel beside values and runs. Raises KernelError for values of types
     that cannot be compared.

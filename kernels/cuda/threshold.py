@@ -36,7 +36,7 @@ TYPES = {
 def smooth_maps(
     device: Device, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
 ) -> tuple[np.ndarray, ...]:
-    """See ``contract.Backend.smooth_maps``, for sources of up to MOST_VALUES, with taps along at least one axis.
+    """See ``contract.LabelBackend.smooth_maps``, for sources of up to MOST_VALUES, with taps along at least one axis.
 
     Raises DeviceOutOfMemory: it takes 8 bytes a voxel beside the source.
     """

@@ -12,15 +12,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, TileResult, Voxels
-from ..cpu.backend import CpuForest
+from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, TileJob, TileResult, Voxels
+from ..cpu.host.workspace import CpuForest
 from ..shared.nodes import PackedForest
 from . import nvforest
-from .device import Device, DeviceArray
+from .device import Device
 from .features import CudaPlan, CudaStack, feature_stack, stack_bytes
 from .filters import upload_source
 from .forest import CudaForest, forest_kernels
-from .fused import plan_fused, predict_fused, smoothed_bytes
 from .launch import Compilation, begin
 from .nvforest import NvForest, Place, working_bytes
 from .results import HostResult, class_columns, download_results, make_result, result_bytes, select_features
@@ -57,12 +56,10 @@ class ForestChoice:
     """What walks forests, see forests.py.
 
     place  where nvForest walks, for tests
-    fuses  our own kernels make features and walk in one where that is possible, see fused.py; for tests and benchmarks
     """
 
     name: str = "auto"
     place: Place = "gpu"
-    fuses: bool = False
 
     def load(self, device: Device, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
         """The forest on a device, for stacks of so many columns; ready for every stream."""
@@ -84,57 +81,7 @@ class ForestChoice:
         return working_bytes(columns, classes, voxels) if self.name == "nvforest" else 0
 
 
-@dataclass(frozen=True)
-class TileJob:
-    """What ``contract.Backend.tile_results`` is given."""
-
-    source: np.ndarray
-    start: Voxels
-    tile: tuple[Voxels, Voxels]
-    image: Voxels
-    active: np.ndarray | None
-    plan: CudaPlan
-    forest: LoadedForest
-    results: ResultPlan
-
-    @property
-    def extent(self) -> Voxels:
-        (z, y, x), (z_stop, y_stop, x_stop) = self.tile
-        return z_stop - z, y_stop - y, x_stop - x
-
-    @property
-    def voxels(self) -> int:
-        z, y, x = self.extent
-        return z * y * x
-
-    @property
-    def wants_classes(self) -> bool:
-        return any(wanted.result != "features" for wanted in self.results.wanted)
-
-    @property
-    def wants_features(self) -> bool:
-        return any(wanted.result == "features" for wanted in self.results.wanted)
-
-    def halves(self) -> tuple[int, TileJob, TileJob]:
-        """The longest axis, and the job's two halves along it, each with what it needs of the source."""
-        axis = max(range(3), key=lambda i: self.extent[i])
-        middle = self.tile[0][axis] + self.extent[axis] // 2
-        first, stop = self.tile
-        return axis, self._part(first, _put(stop, axis, middle)), self._part(_put(first, axis, middle), stop)
-
-    def _part(self, first: Voxels, stop: Voxels) -> TileJob:
-        margin = self.plan.source_margin
-        low = tuple(max(a - m, 0) for a, m in zip(first, margin, strict=True))
-        high = tuple(min(b + m, n) for b, m, n in zip(stop, margin, self.image, strict=True))
-        source = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, self.start, strict=True))
-        inside = tuple(slice(a - f, b - f) for a, b, f in zip(first, stop, self.tile[0], strict=True))
-        return replace(
-            self,
-            source=self.source[(slice(None), *source)],
-            start=(low[0], low[1], low[2]),
-            tile=(first, stop),
-            active=None if self.active is None else self.active[inside],
-        )
+CudaJob = TileJob[CudaPlan, LoadedForest]
 
 
 class DeviceWorker:
@@ -153,7 +100,7 @@ class DeviceWorker:
         self._forests: WeakKeyDictionary[LoadedForest, dict[int, CudaForest | NvForest]] = WeakKeyDictionary()
         self._most_voxels: int | None = None
 
-    def start(self, job: TileJob) -> Future[tuple[HostResult, ...]]:
+    def start(self, job: CudaJob) -> Future[tuple[HostResult, ...]]:
         """Begin with a tile. The future raises DeviceOutOfMemory if not even a small piece fits, DeviceFailed."""
         return self._pool.submit(self._in_pieces, job)
 
@@ -170,7 +117,6 @@ class DeviceWorker:
         """Whether tiles of these sizes fit the device's memory, as many as it has in work."""
         needed = device_bytes(plan, results, tile, source)
         needed += self._forest_choice.working_bytes(plan.packed.width, results.classes, int(np.prod(tile)))
-        needed += smoothed_bytes(plan, tile) if self._forest_choice.fuses else 0
         return AT_ONCE * needed <= self._share * self.device.free_bytes()
 
     def forest(self, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
@@ -181,7 +127,7 @@ class DeviceWorker:
                 forests[columns] = self._forest_choice.load(self.device, loaded, columns)
             return forests[columns]
 
-    def _in_pieces(self, job: TileJob) -> tuple[HostResult, ...]:
+    def _in_pieces(self, job: CudaJob) -> tuple[HostResult, ...]:
         if self._most_voxels is None or job.voxels <= self._most_voxels:
             try:
                 return self._whole(job)
@@ -192,36 +138,30 @@ class DeviceWorker:
             self._most_voxels = max(SMALLEST_PIECE, job.voxels // 2)
             self._warn(f"{reason}; tiles are split, which changes nothing but the time")
         # Outside of the handler, whose error would keep the arrays that are in the way.
-        axis, *halves = job.halves()
+        axis, *halves = job.halves(job.plan.source_margin)
         return tuple(_joined(parts, axis) for parts in zip(*map(self._in_pieces, halves), strict=True))
 
-    def _whole(self, job: TileJob) -> tuple[HostResult, ...]:
-        device, wanted = self.device, job.results.wanted
+    def _whole(self, job: CudaJob) -> tuple[HostResult, ...]:
+        device = self.device
         forest = self.forest(job.forest, job.plan.packed.width) if job.wants_classes else None
-        stack, probabilities = self._features(job, forest)
-        made = []
+        stack = self._features(job)
+        predicted = None
         if forest is not None:
-            if probabilities is None and stack is not None:
-                probabilities = forest.predict(stack)
-            classes = class_columns(job.results, forest.classes)
+            probabilities, classes = forest.predict(stack), class_columns(job.results, forest.classes)
             active = None if job.active is None else device.upload(job.active.astype(np.uint8))
-        for each in wanted:
-            if each.result != "features" and probabilities is not None:
-                made.append(make_result(device, probabilities, classes, active, each))
-            elif stack is not None:
+            predicted = probabilities, classes, active
+        made = []
+        for each in job.results.wanted:
+            if each.result != "features" and predicted is not None:
+                made.append(make_result(device, *predicted, each))
+            else:
                 made.append(select_features(device, stack.values, stack.shape, stack.column_stride, each))
         return download_results(device, made)
 
-    def _features(
-        self, job: TileJob, forest: CudaForest | NvForest | None
-    ) -> tuple[CudaStack | None, DeviceArray | None]:
-        """The stack, or the probabilities where one kernel makes both. The source is gone afterwards."""
-        source, at = upload_source(self.device, job.source), (job.start, job.tile, job.image)
-        if self._forest_choice.fuses and isinstance(forest, CudaForest) and not job.wants_features:
-            launch = plan_fused(job.plan, forest)
-            if launch is not None:
-                return None, predict_fused(source, *at, job.plan, forest, launch)
-        return feature_stack(self.device, source, *at, job.plan), None
+    def _features(self, job: CudaJob) -> CudaStack:
+        """The stack of a tile. The source on the device is gone afterwards."""
+        source = upload_source(self.device, job.source)
+        return feature_stack(self.device, source, job.start, job.tile, job.image, job.plan)
 
 
 def device_bytes(plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> int:
@@ -240,8 +180,3 @@ def finish_all(results: Sequence[HostResult]) -> tuple[TileResult, ...]:
 def _joined(parts: Sequence[HostResult], axis: int) -> HostResult:
     values = np.concatenate([part.values for part in parts], axis=axis)
     return replace(parts[0], values=values, misfits=sum(part.misfits for part in parts))
-
-
-def _put(position: Voxels, axis: int, value: int) -> Voxels:
-    z, y, x = (value if i == axis else n for i, n in enumerate(position))
-    return z, y, x

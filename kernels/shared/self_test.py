@@ -18,6 +18,7 @@ from ..contract import (
     ForestArrays,
     ResultPlan,
     ScalePlan,
+    TileJob,
     TileResult,
     TreeArrays,
     Voxels,
@@ -84,9 +85,10 @@ class SelfTest:
 
     def run(self, backend: Backend) -> tuple[TileResult, ...]:
         """What a backend makes of it."""
-        plan, forest = backend.load_plan(self.plan), backend.load_forest([self.forest])
+        plan, forest = backend.pixels.load_plan(self.plan), backend.pixels.load_forest([self.forest], use="tiles")
         corners: tuple[Voxels, Voxels] = ((0, 0, 0), self.image)
-        return backend.tile_results(self.source, (0, 0, 0), corners, self.image, None, plan, forest, self.results)
+        job = TileJob(self.source, (0, 0, 0), corners, self.image, None, plan, forest, self.results)
+        return backend.pixels.tile_results(job)
 
 
 SELF_TESTS = (

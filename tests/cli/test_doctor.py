@@ -13,7 +13,7 @@ from pixelforest.engine.run import doctor
 from pixelforest.engine.run.doctor import examine
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend, DeviceFailed, DeviceUnavailable
-from pixelforest.kernels.cuda.backend import CudaBackend
+from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.shared.self_test import SELF_TESTS, SelfTest, count_differences, digest
 
 SMALL = replace(SELF_TESTS[1], name="small", image=(1, 36, 40))
@@ -65,7 +65,7 @@ def test_a_gpu_that_was_asked_for_must_be_there(
 
 
 def test_a_gpu_with_the_cpus_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, CudaBackend([HostDevice()]))
+    give(monkeypatch, compose_backend([HostDevice()]))
     health = examine()
     assert health.status == 0
     assert "the CPU's bits" in health.parts["cuda"][-1].text
@@ -79,11 +79,11 @@ def test_wrong_bits_are_a_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 def test_wrong_bits_of_a_gpu_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = CudaBackend([HostDevice()])
+    backend = compose_backend([HostDevice()])
     made = SMALL.run(backend)
     made[0].values[0, 0, 0, 0] += 1
     made[1].values[0, 0, :3] += 1
-    monkeypatch.setattr(backend, "tile_results", lambda *arguments: made)
+    monkeypatch.setattr(backend.pixels, "tile_results", lambda *arguments: made)
     give(monkeypatch, backend)
     health = examine("cuda")
     assert health.status == 1
@@ -92,12 +92,12 @@ def test_wrong_bits_of_a_gpu_are_counted(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_gpu_that_fails_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = CudaBackend([HostDevice()])
+    backend = compose_backend([HostDevice()])
 
     def fail(*arguments: object) -> None:
         raise DeviceFailed("an illegal address was met")
 
-    monkeypatch.setattr(backend, "tile_results", fail)
+    monkeypatch.setattr(backend.pixels, "tile_results", fail)
     give(monkeypatch, backend)
     health = examine("cuda")
     assert (health.status, health.parts["cuda"][-1].text) == (1, "failed: an illegal address was met")
@@ -105,9 +105,8 @@ def test_a_gpu_that_fails_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_warming_up_is_asked_of_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     warmed = []
-    cpu, gpu = load("cpu"), CudaBackend([HostDevice()])
-    for backend in (cpu, gpu):
-        monkeypatch.setattr(backend, "warm", lambda name=backend.name: warmed.append(name))
+    cpu, gpu = load("cpu"), compose_backend([HostDevice()])
+    monkeypatch.setattr(Backend, "warm", lambda self: warmed.append(self.name))
     monkeypatch.setattr(backends.kernels, "load", lambda name, **options: cpu if name == "cpu" else gpu)
     health = examine(warm=True)
     assert warmed == ["cpu", "cuda"]
@@ -118,7 +117,7 @@ def test_architectures_are_warmed_without_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     give(monkeypatch, DeviceUnavailable("there is no NVIDIA driver"))
-    monkeypatch.setattr(type(load("cpu")), "warm", lambda self: None)
+    monkeypatch.setattr(Backend, "warm", lambda self: None)
     asked = []
 
     def warm(name: str, *, architectures: tuple[str, ...]) -> int:

@@ -48,19 +48,19 @@ def open_stack(backend: Backend, image: np.ndarray, plan: FeaturePlan, tile: tup
     """The feature stack of a tile (default: the whole image), which is handed to the backend with its halo alone."""
     size = (image.shape[1], image.shape[2], image.shape[3])
     first, stop = tile or ((0, 0, 0), size)
-    loaded = backend.load_plan(plan)
-    margin = backend.source_margin(loaded)
+    loaded = backend.pixels.load_plan(plan)
+    margin = backend.pixels.source_margin(loaded)
     low = tuple(max(a - m, 0) for a, m in zip(first, margin, strict=True))
     high = tuple(min(b + m, n) for b, m, n in zip(stop, margin, size, strict=True))
     source = image[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))]
-    return backend.feature_stack(backend.to_device(source), low, (first, stop), size, loaded)
+    return backend.pixels.feature_stack(backend.pixels.to_device(source), low, (first, stop), size, loaded)
 
 
 def compute_features(
     backend: Backend, image: np.ndarray, plan: FeaturePlan, tile: tuple[Voxels, Voxels] | None = None
 ) -> np.ndarray:
     """(z, y, x, f) of a tile, or of the whole image."""
-    return backend.to_host(backend.features(open_stack(backend, image, plan, tile)))
+    return backend.pixels.to_host(backend.pixels.features(open_stack(backend, image, plan, tile)))
 
 
 def compute_probabilities(
@@ -69,8 +69,10 @@ def compute_probabilities(
     """(n, K) for rows of features (n, C) float32, laid out as an image of ``shape`` (default: one line)."""
     count, channels = values.shape
     image = values.T.reshape(channels, *(shape or (1, 1, count)))
-    answer = backend.predict(open_stack(backend, image, identity_plan(channels)), backend.load_forest(forests))
-    return backend.to_host(answer).reshape(count, -1)
+    answer = backend.pixels.predict(
+        open_stack(backend, image, identity_plan(channels)), backend.pixels.load_forest(forests, use="tiles")
+    )
+    return backend.pixels.to_host(answer).reshape(count, -1)
 
 
 def assert_same_values(found: np.ndarray, expected: np.ndarray) -> None:

@@ -62,20 +62,20 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """All quantities of a frame, in slabs of planes or, in 2-d, lines."""
     plan = MeasurePlan(int(labels.max()), labels.size, 2 if labels.shape[0] == 1 else 3, raw.shape[3], groups)
-    measurement = backend.start_measuring(plan)
+    measurement = backend.objects.start_measuring(plan)
     for number_of_pass in (1, 2):
         if number_of_pass == 2:
-            backend.begin_second_pass(measurement)
+            backend.objects.begin_second_pass(measurement)
         axis = 1 if labels.shape[0] == 1 else 0
         for start in range(0, labels.shape[axis], lines):
             cut = (slice(None),) * axis + (slice(start, start + lines),)
             where = (0, start) if axis == 1 else (start, 0)
             for part in range(parts):
                 slab = np.ascontiguousarray(labels[cut]), np.ascontiguousarray(raw[cut])
-                backend.measure_slab(measurement, *slab, where, part, parts)
-        backend.complete_pass(measurement, 0, plan.count // 2)
-        backend.complete_pass(measurement, plan.count // 2, plan.count)
-    return {**backend.measured(measurement), "boxes": backend.object_boxes(measurement)}
+                backend.objects.measure_slab(measurement, *slab, where, part, parts)
+        backend.objects.complete_pass(measurement, 0, plan.count // 2)
+        backend.objects.complete_pass(measurement, plan.count // 2, plan.count)
+    return {**backend.objects.measured(measurement), "boxes": backend.objects.object_boxes(measurement)}
 
 
 def boxes_of(labels: np.ndarray) -> np.ndarray:

@@ -337,11 +337,11 @@ def cut(tile: tuple[Voxels, Voxels]) -> tuple[slice, ...]:
 
 def test_more_halo_than_needed_changes_nothing(backend: Backend) -> None:
     image = random_image((1, 1, 40, 90))
-    plan = backend.load_plan(make_plan([(1.6, True)]))
+    plan = backend.pixels.load_plan(make_plan([(1.6, True)]))
     tile = ((0, 10, 20), (1, 30, 70))
-    source = backend.to_device(image)
-    stack = backend.feature_stack(source, (0, 0, 0), tile, (1, 40, 90), plan)
-    found = backend.to_host(backend.features(stack))
+    source = backend.pixels.to_device(image)
+    stack = backend.pixels.feature_stack(source, (0, 0, 0), tile, (1, 40, 90), plan)
+    found = backend.pixels.to_host(backend.pixels.features(stack))
     assert_same_bits(found, compute_features(backend, image, make_plan([(1.6, True)]), tile))
 
 
@@ -349,7 +349,7 @@ def test_more_halo_than_needed_changes_nothing(backend: Backend) -> None:
 def test_margin_is_exactly_what_is_read(backend: Backend, operation: str) -> None:
     """Voxels outside the margin do not matter, the outermost ones inside do."""
     plan = make_plan([(1.6, False)], operations=[operation])
-    mz, my, mx = backend.source_margin(backend.load_plan(plan))
+    mz, my, mx = backend.pixels.source_margin(backend.pixels.load_plan(plan))
     image = random_image((1, 2 * mz + 3, 2 * my + 3, 2 * mx + 3), dtype="float32")
     middle = (mz + 1, my + 1, mx + 1)
     before = compute_features(backend, image, plan)[middle]
@@ -366,8 +366,8 @@ def test_stack_can_be_asked_twice(backend: Backend) -> None:
     image = random_image((1, 5, 9, 70))
     stack = open_stack(backend, image, make_plan([(1.0, False)]))
     assert stack.shape == (5, 9, 70, 10)
-    first = backend.to_host(backend.features(stack))
-    assert_same_bits(backend.to_host(backend.features(stack)), first)
+    first = backend.pixels.to_host(backend.pixels.features(stack))
+    assert_same_bits(backend.pixels.to_host(backend.pixels.features(stack)), first)
 
 
 def test_sources_stay_as_they_were(backend: Backend) -> None:

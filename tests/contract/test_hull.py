@@ -17,7 +17,7 @@ def hulls_of(backend: Backend, labels: np.ndarray, ranges: list[tuple[int, int]]
     out = np.empty((count, 9 + 3 * d))
     for first, stop in ranges or [(0, count)]:
         counts = np.array([float(len(p)) for p in places])
-        backend.hull_features(labels, boxes_of(labels), centres, counts, first, stop, out)
+        backend.objects.hull_features(labels, boxes_of(labels), centres, counts, first, stop, out)
     return out
 
 

@@ -36,10 +36,10 @@ def random_values(shape: tuple[int, int, int], dtype: str, *, share: float, valu
 
 def label_whole(backend: Backend, values: np.ndarray) -> tuple[np.ndarray, int]:
     """A frame that is one slab."""
-    slab = backend.label_slab(values, Storage())
+    slab = backend.labels.label_slab(values, Storage())
     ids = np.arange(slab.count + 1)
     labels = np.zeros(values.shape, np.uint32)
-    backend.write_labels(slab, ids, 0, labels)
+    backend.labels.write_labels(slab, ids, 0, labels)
     return labels, slab.count
 
 
@@ -100,7 +100,7 @@ def test_slabs_that_are_not_contiguous(backend: Backend) -> None:
 
 def test_complex_values_are_refused(backend: Backend) -> None:
     with pytest.raises(KernelError, match="complex64"):
-        backend.label_slab(np.zeros((1, 2, 2), np.complex64), Storage())
+        backend.labels.label_slab(np.zeros((1, 2, 2), np.complex64), Storage())
 
 
 @pytest.mark.parametrize("shape", [(1, 700, 900), (60, 70, 80)], ids=["flat", "solid"])
@@ -118,47 +118,47 @@ def test_two_slabs_join_where_they_meet(backend: Backend, axis: int) -> None:
     values = random_values(shape, "uint8", share=0.8, values=2)
     whole = reference.label_components(values)
     a, b = np.split(values, [3], axis=axis)
-    slabs = [backend.label_slab(part, Storage()) for part in (a, b)]
+    slabs = [backend.labels.label_slab(part, Storage()) for part in (a, b)]
     faces = (a[-1:], b[:1]) if axis == 0 else (a[-1:, -1:], b[:1, :1])
-    numbers = backend.join_slabs(slabs[0], slabs[1], axis, *faces)
+    numbers = backend.labels.join_slabs(slabs[0], slabs[1], axis, *faces)
     assert len(numbers[0]) == len(numbers[1]) > 0
     bases = (0, slabs[0].count)
     ids = np.arange(bases[1] + slabs[1].count + 1)
-    backend.unite(ids, bases[0], numbers[0], bases[1], numbers[1])
-    assert backend.number_components(ids) == whole.max()
+    backend.labels.unite(ids, bases[0], numbers[0], bases[1], numbers[1])
+    assert backend.labels.number_components(ids) == whole.max()
     found, sizes = np.zeros(shape, np.uint32), np.zeros(whole.max() + 1, np.int64)
     for slab, base, part in zip(slabs, bases, np.split(found, [3], axis=axis), strict=True):
-        backend.write_labels(slab, ids, base, part)
-        backend.add_sizes(slab, ids, base, sizes)
+        backend.labels.write_labels(slab, ids, base, part)
+        backend.labels.add_sizes(slab, ids, base, sizes)
     np.testing.assert_array_equal(found, whole)
     np.testing.assert_array_equal(sizes[1:], np.bincount(whole.reshape(-1))[1:])
 
 
 def test_ids_go_beyond_32_bits_before_they_are_numbered(backend: Backend, tmp_path: Path) -> None:
     """What a frame of many slabs needs: the array of parents is a file here, of which one page is ever touched."""
-    slab = backend.label_slab(np.ones((1, 1, 3), np.uint8), Storage())
+    slab = backend.labels.label_slab(np.ones((1, 1, 3), np.uint8), Storage())
     base = 2**32 + 5
     ids = np.memmap(tmp_path / "ids", np.int64, "w+", shape=(base + 2,))
     ids[base + 1] = 7
     labels = np.zeros((1, 1, 3), np.uint32)
-    backend.write_labels(slab, ids, base, labels)
+    backend.labels.write_labels(slab, ids, base, labels)
     assert labels.tolist() == [[[7, 7, 7]]]
 
 
 def test_dropped_components_are_not_written(backend: Backend) -> None:
-    slab = backend.label_slab(np.array([[[1, 0, 1, 0, 1]]], np.uint8), Storage())
+    slab = backend.labels.label_slab(np.array([[[1, 0, 1, 0, 1]]], np.uint8), Storage())
     ids = np.arange(4)
-    backend.drop_ids(ids, np.array([True, True, False, True]))
+    backend.labels.drop_ids(ids, np.array([True, True, False, True]))
     labels = np.zeros((1, 1, 5), np.uint32)
-    backend.write_labels(slab, ids, 0, labels)
+    backend.labels.write_labels(slab, ids, 0, labels)
     assert labels.tolist() == [[[1, 0, 0, 0, 3]]]
 
 
 def test_overlaps_are_found_and_dropped_components_have_none(backend: Backend) -> None:
-    cores = backend.label_slab(np.array([[[0, 1, 0, 1, 0, 0, 1, 1]]], np.uint8), Storage())
-    final = backend.label_slab(np.array([[[1, 1, 0, 1, 1, 0, 0, 1]]], np.uint8), Storage())
+    cores = backend.labels.label_slab(np.array([[[0, 1, 0, 1, 0, 0, 1, 1]]], np.uint8), Storage())
+    final = backend.labels.label_slab(np.array([[[1, 1, 0, 1, 1, 0, 0, 1]]], np.uint8), Storage())
     marks = np.zeros(4, np.uint8)
-    backend.mark_overlaps(cores, np.array([0, 1, 0, 3]), 0, final, np.arange(4), 0, marks)
+    backend.labels.mark_overlaps(cores, np.array([0, 1, 0, 3]), 0, final, np.arange(4), 0, marks)
     assert marks.tolist() == [0, 1, 0, 1]
 
 
@@ -167,7 +167,7 @@ def test_label_images_are_numbered_by_first_sight(backend: Backend, dtype: str) 
     rng = np.random.default_rng(1)
     most = np.iinfo(dtype).max
     values = rng.choice(np.array([0, 0, 0, 1, 2, 77, most - 1, most], dtype), (3, 9, 11))
-    table = backend.new_value_table()
+    table = backend.labels.new_value_table()
     labels = np.zeros(values.shape, np.uint32)
     for part, out in zip(values, labels, strict=True):
         table.renumber(part, out)
@@ -178,7 +178,7 @@ def test_label_images_are_numbered_by_first_sight(backend: Backend, dtype: str) 
 
 def test_a_label_image_with_a_value_for_every_voxel(backend: Backend) -> None:
     values = np.random.default_rng(2).permutation(200_000).reshape(2, 100, 1000).astype(np.uint64) << np.uint64(20)
-    table = backend.new_value_table()
+    table = backend.labels.new_value_table()
     labels = np.zeros(values.shape, np.uint32)
     table.renumber(values, labels)
     flat = values.reshape(-1)
@@ -188,4 +188,4 @@ def test_a_label_image_with_a_value_for_every_voxel(backend: Backend) -> None:
 
 def test_values_that_are_not_integers_are_no_labels(backend: Backend) -> None:
     with pytest.raises(KernelError, match="float32"):
-        backend.new_value_table().renumber(np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.uint32))
+        backend.labels.new_value_table().renumber(np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.uint32))

@@ -25,20 +25,20 @@ def surroundings(
     count, axis = int(labels.max()), 1 if labels.shape[0] == 1 else 0
     groups = ONE if raw.shape[3] == 1 else SEVERAL
     plan = MeasurePlan(count, labels.size, 3 - axis, raw.shape[3], groups, own_range=True)
-    measurement = backend.start_measuring(plan)
+    measurement = backend.objects.start_measuring(plan)
     objects = np.arange(count)
     for number_of_pass in (1, 2):
         if number_of_pass == 2:
-            backend.begin_second_pass(measurement)
+            backend.objects.begin_second_pass(measurement)
         for start in range(0, labels.shape[axis], lines):
             slab = np.ascontiguousarray(raw[(slice(None),) * axis + (slice(start, start + lines),)])
             where = (0, start) if axis == 1 else (start, 0)
             for some in (objects[::2], objects[1::2]):
-                backend.measure_neighbourhoods(
+                backend.objects.measure_neighbourhoods(
                     measurement, labels, slab, where, some, boxes_of(labels), margin, includes_object=includes_object
                 )
-        backend.complete_pass(measurement, 0, count)
-    return dict(backend.measured(measurement))
+        backend.objects.complete_pass(measurement, 0, count)
+    return dict(backend.objects.measured(measurement))
 
 
 def check(

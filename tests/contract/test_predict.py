@@ -311,10 +311,12 @@ def test_real_features(backend: Backend, slicewise: bool, pure: bool) -> None:
     forests = [random_forest(rng, trees=5, columns=plan.width, classes=3, pure=pure, spread=100) for _ in range(2)]
     features = compute_features(backend, image, plan)
     expected = reference.predict(forests, features.reshape(-1, plan.width)).reshape(9, 35, 131, 3)
-    loaded = backend.load_forest(forests)
-    assert_same_values(backend.to_host(backend.predict(open_stack(backend, image, plan), loaded)), expected)
+    loaded = backend.pixels.load_forest(forests, use="tiles")
+    assert_same_values(
+        backend.pixels.to_host(backend.pixels.predict(open_stack(backend, image, plan), loaded)), expected
+    )
     tile = ((2, 30, 60), (7, 35, 131))
-    found = backend.to_host(backend.predict(open_stack(backend, image, plan, tile), loaded))
+    found = backend.pixels.to_host(backend.pixels.predict(open_stack(backend, image, plan, tile), loaded))
     assert_same_values(found, expected[2:7, 30:35, 60:131])
 
 
@@ -323,16 +325,16 @@ def test_stack_serves_features_and_prediction(backend: Backend) -> None:
     image = random_image((1, 1, 40, 90))
     plan = make_plan([(1.0, True)])
     forest = random_forest(np.random.default_rng(11), trees=5, columns=plan.width, classes=2, pure=True, spread=100)
-    loaded = backend.load_forest([forest])
+    loaded = backend.pixels.load_forest([forest], use="tiles")
     answers = []
     for order in ("features first", "prediction first"):
         stack = open_stack(backend, image, plan)
         if order == "features first":
-            features = backend.to_host(backend.features(stack))
-            probabilities = backend.to_host(backend.predict(stack, loaded))
+            features = backend.pixels.to_host(backend.pixels.features(stack))
+            probabilities = backend.pixels.to_host(backend.pixels.predict(stack, loaded))
         else:
-            probabilities = backend.to_host(backend.predict(stack, loaded))
-            features = backend.to_host(backend.features(stack))
+            probabilities = backend.pixels.to_host(backend.pixels.predict(stack, loaded))
+            features = backend.pixels.to_host(backend.pixels.features(stack))
         answers.append((features, probabilities))
     assert_same_bits(answers[0][0], answers[1][0])
     assert_same_bits(answers[0][1], answers[1][1])
@@ -343,16 +345,16 @@ def test_results_outlive_the_next_tile(backend: Backend) -> None:
     image = random_image((1, 1, 40, 90))
     plan = make_plan([(1.0, True)])
     forest = random_forest(np.random.default_rng(12), trees=5, columns=plan.width, classes=2, pure=True, spread=100)
-    loaded = backend.load_forest([forest])
+    loaded = backend.pixels.load_forest([forest], use="tiles")
     stack = open_stack(backend, image, plan)
     features, probabilities = (
-        backend.to_host(backend.features(stack)),
-        backend.to_host(backend.predict(stack, loaded)),
+        backend.pixels.to_host(backend.pixels.features(stack)),
+        backend.pixels.to_host(backend.pixels.predict(stack, loaded)),
     )
     kept = features.copy(), probabilities.copy()
     other = open_stack(backend, 255 - image, plan)
-    backend.to_host(backend.features(other))
-    backend.to_host(backend.predict(other, loaded))
+    backend.pixels.to_host(backend.pixels.features(other))
+    backend.pixels.to_host(backend.pixels.predict(other, loaded))
     assert_same_bits(features, kept[0])
     assert_same_bits(probabilities, kept[1])
 
@@ -370,4 +372,4 @@ def test_results_outlive_the_next_tile(backend: Backend) -> None:
 )
 def test_forests_that_cannot_be_loaded(backend: Backend, forests: list[ForestArrays]) -> None:
     with pytest.raises(ValueError, match="forest"):
-        backend.load_forest(forests)
+        backend.pixels.load_forest(forests, use="tiles")

@@ -20,7 +20,7 @@ def random_rows(count: int, columns: int) -> np.ndarray:
 
 
 def assert_walks_alike(backend: Backend, rows: np.ndarray, forests: list[ForestArrays]) -> None:
-    found = backend.predict_rows(rows, backend.load_forest(forests))
+    found = backend.pixels.predict_rows(rows, backend.pixels.load_forest(forests, use="rows"))
     assert found.dtype == np.float32
     assert_same_values(found, reference.predict(forests, rows))
 
@@ -48,7 +48,9 @@ def test_weighted_leaves(backend: Backend) -> None:
 
 def test_no_rows(backend: Backend) -> None:
     forest = random_forest(np.random.default_rng(0), trees=3, columns=4, classes=2, pure=True)
-    assert backend.predict_rows(np.empty((0, 4), np.float32), backend.load_forest([forest])).shape == (0, 2)
+    assert backend.pixels.predict_rows(
+        np.empty((0, 4), np.float32), backend.pixels.load_forest([forest], use="rows")
+    ).shape == (0, 2)
 
 
 def test_rows_in_any_layout(backend: Backend) -> None:
@@ -68,7 +70,8 @@ from pixelforest import kernels
 backend = kernels.load("cpu")
 for pure in (True, False):
     forest = random_forest(np.random.default_rng(0), trees=13, columns=3, classes=3, pure=pure)
-    answer = backend.predict_rows(np.ones((279, 3), np.float32), backend.load_forest([forest]))
+    loaded = backend.pixels.load_forest([forest], use="rows")
+    answer = backend.pixels.predict_rows(np.ones((279, 3), np.float32), loaded)
     assert abs(float(answer.sum()) - 279) < 1e-3
 assert "numba" not in sys.modules
 """

@@ -31,7 +31,7 @@ FRAME = [
 
 def skeletons_of(backend: Backend, labels: np.ndarray) -> np.ndarray:
     out = np.full((int(labels.max()), 12), np.nan)
-    backend.skeleton_features(labels[None], boxes_of(labels[None]), 0, len(out), out)
+    backend.objects.skeleton_features(labels[None], boxes_of(labels[None]), 0, len(out), out)
     return out
 
 
@@ -81,7 +81,7 @@ def test_ranges_change_nothing(backend: Backend) -> None:
     whole, boxes = skeletons_of(backend, labels), boxes_of(labels[None])
     pieces = np.zeros_like(whole)
     for i in reversed(range(len(whole))):
-        backend.skeleton_features(labels[None], boxes, i, i + 1, pieces)
+        backend.objects.skeleton_features(labels[None], boxes, i, i + 1, pieces)
     np.testing.assert_array_equal(pieces, whole)
 
 

@@ -39,7 +39,7 @@ def test_smoothing_equals_its_definition(
 ) -> None:
     maps = np.random.default_rng([7, *shape]).random((*shape, 2), np.float32)
     whole = ((0, 0, 0), shape)
-    found = backend.smooth_maps(maps, (0, 0, 0), whole, shape, plan_of(sigma, shape, (1, 0)))
+    found = backend.labels.smooth_maps(maps, (0, 0, 0), whole, shape, plan_of(sigma, shape, (1, 0)))
     assert [f.dtype for f in found] == [np.float32, np.float32]
     np.testing.assert_array_equal(found[0], reference.smooth(maps[..., 1], sigma))
     np.testing.assert_array_equal(found[1], reference.smooth(maps[..., 0], sigma))
@@ -53,7 +53,7 @@ def test_a_tile_equals_its_part_of_the_whole(backend: Backend) -> None:
         start = (max(z.start - 2, 0), max(y.start - 3, 0), 0)
         source = maps[start[0] : z.stop + 2, start[1] : y.stop + 3]
         tile = ((z.start, y.start, 0), (z.stop, y.stop, 30))
-        (found,) = backend.smooth_maps(source, start, tile, shape, plan_of(sigma, shape))
+        (found,) = backend.labels.smooth_maps(source, start, tile, shape, plan_of(sigma, shape))
         np.testing.assert_array_equal(found, whole[z, y])
 
 
@@ -61,7 +61,7 @@ def test_a_tile_equals_its_part_of_the_whole(backend: Backend) -> None:
 def test_ranges_are_brought_to_one_in_float32(backend: Backend, dtype: str) -> None:
     maps = (np.random.default_rng(4).random((1, 5, 40, 1)) * 200 + 10).astype(dtype)
     plan = MapPlan((0,), (10.0, 255.0), (None, None, None))
-    (found,) = backend.smooth_maps(maps, (0, 0, 0), ((0, 0, 0), (1, 5, 40)), (1, 5, 40), plan)
+    (found,) = backend.labels.smooth_maps(maps, (0, 0, 0), ((0, 0, 0), (1, 5, 40)), (1, 5, 40), plan)
     expected = (maps[..., 0].astype(np.float32) - np.float32(10)) / np.float32(245)
     np.testing.assert_array_equal(found, expected)
 
@@ -76,7 +76,7 @@ def test_growing_equals_its_definition(backend: Backend, shape: tuple[int, int, 
     seeds[0, 0, 0] = 9
     for limit in (0.0, 0.4, 0.9):
         labels = seeds.copy()
-        backend.grow_regions(cost, labels, limit, Storage())
+        backend.labels.grow_regions(cost, labels, limit, Storage())
         np.testing.assert_array_equal(labels, reference.grow(cost, seeds, np.float32(limit)))
 
 
@@ -85,21 +85,21 @@ def test_the_heap_grows_as_it_must(backend: Backend) -> None:
     cost = np.random.default_rng(5).random((1, 500, 500), np.float32)
     labels = np.zeros(cost.shape, np.uint32)
     labels.reshape(-1)[::2] = 1
-    backend.grow_regions(cost, labels, 2.0, Storage())
+    backend.labels.grow_regions(cost, labels, 2.0, Storage())
     assert (labels == 1).all()
 
 
 def test_minima_are_strict_and_numbered_in_scan_order(backend: Backend) -> None:
     cost = np.array([[[0, 1, 2, 1], [1, 1, 0, 1], [3, 3, 1, 1]]], np.float32)
     labels = np.zeros(cost.shape, np.uint32)
-    assert backend.seed_minima(cost, labels) == 2
+    assert backend.labels.seed_minima(cost, labels) == 2
     assert labels.tolist() == [[[1, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]]
 
 
 def test_labels_are_counted_and_dropped(backend: Backend) -> None:
     labels = np.array([[[0, 1, 1], [2, 2, 2]]], np.uint32)
     sizes = np.zeros(3, np.int64)
-    backend.add_label_sizes(labels, sizes)
+    backend.labels.add_label_sizes(labels, sizes)
     assert sizes.tolist() == [1, 2, 3]
-    backend.drop_labels(labels, np.array([False, False, True]))
+    backend.labels.drop_labels(labels, np.array([False, False, True]))
     assert labels.tolist() == [[[0, 0, 0], [2, 2, 2]]]

@@ -18,7 +18,7 @@ from pixelforest.engine.pixels.classify import ResultRequest, prepare_classifier
 from pixelforest.kernels.contract import Conversion, DeviceFailed, DeviceOutOfMemory
 from pixelforest.kernels.cpu import loader as library
 from pixelforest.kernels.cuda import launch
-from pixelforest.kernels.cuda.backend import CudaBackend
+from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.tiles import AT_ONCE
 
 
@@ -27,21 +27,21 @@ from pixelforest.kernels.cuda.tiles import AT_ONCE
 def test_every_result_has_the_cpus_bytes(kind: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     limit_tiles(monkeypatch)
     device = HostDevice()
-    assert_cpu_bytes(kind, CudaBackend([device]), masked=masked)
+    assert_cpu_bytes(kind, compose_backend([device]), masked=masked)
     assert {"select_channels", "most_probable", "uncertainty"} <= set(device.launches)
 
 
 def test_tiles_are_dealt_to_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_tiles(monkeypatch)
     devices = [HostDevice(), HostDevice(), HostDevice(index=1)]
-    assert_cpu_bytes("flat", CudaBackend(devices), threads=4)
+    assert_cpu_bytes("flat", compose_backend(devices), threads=4)
     assert all("most_probable" in device.launches for device in devices)
 
 
 def test_a_device_given_twice_plans_with_half_of_its_memory() -> None:
     wishes = {}
     for count in (1, 2):
-        backend = CudaBackend([HostDevice(total_bytes=1 << 28) for _ in range(count)])
+        backend = compose_backend([HostDevice(total_bytes=1 << 28) for _ in range(count)])
         classifier = prepare_classifier(make_project("solid"), backend, channels=1, image=(4000, 4000, 4000))
         wishes[count] = classifier.tile_wish({"Probabilities": ResultRequest()}, 8)
     assert np.prod(wishes[2].largest) <= 0.6 * np.prod(wishes[1].largest)
@@ -51,7 +51,7 @@ def test_a_device_given_twice_plans_with_half_of_its_memory() -> None:
 def test_the_tiles_that_are_asked_for_fit_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one array is refused where the tiles are planned with the memory there is."""
     device = HostDevice(total_bytes=3 << 20)
-    assert_cpu_bytes("solid", CudaBackend([device]), threads=4)
+    assert_cpu_bytes("solid", compose_backend([device]), threads=4)
 
 
 # --------------------------------------------------------------------------------------------------- too little memory
@@ -64,13 +64,13 @@ def test_tiles_that_do_not_fit_are_split(
     """Every array may be the one that has no room: while features are made, in the forest, among the results."""
     region = REGIONS[kind]
     count = FaultyDevice()
-    assert_cpu_bytes(kind, CudaBackend([count]), threads=1)
+    assert_cpu_bytes(kind, compose_backend([count]), threads=1)
     wanted = expected(kind)
     for at in sorted({*np.linspace(4, count.arrays, 6).astype(int).tolist()}):
         caplog.clear()
         device = FaultyDevice(full_at_array=at)
         monkeypatch.setattr("pixelforest.kernels.cuda.tiles.SMALLEST_PIECE", 16)
-        found = classify(kind, CudaBackend([device]), region=region, threads=1)
+        found = classify(kind, compose_backend([device]), region=region, threads=1)
         assert_same_part(found, wanted, Box((0, 0, 0, 0), region.shape))
         assert [record.levelname for record in caplog.records].count("WARNING") == 1
         assert "there is no room for this array; tiles are split" in caplog.text
@@ -85,7 +85,7 @@ def test_what_is_split_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     conversion = Conversion(np.dtype(np.float32), np.dtype(np.int8), (0.0, 1.0), (-20, 400))
     requests = {"Probabilities": ResultRequest((1, 4), conversion), "Features": ResultRequest((0, 3), conversion)}
     made = []
-    for backend in (CPU, CudaBackend([FaultyDevice(full_at_array=20)])):
+    for backend in (CPU, compose_backend([FaultyDevice(full_at_array=20)])):
         classifier = prepare_classifier(
             make_project("flat"), backend, channels=SHAPES["flat"][4], image=SHAPES["flat"][1:4]
         )
@@ -98,9 +98,9 @@ def test_what_is_split_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_device_without_any_room(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DeviceOutOfMemory, match="host stand-in has"):
-        classify("flat", CudaBackend([HostDevice(total_bytes=9000)]), region=REGIONS["flat"])
+        classify("flat", compose_backend([HostDevice(total_bytes=9000)]), region=REGIONS["flat"])
     caplog.clear()
-    found = classify("flat", CudaBackend([HostDevice(total_bytes=9000)], falls_back=True), region=REGIONS["flat"])
+    found = classify("flat", compose_backend([HostDevice(total_bytes=9000)], falls_back=True), region=REGIONS["flat"])
     assert_same_part(found, expected("flat"), Box((0, 0, 0, 0), REGIONS["flat"].shape))
     assert "not even for a small tile; the CPU goes on" in caplog.text
 
@@ -114,7 +114,7 @@ def test_the_cpu_goes_on_where_a_device_fails(
 ) -> None:
     limit_tiles(monkeypatch)
     device = FaultyDevice(fails_at_launch=at)
-    assert_cpu_bytes("flat", CudaBackend([device], falls_back=True), threads=3)
+    assert_cpu_bytes("flat", compose_backend([device], falls_back=True), threads=3)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == [
         "host stand-in (cuda:0) failed (an illegal address was met); the CPU goes on with what is left, with the same "
@@ -125,7 +125,7 @@ def test_the_cpu_goes_on_where_a_device_fails(
 def test_the_other_device_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     limit_tiles(monkeypatch)
     devices = [FaultyDevice(fails_at_launch=5), HostDevice(index=1)]
-    assert_cpu_bytes("flat", CudaBackend(devices, falls_back=True), threads=4)
+    assert_cpu_bytes("flat", compose_backend(devices, falls_back=True), threads=4)
     assert "another device goes on" in caplog.text
     assert Counter(devices[1].launches)["most_probable"] > 4
 
@@ -133,7 +133,7 @@ def test_the_other_device_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytes
 def test_a_device_that_was_asked_for_is_not_replaced() -> None:
     for devices in ([FaultyDevice(fails_at_launch=9)], [FaultyDevice(fails_at_launch=9), HostDevice(index=1)]):
         with pytest.raises(DeviceFailed, match="an illegal address was met"):
-            classify("flat", CudaBackend(devices), region=REGIONS["flat"], threads=2)
+            classify("flat", compose_backend(devices), region=REGIONS["flat"], threads=2)
 
 
 # ------------------------------------------------------------------------------------------------------------ start-up
@@ -143,10 +143,10 @@ def test_kernels_are_compiled_before_the_first_tile_comes(monkeypatch: pytest.Mo
     """From the moment the plan is known, each once; the CPU's are left alone."""
     monkeypatch.setattr(launch.cache, "folders", lambda: iter(()))
     monkeypatch.setattr(library, "prepare", pytest.fail)
-    monkeypatch.setattr("pixelforest.kernels.cpu.backend.prepare", pytest.fail)
+    monkeypatch.setattr("pixelforest.kernels.cpu.pixel_backend.prepare", pytest.fail)
     monkeypatch.setattr("pixelforest.kernels.cuda.tiles.begin", launch.prepare)  # which waits
     device = HostDevice(optimise=False)
-    backend = CudaBackend([device])
+    backend = compose_backend([device])
     classifier = prepare_classifier(make_project("flat"), backend, channels=2, image=(1, 45, 300))
     begun = dict(launch._loaded[device])
     assert {file.name for file, _ in begun} == {"features.cu", "filters.cu", "forest.cu"}
@@ -163,6 +163,6 @@ def test_a_device_that_cannot_compile_says_so_where_a_tile_needs_it(monkeypatch:
     monkeypatch.setattr(launch.cache, "folders", lambda: iter(()))
     monkeypatch.setattr(HostDevice, "compile", lambda *arguments: (_ for _ in ()).throw(DeviceFailed("no compiler")))
     with pytest.raises(DeviceFailed, match="no compiler"):
-        classify("flat", CudaBackend([HostDevice()]), region=REGIONS["flat"])
-    found = classify("flat", CudaBackend([HostDevice()], falls_back=True), region=REGIONS["flat"])
+        classify("flat", compose_backend([HostDevice()]), region=REGIONS["flat"])
+    found = classify("flat", compose_backend([HostDevice()], falls_back=True), region=REGIONS["flat"])
     assert_same_part(found, expected("flat"), Box((0, 0, 0, 0), REGIONS["flat"].shape))

@@ -25,14 +25,14 @@ def test_the_whole_bench_on_the_stand_in(
 
     rows = tmp_path / "rows.jsonl"
     words = ["--quick", f"--data={tmp_path}", f"--json={rows}", "--variant=entered_staged", "--variant=direct"]
-    device = HostDevice(shared_bytes_per_block=227 << 10)
-    assert cuda_forest.main([*words, "--variant=fused"], device, place="cpu") == 0
+    device = HostDevice()
+    assert cuda_forest.main(words, device, place="cpu") == 0
     shown = capsys.readouterr().out
     assert "NOT THE SAME" not in shown
     assert shown.count("the default") == 2
     records = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
     timed = {(record["case"]["forest"], record["name"]) for record in records if "wall" in record}
-    names = {"entered_staged", "direct", "features, then forest", "fused"}
+    names = {"entered_staged", "direct"}
     if find_missing() is None:
         names |= {"nvForest", "nvForest, with rows made"}
         assert shown.count("nvForest takes") == 2

@@ -8,16 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import numpy as np
 import pytest
-from contract.builders import make_plan, random_forest
-from cuda_host.host_device import HostDevice
+from contract.builders import make_plan
 from cuda_host.nvrtc import Compiled, CompileError, compile_kernels, library_path
 
 from pixelforest.kernels.contract import OPERATIONS
 from pixelforest.kernels.cuda.features import load_plan
-from pixelforest.kernels.cuda.forest import load_forest
-from pixelforest.kernels.cuda.fused import plan_fused
 from pixelforest.kernels.cuda.launch import FOLDER, read_source
 
 # Architecture -> major version of the CUDA whose compiler is taken; CUDA 13 no longer knows Volta.
@@ -36,23 +32,10 @@ def one_kernel() -> list[tuple[str, ...]]:
     return [kernel.defines for kernel in load_plan(make_plan([(1.0, False)]), split_solid=False).scales[0].kernels]
 
 
-def fused_defines(scales: Sequence[float], *, flat: bool, pure: bool = True) -> tuple[str, ...]:
-    """Defines of fused.cu for a project with these scales, on a device with as much shared memory as an H100 has."""
-    plan = load_plan(make_plan([(scale, flat) for scale in scales]))
-    rng = np.random.default_rng(0)
-    forests = [random_forest(rng, trees=3, columns=plan.packed.width, classes=2, pure=pure)]
-    launch = plan_fused(plan, load_forest(HostDevice(shared_bytes_per_block=227 << 10), forests))
-    assert launch is not None
-    return launch.defines
-
-
-ALL_SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0)
-
 # File -> the defines it is compiled with, one tuple a variant. Files that are not here need none.
 VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sources.cu": (("SOURCE=uint16",),),
     "features.cu": (*feature_defines(1.0, flat=True), *feature_defines(1.0, flat=False)),
-    "fused.cu": (fused_defines([1.0], flat=True), fused_defines([1.0], flat=False)),
     # What a forest takes by itself; test_forest.py compiles the others too.
     "forest.cu": (("ONLY=6",), ("ONLY=8", "LEAVES=1")),
     "labels.cu": (("VALUE=unsigned char",), ("VALUE=double",)),
@@ -71,7 +54,6 @@ SOME_VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
         *feature_defines(0.7, flat=True),
         *feature_defines(1.0, flat=False, operations=["gaussian", "hessian"]),
     ),
-    "fused.cu": tuple(fused_defines(ALL_SCALES, flat=flat, pure=not flat) for flat in (True, False)),
 }
 # (file, kernel) -> bytes of spills that are known and do not matter, with the reason beside it.
 KNOWN_SPILLS: dict[tuple[str, str], int] = {}

@@ -21,7 +21,7 @@ from pixelforest import kernels
 from pixelforest.box import Box
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable
 from pixelforest.kernels.cuda import backend as cuda_backend
-from pixelforest.kernels.cuda.backend import CudaBackend
+from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.launch import FOLDER, KernelFile
 from pixelforest.kernels.shared import cache
 
@@ -217,7 +217,7 @@ def test_a_whole_job(kind: str, load: Load, monkeypatch: pytest.MonkeyPatch) -> 
     """Copies and kernels that wait in their streams, on two devices and several threads."""
     limit_tiles(monkeypatch)
     module, _ = load(count=2)
-    backend = CudaBackend(module.open_devices((0, 1, 1)))
+    backend = compose_backend(module.open_devices((0, 1, 1)))
     assert_cpu_bytes(kind, backend, masked=True, threads=4)
     assert backend.describe() == "cuda:0,1,1 (made-up GPU)"
 
@@ -225,7 +225,7 @@ def test_a_whole_job(kind: str, load: Load, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_fault_in_the_middle_of_a_job(load: Load, caplog: pytest.LogCaptureFixture) -> None:
     module, machine = load()
     machine.fails = 700
-    found = classify("flat", CudaBackend(module.open_devices(), falls_back=True), region=REGIONS["flat"])
+    found = classify("flat", compose_backend(module.open_devices(), falls_back=True), region=REGIONS["flat"])
     assert_same_part(found, expected("flat"), Box((0, 0, 0, 0), REGIONS["flat"].shape))
     assert "the CPU goes on" in caplog.text
 
@@ -275,4 +275,4 @@ def test_kernels_are_compiled_for_devices_that_are_not_here(
 def test_every_common_kernel_is_there_once() -> None:
     found = cuda_backend.common_kernels()
     assert len(set(found)) == len(found)
-    assert {file.name for file, _ in found} == {path.name for path in FOLDER.glob("*.cu")} - {"fused.cu", "nvforest.cu"}
+    assert {file.name for file, _ in found} == {path.name for path in FOLDER.glob("*.cu")} - {"nvforest.cu"}

@@ -32,6 +32,10 @@ class Features:
     def __init__(self, device: HostDevice, *, split_solid: bool = True) -> None:
         self.device, self.split_solid = device, split_solid
 
+    @property
+    def pixels(self) -> Features:
+        return self
+
     def load_plan(self, plan: FeaturePlan) -> CudaPlan:
         return load_plan(plan, split_solid=self.split_solid)
 
@@ -130,11 +134,11 @@ def test_more_halo_than_needed_changes_nothing(device: HostDevice) -> None:
     image = random_image((1, 9, 16, 70))
     plan, tile = make_plan([(1.0, False)]), ((2, 5, 20), (6, 10, 60))
     backend = Features(device)
-    loaded = backend.load_plan(plan)
-    stack = backend.feature_stack(backend.to_device(image), (0, 0, 0), tile, (9, 16, 70), loaded)
-    found = backend.to_host(backend.features(stack))
+    loaded = backend.pixels.load_plan(plan)
+    stack = backend.pixels.feature_stack(backend.pixels.to_device(image), (0, 0, 0), tile, (9, 16, 70), loaded)
+    found = backend.pixels.to_host(backend.pixels.features(stack))
     assert_same_bits(found, compute_features(CPU, image, plan, tile))
-    assert_same_bits(backend.to_host(backend.features(stack)), found)
+    assert_same_bits(backend.pixels.to_host(backend.pixels.features(stack)), found)
 
 
 @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
@@ -211,7 +215,9 @@ def test_memory_stays_within_what_was_announced(device: HostDevice, slicewise: b
     small = HostDevice(total_bytes=stack_bytes(plan, extent, source) + plan.packed.pre_taps.nbytes)
     backend = Features(small)
     inside = image[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))]
-    stack = backend.feature_stack(backend.to_device(inside.astype(np.float32)), tuple(low), tile, shape[1:], plan)
+    stack = backend.pixels.feature_stack(
+        backend.pixels.to_device(inside.astype(np.float32)), tuple(low), tile, shape[1:], plan
+    )
     assert stack.shape == (*extent, plan.packed.width)
 
 

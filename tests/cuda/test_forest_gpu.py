@@ -122,7 +122,7 @@ class TestNvForest:
     def test_mixed_forests_differ_in_last_digits_only(self, device: Device) -> None:
         forests, features = some_forests((60, 13), pure=False), some_features(FLAT, 20)
         backend = kernels.load("cpu")
-        expected = backend.predict_rows(features, backend.load_forest(forests))
+        expected = backend.pixels.predict_rows(features, backend.pixels.load_forest(forests, use="rows"))
         found = predict(device, nvforest.load_forest(device, forests), features, FLAT)
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
 

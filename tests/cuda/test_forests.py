@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import DeviceUnavailable
 from pixelforest.kernels.cuda import nvforest
-from pixelforest.kernels.cuda.backend import CudaBackend
+from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.forest import CudaForest
 from pixelforest.kernels.cuda.forest_choice import CHOICES, check_choice
 from pixelforest.kernels.cuda.nvforest import NvForest
@@ -29,8 +30,8 @@ def test_only_nvforest_and_leaves_of_several_classes_make_a_warning(
     forests = [random_forest(np.random.default_rng(0), trees=3, columns=2, classes=2, pure=pure)]
     place = {"nvforest": "cpu"}.get(choice, "gpu")
     with caplog.at_level(logging.WARNING):
-        backend = CudaBackend([HostDevice(), HostDevice(index=1)], forests=ForestChoice(choice, place))
-        backend.load_forest(forests)
+        backend = compose_backend([HostDevice(), HostDevice(index=1)], forests=ForestChoice(choice, place))
+        backend.pixels.load_forest(forests, use="tiles")
     assert len(caplog.records) == (1 if choice == "nvforest" and not pure else 0)
 
 
@@ -40,7 +41,9 @@ def test_the_choice_is_what_walks(choice: str, pure: bool) -> None:
     forests = [random_forest(np.random.default_rng(0), trees=13, columns=3, classes=3, pure=pure)]
     device, features = HostDevice(), smooth_features((1, 9, 31), 3)
     made = ForestChoice(choice, "cpu").load(
-        device, LoadedForest(tuple(forests), pack_forest(forests), load("cpu").load_forest), 3
+        device,
+        LoadedForest(tuple(forests), pack_forest(forests), partial(load("cpu").pixels.load_forest, use="tiles")),
+        3,
     )
     assert type(made) is (NvForest if choice == "nvforest" else CudaForest), "auto is native whatever the leaves"
     found = device.download(made.predict(make_stack(device, features, (1, 9, 31)))).reshape(len(features), -1)

@@ -11,12 +11,12 @@ from contract.paths import snake, spiral
 from contract.test_labels import TYPES, Storage, random_values
 from cuda_host.host_device import HostDevice
 
-from pixelforest.kernels.contract import KernelError
+from pixelforest.kernels.contract import Backend, KernelError
 from pixelforest.kernels.cpu.host import labels as cpu
 from pixelforest.kernels.cpu.host.labels import SlabRuns
 from pixelforest.kernels.cuda import labels
+from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.launch import prepare
-from pixelforest.kernels.cuda.objects import DeviceObjects
 
 # Bricks are 32 wide; 256 high in a plane, else 16 x 16, 128 x 2 or 64 x 4. A stretch has 1024 voxels.
 SHAPES = (
@@ -126,24 +126,24 @@ def test_complex_values_are_refused(device: HostDevice) -> None:
 
 
 @pytest.fixture
-def backend(device: HostDevice) -> DeviceObjects:
-    return DeviceObjects(lambda: device)
+def backend(device: HostDevice) -> Backend:
+    return compose_backend([device])
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 5), (2, 0, 5), (2, 4, 0)], ids=str)
-def test_empty_slabs(backend: DeviceObjects, shape: tuple[int, int, int]) -> None:
-    slab = backend.label_slab(np.zeros(shape, np.uint8), Storage())
+def test_empty_slabs(backend: Backend, shape: tuple[int, int, int]) -> None:
+    slab = backend.labels.label_slab(np.zeros(shape, np.uint8), Storage())
     assert (slab.shape, slab.count, len(slab.first)) == (shape, 0, shape[0] * shape[1] + 1)
 
 
 def test_what_is_too_large_for_its_numbers_is_the_cpus(
-    backend: DeviceObjects, device: HostDevice, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, device: HostDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(labels, "MOST_VOXELS", 99)
     before = len(device.launches)
-    assert backend.label_slab(np.ones((1, 10, 10), np.uint8), Storage()).count == 1
+    assert backend.labels.label_slab(np.ones((1, 10, 10), np.uint8), Storage()).count == 1
     assert len(device.launches) == before
-    assert backend.label_slab(np.ones((1, 9, 11), np.uint8), Storage()).count == 1
+    assert backend.labels.label_slab(np.ones((1, 9, 11), np.uint8), Storage()).count == 1
     assert len(device.launches) > before
 
 
@@ -158,10 +158,10 @@ def test_what_does_not_fit_the_device_is_the_cpus_with_one_warning(warnings: pyt
     expected = cpu.label_slab(values, Storage())
     for room in (0, values.size, 4 * values.size, 6 * values.size):
         small = HostDevice(total_bytes=room)
-        backend = DeviceObjects(lambda small=small: small)
+        backend = compose_backend([small])
         warnings.clear()
         for _ in range(2):
-            found = backend.label_slab(values, Storage())
+            found = backend.labels.label_slab(values, Storage())
             np.testing.assert_array_equal(found.component, expected.component)
         assert len(warnings.records) == 1
         assert small.free_bytes() == room, "what was taken is given back"

@@ -72,7 +72,7 @@ def test_mixed_forests_differ_in_last_digits_only(is_weighted: bool, averages: b
     features = smooth_features((1, 20, 20), 4)
     features[7, 3] = np.nan
     backend = kernels.load("cpu")
-    expected = backend.predict_rows(features, backend.load_forest(forests))
+    expected = backend.pixels.predict_rows(features, backend.pixels.load_forest(forests, use="rows"))
     np.testing.assert_allclose(predict(features, forests, (1, 20, 20)), expected, rtol=0, atol=2e-6)
 
 

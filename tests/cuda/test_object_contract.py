@@ -33,7 +33,8 @@ from pixelforest.engine.objects.threshold import threshold_frame
 from pixelforest.engine.project.thresholding import ThresholdSettings
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
-from pixelforest.kernels.cuda.objects import DeviceObjects
+from pixelforest.kernels.contract import Backend
+from pixelforest.kernels.cuda.backend import compose_backend
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def device() -> HostDevice:
 
 
 @pytest.fixture(scope="module")
-def backend(device: HostDevice) -> DeviceObjects:
-    return DeviceObjects(lambda: device)
+def backend(device: HostDevice) -> Backend:
+    return compose_backend([device])
 
 
 @settings(deadline=None, max_examples=10)
@@ -54,7 +55,7 @@ def backend(device: HostDevice) -> DeviceObjects:
     st.integers(1500, 20_000),
 )
 def test_frames_of_many_bricks_in_slabs_of_any_size(
-    backend: DeviceObjects, shape: tuple[int, int, int], share: float, values: int, voxels: int
+    backend: Backend, shape: tuple[int, int, int], share: float, values: int, voxels: int
 ) -> None:
     """Ids are those of the CPU for the frame as one slab."""
     frame = random_values(shape, "uint8", share=share, values=values)
@@ -73,9 +74,7 @@ def test_frames_of_many_bricks_in_slabs_of_any_size(
 
 @pytest.mark.parametrize("method", ["simple", "hysteresis", "ipht"])
 @pytest.mark.parametrize("shape", [(1, 40, 50), (9, 10, 35)], ids=["flat", "solid"])
-def test_thresholds_of_slabs_equal_those_of_the_cpu(
-    backend: DeviceObjects, method: str, shape: tuple[int, int, int]
-) -> None:
+def test_thresholds_of_slabs_equal_those_of_the_cpu(backend: Backend, method: str, shape: tuple[int, int, int]) -> None:
     maps = np.random.default_rng(7).integers(0, 256, (*shape, 2)).astype(np.uint8)
     low = 0.5 if method == "simple" else 1.05  # of the sum of both channels
     chosen = ThresholdSettings(method, 2, 400, 0.55, low, (0.3, 0.8, 1.0), 0, 1)
@@ -91,7 +90,7 @@ def test_thresholds_of_slabs_equal_those_of_the_cpu(
         np.testing.assert_array_equal(found, expected)
 
 
-def test_devices_are_used(backend: DeviceObjects, device: HostDevice) -> None:
+def test_devices_are_used(backend: Backend, device: HostDevice) -> None:
     device.launches.clear()
-    backend.label_slab(np.ones((4, 20, 40), np.uint8), Storage())
+    backend.labels.label_slab(np.ones((4, 20, 40), np.uint8), Storage())
     assert {"label_bricks", "join_bricks", "write_runs"} <= set(device.launches)

@@ -91,7 +91,7 @@ def test_components_are_those_of_cupy(device: Device, shape: tuple[int, int, int
     theirs, count = peer.label(cupy.asarray(values))
     slab = labels.label_slab(device, values, Storage())
     ours = np.zeros(shape, np.uint32)
-    load("cpu").write_labels(slab, np.arange(slab.count + 1), 0, ours)
+    load("cpu").labels.write_labels(slab, np.arange(slab.count + 1), 0, ours)
     assert slab.count == int(count)
     number = np.zeros(slab.count + 1, np.int64)
     number[ours] = cupy.asnumpy(theirs)

@@ -17,7 +17,7 @@ from pixelforest.engine.jobs import Request, resolve_job
 from pixelforest.engine.run import batch
 from pixelforest.engine.run.batch import BatchReport, run_batch
 from pixelforest.kernels.contract import Backend
-from pixelforest.kernels.cuda.backend import CudaBackend
+from pixelforest.kernels.cuda.backend import compose_backend
 
 EVERYTHING = "Probabilities,Simple Segmentation,Uncertainty,Features,Labels"
 
@@ -89,7 +89,7 @@ def assert_same_files(found: dict[str, np.ndarray], expected: dict[str, np.ndarr
 def test_the_files_hold_the_cpus_bytes(case: Run, start: Start) -> None:
     report, expected = start(kernels.load("cpu"), case)
     assert report.status == 0
-    report, found = start(CudaBackend([HostDevice()]), case)
+    report, found = start(compose_backend([HostDevice()]), case)
     assert report.status == 0
     assert found.keys() == {name.strip() for name in case.sources.split(",")}
     assert_same_files(found, expected)
@@ -111,7 +111,7 @@ def test_exports_of_other_types(options: dict[str, object], start: Start, caplog
     case = Run("px2d_gray", ("raw.png",), "[(10, 20, 0), (30, 60, 1)]", "Probabilities,Uncertainty,Features")
     lines = []
     files = []
-    for backend in (kernels.load("cpu"), CudaBackend([HostDevice()])):
+    for backend in (kernels.load("cpu"), compose_backend([HostDevice()])):
         caplog.clear()
         _, found = start(backend, case, **options)
         files.append(found)
@@ -124,7 +124,7 @@ def test_exports_of_other_types(options: dict[str, object], start: Start, caplog
 def test_a_fault_under_auto_is_one_warning(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     case = RUNS[0]
     _, expected = start(kernels.load("cpu"), case)
-    report, found = start(CudaBackend([FaultyDevice(fails_at_launch=12)], falls_back=True), case)
+    report, found = start(compose_backend([FaultyDevice(fails_at_launch=12)], falls_back=True), case)
     assert report.status == 0
     assert_same_files(found, expected)
     assert [record.getMessage() for record in caplog.records if "failed" in record.getMessage()] == [
@@ -134,7 +134,7 @@ def test_a_fault_under_auto_is_one_warning(start: Start, caplog: pytest.LogCaptu
 
 
 def test_a_fault_of_a_device_that_was_asked_for_ends_the_run(start: Start) -> None:
-    report, found = start(CudaBackend([FaultyDevice(fails_at_launch=12)]), RUNS[0])
+    report, found = start(compose_backend([FaultyDevice(fails_at_launch=12)]), RUNS[0])
     assert (report.status, found) == (1, {})
     assert report.message == (
         "cuda:0 (host stand-in): an illegal address was met; --device=cpu computes the same without it"

@@ -18,7 +18,7 @@ from PIL import Image
 from pixelforest import cli, kernels
 from pixelforest.engine.run import batch
 from pixelforest.kernels.contract import KernelError
-from pixelforest.kernels.cuda.backend import CudaBackend
+from pixelforest.kernels.cuda.backend import compose_backend
 from tests.conftest import GOLDEN, GoldenCase
 
 pytestmark = pytest.mark.gpu
@@ -124,7 +124,7 @@ def test_too_little_memory_splits_tiles(
     image = large_image(tmp_path, 8)
     devices = open_devices((0,))
     devices[0]._pool.set_limit(size=40 << 20)
-    for backend, out in ((kernels.load("cpu"), tmp_path / "cpu"), (CudaBackend(devices), tmp_path / "cuda")):
+    for backend, out in ((kernels.load("cpu"), tmp_path / "cpu"), (compose_backend(devices), tmp_path / "cuda")):
         monkeypatch.setattr(batch, "open_backend", lambda *device, backend=backend, **work: backend)
         assert cli.main(command(image, out)[3:]) == 0
     assert caplog.text.count("tiles are split") == 1

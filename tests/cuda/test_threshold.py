@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from cuda_host.host_device import HostDevice
 
-from pixelforest.kernels.contract import MapPlan, Voxels
+from pixelforest.kernels.contract import Backend, MapPlan, Voxels
 from pixelforest.kernels.cpu.host import threshold as cpu
 from pixelforest.kernels.cuda import threshold
-from pixelforest.kernels.cuda.objects import DeviceObjects
+from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.shared.taps import threshold_taps
 
 TAPS = {sigma: threshold_taps(sigma) for sigma in (0.3, 1.0, 2.0)}
@@ -97,20 +97,20 @@ def test_tiles(
 
 
 @pytest.fixture
-def backend(device: HostDevice) -> DeviceObjects:
-    return DeviceObjects(lambda: device)
+def backend(device: HostDevice) -> Backend:
+    return compose_backend([device])
 
 
 @pytest.mark.parametrize("case", ["no taps", "too large"])
 def test_what_a_device_gains_nothing_from_is_the_cpus(
-    backend: DeviceObjects, device: HostDevice, case: str, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, device: HostDevice, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maps = np.random.default_rng(5).random((1, 6, 40, 1), np.float32)
     if case == "too large":
         monkeypatch.setattr(threshold, "MOST_VALUES", maps.size - 1)
     plan = plan_of((None, None, None) if case == "no taps" else (None, 1.0, 1.0))
     before, where = len(device.launches), ((0, 0, 0), ((0, 0, 0), (1, 6, 40)), (1, 6, 40))
-    (found,) = backend.smooth_maps(maps, *where, plan)
+    (found,) = backend.labels.smooth_maps(maps, *where, plan)
     np.testing.assert_array_equal(found, cpu.smooth_maps(maps, *where, plan)[0])
     assert len(device.launches) == before
 
@@ -119,6 +119,6 @@ def test_what_does_not_fit_the_device_is_the_cpus(device: HostDevice) -> None:
     maps = np.random.default_rng(6).random((1, 6, 40, 1), np.float32)
     plan, where = plan_of((None, 1.0, 1.0)), ((0, 0, 0), ((0, 0, 0), (1, 6, 40)), (1, 6, 40))
     small = HostDevice(total_bytes=maps.nbytes * 2)
-    (found,) = DeviceObjects(lambda: small).smooth_maps(maps, *where, plan)
+    (found,) = compose_backend([small]).labels.smooth_maps(maps, *where, plan)
     np.testing.assert_array_equal(found, cpu.smooth_maps(maps, *where, plan)[0])
     assert small.free_bytes() == small.total_bytes

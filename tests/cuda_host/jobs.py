@@ -37,4 +37,6 @@ def assert_cpu_bytes(
 def limit_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the backend ask for small tiles, so that a job has several."""
     for name in ("FLAT_TILE", "FLAT_SMALLEST", "SOLID_TILE", "SOLID_SMALLEST"):
-        monkeypatch.setattr(f"pixelforest.kernels.cuda.backend.{name}", TILE if "SOLID" in name else (1, *TILE[1:]))
+        monkeypatch.setattr(
+            f"pixelforest.kernels.cuda.pixel_backend.{name}", TILE if "SOLID" in name else (1, *TILE[1:])
+        )

@@ -31,7 +31,7 @@ def make_stack(device: HostDevice, features: np.ndarray, shape: Voxels) -> Stack
 def assert_equal_bits(found: np.ndarray, features: np.ndarray, forests: Sequence[ForestArrays]) -> None:
     """The very bits of the CPU backend; NaN where it has NaN."""
     backend = kernels.load("cpu")
-    expected = backend.predict_rows(features, backend.load_forest(forests))
+    expected = backend.pixels.predict_rows(features, backend.pixels.load_forest(forests, use="rows"))
     assert found.dtype == expected.dtype
     same = (found.view(np.uint32) == expected.view(np.uint32)) | (np.isnan(found) & np.isnan(expected))
     assert same.all(), f"{(~same).sum()} of {same.size} differ, first at {np.argwhere(~same)[0]}"

@@ -100,7 +100,7 @@ class Lane:
             measured.values,
             measured.count,
             self.project.features.selected,
-            forest=load_forest(classifier, self.backend),
+            forest=load_forest(classifier, self.backend, use="rows"),
             columns=classifier.column_count,
             classes=class_count(self.project),
             backend=self.backend,

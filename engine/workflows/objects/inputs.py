@@ -12,7 +12,7 @@ from ...inputs.axes_advice import Needs, advise, advise_channels, needs_of
 from ...inputs.images import InputImage
 from ...objects.feature_catalogue import check_features, count_values
 from ...objects.threshold import check_thresholding
-from ...project import ObjectProject
+from ...project import ObjectProject, pixel_project
 from ...project.thresholding import TWO_LEVELS, ThresholdSettings
 from ..pixel import flow as pixel_classification
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("pixelforest.objects")
 
 def pixel_images(images: Mapping[str, InputImage]) -> dict[str, InputImage]:
     """The inputs of the pixel stage: the atlas is its prediction mask."""
-    roles = {RAW: pixel_classification.RAW, ATLAS: pixel_classification.MASK}
+    roles = {RAW: pixel_project.RAW, ATLAS: pixel_project.MASK}
     return {roles[role]: image for role, image in images.items() if role in roles}
 
 

@@ -66,7 +66,7 @@ def plan_work(
             memory_bytes=memory_bytes,
         )
     if has_table or any(result.make is not None and not result.is_blockwise for result in results):
-        load_forest(project.classifier, backend)
+        load_forest(project.classifier, backend, use="rows")
     blockwise = [(np.dtype(result.dtype), exports[result.name].region) for result in results if result.is_blockwise]
     canvas_bytes = sum(dtype.itemsize * prod(region.shape[1:]) for dtype, region in blockwise)
     frame = _Frame(project, images, backend, threads, memory_bytes, canvas_bytes)

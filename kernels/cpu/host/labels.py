@@ -43,7 +43,7 @@ class SlabRuns:
 
 
 def label_slab(values: np.ndarray, storage: Storage) -> SlabRuns:
-    """See ``contract.Backend.label_slab``."""
+    """See ``contract.LabelBackend.label_slab``."""
     flat = comparable(values)
     depth, height, width = values.shape
     rows = depth * height
@@ -64,7 +64,7 @@ def label_slab(values: np.ndarray, storage: Storage) -> SlabRuns:
 def join_slabs(
     a: SlabRuns, b: SlabRuns, axis: int, values_a: np.ndarray, values_b: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """See ``contract.Backend.join_slabs``."""
+    """See ``contract.LabelBackend.join_slabs``."""
     height = a.shape[1]
     row_a = (a.shape[0] - 1) * height if axis == 0 else height - 1
     rows = height if axis == 0 else 1

@@ -91,7 +91,7 @@ class Histogram(NamedTuple):
 
 
 class Measurement:
-    """The tables of one frame and what is derived from them. The protocol is that of ``contract.Backend``."""
+    """The tables of one frame and what is derived from them. The protocol is that of ``contract.ObjectBackend``."""
 
     def __init__(self, plan: MeasurePlan) -> None:
         self.plan = plan

@@ -25,7 +25,7 @@ def measure_neighbourhoods(
     *,
     includes_object: bool,
 ) -> None:
-    """See ``contract.Backend.measure_neighbourhoods``."""
+    """See ``contract.ObjectBackend.measure_neighbourhoods``."""
     is_flat = labels.shape[0] == 1
     used = margin[1:] if is_flat else margin
     limit = max(used) if min(used) > 0 else 0

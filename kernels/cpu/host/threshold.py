@@ -20,7 +20,7 @@ _flood, _mark_minima = kernel("flood"), kernel("mark_minima")
 def smooth_maps(
     source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
 ) -> tuple[np.ndarray, ...]:
-    """See ``contract.Backend.smooth_maps``."""
+    """See ``contract.LabelBackend.smooth_maps``."""
     return tuple(_smooth(_as_map(source, channel, plan), start, tile, image, plan) for channel in plan.channels)
 
 
@@ -53,7 +53,7 @@ def _smooth(values: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], imag
 
 
 def grow_regions(cost: np.ndarray, labels: np.ndarray, limit: float, storage: Storage) -> None:
-    """See ``contract.Backend.grow_regions``."""
+    """See ``contract.LabelBackend.grow_regions``."""
     depth, height, width = cost.shape
     flat_cost, flat_labels = cost.reshape(-1), labels.reshape(-1)
     state = np.zeros(2, np.int64)
@@ -65,7 +65,7 @@ def grow_regions(cost: np.ndarray, labels: np.ndarray, limit: float, storage: St
 
 
 def seed_minima(cost: np.ndarray, labels: np.ndarray) -> int:
-    """See ``contract.Backend.seed_minima``."""
+    """See ``contract.LabelBackend.seed_minima``."""
     return int(_mark_minima(cost.reshape(-1), *cost.shape, labels.reshape(-1)))
 
 

@@ -99,7 +99,7 @@ def find_defects(labels, label, box):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def describe_hulls(labels, boxes, centres, counts, first, stop, out):
-    """Features of objects [first, stop) into out (n, 9 + 3 d); columns as in ``contract.Backend.hull_features``.
+    """Features of objects [first, stop) into out (n, 9 + 3 d); columns as in ``contract.ObjectBackend.hull_features``.
 
     boxes (n, 6) along z, y, x; centres (n, d) and the positions in out along x, y, z; counts (n,) voxels
     """

@@ -542,7 +542,7 @@ def trace_skeleton(mark, own, vx, vy, out):
 
 @njit(nogil=True, cache=True)
 def describe_skeletons(labels, boxes, first, stop, out):
-    """Features of objects [first, stop) into out (n, 12); columns as in ``contract.Backend.skeleton_features``.
+    """Features of objects [first, stop) into out (n, 12); columns as in ``contract.ObjectBackend.skeleton_features``.
 
     labels (y, x) of the frame; boxes (n, 6) along z, y, x.
     """

@@ -58,7 +58,7 @@ def test_what_is_not_finite_becomes_zero() -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_object_is_asked_about(backend: Backend, threads: int) -> None:
     count = 2 * ROWS_AT_ONCE + 5
-    forest = backend.load_forest([ForestArrays((stump(1, 100.0),), 2, False)])
+    forest = backend.pixels.load_forest([ForestArrays((stump(1, 100.0),), 2, False)], use="rows")
     found = classify_objects(
         measured(count), count, SELECTED, forest=forest, columns=4, classes=2, backend=backend, threads=threads
     )
@@ -68,20 +68,20 @@ def test_every_object_is_asked_about(backend: Backend, threads: int) -> None:
 
 
 def test_a_tie_goes_to_the_first_class(backend: Backend) -> None:
-    forest = backend.load_forest([ForestArrays((stump(1, -1.0), stump(1, 1e9)), 2, False)])
+    forest = backend.pixels.load_forest([ForestArrays((stump(1, -1.0), stump(1, 1e9)), 2, False)], use="rows")
     found = classify_objects(measured(3), 3, SELECTED, forest=forest, columns=4, classes=2, backend=backend, threads=1)
     assert found.probabilities.tolist() == [[0.5, 0.5]] * 3
     assert found.class_index.tolist() == [0, 0, 0]
 
 
 def test_classes_the_forest_does_not_know_have_no_share(backend: Backend) -> None:
-    forest = backend.load_forest([ForestArrays((stump(1, 1.0),), 2, False)])
+    forest = backend.pixels.load_forest([ForestArrays((stump(1, 1.0),), 2, False)], use="rows")
     found = classify_objects(measured(2), 2, SELECTED, forest=forest, columns=4, classes=3, backend=backend, threads=1)
     assert found.probabilities.tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
 def test_no_objects(backend: Backend) -> None:
-    forest = backend.load_forest([ForestArrays((stump(1, 1.0),), 2, False)])
+    forest = backend.pixels.load_forest([ForestArrays((stump(1, 1.0),), 2, False)], use="rows")
     found = classify_objects({}, 0, SELECTED, forest=forest, columns=4, classes=2, backend=backend, threads=1)
     assert (found.probabilities.shape, found.count) == ((0, 2), 0)
 
@@ -89,12 +89,12 @@ def test_no_objects(backend: Backend) -> None:
 def test_a_feature_that_could_not_be_measured(backend: Backend) -> None:
     values = measured(2)
     del values[HULL]["Convexity"]
-    forest = backend.load_forest([ForestArrays((stump(1, 1.0),), 2, False)])
+    forest = backend.pixels.load_forest([ForestArrays((stump(1, 1.0),), 2, False)], use="rows")
     with pytest.raises(InputMismatch, match="reads Convexity of 2D Convex Hull Features, which cannot be measured"):
         classify_objects(values, 2, SELECTED, forest=forest, columns=4, classes=2, backend=backend, threads=1)
 
 
 def test_rows_of_another_width(backend: Backend) -> None:
-    forest = backend.load_forest([ForestArrays((stump(1, 1.0),), 2, False)])
+    forest = backend.pixels.load_forest([ForestArrays((stump(1, 1.0),), 2, False)], use="rows")
     with pytest.raises(InputMismatch, match="trained on 7 values an object, but this image yields 4"):
         classify_objects(measured(2), 2, SELECTED, forest=forest, columns=7, classes=2, backend=backend, threads=1)

@@ -1,0 +1,37 @@
+"""Feature operations, and the plan of all features of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+OPERATIONS = ("gaussian", "laplacian", "gradient_magnitude", "difference_of_gaussians", "structure_tensor", "hessian")
+"""The feature operations every backend has; structure_tensor and hessian mean the eigenvalues, largest first."""
+
+
+@dataclass(frozen=True)
+class ScalePlan:
+    """What one scale contributes to the feature stack.
+
+    presmoothing_sigma  width of the Gaussian applied to the image first, voxels
+    feature_sigma       width of the filters applied to that, voxels; at most 1
+    slicewise           True: 2-d filters on every z slice; False: 3-d filters
+    columns             operation -> its first column in the feature stack, for channel 0; only selected operations
+    """
+
+    presmoothing_sigma: float
+    feature_sigma: float
+    slicewise: bool
+    columns: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """All features of a project: for every channel of the image, every scale. ``width`` is the number of columns.
+
+    The column of channel c is the first column plus c times the columns of one channel (1; for eigenvalues 2 or 3).
+    """
+
+    scales: tuple[ScalePlan, ...]
+    channels: int
+    width: int

@@ -1,0 +1,151 @@
+"""Operations on pixels: feature stacks, forests and the results of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from .features import FeaturePlan
+from .forest import ForestArrays, ForestUse
+from .results import ResultPlan, TileResult
+from .tile import TileJob, TileWish, Voxels
+
+
+class PixelBackend(Protocol):
+    """Features and forests on a device. Methods may be called from several threads at once, in any order."""
+
+    def describe(self) -> str:
+        """Name the device in one phrase for the log."""
+        ...
+
+    def warm(self) -> None:
+        """Compile what does not depend on a project, and keep it where the next process looks for it.
+
+        Raises
+        ------
+        KernelError
+            Something cannot be compiled or kept.
+        """
+        ...
+
+    def load_plan(self, plan: FeaturePlan) -> Any:
+        """Prepare a feature plan.
+
+        Returns
+        -------
+        Any
+            The plan in the backend's own form, for the other methods and for ``TileJob.plan``.
+
+        Notes
+        -----
+        Kernels that the plan needs may be compiled in the background from here on.
+        """
+        ...
+
+    def load_forest(self, forests: Sequence[ForestArrays], *, use: ForestUse) -> Any:
+        """Prepare a classifier.
+
+        Parameters
+        ----------
+        forests
+            Stored forests in the order of their names.
+        use
+            "tiles" for ``tile_results``, "rows" for ``predict_rows``. Kernels of that use are prepared; a forest gives
+            the same answers in the other one, after some compilation.
+
+        Returns
+        -------
+        Any
+            The classifier in the backend's own form, for ``TileJob.forest`` and ``predict_rows``.
+
+        Raises
+        ------
+        ValueError
+            The forests are too large for the node layout.
+        """
+        ...
+
+    def source_margin(self, plan: Any) -> Voxels:
+        """Halo along (z, y, x) that the source of a tile must hold around the tile, as far as the image reaches."""
+        ...
+
+    def tile_bytes(self, plan: Any, classes: int, tile: Voxels, source: Voxels) -> int:
+        """Host memory in bytes that one worker needs for the features and probabilities of a tile.
+
+        Parameters
+        ----------
+        plan
+            From ``load_plan``.
+        classes
+            Number of classes of the project.
+        tile, source
+            Sizes along z, y, x of the tile without and with its halo.
+        """
+        ...
+
+    def tile_wish(self, plan: Any, results: ResultPlan, image: Voxels, threads: int) -> TileWish | None:
+        """Tile sizes that suit the device.
+
+        Parameters
+        ----------
+        plan
+            From ``load_plan``.
+        results
+            What is made of each tile.
+        image
+            Size of the image along z, y, x.
+        threads
+            Number of threads that ask for tiles.
+
+        Returns
+        -------
+        TileWish or None
+            None if any tiles that suit a CPU will do.
+        """
+        ...
+
+    def tile_results(self, job: TileJob[Any, Any]) -> tuple[TileResult, ...]:
+        """Compute all wanted results of a tile. Waits for the device.
+
+        Parameters
+        ----------
+        job
+            The tile, with a plan and a forest that this backend has loaded.
+
+        Returns
+        -------
+        tuple of TileResult
+            In the order of ``job.results.wanted``.
+
+        Raises
+        ------
+        DeviceOutOfMemory
+            Not even a small part of the tile fits.
+        DeviceFailed
+            The device failed, and nothing else may take over.
+
+        Notes
+        -----
+        Computes the feature stack, float32 class probabilities (0 for all classes where a feature is NaN), and from
+        these what ``shared/results.py`` defines, bit for bit.
+        """
+        ...
+
+    def predict_rows(self, rows: np.ndarray, forest: Any) -> np.ndarray:
+        """Predict class probabilities of rows of features on the host. Waits for the device.
+
+        Parameters
+        ----------
+        rows
+            (n, f) float32.
+        forest
+            From ``load_forest``.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n, k) float32.
+        """
+        ...

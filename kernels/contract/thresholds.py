@@ -1,0 +1,22 @@
+"""Plan of the smoothing before a threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """How channels of prediction maps become float32 maps that can be compared with a threshold.
+
+    channels     those that are wanted
+    value_range  (lowest, highest), brought to 0..1 by ``(value - lowest) / (highest - lowest)``, each step float32;
+                 None: values stay as they are
+    taps         along z, y, x: (radius + 1,) float64 from the centre outwards; None: the axis is left as it is
+    """
+
+    channels: tuple[int, ...]
+    value_range: tuple[float, float] | None
+    taps: tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]

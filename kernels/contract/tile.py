@@ -1,0 +1,121 @@
+"""A tile to be computed, and the sizes of tiles that a backend prefers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from .results import ResultPlan
+
+Voxels = tuple[int, int, int]
+
+Plan = TypeVar("Plan")
+Forest = TypeVar("Forest")
+OtherPlan = TypeVar("OtherPlan")
+OtherForest = TypeVar("OtherForest")
+
+
+@dataclass(frozen=True, eq=False)
+class TileJob(Generic[Plan, Forest]):
+    """One tile of an image and everything that is made of it.
+
+    source   (c, z, y, x) of any real dtype, the tile with its halo; its first voxel lies at ``start`` in the image
+    tile     first and last + 1 voxel along (z, y, x)
+    image    size of the whole image along (z, y, x)
+    active   (z, y, x) bool: the other voxels get probability 0 before anything is made of it; None: all are active
+    plan     from ``PixelBackend.load_plan``; forest from ``PixelBackend.load_forest``
+    results  what is made of the tile
+    """
+
+    source: np.ndarray
+    start: Voxels
+    tile: tuple[Voxels, Voxels]
+    image: Voxels
+    active: np.ndarray | None
+    plan: Plan
+    forest: Forest
+    results: ResultPlan
+
+    @property
+    def extent(self) -> Voxels:
+        """Size of the tile along (z, y, x)."""
+        (z, y, x), (z_stop, y_stop, x_stop) = self.tile
+        return z_stop - z, y_stop - y, x_stop - x
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels of the tile."""
+        z, y, x = self.extent
+        return z * y * x
+
+    @property
+    def wants_classes(self) -> bool:
+        """True if a result is made of class probabilities."""
+        return any(wanted.result != "features" for wanted in self.results.wanted)
+
+    @property
+    def wants_features(self) -> bool:
+        """True if the feature stack itself is a result."""
+        return any(wanted.result == "features" for wanted in self.results.wanted)
+
+    @property
+    def is_masked_out(self) -> bool:
+        """True if no voxel of the tile is active."""
+        return self.active is not None and not self.active.any()
+
+    def halves(self, margin: Voxels) -> tuple[int, TileJob[Plan, Forest], TileJob[Plan, Forest]]:
+        """Split the tile in two along its longest axis.
+
+        Parameters
+        ----------
+        margin
+            Halo that the source of a tile needs, see ``PixelBackend.source_margin``.
+
+        Returns
+        -------
+        tuple
+            The axis, and the two jobs, each with the part of the source that it needs.
+        """
+        axis = max(range(3), key=lambda i: self.extent[i])
+        middle = self.tile[0][axis] + self.extent[axis] // 2
+        first, stop = self.tile
+        lower = self._part(first, _put(stop, axis, middle), margin)
+        return axis, lower, self._part(_put(first, axis, middle), stop, margin)
+
+    def loaded_as(self, plan: OtherPlan, forest: OtherForest) -> TileJob[OtherPlan, OtherForest]:
+        """The same job with the plan and the forest as another backend has loaded them."""
+        return TileJob(self.source, self.start, self.tile, self.image, self.active, plan, forest, self.results)
+
+    def _part(self, first: Voxels, stop: Voxels, margin: Voxels) -> TileJob[Plan, Forest]:
+        low = tuple(max(a - m, 0) for a, m in zip(first, margin, strict=True))
+        high = tuple(min(b + m, n) for b, m, n in zip(stop, margin, self.image, strict=True))
+        source = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, self.start, strict=True))
+        inside = tuple(slice(a - f, b - f) for a, b, f in zip(first, stop, self.tile[0], strict=True))
+        return replace(
+            self,
+            source=self.source[(slice(None), *source)],
+            start=(low[0], low[1], low[2]),
+            tile=(first, stop),
+            active=None if self.active is None else self.active[inside],
+        )
+
+
+@dataclass(frozen=True)
+class TileWish:
+    """Tile sizes that suit a backend, in voxels along z, y, x.
+
+    largest   tiles are not longer
+    smallest  nor cut below this for the sake of parallel work
+    at_once   number of tiles that are in work at the same time
+    """
+
+    largest: Voxels
+    smallest: Voxels
+    at_once: int
+
+
+def _put(position: Voxels, axis: int, value: int) -> Voxels:
+    z, y, x = (value if i == axis else n for i, n in enumerate(position))
+    return z, y, x

@@ -1,0 +1,166 @@
+"""Features, forests and results on GPUs; rows of features are the CPU's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..contract import (
+    DeviceFailed,
+    DeviceOutOfMemory,
+    FeaturePlan,
+    ForestArrays,
+    ForestUse,
+    ResultPlan,
+    TileResult,
+    TileWish,
+    Voxels,
+)
+from ..cpu.pixel_backend import CpuPixels
+from ..shared.nodes import pack_forest
+from ..shared.self_test import SELF_TESTS
+from .device import Device, DeviceArray
+from .features import CudaPlan, CudaStack, feature_stack, features, load_plan, plan_kernels
+from .filters import ALL_SOURCES, upload_source
+from .forest import all_forest_kernels
+from .forest_choice import warn_of_rounding
+from .launch import Compilation, prepare
+from .pool import DevicePool
+from .results import ALL_RESULTS, needed_kernels, zero_results
+from .tiles import AT_ONCE, CudaJob, LoadedForest, finish_all
+
+# Voxels along z, y, x: large enough that halos and launches are a small part, small enough that reading and writing
+# overlap with computing on any image that is worth a GPU. Not measured; bench/cuda_pipeline.py tries others.
+FLAT_TILE, FLAT_SMALLEST = (1, 2048, 2048), (1, 512, 512)
+SOLID_TILE, SOLID_SMALLEST = (128, 256, 256), (32, 128, 128)
+
+
+class CudaPixels:
+    """Pixel classification on devices. See ``contract.PixelBackend`` for the methods.
+
+    cpu  takes over where devices fail, and predicts rows
+    """
+
+    def __init__(self, pool: DevicePool, cpu: CpuPixels) -> None:
+        self._pool, self._cpu = pool, cpu
+
+    def describe(self) -> str:
+        return self._pool.describe()
+
+    def warm(self) -> None:
+        """Compile the CPU's kernels and those that most projects need of every device."""
+        self._cpu.warm()
+        for device in self._pool.devices:
+            prepare(device, pixel_kernels())
+
+    def load_plan(self, plan: FeaturePlan) -> CudaPlan:
+        """Begin to compile what every tile will need, while the forest and the first tile are read."""
+        loaded = load_plan(plan)
+        for worker in self._pool.alive():
+            worker.begin(plan_kernels(loaded))
+        return loaded
+
+    def load_forest(self, forests: Sequence[ForestArrays], *, use: ForestUse) -> LoadedForest:
+        loaded = LoadedForest(tuple(forests), pack_forest(forests), partial(self._cpu.load_forest, use=use))
+        warn_of_rounding(loaded.packed, self._pool.forests.name)
+        if use == "rows":
+            assert loaded.on_cpu
+        else:
+            for worker in self._pool.alive():
+                worker.begin_forest(loaded)
+        return loaded
+
+    def source_margin(self, plan: CudaPlan) -> Voxels:
+        return plan.source_margin
+
+    def tile_bytes(self, plan: CudaPlan, classes: int, tile: Voxels, source: Voxels) -> int:
+        pinned_copy = 4
+        return int(pinned_copy * plan.packed.channels * np.prod(source))
+
+    def tile_wish(self, plan: CudaPlan, results: ResultPlan, image: Voxels, threads: int) -> TileWish:
+        alive = self._pool.alive()
+        for worker in alive:
+            worker.begin(needed_kernels(results))
+        flat = image[0] == 1
+        smallest = FLAT_SMALLEST if flat else SOLID_SMALLEST
+        tile = [min(a, b) for a, b in zip(FLAT_TILE if flat else SOLID_TILE, image, strict=True)]
+        margin = plan.source_margin
+        while not all(worker.fits(plan, results, _voxels(tile), _grown(tile, margin, image)) for worker in alive):
+            axis = max(range(3), key=lambda i: tile[i] / smallest[i])
+            if tile[axis] <= 1:
+                break  # then it is tried, and split
+            tile[axis] = (tile[axis] + 1) // 2
+        return TileWish(_voxels(tile), smallest, min(threads, AT_ONCE * len(self._pool.workers)))
+
+    def tile_results(self, job: CudaJob) -> tuple[TileResult, ...]:
+        if job.is_masked_out and not job.wants_features:
+            return zero_results(job.results, job.extent)
+        while (worker := self._pool.take()) is not None:
+            try:
+                return finish_all(worker.start(job).result())
+            except DeviceFailed as error:
+                self._pool.lose(worker, error)
+            except DeviceOutOfMemory as error:
+                if not self._pool.falls_back:
+                    raise
+                self._pool.warn_once("small", f"{error}, not even for a small tile; the CPU goes on")
+                break
+            finally:
+                self._pool.give_back(worker)
+        return self._cpu.tile_results(job.loaded_as(job.plan.packed, job.forest.on_cpu))
+
+    def predict_rows(self, rows: np.ndarray, forest: LoadedForest) -> np.ndarray:
+        return self._cpu.predict_rows(rows, forest.on_cpu)
+
+    # ------------------------------------------------------------- single steps, on the first device's stream of the
+    # calling thread, for tests and benchmarks
+
+    def to_device(self, source: np.ndarray) -> DeviceArray:
+        """Convert a tile's source (c, z, y, x) to float32 on the device."""
+        return upload_source(self._first, source)
+
+    def to_host(self, array: DeviceArray) -> np.ndarray:
+        """Copy a result of ``features`` or ``predict``. Waits for the device."""
+        return self._first.download(array)
+
+    def feature_stack(
+        self, source: DeviceArray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: CudaPlan
+    ) -> CudaStack:
+        """Compute the features of a source from ``to_device``; start, tile, image as in ``contract.TileJob``."""
+        return feature_stack(self._first, source, start, tile, image, plan)
+
+    def features(self, stack: CudaStack) -> DeviceArray:
+        """Turn the stack to (z, y, x, f) float32."""
+        return features(stack)
+
+    def predict(self, stack: CudaStack, forest: LoadedForest) -> DeviceArray:
+        """Predict class probabilities (z, y, x, k) float32 of a tile."""
+        return self._pool.workers[0].forest(forest, stack.shape[3]).predict(stack)
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """In the order in which they were given."""
+        return self._pool.devices
+
+    @property
+    def _first(self) -> Device:
+        return self._pool.workers[0].device
+
+
+def pixel_kernels() -> list[Compilation]:
+    """What most projects need: all features at the scales of ilastik's dialog, forests, inputs and results."""
+    plans = (plan_kernels(load_plan(test.plan)) for test in SELF_TESTS)
+    found = [*(kernel for plan in plans for kernel in plan), *ALL_SOURCES, *all_forest_kernels(), *ALL_RESULTS]
+    return list(dict.fromkeys(found))
+
+
+def _grown(tile: Sequence[int], margin: Voxels, image: Voxels) -> Voxels:
+    return _voxels([min(n + 2 * m, size) for n, m, size in zip(tile, margin, image, strict=True)])
+
+
+def _voxels(sizes: Any) -> Voxels:
+    z, y, x = (int(n) for n in sizes)
+    return z, y, x
