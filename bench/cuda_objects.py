@@ -32,6 +32,7 @@ from peers import cucim_statistics, cupy_labels
 
 from pixelforest.engine.objects.label import label_components
 from pixelforest.engine.project.object_features import STANDARD
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend, DeviceUnavailable, MapPlan
@@ -153,9 +154,8 @@ class _Bench:
                 lambda box: frame[box.slices()],
                 frame.shape,
                 frame.dtype,
-                backend=backend,
+                resources=Resources(backend, self.threads, scratch.memory_bytes),
                 scratch=scratch,
-                threads=self.threads,
             ).labels
 
     def _time(self, work: Callable[[], object]) -> Timing:

@@ -29,6 +29,7 @@ from measure import Report, time_work, usable_processors
 from pixelforest.box import Box
 from pixelforest.engine.inputs.images import InputOptions, open_image
 from pixelforest.engine.jobs import Request, resolve_job
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.run import batch
 from pixelforest.engine.workflows.pixel.flow import RAW, classify_lane, result_infos
 from pixelforest.kernels import load
@@ -134,9 +135,7 @@ def measure_memory(
             material.project,  # type: ignore[arg-type]
             raw,  # type: ignore[arg-type]
             {"Probabilities": sink},  # type: ignore[dict-item]
-            backend=on,
-            threads=threads,
-            memory_bytes=MEMORY_BYTES,
+            resources=Resources(on, threads, MEMORY_BYTES),
             on_progress=lambda voxels: None,
         )
         return sink

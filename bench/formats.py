@@ -48,9 +48,11 @@ from pixelforest.engine.export.settings import ExportSettings
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.inputs.images import InputImage, InputOptions, open_image
 from pixelforest.engine.machine import parse_size
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.chunks import chunk_shape
 from pixelforest.engine.tiling.plan import TileCost, plan_tiles
 from pixelforest.engine.tiling.stream import stream_tiles
+from pixelforest.kernels import load
 
 GOAL = 0.8  # of the rate from memory
 LAYOUTS = ("chunked", "compressed", "contiguous")
@@ -185,7 +187,9 @@ def _export(
         grid=export.grid,
     )
     inside = Box(export.region.start[1:4], export.region.stop[1:4])
-    tiles = plan_tiles(inside, image.shape[1:4], (0, 0, 0), cost, threads=threads, memory_bytes=memory_bytes)
+    tiles = plan_tiles(
+        inside, image.shape[1:4], (0, 0, 0), cost, resources=Resources(load("cpu"), threads, memory_bytes)
+    )
 
     def read(tile: Box) -> np.ndarray:
         place = Box((0, *tile.start, 0), (1, *tile.stop, image.shape[4]))

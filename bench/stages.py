@@ -20,6 +20,7 @@ from pixelforest.engine.jobs import Job
 from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.pixels.results import PROBABILITIES
 from pixelforest.engine.project import Project
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.tiling.halo import source_box
 from pixelforest.engine.tiling.plan import TileCost, plan_tiles
 from pixelforest.engine.tiling.stream import stream_tiles
@@ -61,7 +62,11 @@ class Stages:
             worker=lambda tile, source: backend.pixels.tile_bytes(plan, classes, tile, source),
         )
         self.tiles = plan_tiles(
-            Box.whole(self.image), self.image, self.margin, cost, threads=threads, memory_bytes=memory_bytes
+            Box.whole(self.image),
+            self.image,
+            self.margin,
+            cost,
+            resources=Resources(load("cpu"), threads, memory_bytes),
         )
 
     def read(self, raw: InputImage) -> None:

@@ -20,7 +20,7 @@ LAYERS = (
     ("engine.config", "engine.machine", "engine.messages", "engine.progress"),
     ("engine.storage",),
     ("engine.formats",),
-    ("engine.project", "engine.inputs", "engine.backends"),
+    ("engine.project", "engine.inputs", "engine.backends", "engine.resources"),
     ("engine.tiling",),
     ("engine.pixels", "engine.objects", "engine.export"),
     ("engine.workflows",),

@@ -21,6 +21,7 @@ from measure import Limits, Report, measure_limits, time_work, usable_processors
 from peers import label_peers
 
 from pixelforest.engine.objects.label import label_components
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 
@@ -54,9 +55,8 @@ def label(frame: np.ndarray, threads: int) -> np.ndarray:
             lambda box: frame[box.slices()],
             frame.shape,
             frame.dtype,
-            backend=load("cpu"),
+            resources=Resources(load("cpu"), threads, scratch.memory_bytes),
             scratch=scratch,
-            threads=threads,
         )
         return found.labels
 

@@ -26,6 +26,7 @@ from measure import Limits, Report, Timing, measure_limits, time_work, usable_pr
 from pixelforest.box import Box
 from pixelforest.engine.objects.label import LabelFrame, label_components
 from pixelforest.engine.objects.measure import ObjectFeatures, measure_frame
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 
@@ -79,9 +80,8 @@ def make_frame(case: Case) -> tuple[LabelFrame, np.ndarray]:
             lambda box: inside[box.slices()],
             inside.shape,
             inside.dtype,
-            backend=load("cpu"),
+            resources=Resources(load("cpu"), 1, scratch.memory_bytes),
             scratch=scratch,
-            threads=1,
         )
         return labels, rng.integers(0, 256, (1, height, width, 1), np.uint8)
 
@@ -93,7 +93,7 @@ def measure(labels: LabelFrame, raw: np.ndarray, threads: int) -> ObjectFeatures
         return raw[box.slices()].astype(np.float32)
 
     wanted = {STANDARD: dict.fromkeys(COLUMNS)}
-    return measure_frame(read, labels, 1, wanted, backend=load("cpu"), threads=threads, memory_bytes=BUDGET_BYTES)
+    return measure_frame(read, labels, 1, wanted, resources=Resources(load("cpu"), threads, BUDGET_BYTES))
 
 
 def _measure(
@@ -134,9 +134,8 @@ def _part(labels: LabelFrame, raw: np.ndarray, share: int) -> tuple[LabelFrame, 
             lambda box: inside[box.slices()],
             inside.shape,
             inside.dtype,
-            backend=load("cpu"),
+            resources=Resources(load("cpu"), 1, scratch.memory_bytes),
             scratch=scratch,
-            threads=1,
         )
         return found, np.ascontiguousarray(raw[cut])
 

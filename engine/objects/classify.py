@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.contract import Backend
 from ..errors import InputMismatch
 from ..project.object_features import Features
+from ..resources import Resources
 from ..tiling.stream import stream_tiles
 
 ROWS_AT_ONCE = 1 << 14
@@ -42,8 +42,7 @@ def classify_objects(
     forest: Any,
     columns: int,
     classes: int,
-    backend: Backend,
-    threads: int,
+    resources: Resources,
 ) -> ObjectClasses:
     """Classify the objects of a frame.
 
@@ -57,11 +56,11 @@ def classify_objects(
         check_width(measured, selected, columns=columns)
 
     def predict(rows: slice, values: np.ndarray) -> None:
-        answer = backend.pixels.predict_rows(values, forest)
+        answer = resources.backend.pixels.predict_rows(values, forest)
         probabilities[rows, : answer.shape[1]] = answer[:, :classes]
 
     pieces = [slice(start, min(start + ROWS_AT_ONCE, count)) for start in range(0, count, ROWS_AT_ONCE)]
-    stream_tiles(pieces, lambda rows: assemble_rows(measured, selected, rows), predict, threads=threads)
+    stream_tiles(pieces, lambda rows: assemble_rows(measured, selected, rows), predict, threads=resources.threads)
     return ObjectClasses(probabilities, probabilities.argmax(axis=1) if classes else np.zeros(count, np.intp))
 
 

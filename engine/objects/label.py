@@ -18,6 +18,7 @@ import numpy as np
 from ...box import Box
 from ...kernels.contract import Backend, SlabComponents
 from ..errors import InputMismatch
+from ..resources import Resources
 from ..storage.scratch import Scratch
 from ..tiling.plan import READ_AHEAD
 from ..tiling.stream import stream_tiles
@@ -69,9 +70,8 @@ def label_components(
     shape: Sequence[int],
     dtype: Any,
     *,
-    backend: Backend,
+    resources: Resources,
     scratch: Scratch,
-    threads: int,
     voxels: int | None = None,
 ) -> LabelFrame:
     """Number the connected components of equal value; 0 is background.
@@ -86,10 +86,11 @@ def label_components(
         raise InputMismatch(
             f"a segmentation of type {kind} cannot be split into objects; store it as uint8, uint32 or float32"
         )
+    threads = resources.threads
     if voxels is None:
         voxels = slab_voxels(shape, kind.itemsize + _RUN_BYTES, memory_bytes=scratch.memory_bytes, threads=threads)
     slabs = plan_slabs(shape, voxels)
-    with FrameComponents(shape, slabs, backend=backend, scratch=scratch) as components:
+    with FrameComponents(shape, slabs, backend=resources.backend, scratch=scratch) as components:
         stream_tiles(range(len(slabs)), lambda i: read(slabs[i]), components.add, threads=threads)
         count = components.number()
         return LabelFrame(components.write(threads=threads), count)
@@ -100,9 +101,8 @@ def renumber_labels(
     shape: Sequence[int],
     dtype: Any,
     *,
-    backend: Backend,
+    resources: Resources,
     scratch: Scratch,
-    threads: int,
     voxels: int | None = None,
 ) -> LabelFrame:
     """Number the values of a label image by their first voxel in scan order; 0 stays background.
@@ -115,10 +115,10 @@ def renumber_labels(
         raise InputMismatch(f"a label image must hold integers, not {kind}; store its ids as uint8, uint16 or uint32")
     if voxels is None:
         voxels = slab_voxels(shape, kind.itemsize, memory_bytes=scratch.memory_bytes, threads=1)
-    table = backend.labels.new_value_table()
+    table = resources.backend.labels.new_value_table()
     z, y, x = shape
     labels = scratch.array((z, y, x), np.uint32)
-    for slab, values in _read_ahead(plan_slabs(shape, voxels), read, threads):
+    for slab, values in _read_ahead(plan_slabs(shape, voxels), read, resources.threads):
         if kind.kind == "i" and values.min() < 0:
             place = tuple(a + int(b) for a, b in zip(slab.start, np.argwhere(values < 0)[0], strict=True))
             raise InputMismatch(

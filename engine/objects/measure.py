@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from ...box import Box
-from ...kernels.contract import SECOND_PASS, Backend, Voxels
+from ...kernels.contract import SECOND_PASS, Voxels
 from ..errors import MemoryTooSmall
 from ..machine import format_size
 from ..project.object_features import DEFAULT_FEATURES, HULL_2D, HULL_3D, SKELETON, STANDARD, Features
+from ..resources import Resources
 from .feature_catalogue import check_features, find_feature
 from .label import LabelFrame, Read, plan_slabs
 from .quantities import (
@@ -58,9 +59,7 @@ def measure_frame(
     channels: int,
     wanted: Features,
     *,
-    backend: Backend,
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
     voxels: int | None = None,
 ) -> ObjectFeatures:
     """Measure the wanted features, and always the default ones.
@@ -81,10 +80,10 @@ def measure_frame(
     check_features(wanted, dimensions=dimensions, channels=channels)
     if labels.count == 0:
         return _measure_nothing(wanted, dimensions=dimensions, channels=channels)
-    left = _check_memory(labels, channels, wanted, memory_bytes)
-    slab = voxels or max(1, min(_SLAB_VOXELS, left // _SLAB_SHARE // (4 * channels)))
-    with ThreadPoolExecutor(threads, thread_name_prefix="measure") as pool:
-        frame = FrameSweep(raw, labels, channels, dimensions, backend, pool, threads, plan_slabs(shape, slab))
+    left = resources.minus(_table_bytes(labels, channels, wanted, resources.memory_bytes))
+    slab = voxels or max(1, min(_SLAB_VOXELS, left.memory_bytes // _SLAB_SHARE // (4 * channels)))
+    with ThreadPoolExecutor(left.threads, thread_name_prefix="measure") as pool:
+        frame = FrameSweep(raw, labels, channels, dimensions, left, pool, plan_slabs(shape, slab))
         found = _measure_statistics(frame, wanted.get(STANDARD, {}))
         boxes, default = found.boxes, found.values[DEFAULT_FEATURES]
         values: dict[str, Mapping[str, np.ndarray]] = dict(found.values)
@@ -92,12 +91,12 @@ def measure_frame(
             if wanted.get(plugin):
                 values[plugin] = measure_hulls(frame, plugin, wanted[plugin], boxes, default)
         if wanted.get(SKELETON):
-            values[SKELETON] = measure_skeletons(frame, wanted[SKELETON], boxes, left)
+            values[SKELETON] = measure_skeletons(frame, wanted[SKELETON], boxes)
     return ObjectFeatures(labels.count, values)
 
 
-def _check_memory(labels: LabelFrame, channels: int, wanted: Features, memory_bytes: int) -> int:
-    """What the tables of all objects leave of the memory. Raises MemoryTooSmall if that is not enough to go on."""
+def _table_bytes(labels: LabelFrame, channels: int, wanted: Features, memory_bytes: int) -> int:
+    """Size of the tables of all objects. Raises MemoryTooSmall if what they leave is not enough to go on."""
     shape = labels.labels.shape
     each = bytes_per_object(wanted, dimensions=2 if shape[0] == 1 else 3, channels=channels, voxels=labels.labels.size)
     needed, line = labels.count * each, _SLAB_SHARE * 4 * channels * shape[2]
@@ -107,7 +106,7 @@ def _check_memory(labels: LabelFrame, channels: int, wanted: Features, memory_by
             f"{format_size(memory_bytes)} are left for them; allow more with --memory, deselect features in ilastik, "
             "or process parts of the image one by one"
         )
-    return memory_bytes - needed
+    return needed
 
 
 def _measure_nothing(wanted: Features, *, dimensions: int, channels: int) -> ObjectFeatures:
@@ -145,13 +144,13 @@ class _Neighbourhood:
 
 def _measure_statistics(frame: FrameSweep, wanted: Mapping[str, Sequence[int] | None]) -> _Statistics:
     """The standard and the default features."""
-    backend = frame.backend
+    operations = frame.operations
     own = {name: QUANTITIES[name] for name in wanted if name in QUANTITIES}
     groups = own_groups(wanted)
     objects = frame.start_measuring(groups)
     _first_pass(frame, objects, with_raw=not groups <= WITHOUT_VALUES)
-    frame.each_range(partial(backend.objects.complete_pass, objects))
-    boxes = backend.objects.object_boxes(objects)
+    frame.each_range(partial(operations.complete_pass, objects))
+    boxes = operations.object_boxes(objects)
 
     margin = find_margin(wanted, frame.dimensions)
     kinds = find_surroundings(wanted) if any(margin) else ()
@@ -160,18 +159,18 @@ def _measure_statistics(frame: FrameSweep, wanted: Mapping[str, Sequence[int] | 
         _second_pass(frame, objects, groups, around, boxes, margin)
     again = [each for each in around if each.has_second_pass]
     for each in around:
-        frame.each_range(partial(backend.objects.complete_pass, each.measurement))
+        frame.each_range(partial(operations.complete_pass, each.measurement))
     if again:
         for each in again:
-            backend.objects.begin_second_pass(each.measurement)
+            operations.begin_second_pass(each.measurement)
         frame.sweep(lambda slab, raw: _surround(frame, again, boxes, margin, slab, raw), with_raw=True)
         for each in again:
-            frame.each_range(partial(backend.objects.complete_pass, each.measurement))
+            frame.each_range(partial(operations.complete_pass, each.measurement))
 
-    found = backend.objects.measured(objects)
+    found = operations.measured(objects)
     standard = {name: as_float32(found[quantity]) for name, quantity in own.items()}
     for each in around:
-        standard |= _collect(each.kind, backend.objects.measured(each.measurement))
+        standard |= _collect(each.kind, operations.measured(each.measurement))
     default = {name: found[QUANTITIES[name]].astype(np.float64) for name in DEFAULTS}
     values = {STANDARD: standard, DEFAULT_FEATURES: default} if wanted else {DEFAULT_FEATURES: default}
     return _Statistics(values, boxes)
@@ -192,7 +191,7 @@ def _second_pass(
     """Moments and histograms of the objects, and the first pass over their neighbourhoods."""
     has_own = bool(groups & SECOND_PASS)
     if has_own:
-        frame.backend.objects.begin_second_pass(objects)
+        frame.operations.begin_second_pass(objects)
 
     def steps(slab: Box, raw: np.ndarray) -> Iterator[Callable[[], None]]:
         if has_own:
@@ -201,13 +200,13 @@ def _second_pass(
 
     frame.sweep(steps, with_raw=bool(around) or not groups & SECOND_PASS <= WITHOUT_VALUES)
     if has_own:
-        frame.each_range(partial(frame.backend.objects.complete_pass, objects))
+        frame.each_range(partial(frame.operations.complete_pass, objects))
 
 
 def _add_objects(frame: FrameSweep, objects: Any, slab: Box, raw: np.ndarray) -> Iterator[Callable[[], None]]:
     ids, start = frame.ids[slab.slices()], (slab.start[0], slab.start[1])
     for part in range(frame.threads):
-        yield partial(frame.backend.objects.measure_slab, objects, ids, raw, start, part, frame.threads)
+        yield partial(frame.operations.measure_slab, objects, ids, raw, start, part, frame.threads)
 
 
 def _surround(
@@ -224,7 +223,7 @@ def _surround(
     for each in around:
         for rows in frame.shares(objects):
             yield partial(
-                frame.backend.objects.measure_neighbourhoods,
+                frame.operations.measure_neighbourhoods,
                 each.measurement, frame.ids, raw, start, rows, boxes, margin,
                 includes_object=each.kind.includes_object,
             )  # fmt: skip

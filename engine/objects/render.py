@@ -13,6 +13,7 @@ import numpy as np
 
 from ...box import Box
 from ..export.images import ImageExport, TileDemand, TileSink
+from ..resources import Resources
 from ..tiling.plan import TileCost, needed_bytes, plan_tiles
 from ..tiling.stream import stream_tiles
 
@@ -27,8 +28,7 @@ def paint_frame(
     time: int,
     exports: Collection[tuple[ImageExport, np.ndarray | None]],
     *,
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
 ) -> None:
     """Write what every export wants of a frame.
 
@@ -36,7 +36,7 @@ def paint_frame(
     exports  each with the colours (ids, channels) of the ids from 0; None: the ids themselves are written
     """
     for export, colours in exports:
-        tiles = _tiles(export, shape, time, threads=threads, memory_bytes=memory_bytes)
+        tiles = _tiles(export, shape, time, resources)
 
         def process(
             tile: Box, ids: np.ndarray, export: ImageExport = export, colours: np.ndarray | None = colours
@@ -46,19 +46,19 @@ def paint_frame(
             else:
                 write_frame(export, time, tile, colours[ids])
 
-        stream_tiles(tiles, read, process, threads=threads)
+        stream_tiles(tiles, read, process, threads=resources.threads)
 
 
 def write_canvas(
     canvas: np.ndarray, start: Sequence[int], shape: Sequence[int], time: int, export: ImageExport,
-    *, threads: int, memory_bytes: int,
+    *, resources: Resources,
 ) -> None:  # fmt: skip
     """Write the voxels (z, y, x, channels) that an export wants of a frame; they begin at ``start`` (z, y, x)."""
     stream_tiles(
-        _tiles(export, shape, time, threads=threads, memory_bytes=memory_bytes),
+        _tiles(export, shape, time, resources),
         lambda tile: canvas[tile.relative_to(start).slices()],
         lambda tile, values: write_frame(export, time, tile, values),
-        threads=threads,
+        threads=resources.threads,
     )
 
 
@@ -89,8 +89,7 @@ def plan_painting(
     shape: Sequence[int],
     time: int,
     *,
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
 ) -> tuple[list[Box], int]:
     """What an export wants of the frame in tiles (z, y, x), whole chunks of its file if these fit, and their bytes."""
     part = wanted_part(export, time, Box.whole(shape))
@@ -99,15 +98,15 @@ def plan_painting(
     cost = TileCost(per_source=ID_BYTES, per_voxel=ID_BYTES + export.bytes_per_voxel, fixed=export.held_bytes)
     if export.grid is not None:
         tiles = list(part.split(_whole_chunks(export.grid.shape, part.shape)))
-        needed = needed_bytes(tiles, shape, (0, 0, 0), cost, threads=threads)
-        if needed <= memory_bytes:
+        needed = needed_bytes(tiles, shape, (0, 0, 0), cost, threads=resources.threads)
+        if needed <= resources.memory_bytes:
             return tiles, needed
-    tiles = plan_tiles(part, shape, (0, 0, 0), cost, threads=threads, memory_bytes=memory_bytes)
-    return tiles, needed_bytes(tiles, shape, (0, 0, 0), cost, threads=threads)
+    tiles = plan_tiles(part, shape, (0, 0, 0), cost, resources=resources)
+    return tiles, needed_bytes(tiles, shape, (0, 0, 0), cost, threads=resources.threads)
 
 
-def _tiles(export: ImageExport, shape: Sequence[int], time: int, *, threads: int, memory_bytes: int) -> list[Box]:
-    return plan_painting(export, shape, time, threads=threads, memory_bytes=memory_bytes)[0]
+def _tiles(export: ImageExport, shape: Sequence[int], time: int, resources: Resources) -> list[Box]:
+    return plan_painting(export, shape, time, resources=resources)[0]
 
 
 def _whole_chunks(chunk: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:

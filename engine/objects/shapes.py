@@ -21,11 +21,9 @@ def measure_hulls(
     return _pick(wanted, plugin, _measure_hulls(frame, boxes, default), frame.dimensions)
 
 
-def measure_skeletons(
-    frame: FrameSweep, wanted: Iterable[str], boxes: np.ndarray, memory_bytes: int
-) -> dict[str, np.ndarray]:
+def measure_skeletons(frame: FrameSweep, wanted: Iterable[str], boxes: np.ndarray) -> dict[str, np.ndarray]:
     """The wanted features of skeletons. Raises MemoryTooSmall if the memory does not hold the largest object's box."""
-    return _pick(wanted, SKELETON, _measure_skeletons(frame, boxes, memory_bytes), frame.dimensions)
+    return _pick(wanted, SKELETON, _measure_skeletons(frame, boxes), frame.dimensions)
 
 
 def _measure_hulls(frame: FrameSweep, boxes: np.ndarray, default: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -34,7 +32,7 @@ def _measure_hulls(frame: FrameSweep, boxes: np.ndarray, default: Mapping[str, n
     rows = np.empty((frame.labels.count, 9 + 3 * frame.dimensions))
 
     def work(first: int, stop: int) -> None:
-        frame.backend.objects.hull_features(frame.ids, boxes, centres, counts, first, stop, rows)
+        frame.operations.hull_features(frame.ids, boxes, centres, counts, first, stop, rows)
 
     frame.each_range(work, _box_volumes(boxes))
     _pass_on_defect_centres(rows, default["Coord<Minimum>"])
@@ -56,9 +54,9 @@ def _pass_on_defect_centres(rows: np.ndarray, lowest: np.ndarray) -> None:
     centre[without] = (lowest + offsets)[without]
 
 
-def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray, memory_bytes: int) -> np.ndarray:
+def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray) -> np.ndarray:
     """(count, columns) in the order of the catalogue. Boxes that are large for the memory are taken one by one."""
-    rows = np.empty((frame.labels.count, 12))
+    rows, memory_bytes = np.empty((frame.labels.count, 12)), frame.resources.memory_bytes
     volumes = _box_volumes(boxes)
     largest = int(volumes.argmax())
     if volumes[largest] * _SKELETON_BYTES > memory_bytes:
@@ -72,11 +70,11 @@ def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray, memory_bytes: int) 
 
     def work(first: int, stop: int) -> None:
         for begin, end in _split_around(first, stop, large):
-            frame.backend.objects.skeleton_features(frame.ids, boxes, begin, end, rows)
+            frame.operations.skeleton_features(frame.ids, boxes, begin, end, rows)
 
     frame.each_range(work, np.where(volumes > limit, 0, volumes) + 1)
     for i in large.tolist():
-        frame.backend.objects.skeleton_features(frame.ids, boxes, i, i + 1, rows)
+        frame.operations.skeleton_features(frame.ids, boxes, i, i + 1, rows)
     return rows
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...box import Box
-from ...kernels.contract import Backend, MeasurePlan
+from ...kernels.contract import MeasurePlan, ObjectBackend
+from ..resources import Resources
 from .label import LabelFrame, Read
 
 Range = tuple[int, int]
@@ -26,10 +27,19 @@ class FrameSweep:
     labels: LabelFrame
     channels: int
     dimensions: int
-    backend: Backend
+    resources: Resources
     pool: ThreadPoolExecutor
-    threads: int
     slabs: Sequence[Box]
+
+    @property
+    def threads(self) -> int:
+        """Number of threads of the pool."""
+        return self.resources.threads
+
+    @property
+    def operations(self) -> ObjectBackend:
+        """The backend's operations on objects."""
+        return self.resources.backend.objects
 
     @property
     def ids(self) -> np.ndarray:
@@ -41,7 +51,7 @@ class FrameSweep:
         plan = MeasurePlan(
             self.labels.count, self.ids.size, self.dimensions, self.channels, groups, own_range=own_range
         )
-        return self.backend.objects.start_measuring(plan)
+        return self.operations.start_measuring(plan)
 
     def sweep(self, steps: Callable[[Box, np.ndarray], Iterable[Callable[[], None]]], *, with_raw: bool) -> None:
         """Do the steps of each slab side by side; the next slab is read meanwhile, but waits for them."""

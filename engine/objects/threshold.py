@@ -14,10 +14,11 @@ from functools import partial
 import numpy as np
 
 from ...box import Box
-from ...kernels.contract import Backend, MapPlan, Voxels
+from ...kernels.contract import MapPlan, Voxels
 from ...kernels.shared.taps import threshold_taps
 from ..errors import InputMismatch, ProjectError, UsageError
 from ..project.thresholding import METHODS, ThresholdSettings
+from ..resources import Resources
 from ..storage.scratch import Scratch
 from ..tiling.halo import source_box
 from ..tiling.stream import stream_tiles
@@ -64,25 +65,23 @@ def threshold_frame(
     settings: ThresholdSettings,
     drange: tuple[float, float] | None,
     *,
-    backend: Backend,
+    resources: Resources,
     scratch: Scratch,
-    threads: int,
-    memory_bytes: int,
     voxels: int | None = None,
 ) -> np.ndarray:
     """Threshold one frame of prediction maps; returns a label image (z, y, x) uint32 in the scratch, 0 is background.
 
-    read          gives the maps (z, y, x, c) of a box; called from this thread, in scan order
-    drange        range of their values, brought to 0..1; None: values are used as they are
-    memory_bytes  for slabs in work; voxels: of a slab, default: what that allows. Neither changes the result
+    read       gives the maps (z, y, x, c) of a box; called from this thread, in scan order
+    drange     range of their values, brought to 0..1; None: values are used as they are
+    resources  its memory is for slabs in work; voxels: of a slab, default: what that allows. Neither changes the result
     Its ids may have gaps and are not those of the objects: ``label_components`` gives these. Raises what
     ``check_thresholding`` raises.
     """
     check_thresholding(settings, shape, channels)
     if voxels is None:
         per_voxel = _MAP_BYTES + 4 * (channels + len(settings.channels))
-        voxels = slab_voxels(shape, per_voxel, memory_bytes=memory_bytes, threads=threads)
-    frame = _Frame(read, _voxels(shape), settings, drange, plan_slabs(shape, voxels), backend, scratch, threads)
+        voxels = slab_voxels(shape, per_voxel, memory_bytes=resources.memory_bytes, threads=resources.threads)
+    frame = _Frame(read, _voxels(shape), settings, drange, plan_slabs(shape, voxels), resources, scratch)
     return {"simple": _simple, "hysteresis": _hysteresis, "ipht": _ipht}[settings.method](frame)
 
 
@@ -95,12 +94,11 @@ class _Frame:
     settings: ThresholdSettings
     drange: tuple[float, float] | None
     slabs: Sequence[Box]
-    backend: Backend
+    resources: Resources
     scratch: Scratch
-    threads: int
 
     def components(self) -> FrameComponents:
-        return FrameComponents(self.shape, self.slabs, backend=self.backend, scratch=self.scratch)
+        return FrameComponents(self.shape, self.slabs, backend=self.resources.backend, scratch=self.scratch)
 
     def reaches(self, values: np.ndarray, limit: float) -> np.ndarray:
         """Where smoothed values reach a threshold; bool."""
@@ -128,7 +126,7 @@ class _Frame:
             slab = self.slabs[index]
             start = _voxels(source_box(slab, margin, self.shape).start)
             tile = (_voxels(slab.start), _voxels(slab.stop))
-            maps = self.backend.labels.smooth_maps(source, start, tile, self.shape, plan)
+            maps = self.resources.backend.labels.smooth_maps(source, start, tile, self.shape, plan)
             final, core = maps[wanted.index(self.settings.channel)], maps[0]
             if len(maps) > 1:
                 core = maps[wanted.index(self.settings.core_channel)]
@@ -140,19 +138,21 @@ class _Frame:
             range(len(self.slabs)),
             lambda index: self.read(source_box(self.slabs[index], margin, self.shape)),
             process,
-            threads=self.threads,
+            threads=self.resources.threads,
         )
 
     def stream_slabs(self, work: Callable[[int], None]) -> None:
         """``work(slab index)`` for all slabs, on all threads."""
-        stream_tiles(range(len(self.slabs)), lambda index: None, lambda index, _: work(index), threads=self.threads)
+        stream_tiles(
+            range(len(self.slabs)), lambda index: None, lambda index, _: work(index), threads=self.resources.threads
+        )
 
 
 def _simple(frame: _Frame) -> np.ndarray:
     with frame.components() as final:
         frame.stream_maps(lambda i, maps, _: final.add(i, frame.reaches(maps, frame.settings.low)))
         final.keep_only(frame.is_kept(final.sizes(final.number())))
-        return final.write(threads=frame.threads)
+        return final.write(threads=frame.resources.threads)
 
 
 def _hysteresis(frame: _Frame) -> np.ndarray:
@@ -170,11 +170,11 @@ def _hysteresis(frame: _Frame) -> np.ndarray:
         keep = frame.is_kept(final.sizes(count))
         keep &= has_core.view(bool)
         final.keep_only(keep)
-        return final.write(threads=frame.threads)
+        return final.write(threads=frame.resources.threads)
 
 
 def _ipht(frame: _Frame) -> np.ndarray:
-    backend, scratch, slabs, settings = frame.backend, frame.scratch, frame.slabs, frame.settings
+    backend, scratch, slabs, settings = frame.resources.backend, frame.scratch, frame.slabs, frame.settings
     with ExitStack() as stack:
         cost = scratch.array(frame.shape, np.float32)
         stack.callback(scratch.free, cost)
@@ -188,7 +188,7 @@ def _ipht(frame: _Frame) -> np.ndarray:
 
         frame.stream_maps(add)
         _filter_cores(frame, cores)
-        labels = cores.write(threads=frame.threads)
+        labels = cores.write(threads=frame.resources.threads)
         top = highest.max()
         with np.errstate(all="ignore"):
             frame.stream_slabs(partial(_subtract_from, top, cost, slabs))

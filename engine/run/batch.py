@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from ...kernels.contract import Backend, KernelError
+from ...kernels.contract import KernelError
 from ..backends import is_sure, open_backend
 from ..errors import BackendFailed, MemoryTooSmall
 from ..export.images import ImageExport, open_export
@@ -26,6 +26,7 @@ from ..jobs import Job
 from ..machine import format_size
 from ..messages import describe_error
 from ..progress import Progress
+from ..resources import Resources
 from ..storage.thread_limit import limit_threads
 from ..workflows import load_workflow
 from ..workflows.protocol import Workflow
@@ -77,18 +78,18 @@ def check_batch(job: Job) -> JobCheck:
     """What ``run_batch`` would do, and where. Raises BackendUnavailable; everything else is in the result."""
     _log_notes(job)
     with LaneLog() as log:
-        check = check_job(job, load_workflow(job.project.workflow), partial(_open_backend, job), log)
+        check = check_job(job, load_workflow(job.project.workflow), partial(_open_resources, job), log)
     for lane in check.lanes:
         if lane.error is not None:
             _log_failure(job, lane.lane.index, lane.name, lane.error)
     return check
 
 
-def _open_backend(job: Job, voxels: int) -> Backend:
+def _open_resources(job: Job, voxels: int) -> Resources:
     backend = open_backend(job.device, job.forest, voxels=voxels, threads=job.threads)
     threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
     logger.info("Using device %s, %s, %s of memory", backend.describe(), threads, format_size(job.memory_bytes))
-    return backend
+    return Resources(backend, job.threads, job.memory_bytes)
 
 
 def _log_notes(job: Job) -> None:
@@ -116,8 +117,8 @@ class _Batch:
 
     def run(self) -> None:
         """Check all lanes first, so that a mistake is found before hours are spent; then compute the good ones."""
-        check = check_job(self.job, self.workflow, partial(_open_backend, self.job), self.log)
-        self.backend = check.backend
+        check = check_job(self.job, self.workflow, partial(_open_resources, self.job), self.log)
+        self.resources = check.resources
         for lane in check.lanes:
             if lane.error is not None:
                 self._record_failure(lane, lane.error)
@@ -142,19 +143,19 @@ class _Batch:
             self._compute_side_by_side([lane for lane in lanes if is_small(lane)], workers)
         for lane in lanes:
             if lane.lane.index not in self._results:
-                self._compute_or_record(lane, threads=self.job.threads, memory_bytes=self.job.memory_bytes)
+                self._compute_or_record(lane, self.resources)
 
     def _compute_side_by_side(self, lanes: Sequence[LaneCheck], workers: int) -> None:
         """One thread a lane, several lanes at once, each with its share of the memory.
 
         A lane that needs more than its share has no result afterwards.
         """
-        share = self.job.memory_bytes // workers
+        share = self.resources.share(workers)
         with ThreadPoolExecutor(workers, thread_name_prefix="lane") as pool:
             try:  # from the first lane on: an interrupt may come while the others are handed out
                 done = SimpleQueue[Future[None]]()
                 for lane in lanes:
-                    future = pool.submit(self._compute_or_record, lane, threads=1, memory_bytes=share, is_alone=False)
+                    future = pool.submit(self._compute_or_record, lane, share, is_alone=False)
                     future.add_done_callback(done.put)
                 for _ in lanes:
                     _next(done).result()
@@ -163,24 +164,24 @@ class _Batch:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _compute_or_record(self, lane: LaneCheck, *, threads: int, memory_bytes: int, is_alone: bool = True) -> None:
+    def _compute_or_record(self, lane: LaneCheck, resources: Resources, *, is_alone: bool = True) -> None:
         if self._should_stop():
             return
         started_s = time.monotonic()
         with self.log.about(lane.lane.index):
             try:
-                files = self._compute(lane, threads=threads, memory_bytes=memory_bytes)
+                files = self._compute(lane, resources)
                 self._record(lane, files=files, seconds=time.monotonic() - started_s)
             except _Stopped:
                 pass
             except KernelError as error:
-                text = f"{self.backend.describe()}: {error}; --device=cpu computes the same without it"
+                text = f"{self.resources.backend.describe()}: {error}; --device=cpu computes the same without it"
                 self._record_failure(lane, BackendFailed(text), seconds=time.monotonic() - started_s)
             except Exception as error:
                 if is_alone or not isinstance(error, MemoryTooSmall):
                     self._record_failure(lane, error, seconds=time.monotonic() - started_s)
 
-    def _compute(self, lane: LaneCheck, *, threads: int, memory_bytes: int) -> tuple[Path, ...]:
+    def _compute(self, lane: LaneCheck, resources: Resources) -> tuple[Path, ...]:
         images: dict[str, InputImage] = {}
         exports: dict[str, ImageExport] = {}
         table: TableExport | None = None
@@ -200,9 +201,7 @@ class _Batch:
                     self.job.project,
                     images,
                     exports,
-                    backend=self.backend,
-                    threads=threads,
-                    memory_bytes=memory_bytes,
+                    resources=resources,
                     on_progress=self._on_progress,
                     table=table,
                 )
@@ -240,7 +239,7 @@ class _Batch:
     ) -> None:
         index = lane.lane.index
         result = LaneResult(
-            index, lane.name, files, error, self.backend.name, seconds, warnings=self.log.warnings(index)
+            index, lane.name, files, error, self.resources.backend.name, seconds, warnings=self.log.warnings(index)
         )
         self._results[index] = result
         if error is not None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ...kernels.contract import Backend
 from ..errors import ExportError, MemoryTooSmall
 from ..export.filenames import LaneNames
 from ..export.images import ExportPlan, check_exports, plan_export
@@ -24,6 +23,7 @@ from ..inputs.images import InputImage, LaneArguments, describe_axes_choice, ope
 from ..jobs import Job
 from ..machine import MIB, format_size
 from ..project import TrainingImage
+from ..resources import Resources
 from ..storage.atomic_write import existing_folder
 from ..tiling.work_plan import WorkPlan
 from ..workflows.protocol import Workflow
@@ -79,14 +79,14 @@ class JobCheck:
 
     lanes    those that were looked at, in their order
     skipped  how many were not, because one before them cannot be computed and the job is to stop then
-    backend  where they are computed
+    resources  of the whole job
     workers  how many small lanes are computed at once
     error    why none of the lanes can be computed
     """
 
     lanes: tuple[LaneCheck, ...]
     skipped: int
-    backend: Backend
+    resources: Resources
     workers: int
     error: Exception | None = None
 
@@ -109,11 +109,11 @@ class JobCheck:
         return BatchReport(results, self.skipped + len(self.lanes) - len(results), is_forecast=True)
 
 
-def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backend], log: LaneLog) -> JobCheck:
-    """Look at every lane. What cannot work is in the result; only what ``open_backend`` raises is raised.
+def check_job(job: Job, workflow: Workflow, open_resources: Callable[[int], Resources], log: LaneLog) -> JobCheck:
+    """Look at every lane. What cannot work is in the result; only what ``open_resources`` raises is raised.
 
-    open_backend   for so many voxels
-    log            open; receives what is said about each lane
+    open_resources  for so many voxels
+    log             open; receives what is said about each lane
     """
     lanes: list[LaneCheck] = []
     sets: dict[frozenset[Path], LaneCheck] = {}
@@ -126,8 +126,8 @@ def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backen
             _say_if_repeated(found, job.project.roles[0], sets)
         lanes.append(found)
     good = [found for found in lanes if found.error is None]
-    backend = open_backend(sum(found.voxels for found in good))
-    workers = count_workers(good, threads=job.threads, memory_bytes=job.memory_bytes)
+    resources = open_resources(sum(found.voxels for found in good))
+    workers = count_workers(good, resources)
     error = _find_collision(good)
     if error is None:
         has_failed = len(good) < len(lanes)
@@ -135,13 +135,13 @@ def check_job(job: Job, workflow: Workflow, open_backend: Callable[[int], Backen
             if job.fail_fast and has_failed:
                 break
             with log.about(found.lane.index):
-                _try(found, partial(_plan_work, found, job, workflow, backend, workers))
+                _try(found, partial(_plan_work, found, job, workflow, resources, workers))
             has_failed = has_failed or found.error is not None
         _check_room([found for found in good if found.error is None])
     _warn_of_places_outside(good, log)
     for found in lanes:
         found.notes, found.warnings = log.notes(found.lane.index), log.warnings(found.lane.index)
-    return JobCheck(tuple(lanes), len(job.lanes) - len(lanes), backend, workers, error)
+    return JobCheck(tuple(lanes), len(job.lanes) - len(lanes), resources, workers, error)
 
 
 def open_images(job: Job, lane: LaneArguments, stack: contextlib.ExitStack, into: dict[str, InputImage]) -> None:
@@ -164,9 +164,9 @@ def is_small(found: LaneCheck) -> bool:
     return found.voxels <= SMALL_LANE_VOXELS
 
 
-def count_workers(lanes: Sequence[LaneCheck], *, threads: int, memory_bytes: int) -> int:
+def count_workers(lanes: Sequence[LaneCheck], resources: Resources) -> int:
     """How many small lanes are computed at once; 0 or 1: none beside another."""
-    return min(sum(map(is_small, lanes)), threads, memory_bytes // SMALL_LANE_BYTES)
+    return min(sum(map(is_small, lanes)), resources.threads, resources.memory_bytes // SMALL_LANE_BYTES)
 
 
 # ----------------------------------------------------------------------------------------------------------- one lane
@@ -224,25 +224,23 @@ def _say_if_repeated(found: LaneCheck, role: str, sets: dict[frozenset[Path], La
         )
 
 
-def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, backend: Backend, workers: int) -> None:
+def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, resources: Resources, workers: int) -> None:
     """As the lane will be computed: a small one beside others if its share of the memory suffices, else alone."""
 
-    def plan(threads: int, memory_bytes: int) -> WorkPlan:
+    def plan(part: Resources) -> WorkPlan:
         return workflow.plan_work(
             job.project,
             found.images,
             found.exports,
             has_table=found.table is not None,
-            backend=backend,
-            threads=threads,
-            memory_bytes=memory_bytes,
+            resources=part,
         )
 
     if workers > 1 and is_small(found):
         with contextlib.suppress(MemoryTooSmall):
-            found.work = plan(1, job.memory_bytes // workers)
+            found.work = plan(resources.share(workers))
             return
-    found.work = plan(job.threads, job.memory_bytes)
+    found.work = plan(resources)
 
 
 # ---------------------------------------------------------------------------------------------------------- all lanes

@@ -32,14 +32,18 @@ Document = dict[str, Any]
 def explain_job(job: Job) -> Document:
     """The document. Writes nothing. Raises BackendUnavailable."""
     check = check_batch(job)
-    report = check.forecast(fail_fast=job.fail_fast)
+    resources, report = check.resources, check.forecast(fail_fast=job.fail_fast)
     status, message = report.status, report.message
     if check.error is not None:
         status, message = failure_status(check.error), describe_error(check.error)
     return {
         **_head(status, message),
         "project": _project(job.project),
-        "machine": {"device": check.backend.name, "threads": job.threads, "memory_bytes": job.memory_bytes},
+        "machine": {
+            "device": resources.backend.name,
+            "threads": resources.threads,
+            "memory_bytes": resources.memory_bytes,
+        },
         "warnings": list(job.notes),
         "seconds": _rounded(_total_seconds(check)),
         "lanes": [_lane(job, lane, is_begun=True) for lane in check.lanes]

@@ -12,6 +12,7 @@ from math import ceil, prod
 from ...box import Box
 from ...kernels.contract import TileWish, Voxels
 from ..errors import MemoryTooSmall
+from ..resources import Resources
 from .groups import ChunkGrid, begun_bytes, choose_group, cut_in_groups, waiting_bytes
 
 # Voxels along z, y, x at which a tile's halo is a small part of its work. Filters run along x first, so a halo along
@@ -57,8 +58,7 @@ def plan_tiles(
     margin: Sequence[int],
     cost: TileCost,
     *,
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
     wish: TileWish | None = None,
 ) -> list[Box]:
     """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles, in raster order, or in groups that make whole
@@ -69,7 +69,7 @@ def plan_tiles(
     wish    what the backend prefers; None: what suits a CPU
     Raises MemoryTooSmall if the budget does not hold one small tile a thread.
     """
-    kind = "flat" if image[0] == 1 else "solid"
+    kind, threads, memory_bytes = "flat" if image[0] == 1 else "solid", resources.threads, resources.memory_bytes
     by_processor = wish is None
     if wish is None:
         wish = TileWish(FLAT_TILE if kind == "flat" else SOLID_TILE, SMALLEST_SHARED[kind], threads)

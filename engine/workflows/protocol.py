@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ...kernels.contract import Backend
 from ..export.images import ExportPlan, ImageExport, ResultInfo, TileDemand
 from ..export.tables import TableExport, TableOptions, TableRequest
 from ..inputs.images import InputImage
 from ..project import Project, ProjectFile, WorkflowKind
+from ..resources import Resources
 from ..tiling.work_plan import WorkPlan
 
 
@@ -63,9 +63,7 @@ class Workflow(Protocol):
         exports: Mapping[str, TileDemand],
         *,
         has_table: bool,
-        backend: Backend,
-        threads: int,
-        memory_bytes: int,
+        resources: Resources,
     ) -> WorkPlan:
         """Plan the work of ``classify_lane`` with the same arguments. Raises its errors about memory.
 
@@ -78,9 +76,7 @@ class Workflow(Protocol):
         images: Mapping[str, InputImage],
         exports: Mapping[str, ImageExport],
         *,
-        backend: Backend,
-        threads: int,
-        memory_bytes: int,
+        resources: Resources,
         on_progress: Callable[[int], None],
         table: TableExport | None = None,
     ) -> None:

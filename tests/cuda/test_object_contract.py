@@ -31,6 +31,7 @@ from properties.test_label_slabs import test_components  # noqa: F401
 from pixelforest.engine.objects.label import label_components
 from pixelforest.engine.objects.threshold import threshold_frame
 from pixelforest.engine.project.thresholding import ThresholdSettings
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend
@@ -64,7 +65,7 @@ def test_frames_of_many_bricks_in_slabs_of_any_size(
         found, expected = (
             label_components(
                 lambda box: frame[box.slices()], shape, frame.dtype,
-                backend=each, scratch=scratch, threads=threads, voxels=size,
+                resources=Resources(each, threads, scratch.memory_bytes), scratch=scratch, voxels=size,
             )
             for each, size, threads in slabs
         )  # fmt: skip
@@ -81,8 +82,8 @@ def test_thresholds_of_slabs_equal_those_of_the_cpu(backend: Backend, method: st
     with Scratch(1 << 26) as scratch:
         found, expected = (
             threshold_frame(
-                lambda box: maps[box.slices()], shape, 2, chosen, (0.0, 255.0), backend=each, scratch=scratch,
-                threads=threads, memory_bytes=1 << 26, voxels=voxels,
+                lambda box: maps[box.slices()], shape, 2, chosen, (0.0, 255.0),
+                resources=Resources(each, threads, 1 << 26), scratch=scratch, voxels=voxels,
             )
             for each, voxels, threads in ((backend, 600, 2), (load("cpu"), maps.size, 1))
         )  # fmt: skip

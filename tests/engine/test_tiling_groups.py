@@ -20,9 +20,11 @@ from pixelforest.engine.export.images import ImageExport, ResultInfo, plan_expor
 from pixelforest.engine.export.settings import ExportSettings
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.chunks import ChunkAssembler
 from pixelforest.engine.tiling.groups import FREE_BYTES, FREE_SHARE, ChunkGrid, choose_grid, choose_group, waiting_bytes
 from pixelforest.engine.tiling.plan import TileCost, plan_tiles
+from pixelforest.kernels import load
 
 MIB = 1 << 20
 CHEAP = TileCost(per_source=1.0, per_voxel=3.0)
@@ -58,7 +60,7 @@ def test_every_voxel_once_and_what_waits_fits(
     chunk = tuple(min(c, n) for c, n in zip(chunk, image, strict=True))
     cost = TileCost(per_source=1.0, per_voxel=3.0, grid=ChunkGrid(chunk, per_voxel))
     try:
-        tiles = plan_tiles(Box.whole(image), image, (0, 0, 0), cost, threads=threads, memory_bytes=memory)
+        tiles = plan_tiles(Box.whole(image), image, (0, 0, 0), cost, resources=Resources(load("cpu"), threads, memory))
     except MemoryTooSmall:
         return
     came, most = follow(tiles, image, chunk)
@@ -70,9 +72,9 @@ def test_every_voxel_once_and_what_waits_fits(
 def test_small_regions_keep_raster_order() -> None:
     image = (100, 200, 300)
     grid = ChunkGrid((30, 30, 30), 4)
-    plain = plan_tiles(Box.whole(image), image, (8, 8, 8), CHEAP, threads=2, memory_bytes=1 << 31)
+    plain = plan_tiles(Box.whole(image), image, (8, 8, 8), CHEAP, resources=Resources(load("cpu"), 2, 1 << 31))
     cost = TileCost(per_source=1.0, per_voxel=3.0, grid=grid)
-    assert plan_tiles(Box.whole(image), image, (8, 8, 8), cost, threads=2, memory_bytes=1 << 31) == plain
+    assert plan_tiles(Box.whole(image), image, (8, 8, 8), cost, resources=Resources(load("cpu"), 2, 1 << 31)) == plain
     assert prod(image) * 4 < min(FREE_BYTES, FREE_SHARE * (1 << 31))
 
 
@@ -82,12 +84,12 @@ def test_a_wide_volume(chunk: tuple[int, ...], channels: int) -> None:
     """Chunks that wait take little of the memory, and there is not much more to filter than without them."""
     image, memory = (96, 800, 1100), 512 << 20
     cost = TileCost(per_source=1.0, per_voxel=8.0, grid=ChunkGrid(chunk, 4 * channels))
-    tiles = plan_tiles(Box.whole(image), image, (36, 36, 36), cost, threads=4, memory_bytes=memory)
+    tiles = plan_tiles(Box.whole(image), image, (36, 36, 36), cost, resources=Resources(load("cpu"), 4, memory))
     came, most = follow(tiles, image, chunk)
     assert sum(came.values()) == prod(image)
     assert 4 * channels * most <= memory / 4
     plain = TileCost(per_source=1.0, per_voxel=8.0)
-    in_rows = plan_tiles(Box.whole(image), image, (36, 36, 36), plain, threads=4, memory_bytes=memory)
+    in_rows = plan_tiles(Box.whole(image), image, (36, 36, 36), plain, resources=Resources(load("cpu"), 4, memory))
     assert most <= 1.1 * follow(in_rows, image, chunk)[1]
     assert work(tiles, image) <= 1.25 * work(in_rows, image)
 
@@ -116,8 +118,8 @@ def test_what_waits_counts_in_the_budget() -> None:
     image = (10, 1000, 1000)
     cost = TileCost(per_source=1.0, per_voxel=3.0, grid=ChunkGrid((1, 1000, 1000), 4000))
     with pytest.raises(MemoryTooSmall, match=r"3\.\d+ GiB"):
-        plan_tiles(Box.whole(image), image, (0, 0, 0), cost, threads=1, memory_bytes=1 << 31)
-    assert plan_tiles(Box.whole(image), image, (0, 0, 0), cost, threads=1, memory_bytes=1 << 33)
+        plan_tiles(Box.whole(image), image, (0, 0, 0), cost, resources=Resources(load("cpu"), 1, 1 << 31))
+    assert plan_tiles(Box.whole(image), image, (0, 0, 0), cost, resources=Resources(load("cpu"), 1, 1 << 33))
 
 
 def test_the_grid_of_several_results() -> None:
@@ -151,7 +153,7 @@ def test_a_file_gets_every_chunk_once_and_few_wait(name: str, tmp_path: Path, mo
         settings = ExportSettings("Input", output_format(name), "{nickname}_out", tmp_path)
         export = ImageExport(plan_export(result, image, settings))
         cost = TileCost(per_source=2.0, per_voxel=6.0, grid=export.grid)
-        tiles = plan_tiles(Box.whole(shape), shape, (5, 5, 5), cost, threads=1, memory_bytes=20 * MIB)
+        tiles = plan_tiles(Box.whole(shape), shape, (5, 5, 5), cost, resources=Resources(load("cpu"), 1, 20 * MIB))
         for tile in tiles:
             box = Box((0, *tile.start, 0), (1, *tile.stop, 1))
             export.write(box, image.read(box))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pixelforest.box import Box
 from pixelforest.engine.errors import MemoryTooSmall
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.tiling.halo import source_box
 from pixelforest.engine.tiling.plan import (
     FLAT_TILE,
@@ -22,6 +23,7 @@ from pixelforest.engine.tiling.plan import (
     TileCost,
     plan_tiles,
 )
+from pixelforest.kernels import load
 
 PLENTY = 1 << 40
 CHEAP = TileCost(per_source=20.0, per_voxel=40.0)
@@ -52,7 +54,7 @@ def working_tiles(threads: int) -> int:
 def test_every_voxel_once_and_in_raster_order(job, threads, memory) -> None:  # type: ignore[no-untyped-def]
     region, image, margin = job
     try:
-        tiles = plan_tiles(region, image, margin, CHEAP, threads=threads, memory_bytes=memory)
+        tiles = plan_tiles(region, image, margin, CHEAP, resources=Resources(load("cpu"), threads, memory))
     except MemoryTooSmall:
         return
     seen = np.zeros(image, np.uint8)
@@ -84,7 +86,7 @@ def test_tiles_stay_within_the_budget(job, threads, memory, fixed) -> None:  # t
     region, image, margin = job
     cost = TileCost(per_source=20.0, per_voxel=40.0, fixed=fixed)
     try:
-        tiles = plan_tiles(region, image, margin, cost, threads=threads, memory_bytes=memory)
+        tiles = plan_tiles(region, image, margin, cost, resources=Resources(load("cpu"), threads, memory))
     except MemoryTooSmall:
         return
     dearest = max(cost.of(tile.shape, margin, image) for tile in tiles)
@@ -96,7 +98,7 @@ def test_tiles_stay_within_the_budget(job, threads, memory, fixed) -> None:  # t
 def test_large_images_in_little_memory(image: tuple[int, int, int], threads: int) -> None:
     """The number of tiles grows, the memory does not."""
     margin = (0 if image[0] == 1 else 38, 38, 38)
-    tiles = plan_tiles(Box.whole(image), image, margin, CHEAP, threads=threads, memory_bytes=1 << 28)
+    tiles = plan_tiles(Box.whole(image), image, margin, CHEAP, resources=Resources(load("cpu"), threads, 1 << 28))
     assert sum(tile.size for tile in tiles) == prod(image)
     assert max(CHEAP.of(t.shape, margin, image) for t in tiles) * working_tiles(threads) <= 1 << 28
 
@@ -105,7 +107,7 @@ def test_large_images_in_little_memory(image: tuple[int, int, int], threads: int
     ("image", "threads"), [((1, 512, 512), 4), ((1, 2048, 2048), 16), ((128, 128, 128), 8)], ids=str
 )
 def test_every_thread_has_work(image: tuple[int, int, int], threads: int) -> None:
-    tiles = plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, threads=threads, memory_bytes=PLENTY)
+    tiles = plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, resources=Resources(load("cpu"), threads, PLENTY))
     assert len(tiles) >= min(threads * TILES_PER_THREAD, 32)
 
 
@@ -113,7 +115,7 @@ def test_every_thread_has_work(image: tuple[int, int, int], threads: int) -> Non
 def test_the_end_is_in_short_pieces(threads: int) -> None:
     """Threads end within a fourth of a tile of each other, also where processors differ in speed."""
     image = (256, 256, 256)
-    tiles = plan_tiles(Box.whole(image), image, (16, 16, 16), CHEAP, threads=threads, memory_bytes=PLENTY)
+    tiles = plan_tiles(Box.whole(image), image, (16, 16, 16), CHEAP, resources=Resources(load("cpu"), threads, PLENTY))
     ordinary = max(tile.size for tile in tiles)
     assert all(tile.size * 2**LAST_HALVINGS <= ordinary for tile in tiles[-threads * 2**LAST_HALVINGS :])
     assert sum(tile.size for tile in tiles) == prod(image)
@@ -121,21 +123,25 @@ def test_the_end_is_in_short_pieces(threads: int) -> None:
 
 def test_one_thread_does_not_cut_for_others() -> None:
     image = (1, 256, 512)
-    assert plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, threads=1, memory_bytes=PLENTY) == [Box.whole(image)]
+    assert plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, resources=Resources(load("cpu"), 1, PLENTY)) == [
+        Box.whole(image)
+    ]
 
 
 @pytest.mark.parametrize("extent", [257, 300, 511, 513, 1000])
 def test_no_slivers(extent: int) -> None:
     """The region is divided evenly, not into full tiles and a thin rest."""
     image = (1, extent, extent)
-    tiles = plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, threads=1, memory_bytes=PLENTY)
+    tiles = plan_tiles(Box.whole(image), image, (0, 8, 8), CHEAP, resources=Resources(load("cpu"), 1, PLENTY))
     heights = {tile.shape[1] for tile in tiles}
     assert max(heights) < 2 * min(heights) + 8
 
 
 def test_tiles_of_one_row_meet() -> None:
     image = (1, 100, 2000)
-    tiles = plan_tiles(Box((0, 10, 30), (1, 90, 1990)), image, (0, 5, 5), CHEAP, threads=1, memory_bytes=PLENTY)
+    tiles = plan_tiles(
+        Box((0, 10, 30), (1, 90, 1990)), image, (0, 5, 5), CHEAP, resources=Resources(load("cpu"), 1, PLENTY)
+    )
     row = [tile for tile in tiles if tile.start[1] == 10]
     assert all(a.stop[2] == b.start[2] for a, b in pairwise(row))
 
@@ -145,7 +151,7 @@ def test_tiles_of_one_row_meet() -> None:
 @pytest.mark.parametrize("image", [(1, 300, 300), (90, 90, 90)], ids=["flat", "solid"])
 def test_too_little_memory_is_one_clear_line(image: tuple[int, int, int], memory: int, threads: int) -> None:
     with pytest.raises(MemoryTooSmall) as caught:
-        plan_tiles(Box.whole(image), image, (0, 38, 38), CHEAP, threads=threads, memory_bytes=memory)
+        plan_tiles(Box.whole(image), image, (0, 38, 38), CHEAP, resources=Resources(load("cpu"), threads, memory))
     message = str(caught.value)
     assert "\n" not in message
     assert "--memory" in message
@@ -156,8 +162,8 @@ def test_memory_taken_once_counts() -> None:
     image = (1, 300, 300)
     cost = TileCost(per_source=1, per_voxel=1, fixed=2e6)
     with pytest.raises(MemoryTooSmall):
-        plan_tiles(Box.whole(image), image, (0, 1, 1), cost, threads=1, memory_bytes=1_900_000)
-    assert plan_tiles(Box.whole(image), image, (0, 1, 1), cost, threads=1, memory_bytes=2_100_000)
+        plan_tiles(Box.whole(image), image, (0, 1, 1), cost, resources=Resources(load("cpu"), 1, 1_900_000))
+    assert plan_tiles(Box.whole(image), image, (0, 1, 1), cost, resources=Resources(load("cpu"), 1, 2_100_000))
 
 
 @pytest.mark.parametrize(

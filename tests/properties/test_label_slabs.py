@@ -12,6 +12,7 @@ from reference import threshold as threshold_reference
 from pixelforest.engine.objects.label import label_components, renumber_labels
 from pixelforest.engine.objects.threshold import threshold_frame
 from pixelforest.engine.project.thresholding import ThresholdSettings
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels.contract import Backend
 
@@ -42,7 +43,7 @@ def test_components(
     with Scratch(plan["memory"]) as scratch:
         frame = label_components(
             lambda box: values[box.slices()], shape, values.dtype,
-            backend=backend, scratch=scratch, threads=plan["threads"], voxels=plan["voxels"],
+            resources=Resources(backend, plan["threads"], scratch.memory_bytes), scratch=scratch, voxels=plan["voxels"],
         )  # fmt: skip
         np.testing.assert_array_equal(frame.labels, expected)
         assert frame.count == expected.max()
@@ -58,7 +59,7 @@ def test_label_images(
     with Scratch(plan["memory"]) as scratch:
         frame = renumber_labels(
             lambda box: values[box.slices()], shape, values.dtype,
-            backend=backend, scratch=scratch, threads=plan["threads"], voxels=plan["voxels"],
+            resources=Resources(backend, plan["threads"], scratch.memory_bytes), scratch=scratch, voxels=plan["voxels"],
         )  # fmt: skip
         np.testing.assert_array_equal(frame.labels, expected)
         assert frame.original_ids is not None
@@ -90,7 +91,7 @@ def test_thresholds(
     chosen = ThresholdSettings(method, 2, 60, 0.75, 0.5, sigma, 0, core_channel, strict)
     with Scratch(plan["memory"]) as scratch:
         found = threshold_frame(
-            lambda box: maps[box.slices()], shape, 2, chosen, None, backend=backend, scratch=scratch,
-            threads=plan["threads"], memory_bytes=1 << 24, voxels=plan["voxels"],
+            lambda box: maps[box.slices()], shape, 2, chosen, None,
+            resources=Resources(backend, plan["threads"], 1 << 24), scratch=scratch, voxels=plan["voxels"],
         )  # fmt: skip
         np.testing.assert_array_equal(found, threshold_reference.threshold(maps, chosen, None))

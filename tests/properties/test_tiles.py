@@ -18,6 +18,7 @@ from pixelforest.engine.export.images import ResultInfo
 from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from pixelforest.engine.pixels.results import RESULTS
 from pixelforest.engine.project import Classifier, FeatureSelection, StoredForest
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.tiling import groups, plan
 from pixelforest.engine.tiling.groups import ChunkGrid
 from pixelforest.engine.workflows.pixel.flow import MASK, RAW, classify_lane, result_infos
@@ -150,7 +151,7 @@ def classify(
         patch.object(groups, "FREE_BYTES", 0),
     ):
         classify_lane(
-            project, images, exports, backend=backend, threads=threads, memory_bytes=PLENTY, on_progress=counts.append
+            project, images, exports, resources=Resources(backend, threads, PLENTY), on_progress=counts.append
         )
     assert sum(counts) == region.size
     for export in exports.values():
@@ -317,9 +318,7 @@ def test_only_the_halo_is_read(kind: str, backend: Backend) -> None:
     shape = SHAPES[kind]
     region = Box((0, *(n // 2 for n in shape[1:4]), 0), (1, *(n // 2 + 1 for n in shape[1:4]), 1))
     exports = {"Uncertainty": Export(result_infos(project, {RAW: raw})["Uncertainty"], region)}
-    classify_lane(
-        project, {RAW: raw}, exports, backend=backend, threads=2, memory_bytes=PLENTY, on_progress=lambda n: None
-    )
+    classify_lane(project, {RAW: raw}, exports, resources=Resources(backend, 2, PLENTY), on_progress=lambda n: None)
     margin = prepare_classifier(project, backend, channels=shape[4], image=shape[1:4]).margin  # type: ignore[arg-type]
     expected = region.grow((0, *margin, 0)).clip(shape)
     assert raw.reads == [Box((*expected.start[:4], 0), (*expected.stop[:4], shape[4]))]

@@ -12,18 +12,18 @@ from math import prod
 
 import numpy as np
 
-from ....kernels.contract import Backend
 from ...export.images import ExportPlan, ImageExport, ResultInfo
 from ...export.tables import TableExport
 from ...inputs.images import InputImage
 from ...objects.rows import TableRows
 from ...project import ObjectProject
+from ...resources import Resources
 from ...storage.scratch import Scratch
 from ...tiling.frame_progress import FrameMeter
 from ..pixel import flow as pixel_classification
 from .frame import Frame, Lane, class_count, object_results
 from .inputs import ATLAS, LABEL, PREDICTION, RAW, SOURCES, check_lane, id_dtype, pixel_images
-from .plan import SCRATCH_SHARE, frame_times, plan_work
+from .plan import frame_times, plan_work
 
 __all__ = ["check_lane", "classify_lane", "plan_work", "result_infos", "work_voxels"]
 
@@ -35,9 +35,7 @@ def classify_lane(
     images: Mapping[str, InputImage],
     exports: Mapping[str, ImageExport],
     *,
-    backend: Backend,
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
     on_progress: Callable[[int], None],
     table: TableExport | None = None,
 ) -> None:
@@ -47,17 +45,17 @@ def classify_lane(
     table        is started and filled, but not finished
     on_progress  receives the number of voxels just finished
     """
-    lane = Lane(project, images, backend, threads, memory_bytes)
+    lane = Lane(project, images, resources)
     wanted = {result: exports[result.name] for result in lane.results if result.name in exports}
     pixel_exports = {result.pixel_result: export for result, export in wanted.items() if result.pixel_result}
     if len(pixel_exports) == len(exports) and table is None:
-        lane.classify_pixels(pixel_exports, memory_bytes, on_progress)
+        lane.classify_pixels(pixel_exports, resources, on_progress)
         return
     rows = None if table is None else _start_table(table, project, images)
     is_classified = rows is not None or any(r.make is not None and not r.is_blockwise for r in wanted)
     count = 0
     for time in frame_times(images, exports.values(), has_table=rows is not None):
-        with Scratch(int(memory_bytes * SCRATCH_SHARE)) as scratch:
+        with Scratch(lane.scratch_bytes) as scratch:
             frame = Frame(lane, time, scratch, FrameMeter(on_progress, prod(lane.shape)))
             segmentation = frame.segment(pixel_exports)
             labels = frame.label(segmentation)

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ....box import Box
-from ....kernels.contract import Backend, Voxels
+from ....kernels.contract import Voxels
 from ...errors import InputMismatch, MemoryTooSmall
 from ...export.images import ImageExport, TileSink
 from ...inputs.images import InputImage
@@ -23,6 +23,7 @@ from ...objects.threshold import threshold_frame
 from ...pixels.classify import load_forest
 from ...project import ObjectProject
 from ...project.object_features import Features
+from ...resources import Resources
 from ...storage.scratch import Scratch
 from ...tiling.frame_progress import FrameMeter
 from ...tiling.groups import ChunkGrid
@@ -43,9 +44,7 @@ class Lane:
 
     project: ObjectProject
     images: Mapping[str, InputImage]
-    backend: Backend
-    threads: int
-    memory_bytes: int
+    resources: Resources
 
     @property
     def raw(self) -> InputImage:
@@ -62,12 +61,17 @@ class Lane:
         return object_results(self.project)
 
     @property
-    def work_bytes(self) -> int:
-        """Memory for everything but the scratch."""
-        return self.memory_bytes - int(self.memory_bytes * SCRATCH_SHARE)
+    def scratch_bytes(self) -> int:
+        """Memory for the intermediate volumes of a frame."""
+        return int(self.resources.memory_bytes * SCRATCH_SHARE)
+
+    @property
+    def work(self) -> Resources:
+        """Everything but the memory of the scratch."""
+        return self.resources.minus(self.scratch_bytes)
 
     def classify_pixels(
-        self, sinks: Mapping[str, TileSink], memory_bytes: int, on_progress: Callable[[int], None]
+        self, sinks: Mapping[str, TileSink], resources: Resources, on_progress: Callable[[int], None]
     ) -> None:
         """Run the pixel stage; sinks by the name of the pixel result they take."""
         assert self.project.pixels is not None
@@ -75,22 +79,21 @@ class Lane:
             self.project.pixels,
             pixel_images(self.images),
             sinks,
-            backend=self.backend,
-            threads=self.threads,
-            memory_bytes=memory_bytes,
+            resources=resources,
             on_progress=on_progress,
         )
 
-    def measure(self, read_raw: Read, labels: LabelFrame, wanted: Features, memory_bytes: int) -> ObjectFeatures:
-        """The wanted features of labelled objects; ``read_raw`` gives the image (z, y, x, c) around them."""
+    def measure(self, read_raw: Read, labels: LabelFrame, wanted: Features, held_bytes: int) -> ObjectFeatures:
+        """The wanted features of labelled objects, while so much memory is held by something else.
+
+        read_raw  gives the image (z, y, x, c) around them
+        """
         return measure_frame(
             lambda box: read_raw(box).astype(np.float32, copy=False),
             labels,
             self.raw.shape[4],
             wanted,
-            backend=self.backend,
-            threads=self.threads,
-            memory_bytes=memory_bytes,
+            resources=self.resources.minus(held_bytes),
         )
 
     def classify(self, measured: ObjectFeatures) -> ObjectClasses:
@@ -100,11 +103,10 @@ class Lane:
             measured.values,
             measured.count,
             self.project.features.selected,
-            forest=load_forest(classifier, self.backend, use="rows"),
+            forest=load_forest(classifier, self.resources.backend, use="rows"),
             columns=classifier.column_count,
             classes=class_count(self.project),
-            backend=self.backend,
-            threads=self.threads,
+            resources=self.resources,
         )
 
 
@@ -167,10 +169,8 @@ class Frame:
                 channels,
                 settings,
                 drange,
-                backend=lane.backend,
+                resources=lane.work,
                 scratch=self.scratch,
-                threads=lane.threads,
-                memory_bytes=lane.work_bytes,
             )
         return Segmentation(_reader(labels), labels.dtype)
 
@@ -184,9 +184,8 @@ class Frame:
                     self.meter.watch(read, LABEL_SHARE),
                     self.lane.shape,
                     segmentation.dtype,
-                    backend=self.lane.backend,
+                    resources=self.lane.work,
                     scratch=self.scratch,
-                    threads=self.lane.threads,
                 )
         except InputMismatch as error:
             if given is None:
@@ -197,11 +196,11 @@ class Frame:
         """The wanted features of all objects. Raises MemoryTooSmall where these are too many."""
         raw = self.lane.raw
         self.scratch.lower_to(self.scratch.bytes_in_memory + self._spare_bytes(labels, wanted))
-        memory_bytes = self.lane.memory_bytes - self.scratch.memory_bytes
+        held_bytes = self.scratch.memory_bytes
         reads = partial(raw.read_frame, self.time)
         try:
             with self._in_layers(reads, _chunks(raw), raw.shape[4] * raw.dtype.itemsize) as read:
-                return self.lane.measure(self.meter.watch(read, MEASURE_SHARE), labels, wanted, memory_bytes)
+                return self.lane.measure(self.meter.watch(read, MEASURE_SHARE), labels, wanted, held_bytes)
         except MemoryTooSmall as error:
             raise MemoryTooSmall(f"{self._shown(raw)}: {error}") from error
 
@@ -215,7 +214,7 @@ class Frame:
         each = bytes_per_object(
             wanted, dimensions=2 if z == 1 else 3, channels=self.lane.raw.shape[4], voxels=z * y * x
         )
-        free = self.lane.memory_bytes - self.scratch.bytes_in_memory - labels.count * each
+        free = self.lane.resources.memory_bytes - self.scratch.bytes_in_memory - labels.count * each
         return max(0, free // 2)
 
     def paint(
@@ -231,8 +230,7 @@ class Frame:
                 for r, export in exports.items()
                 if not r.is_blockwise and not r.pixel_result
             ],
-            threads=self.lane.threads,
-            memory_bytes=self.lane.work_bytes,
+            resources=self.lane.work,
         )
 
     def paint_blocks(self, segmentation: Segmentation, exports: Mapping[ObjectResult, ImageExport]) -> None:
@@ -244,7 +242,7 @@ class Frame:
             if not parts:
                 continue
             source = inside.grow(blocks.halo).clip(lane.shape)
-            with Scratch(int(lane.work_bytes * SCRATCH_SHARE)) as scratch:
+            with Scratch(int(lane.work.memory_bytes * SCRATCH_SHARE)) as scratch:
                 labels, classes = self._classify_block(segmentation, source, scratch)
                 for canvas, part in parts:
                     ids = labels.labels[part.relative_to(source.start).slices()]
@@ -256,8 +254,7 @@ class Frame:
                 lane.shape,
                 self.time,
                 canvas.export,
-                threads=lane.threads,
-                memory_bytes=lane.work_bytes,
+                resources=lane.work,
             )
             self.scratch.free(canvas.voxels)
 
@@ -278,15 +275,14 @@ class Frame:
             lambda box: segmentation.read(box.shift(source.start)),
             source.shape,
             segmentation.dtype,
-            backend=lane.backend,
+            resources=lane.work,
             scratch=scratch,
-            threads=lane.threads,
         )
         measured = lane.measure(
             lambda box: lane.raw.read_frame(self.time, box.shift(source.start)),
             labels,
             lane.project.features.selected,
-            lane.work_bytes - scratch.memory_bytes,
+            lane.scratch_bytes + scratch.memory_bytes,
         )
         self.meter.counter(0.0)(0)  # where an interrupted run ends
         return labels, lane.classify(measured)
@@ -316,7 +312,7 @@ class Frame:
             export = export if export is not None and export.write in writes else None
             region = maps_region(lane.shape, self.time, channels if name == PROBABILITIES else (), export)
             sinks[name] = _FrameSink(region, tuple(writes), *memory_of(exports.get(name), own_bytes=4 * len(channels)))
-        lane.classify_pixels(sinks, lane.work_bytes, self.meter.counter(MAPS_SHARE))
+        lane.classify_pixels(sinks, lane.work, self.meter.counter(MAPS_SHARE))
         return maps
 
 

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from ....box import Box
-from ....kernels.contract import Backend, Voxels
+from ....kernels.contract import Voxels
 from ...errors import MemoryTooSmall
 from ...export.images import TileDemand
 from ...inputs.images import InputImage
@@ -21,6 +21,7 @@ from ...objects.results import results_of
 from ...objects.rows import plan_layout
 from ...pixels.classify import load_forest
 from ...project import ObjectProject
+from ...resources import Resources
 from ...tiling.groups import ChunkGrid
 from ...tiling.time_model import add_seconds, estimate_objects
 from ...tiling.work_plan import WorkPlan
@@ -45,9 +46,7 @@ def plan_work(
     exports: Mapping[str, TileDemand],
     *,
     has_table: bool,
-    backend: Backend,
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
 ) -> WorkPlan:
     """What ``classify_lane`` will do. Raises what it would raise about the classifiers, the memory and the scratch.
 
@@ -61,31 +60,25 @@ def plan_work(
             pixel_images(images),
             of_pixels,
             has_table=False,
-            backend=backend,
-            threads=threads,
-            memory_bytes=memory_bytes,
+            resources=resources,
         )
     if has_table or any(result.make is not None and not result.is_blockwise for result in results):
-        load_forest(project.classifier, backend, use="rows")
+        load_forest(project.classifier, resources.backend, use="rows")
     blockwise = [(np.dtype(result.dtype), exports[result.name].region) for result in results if result.is_blockwise]
     canvas_bytes = sum(dtype.itemsize * prod(region.shape[1:]) for dtype, region in blockwise)
-    frame = _Frame(project, images, backend, threads, memory_bytes, canvas_bytes)
+    frame = _Frame(project, images, resources, canvas_bytes)
     if blockwise:
         check_blocks(project, frame.shape)
     times = frame_times(images, exports.values(), has_table=has_table)
     pixels = frame.pixel_stage(times[0], of_pixels)
     painted = [exports[result.name] for result in results if not result.pixel_result]
     painting = max(
-        (
-            plan_painting(export, frame.shape, time, threads=threads, memory_bytes=frame.work_bytes)[1]
-            for export in painted
-            for time in times
-        ),
+        (plan_painting(export, frame.shape, time, resources=frame.work)[1] for export in painted for time in times),
         default=0,
     )
     frame.check_scratch()
     voxels = prod(frame.shape)
-    slabs = min(frame.work_bytes, voxels * frame.slab_bytes)
+    slabs = min(frame.work.memory_bytes, voxels * frame.slab_bytes)
     working = max(painting, slabs, 0 if pixels is None else pixels.memory_bytes)
     held = min(frame.scratch_share, frame.scratch_bytes + voxels * (_RUN_BYTES + _FLOOD_BYTES))
     return WorkPlan(
@@ -100,7 +93,7 @@ def plan_work(
                 voxels=voxels * len(times),
                 is_thresholded=project.thresholds is not None,
                 features=project.features.measured(everything=has_table),
-                threads=threads,
+                threads=resources.threads,
             ),
         ),
     )
@@ -154,9 +147,7 @@ class _Frame:
 
     project: ObjectProject
     images: Mapping[str, InputImage]
-    backend: Backend
-    threads: int
-    memory_bytes: int
+    resources: Resources
     canvas_bytes: int = 0
 
     @property
@@ -166,11 +157,11 @@ class _Frame:
 
     @property
     def scratch_share(self) -> int:
-        return int(self.memory_bytes * SCRATCH_SHARE)
+        return int(self.resources.memory_bytes * SCRATCH_SHARE)
 
     @property
-    def work_bytes(self) -> int:
-        return self.memory_bytes - self.scratch_share
+    def work(self) -> Resources:
+        return self.resources.minus(self.scratch_share)
 
     @property
     def scratch_bytes(self) -> int:
@@ -203,9 +194,7 @@ class _Frame:
             pixel_images(self.images),
             demands,
             has_table=False,
-            backend=self.backend,
-            threads=self.threads,
-            memory_bytes=self.work_bytes,
+            resources=self.work,
         )
 
     def check_scratch(self) -> None:
@@ -221,6 +210,6 @@ class _Frame:
         if beyond > free:
             raise MemoryTooSmall(
                 f"the intermediate volumes of a frame take {format_size(self.scratch_bytes)}; they fit neither the "
-                f"memory budget of {format_size(self.memory_bytes)} nor the folder {folder}, which has "
+                f"memory budget of {format_size(self.resources.memory_bytes)} nor the folder {folder}, which has "
                 f"{format_size(free)} left; raise --memory, or let TMPDIR name a folder with more room"
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ....box import Box
-from ....kernels.contract import Backend, Conversion, TileResult, Voxels
+from ....kernels.contract import Conversion, TileResult, Voxels
 from ...axes import pipeline_axes
 from ...errors import InputMismatch
 from ...export.images import ExportPlan, ResultInfo, TileDemand, TileSink
@@ -22,6 +22,7 @@ from ...pixels.feature_plan import check_size, plan_features
 from ...pixels.results import FEATURES, LABELS, RESULTS
 from ...project import PixelProject
 from ...project.pixel_project import MASK, RAW
+from ...resources import Resources
 from ...tiling.groups import ChunkGrid, choose_grid
 from ...tiling.halo import source_box
 from ...tiling.plan import TileCost, needed_bytes, plan_tiles
@@ -44,9 +45,7 @@ def classify_lane(
     images: Mapping[str, InputImage],
     exports: Mapping[str, TileSink],
     *,
-    backend: Backend,
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
     on_progress: Callable[[int], None],
     table: None = None,
 ) -> None:
@@ -57,8 +56,8 @@ def classify_lane(
     table        there are no objects, hence no table of them
     """
     raw, mask = images[RAW], images.get(MASK)
-    classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
-    plan = _plan(classifier, raw.shape, raw.dtype, _demands(exports), threads, memory_bytes)
+    classifier = prepare_classifier(project, resources.backend, channels=raw.shape[4], image=_size(raw))
+    plan = _plan(classifier, raw.shape, raw.dtype, _demands(exports), resources)
     requests = plan.requests
     annotations = _find_annotations(project, raw) if LABELS in requests else None
     unclassified: list[int] = []  # voxels, of one tile after the other
@@ -79,7 +78,7 @@ def classify_lane(
             _write(export, tile, results[name], requests[name])
         on_progress(inside.size)
 
-    stream_tiles(plan.tiles, read, process, threads=threads)
+    stream_tiles(plan.tiles, read, process, threads=resources.threads)
     if unclassified:
         logger.warning(
             "%s: %d voxels have no class, since NaN, infinite or very large pixels make features that are no numbers; "
@@ -95,14 +94,12 @@ def plan_work(
     exports: Mapping[str, TileDemand],
     *,
     has_table: bool,
-    backend: Backend,
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
 ) -> WorkPlan:
     """What ``classify_lane`` will do. Raises what it would raise about the classifier and the memory."""
     raw = images[RAW]
-    classifier = prepare_classifier(project, backend, channels=raw.shape[4], image=_size(raw))
-    return _plan_work(project, classifier, raw.shape, raw.dtype, _demands(exports), threads, memory_bytes)
+    classifier = prepare_classifier(project, resources.backend, channels=raw.shape[4], image=_size(raw))
+    return _plan_work(project, classifier, raw.shape, raw.dtype, _demands(exports), resources)
 
 
 def work_voxels(
@@ -211,8 +208,7 @@ def _plan(
     shape: tuple[int, ...],
     dtype: np.dtype,
     demands: tuple[_Demand, ...],
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
 ) -> _TilePlan:
     """The tiles for an image of this shape (t, z, y, x, c) and type; the last few plans are kept for the next lanes."""
     region = _common_region(demands)
@@ -229,9 +225,8 @@ def _plan(
         shape[1:4],
         classifier.margin,
         cost,
-        threads=threads,
-        memory_bytes=memory_bytes,
-        wish=classifier.tile_wish(requests, threads),
+        resources=resources,
+        wish=classifier.tile_wish(requests, resources.threads),
     )
     tiles = tuple(
         Box((t, *piece.start, 0), (t + 1, *piece.stop, shape[4]))
@@ -248,11 +243,10 @@ def _plan_work(
     shape: tuple[int, ...],
     dtype: np.dtype,
     demands: tuple[_Demand, ...],
-    threads: int,
-    memory_bytes: int,
+    resources: Resources,
 ) -> WorkPlan:
     """See ``plan_work``; arguments as for ``_plan``."""
-    plan = _plan(classifier, shape, dtype, demands, threads, memory_bytes)
+    plan = _plan(classifier, shape, dtype, demands, resources)
     names = plan.requests.keys()
     insides = [Box(tile.start[1:4], tile.stop[1:4]) for tile in plan.tiles]
     z, y, x = (max(sizes) for sizes in zip(*(inside.shape for inside in insides), strict=True))
@@ -260,7 +254,7 @@ def _plan_work(
         tiles=len(plan.tiles),
         tile=(z, y, x),
         halo=classifier.margin,
-        memory_bytes=needed_bytes(insides, shape[1:4], classifier.margin, plan.cost, threads=threads)
+        memory_bytes=needed_bytes(insides, shape[1:4], classifier.margin, plan.cost, threads=resources.threads)
         + TABLES_BYTES
         + BYTES_PER_NODE * project.classifier.node_count,
         seconds=estimate_pixels(
@@ -269,7 +263,7 @@ def _plan_work(
             columns=0 if names <= {LABELS} else classifier.columns,
             trees=0 if names <= {LABELS, FEATURES} else project.classifier.tree_count,
             is_solid=shape[1] > 1,
-            threads=min(threads, len(plan.tiles)),
+            threads=min(resources.threads, len(plan.tiles)),
         ),
     )
 

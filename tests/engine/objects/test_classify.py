@@ -7,6 +7,7 @@ import pytest
 
 from pixelforest.engine.errors import InputMismatch
 from pixelforest.engine.objects.classify import ROWS_AT_ONCE, assemble_rows, classify_objects
+from pixelforest.engine.resources import Resources
 from pixelforest.kernels.contract import Backend, ForestArrays, TreeArrays
 
 STANDARD, HULL = "Standard Object Features", "2D Convex Hull Features"
@@ -60,7 +61,13 @@ def test_every_object_is_asked_about(backend: Backend, threads: int) -> None:
     count = 2 * ROWS_AT_ONCE + 5
     forest = backend.pixels.load_forest([ForestArrays((stump(1, 100.0),), 2, False)], use="rows")
     found = classify_objects(
-        measured(count), count, SELECTED, forest=forest, columns=4, classes=2, backend=backend, threads=threads
+        measured(count),
+        count,
+        SELECTED,
+        forest=forest,
+        columns=4,
+        classes=2,
+        resources=Resources(backend, threads, 1 << 28),
     )
     assert found.count == count
     assert np.array_equal(found.class_index, np.arange(count) >= 100)
@@ -69,20 +76,26 @@ def test_every_object_is_asked_about(backend: Backend, threads: int) -> None:
 
 def test_a_tie_goes_to_the_first_class(backend: Backend) -> None:
     forest = backend.pixels.load_forest([ForestArrays((stump(1, -1.0), stump(1, 1e9)), 2, False)], use="rows")
-    found = classify_objects(measured(3), 3, SELECTED, forest=forest, columns=4, classes=2, backend=backend, threads=1)
+    found = classify_objects(
+        measured(3), 3, SELECTED, forest=forest, columns=4, classes=2, resources=Resources(backend, 1, 1 << 28)
+    )
     assert found.probabilities.tolist() == [[0.5, 0.5]] * 3
     assert found.class_index.tolist() == [0, 0, 0]
 
 
 def test_classes_the_forest_does_not_know_have_no_share(backend: Backend) -> None:
     forest = backend.pixels.load_forest([ForestArrays((stump(1, 1.0),), 2, False)], use="rows")
-    found = classify_objects(measured(2), 2, SELECTED, forest=forest, columns=4, classes=3, backend=backend, threads=1)
+    found = classify_objects(
+        measured(2), 2, SELECTED, forest=forest, columns=4, classes=3, resources=Resources(backend, 1, 1 << 28)
+    )
     assert found.probabilities.tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
 def test_no_objects(backend: Backend) -> None:
     forest = backend.pixels.load_forest([ForestArrays((stump(1, 1.0),), 2, False)], use="rows")
-    found = classify_objects({}, 0, SELECTED, forest=forest, columns=4, classes=2, backend=backend, threads=1)
+    found = classify_objects(
+        {}, 0, SELECTED, forest=forest, columns=4, classes=2, resources=Resources(backend, 1, 1 << 28)
+    )
     assert (found.probabilities.shape, found.count) == ((0, 2), 0)
 
 
@@ -91,10 +104,14 @@ def test_a_feature_that_could_not_be_measured(backend: Backend) -> None:
     del values[HULL]["Convexity"]
     forest = backend.pixels.load_forest([ForestArrays((stump(1, 1.0),), 2, False)], use="rows")
     with pytest.raises(InputMismatch, match="reads Convexity of 2D Convex Hull Features, which cannot be measured"):
-        classify_objects(values, 2, SELECTED, forest=forest, columns=4, classes=2, backend=backend, threads=1)
+        classify_objects(
+            values, 2, SELECTED, forest=forest, columns=4, classes=2, resources=Resources(backend, 1, 1 << 28)
+        )
 
 
 def test_rows_of_another_width(backend: Backend) -> None:
     forest = backend.pixels.load_forest([ForestArrays((stump(1, 1.0),), 2, False)], use="rows")
     with pytest.raises(InputMismatch, match="trained on 7 values an object, but this image yields 4"):
-        classify_objects(measured(2), 2, SELECTED, forest=forest, columns=7, classes=2, backend=backend, threads=1)
+        classify_objects(
+            measured(2), 2, SELECTED, forest=forest, columns=7, classes=2, resources=Resources(backend, 1, 1 << 28)
+        )

@@ -11,6 +11,7 @@ from pixelforest.box import Box
 from pixelforest.engine.errors import InputMismatch
 from pixelforest.engine.objects import label
 from pixelforest.engine.objects.label import LabelFrame, label_components, plan_slabs, renumber_labels, slab_voxels
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels.contract import Backend
 
@@ -25,7 +26,7 @@ def objects_of(
     with Scratch(PLENTY) as scratch:
         return work(
             lambda box: values[box.slices()], values.shape, values.dtype,
-            backend=backend, scratch=scratch, threads=2, voxels=voxels,
+            resources=Resources(backend, 2, scratch.memory_bytes), scratch=scratch, voxels=voxels,
         )  # fmt: skip
 
 
@@ -123,7 +124,9 @@ def test_a_frame_of_more_than_two_to_the_31_voxels(backend: Backend) -> None:
         return values
 
     with Scratch(1 << 28) as scratch:
-        frame = label_components(read, shape, np.uint8, backend=backend, scratch=scratch, threads=2)
+        frame = label_components(
+            read, shape, np.uint8, resources=Resources(backend, 2, scratch.memory_bytes), scratch=scratch
+        )
         across = len(range(50, size, 100))
         corners = len(range(20, size + 20, 100))
         layers = len(range(50, size, 100))
@@ -141,7 +144,14 @@ def test_an_error_while_reading_is_passed_on(backend: Backend) -> None:
 
     for work in (label_components, renumber_labels):
         with Scratch(PLENTY) as scratch, pytest.raises(InputMismatch, match="no more"):
-            work(read, (6, 2, 2), np.uint8, backend=backend, scratch=scratch, threads=2, voxels=4)
+            work(
+                read,
+                (6, 2, 2),
+                np.uint8,
+                resources=Resources(backend, 2, scratch.memory_bytes),
+                scratch=scratch,
+                voxels=4,
+            )
 
 
 @pytest.mark.parametrize(("shape", "voxels"), [((1, 10, 7), 20), ((5, 4, 6), 50), ((5, 4, 6), 7), ((5, 4, 6), 1000)])
@@ -164,6 +174,6 @@ def test_a_frame_costs_its_labels_and_nothing_else(backend: Backend) -> None:
     with Scratch(PLENTY) as scratch:
         frame = label_components(
             lambda box: values[box.slices()], values.shape, values.dtype,
-            backend=backend, scratch=scratch, threads=1, voxels=5000,
+            resources=Resources(backend, 1, scratch.memory_bytes), scratch=scratch, voxels=5000,
         )  # fmt: skip
         assert scratch.bytes_in_use == frame.labels.nbytes

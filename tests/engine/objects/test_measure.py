@@ -18,6 +18,7 @@ from pixelforest.engine.objects.measure import ObjectFeatures, measure_frame
 from pixelforest.engine.objects.quantities import bytes_per_object
 from pixelforest.engine.project.hdf5 import open_project
 from pixelforest.engine.project.object_features import Features, read_object_features
+from pixelforest.engine.resources import Resources
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend
 
@@ -50,7 +51,7 @@ def measure(
 
     return measure_frame(
         read, LabelFrame(labels.astype(np.uint32), int(labels.max())), raw.shape[3], wanted,
-        backend=backend, threads=threads, memory_bytes=memory_bytes, voxels=voxels,
+        resources=Resources(backend, threads, memory_bytes), voxels=voxels,
     )  # fmt: skip
 
 
@@ -278,7 +279,7 @@ def test_default_features_are_always_there(flat: tuple[np.ndarray, np.ndarray], 
     def read(box: Box) -> np.ndarray:
         raise AssertionError("no feature needs the image")
 
-    found = measure_frame(read, LabelFrame(labels, 3), 1, {}, backend=backend, threads=1, memory_bytes=1 << 20)
+    found = measure_frame(read, LabelFrame(labels, 3), 1, {}, resources=Resources(backend, 1, 1 << 20))
     assert set(found.values) == {DEFAULT}
     for values in found.values[DEFAULT].values():
         assert values.dtype == np.float64
@@ -355,7 +356,7 @@ def test_errors_of_reading_come_through(flat: tuple[np.ndarray, np.ndarray], bac
     with pytest.raises(OSError, match="gone"):
         measure_frame(
             read, LabelFrame(flat[0], 3), 1, {STANDARD: {"Mean": None}},
-            backend=backend, threads=2, memory_bytes=1 << 20, voxels=12,
+            resources=Resources(backend, 2, 1 << 20), voxels=12,
         )  # fmt: skip
 
 
@@ -410,7 +411,7 @@ def test_what_objects_take_is_foreseen(dimensions: int, channels: int, wanted: F
     def run(labels: LabelFrame, raw: np.ndarray) -> ObjectFeatures:
         return measure_frame(
             lambda box: raw[box.slices()].astype(np.float32), labels, channels, wanted,
-            backend=backend, threads=2, memory_bytes=1 << 30, voxels=2000,
+            resources=Resources(backend, 2, 1 << 30), voxels=2000,
         )  # fmt: skip
 
     small = scattered(dimensions, 3)
@@ -436,7 +437,7 @@ def test_more_objects_than_the_memory_holds_are_refused_before_anything_is_read(
         r"^the features of 1600 objects take 4 MiB \(\d+ bytes each\), .* 4 MiB are left for them; allow more with --me"
     )
     with pytest.raises(MemoryTooSmall, match=message):
-        measure_frame(read, labels, 1, wanted, backend=backend, threads=1, memory_bytes=needed - (1 << 18))
+        measure_frame(read, labels, 1, wanted, resources=Resources(backend, 1, needed - (1 << 18)))
 
 
 def test_what_objects_leave_of_the_memory_decides_about_slabs(backend: Backend) -> None:
@@ -449,7 +450,7 @@ def test_what_objects_leave_of_the_memory_decides_about_slabs(backend: Backend) 
 
     needed = labels.count * bytes_per_object(FEW, dimensions=2, channels=1, voxels=labels.labels.size)
     for left in (1 << 20, 1 << 14):
-        measure_frame(read, labels, 1, FEW, backend=backend, threads=1, memory_bytes=needed + left)
+        measure_frame(read, labels, 1, FEW, resources=Resources(backend, 1, needed + left))
     assert (shapes[0], shapes[-1]) == ((1, 120, 120), (1, 8, 120))
 
 

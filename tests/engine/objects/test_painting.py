@@ -12,8 +12,10 @@ from pixelforest.box import Box
 from pixelforest.engine.export.images import ResultInfo
 from pixelforest.engine.objects import render as painting
 from pixelforest.engine.objects.render import paint_frame, paint_part, plan_painting, write_canvas
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.chunks import ChunkAssembler
 from pixelforest.engine.tiling.groups import ChunkGrid
+from pixelforest.kernels import load
 
 SHAPE = (13, 21, 34)
 
@@ -90,8 +92,7 @@ def test_every_export_gets_its_voxels_in_whole_chunks(ids: np.ndarray, region: B
         SHAPE,
         0,
         [(painted, colours), (plain, None)],
-        threads=threads,
-        memory_bytes=1 << 20,
+        resources=Resources(load("cpu"), threads, 1 << 20),
     )
     inside = Box(region.start[1:4], region.stop[1:4]).slices()
     assert np.array_equal(painted.found[0], colours[ids[inside]][..., region.start[4] :])
@@ -106,7 +107,7 @@ def test_a_canvas_is_written_like_a_frame(ids: np.ndarray) -> None:
     canvas = np.zeros((*Box(start, stop).shape, 2), np.uint8)
     colours = np.arange(18, dtype=np.uint8).reshape(9, 2)
     paint_part(ids[Box(start, stop).slices()], colours, canvas)
-    write_canvas(canvas, start, SHAPE, 0, sheet, threads=2, memory_bytes=1 << 20)
+    write_canvas(canvas, start, SHAPE, 0, sheet, resources=Resources(load("cpu"), 2, 1 << 20))
     assert np.array_equal(sheet.found[0], colours[ids[Box(start, stop).slices()]])
     assert sheet.waiting == 0
 
@@ -115,7 +116,7 @@ def test_a_canvas_is_written_like_a_frame(ids: np.ndarray) -> None:
 def test_tiles_fit_the_memory(chunks: tuple[int, ...] | None, memory_bytes: int) -> None:
     """Chunks too large for it are not waited for."""
     sheet = Sheet(REGIONS[0], 2, chunks=None if chunks is None else (1, *chunks, 1))
-    tiles, needed = plan_painting(sheet, SHAPE, 0, threads=1, memory_bytes=memory_bytes)
+    tiles, needed = plan_painting(sheet, SHAPE, 0, resources=Resources(load("cpu"), 1, memory_bytes))
     covered = np.zeros(SHAPE, np.uint8)
     for tile in tiles:
         covered[tile.slices()] += 1
@@ -124,4 +125,4 @@ def test_tiles_fit_the_memory(chunks: tuple[int, ...] | None, memory_bytes: int)
 
 
 def test_another_time_point_wants_nothing() -> None:
-    assert plan_painting(Sheet(REGIONS[0], 2), SHAPE, 1, threads=1, memory_bytes=1 << 20) == ([], 0)
+    assert plan_painting(Sheet(REGIONS[0], 2), SHAPE, 1, resources=Resources(load("cpu"), 1, 1 << 20)) == ([], 0)

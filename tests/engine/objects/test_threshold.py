@@ -14,6 +14,7 @@ from pixelforest.engine.objects.label import label_components
 from pixelforest.engine.objects.threshold import threshold_frame
 from pixelforest.engine.project.hdf5 import open_project
 from pixelforest.engine.project.thresholding import ThresholdSettings, read_thresholding
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels.contract import Backend
 
@@ -35,11 +36,15 @@ def threshold(
     with Scratch(PLENTY) as scratch:
         found = threshold_frame(
             lambda box: maps[box.slices()], shape, maps.shape[3], settings, drange,
-            backend=backend, scratch=scratch, threads=2, memory_bytes=PLENTY, voxels=voxels,
+            resources=Resources(backend, 2, PLENTY), scratch=scratch, voxels=voxels,
         )  # fmt: skip
         assert scratch.bytes_in_use == found.nbytes
         frame = label_components(
-            lambda box: found[box.slices()], shape, found.dtype, backend=backend, scratch=scratch, threads=2
+            lambda box: found[box.slices()],
+            shape,
+            found.dtype,
+            resources=Resources(backend, 2, scratch.memory_bytes),
+            scratch=scratch,
         )
         return found, frame.labels
 

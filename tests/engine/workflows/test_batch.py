@@ -23,6 +23,7 @@ from pixelforest.engine.errors import ExportError, InputMismatch, MemoryTooSmall
 from pixelforest.engine.export.images import ExportPlan, ImageExport, ResultInfo
 from pixelforest.engine.inputs.images import InputImage
 from pixelforest.engine.progress import Progress
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.run import batch, check
 from pixelforest.engine.run.batch import BatchReport, LaneResult, run_batch
 from pixelforest.engine.tiling.work_plan import WorkPlan
@@ -60,15 +61,13 @@ class FakeWorkflow:
         images: Mapping[str, InputImage],
         exports: Mapping[str, ImageExport],
         *,
-        backend: object,
-        threads: int,
-        memory_bytes: int,
+        resources: Resources,
         on_progress: Callable[[int], None],
         table: object = None,
     ) -> None:
         raw = images["Raw Data"]
         thread = threading.current_thread().name
-        self.calls.append((raw.nickname, threads, memory_bytes, thread))
+        self.calls.append((raw.nickname, resources.threads, resources.memory_bytes, thread))
         self.hooks.get(raw.nickname, lambda: None)()
         box = Box((0, 0, 0, 0, 0), (*raw.shape[:4], 1))
         data = raw.read(box)

@@ -76,11 +76,11 @@ def work_voxels(project, images, exports, *, has_table):
     return exports["Bright"].region.size
 
 
-def plan_work(project, images, exports, *, has_table, backend, threads, memory_bytes):
+def plan_work(project, images, exports, *, has_table, resources):
     return WorkPlan(tiles=1, tile=images["Raw Data"].shape[1:4], halo=(0, 0, 0), memory_bytes=1)
 
 
-def classify_lane(project, images, exports, *, backend, threads, memory_bytes, on_progress, table=None):
+def classify_lane(project, images, exports, *, resources, on_progress, table=None):
     raw, export = images["Raw Data"], exports["Bright"]
     values = raw.read(Box((0,) * 5, raw.shape))[..., :1]
     export.write(export.region, (values > project.limit).astype("uint8"))

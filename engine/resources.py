@@ -1,0 +1,28 @@
+"""What a piece of work may use: a backend, threads and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..kernels.contract import Backend
+
+
+@dataclass(frozen=True)
+class Resources:
+    """A backend with the threads and the memory that a piece of work may take.
+
+    threads       of this process, at least 1
+    memory_bytes  for everything that the work holds at the same time
+    """
+
+    backend: Backend
+    threads: int
+    memory_bytes: int
+
+    def share(self, count: int) -> Resources:
+        """One of ``count`` equal parts for work that is done in parallel: one thread and its part of the memory."""
+        return replace(self, threads=1, memory_bytes=self.memory_bytes // count)
+
+    def minus(self, held_bytes: int) -> Resources:
+        """What is left while so much memory is held by something else."""
+        return replace(self, memory_bytes=self.memory_bytes - held_bytes)
