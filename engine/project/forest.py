@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import ClassifierMissing
 from .annotations import read_label_names
+from .content import ByContent
 from .hdf5 import Kind, ProjectFile
 from .tree_arrays import StoredTree, TreeError, unpack_trees
 
@@ -43,7 +44,7 @@ class StoredForest:
 
 
 @dataclass(frozen=True, eq=False)
-class Classifier:
+class Classifier(ByContent):
     """The forests of a project and what their classes mean.
 
     forests        in name order, equal in classes and columns

@@ -45,7 +45,7 @@ def read_object_project(
     """
     features = read_object_features(file)
     return ObjectProject(
-        **vars(project),
+        **project.shared(),
         features=features,
         classifier=read_classifier(file, GROUP, label_names=read_object_class_names(file)),
         blocks=read_blocks(file),

@@ -25,4 +25,4 @@ def read_pixel_project(file: ProjectFile, project: Project) -> PixelProject:
     """Read the features and the classifier of a project. Raises ClassifierMissing, ProjectError."""
     classifier = read_classifier(file)
     features = read_feature_selection(file, project.lanes, column_count=classifier.column_count)
-    return PixelProject(**vars(project), features=features, classifier=classifier)
+    return PixelProject(**project.shared(), features=features, classifier=classifier)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from .annotations import LabelBlock, LaneLabels, count_labels, read_blocks_of_lane
+from .content import ByContent
 from .export_settings import StoredExportSettings, read_export_settings
 from .hdf5 import ProjectFile, open_project
 from .lanes import TrainingLane, read_lanes, read_roles
@@ -13,8 +15,8 @@ from .workflow_kinds import WorkflowKind, read_version
 
 
 @dataclass(frozen=True, eq=False)
-class Project:
-    """A project that can be run: what all workflows share. Compared by identity, so that it can be a cache's key.
+class Project(ByContent):
+    """A project that can be run: what all workflows share. A value, equal after pickling.
 
     path      absolute
     version   of the ilastik that saved it
@@ -28,6 +30,10 @@ class Project:
     roles: tuple[str, ...]
     lanes: tuple[TrainingLane, ...]
     export: StoredExportSettings
+
+    def shared(self) -> dict[str, Any]:
+        """Fields of this class by name, to make a project of a subclass from."""
+        return {each.name: getattr(self, each.name) for each in fields(Project)}
 
 
 def read_common(file: ProjectFile, path: Path, kind: WorkflowKind) -> Project:

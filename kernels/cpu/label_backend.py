@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..contract import MapPlan, Storage, Voxels
@@ -16,6 +18,7 @@ _mark_overlaps, _write_runs = kernel("mark_overlaps"), kernel("write_runs")
 _add_label_sizes, _drop_labels = kernel("add_label_sizes"), kernel("drop_labels")
 
 
+@dataclass(frozen=True)
 class CpuLabels:
     """Components as runs of voxels along x. See ``contract.LabelBackend`` for the methods."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _describe_hulls, _describe_skeletons = kernel("describe_hulls"), kernel("describe_skeletons")
 
 
+@dataclass(frozen=True)
 class CpuObjects:
     """Statistics, hulls and skeletons of objects. See ``contract.ObjectBackend`` for the methods."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,10 @@ class CpuPixels:
 
     def __init__(self) -> None:
         self._space = Workspace()
+
+    def __reduce__(self) -> tuple[Callable[[], CpuPixels], tuple[()]]:
+        """Unpickle as the one backend of a process that all unpickled ones are: there is nothing but buffers in it."""
+        return _of_this_process, ()
 
     def describe(self) -> str:
         return "CPU"
@@ -193,6 +198,11 @@ class CpuPixels:
         size = max(_PADDED_FLOATS, width + 2 * reach)
         plus, minus = self._space.buffer("plus", reach, np.int64), self._space.buffer("minus", reach, np.int64)
         return self._space.buffer("padded", size), plus, minus
+
+
+@cache
+def _of_this_process() -> CpuPixels:
+    return CpuPixels()
 
 
 def _between_passes(source: Sequence[int]) -> int:

@@ -131,7 +131,8 @@ def test_a_project_with_pixels_has_a_pixel_stage_of_its_own(make_objects: MakeOb
 def test_projects_are_keys_of_caches(make_objects: MakeObjects) -> None:
     path = make_objects(workflow=PIXEL)
     first, second = read_objects(path), read_objects(path)
-    assert len({first, second, first.pixels, second.pixels}) == 4
+    assert {first, second, first.pixels, second.pixels} == {first, first.pixels}
+    assert first != first.pixels
 
 
 def test_an_untrained_object_classifier_says_what_to_do(make_objects: MakeObjects) -> None:

@@ -36,7 +36,7 @@ class BrightProject(Project):
 
 
 def read(file, project, kind):
-    return BrightProject(**vars(project), limit=int(file.number("Bright Pixels/limit")))
+    return BrightProject(**project.shared(), limit=int(file.number("Bright Pixels/limit")))
 
 
 def describe(file, kind):

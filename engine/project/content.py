@@ -1,0 +1,60 @@
+"""Records that are compared by what they hold, arrays included, so that equal ones are equal in every process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cached_property
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+
+class ByContent:
+    """Base of frozen records with arrays: equal if type and all fields are equal, and usable as keys of caches.
+
+    Fields hold records, arrays, tuples, lists, mappings, paths and plain values. Nothing of them may change.
+    """
+
+    @cached_property
+    def content(self) -> str:
+        """Digest of all fields, the same in every process."""
+        digest = hashlib.sha256()
+        _add(digest, self)
+        return digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, ByContent) and type(self) is type(other) and self.content == other.content
+
+    def __hash__(self) -> int:
+        return hash(self.content)
+
+
+def _add(digest: Any, value: Any) -> None:
+    """Add a value, each with its type and size in front, so that different values never give the same bytes."""
+    kind = type(value)
+    if isinstance(value, np.ndarray):
+        digest.update(f"array {value.dtype.str} {value.shape} ".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    elif is_dataclass(kind):
+        digest.update(f"record {kind.__module__}.{kind.__qualname__} ".encode())
+        for each in fields(value):
+            _add(digest, getattr(value, each.name))
+    elif isinstance(value, tuple | list):
+        digest.update(f"{kind.__name__} {len(value)} ".encode())
+        for each in value:
+            _add(digest, each)
+    elif isinstance(value, Mapping):
+        digest.update(f"mapping {len(value)} ".encode())
+        for key, each in value.items():
+            _add(digest, key)
+            _add(digest, each)
+    elif value is None or isinstance(value, str | bytes | bool | int | float | np.generic | PurePath):
+        text = repr(value).encode()
+        digest.update(f"{kind.__name__} {len(text)} ".encode() + text)
+    else:
+        raise TypeError(f"a record with a {kind.__qualname__} cannot be compared by its content")
