@@ -66,7 +66,7 @@ class Stages:
             self.image,
             self.margin,
             cost,
-            resources=Resources(load("cpu"), threads, memory_bytes),
+            resources=Resources(backend, threads, memory_bytes),
         )
 
     def read(self, raw: InputImage) -> None:
