@@ -1,4 +1,4 @@
-"""What a piece of work may use: a backend, threads and memory."""
+"""Backend, threads and memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ class Resources:
         return replace(self, threads=1, memory_bytes=self.memory_bytes // count)
 
     def minus(self, held_bytes: int) -> Resources:
-        """What is left while so much memory is held by something else."""
+        """Subtract memory that something else holds meanwhile."""
         return replace(self, memory_bytes=self.memory_bytes - held_bytes)

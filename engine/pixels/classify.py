@@ -39,7 +39,7 @@ _PROBABILITIES, _LABELS = (next(r for r in RESULTS if r.name == name) for name i
 
 @dataclass(frozen=True)
 class ResultRequest:
-    """How one result is wanted.
+    """Request for one result.
 
     channels    first and last + 1; None: all
     conversion  None: values as they are made
@@ -118,7 +118,7 @@ class PixelClassifier:
         return found
 
     def _plan(self, requests: Mapping[str, ResultRequest]) -> tuple[ResultPlan, list[str]]:
-        """What the backend is asked for, and the names of these results in the same order."""
+        """The plan for the backend, and the names of its results in the same order."""
         made = [(r, requests[r.name]) for r in RESULTS if r.kernel is not None and r.name in requests]
         wanted = tuple(
             Wanted(

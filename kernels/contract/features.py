@@ -11,7 +11,7 @@ OPERATIONS = ("gaussian", "laplacian", "gradient_magnitude", "difference_of_gaus
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """What one scale contributes to the feature stack.
+    """Contribution of one scale to the feature stack.
 
     presmoothing_sigma  width of the Gaussian applied to the image first, voxels
     feature_sigma       width of the filters applied to that, voxels; at most 1

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 ForestUse = Literal["tiles", "rows"]
-"""What a forest will predict: feature stacks of tiles, or rows of features of objects."""
+"""Use of a forest: feature stacks of tiles, or rows of features of objects."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ SECOND_PASS = frozenset({"axis_moments", "moments", "histogram", "weight_moments
 
 @dataclass(frozen=True)
 class MeasurePlan:
-    """What is measured of the objects of one frame.
+    """Measurements of the objects of one frame.
 
     count       objects; labels are 1 to count
     voxels      of the frame

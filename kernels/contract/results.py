@@ -15,13 +15,13 @@ RESULTS: Mapping[str, str] = {
     "uncertainty": "float32",
     "features": "float32",
 }
-"""What can be made of a tile, and its type: class probabilities; 1 + the most probable class, the lowest at a tie;
+"""Results of a tile and their types: class probabilities; 1 + the most probable class, the lowest at a tie;
 1 minus the lead of the most probable class over the second, 0 for a single class; the feature stack."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """How the values of one result change.
+    """Conversion of the values of one result.
 
     source, target              types before and after
     input_range, export_range   both, or neither: (low, high), ints or floats as they were written, which matters
@@ -64,7 +64,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class ResultPlan:
-    """What is made of a tile's features and probabilities.
+    """Results to make of a tile's features and probabilities.
 
     known_labels  class (from 1) that each class of the forest stands for; not used where the forest has all of them
     classes       of the project; those that the forest does not know have probability 0

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MapPlan:
-    """How channels of prediction maps become float32 maps that can be compared with a threshold.
+    """Conversion of channels of prediction maps to float32 maps that can be compared with a threshold.
 
     channels     those that are wanted
     value_range  (lowest, highest), brought to 0..1 by ``(value - lowest) / (highest - lowest)``, each step float32;

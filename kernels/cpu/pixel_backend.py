@@ -181,7 +181,7 @@ class CpuPixels:
         return out
 
     def _tile_arguments(self, stack: TileFeatures) -> tuple[Any, ...]:
-        """What every kernel that goes through a tile's cells needs, with this thread's scratch."""
+        """Arguments of every kernel that goes through a tile's cells, with this thread's scratch."""
         plan = stack.plan
         cell, block, _ = stack.shapes
         slot = int(np.prod([n + 2 * reach for n, reach in zip(cell, plan.reach, strict=True)]))

@@ -151,7 +151,7 @@ class CudaPixels:
 
 
 def pixel_kernels() -> list[Compilation]:
-    """What most projects need: all features at the scales of ilastik's dialog, forests, inputs and results."""
+    """Kernels that most projects need: all features at the scales of ilastik's dialog, forests, inputs and results."""
     plans = (plan_kernels(load_plan(test.plan)) for test in SELF_TESTS)
     found = [*(kernel for plan in plans for kernel in plan), *ALL_SOURCES, *all_forest_kernels(), *ALL_RESULTS]
     return list(dict.fromkeys(found))

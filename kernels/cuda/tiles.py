@@ -53,7 +53,7 @@ class LoadedForest:
 
 @dataclass(frozen=True)
 class ForestChoice:
-    """What walks forests, see forests.py.
+    """Choice of the code that walks forests, see forest_choice.py.
 
     place  where nvForest walks, for tests
     """
@@ -73,7 +73,7 @@ class ForestChoice:
         return made
 
     def kernels(self, device: Device, loaded: LoadedForest) -> Sequence[Compilation]:
-        """What has to be compiled for a forest."""
+        """Kernels of a forest."""
         return ((nvforest.FILE, ()),) if self.name == "nvforest" else forest_kernels(loaded.packed, device)
 
     def working_bytes(self, columns: int, classes: int, voxels: int) -> int:
@@ -114,7 +114,7 @@ class DeviceWorker:
         self.begin(self._forest_choice.kernels(self.device, loaded))
 
     def fits(self, plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> bool:
-        """Whether tiles of these sizes fit the device's memory, as many as it has in work."""
+        """True if as many tiles of these sizes as the device has in work fit its memory."""
         needed = device_bytes(plan, results, tile, source)
         needed += self._forest_choice.working_bytes(plan.packed.width, results.classes, int(np.prod(tile)))
         return AT_ONCE * needed <= self._share * self.device.free_bytes()
@@ -173,7 +173,7 @@ def device_bytes(plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxe
 
 
 def finish_all(results: Sequence[HostResult]) -> tuple[TileResult, ...]:
-    """What the host has still to do."""
+    """Do the part of the conversion that the host does."""
     return tuple(result.finish() for result in results)
 
 

@@ -22,7 +22,7 @@ class CpuForest:
 
     @property
     def kernel_arguments(self) -> tuple[Any, ...]:
-        """What the kernels that predict take of a forest."""
+        """Arguments of the kernels that predict."""
         f, v = self.packed, self.votes
         if v is not None:
             return v.arrays, (f.groups, f.vote_value, f.divisor)
