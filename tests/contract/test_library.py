@@ -227,6 +227,6 @@ def test_all_units_are_compiled_ahead_of_use() -> None:
 
 def test_every_entry_has_its_function() -> None:
     for entry in entries.ENTRIES.values():
-        source = Path(library.__file__).with_name(f"{entry.module}.py").read_text(encoding="utf-8")
+        source = Path(library.__file__).parent.joinpath("loops", f"{entry.module}.py").read_text(encoding="utf-8")
         assert f"\ndef {entry.function}(" in source, entry.name
     assert set(entries.all_units()) == {entry.unit for entry in entries.ENTRIES.values()}

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 
 KERNELS = '''
 import numpy as np
-from pixelforest.kernels.cpu.intrinsics import clear
-from pixelforest.kernels.cpu.jit import njit
+from pixelforest.kernels.cpu.simd.lanes import clear
+from pixelforest.kernels.cpu.build.jit import njit
 
 
 @njit()
@@ -76,11 +76,12 @@ def cleared(numbers, out):
 COMPILE = """
 import json, sys
 import numpy as np
-from pixelforest.kernels import cpu
-from pixelforest.kernels.cpu import entries, library
-cpu.__path__.append(sys.argv[1])
+from pixelforest.kernels.cpu import loops
+from pixelforest.kernels.cpu import loader as library
+from pixelforest.kernels.cpu.build import signatures as entries
+loops.__path__.append(sys.argv[1])
 entries._ALL = tuple(entries.Entry("samples", "samples", *each) for each in json.loads(sys.argv[2]))
-from pixelforest.kernels.cpu import compiler
+from pixelforest.kernels.cpu.build import compiler
 engine = library.new_engine()
 library.add_object(engine, compiler.compile_unit("samples"))
 engine.finalize_object()
