@@ -32,14 +32,14 @@ DETAILED = re.compile(r"(WARNING|ERROR) \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \w+
 @pytest.fixture
 def classify(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
     """Replaces the computation of a lane by a function; the results are black images."""
-    from pixelforest.engine.workflows.pixel import workflow as pixel_classification
+    from pixelforest.engine.workflows.pixel import workflow as pixel_workflow
 
     def install(act: Callable[[], None]) -> None:
         def classify_lane(project: object, images: object, exports: dict[str, Any], **options: object) -> None:
             act()
             write_black(exports)
 
-        monkeypatch.setattr(pixel_classification, "classify_lane", classify_lane)
+        monkeypatch.setattr(pixel_workflow, "classify_lane", classify_lane)
 
     return install
 
@@ -184,7 +184,7 @@ def test_a_reader_that_leaves_does_not_stop_the_work(work_folder: Path) -> None:
     first = f"""\
 import logging, pathlib, time
 import numpy as np
-from pixelforest.engine.workflows.pixel import workflow as pixel_classification
+from pixelforest.engine.workflows.pixel import workflow as pixel_workflow
 def classify(project, images, exports, **options):
     time.sleep(0.5)
     for export in exports.values():
@@ -192,7 +192,7 @@ def classify(project, images, exports, **options):
     for i in range(2000):
         logging.getLogger("x").info("line %d of many that nobody reads any more", i)
     pathlib.Path("done").touch()
-pixel_classification.classify_lane = classify
+pixel_workflow.classify_lane = classify
 {code}"""
     argv = [sys.executable, "-c", first, PROJECT, "--output_format=numpy", "--output_filename_format=o/x", RAW]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -327,13 +327,13 @@ def test_signals_end_a_run_cleanly(work_folder: Path, number: signal.Signals, st
     code = textwrap.dedent("""\
         import pathlib, sys, time
         from pixelforest.cli import main
-        from pixelforest.engine.workflows.pixel import workflow as pixel_classification
+        from pixelforest.engine.workflows.pixel import workflow as pixel_workflow
         def classify(*args, on_progress, **options):
             pathlib.Path("begun").touch()
             while True:
                 time.sleep(0.02)
                 on_progress(1)
-        pixel_classification.classify_lane = classify
+        pixel_workflow.classify_lane = classify
         sys.exit(main())""")
     images = [RAW]
     if inputs == 2:

@@ -88,9 +88,9 @@ def test_a_run_that_fails_has_a_report_too(gray: Path, words: list[str], status:
 
 
 def test_an_interrupted_run_has_a_report_too(gray: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pixelforest.engine.workflows.pixel import flow as pixel_classification
+    from pixelforest.engine.workflows.pixel import workflow as pixel_workflow
 
-    classify, calls = pixel_classification.classify_lane, []
+    classify, calls = pixel_workflow.classify_lane, []
 
     def classify_once(*args: Any, **options: Any) -> None:
         calls.append(1)
@@ -98,7 +98,7 @@ def test_an_interrupted_run_has_a_report_too(gray: Path, monkeypatch: pytest.Mon
             raise KeyboardInterrupt
         classify(*args, **options)
 
-    monkeypatch.setattr(pixel_classification, "classify_lane", classify_once)
+    monkeypatch.setattr(pixel_workflow, "classify_lane", classify_once)
     status, report = run("--threads=1", "a.png", "b.png", "c.png")
     assert (status, report["status"], report["error"]) == (130, 130, "interrupted; no unfinished file was left behind")
     assert [lane["state"] for lane in report["lanes"]] == ["done", "not done", "not done"]

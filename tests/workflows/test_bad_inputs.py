@@ -26,7 +26,7 @@ from PIL import Image
 
 from pixelforest import cli
 from pixelforest.engine.formats.images import hdf5
-from pixelforest.engine.workflows.pixel import flow as pixel_classification
+from pixelforest.engine.workflows.pixel import workflow as pixel_workflow
 from tests.conftest import GOLDEN
 
 RECORDED = GOLDEN / "px2d_gray" / "expected" / "probabilities.h5"
@@ -327,7 +327,7 @@ def test_an_image_that_vanishes_before_it_is_computed(
     """Images are opened twice: when all lanes are planned, and when their turn comes."""
     doomed = scene.folder.parent / "doomed.png"
     shutil.copy(scene.good, doomed)
-    check = pixel_classification.check_lane
+    check = pixel_workflow.check_lane
 
     def check_and_remove(project: object, images: dict) -> None:
         check(project, images)
@@ -337,7 +337,7 @@ def test_an_image_that_vanishes_before_it_is_computed(
     for number in range(others):
         good.append(scene.folder / f"good{number}.png")
         shutil.copy(scene.good, good[-1])
-    monkeypatch.setattr(pixel_classification, "check_lane", check_and_remove)
+    monkeypatch.setattr(pixel_workflow, "check_lane", check_and_remove)
     if not others:
         outcome = scene.run(doomed)
         assert (outcome.status, len(outcome.errors)) == (1, 1)
