@@ -70,3 +70,15 @@ class BackendFailed(PixelforestError):
 
 class MemoryTooSmall(PixelforestError, MemoryError):
     """The memory budget does not hold the smallest possible unit of work."""
+
+
+def raise_if_interrupted(error: BaseException) -> None:
+    """Raise the interrupt that ``error`` was made from, if there is one.
+
+    Extension modules turn what a signal raises while they are imported into an ImportError.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, KeyboardInterrupt):
+            raise found
+        found = found.__cause__ or found.__context__

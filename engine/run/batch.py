@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 
 from ...kernels.contract import KernelError
 from ..backends import is_sure, open_backend
-from ..errors import BackendFailed, MemoryTooSmall
+from ..errors import BackendFailed, MemoryTooSmall, raise_if_interrupted
 from ..export.images import ImageExport, open_export
 from ..export.tables import TableExport, open_table
 from ..inputs.images import InputImage
@@ -178,6 +178,7 @@ class _Batch:
                 text = f"{self.resources.backend.describe()}: {error}; --device=cpu computes the same without it"
                 self._record_failure(lane, BackendFailed(text), seconds=time.monotonic() - started_s)
             except Exception as error:
+                raise_if_interrupted(error)
                 if is_alone or not isinstance(error, MemoryTooSmall):
                     self._record_failure(lane, error, seconds=time.monotonic() - started_s)
 

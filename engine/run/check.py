@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ..errors import ExportError, MemoryTooSmall
+from ..errors import ExportError, MemoryTooSmall, raise_if_interrupted
 from ..export.filenames import LaneNames
 from ..export.images import ExportPlan, check_exports, plan_export
 from ..export.tables import TablePlan, check_tables, plan_table
@@ -176,6 +176,7 @@ def _try(found: LaneCheck, action: Callable[[], None]) -> None:
     try:
         action()
     except Exception as error:
+        raise_if_interrupted(error)
         logger.debug("the error of lane %d came from here", found.lane.index + 1, exc_info=error)
         found.error = error
 

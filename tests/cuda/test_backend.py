@@ -22,6 +22,15 @@ from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.tiles import AT_ONCE
 
 
+def warnings_of_kernels(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Warnings about devices; others are about the image, which has no annotations."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name == "pixelforest.kernels"
+    ]
+
+
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_result_has_the_cpus_bytes(kind: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +81,7 @@ def test_tiles_that_do_not_fit_are_split(
         monkeypatch.setattr("pixelforest.kernels.cuda.tiles.SMALLEST_PIECE", 16)
         found = classify(kind, compose_backend([device]), region=region, threads=1)
         assert_same_part(found, wanted, Box((0, 0, 0, 0), region.shape))
-        assert [record.levelname for record in caplog.records].count("WARNING") == 1
+        assert len(warnings_of_kernels(caplog)) == 1
         assert "there is no room for this array; tiles are split" in caplog.text
 
 
@@ -115,7 +124,7 @@ def test_the_cpu_goes_on_where_a_device_fails(
     limit_tiles(monkeypatch)
     device = FaultyDevice(fails_at_launch=at)
     assert_cpu_bytes("flat", compose_backend([device], falls_back=True), threads=3)
-    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    warnings = warnings_of_kernels(caplog)
     assert warnings == [
         "host stand-in (cuda:0) failed (an illegal address was met); the CPU goes on with what is left, with the same "
         "result"

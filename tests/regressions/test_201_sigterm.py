@@ -126,6 +126,16 @@ WAITS = {
             except BaseException:
                 raise ImportError("see the advice on how to install it") from None
         workflows.read_project = read_project""",
+    "a library whose import fails while a lane is checked": """
+        import time
+        from pixelforest.engine.run import check
+        def open_image(*arguments, **options):
+            try:
+                open("begun", "w").close()
+                time.sleep(100)
+            except BaseException as error:
+                raise ImportError("initialization failed") from error
+        check.open_image = open_image""",
     "a file system that does not answer": """
         import time
         from pixelforest.engine.storage.atomic_write import Target
