@@ -149,7 +149,7 @@ def test_asking_whether_a_lane_has_failed() -> None:
     def cost(count: int) -> int:
         job = SimpleNamespace(fail_fast=True)
         batch = _Batch(job, SimpleNamespace(), Progress(is_shown=False), LaneLog())
-        batch.backend = SimpleNamespace(name="cpu")
+        batch.resources = SimpleNamespace(backend=SimpleNamespace(name="cpu"))
 
         def compute() -> None:
             for index in range(count):

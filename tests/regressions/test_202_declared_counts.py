@@ -20,9 +20,15 @@ from pixelforest.engine.project.annotations import MAX_LABELLED_SLICES, MAX_LANE
 from pixelforest.engine.project.hdf5 import MAX_TEXTS
 from pixelforest.engine.project.object_features import Blocks
 from pixelforest.engine.project.text_heap import MAX_READ_FACTOR, TextHeap
+from pixelforest.engine.workflows import read_kind
 from pixelforest.engine.workflows.objects.blocks import check_blocks
 
 LABELS = "PixelClassification/LabelSets"
+
+
+def count_labels_of(path: Path) -> None:
+    with open_project(path) as file:
+        count_project_labels(file, read_kind(file))
 
 
 # ------------------------------------------------------------------------------------------------------- placeholders
@@ -165,7 +171,7 @@ def test_labels_of_an_image_beyond_any_project_are_refused(copy_golden: Callable
     case = copy_golden("px2d_gray")
     add_block(case, f"labels{number}", np.ones((1, 1, 1), np.uint8), "[0:1,0:1,0:1]")
     with pytest.raises(ProjectError, match=f"{LABELS}/labels{number}: belongs to image {number}"):
-        count_project_labels(case / "project.ilp")
+        count_labels_of(case / "project.ilp")
 
 
 def test_labels_in_more_slices_than_any_image_has_are_refused(copy_golden: Callable[[str], Path]) -> None:
@@ -173,7 +179,7 @@ def test_labels_in_more_slices_than_any_image_has_are_refused(copy_golden: Calla
     count = MAX_LABELLED_SLICES + 1
     add_block(case, "labels000", np.ones((count, 1, 1, 1), np.uint8), f"[0:{count},0:1,0:1,0:1]", compression="gzip")
     with pytest.raises(ProjectError, match=f"block9999: is labelled in more than {MAX_LABELLED_SLICES} z slices"):
-        count_project_labels(case / "project.ilp")
+        count_labels_of(case / "project.ilp")
 
 
 def test_slices_are_listed_one_by_one_only_if_an_image_can_have_so_many(

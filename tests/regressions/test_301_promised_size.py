@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import tifffile
 
-from pixelforest import cli
+from pixelforest import cli, kernels
 from pixelforest.box import Box
 from pixelforest.engine.errors import InputError, MemoryTooSmall
 from pixelforest.engine.formats.images.tiff import open_tiff
+from pixelforest.engine.resources import Resources
 from pixelforest.engine.tiling import plan
 from pixelforest.engine.tiling.plan import MAX_TILES, TileCost, plan_tiles
 from tests.support.small_pictures import noise
 
 COST = TileCost(per_source=4.0, per_voxel=4.0)
+RESOURCES = Resources(kernels.load("cpu"), threads=1, memory_bytes=2**33)
 
 
 def test_a_strip_that_cannot_hold_what_it_promises_is_found_without_decoding(tmp_path: Path) -> None:
@@ -44,13 +46,13 @@ def test_a_plan_has_a_limited_number_of_tiles(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(plan, "cut_in_groups", count_tiles)
     whole = Box((0, 0, 0), (1, 10**7, 10**7))
     with pytest.raises(MemoryTooSmall, match=f"at most {MAX_TILES}; process it in parts with --cutout_subregion"):
-        plan_tiles(whole, whole.shape, (0, 8, 8), COST, threads=1, memory_bytes=2**33)
+        plan_tiles(whole, whole.shape, (0, 8, 8), COST, resources=RESOURCES)
 
 
 def test_a_part_of_a_huge_image_is_planned() -> None:
     image = (1, 10**7, 10**7)
     part = Box((0, 5000, 5000), (1, 6000, 6000))
-    assert len(plan_tiles(part, image, (0, 8, 8), COST, threads=1, memory_bytes=2**33)) == 8
+    assert len(plan_tiles(part, image, (0, 8, 8), COST, resources=RESOURCES)) == 8
 
 
 def test_explain_and_run_refuse_a_huge_image_and_take_a_part_of_it(
