@@ -1,9 +1,9 @@
 #!/bin/bash
-# A SLURM job array that shares many images among jobs. Every job is one shard:
+# A SLURM job array that distributes images over jobs, one shard per job:
 #
 #   SHARDS=8 sbatch --array=1-8 containers/slurm_array.sh MyProject.ilp results /data/images/*.tif
 #
-# results/report_<shard>.json says what became of its images. A shard that was killed is repeated with its number:
+# results/report_<shard>.json lists the outcome of every image. To repeat a shard that was killed:
 #
 #   SHARDS=8 sbatch --array=3 containers/slurm_array.sh MyProject.ilp results /data/images/*.tif
 
@@ -24,7 +24,7 @@ project=$1
 results=$2
 shift 2
 
-# Threads follow SLURM_CPUS_PER_TASK and memory the job's limit; GPUs are those of CUDA_VISIBLE_DEVICES.
+# Threads: SLURM_CPUS_PER_TASK. Memory: the limit of the job. GPUs: CUDA_VISIBLE_DEVICES.
 exec pixelforest --headless \
     --project="$project" \
     --output_filename_format="$results/{nickname}_{result_type}" \

@@ -1,6 +1,6 @@
-"""Writes the tables of docs/formats.md anew: ``python docs/build_formats_page.py``, from the root of the project.
+"""Generate the tables of docs/formats.md: ``python docs/build_formats_page.py``, from the root of the project.
 
-What a format can hold stands in the registry, what it was read back with in the tests. The text around the tables is
+Limits of formats come from the registry, the programs that read them back from the tests. The text around the tables is
 written by hand.
 """
 
@@ -25,7 +25,7 @@ _BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
 def build_page(page: str) -> str:
-    """The page with its tables as they have to be."""
+    """Return the page with its tables regenerated."""
     tables: dict[str, Callable[[], str]] = {"inputs": _inputs, "results": _results, "tables": _tables}
     return _BLOCK.sub(lambda match: f"{match[1]}{tables[match[2]]()}{match[3]}", page)
 
@@ -55,7 +55,7 @@ def _result_row(f: OutputFormat) -> list[str]:
         {None: "any", 2: "2"}.get(f.limits.max_dims, f"{f.limits.max_dims}"),
         "any" if f.limits.channels is None else ", ".join(str(n) for n in sorted(f.limits.channels)),
         "yes" if f.streams else "no",
-        "slices that are begun" if f.sequence else "chunks that are begun" if f.streams else "the whole result",
+        "partially written slices" if f.sequence else "partially written chunks" if f.streams else "the whole result",
         SECOND_READERS[f.extension].name if f.extension else "a server in the tests",
     ]
 
@@ -71,7 +71,7 @@ def _describe_types(f: OutputFormat) -> str:
 
 def _tables() -> str:
     rows = ([f.name, ", ".join(f"`.{e}`" for e in f.extensions), f.summary] for f in table_formats())
-    return _table(["format", "extensions", "what it holds"], rows)
+    return _table(["format", "extensions", "contents"], rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""Documents: links and paths that exist, decisions that are complete."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted(
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "bench").rglob("*.md")]
+)
+DECISIONS = sorted((REPOSITORY / "docs" / "decisions").glob("[0-9]*.md"))
+SECTIONS = ["Context", "Decision", "Rejected", "Figures", "When to look again"]
+
+each_document = pytest.mark.parametrize(
+    "document", [pytest.param(path, id=path.relative_to(REPOSITORY).as_posix()) for path in DOCUMENTS]
+)
+each_decision = pytest.mark.parametrize("decision", [pytest.param(path, id=path.stem) for path in DECISIONS])
+
+
+def anchors_of(document: Path) -> set[str]:
+    """Anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def is_broken(document: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = document.parent / path if path else document
+    return not target.exists() or (anchor != "" and anchor not in anchors_of(target))
+
+
+@each_document
+def test_relative_links_lead_to_files_and_headings(document: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    relative = [link for link in links if not re.match(r"\w+:", link)]
+    assert not [link for link in relative if is_broken(document, link)]
+
+
+def test_paths_named_in_the_architecture_exist() -> None:
+    words = re.findall(r"`([^`\s]+)`", (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8"))
+    paths = [word for word in words if re.search(r"[a-z_]/[a-z_]|/$|\.py$", word)]
+    assert len(paths) > 50
+    assert not [path for path in paths if not (REPOSITORY / path).exists()]
+
+
+def test_the_index_lists_every_decision_with_its_title_and_status() -> None:
+    rows = []
+    for path in DECISIONS:
+        head = re.match(r"# \d+\. (.*)\n\nDate: .*? Status: (.*)\.\n", path.read_text(encoding="utf-8"))
+        assert head is not None, path.name
+        rows.append(f"| [{path.stem[:4]}]({path.name}) | {head[1]} | {head[2]} |")
+    index = (REPOSITORY / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    assert [line for line in index.splitlines() if line.startswith("| [")] == rows
+
+
+@each_decision
+def test_a_decision_has_all_sections(decision: Path) -> None:
+    assert re.findall(r"^## (.*)$", decision.read_text(encoding="utf-8"), re.MULTILINE) == SECTIONS
