@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 from cases import Case, chosen_cases, list_cases, make_parser, parse
-from data import LARGEST, enlarge, make_cells, selection
+from data import MAX_SIZES, enlarge, make_cells, selection
 from measure import Report, Timing
 
 from pixelforest.engine.pixels.feature_plan import plan_features
@@ -108,7 +108,7 @@ def _measure(report: Report, device: Device, case: Case, bandwidth: float, repea
     prepare_plan(device, loaded, np.uint8)
     prepare_plan(device, in_one)
     shape = _fitting(device, case.shape, loaded)
-    base = tuple(min(a, b) for a, b in zip(shape, LARGEST[case.dimensions], strict=True))
+    base = tuple(min(a, b) for a, b in zip(shape, MAX_SIZES[case.dimensions], strict=True))
     image = enlarge(make_cells(base, seed=7 + case.dimensions)[0], shape)
     volume = image.reshape((1,) * (4 - case.dimensions) + shape)
     size: Voxels = volume.shape[1:]

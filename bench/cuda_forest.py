@@ -43,7 +43,7 @@ from pixelforest.kernels.cuda.device import Device, DeviceArray
 from pixelforest.kernels.cuda.forest import VARIANTS, load_forest
 from pixelforest.kernels.shared.nodes import pack_forest
 
-LARGEST_VOXELS, LARGEST_QUICK = 1 << 22, 1 << 12  # 0.8 GB of features in 2-D
+MAX_VOXELS, MAX_QUICK = 1 << 22, 1 << 12  # 0.8 GB of features in 2-D
 CHECKED_ROWS = 20_000
 # The deep forest: samples, how many of them have the wrong label; trees that are grown, how often each is taken.
 SAMPLES, WRONG, GROWN, TIMES = 6000, 0.15, 20, 5
@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None, device: Device | None = None, *, pl
     report.note(f"{device.name}: copies move {bandwidth / 1e9:.0f} GB/s", device=device.name, bandwidth=bandwidth)
     for case in cases:
         material = prepare(case, options)
-        largest = LARGEST_QUICK if options.quick else LARGEST_VOXELS
+        largest = MAX_QUICK if options.quick else MAX_VOXELS
         features = load_features(material, largest=largest)
         for name, forests in (
             ("project", project_forests(material.project)),

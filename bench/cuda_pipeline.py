@@ -6,7 +6,7 @@ of cuda_features.py and cuda_forest.py. From HDF5 to HDF5: uint8 in, uint8 proba
 reading and writing the same bytes with h5py alone. The first run's bytes are compared with the CPU's.
 
 Ideas, and what they gave. Nothing of this has run on a GPU yet.
-- three tiles in work on a device, each with a stream and a thread of its own (tiles.AT_ONCE)
+- three tiles in work on a device, each with a stream and a thread of its own (tiles.TILES_IN_FLIGHT)
 - tiles of 4 M pixels in 2-D and 8 M voxels in 3-D (pixel_backend.FLAT_TILE, SOLID_TILE); --tile tries others
 """
 

@@ -39,7 +39,7 @@ FEATURE_IDS = (
 )
 SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
 # Generated at most this large; larger images repeat and mirror them.
-LARGEST = {2: (2048, 2048), 3: (128, 128, 128)}
+MAX_SIZES = {2: (2048, 2048), 3: (128, 128, 128)}
 TRAINED_ON = {2: (512, 512), 3: (64, 64, 64)}
 NOISE = 0.5  # share of foreground; about the most runs that a binary frame can have
 LABELLED = 5000
@@ -129,7 +129,7 @@ def prepare(case: Case, options: argparse.Namespace) -> Material:
         trees = TREES_QUICK if case.name.endswith("quick") else TREES_EACH
         project = _own_project(folder / f"{kind}_{FORESTS * trees}_trees.ilp", case.dimensions, trees)
         axes, key = "zyxc"[-1 - case.dimensions :], kind
-        size = tuple(min(a, b) for a, b in zip(case.shape, LARGEST[case.dimensions], strict=False))
+        size = tuple(min(a, b) for a, b in zip(case.shape, MAX_SIZES[case.dimensions], strict=False))
         source = lambda: make_cells(size, seed=7 + case.dimensions)[0]  # noqa: E731
     if not case.shape:
         return Material(project, ())
@@ -149,7 +149,7 @@ def prepare_objects(case: Case, options: argparse.Namespace) -> tuple[Path, Path
     folder, size = data_folder(options.data), "x".join(map(str, case.shape))
     raw, segmentation = (folder / f"objects_{size}_{name}.h5" for name in ("raw", "segmentation"))
     if not (raw.exists() and segmentation.exists()):
-        most = tuple(min(n, most) for n, most in zip(case.shape, LARGEST[case.dimensions], strict=True))
+        most = tuple(min(n, most) for n, most in zip(case.shape, MAX_SIZES[case.dimensions], strict=True))
         image, inside = make_cells(most, seed=11)
         _write_image(raw, enlarge(image, case.shape), "yxc")
         _write_image(segmentation, enlarge((inside > 0.1).astype(np.uint8), case.shape), "yxc")
@@ -215,7 +215,7 @@ def _background(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 def make_segmentations(case: Case) -> dict[str, np.ndarray]:
     """Segmentations (z, y, x) uint8 of a case's size: cells, noise, a few voxels here and there."""
-    largest = tuple(min(n, most) for n, most in zip(case.shape, LARGEST[case.dimensions], strict=True))
+    largest = tuple(min(n, most) for n, most in zip(case.shape, MAX_SIZES[case.dimensions], strict=True))
     _, inside = make_cells(largest, seed=11)
     shape = (1,) * (3 - len(case.shape)) + case.shape
     rng = np.random.default_rng(12)

@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from cases import LIMIT_TEXT, Case, chosen_cases, list_cases, make_parser, parse
-from data import LARGEST, axistags, data_folder, enlarge, make_cells, prepare
+from data import MAX_SIZES, axistags, data_folder, enlarge, make_cells, prepare
 from measure import Report, join_timings, run_process, usable_processors
 
 CHUNK = 512
@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
             ]
             runs = [run_process(command, address_bytes=options.addresses << 20) for _ in range(options.repeats or 1)]
             timing = join_timings(runs)
-            compared = compare_periods(result, period=2 * min(LARGEST[2][0], *case.shape))
+            compared = compare_periods(result, period=2 * min(MAX_SIZES[2][0], *case.shape))
         limit = f"ulimit -v {options.addresses << 10}" if options.addresses else "no limit"
         peak = timing.peak_bytes
         verdict = "" if peak is None else f"; {'within' if peak <= GOAL_BYTES else 'MORE THAN'} 1 GiB"
@@ -73,7 +73,7 @@ def write_image(folder: Path, case: Case) -> Path:
     path = folder / f"large_{height}x{width}.h5"
     if path.exists():
         return path
-    size = tuple(min(a, b) for a, b in zip(case.shape, LARGEST[2], strict=True))
+    size = tuple(min(a, b) for a, b in zip(case.shape, MAX_SIZES[2], strict=True))
     base = make_cells(size, seed=9)[0]
     unfinished = path.with_suffix(f".{os.getpid()}")
     try:

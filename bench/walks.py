@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from pixelforest.kernels.cpu.host.pure_forest_buffers import TOGETHER, bundle_memory, voting_memory
+from pixelforest.kernels.cpu.host.pure_forest_buffers import BLOCKS_PER_VECTOR, bundle_memory, voting_memory
 from pixelforest.kernels.cpu.loops.forest import enter_tree, mixed_memory, predict_mixed
 from pixelforest.kernels.cpu.loops.pure_forest import vote_together
 from pixelforest.kernels.cpu.simd.bits import bounds_64, float_of_bits, less_than_64
@@ -82,7 +82,7 @@ def predict_stack(stack: ArrangedStack, forest: PackedForest) -> np.ndarray:
         )
         width, counts = columns.first.shape[1] - 1, forest.vote_value.shape[1]
         memory = voting_memory(
-            forest.classes, stack.values.shape[1] // stack.stride, width, counts, columns.most_nodes, QUADS
+            forest.classes, stack.values.shape[1] // stack.stride, width, counts, columns.max_nodes, QUADS
         )
         bundles = bundle_memory(forest.classes, QUADS)
         vote_pure(stack.values, stack.stride, columns.arrays, votes, memory, bundles, out)
@@ -155,13 +155,13 @@ def vote_pure(stack, stride, forest, votes_of, memory, bundles, out):  # type: i
     columns, blocks = stack.shape[1] // stride, out.shape[1]
     values, bases, _ = bundles
     for cell in range(stack.shape[0]):
-        for first in range(0, blocks, QUADS * TOGETHER):
-            count = min(QUADS, -(-(blocks - first) // TOGETHER))
-            for i in range(count * TOGETHER):
-                bases[i // TOGETHER, i % TOGETHER] = min(first + i, blocks - 1) * BLOCK
+        for first in range(0, blocks, QUADS * BLOCKS_PER_VECTOR):
+            count = min(QUADS, -(-(blocks - first) // BLOCKS_PER_VECTOR))
+            for i in range(count * BLOCKS_PER_VECTOR):
+                bases[i // BLOCKS_PER_VECTOR, i % BLOCKS_PER_VECTOR] = min(first + i, blocks - 1) * BLOCK
             vote_together(stack[cell], bases[:count], stride, columns, forest, votes_of, memory, values)
-            for i in range(min(count * TOGETHER, blocks - first)):
-                out[cell, first + i] = values[i // TOGETHER, i % TOGETHER]
+            for i in range(min(count * BLOCKS_PER_VECTOR, blocks - first)):
+                out[cell, first + i] = values[i // BLOCKS_PER_VECTOR, i % BLOCKS_PER_VECTOR]
 
 
 @njit(nogil=True)

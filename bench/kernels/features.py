@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from cases import Case, chosen_cases, list_cases, make_parser, parse
-from data import LARGEST, enlarge, make_cells, selection
+from data import MAX_SIZES, enlarge, make_cells, selection
 from measure import Limits, Report, Timing, measure_limits, time_work
 from peers import feature_peers
 
@@ -160,7 +160,7 @@ class _Features:
 
 
 def _time_case(report: Report, case: Case, limits: Limits, *, repeats: int) -> None:
-    base = tuple(min(a, b) for a, b in zip(case.shape, LARGEST[case.dimensions], strict=True))
+    base = tuple(min(a, b) for a, b in zip(case.shape, MAX_SIZES[case.dimensions], strict=True))
     image = enlarge(make_cells(base, seed=7 + case.dimensions)[0], case.shape)
     volume = image.reshape((1,) * (3 - case.dimensions) + case.shape)
     plan = _plan(case.dimensions, volume.shape[0])

@@ -61,7 +61,7 @@ BLOCKS: dict[int, tuple[Shape, ...]] = {
     2: ((1, 8, 8), (1, 4, 16), (1, 16, 4), (1, 2, 32), (1, 1, 64)),
     3: ((4, 4, 4), (2, 4, 8), (1, 8, 8), (1, 1, 64)),
 }
-LARGEST_VOXELS = 1 << 19  # features of more do not fit the memory of a small machine
+MAX_VOXELS = 1 << 19  # features of more do not fit the memory of a small machine
 CHECKED_ROWS = 40  # walked in Python
 
 
@@ -93,7 +93,7 @@ def stored_forests(project: Project) -> list[ForestArrays]:
     return [ForestArrays(f.trees, f.class_count, f.is_weighted, c.averages) for f in c.forests]
 
 
-def load_volume(material: Material, *, largest: int = LARGEST_VOXELS) -> tuple[np.ndarray, FeaturePlan]:
+def load_volume(material: Material, *, largest: int = MAX_VOXELS) -> tuple[np.ndarray, FeaturePlan]:
     """(c, z, y, x) of the first image, cut to a size that fits the memory, and the project's features for it."""
     training = material.project.lanes[-1].images.get("Raw Data") if material.project.lanes else None
     with open_image(material.images[0], role_index=0, training=training, options=InputOptions()) as image:
@@ -106,7 +106,7 @@ def load_volume(material: Material, *, largest: int = LARGEST_VOXELS) -> tuple[n
     return volume, plan_features(material.project.features, channels=channels, depth=shape[0])
 
 
-def load_features(material: Material, *, largest: int = LARGEST_VOXELS) -> np.ndarray:
+def load_features(material: Material, *, largest: int = MAX_VOXELS) -> np.ndarray:
     """(z, y, x, f) features of the same part."""
     volume, plan = load_volume(material, largest=largest)
     backend = load("cpu")

@@ -37,7 +37,7 @@ COLUMNS = (
 )  # fmt: skip
 SPACING = 8.192  # voxels from object to object: a million of them in 8192 x 8192
 PEER_SHARE = 16  # of the frame's voxels
-PEER_LARGEST = 1 << 22  # voxels of a frame that peers measure whole
+MAX_PEER_VOXELS = 1 << 22  # voxels of a frame that peers measure whole
 BUDGET_BYTES = 1 << 30
 
 
@@ -112,7 +112,7 @@ def _measure(
     peer = peer_statistics()
     if not with_peers or peer is None:
         return
-    share = PEER_SHARE if raw.size > PEER_LARGEST else 1
+    share = PEER_SHARE if raw.size > MAX_PEER_VOXELS else 1
     small, pixels = _part(labels, raw, share)
     start, start_cpu = time.perf_counter(), time.process_time()
     table = peer(small.labels[0], pixels[0, :, :, 0])  # once: it takes minutes

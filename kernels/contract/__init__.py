@@ -22,7 +22,7 @@ from .objects import BINS, MEASURE_NEEDS, MEASURES, QUANTILES, SECOND_PASS, Meas
 from .pixels import PixelBackend
 from .results import RESULTS, Conversion, Range, ResultPlan, TileResult, Wanted
 from .thresholds import MapPlan
-from .tile import TileJob, TileWish, Voxels
+from .tile import TileJob, TilePreference, Voxels
 
 __all__ = [
     "BINS",
@@ -52,8 +52,8 @@ __all__ = [
     "SlabComponents",
     "Storage",
     "TileJob",
+    "TilePreference",
     "TileResult",
-    "TileWish",
     "TreeArrays",
     "ValueTable",
     "Voxels",

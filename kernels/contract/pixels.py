@@ -10,7 +10,7 @@ import numpy as np
 from .features import FeaturePlan
 from .forest import ForestArrays, ForestUse
 from .results import ResultPlan, TileResult
-from .tile import TileJob, TileWish, Voxels
+from .tile import TileJob, TilePreference, Voxels
 
 
 class PixelBackend(Protocol):
@@ -85,7 +85,7 @@ class PixelBackend(Protocol):
         """
         ...
 
-    def tile_wish(self, plan: Any, results: ResultPlan, image: Voxels, threads: int) -> TileWish | None:
+    def preferred_tiles(self, plan: Any, results: ResultPlan, image: Voxels, threads: int) -> TilePreference | None:
         """Tile sizes that suit the device.
 
         Parameters
@@ -101,7 +101,7 @@ class PixelBackend(Protocol):
 
         Returns
         -------
-        TileWish or None
+        TilePreference or None
             None if any tiles that suit a CPU will do.
         """
         ...

@@ -80,4 +80,4 @@ class TileResult:
     """Converted values (z, y, x, c) of one wanted result on the host, and how many did not fit their type."""
 
     values: np.ndarray
-    misfits: int
+    overflow_count: int

@@ -103,7 +103,7 @@ class TileJob(Generic[Plan, Forest]):
 
 
 @dataclass(frozen=True)
-class TileWish:
+class TilePreference:
     """Tile sizes that suit a backend, in voxels along z, y, x.
 
     largest   tiles are not longer

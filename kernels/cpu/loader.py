@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pixelforest.kernels")
 
-MOST_RESULTS = 8
+MAX_RESULTS = 8
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 _WORD = (1 << 64) - 1
 # Hundreds of thousands of small objects are made that all stay: no looking for garbage. numba imports scipy where it is
@@ -272,7 +272,7 @@ def _caller(entry: Entry, call: Callable[[int], int]) -> Callable[..., Any]:
     def invoke(*arguments: Any) -> Any:
         words: list[int] = []
         _flatten(kinds, arguments, words)
-        words.extend([0] * (MOST_RESULTS - len(words)))
+        words.extend([0] * (MAX_RESULTS - len(words)))
         words.append(0)
         slots = array("q", words)
         status = call(slots.buffer_info()[0])

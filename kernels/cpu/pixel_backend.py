@@ -14,7 +14,7 @@ from ..shared.forest_by_feature import column_forest
 from ..shared.nodes import pack_forest
 from ..shared.plan import PackedPlan, pack_plan
 from ..shared.results import MADE_OF_PROBABILITIES, assemble_probabilities, finish_result
-from .host.pure_forest_buffers import BLOCK, TOGETHER
+from .host.pure_forest_buffers import BLOCK, BLOCKS_PER_VECTOR
 from .host.workspace import CpuForest, Workspace
 from .loader import kernel, prepare, warm
 
@@ -87,7 +87,7 @@ class CpuPixels:
         floats = plan.channels * _volume(source) + _between_passes(source) + smoothed + cell_volumes
         return int(float32 * (floats + classes * _volume(tile)))
 
-    def tile_wish(self, plan: PackedPlan, results: ResultPlan, image: Voxels, threads: int) -> None:
+    def preferred_tiles(self, plan: PackedPlan, results: ResultPlan, image: Voxels, threads: int) -> None:
         return None
 
     def tile_results(self, job: TileJob[PackedPlan, CpuForest]) -> tuple[TileResult, ...]:
@@ -164,7 +164,7 @@ class CpuPixels:
         if forest.votes is None:
             _predict_tile_mixed(*arguments, out)
         else:
-            quads = int(np.prod(stack.shapes[2])) // TOGETHER
+            quads = int(np.prod(stack.shapes[2])) // BLOCKS_PER_VECTOR
             _predict_tile_pure(*arguments, *self._space.voting(forest, forest.votes, stack.plan.width, quads), out)
         return out
 
@@ -175,7 +175,7 @@ class CpuPixels:
             _predict_rows_mixed(rows, *forest.kernel_arguments, out)
         else:
             columns = rows.shape[1]
-            stack = self._space.buffer("rows", columns * TOGETHER * BLOCK)
+            stack = self._space.buffer("rows", columns * BLOCKS_PER_VECTOR * BLOCK)
             memory, bundles = self._space.voting(forest, forest.votes, columns, 1)
             _predict_rows_pure(rows, *forest.kernel_arguments, memory, bundles, stack, out)
         return out

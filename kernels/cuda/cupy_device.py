@@ -32,7 +32,7 @@ ERROR_OLD_DRIVER = 35
 ERROR_NO_DEVICE = 100
 PLAIN_SHARED_BYTES = 48 << 10  # what a kernel may ask for without further ado
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-SMALLEST_PINNED = 1 << 16
+MIN_PINNED_BYTES = 1 << 16
 
 
 def open_devices(indices: Sequence[int] | None = None) -> tuple[CupyDevice, ...]:
@@ -311,7 +311,7 @@ class CupyDevice:
         longer than copying.
         """
         count = math.prod(shape)
-        size = max(SMALLEST_PINNED, count * dtype.itemsize)
+        size = max(MIN_PINNED_BYTES, count * dtype.itemsize)
         step = 1 << (size.bit_length() - 4)
         pinned = self._pinned.malloc(-(-size // step) * step)
         return pinned, np.frombuffer(pinned, dtype, count).reshape(shape)

@@ -42,7 +42,7 @@ _WARPS = 8  # of a block that shares nothing: small blocks leave and come evenly
 _STAGED_WARPS = 32
 _THREADS = 2048  # that a multiprocessor has room for
 _NODE_BYTES = 8
-_FEWEST_WARPS = 4  # of which the features must fit into a block's shared memory; else they are read where they are
+_MIN_WARPS = 4  # of which the features must fit into a block's shared memory; else they are read where they are
 _STAGING_WARPS = 12  # that must fit beside nodes in shared memory
 _STAGED_NODES = 4096  # a tree; of larger ones a block of voxels visits too few to copy them all
 
@@ -224,8 +224,8 @@ def all_forest_kernels() -> list[Compilation]:
 def choose_variant(packed: PackedForest, columns: int, limit: int) -> str:
     """The variant that should be fastest where a block has ``limit`` bytes of shared memory."""
     variant = VARIANTS["entered_staged"]
-    few, many = (count * _warp_bytes(variant, columns, packed.classes) for count in (_FEWEST_WARPS, _STAGING_WARPS))
-    if few > limit and _FEWEST_WARPS * _warp_bytes(variant, columns, 1) > limit:
+    few, many = (count * _warp_bytes(variant, columns, packed.classes) for count in (_MIN_WARPS, _STAGING_WARPS))
+    if few > limit and _MIN_WARPS * _warp_bytes(variant, columns, 1) > limit:
         return "direct"
     is_small = len(packed.records) <= _STAGED_NODES * len(packed.roots)
     return "entered_staged" if is_small and many + _node_bytes(packed, limit) <= limit else "entered_lanes"
@@ -239,7 +239,7 @@ def plan_launch(device: Device, packed: PackedForest, columns: int, variant: Var
     limit = device.shared_bytes_per_block
     node_bytes = _node_bytes(packed, limit) if variant.staged else 0
     count = packed.classes
-    while count > 1 and _FEWEST_WARPS * _warp_bytes(variant, columns, count) > limit - node_bytes:
+    while count > 1 and _MIN_WARPS * _warp_bytes(variant, columns, count) > limit - node_bytes:
         count = -(-count // 2)
     warp_bytes = _warp_bytes(variant, columns, count)
     warps = min(_STAGED_WARPS if variant.staged else _WARPS, (limit - node_bytes) // warp_bytes)

@@ -56,7 +56,7 @@ class CudaLabels:
                 self._warn(error)
             return on_cpu()
 
-        return self._pool.run(on_device, on_cpu) if 0 < values.size <= labels.MOST_VOXELS else on_cpu()
+        return self._pool.run(on_device, on_cpu) if 0 < values.size <= labels.MAX_VOXELS else on_cpu()
 
     def smooth_maps(
         self, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
@@ -71,7 +71,7 @@ class CudaLabels:
                 self._warn(error)
             return on_cpu()
 
-        gains = 0 < source.size <= threshold.MOST_VALUES and any(taps is not None for taps in plan.taps)
+        gains = 0 < source.size <= threshold.MAX_VALUES and any(taps is not None for taps in plan.taps)
         return self._pool.run(on_device, on_cpu) if gains else on_cpu()
 
     def _warn(self, error: DeviceOutOfMemory) -> None:

@@ -29,10 +29,10 @@ from ..cpu.host.labels import SlabRuns, comparable
 from .device import Device, DeviceArray
 from .launch import KernelFile
 
-MOST_VOXELS = (1 << 31) - 1  # of a slab: positions are 32-bit numbers, their highest bit is a mark
+MAX_VOXELS = (1 << 31) - 1  # of a slab: positions are 32-bit numbers, their highest bit is a mark
 BRICK_ROWS, LANES, STRETCH = 256, 32, 1024  # as in labels.cu
 _BRICK_THREADS, _THREADS, _SCAN_THREADS = 512, 256, 1024
-_MOST_BRICK_DEPTH = 16
+_MAX_BRICK_DEPTH = 16
 
 FILE = KernelFile("labels.cu")
 TYPES = {
@@ -47,7 +47,7 @@ TYPES = {
 
 
 def label_slab(device: Device, values: np.ndarray, storage: Storage) -> SlabRuns:
-    """See ``contract.LabelBackend.label_slab``, for slabs of 1 to MOST_VOXELS voxels.
+    """See ``contract.LabelBackend.label_slab``, for slabs of 1 to MAX_VOXELS voxels.
 
     Raises DeviceOutOfMemory: it takes 4 bytes a voxel beside values and runs. Raises KernelError for values of types
     that cannot be compared.
@@ -114,7 +114,7 @@ def _unite(device: Device, values: DeviceArray, labels: DeviceArray, shape: Voxe
     """Label bricks, then join them across their faces."""
     depth, height, width = shape
     brick_depth = 1
-    while brick_depth < min(depth, _MOST_BRICK_DEPTH):
+    while brick_depth < min(depth, _MAX_BRICK_DEPTH):
         brick_depth *= 2
     brick_height = BRICK_ROWS // brick_depth
     sizes = np.uint32(width), np.uint32(height), np.uint32(depth), np.uint32(brick_height.bit_length() - 1)

@@ -15,8 +15,8 @@ from ..contract import (
     ForestArrays,
     ForestUse,
     ResultPlan,
+    TilePreference,
     TileResult,
-    TileWish,
     Voxels,
 )
 from ..cpu.pixel_backend import CpuPixels
@@ -30,12 +30,12 @@ from .forest_choice import warn_of_rounding
 from .launch import Compilation, prepare
 from .pool import DevicePool
 from .results import ALL_RESULTS, needed_kernels, zero_results
-from .tiles import AT_ONCE, CudaJob, LoadedForest, finish_all
+from .tiles import TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
 
 # Voxels along z, y, x: large enough that halos and launches are a small part, small enough that reading and writing
 # overlap with computing on any image that is worth a GPU. Not measured; bench/cuda_pipeline.py tries others.
-FLAT_TILE, FLAT_SMALLEST = (1, 2048, 2048), (1, 512, 512)
-SOLID_TILE, SOLID_SMALLEST = (128, 256, 256), (32, 128, 128)
+FLAT_TILE, MIN_FLAT_TILE = (1, 2048, 2048), (1, 512, 512)
+SOLID_TILE, MIN_SOLID_TILE = (128, 256, 256), (32, 128, 128)
 
 
 class CudaPixels:
@@ -80,12 +80,12 @@ class CudaPixels:
         pinned_copy = 4
         return int(pinned_copy * plan.packed.channels * np.prod(source))
 
-    def tile_wish(self, plan: CudaPlan, results: ResultPlan, image: Voxels, threads: int) -> TileWish:
+    def preferred_tiles(self, plan: CudaPlan, results: ResultPlan, image: Voxels, threads: int) -> TilePreference:
         alive = self._pool.alive()
         for worker in alive:
             worker.begin(needed_kernels(results))
         flat = image[0] == 1
-        smallest = FLAT_SMALLEST if flat else SOLID_SMALLEST
+        smallest = MIN_FLAT_TILE if flat else MIN_SOLID_TILE
         tile = [min(a, b) for a, b in zip(FLAT_TILE if flat else SOLID_TILE, image, strict=True)]
         margin = plan.source_margin
         while not all(worker.fits(plan, results, _voxels(tile), _grown(tile, margin, image)) for worker in alive):
@@ -93,7 +93,7 @@ class CudaPixels:
             if tile[axis] <= 1:
                 break  # then it is tried, and split
             tile[axis] = (tile[axis] + 1) // 2
-        return TileWish(_voxels(tile), smallest, min(threads, AT_ONCE * len(self._pool.workers)))
+        return TilePreference(_voxels(tile), smallest, min(threads, TILES_IN_FLIGHT * len(self._pool.workers)))
 
     def tile_results(self, job: CudaJob) -> tuple[TileResult, ...]:
         if job.is_masked_out and not job.wants_features:

@@ -36,16 +36,16 @@ typedef unsigned Target;
 #endif
 
 // scaled: out_low + (value - in_low) * ratio, each step rounded; integers are rounded to even then, else cut off.
-// misfits counts what its type does not hold: it wraps around as x86-64 processors do it, or saturates with clip.
+// overflow_count counts what its type does not hold: it wraps around as x86-64 processors do it, or saturates with clip.
 static __device__ Target convert(
-    float value, int scaled, float in_low, float ratio, float out_low, int clip, unsigned long long& misfits) {
+    float value, int scaled, float in_low, float ratio, float out_low, int clip, unsigned long long& overflow_count) {
     if (scaled) value = out_low + (value - in_low) * ratio;
 #if TARGET == 0
     return value;
 #else
     const float whole = truncf(scaled ? rintf(value) : value);
     if (whole >= LOWEST && whole < BEYOND) return (Target)whole;
-    misfits++;
+    overflow_count++;
     if (is_nan(whole)) return 0;
     if (clip) return whole < 0.0f ? (Target)LOWEST : (Target)(BEYOND - 1.0);
 #if TARGET == 6
@@ -63,7 +63,7 @@ static __device__ Target convert(
 extern "C" __global__ void select_channels(
     const float* __restrict__ values, long long voxels, long long voxel_stride, long long column_stride,
     const int* __restrict__ columns, int channels, const unsigned char* __restrict__ active, int masked, int scaled,
-    float in_low, float ratio, float out_low, int clip, Target* __restrict__ out, unsigned long long* misfits) {
+    float in_low, float ratio, float out_low, int clip, Target* __restrict__ out, unsigned long long* overflow_count) {
     const long long voxel = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (voxel >= voxels) return;
     const bool counts = !masked || active[voxel];
@@ -73,7 +73,7 @@ extern "C" __global__ void select_channels(
         const float value = counts && column >= 0 ? values[voxel * voxel_stride + column * column_stride] : 0.0f;
         out[voxel * channels + channel] = convert(value, scaled, in_low, ratio, out_low, clip, missed);
     }
-    if (missed) atomicAdd(misfits, missed);
+    if (missed) atomicAdd(overflow_count, missed);
 }
 
 // 1 + the class of the largest probability, the lowest at a tie. Probabilities (voxels, known), columns as above.
@@ -100,7 +100,7 @@ extern "C" __global__ void most_probable(
 extern "C" __global__ void uncertainty(
     const float* __restrict__ probabilities, long long voxels, int known, const int* __restrict__ columns, int classes,
     const unsigned char* __restrict__ active, int masked, int scaled, float in_low, float ratio, float out_low,
-    int clip, Target* __restrict__ out, unsigned long long* misfits) {
+    int clip, Target* __restrict__ out, unsigned long long* overflow_count) {
     const long long voxel = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (voxel >= voxels) return;
     float value = classes < 2 ? 0.0f : 1.0f;
@@ -119,5 +119,5 @@ extern "C" __global__ void uncertainty(
     }
     unsigned long long missed = 0;
     out[voxel] = convert(value, scaled, in_low, ratio, out_low, clip, missed);
-    if (missed) atomicAdd(misfits, missed);
+    if (missed) atomicAdd(overflow_count, missed);
 }

@@ -28,12 +28,12 @@ THREADS = 256  # of a block
 class DeviceResult:
     """One wanted result before it is downloaded.
 
-    values   (z, y, x, c); misfits (1,) uint64, None where nothing can misfit
+    values   (z, y, x, c); overflow_count (1,) uint64, None where nothing can misfit
     wanted   what the host has still to do; its channels count from the first of ``values``
     """
 
     values: DeviceArray
-    misfits: DeviceArray | None
+    overflow_count: DeviceArray | None
     wanted: Wanted
 
 
@@ -42,13 +42,13 @@ class HostResult:
     """The same, downloaded."""
 
     values: np.ndarray
-    misfits: int
+    overflow_count: int
     wanted: Wanted
 
     def finish(self) -> TileResult:
         """Do what is left to do; needs no device."""
         finished = finish_result(self.values, self.wanted)
-        return TileResult(finished.values, finished.misfits + self.misfits)
+        return TileResult(finished.values, finished.overflow_count + self.overflow_count)
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,17 @@ def make_result(
         RESULTS.kernel(device, "most_probable", _cast(wanted).defines)(_blocks(voxels), (THREADS, 1, 1), (*inputs, out))
         return DeviceResult(out, None, _rest(wanted, 0, 1, wanted.conversion))
     cast = _cast(wanted)
-    out, misfits = device.empty((*extent, 1), cast.dtype), device.zeros((1,), np.uint64)
+    out, overflow_count = device.empty((*extent, 1), cast.dtype), device.zeros((1,), np.uint64)
     kernel = RESULTS.kernel(device, "uncertainty", cast.defines)
-    kernel(_blocks(voxels), (THREADS, 1, 1), (*inputs, *cast.arguments, out, misfits))
-    return DeviceResult(out, misfits if cast.can_misfit else None, _rest(wanted, 0, 1, cast.rest))
+    kernel(_blocks(voxels), (THREADS, 1, 1), (*inputs, *cast.arguments, out, overflow_count))
+    return DeviceResult(out, overflow_count if cast.can_overflow else None, _rest(wanted, 0, 1, cast.rest))
 
 
 def download_results(device: Device, results: Sequence[DeviceResult]) -> tuple[HostResult, ...]:
     """Everything on the host. Waits for the thread's stream."""
     values = [device.download(result.values) for result in results]
-    misfits = [0 if r.misfits is None else int(device.download(r.misfits)[0]) for r in results]
-    return tuple(HostResult(v, n, r.wanted) for v, n, r in zip(values, misfits, results, strict=True))
+    overflow_count = [0 if r.overflow_count is None else int(device.download(r.overflow_count)[0]) for r in results]
+    return tuple(HostResult(v, n, r.wanted) for v, n, r in zip(values, overflow_count, results, strict=True))
 
 
 def needed_kernels(plan: ResultPlan) -> tuple[Compilation, ...]:
@@ -160,7 +160,7 @@ def _select(
 ) -> DeviceResult:
     cast, voxels, count = _cast(wanted), int(np.prod(extent)), len(columns)
     columns_there = device.upload(np.array(columns, np.int32))
-    out, misfits = device.empty((*extent, count), cast.dtype), device.zeros((1,), np.uint64)
+    out, overflow_count = device.empty((*extent, count), cast.dtype), device.zeros((1,), np.uint64)
     kernel = RESULTS.kernel(device, "select_channels", cast.defines)
     kernel(
         _blocks(voxels),
@@ -175,10 +175,10 @@ def _select(
             *_mask(active, columns_there),
             *cast.arguments,
             out,
-            misfits,
+            overflow_count,
         ),
     )
-    return DeviceResult(out, misfits if cast.can_misfit else None, _rest(wanted, 0, count, cast.rest))
+    return DeviceResult(out, overflow_count if cast.can_overflow else None, _rest(wanted, 0, count, cast.rest))
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class _Cast:
         return (f"TARGET={self.target}",)
 
     @property
-    def can_misfit(self) -> bool:
+    def can_overflow(self) -> bool:
         return self.target != 0
 
     @property

@@ -13,7 +13,7 @@ from ..contract import MapPlan, Voxels
 from .device import Device, DeviceArray
 from .launch import KernelFile
 
-MOST_VALUES = (1 << 31) - 1  # of a source: places are 32-bit numbers
+MAX_VALUES = (1 << 31) - 1  # of a source: places are 32-bit numbers
 _THREADS = 256
 
 FILE = KernelFile("threshold.cu")
@@ -36,7 +36,7 @@ TYPES = {
 def smooth_maps(
     device: Device, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
 ) -> tuple[np.ndarray, ...]:
-    """See ``contract.LabelBackend.smooth_maps``, for sources of up to MOST_VALUES, with taps along at least one axis.
+    """See ``contract.LabelBackend.smooth_maps``, for sources of up to MAX_VALUES, with taps along at least one axis.
 
     Raises DeviceOutOfMemory: it takes 8 bytes a voxel beside the source.
     """

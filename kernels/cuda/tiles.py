@@ -26,9 +26,9 @@ from .results import HostResult, class_columns, download_results, make_result, r
 
 logger = logging.getLogger("pixelforest.kernels")
 
-AT_ONCE = 3
+TILES_IN_FLIGHT = 3
 """Tiles in work on a device: one comes, one is computed, one goes."""
-SMALLEST_PIECE = 1 << 12  # voxels; what does not fit then does not fit at all
+MIN_PIECE_VOXELS = 1 << 12  # voxels; what does not fit then does not fit at all
 MEMORY_SHARE = 0.8  # of the free memory; the rest is for what is rounded up and for other programs
 RAW_BYTES = 8  # of a voxel that is uploaded, at most
 
@@ -95,10 +95,10 @@ class DeviceWorker:
     def __init__(self, device: Device, forests: ForestChoice, warn: Callable[[str], None], *, share: float) -> None:
         self.device, self.waiting, self.is_lost = device, 0, False
         self._forest_choice, self._warn, self._share = forests, warn, share
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=f"{device.name} {device.index}")
+        self._pool = ThreadPoolExecutor(TILES_IN_FLIGHT, thread_name_prefix=f"{device.name} {device.index}")
         self._lock = threading.Lock()
         self._forests: WeakKeyDictionary[LoadedForest, dict[int, CudaForest | NvForest]] = WeakKeyDictionary()
-        self._most_voxels: int | None = None
+        self._max_voxels: int | None = None
 
     def start(self, job: CudaJob) -> Future[tuple[HostResult, ...]]:
         """Begin with a tile. The future raises DeviceOutOfMemory if not even a small piece fits, DeviceFailed."""
@@ -117,7 +117,7 @@ class DeviceWorker:
         """True if as many tiles of these sizes as the device has in work fit its memory."""
         needed = device_bytes(plan, results, tile, source)
         needed += self._forest_choice.working_bytes(plan.packed.width, results.classes, int(np.prod(tile)))
-        return AT_ONCE * needed <= self._share * self.device.free_bytes()
+        return TILES_IN_FLIGHT * needed <= self._share * self.device.free_bytes()
 
     def forest(self, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
         """The forest on this device, loaded once."""
@@ -128,14 +128,14 @@ class DeviceWorker:
             return forests[columns]
 
     def _in_pieces(self, job: CudaJob) -> tuple[HostResult, ...]:
-        if self._most_voxels is None or job.voxels <= self._most_voxels:
+        if self._max_voxels is None or job.voxels <= self._max_voxels:
             try:
                 return self._whole(job)
             except DeviceOutOfMemory as error:
-                if job.voxels <= SMALLEST_PIECE:
+                if job.voxels <= MIN_PIECE_VOXELS:
                     raise
                 reason = str(error)
-            self._most_voxels = max(SMALLEST_PIECE, job.voxels // 2)
+            self._max_voxels = max(MIN_PIECE_VOXELS, job.voxels // 2)
             self._warn(f"{reason}; tiles are split, which changes nothing but the time")
         # Outside of the handler, whose error would keep the arrays that are in the way.
         axis, *halves = job.halves(job.plan.source_margin)
@@ -179,4 +179,4 @@ def finish_all(results: Sequence[HostResult]) -> tuple[TileResult, ...]:
 
 def _joined(parts: Sequence[HostResult], axis: int) -> HostResult:
     values = np.concatenate([part.values for part in parts], axis=axis)
-    return replace(parts[0], values=values, misfits=sum(part.misfits for part in parts))
+    return replace(parts[0], values=values, overflow_count=sum(part.overflow_count for part in parts))

@@ -24,7 +24,7 @@ class ColumnForest:
     roots (t,) uint32: every tree's root, named like a child
     tree_nodes (t + 1,) int64: where the nodes of each tree begin, in all batches
     batches (b, 2) int64: their trees, of one group of votes
-    most_nodes: of a batch
+    max_nodes: of a batch
     """
 
     limits: np.ndarray
@@ -33,7 +33,7 @@ class ColumnForest:
     roots: np.ndarray
     tree_nodes: np.ndarray
     batches: np.ndarray
-    most_nodes: int
+    max_nodes: int
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -76,7 +76,7 @@ def column_forest(forest: PackedForest, *, batch_nodes: int) -> ColumnForest:
         roots=name[forest.roots].astype(np.uint32),
         tree_nodes=tree_nodes.astype(np.int64),
         batches=np.array(batches, np.int64),
-        most_nodes=int(max(tree_nodes[stop] - tree_nodes[start] for start, stop in batches)),
+        max_nodes=int(max(tree_nodes[stop] - tree_nodes[start] for start, stop in batches)),
     )
 
 

@@ -48,5 +48,5 @@ def assemble_probabilities(answer: np.ndarray, active: np.ndarray | None, plan: 
 def finish_result(values: np.ndarray, wanted: Wanted) -> TileResult:
     """The wanted channels of a result (z, y, x, c), converted."""
     first, stop = wanted.channels
-    converted, misfits = convert(values[..., first:stop], wanted.conversion)
-    return TileResult(converted, misfits)
+    converted, overflow_count = convert(values[..., first:stop], wanted.conversion)
+    return TileResult(converted, overflow_count)

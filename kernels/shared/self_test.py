@@ -103,7 +103,7 @@ def digest(results: tuple[TileResult, ...]) -> str:
     """A short name for all bits of some results."""
     found = hashlib.sha256()
     for result in results:
-        found.update(f"{result.values.dtype.str} {result.values.shape} {result.misfits} ".encode())
+        found.update(f"{result.values.dtype.str} {result.values.shape} {result.overflow_count} ".encode())
         found.update(np.ascontiguousarray(result.values).tobytes())
     return found.hexdigest()[:16]
 

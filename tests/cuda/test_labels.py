@@ -139,7 +139,7 @@ def test_empty_slabs(backend: Backend, shape: tuple[int, int, int]) -> None:
 def test_what_is_too_large_for_its_numbers_is_the_cpus(
     backend: Backend, device: HostDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labels, "MOST_VOXELS", 99)
+    monkeypatch.setattr(labels, "MAX_VOXELS", 99)
     before = len(device.launches)
     assert backend.labels.label_slab(np.ones((1, 10, 10), np.uint8), Storage()).count == 1
     assert len(device.launches) == before

@@ -107,7 +107,7 @@ def test_what_a_device_gains_nothing_from_is_the_cpus(
 ) -> None:
     maps = np.random.default_rng(5).random((1, 6, 40, 1), np.float32)
     if case == "too large":
-        monkeypatch.setattr(threshold, "MOST_VALUES", maps.size - 1)
+        monkeypatch.setattr(threshold, "MAX_VALUES", maps.size - 1)
     plan = plan_of((None, None, None) if case == "no taps" else (None, 1.0, 1.0))
     before, where = len(device.launches), ((0, 0, 0), ((0, 0, 0), (1, 6, 40)), (1, 6, 40))
     (found,) = backend.labels.smooth_maps(maps, *where, plan)

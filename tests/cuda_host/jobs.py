@@ -36,7 +36,7 @@ def assert_cpu_bytes(
 
 def limit_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the backend ask for small tiles, so that a job has several."""
-    for name in ("FLAT_TILE", "FLAT_SMALLEST", "SOLID_TILE", "SOLID_SMALLEST"):
+    for name in ("FLAT_TILE", "MIN_FLAT_TILE", "SOLID_TILE", "MIN_SOLID_TILE"):
         monkeypatch.setattr(
             f"pixelforest.kernels.cuda.pixel_backend.{name}", TILE if "SOLID" in name else (1, *TILE[1:])
         )

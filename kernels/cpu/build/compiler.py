@@ -330,7 +330,7 @@ def _write_call(context: Any, module: Any, name: str, native: str, result: Any, 
         parts = [builder.extract_value(loaded, i) for i in range(count)] or [loaded]
         for i, part in enumerate(parts):
             builder.store(_to_slot(builder, part), slot(i))
-    builder.store(builder.ptrtoint(builder.load(error), _I64), slot(max(len(flat), library.MOST_RESULTS)))
+    builder.store(builder.ptrtoint(builder.load(error), _I64), slot(max(len(flat), library.MAX_RESULTS)))
     builder.ret(status)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from ...contract import KernelError, Storage
 from ..loader import kernel, prepare
 
-_LONGEST_ROW = (1 << 31) - 1  # starts and stops of runs are int32
-_MOST_RUNS = (1 << 32) - 1  # runs are numbered in uint32
+_MAX_ROW = (1 << 31) - 1  # starts and stops of runs are int32
+_MAX_RUNS = (1 << 32) - 1  # runs are numbered in uint32
 _FIRST_CAPACITY = 1 << 10
 
 _number_roots = kernel("number_roots")
@@ -47,12 +47,12 @@ def label_slab(values: np.ndarray, storage: Storage) -> SlabRuns:
     flat = comparable(values)
     depth, height, width = values.shape
     rows = depth * height
-    if width > _LONGEST_ROW:
-        raise KernelError(f"rows of {width} voxels are too long to be labelled; at most {_LONGEST_ROW}")
+    if width > _MAX_ROW:
+        raise KernelError(f"rows of {width} voxels are too long to be labelled; at most {_MAX_ROW}")
     prepare(f"runs.{flat.dtype.str[1:]}", "labels")
     runs = kernel("count_runs", flat.dtype)(flat, rows, width)
-    if runs > _MOST_RUNS:
-        raise KernelError(f"a slab of {runs} runs is too large to be labelled; at most {_MOST_RUNS}")
+    if runs > _MAX_RUNS:
+        raise KernelError(f"a slab of {runs} runs is too large to be labelled; at most {_MAX_RUNS}")
     first = storage.array((rows + 1,), np.int64)
     start, stop = storage.array((runs,), np.int32), storage.array((runs,), np.int32)
     component = storage.array((runs,), np.uint32)

@@ -47,7 +47,7 @@ class Workspace(threading.local):
     def voting(self, forest: CpuForest, votes: ColumnForest, columns: int, quads: int) -> tuple[Any, Any]:
         """The memory and the bundles of ``voting.py`` for a forest; kept while the same are asked for."""
         packed = forest.packed
-        sizes = (columns, votes.first.shape[1] - 1, packed.vote_value.shape[1], votes.most_nodes, quads)
+        sizes = (columns, votes.first.shape[1] - 1, packed.vote_value.shape[1], votes.max_nodes, quads)
         if self._voting is None or self._voting[0] != (packed.classes, *sizes):
             self._voting = None  # the one before goes first
             memory = voting_memory(packed.classes, *sizes), bundle_memory(packed.classes, quads)

@@ -12,17 +12,17 @@ import math
 import numpy as np
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 from .hypotenuse import hypotenuse
 
 _EPSILON = 2.0**-52
-_MOST_STEPS = 50  # for one eigenvalue; only matrices with NaN or infinity come near it
+_MAX_STEPS = 50  # for one eigenvalue; only matrices with NaN or infinity come near it
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def tridiagonalize(vectors, diagonal, beside):
     """Replace the symmetric matrix in ``vectors`` by the transformation that leaves three diagonals of it."""
-    keep_apart()
+    noinline()
     n = len(diagonal)
     for j in range(n):
         diagonal[j] = vectors[n - 1, j]
@@ -98,7 +98,7 @@ def tridiagonalize(vectors, diagonal, beside):
 @njit(nogil=True, cache=True, error_model="numpy")
 def diagonalize(vectors, diagonal, beside):
     """Rotate until the elements beside the diagonal vanish; ``diagonal`` then holds the eigenvalues, unsorted."""
-    keep_apart()
+    noinline()
     n = len(diagonal)
     for i in range(1, n):
         beside[i - 1] = beside[i]
@@ -113,7 +113,7 @@ def diagonalize(vectors, diagonal, beside):
         while last < n - 1 and not abs(beside[last]) <= _EPSILON * largest:
             last += 1
         if last > first:
-            for _ in range(_MOST_STEPS):
+            for _ in range(_MAX_STEPS):
                 g = diagonal[first]
                 p = (diagonal[first + 1] - g) / (2.0 * beside[first])
                 r = hypotenuse(p, 1.0)
@@ -164,7 +164,7 @@ def eigensystem(vectors, values, work):
 
     work is scratch (n,). The largest eigenvalue comes first; of equal ones the order is as it happens.
     """
-    keep_apart()
+    noinline()
     tridiagonalize(vectors, values, work)
     diagonalize(vectors, values, work)
     n = len(values)

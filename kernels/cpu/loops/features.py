@@ -13,7 +13,7 @@ import numpy as np
 from ...shared.program import COLUMN, IN, MARGIN, OP, OUT, RADIUS, SOURCE_MARGIN, STRIDE, SUMS, TAPS, Op, Sums
 from ..build.jit import njit
 from ..simd import formulas
-from ..simd.lanes import keep_apart, spread_vectors
+from ..simd.lanes import noinline, spread_vectors
 from .filters import filter_x, filter_y, filter_z
 
 BLOCK = 64  # voxels in a block
@@ -47,7 +47,7 @@ def grown(box, mz, my, mx, image):
 @njit(nogil=True, cache=True)
 def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, work, one, two, lines):
     """A Gaussian over ``box``: x, y and, unless flat, z. one and two are places in work for the passes between."""
-    keep_apart()
+    noinline()
     none, sums = np.int64(0), np.int64(_EVEN)  # of numba's plain types, so that no filter is compiled twice
     depth = none if flat else radius
     rows, columns = grown(box, depth, radius, none, image), grown(box, depth, none, none, image)
@@ -86,7 +86,7 @@ def scatter(src, src_at, src_box, cell, stack, column_at, block):
 
     Voxels of a block beyond the cell along x repeat the last one; those along y and z stay as they were.
     """
-    keep_apart()
+    noinline()
     bz, by, bx = block
     nz, ny, nx = cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]
     _, along_y, along_x = grid_of((nz, ny, nx), block)
@@ -109,7 +109,7 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
     plan      (instructions, first instruction of each scale, taps, channels)
     scratch   (slots of the programs, floats a slot, scratch of the filters)
     """
-    keep_apart()
+    noinline()
     pre, pre_places, pre_boxes = smoothed
     instructions, first, taps, channels = plan
     work, slot, lines = scratch

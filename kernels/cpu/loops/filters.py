@@ -11,7 +11,7 @@ import numpy as np
 
 from ...shared.program import Sums
 from ..build.jit import njit
-from ..simd.lanes import copy_run, keep_apart
+from ..simd.lanes import copy_run, noinline
 from ..simd.symmetric_filter import (
     ROWS,
     sum_even_fused,
@@ -36,7 +36,7 @@ def symmetric_sum(out, outs, out_stride, src, at, src_stride, rows, n, plus, min
     k runs upward. The pair and the first product are rounded; a fused sum rounds once a tap, a plain one twice. No
     output may overlap the source. Odd sums, and several at once, exist for radius 1 and 2 only.
     """
-    keep_apart()
+    noinline()
     if fused:
         if sums == _EVEN:
             sum_even_fused(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
@@ -90,7 +90,7 @@ def fused_range(n, radius):
 @njit(nogil=True, cache=True)
 def copy_rows(src, at, src_stride, rows, n, out, to, out_stride):
     """Copy rows of n voxels as they are: what a filter of radius 0 does."""
-    keep_apart()
+    noinline()
     for row in range(rows):
         copy_run(src, at + row * src_stride, out, to + row * out_stride, n)
 
@@ -102,7 +102,7 @@ def filter_x(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
     n is the image's width. scratch is (padded, plus, minus): floats for at least one row with 2 * radius more voxels,
     and int64 for radius + 1 offsets. outs and taps have three entries, of which as many count as ``sums`` makes.
     """
-    keep_apart()
+    noinline()
     padded, plus, minus = scratch
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
@@ -153,7 +153,7 @@ def filter_x(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
 @njit(nogil=True, cache=True)
 def filter_y(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratch):
     """The y pass; n is the image's height; scratch as in filter_x."""
-    keep_apart()
+    noinline()
     _, plus, minus = scratch
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
@@ -183,7 +183,7 @@ def filter_y(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
 @njit(nogil=True, cache=True)
 def filter_z(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratch):
     """The z pass; n is the image's depth; scratch as in filter_x."""
-    keep_apart()
+    noinline()
     _, plus, minus = scratch
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]

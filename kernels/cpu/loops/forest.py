@@ -11,7 +11,7 @@ import numpy as np
 
 from ..build.jit import njit
 from ..simd.bits import bounds_64, float_of_bits, less_than_64, lowest_bit, nan_mask_64
-from ..simd.lanes import clear, keep_apart
+from ..simd.lanes import clear, noinline
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
 from .voxel_blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 
@@ -49,7 +49,7 @@ def predict_mixed(stack, base, stride, mask, entries, nodes, shares_of, memory, 
     forests, averages, divisor), see PackedForest. entries (t,) are the nodes where this block enters each
     tree; nodes is (records, leaf_column, offset_bits).
     """
-    keep_apart()
+    noinline()
     records, leaf_column, offset_bits = nodes
     probabilities, weights, forests, averages, divisor = shares_of
     share, total, pending = memory
@@ -111,7 +111,7 @@ def enter_bundle(stack, stride, grid, bundle, bz, by, bx, roots, nodes, bounds, 
     bundle is the most blocks along z, y, x; the first one is (bz, by, bx). bounds (blocks of a bundle, 2 * columns) and
     entries (t,) are filled; around is scratch for 2 * columns.
     """
-    keep_apart()
+    noinline()
     records, leaf_column, offset_bits = nodes
     columns = len(around) // 2
     for column in range(columns):
@@ -196,7 +196,7 @@ def predict_tile_mixed(
 @njit(nogil=True, cache=True)
 def enter_rows(rows, first, count, stack, roots, nodes, bounds, entries):
     """The block of these rows, the bounds of its columns and the nodes where it enters the trees."""
-    keep_apart()
+    noinline()
     records, leaf_column, offset_bits = nodes
     load_rows(rows, first, count, stack, np.int64(BLOCK))
     for column in range(rows.shape[1]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 
 # Outside of these bounds a square could overflow, or lose bits to underflow; powers of two scale without rounding.
 _LARGE, _SMALL = 2.0**511, 2.0**-459
@@ -24,7 +24,7 @@ def hypotenuse(x, y):
 
     Infinite where x or y is, even if the other is NaN, as the C standard demands.
     """
-    keep_apart()
+    noinline()
     if math.isinf(x) or math.isinf(y):
         return math.inf
     long, short = abs(x), abs(y)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..build.jit import njit
 from ..simd.bits import changes_64, lowest_bit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 
 _NONE = np.uint64(0)
 _BIT = np.uint64(1)
@@ -40,7 +40,7 @@ def changed_at(values, base, offset, width):
 @njit(nogil=True, cache=True)
 def count_runs(values, rows, width):
     """How many runs the slab has."""
-    keep_apart()
+    noinline()
     count = 0
     for row in range(rows):
         base = row * width
@@ -75,7 +75,7 @@ def unite(parent, i, j):
 @njit(nogil=True, cache=True)
 def unite_rows(values, width, first, start, stop, parent, above, row):
     """Unite the runs of two neighbouring rows that touch and have equal values."""
-    keep_apart()
+    noinline()
     j, end = first[above], first[above + 1]
     for i in range(first[row], first[row + 1]):
         begin, past = start[i], stop[i]
@@ -102,7 +102,7 @@ def unite_rows(values, width, first, start, stop, parent, above, row):
 @njit(nogil=True, cache=True)
 def find_runs(values, rows, height, width, first, start, stop, parent):
     """Write down the runs of a slab and unite those that touch along y and z; parent[i] <= i."""
-    keep_apart()
+    noinline()
     n = 0
     for row in range(rows):
         first[row] = n
@@ -133,7 +133,7 @@ def find_runs(values, rows, height, width, first, start, stop, parent):
 @njit(nogil=True, cache=True)
 def number_roots(parent):
     """Replace parents by the numbers 1, 2, … of their roots; how many there are. No parent comes after its child."""
-    keep_apart()
+    noinline()
     count = 0
     for i in range(len(parent)):
         if parent[i] == i:
@@ -150,7 +150,7 @@ def touching_pairs(runs_a, row_a, values_a, runs_b, row_b, values_b, rows, ids_a
 
     runs are (first, start, stop, component); values (rows, x) are those of the face. A pair may come more than once.
     """
-    keep_apart()
+    noinline()
     first_a, start_a, stop_a, component_a = runs_a
     first_b, start_b, stop_b, component_b = runs_b
     n = 0
@@ -176,7 +176,7 @@ def touching_pairs(runs_a, row_a, values_a, runs_b, row_b, values_b, rows, ids_a
 @njit(nogil=True, cache=True)
 def unite_pairs(parent, base_a, ids_a, base_b, ids_b):
     """Unite ``base_a + ids_a[i]`` with ``base_b + ids_b[i]``, in 64-bit numbers."""
-    keep_apart()
+    noinline()
     for i in range(len(ids_a)):
         unite(parent, base_a + np.int64(ids_a[i]), base_b + np.int64(ids_b[i]))
 
@@ -184,7 +184,7 @@ def unite_pairs(parent, base_a, ids_a, base_b, ids_b):
 @njit(nogil=True, cache=True)
 def number_components(parent):
     """``number_roots`` for the parents from 1 on; entry 0 becomes the background."""
-    keep_apart()
+    noinline()
     count = 0
     parent[0] = 0
     for i in range(1, len(parent)):
@@ -199,7 +199,7 @@ def number_components(parent):
 @njit(nogil=True, cache=True)
 def drop_components(ids, keep):
     """Set to 0 the ids that are not to be kept."""
-    keep_apart()
+    noinline()
     for i in range(len(ids)):
         if not keep[ids[i]]:
             ids[i] = 0
@@ -208,7 +208,7 @@ def drop_components(ids, keep):
 @njit(nogil=True, cache=True)
 def add_run_sizes(start, stop, component, ids, base, sizes):
     """Add the voxels of every run to its component."""
-    keep_apart()
+    noinline()
     for i in range(len(start)):
         sizes[ids[base + np.int64(component[i])]] += stop[i] - start[i]
 
@@ -216,7 +216,7 @@ def add_run_sizes(start, stop, component, ids, base, sizes):
 @njit(nogil=True, cache=True)
 def write_runs(first, start, stop, component, ids, base, out):
     """Write ``ids[base + component]`` into the runs of out (rows, x), which is all zeros."""
-    keep_apart()
+    noinline()
     width = out.shape[1]
     none = np.uint32(0)
     for row in range(len(first) - 1):
@@ -240,7 +240,7 @@ def write_runs(first, start, stop, component, ids, base, out):
 @njit(nogil=True, cache=True)
 def mark_overlaps(runs_a, ids_a, base_a, runs_b, ids_b, base_b, marks):
     """Set marks[id of b] where a component of b shares a voxel with one of a whose id is not 0."""
-    keep_apart()
+    noinline()
     first_a, start_a, stop_a, component_a = runs_a
     first_b, start_b, stop_b, component_b = runs_b
     for row in range(len(first_a) - 1):
@@ -270,7 +270,7 @@ def slot_of(keys, value):
 @njit(nogil=True, cache=True)
 def fill_table(originals, count, keys, ids):
     """Enter the first ``count`` originals with their ids 1, 2, … into an empty table."""
-    keep_apart()
+    noinline()
     for i in range(count):
         slot = slot_of(keys, originals[i])
         keys[slot] = originals[i]
@@ -283,7 +283,7 @@ def renumber(values, at, originals, count, keys, ids, out):
 
     Returns where it stopped, because originals is full or the end is reached, and the new count.
     """
-    keep_apart()
+    noinline()
     value, label = _NONE, np.uint32(0)
     for i in range(at, len(values)):
         here = np.uint64(values[i])

@@ -15,10 +15,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 
 _DOUBT = 1.12  # above 0.5 / (1 - 0.54): with the error enlarged so much, the sum still rounds to the same double
-_SMALLEST, _LARGEST = 1e-60, 1e60  # where neither a power nor its error leaves the range of doubles
+_MIN_SIZE, _MAX_SIZE = 1e-60, 1e60  # where neither a power nor its error leaves the range of doubles
 
 
 @intrinsic
@@ -37,7 +37,7 @@ def fused_multiply_add(typing_context, a, b, c):
 @njit(nogil=True, cache=True, forceinline=False)  # said aloud, or the caller's wish counts here too
 def library_power(x, exponent):
     """``pow``, where LLVM does not see it: it would compute it every time, to choose afterwards."""
-    keep_apart()
+    noinline()
     return math.pow(x, exponent)
 
 
@@ -45,7 +45,7 @@ def library_power(x, exponent):
 def third_and_fourth(x):
     """``pow(x, 3)`` and ``pow(x, 4)``."""
     size = abs(x)
-    if not (_SMALLEST < size < _LARGEST):
+    if not (_MIN_SIZE < size < _MAX_SIZE):
         return library_power(x, 3.0), library_power(x, 4.0)
     square = x * x
     lost = fused_multiply_add(x, x, -square)  # what rounding took, exactly

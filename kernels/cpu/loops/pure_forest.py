@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..build.jit import njit
-from ..host.pure_forest_buffers import TOGETHER
+from ..host.pure_forest_buffers import BLOCKS_PER_VECTOR
 from ..simd.bits import (
     add_bits_256,
     bounds_64,
@@ -22,7 +22,7 @@ from ..simd.bits import (
     fetch_64,
     nan_mask_64,
 )
-from ..simd.lanes import clear, keep_apart
+from ..simd.lanes import clear, noinline
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
 from .voxel_blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 
@@ -34,13 +34,13 @@ _BIT, _TWO_BITS = np.uint8(1), np.uint8(2)
 @njit(nogil=True, cache=True)
 def find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan):
     """Bounds of every column in every block at bases (quads, 4), and of all of them together."""
-    keep_apart()
+    noinline()
     clear(has_nan)
     for column in range(columns):
         low, high = np.float32(np.inf), np.float32(-np.inf)
         for q in range(quads):
             here = bounds[q]
-            for b in range(TOGETHER):
+            for b in range(BLOCKS_PER_VECTOR):
                 fetch_64(stack, bases[q, b] + min(column + 1, columns - 1) * stride)
                 at = 8 * column + b
                 has_nan[q, b] |= bounds_64(stack, bases[q, b] + column * stride, here, at, at + 4)
@@ -55,7 +55,7 @@ def find_open(forest, batch, around, classes, reach, alive):
     The bits are _LEFT, _RIGHT and _OPEN; the last one where voxels may come there, too, and go either way. alive is for
     each node, named like a child, whether some voxel may come there. Nothing here depends on a branch.
     """
-    keep_apart()
+    noinline()
     all_limits, all_first, nodes, roots, tree_nodes, batches = forest
     first_tree, stop_tree = batches[batch, 0], batches[batch, 1]
     start = all_first[batch, 0]
@@ -87,7 +87,7 @@ def cut_forest(forest, batch, around, classes, size, cut):
     first, the place in these limits and the children's places in words, ``size`` words a row; trees: where the
     choices of an open tree begin and stop. sure counts the votes of the others.
     """
-    keep_apart()
+    noinline()
     reach, alive, places, names, limits, first, choices, trees, sure = cut
     all_limits, all_first, nodes, roots, tree_nodes, batches = forest
     find_open(forest, batch, around, classes, reach, alive)
@@ -127,12 +127,12 @@ def cut_forest(forest, batch, around, classes, size, cut):
 @njit(nogil=True, cache=True)
 def answer_comparisons(stack, bases, stride, limits, first, bounds, ranges, answers):
     """All comparisons that are left for four blocks, a row of answers each."""
-    keep_apart()
+    noinline()
     for column in range(len(first) - 1):
         at, n = first[column], first[column + 1] - first[column]
         if n > 0:
             decide_rows(limits, at, n, bounds, 8 * column, answers, ranges[0], ranges[1])
-            for b in range(TOGETHER):
+            for b in range(BLOCKS_PER_VECTOR):
                 compare_rows(
                     stack, bases[b] + column * stride, limits, at + ranges[0, b], at + ranges[1, b], answers, b
                 )
@@ -145,7 +145,7 @@ def vote_together(stack, bases, stride, columns, forest, votes_of, memory, value
     forest: the arrays of a ColumnForest whose batches do not cross the groups; votes_of is (groups, vote_value,
     divisor), see PackedForest.
     """
-    keep_apart()
+    noinline()
     groups, vote_value, divisor = votes_of
     cut, answers, words, digits, length, bounds, around, has_nan, ranges, counters = memory
     limits, first, choices, trees, sure = cut[4:]
@@ -173,7 +173,7 @@ def vote_together(stack, bases, stride, columns, forest, votes_of, memory, value
             batch += 1
         count = groups[g, 1] - groups[g, 0]
         for q in range(quads):
-            for b in range(TOGETHER):
+            for b in range(BLOCKS_PER_VECTOR):
                 place = values[q, b]
                 for i in range(BLOCK):
                     counters[i] = count
@@ -186,7 +186,7 @@ def vote_together(stack, bases, stride, columns, forest, votes_of, memory, value
                 for i in range(BLOCK):
                     place[i, 0] += vote_value[g, counters[i]]
     for q in range(quads):
-        for b in range(TOGETHER):
+        for b in range(BLOCKS_PER_VECTOR):
             for i in range(BLOCK):
                 for k in range(classes):
                     values[q, b, i, k] /= divisor
@@ -199,12 +199,12 @@ def gather_quads(grid, bundle, z0, y0, x0, bases, blocks):
     bases (quads, 4) are their places in the stack, where one is missing that of the group's first; blocks (quads, 4, 3)
     their positions along z, y, x, z = -1 for a missing one.
     """
-    keep_apart()
+    noinline()
     quads = 0
     for z in range(z0, min(z0 + bundle[0], grid[0])):
         for y in range(y0, min(y0 + bundle[1], grid[1]), 2):
             for x in range(x0, min(x0 + bundle[2], grid[2]), 2):
-                for b in range(TOGETHER):
+                for b in range(BLOCKS_PER_VECTOR):
                     by, bx = y + b // 2, x + b % 2
                     if by < grid[1] and bx < grid[2]:
                         bases[quads, b] = ((z * grid[1] + by) * grid[2] + bx) * BLOCK
@@ -240,7 +240,7 @@ def predict_tile_pure(
                             count = gather_quads(grid, bundle, bundle_z, bundle_y, bundle_x, bases, blocks)
                             vote_together(stack, bases[:count], stride, columns, forest, votes_of, memory, values)
                             for q in range(count):
-                                for b in range(TOGETHER):
+                                for b in range(BLOCKS_PER_VECTOR):
                                     bz, by, bx = blocks[q, b]
                                     if bz < 0:
                                         continue
@@ -259,14 +259,14 @@ def predict_rows_pure(rows, forest, votes_of, memory, bundles, stack, out):
     columns = rows.shape[1]
     has_nan = memory[7]
     values, bases, _ = bundles
-    stride = np.int64(TOGETHER * BLOCK)
-    for b in range(TOGETHER):
+    stride = np.int64(BLOCKS_PER_VECTOR * BLOCK)
+    for b in range(BLOCKS_PER_VECTOR):
         bases[0, b] = b * BLOCK
     for start in range(0, rows.shape[0], stride):
         count = min(stride, rows.shape[0] - start)
         load_rows(rows, start, count, stack, stride)
         vote_together(stack, bases, stride, columns, forest, votes_of, memory, values)
-        for b in range(TOGETHER):
+        for b in range(BLOCKS_PER_VECTOR):
             left = count - b * BLOCK
             if left > 0:
                 mask = rows_mask(left)

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 
 _DX = np.array([-1, 0, 1, -1, 1, -1, 0, 1])
 _DY = np.array([-1, -1, -1, 0, 0, 1, 1, 1])
@@ -102,7 +102,7 @@ def find_line_vectors(own, vx, vy, axis, fixed, far, stack, source):
 @njit(nogil=True, cache=True)
 def find_vectors(own, far):
     """Vectors (x, y) from each voxel of a window to the nearest voxel across the object's boundary; int32."""
-    keep_apart()
+    noinline()
     width, height = own.shape
     vx = np.full((width, height), far, np.int32)
     vy = np.full((width, height), far, np.int32)
@@ -126,7 +126,7 @@ def square(vx, vy, x, y):
 @njit(nogil=True, cache=True)
 def mark_skeleton(own, vx, vy):
     """Voxels whose neighbour is nearest to another piece of boundary."""
-    keep_apart()
+    noinline()
     width, height = own.shape
     mark = np.zeros((width, height), np.bool_)
     thin, known = np.empty((64, 2), np.int64), 0  # marked at a distance of two, where a gap may remain
@@ -232,7 +232,7 @@ def queue_voxel(heap, size, queued, vx, vy, x, y):
 @njit(nogil=True, cache=True)
 def thin_skeleton(mark, vx, vy):
     """Take marked voxels away, those near the boundary first, in place."""
-    keep_apart()
+    noinline()
     heap = np.empty((64, 4), np.int64)
     size = 0
     queued = 0
@@ -266,7 +266,7 @@ def number_nodes(mark):
     Returns the window of numbers, each node's neighbours (n, 8; -1 outside the image) for the marked ones, positions
     (n, 2), and how many nodes there are in all.
     """
-    keep_apart()
+    noinline()
     width, height = mark.shape
     number = np.full((width, height), -1, np.int32)
     count = 0
@@ -333,7 +333,7 @@ def find_paths(start, target, neighbours, deleted, dist, pred, seen, stamp, heap
             which no path that exists is changed by, but which decides between paths of equal length
     seen    nodes whose entry equals stamp have been met; pred of the start is itself
     """
-    keep_apart()
+    noinline()
     marked = len(neighbours)
     seen[start], dist[start], pred[start] = stamp, 0.0, start
     heap[1], at[start] = start, 1
@@ -379,7 +379,7 @@ def delete_edge(node, n, neighbours, deleted):
 @njit(nogil=True, cache=True)
 def surrounds_other(first, second, pred, place, own):
     """True if the polygon of ``first``, ``second`` and the path back to ``first`` holds a voxel that is not own."""
-    keep_apart()
+    noinline()
     low_x = high_x = place[first, 0]
     low_y = high_y = place[first, 1]
     node = second
@@ -433,7 +433,7 @@ def distance_between(place, a, b):
 @njit(nogil=True, cache=True)
 def trace_skeleton(mark, own, vx, vy, out):
     """Diameter, lengths, branches, holes, centre and ends of a thinned skeleton with at least one voxel."""
-    keep_apart()
+    noinline()
     neighbours, place, nodes = number_nodes(mark)
     marked = len(neighbours)
     deleted = np.zeros(marked, np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 from .filters import mirror
 
 
@@ -19,7 +19,7 @@ def add_scaled(total, values, weight):
 @njit(nogil=True, cache=True)
 def smooth_x(values, taps, line, total, out):
     """The x pass over whole rows of (z, y, x) float32; taps (radius + 1,) float64 from the centre outwards."""
-    keep_apart()
+    noinline()
     depth, height, width = values.shape
     radius = len(taps) - 1
     for z in range(depth):
@@ -37,7 +37,7 @@ def smooth_x(values, taps, line, total, out):
 @njit(nogil=True, cache=True)
 def smooth_y(values, start, first, n, taps, total, out):
     """The y pass: values begin at ``start`` in an image of height n, out at ``first``."""
-    keep_apart()
+    noinline()
     radius = len(taps) - 1
     for z in range(out.shape[0]):
         for y in range(out.shape[1]):
@@ -52,7 +52,7 @@ def smooth_y(values, start, first, n, taps, total, out):
 @njit(nogil=True, cache=True)
 def smooth_z(values, start, first, n, taps, total, out):
     """The z pass: values begin at ``start`` in an image of depth n, out at ``first``."""
-    keep_apart()
+    noinline()
     radius = len(taps) - 1
     for z in range(out.shape[0]):
         for y in range(out.shape[1]):
@@ -139,7 +139,7 @@ def flood(cost, labels, depth, height, width, limit, keys, places, state):
 
     state  (2,) int64: how far the seeds have been searched, and the size of the heap; zeros at first
     """
-    keep_apart()
+    noinline()
     found = np.empty(6, np.int64)
     at, size = state[0], state[1]
     room = len(keys) - 6
@@ -178,7 +178,7 @@ def flood(cost, labels, depth, height, width, limit, keys, places, state):
 @njit(nogil=True, cache=True)
 def mark_minima(cost, depth, height, width, labels):
     """Number 1, 2, … in scan order the voxels with less cost than every neighbour; how many there are."""
-    keep_apart()
+    noinline()
     found = np.empty(6, np.int64)
     count = 0
     for place in range(len(cost)):
@@ -197,7 +197,7 @@ def mark_minima(cost, depth, height, width, labels):
 @njit(nogil=True, cache=True)
 def add_label_sizes(labels, sizes):
     """Add the voxels of every label of a flat uint32 array to its size."""
-    keep_apart()
+    noinline()
     for i in range(len(labels)):
         sizes[labels[i]] += 1
 
@@ -205,7 +205,7 @@ def add_label_sizes(labels, sizes):
 @njit(nogil=True, cache=True)
 def drop_labels(labels, keep):
     """Set to 0 the labels that are not to be kept."""
-    keep_apart()
+    noinline()
     for i in range(len(labels)):
         if labels[i] != 0 and not keep[labels[i]]:
             labels[i] = 0

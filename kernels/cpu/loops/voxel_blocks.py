@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 from .features import BLOCK
 
 _NONE = np.uint64(0)
@@ -15,7 +15,7 @@ _BIT = np.uint64(1)
 @njit(nogil=True, cache=True)
 def valid_mask(cell_shape, block, bz, by, bx):
     """The voxels of block (bz, by, bx) that lie inside a cell of this shape."""
-    keep_apart()
+    noinline()
     z0, y0, x0 = bz * block[0], by * block[1], bx * block[2]
     if z0 + block[0] <= cell_shape[0] and y0 + block[1] <= cell_shape[1] and x0 + block[2] <= cell_shape[2]:
         return ~_NONE
@@ -33,7 +33,7 @@ def valid_mask(cell_shape, block, bz, by, bx):
 @njit(nogil=True, cache=True)
 def place_block(values, mask, cell_shape, block, bz, by, bx, out, z0, y0, x0):
     """The values (64, k) of a block into out (z, y, x, k), 0 outside of the mask; the cell begins at (z0, y0, x0)."""
-    keep_apart()
+    noinline()
     position = 0
     for z in range(bz * block[0], (bz + 1) * block[0]):
         for y in range(by * block[1], (by + 1) * block[1]):
@@ -48,7 +48,7 @@ def place_block(values, mask, cell_shape, block, bz, by, bx, out, z0, y0, x0):
 @njit(nogil=True, cache=True)
 def load_rows(rows, first, count, stack, stride):
     """The rows first … first + count - 1 of rows (n, f) as columns: stack[f * stride + i], zeros behind them."""
-    keep_apart()
+    noinline()
     for column in range(rows.shape[1]):
         for i in range(count):
             stack[column * stride + i] = rows[first + i, column]

@@ -270,7 +270,7 @@ def elementwise(formula: Callable[..., Sequence[Lanes]], inputs: int, width: int
 
 
 @intrinsic
-def keep_apart(typing_context):  # type: ignore[no-untyped-def]
+def noinline(typing_context):  # type: ignore[no-untyped-def]
     """Compile the function that calls this once, instead of once more at each of its callers' calls.
 
     The large kernels otherwise take several times longer to compile, for nothing.
