@@ -1,4 +1,4 @@
-"""Features, forests and results on GPUs; rows of features are the CPU's."""
+"""Features, forests and results on GPUs; rows of features are predicted on the CPU."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .results import ALL_RESULTS, needed_kernels, zero_results
 from .tiles import TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
 
 # Voxels along z, y, x: large enough that halos and launches are a small part, small enough that reading and writing
-# overlap with computing on any image that is worth a GPU. Not measured; bench/cuda_pipeline.py tries others.
+# overlap with computing on any image large enough for a GPU. Not measured; bench/cuda_pipeline.py tries others.
 FLAT_TILE, MIN_FLAT_TILE = (1, 2048, 2048), (1, 512, 512)
 SOLID_TILE, MIN_SOLID_TILE = (128, 256, 256), (32, 128, 128)
 
@@ -41,7 +41,7 @@ SOLID_TILE, MIN_SOLID_TILE = (128, 256, 256), (32, 128, 128)
 class CudaPixels:
     """Pixel classification on devices. See ``contract.PixelBackend`` for the methods.
 
-    cpu  takes over where devices fail, and predicts rows
+    cpu  takes over if devices fail, and predicts rows
     """
 
     def __init__(self, pool: DevicePool, cpu: CpuPixels) -> None:
@@ -57,7 +57,7 @@ class CudaPixels:
             prepare(device, pixel_kernels())
 
     def load_plan(self, plan: FeaturePlan) -> CudaPlan:
-        """Begin to compile what every tile will need, while the forest and the first tile are read."""
+        """Begin to compile the kernels of every tile while the forest and the first tile are read."""
         loaded = load_plan(plan)
         for worker in self._pool.alive():
             worker.begin(plan_kernels(loaded))
@@ -91,7 +91,7 @@ class CudaPixels:
         while not all(worker.fits(plan, results, _voxels(tile), _grown(tile, margin, image)) for worker in alive):
             axis = max(range(3), key=lambda i: tile[i] / smallest[i])
             if tile[axis] <= 1:
-                break  # then it is tried, and split
+                break  # the tile is tried anyway, and split
             tile[axis] = (tile[axis] + 1) // 2
         return TilePreference(_voxels(tile), smallest, min(threads, TILES_IN_FLIGHT * len(self._pool.workers)))
 
@@ -123,7 +123,7 @@ class CudaPixels:
         return upload_source(self._first, source)
 
     def to_host(self, array: DeviceArray) -> np.ndarray:
-        """Copy a result of ``features`` or ``predict``. Waits for the device."""
+        """Copy a result of ``features`` or ``predict`` to the host. Waits for the device."""
         return self._first.download(array)
 
     def feature_stack(
@@ -133,7 +133,7 @@ class CudaPixels:
         return feature_stack(self._first, source, start, tile, image, plan)
 
     def features(self, stack: CudaStack) -> DeviceArray:
-        """Turn the stack to (z, y, x, f) float32."""
+        """Transpose the stack to (z, y, x, f) float32."""
         return features(stack)
 
     def predict(self, stack: CudaStack, forest: LoadedForest) -> DeviceArray:
@@ -142,7 +142,7 @@ class CudaPixels:
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        """In the order in which they were given."""
+        """Devices in the order in which they were given."""
         return self._pool.devices
 
     @property
