@@ -1,5 +1,5 @@
-// Features of one scale and one channel of a tile, written to the columns of the stack; see features.cuh. Compiled per set
-// of defines: FLAT, SCALE (the parameters of Scale but the last), and RESIDENT, the blocks that a multiprocessor must
+// Features of one scale and one channel of a tile, written to the columns of the stack; see features.cuh. Compiled for a
+// set of defines: FLAT, SCALE (the parameters of Scale but the last), and RESIDENT, the blocks that a multiprocessor must
 // hold in 3-d.
 #include "features.cuh"
 
@@ -7,8 +7,8 @@ static constexpr int BLOCK_Y = FLAT ? 16 : 8;  // see features.py
 
 typedef Scale<SCALE, BLOCK_Y> This;
 
-// Output position of a block: `first` is column 0 of its first voxel, in the image's plane first_z. Registers are scarce: the
-// form of this code decides whether the kernels in 3-d spill.
+// Output position of a block: `first` is column 0 of its first voxel, in the image's plane first_z. Registers are scarce:
+// the form of this code decides whether the kernels in 3-d spill.
 struct StackPlaces {
     float* first;
     long long stride, plane;

@@ -2,8 +2,8 @@
 // features.cu writes them to the stack.
 //
 // kernels/shared/program.py defines the computation; here it is divided into steps with barriers between them. Equal
-// intermediates are computed once and never leave the chip. A Scale is instantiated for one set of parameters: SOLID (3-d filters,
-// else 2-d ones), the radii RS (of the feature's sigma), RN (the narrow Gaussian), RG (the structure tensor's gradient),
+// intermediates are computed once and never leave the chip. A Scale is instantiated for one set of parameters: SOLID (3-d
+// filters, else 2-d ones), the radii RS (feature sigma), RN (narrow Gaussian), RG (gradient of the structure tensor),
 // the selected operations, and Y, the voxels of a block along y. Along x a block has 32 voxels, one per lane.
 //
 // Names: x0, x1, x2 are x passes of order 0, 1, 2 with the feature's sigma; xn with the narrow one; xg0, xg1 with that
@@ -205,9 +205,9 @@ struct Scale {
         return clamp(y - pre.low_y, 0, pre.height - 1) * pre.width + clamp(x - pre.low_x, 0, pre.width - 1);
     }
 
-    // Two dimensions: plane z of the image. Of the block's voxels rows_inside by columns_inside are wanted. ``out`` gives
-    // their output positions: out.place(z, out.line(y, x)) is that of a voxel in column 0, of the image's plane z and the block's
-    // row y and column x; out.stride is the distance from column to column. Afterwards shared memory must not be written
+    // Two dimensions: plane z of the image. Of the block's voxels rows_inside by columns_inside are wanted. ``out``
+    // gives their output positions: out.place(z, out.line(y, x)) is that of a voxel in column 0, of the image's plane z and
+    // the block's row y, column x; out.stride is the distance between columns. Afterwards shared memory must not be written
     // before a barrier.
     template <class Out, class Index>
     static __device__ __forceinline__ void derive_plane(
@@ -442,7 +442,7 @@ struct Scale {
                     tensors.mirror_high(earlier, nz);
                 }
                 const int z = earlier - RS;
-                if (z >= begin && z < end && lane < columns_inside && row < rows_inside) {  // testing here takes fewer registers
+                if (z >= begin && z < end && lane < columns_inside && row < rows_inside) {  // fewer registers here
                     float* const to = out.place(z, line);
                     float entries[6], values[3];
 #pragma unroll

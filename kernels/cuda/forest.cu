@@ -13,7 +13,7 @@
 // stack          column c of voxel i (raster order in the tile nz, ny, nx) at c * stride + i
 // z_bits …       a patch is 1 << z_bits by 1 << y_bits by 1 << x_bits voxels
 // vote_value     contribution of n votes to a class, rows of vote_width, one for each group; pure leaves only
-// probabilities  (leaves, classes), with weights: contribution of a leaf to its classes and to their sum; mixed leaves only
+// probabilities  (leaves, classes), with weights: contribution of a leaf to its classes and their sum; mixed leaves only
 // first_class …  the classes of this launch; all of ``classes`` unless their sums would not fit into shared memory
 // node_bytes     shared memory for nodes, a multiple of 128
 // out            (voxels, classes)

@@ -1,7 +1,7 @@
-// Tree traversal: nodes, descent from a root to a leaf, votes and sums of voxels, and the contribution of a group of trees
-// to the prediction. Included by forest.cu, whose features come from the stack.
-// Nodes are those of shared/nodes.py: the low word is a threshold or a leaf's value, the high word the column and, in its
-// lowest bits, the distance to the right child; the left child follows its parent.
+// Tree traversal: nodes, descent from a root to a leaf, votes and sums of voxels, and the contribution of a group of
+// trees to the prediction. Included by forest.cu, whose features come from the stack.
+// Nodes are those of shared/nodes.py: the low word is a threshold or a leaf's value, the high word the column and, in
+// its lowest bits, the distance to the right child; the left child follows its parent.
 
 #include "arithmetic.cuh"
 

@@ -2,8 +2,8 @@
 // then across the bricks' faces in global memory. A union keeps the smaller position as root, so a root is the first
 // voxel of its component in scan order, whatever the order of the threads.
 //
-// labels[v] is the position of a voxel nearer to the root of v; for background it is undefined and never read. Positions
-// are below 2^31; the bit above marks a root's number instead of its position.
+// labels[v] is the position of a voxel nearer to the root of v; for background it is undefined and never read.
+// Positions are below 2^31; the bit above marks a root's number instead of its position.
 // VALUE is the type of the values.
 
 #ifndef VALUE

@@ -1,4 +1,4 @@
-"""What the kernels that count votes write to, made without them: kernels that make no arrays compile much faster."""
+"""Buffers of the vote-counting kernels, allocated outside: kernels that allocate no arrays compile much faster."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def voting_memory(
     """Scratch of vote_together for bundles of ``quads`` times four blocks and votes below ``counts``.
 
     cut is the forest of a bundle, see cut_forest. answers has a row of four words for each limit, and one of zeros.
-    words: rows of the classes, then of a tree's open nodes, each (classes - 1) times four words: a bit says that a
-    voxel votes for class 1, 2, …; class 0 has what is left. digits: counters of these votes, see add_bits_256. bounds:
+    words: rows of the classes, then of a tree's open nodes, each (classes - 1) times four words: a set bit is a voxel's
+    vote for class 1, 2, …; class 0 has the remaining votes. digits: counters of these votes, see add_bits_256. bounds:
     for each quad and column four lows and four highs; around: low and high of the bundle.
-    Nothing of it has to be cleared between bundles or tiles.
+    No buffer has to be cleared between bundles or tiles.
     """
     digits = max(1, (counts - 1).bit_length())
     rows = classes - 1
@@ -40,6 +40,6 @@ def voting_memory(
 
 
 def bundle_memory(classes: int, quads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Results and places of a bundle's blocks: values, bases, blocks, see vote_together and gather_quads."""
+    """Results and positions of a bundle's blocks: values, bases, blocks, see vote_together and gather_quads."""
     values = np.empty((quads, BLOCKS_PER_VECTOR, BLOCK, classes), np.float32)
     return values, np.empty((quads, BLOCKS_PER_VECTOR), np.int64), np.empty((quads, BLOCKS_PER_VECTOR, 3), np.int64)
