@@ -1,8 +1,8 @@
-"""An image of a thousand million pixels in little memory: HDF5 to uint8 probabilities in HDF5, by the command line.
+"""Bench of an image of 10^9 pixels in little memory: HDF5 to uint8 probabilities in HDF5, by the command line.
 
-The run may take as few addresses as ``ulimit -v`` would let it, and the largest resident set is reported. The image is
-the bench picture, repeated and mirrored, so far from the border the result must repeat with it: every period is
-compared with the first. Larger than memory means: nothing here holds more than a strip of it.
+The run's virtual memory is limited as by ``ulimit -v``, and the maximum resident set is reported. The image is the
+bench picture, repeated and mirrored, so the result must repeat with it away from the border: every period is compared
+with the first. The image is larger than memory: never more than a strip of it is loaded.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def write_image(folder: Path, case: Case) -> Path:
-    """The image, chunked and packed, strip by strip, if it is not there."""
+    """Write the image, chunked and compressed, strip by strip, if it is missing."""
     height, width = case.shape
     path = folder / f"large_{height}x{width}.h5"
     if path.exists():
@@ -94,7 +94,7 @@ def write_image(folder: Path, case: Case) -> Path:
 
 
 def compare_periods(path: Path, *, period: int) -> int:
-    """How many whole periods off the border are the same; ends the bench if one is not, or if all is one value."""
+    """Count equal whole periods away from the border. Ends the bench if one differs, or if all values are equal."""
     compared = 0
     with h5py.File(path, "r") as file:
         result = file["exported_data"]
