@@ -1,5 +1,6 @@
-"""The whole backend on the host stand-in: the CPU's bytes for every result, with several devices, too little memory and
-devices that fail. The jobs are those of properties/test_tiles.py."""
+"""Whole CUDA backend on the host stand-in: bytes equal to the CPU's, with several or failing devices and little memory.
+
+The jobs are those of properties/test_tiles.py."""
 
 from __future__ import annotations
 

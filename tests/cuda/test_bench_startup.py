@@ -1,4 +1,4 @@
-"""The bench of start-up: what is compiled, by the host's compiler, and its one line without CUDA's."""
+"""Bench of start-up: compiles with the host's compiler, and prints one line without CUDA's."""
 
 from __future__ import annotations
 

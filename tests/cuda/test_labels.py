@@ -1,4 +1,4 @@
-"""Components found on the device: the same runs as the CPU's, array by array, whatever the frame looks like."""
+"""Components found on the device: the same runs as the CPU's, array by array, for frames of every kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def device() -> HostDevice:
 
 
 def check(device: HostDevice, values: np.ndarray) -> SlabRuns:
-    """Label on the device and on the CPU; both make the same record."""
+    """Label on the device and on the CPU, and compare the records."""
     found, expected = labels.label_slab(device, values, Storage()), cpu.label_slab(values, Storage())
     assert (found.shape, found.count) == (expected.shape, expected.count)
     for ours, theirs in zip(found.runs, expected.runs, strict=True):

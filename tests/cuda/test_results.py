@@ -1,4 +1,4 @@
-"""Results made on the device: the bits and the counts of shared/results.py and shared/conversion.py."""
+"""Results computed on the device: the bits and counts of shared/results.py and shared/conversion.py."""
 
 from __future__ import annotations
 
