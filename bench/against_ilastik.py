@@ -55,7 +55,9 @@ def main(words: Sequence[str] | None = None) -> int:
     script = os.environ.get("ILASTIK")
     if options.dry_run:
         print(
-            f"beside {script}" if script else f"beside the recorded table {RECORDED.name}; set ILASTIK to run it here"
+            f"compared with {script}"
+            if script
+            else f"compared with the recorded table {RECORDED.name}; set ILASTIK to run it"
         )
         list_cases(cases)
         return 0

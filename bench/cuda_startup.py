@@ -110,7 +110,7 @@ def measure_compiling(report: Report, case: Case, target: Target, *, threads: in
         with ThreadPoolExecutor(min(threads, len(kernels))) as pool:
             list(pool.map(lambda kernel: _compile(target, *kernel), kernels.values()))
 
-    report.row("side by side", _time(all_of_them, repeats), settings=f"{threads} threads")
+    report.row("in parallel", _time(all_of_them, repeats), settings=f"{threads} threads")
     longest = max(alone, key=lambda name: alone[name].best)
     report.note(f"with a core for each as long as {longest}: {alone[longest].best:.2f} s")
 

@@ -119,7 +119,7 @@ def _measure_peers(
     floor = limits[1].floor(operations=operations)
     own = time_work(ours.features, repeats=repeats)
     size = "x".join(map(str, image.shape))
-    report.note(f"\nPeers, {size}; the same features where nothing else is said, the same trees")
+    report.note(f"\nPeers, {size}; the same features unless noted, the same trees")
     report.row("features: pixelforest", own, settings="1 thread", voxels=image.size, floor=floor)
     whole = ours.backend.pixels.feature_stack(
         ours.backend.pixels.to_device(piece), (0, 0, 0), ((0, 0, 0), ours.image), ours.image, ours.plan

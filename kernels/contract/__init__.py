@@ -1,7 +1,7 @@
-"""The operations of a backend, and the records that travel between engine and kernels.
+"""Operations of a backend, and the records exchanged between engine and kernels.
 
 Arrays are (c, z, y, x) where they hold an image's channels and (z, y, x, f) where they hold results. Positions count
-from the image's edge, not the tile's: they decide the rounding of the x pass, so results never depend on tiles.
+from the image's edge, not the tile's: they determine the rounding of the x pass, so results never depend on tiles.
 
 Order of float32 operations, the same in every backend:
 - A separable filter runs along x, then y, then z; each pass reads and writes float32.

@@ -21,12 +21,12 @@ class PixelBackend(Protocol):
         ...
 
     def warm(self) -> None:
-        """Compile what does not depend on a project, and keep it where the next process looks for it.
+        """Compile the kernels that do not depend on a project, and cache them for later processes.
 
         Raises
         ------
         KernelError
-            Something cannot be compiled or kept.
+            A kernel cannot be compiled or cached.
         """
         ...
 
@@ -93,7 +93,7 @@ class PixelBackend(Protocol):
         plan
             From ``load_plan``.
         results
-            What is made of each tile.
+            Results of each tile.
         image
             Size of the image along z, y, x.
         threads
@@ -124,7 +124,7 @@ class PixelBackend(Protocol):
         DeviceOutOfMemory
             Not even a small part of the tile fits.
         DeviceFailed
-            The device failed, and nothing else may take over.
+            The device failed, and no other device may take over.
 
         Notes
         -----

@@ -1,4 +1,4 @@
-"""Fake CuPy on the host: the part used by ``kernels/cuda/cupy_device.py``, with its signatures; kernels run in the shim.
+"""Fake CuPy on the host: the API used by ``kernels/cuda/cupy_device.py``; kernels run in the shim.
 
 The fake is asynchronous like CuPy: copies and launches stay in their stream until a thread waits for it, so that a
 buffer reused too early is detected.
