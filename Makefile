@@ -1,20 +1,20 @@
-# The words of this project. Everything happens in .venv; continuous integration runs the same words.
+# Tasks of this project. Everything is installed in .venv; continuous integration runs the same tasks.
 #
-#   make demo     install, then run a recorded project and say where the results are
+#   make demo     install, run a recorded project and print the location of the results
 #   make test     install, then run the fast tests
 #   make lint     check style and formatting         make types    check types
 #   make golden   compare with results recorded from ilastik
-#   make slow     the other tests that take longer
-#   make fuzz     damage projects and images for a minute, or ARGS="--seconds 3600 --seed 7"; --replay FILE
-#   make bench    measure                            make gpu      tests that need a CUDA device
+#   make slow     run the slow tests
+#   make fuzz     read damaged projects and images for a minute, or ARGS="--seconds 3600 --seed 7"; --replay FILE
+#   make bench    measure                            make gpu      run tests that need a CUDA device
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-results
-# Extra words for pytest: make test ARGS="-k export"
+# Extra arguments for pytest: make test ARGS="-k export"
 ARGS ?=
-# What a GPU needs: cuda13, cuda12 for older drivers; with nvForest cuda13,rapids13
+# Extras for GPUs: cuda13, cuda12 for older drivers; with nvForest cuda13,rapids13
 GPU ?= cuda13
 
 .PHONY: demo test lint types fuzz bench bench-objects bench-gpu golden slow gpu clean
@@ -31,7 +31,7 @@ demo: $(VENV)/ready
 	@echo
 	@echo "The results are in $(CURDIR)/$(DEMO):"
 	@ls $(DEMO)
-	@echo "raw_segmentation.png can be looked at beside tests/golden/px2d_gray/raw.png."
+	@echo "Compare raw_segmentation.png with the input tests/golden/px2d_gray/raw.png."
 
 test: $(VENV)/ready-test $(VENV)/ready-nvforest
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not golden" $(ARGS)
@@ -45,7 +45,7 @@ golden: $(VENV)/ready-test
 fuzz: $(VENV)/ready-test
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-# Without CuPy or a GPU every test would be skipped: doctor ends it with the reason.
+# Without CuPy or a GPU every test would be skipped: doctor fails with the reason.
 gpu: $(VENV)/ready-test $(VENV)/ready-$(GPU)
 	$(BIN)/pixelforest doctor --device=cuda
 	$(BIN)/python -m pytest -m gpu $(ARGS)
@@ -61,7 +61,7 @@ lint: $(VENV)/ready-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The checkout is the package, so mypy finds it under its name only through a folder that names it.
+# The checkout is the package, so mypy finds it under its name only through a link of that name.
 types: $(VENV)/ready-lint
 	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/pixelforest
 	cd $(VENV)/types && ../bin/mypy --config-file pixelforest/pyproject.toml --cache-dir ../mypy-cache
@@ -91,7 +91,7 @@ $(VENV)/ready-%: $(VENV)/ready setup.py pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	@touch $@
 
-# An extra cannot leave out dependencies, of which nvForest has 1.4 GB that its tests without a GPU do not need.
+# Installed without dependencies, which an extra cannot do: nvForest has 1.4 GB that its tests without a GPU do not need.
 $(VENV)/ready-nvforest: $(VENV)/ready tests/requirements-nvforest.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/requirements-nvforest.txt
 	@touch $@

@@ -11,7 +11,7 @@ sub_packages = find_packages(".", include=[p for t in TOP for p in (t, t + ".*")
 
 
 class build_py(_build_py):
-    """Leaves setup.py and conftest.py, which lie in the package's folder, out of the wheel."""
+    """Build step that leaves setup.py and conftest.py, which are in the package's folder, out of the wheel."""
 
     def find_package_modules(self, package, package_dir):
         found = super().find_package_modules(package, package_dir)
@@ -30,11 +30,11 @@ setup(
         "numpy>=2.0,<2.6",
         "numba>=0.62.1,<0.69",
         "h5py>=3.11,<4",
-        "tifffile>=2024.8.30,<2026.5",  # 2026.5 drops the shapes of series with axes of length 1
+        "tifffile>=2024.8.30,<2026.5",  # 2026.5 omits axes of length 1 from the shapes of series
         "imagecodecs>=2024.9.22",
         "isal>=1.7,<2",
         "Pillow>=10.4",
-        "tensorstore>=0.1.72",  # says where S3 keys come from
+        "tensorstore>=0.1.72",  # reports the source of S3 keys
     ],
     extras_require={
         "parquet": ["pyarrow>=17"],
@@ -49,7 +49,7 @@ setup(
             "nvidia-cuda-nvrtc>=13.0,<14",
             "nvidia-cuda-runtime>=13.0,<14",
         ],
-        # On top of [cuda12] or [cuda13]. nvForest follows the calendar and reads the models of one treelite only.
+        # In addition to [cuda12] or [cuda13]. nvForest has calendar versions and supports one treelite version only.
         **{
             f"rapids{version}": [
                 f"cupy-cuda{version}x[ctk]>=14.0.1,!=14.1.0,<15",
@@ -69,7 +69,7 @@ setup(
             "zarr>=3.0",
             "ome-zarr-models>=1.0",
             "opencv-python-headless>=4.9",
-            # Two versions of CUDA's compiler, so that all kernels are compiled for all GPUs without one.
+            # Two versions of CUDA's compiler, so that all kernels are compiled for all architectures without a GPU.
             "nvidia-cuda-nvrtc>=13.0,<14; sys_platform != 'darwin'",
             "nvidia-cuda-nvrtc-cu12>=12.8,<13; sys_platform != 'darwin'",
             "ome-types>=0.5",

@@ -1,8 +1,8 @@
-"""Times pixelforest's command line beside ilastik's, file to file, whole processes.
+"""Comparison of pixelforest's command line with ilastik's, file to file, whole processes.
 
-With $ILASTIK naming ilastik's start script both run here, one after the other in turn, and their files are compared
-value by value. Without it ours runs, and the recorded table stands beside it; that was another day and maybe another
-machine, so look at both heads before comparing. Both get the same number of threads.
+If $ILASTIK names ilastik's start script, both run here in turn, and their files are compared value by value. Otherwise
+only pixelforest runs, and the recorded table is shown too; it was measured on another day and maybe another machine, so
+read both heads before comparing. Both get the same number of threads.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _COMPARED_AT_ONCE = 1 << 24  # values
 
 @dataclass(frozen=True)
 class Program:
-    """A command line to be measured. ``environment`` is added to this process's own."""
+    """Command line to be measured. ``environment`` is added to this process's own."""
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str]
 
     def run(self, case: Case, material: Material, folder: Path) -> Timing:
-        """One run; its results are the files ``{nickname}.h5`` in ``folder``. Ends the bench if it fails."""
+        """Run the program once; its results are ``{nickname}.h5`` in ``folder``. Ends the bench if it fails."""
         folder.mkdir(exist_ok=True)
         for path in folder.iterdir():
             path.unlink()
@@ -55,7 +55,9 @@ def main(words: Sequence[str] | None = None) -> int:
     script = os.environ.get("ILASTIK")
     if options.dry_run:
         print(
-            f"beside {script}" if script else f"beside the recorded table {RECORDED.name}; set ILASTIK to run it here"
+            f"compared with {script}"
+            if script
+            else f"compared with the recorded table {RECORDED.name}; set ILASTIK to run it"
         )
         list_cases(cases)
         return 0
@@ -104,7 +106,7 @@ def _measure(
     timings: dict[str, list[Timing]] = {program.name: [] for program in programs}
     if repeats > 1:
         for program in programs:
-            program.run(case, material, folder / program.name)  # fills the file cache, compiles kernels where it must
+            program.run(case, material, folder / program.name)  # fills the file cache, compiles kernels if necessary
     for _ in range(repeats):
         for program in programs:
             timings[program.name].append(program.run(case, material, folder / program.name))
@@ -127,7 +129,7 @@ def _measure(
 
 
 def _compare(report: Report, ours: Path, theirs: Path, *, files: int) -> None:
-    """Value by value, bit patterns included; every file that either wrote."""
+    """Compare every file that either wrote value by value, including bit patterns."""
     names = sorted({p.name for folder in (ours, theirs) for p in folder.iterdir()})
     differing, values, largest = 0, 0, 0.0
     for name in names:

@@ -1,7 +1,7 @@
-"""Measures the rates that ``engine/tiling/time_model.py`` estimates with: processor seconds of one thread.
+"""Calibration of the rates in ``engine/tiling/time_model.py``: processor seconds of one thread.
 
-Recorded projects on images of noise, smoothed so that trees have something to decide, warm, one thread; the processor's
-time and not the clock's, so that a busy machine changes little. Prints the constants as they stand there.
+Runs recorded projects on images of smoothed noise, so that trees have decisions to make, warm, with one thread. CPU
+time is measured instead of wall time, so that a busy machine changes little. Prints the constants in their source form.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _measure_pixels(name: str, shape: tuple[int, ...], axes: str, repeats: int) -> None:
-    """The forest's share from runs with all stored forests and with the first of them alone."""
+    """Measure the forest's share by runs with all stored forests and with the first one alone."""
     project = read_project(GOLDEN / name / "project.ilp")
     assert isinstance(project, PixelProject)
     whole = project.classifier
@@ -70,7 +70,7 @@ def _measure_objects(shape: tuple[int, ...], repeats: int) -> None:
     maps = np.concatenate([blobs, 255 - blobs], axis=-1).astype(np.float32) / 255
     inputs = {"raw_data": raw, "segmentation_image": segmentation}
     common = {"inputs_by_role": tuple((role, (path,)) for role, path in inputs.items()), "project": str(project.path)}
-    # the project is set up to write a table beside every image
+    # the project also writes a table for every image
     ids = _time(replace(_job(export_source="Object Identities", **common), table=None), repeats)
     classes = _time(replace(_job(export_source="Object Predictions", **common), table=None), repeats)
     table = _time(_job(table_filename="t.csv", **common), repeats)
@@ -84,7 +84,7 @@ def _measure_objects(shape: tuple[int, ...], repeats: int) -> None:
 
 
 def _blobs(shape: tuple[int, ...]) -> np.ndarray:
-    """Noise, blurred by adding neighbours, from 0 to 255."""
+    """Make noise from 0 to 255, blurred by adding neighbours."""
     noise = np.random.default_rng(0).random(shape, np.float32)
     for axis, size in enumerate(shape):
         for step in (1, 2, 4) if size > 8 else ():
@@ -107,7 +107,7 @@ def _job(**wishes: object) -> Job:
 
 
 def _time(job: Job, repeats: int) -> float:
-    """Processor seconds of a run, the least of several."""
+    """Measure the processor seconds of a run, the minimum of several."""
     found = []
     for _ in range(repeats + 1):  # the first compiles and loads
         before = time.process_time()

@@ -1,4 +1,4 @@
-"""The cases that are measured and the words by which they are chosen. Nothing is generated or measured here."""
+"""Benchmark cases and the options that select them. Nothing is generated or measured here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Case:
     """One input of a size.
 
     shape   (y, x) or (z, y, x); empty: no image at all
-    files   how many such images one process takes
-    result  what is exported
+    files   number of such images per process
+    result  exported result
     """
 
     name: str
@@ -24,19 +24,19 @@ class Case:
 
     @property
     def dimensions(self) -> int:
-        """2 or 3; the start-up alone opens the 2-D project."""
+        """Number of dimensions, 2 or 3; the start-up alone opens the 2-D project."""
         return len(self.shape) or 2
 
     @property
     def voxels(self) -> int:
-        """Of all images together; 0 without an image."""
+        """Number of voxels of all images; 0 without an image."""
         count = self.files if self.shape else 0
         for n in self.shape:
             count *= n
         return count
 
     def describe(self) -> str:
-        """The case in words."""
+        """Describe the case in words."""
         if not self.shape:
             return "open the project, nothing to do"
         size = " x ".join(map(str, self.shape))
@@ -78,7 +78,7 @@ LIMIT_TEXT = "megabytes of addresses a run may take, as with ulimit -v; 0: any n
 
 
 def make_parser(about: str | None, *, defaults: Sequence[str], quick: Sequence[str]) -> argparse.ArgumentParser:
-    """The options that every bench has. defaults, quick: cases that run without a word, and for --quick."""
+    """Make a parser with the options of every bench. defaults, quick: cases that run by default, and for --quick."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(default_cases=tuple(defaults), quick_cases=tuple(quick))
     names = ", ".join(CASES)
@@ -100,7 +100,7 @@ def make_parser(about: str | None, *, defaults: Sequence[str], quick: Sequence[s
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
-    """Parse and check what the bench was asked for."""
+    """Parse and check the options of a bench."""
     options = parser.parse_args(words)
     if (options.project is None) != (options.input is None):
         parser.error("--project and --input go together")
@@ -110,12 +110,12 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argpa
 
 
 def chosen_cases(options: argparse.Namespace) -> list[Case]:
-    """The cases that were asked for."""
+    """List the requested cases."""
     names = options.case or (options.quick_cases if options.quick else options.default_cases)
     return [CASES[name] for name in names]
 
 
 def list_cases(cases: Sequence[Case]) -> None:
-    """Print what would be measured."""
+    """Print the cases without measuring."""
     for case in cases:
         print(f"{case.name:18} {case.describe()}")

@@ -1,18 +1,18 @@
-"""Features on a GPU: the source's conversion, pre-smoothing and the fused kernels, scale by scale, by device events.
+"""Bench of features on a GPU: source conversion, pre-smoothing and fused kernels, scale by scale, by device events.
 
 The stack stays on the device. All columns are compared with the CPU backend's bits before anything is timed. The limit
 of a row is the bytes it must move at the speed of a copy, measured here: for a Gaussian two a pass and voxel, for a
 fused kernel the smoothed image once and every column once. Goals on an H100 for all 37 features: 2500 Mpixel/s in 2-D,
 1000 Mvoxel/s in 3-D.
 
-Ideas, and what they gave. Nothing of this has run on a GPU yet: registers and shared memory are ptxas's, for sm_90.
+Variants tried, with results. None has run on a GPU yet: registers and shared memory are those of ptxas for sm_90.
 - all of a scale in one kernel: in 2-D 40 registers and 36 KB, in use; in 3-D 117 registers, 46 KB, two blocks of 256
   threads a multiprocessor
 - in 3-D the structure tensor in a kernel of its own: 64 registers and four blocks for either, the smoothed image is
   read twice; in use
 - planes before the gradient's z pass in shared memory: 117 registers; in registers they spilled on Blackwell
 - the offsets of a block's voxels in shared memory: 6 registers less than in registers, where others spilled
-- y passes of the Gaussian straight from memory: not in use, each voxel would be loaded once for every eight of its
+- y passes of the Gaussian from global memory: not in use, each voxel would be loaded once for every eight of its
   neighbours
 """
 
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 from cases import Case, chosen_cases, list_cases, make_parser, parse
-from data import LARGEST, enlarge, make_cells, selection
+from data import MAX_SIZES, enlarge, make_cells, selection
 from measure import Report, Timing
 
 from pixelforest.engine.pixels.feature_plan import plan_features
@@ -44,14 +44,14 @@ from pixelforest.kernels.cuda.features import (
 )
 from pixelforest.kernels.cuda.filters import Volume, grow_box, smooth, upload_source
 
-CHECKED = {2: (75, 140), 3: (36, 37, 70)}  # no axis shorter than what ilastik takes for its widest scale
-FREE_SHARE = 0.8  # of the device's memory that a case may take; larger ones are cut along their first axis
+CHECKED = {2: (75, 140), 3: (36, 37, 70)}  # no axis shorter than ilastik's minimum for its widest scale
+FREE_SHARE = 0.8  # of the device's memory for a case; larger ones are cut along their first axis
 GOALS = {2: 2.5e9, 3: 1.0e9}
 _FLOAT = 4
 
 
 def main(words: Sequence[str] | None = None, device: Device | None = None) -> int:
-    """device: instead of the first GPU, for the tests."""
+    """Run the bench. device: replaces the first GPU in tests."""
     parser = make_parser(__doc__, defaults=("2d-2048", "2d-4096", "3d-128", "3d-256"), quick=("2d-quick", "3d-quick"))
     options = parse(parser, words)
     cases = chosen_cases(options)
@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None, device: Device | None = None) -> in
 
 
 def measure_copies(device: Device, *, floats: int) -> float:
-    """Bytes a second that a pass of radius 0, which copies, reads and writes."""
+    """Measure the bytes a second that a pass of radius 0, which copies, reads and writes."""
     shape = (1, max(1, floats >> 12), min(floats, 1 << 12))
     volume = Volume(device.zeros(shape, np.float32), (0, 0, 0, *shape))
     taps = device.upload(np.ones(1, np.float32))
@@ -83,7 +83,7 @@ def measure_copies(device: Device, *, floats: int) -> float:
 
 
 def _check(report: Report, device: Device, dimensions: int) -> bool:
-    """Compare every column with the CPU backend's, bit by bit."""
+    """Compare every column with the CPU backend's bit by bit."""
     shape = CHECKED[dimensions]
     image = make_cells(shape, seed=1)[0].reshape((1,) * (4 - dimensions) + shape)
     size: Voxels = image.shape[1:]
@@ -108,7 +108,7 @@ def _measure(report: Report, device: Device, case: Case, bandwidth: float, repea
     prepare_plan(device, loaded, np.uint8)
     prepare_plan(device, in_one)
     shape = _fitting(device, case.shape, loaded)
-    base = tuple(min(a, b) for a, b in zip(shape, LARGEST[case.dimensions], strict=True))
+    base = tuple(min(a, b) for a, b in zip(shape, MAX_SIZES[case.dimensions], strict=True))
     image = enlarge(make_cells(base, seed=7 + case.dimensions)[0], shape)
     volume = image.reshape((1,) * (4 - case.dimensions) + shape)
     size: Voxels = volume.shape[1:]
@@ -172,7 +172,7 @@ def _plan(dimensions: int, depth: int) -> FeaturePlan:
 
 
 def _fitting(device: Device, shape: tuple[int, ...], plan: CudaPlan) -> tuple[int, ...]:
-    """The case's shape, halved along its first axis until it fits the device."""
+    """Halve the case's shape along its first axis until it fits the device."""
     while True:
         size: Voxels = (*((1,) * (3 - len(shape))), *shape)  # type: ignore[assignment]
         if 2 * stack_bytes(plan, size, size) <= FREE_SHARE * device.free_bytes() or shape[0] < 128:
@@ -181,7 +181,7 @@ def _fitting(device: Device, shape: tuple[int, ...], plan: CudaPlan) -> tuple[in
 
 
 def _time(device: Device, work: Callable[[], object], repeats: int) -> Timing:
-    """Seconds by the device's events, after two runs to warm up."""
+    """Measure seconds by the device's events, after two warm-up runs."""
     seconds = []
     for run in range(repeats + 2):
         with device.timer() as timer:

@@ -1,18 +1,18 @@
-"""Forests on a GPU: every way of walking that forest.cu has, and nvForest, on the same features.
+"""Bench of forests on a GPU: every traversal variant of forest.cu, and nvForest, on the same features.
 
-Times are the device's own (events), features and results stay on it. Each answer is compared with the CPU backend's
-before it is timed. The limit is reading the features and writing the answer at the speed of a copy, measured here.
+Times are device events; features and results stay on the device. Each prediction is compared with the CPU backend's
+before it is timed. The limit is reading features and writing predictions at the speed of a copy, measured here.
 
-Ideas, and what they gave. Nothing of this has run on a GPU yet: what each should cost was counted, see
-kernels/cuda/forest.py; the losers leave forest.cu once the table below says which they are.
-- a lane walks for its voxel alone, nodes through the cache (lanes), or as many trees at a time as fit into shared
+Variants tried, with results. None has run on a GPU yet: expected costs were counted, see kernels/cuda/forest.py;
+the slower variants leave forest.cu once they are known.
+- a lane traverses for its voxel alone, nodes through the cache (lanes), or as many trees at a time as fit into shared
   memory (lanes_staged)
-- a warp walks for all of its voxels, 32 (masks) or 64 (masks_wide), and visits a node once if any of them reaches it
-- the bounds of a patch's features lead all of its voxels down at once, as far as they can: entered_lanes,
+- a warp traverses for all of its voxels, 32 (masks) or 64 (masks_wide), and visits nodes that any reaches once
+- the bounds of a patch's features move all of its voxels down at once as far as they decide: entered_lanes,
   entered_masks, entered_wide (64 voxels), entered_staged
-- features are read where they are (direct)
-- features and forest in one kernel: reckoned for an H100, 0.3 to 0.5 ns a pixel against 0.17 + 0.16 in two kernels, and
-  1.9 against 0.6 in 3-D; removed
+- features are read from global memory (direct)
+- features and forest in one kernel: estimated for an H100, 0.3 to 0.5 ns a pixel against 0.17 + 0.16 in two kernels,
+  and 1.9 against 0.6 in 3-D; removed
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from pixelforest.kernels.cuda.device import Device, DeviceArray
 from pixelforest.kernels.cuda.forest import VARIANTS, load_forest
 from pixelforest.kernels.shared.nodes import pack_forest
 
-LARGEST_VOXELS, LARGEST_QUICK = 1 << 22, 1 << 12  # 0.8 GB of features in 2-D
+MAX_VOXELS, MAX_QUICK = 1 << 22, 1 << 12  # 0.8 GB of features in 2-D
 CHECKED_ROWS = 20_000
 # The deep forest: samples, how many of them have the wrong label; trees that are grown, how often each is taken.
 SAMPLES, WRONG, GROWN, TIMES = 6000, 0.15, 20, 5
-CHUNKS = (1, 2, 4, 8, 16, 32)  # rows that nvForest takes at a time, of which the best counts
+CHUNKS = (1, 2, 4, 8, 16, 32)  # rows per step of nvForest; the best one counts
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Features on the device, as the feature kernels leave them."""
+    """Features on the device in the layout of the feature kernels."""
 
     values: DeviceArray
     shape: tuple[int, int, int, int]
@@ -60,7 +60,7 @@ class Stack:
 
 
 def main(words: Sequence[str] | None = None, device: Device | None = None, *, place: nvforest.Place = "gpu") -> int:
-    """device, place: instead of the first GPU, for the tests."""
+    """Run the bench. device, place: replace the first GPU in tests."""
     parser = make_parser(__doc__, defaults=("2d-2048", "3d-128"), quick=("2d-quick",))
     parser.add_argument("--variant", action="append", choices=VARIANTS, help="only this one; repeatable")
     options = parse(parser, words)
@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None, device: Device | None = None, *, pl
     report.note(f"{device.name}: copies move {bandwidth / 1e9:.0f} GB/s", device=device.name, bandwidth=bandwidth)
     for case in cases:
         material = prepare(case, options)
-        largest = LARGEST_QUICK if options.quick else LARGEST_VOXELS
+        largest = MAX_QUICK if options.quick else MAX_VOXELS
         features = load_features(material, largest=largest)
         for name, forests in (
             ("project", project_forests(material.project)),
@@ -98,13 +98,13 @@ def main(words: Sequence[str] | None = None, device: Device | None = None, *, pl
 
 
 def project_forests(project: Project) -> list[ForestArrays]:
-    """The project's stored forests."""
+    """Read the project's stored forests."""
     c = project.classifier
     return [ForestArrays(f.trees, f.class_count, f.is_weighted, c.averages) for f in c.forests]
 
 
 def grow_deep(features: np.ndarray, forests: Sequence[ForestArrays], *, quick: bool) -> list[ForestArrays]:
-    """Trees of about 600 leaves: grown from what the project answers, where some of the labels contradict it."""
+    """Grow trees of about 600 leaves from the project's predictions with some wrong labels."""
     rng = np.random.default_rng(0)
     rows = features.reshape(-1, features.shape[3])
     rows = rows[rng.choice(len(rows), 500 if quick else SAMPLES, replace=False)]
@@ -118,13 +118,13 @@ def grow_deep(features: np.ndarray, forests: Sequence[ForestArrays], *, quick: b
 
 
 def predict_on_host(rows: np.ndarray, forests: Sequence[ForestArrays]) -> np.ndarray:
-    """The CPU backend's answer."""
+    """Predict with the CPU backend."""
     backend = load("cpu")
     return backend.pixels.predict_rows(rows, backend.pixels.load_forest(forests, use="rows"))
 
 
 def make_stack(device: Device, features: np.ndarray) -> Stack:
-    """(z, y, x, f) on the device, column by column."""
+    """Upload features (z, y, x, f) column by column."""
     voxels, columns = int(np.prod(features.shape[:3])), features.shape[3]
     stride = -(-voxels // 32) * 32
     values = np.zeros((columns, stride), np.float32)
@@ -134,7 +134,7 @@ def make_stack(device: Device, features: np.ndarray) -> Stack:
 
 
 def measure_bandwidth(device: Device) -> float:
-    """Bytes a second that a copy reads and writes, on a real GPU; on the tests' stand-in any number."""
+    """Measure the bytes a second that a copy reads and writes on a GPU; on the tests' stand-in any number."""
     try:
         import cupy
     except ImportError:
@@ -220,7 +220,7 @@ def _measure_nvforest(
     times: dict[str, float],
     place: nvforest.Place,
 ) -> None:
-    """The adapter, and nvForest alone on rows that are ready, with the best of its chunk sizes."""
+    """Measure the adapter, and nvForest alone on prepared rows, with the best of its chunk sizes."""
     voxels = int(np.prod(stack.shape[:3]))
     try:
         forest = nvforest.load_forest(device, forests, place=place)
@@ -242,7 +242,7 @@ def _measure_nvforest(
 
 
 def time_on_device(device: Device, work: Callable[[], object], repeats: int) -> Timing:
-    """Seconds by the device's events; two runs before those that count."""
+    """Measure seconds by the device's events, after two warm-up runs."""
     seconds = []
     for run in range(repeats + 2):
         with device.timer() as timer:

@@ -1,17 +1,17 @@
-"""Workbench of the object operations on a GPU: components, smoothing before a threshold; statistics beside cuCIM.
+"""Workbench of the object operations on a GPU: components, smoothing before a threshold; statistics of cuCIM.
 
-Needs one NVIDIA GPU; without one it says so and ends with 1. A single call measures everything:
+Needs one NVIDIA GPU; without one it prints a message and exits with status 1. A single call measures everything:
 
     python bench/cuda_objects.py --json rows.jsonl
 
-Rows with "on the device" are timed by device events, what they take and give is in device memory; the others go from
-host to host. Every row is first compared with the CPU backend, the same bits, or with the peer. ``limit`` is the share
-of the time that the bytes moved would take at the rate of a copy of this device.
+Rows with "on the device" are timed by device events, with input and output in device memory; the others go from host to
+host. Every row is first compared with the CPU backend bit by bit, or with the peer. ``limit`` is the share of the time
+that moving the bytes would take at the rate of a copy on this device.
 
 Variants of labels, none timed on a GPU yet:
-- bricks of 32x16x16 voxels in shared memory, then their faces; runs come back; in use
+- bricks of 32x16x16 voxels in shared memory, then their faces; runs are downloaded; in use
 - runs joined across rows without bricks: moves less, but each union is an atomic in global memory, one a voxel of noise
-- ids of voxels sent back instead of runs: 4 bytes a voxel, against 0.6 for a run every 20 voxels
+- ids of voxels downloaded instead of runs: 4 bytes a voxel, against 0.6 for a run every 20 voxels
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _first_device() -> Device:
 
 
 class _Bench:
-    """A device, what its copies reach, and where rows go."""
+    """Device, rate of its copies, and the report for rows."""
 
     def __init__(self, report: Report, device: Device, *, repeats: int, threads: int, has_peers: bool) -> None:
         self.report, self.device, self.repeats, self.threads = report, device, repeats, threads
@@ -148,7 +148,7 @@ class _Bench:
         self.report.row("cuCIM regionprops_table, on the device", self._time(on_device), voxels=raw.size, note=note)
 
     def _label(self, backend: Backend, frame: np.ndarray) -> np.ndarray:
-        """Ids as the engine makes them, slabs included."""
+        """Label a frame as the engine does, including slabs."""
         with Scratch(PLENTY) as scratch:
             return label_components(
                 lambda box: frame[box.slices()],
@@ -159,7 +159,7 @@ class _Bench:
             ).labels
 
     def _time(self, work: Callable[[], object]) -> Timing:
-        """Seconds by device events, after one run to warm up, the caches flushed before each."""
+        """Measure seconds by device events, after one warm-up run, with caches flushed before each."""
         work()
         seconds = []
         for _ in range(self.repeats):
@@ -171,7 +171,7 @@ class _Bench:
         return Timing(tuple(seconds))
 
     def _copy_rate(self, nbytes: int) -> float:
-        """Bytes read and written a second by a kernel that only copies."""
+        """Measure the bytes a second that a copy kernel reads and writes."""
         n = nbytes // 4
         values, out = self.device.zeros((n,), np.float32), self.device.empty((n,), np.float32)
         kernel = KernelFile("threshold.cu").kernel(self.device, "pick_channel", ("VALUE=float",))
@@ -189,7 +189,7 @@ def _verdict(same: bool, what: str) -> str:
 
 
 def _is_same_partition(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two label images tell the same voxels apart, whatever the numbers."""
+    """Return True if two label images have the same objects, whatever their numbers."""
     if not np.array_equal(a > 0, b > 0) or a.max() != b.max():
         return False
     number = np.zeros(int(a.max()) + 1, np.int64)

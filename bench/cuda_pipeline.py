@@ -1,12 +1,12 @@
-"""Whole images through a GPU: from memory to memory, and from HDF5 to HDF5, with what limits each beside it.
+"""Bench of whole images on a GPU: from memory to memory, and from HDF5 to HDF5, with the limit of each.
 
 From memory to memory: uint8 in, float32 probabilities out, the engine's tiles and threads, nothing read or written. The
 limit is the slower direction of the copies, at the rates of one thread measured here; the kernels' own limits are those
 of cuda_features.py and cuda_forest.py. From HDF5 to HDF5: uint8 in, uint8 probabilities out; the limit is the slower of
 reading and writing the same bytes with h5py alone. The first run's bytes are compared with the CPU's.
 
-Ideas, and what they gave. Nothing of this has run on a GPU yet.
-- three tiles in work on a device, each with a stream and a thread of its own (tiles.AT_ONCE)
+Variants tried, with results. None has run on a GPU yet.
+- three tiles in flight on a device, each with a stream and a thread of its own (tiles.TILES_IN_FLIGHT)
 - tiles of 4 M pixels in 2-D and 8 M voxels in 3-D (pixel_backend.FLAT_TILE, SOLID_TILE); --tile tries others
 """
 
@@ -40,11 +40,11 @@ from pixelforest.kernels.cuda.device import Device
 
 MEMORY_BYTES = 64 << 30
 PROBE_BYTES = 256 << 20
-CHECKED = 1 << 22  # voxels up to which the CPU computes the image too
+CHECKED = 1 << 22  # voxels; larger images are not compared with the CPU
 
 
 class Image:
-    """An image in memory, as the workflow reads one."""
+    """Image in memory, read by the workflow."""
 
     path_text, drange = "memory", None
 
@@ -56,7 +56,7 @@ class Image:
 
 
 class Sink:
-    """A result in memory, as the workflow writes one."""
+    """Result in memory, written by the workflow."""
 
     conversion, held_bytes, grid = None, 0, None
 
@@ -69,7 +69,7 @@ class Sink:
 
 
 def main(words: Sequence[str] | None = None, device: Device | None = None) -> int:
-    """device: instead of the GPUs, for the tests."""
+    """Run the bench. device: replaces the GPUs in tests."""
     parser = make_parser(__doc__, defaults=("2d-8192", "3d-512"), quick=("2d-quick",))
     parser.add_argument("--tile", type=int, nargs=3, metavar="N", help="largest tile along z, y, x")
     options = parse(parser, words)
@@ -100,7 +100,7 @@ def main(words: Sequence[str] | None = None, device: Device | None = None) -> in
 
 
 def copy_rates(device: Device, size: int) -> tuple[float, float]:
-    """Bytes a second to and from the device by one thread, with the copy into pinned memory on the way there."""
+    """Measure bytes a second to and from the device by one thread, including the copy into pinned memory."""
     array = np.ones(size, np.uint8)
     there = device.upload(array)
     device.download(there)
@@ -125,7 +125,7 @@ def measure_memory(
     threads: int,
     repeats: int,
 ) -> None:
-    """Host memory to host memory, float32 probabilities."""
+    """Measure from host memory to host memory, float32 probabilities."""
     image = read_image(material)
     raw = {RAW: image}
     info = result_infos(material.project, raw)["Probabilities"]  # type: ignore[arg-type]
@@ -153,7 +153,7 @@ def measure_memory(
 def measure_files(
     report: Report, case: Case, material: Material, backend: Backend, folder: Path, *, threads: int, repeats: int
 ) -> None:
-    """HDF5 to HDF5, uint8 probabilities."""
+    """Measure from HDF5 to HDF5, uint8 probabilities."""
     image = read_image(material)
     source = folder / "source.h5"
     flat = case.dimensions == 2
@@ -204,7 +204,7 @@ def seconds_to_write(folder: Path, data: np.ndarray, chunks: tuple[int, ...] | N
 
 
 def read_image(material: Material) -> Image:
-    """The case's image in memory, (t, z, y, x, c)."""
+    """Read the case's image into memory, (t, z, y, x, c)."""
     trained = material.project.lanes[-1].images.get(RAW) if material.project.lanes else None
     with open_image(material.images[0], role_index=0, training=trained, options=InputOptions()) as image:
         return Image(image.read(Box.whole(image.shape)))

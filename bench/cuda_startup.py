@@ -1,17 +1,17 @@
-"""What a GPU run with an empty cache waits for: kernels one by one, all side by side, and, with a GPU, whole processes.
+"""Bench of start-up with an empty cache: kernels one by one, all in parallel, and, with a GPU, whole processes.
 
-Compiling needs NVRTC and CuPy, but no GPU: --architecture says for which one. The kernels are those that a project with
-every feature of ilastik's dialog takes for uint8 images and float32 probabilities. The goal is 2.5 s from the start of
-the process to the end of the file, of which Python, NumPy, CuPy and the driver take a part that only a GPU shows.
+Compiling needs NVRTC and CuPy, but no GPU: --architecture selects one. The kernels are those of a project with every
+feature of ilastik's dialog for uint8 images and float32 probabilities. The goal is 2.5 s from the start of
+the process to the end of the file, of which Python, NumPy, CuPy and the driver take a part that only a GPU can show.
 
-Ideas, and what they gave (sm_90, NVRTC 13.5, CPU seconds of two busy cores; whole processes have not run on a GPU yet):
+Variants tried, with results (sm_90, NVRTC 13.5, CPU seconds of two busy cores; no whole process has run on a GPU yet):
 - one kernel after the other: 2.2 in 2-D (7 files), 3.3 in 3-D (9); the longest 0.6
-- side by side in threads: as many CPU seconds, and no thread waits for another one: of 4 s of two threads 0.1 were
-  neither spent nor waited for a core, and on a quiet machine 6.1 s of 16 files took 3.3. With a core for each, 0.6
-- all begun when the plan is known, the forest's when the forest is read: before, it came after the features (0.35), the
-  results' after both (0.2)
+- in parallel in threads: as many CPU seconds, and no thread waits for another one: of 4 s of two threads only 0.1 were
+  lost, and on a quiet machine 6.1 s of 16 files took 3.3. With a core for each, 0.6
+- all started when the plan is known, the forest's when the forest is read: before, it came after the features (0.35),
+  the results' after both (0.2)
 - features and forest in one kernel, since removed: 2.5 in 2-D and 3.2 in 3-D for a single file, so 2 s more
-- the CPU's form of the forest not made for runs on a GPU: it had begun to compile kernels of its own
+- no CPU form of the forest for runs on a GPU: it started to compile kernels of its own
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pixelforest.kernels.cuda.launch import Compilation, KernelFile, Target, com
 from pixelforest.kernels.cuda.results import needed_kernels
 
 GOAL_S = 2.5
-# A run that finds no GPU kernels in any cache, those of the CPU as usual.
+# A run without cached GPU kernels; those of the CPU are cached as usual.
 WITHOUT_CACHE = """
 import sys
 from pixelforest.kernels.shared import cache
@@ -54,7 +54,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def main(words: Sequence[str] | None = None, target: Target | None = None) -> int:
-    """target: what is compiled for, instead of an architecture, for the tests."""
+    """Run the bench. target: replaces the architecture in tests."""
     parser = make_parser(__doc__, defaults=("2d-512", "3d-64"), quick=("2d-quick",))
     parser.add_argument("--architecture", default="sm_90", metavar="SM", help="of the GPU that is compiled for")
     options = parse(parser, words)
@@ -85,7 +85,7 @@ def main(words: Sequence[str] | None = None, target: Target | None = None) -> in
 
 
 def needed(dimensions: int) -> dict[str, Compilation]:
-    """What a run on an image of so many dimensions compiles, by name."""
+    """List the kernels of a run on an image with this number of dimensions, by name."""
     plan = load_plan(plan_features(selection(dimensions), channels=1, depth=1 if dimensions == 2 else 64))
     float32 = np.dtype(np.float32)
     results = ResultPlan((1, 2), 2, (Wanted("probabilities", (0, 2), Conversion(float32, float32)),))
@@ -97,7 +97,7 @@ def needed(dimensions: int) -> dict[str, Compilation]:
 
 
 def measure_compiling(report: Report, case: Case, target: Target, *, threads: int, repeats: int) -> None:
-    """Each alone, then all side by side as a run does it; nothing is kept."""
+    """Measure each kernel alone, then all in parallel as in a run; nothing is cached."""
     kernels = needed(case.dimensions)
     report.row("loading the compiler", _time(partial(target.compile, "", "nothing.cu", ()), 1))
     alone = {name: _time(partial(_compile, target, *kernel), repeats) for name, kernel in kernels.items()}
@@ -110,13 +110,13 @@ def measure_compiling(report: Report, case: Case, target: Target, *, threads: in
         with ThreadPoolExecutor(min(threads, len(kernels))) as pool:
             list(pool.map(lambda kernel: _compile(target, *kernel), kernels.values()))
 
-    report.row("side by side", _time(all_of_them, repeats), settings=f"{threads} threads")
+    report.row("in parallel", _time(all_of_them, repeats), settings=f"{threads} threads")
     longest = max(alone, key=lambda name: alone[name].best)
     report.note(f"with a core for each as long as {longest}: {alone[longest].best:.2f} s")
 
 
 def measure_processes(report: Report, case: Case, options: argparse.Namespace) -> None:
-    """From the start of the process to its end, with no GPU kernel in a cache, and with all of them there."""
+    """Measure whole processes, without and with GPU kernels in the cache."""
     material = prepare(case, options)
     repeats = options.repeats or 5
     with tempfile.TemporaryDirectory(prefix="pixelforest-bench-") as folder:
@@ -159,7 +159,7 @@ def _open_architecture(name: str) -> Target:
 
 
 def _missing_gpu() -> str:
-    """Why there is no GPU, or nothing."""
+    """Return the reason why there is no GPU, or an empty string."""
     try:
         from pixelforest.kernels.cuda.cupy_device import open_devices
 

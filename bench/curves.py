@@ -1,7 +1,7 @@
-"""Measures what docs/performance.md shows as pictures: threads, tiles, sizes of images, budgets of memory.
+"""Measurements for the plots of docs/performance.md: threads, tiles, sizes of images, budgets of memory.
 
-One row a point, in four series: seconds of whole processes against threads, CPU seconds against the size of tiles, the
-largest resident set against the size of the image and against --memory. ``draw.py`` makes the pictures of the rows.
+One row per point, in four series: seconds of whole processes against threads, CPU seconds against the size of tiles,
+the maximum resident set against the size of the image and against --memory. ``draw.py`` plots the rows.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _doubled(most: int) -> Iterator[int]:
 
 
 def _whole(report: Report, case: Case, material: Material, points: Sequence[tuple[str, int]], *, repeats: int) -> None:
-    """Whole processes with an option each, in turn. A budget that does not suffice is said and left out."""
+    """Measure whole processes with one option each, in turn. A budget that does not suffice is reported and skipped."""
     with tempfile.TemporaryDirectory(prefix="pixelforest-bench-") as folder:
         result = Path(folder) / "result.h5"
         timings: dict[str, list[Timing]] = {option: [] for option, _ in points}
@@ -100,7 +100,7 @@ def _whole(report: Report, case: Case, material: Material, points: Sequence[tupl
 
 
 def _tiles(report: Report, case: Case, material: Material, *, repeats: int) -> None:
-    """Features and forest on one thread, cut into tiles of a size."""
+    """Measure features and forest on one thread, in tiles of a size."""
     with open_raw(material) as raw:
         volume = np.ascontiguousarray(raw.read(Box.whole(raw.shape))[0].transpose(3, 0, 1, 2))
     stages = Stages(material.project, volume, threads=1, memory_bytes=4 << 30)

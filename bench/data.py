@@ -1,4 +1,4 @@
-"""The bench's own images and projects, generated, the same everywhere; kept in a folder outside of the repository.
+"""Generated images and projects of the bench, the same on every machine, in a folder outside of the repository.
 
 Images are cell-like blobs on an uneven background with shot noise. The projects have every feature of ilastik's dialog
 and 100 trees in two stored forests, grown here until the leaves are pure, as ilastik grows them.
@@ -27,7 +27,7 @@ from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.project import FeatureSelection, Project
 from pixelforest.engine.workflows import read_project
 
-GENERATION = "1"  # of everything below; another number is another folder
+GENERATION = "1"  # of everything below; another number uses another folder
 OBJECT_PROJECT = Path(__file__).resolve().parents[1] / "tests" / "golden" / "obj2d_seg" / "project.ilp"
 FEATURE_IDS = (
     "GaussianSmoothing",
@@ -38,14 +38,14 @@ FEATURE_IDS = (
     "HessianOfGaussianEigenvalues",
 )
 SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
-# Generated at most this large; larger images repeat and mirror them.
-LARGEST = {2: (2048, 2048), 3: (128, 128, 128)}
+# Maximum generated size; larger images repeat and mirror these.
+MAX_SIZES = {2: (2048, 2048), 3: (128, 128, 128)}
 TRAINED_ON = {2: (512, 512), 3: (64, 64, 64)}
 NOISE = 0.5  # share of foreground; about the most runs that a binary frame can have
 LABELLED = 5000
 FORESTS, TREES_EACH, TREES_QUICK = 2, 50, 5
-# How often a voxel near a cell's edge is labelled, beside one that is clear: gives trees of the size that ilastik's
-# have on such images, 57 nodes in 2-D and 87 in 3-D.
+# Frequency of labels near a cell's edge, relative to clear voxels: yields trees as large as ilastik's on such images,
+# 57 nodes in 2-D and 87 in 3-D.
 _DOUBTFUL = {2: 0.2, 3: 0.5}
 LEAF = 0x40000000
 _BLOB_VOXELS = {2: 1400, 3: 9000}  # image voxels for each blob
@@ -82,7 +82,7 @@ p13
 I2
 sb."""
 _TYPE = "clazyflow.classifiers.parallelVigraRfLazyflowClassifier\nParallelVigraRfLazyflowClassifier\np0\n."
-# Read back by vigra, which wants all of them; only the number of trees changes what a forest predicts.
+# Read by vigra, which requires all of them; only the number of trees affects predictions.
 _OPTIONS = {
     "training_set_proportion_": 1,
     "training_set_size_": 0,
@@ -101,9 +101,9 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class Material:
-    """What a case is measured on.
+    """Input of a case.
 
-    images    one or several arguments for the command line; none for the start-up
+    images    arguments for the command line; none for the start-up
     checksum  of the first image's voxels, 0 without one
     """
 
@@ -129,7 +129,7 @@ def prepare(case: Case, options: argparse.Namespace) -> Material:
         trees = TREES_QUICK if case.name.endswith("quick") else TREES_EACH
         project = _own_project(folder / f"{kind}_{FORESTS * trees}_trees.ilp", case.dimensions, trees)
         axes, key = "zyxc"[-1 - case.dimensions :], kind
-        size = tuple(min(a, b) for a, b in zip(case.shape, LARGEST[case.dimensions], strict=False))
+        size = tuple(min(a, b) for a, b in zip(case.shape, MAX_SIZES[case.dimensions], strict=False))
         source = lambda: make_cells(size, seed=7 + case.dimensions)[0]  # noqa: E731
     if not case.shape:
         return Material(project, ())
@@ -145,11 +145,11 @@ def prepare(case: Case, options: argparse.Namespace) -> Material:
 
 
 def prepare_objects(case: Case, options: argparse.Namespace) -> tuple[Path, Path, Path]:
-    """A recorded project with every feature of objects; find or generate an image (y, x) and its segmentation."""
+    """Find a recorded project with every object feature, and find or generate an image (y, x) and its segmentation."""
     folder, size = data_folder(options.data), "x".join(map(str, case.shape))
     raw, segmentation = (folder / f"objects_{size}_{name}.h5" for name in ("raw", "segmentation"))
     if not (raw.exists() and segmentation.exists()):
-        most = tuple(min(n, most) for n, most in zip(case.shape, LARGEST[case.dimensions], strict=True))
+        most = tuple(min(n, most) for n, most in zip(case.shape, MAX_SIZES[case.dimensions], strict=True))
         image, inside = make_cells(most, seed=11)
         _write_image(raw, enlarge(image, case.shape), "yxc")
         _write_image(segmentation, enlarge((inside > 0.1).astype(np.uint8), case.shape), "yxc")
@@ -157,7 +157,7 @@ def prepare_objects(case: Case, options: argparse.Namespace) -> tuple[Path, Path
 
 
 def data_folder(given: Path | None) -> Path:
-    """Where generated data is kept; made if it is not there."""
+    """Folder of generated data, created if missing."""
     if given is not None:
         root = given
     elif sys.platform == "win32":
@@ -172,7 +172,7 @@ def data_folder(given: Path | None) -> Path:
 
 
 def selection(dimensions: int) -> FeatureSelection:
-    """Everything ilastik's dialog offers: 37 features, of which the smallest scale has only the Gaussian."""
+    """Select all 37 features of ilastik's dialog; the smallest scale has only the Gaussian."""
     matrix = tuple(tuple(i == 0 or j > 0 for j in range(len(SCALES))) for i in range(len(FEATURE_IDS)))
     return FeatureSelection(FEATURE_IDS, SCALES, matrix, (dimensions == 2,) * len(SCALES))
 
@@ -181,7 +181,7 @@ def selection(dimensions: int) -> FeatureSelection:
 
 
 def make_cells(shape: tuple[int, ...], *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """An image and how far inside a cell each voxel lies: uint8, and float32 from 0 (background) to 1 (middle)."""
+    """Make an image, uint8, and each voxel's depth inside a cell, float32 from 0 (background) to 1 (middle)."""
     rng = np.random.default_rng(seed)
     inside = np.zeros(shape, np.float32)
     brightness = np.zeros(shape, np.float32)
@@ -202,7 +202,7 @@ def make_cells(shape: tuple[int, ...], *, seed: int) -> tuple[np.ndarray, np.nda
 
 
 def _background(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Slow waves across the image, the same per voxel whatever the size."""
+    """Make slow waves across the image, with the same period for every size."""
     waves = np.zeros(shape, np.float32)
     for _ in range(4):
         turn = sum(
@@ -214,8 +214,8 @@ def _background(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 
 def make_segmentations(case: Case) -> dict[str, np.ndarray]:
-    """Segmentations (z, y, x) uint8 of a case's size: cells, noise, a few voxels here and there."""
-    largest = tuple(min(n, most) for n, most in zip(case.shape, LARGEST[case.dimensions], strict=True))
+    """Make segmentations (z, y, x) uint8 of a case's size: cells, noise, scattered voxels."""
+    largest = tuple(min(n, most) for n, most in zip(case.shape, MAX_SIZES[case.dimensions], strict=True))
     _, inside = make_cells(largest, seed=11)
     shape = (1,) * (3 - len(case.shape)) + case.shape
     rng = np.random.default_rng(12)
@@ -227,7 +227,7 @@ def make_segmentations(case: Case) -> dict[str, np.ndarray]:
 
 
 def enlarge(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The image cut, or repeated and mirrored, to a shape."""
+    """Crop, or repeat and mirror, an image to a shape."""
     for axis, n in enumerate(shape):
         copies = -(-n // image.shape[axis])
         parts = [np.flip(image, axis) if i % 2 else image for i in range(copies)]
@@ -237,7 +237,7 @@ def enlarge(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _write_image(path: Path, image: np.ndarray, axes: str) -> None:
-    """A dataset ``data`` in the given axes; axes the image lacks have length 1."""
+    """Write a dataset ``data`` with the given axes; axes that the image lacks have length 1."""
     own = "zyx"[-image.ndim :]
     whole = image[(...,) + (np.newaxis,) * len(set(axes) - set(own))]
     names = own + "".join(a for a in axes if a not in own)
@@ -248,7 +248,7 @@ def _write_image(path: Path, image: np.ndarray, axes: str) -> None:
 
 
 def _read_input(path: Path, project: Project) -> np.ndarray:
-    """The first time point and channel of an image, (y, x) or (z, y, x)."""
+    """Read the first time point and channel of an image, (y, x) or (z, y, x)."""
     training = project.lanes[-1].images.get("Raw Data")
     with open_image(str(path), role_index=0, training=training, options=InputOptions()) as image:
         volume = image.read(Box((0,) * 5, (1, *image.shape[1:4], 1)))[0, ..., 0]
@@ -259,14 +259,14 @@ def _read_input(path: Path, project: Project) -> np.ndarray:
 
 
 def _own_project(path: Path, dimensions: int, trees: int) -> Project:
-    """The project with ``trees`` trees in each of its forests."""
+    """Find or write the project with ``trees`` trees in each of its forests."""
     if not path.exists():
         _write_project(path, dimensions, trees)
     return read_project(path)
 
 
 def _write_project(path: Path, dimensions: int, trees: int) -> None:
-    """Train on an image of its own, and store everything that ilastik would need to open the project as well."""
+    """Train on a generated image, and store everything that ilastik also needs to open the project."""
     shape, axes = TRAINED_ON[dimensions], "zyxc"[-1 - dimensions :]
     image, inside = make_cells(shape, seed=dimensions)
     rng = np.random.default_rng(100 + dimensions)
@@ -290,7 +290,7 @@ def _write_project(path: Path, dimensions: int, trees: int) -> None:
 
 
 def all_features(image: np.ndarray, dimensions: int) -> np.ndarray:
-    """Every feature of an image (z, y, x) by pixelforest itself, (z, y, x, f) float32."""
+    """Compute every feature of an image (z, y, x) with pixelforest, (z, y, x, f) float32."""
     plan = plan_features(selection(dimensions), channels=1, depth=image.shape[0])
     backend = kernels.load("cpu")
     loaded = backend.pixels.load_plan(plan)
@@ -302,7 +302,7 @@ def all_features(image: np.ndarray, dimensions: int) -> np.ndarray:
 
 
 def _draw_labels(inside: np.ndarray, doubtful: float, rng: np.random.Generator) -> np.ndarray:
-    """Labels 1 (cell) and 2 (background) on scattered voxels, uint8; fewer where it is doubtful what a voxel is."""
+    """Draw labels 1 (cell) and 2 (background) on scattered voxels, uint8; fewer where the class is ambiguous."""
     labels = np.zeros(inside.shape, np.uint8)
     is_doubtful = (inside > 0) & (inside < 0.25)
     for label, candidates in ((1, inside >= 0.05), (2, inside < 0.02)):
@@ -382,7 +382,7 @@ def _put_forest(
 
 
 def grow_tree(matrix: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A tree of vigra's layout: every node splits at the best of a few random columns until a leaf has one class."""
+    """Grow a tree in vigra's layout: nodes split at the best of a few random columns until leaves are pure."""
     count = int(classes.max()) + 1
     topology, parameters = [matrix.shape[1], count], list[float]()
     waiting: list[tuple[np.ndarray, int | None]] = [(np.arange(len(matrix)), None)]
@@ -412,7 +412,7 @@ def _tried(columns: int) -> int:
 def _best_split(
     matrix: np.ndarray, classes: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[int, float] | None:
-    """Column and threshold of the lowest Gini impurity; None if no column separates anything."""
+    """Find column and threshold of the lowest Gini impurity; None if no column separates the samples."""
     columns = rng.permutation(matrix.shape[1])
     tried = _tried(len(columns))
     for some in (columns[:tried], columns[tried:]):
@@ -430,7 +430,7 @@ def _best_split(
 
 
 def axistags(axes: str) -> str:
-    """The attribute that says which axes an HDF5 image has."""
+    """Attribute with the axes of an HDF5 image."""
     flags = {"c": 1, "t": 8}
     keys = [{"key": a, "typeFlags": flags.get(a, 2), "resolution": 0, "description": ""} for a in axes]
     return json.dumps({"axes": keys})
@@ -438,7 +438,7 @@ def axistags(axes: str) -> str:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file that appears under its name only when it is complete."""
+    """Open an HDF5 file that gets its name only when it is complete."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with h5py.File(temporary, "w") as file:

@@ -1,7 +1,7 @@
-"""Draws the pictures of docs/performance.md from records of curves.py and large_image.py, as SVG without a library.
+"""Plots of docs/performance.md, drawn as SVG without a library from records of curves.py and large_image.py.
 
-A picture has a line for each case, logarithmic axes where the points double, and says in a line below which machine
-the points are from and how busy it was.
+A plot has a curve for each case, logarithmic axes where the points double, and a caption with the machine that the
+points were measured on and its load.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 RECORDS = Path(__file__).parent / "results" / "curves.jsonl"
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 WIDTH, HEIGHT = 720, 360
-LEFT, RIGHT, TOP, BOTTOM = 70, 140, 40, 70  # the names of the curves are right of the picture
+LEFT, RIGHT, TOP, BOTTOM = 70, 140, 40, 70  # the names of the curves are on the right
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
@@ -33,7 +33,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Picture:
-    """A file of docs/images and what its axes are."""
+    """File of docs/images with its axes."""
 
     file: str
     title: str
@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def make_pictures(rows: Sequence[dict[str, Any]]) -> list[Picture]:
-    """Those that there are points of."""
+    """Draw the pictures for which there are points."""
     wall: Callable[[dict[str, Any]], float] = lambda row: statistics.median(row["wall"])  # noqa: E731
     cpu: Callable[[dict[str, Any]], float] = lambda row: statistics.median(row["cpu"])  # noqa: E731
     peak: Callable[[dict[str, Any]], float] = lambda row: row["peak_bytes"] / 1e6  # noqa: E731
@@ -83,7 +83,7 @@ def make_pictures(rows: Sequence[dict[str, Any]]) -> list[Picture]:
 def _curves(
     rows: Iterable[dict[str, Any]], value: Callable[[dict[str, Any]], float], name: str, *, joined: bool
 ) -> list[Curve]:
-    """A line a case; joined: a line for all 2-D and one for all 3-D cases."""
+    """Make a curve per case; joined: one for all 2-D and one for all 3-D cases."""
     lines: dict[str, dict[float, float]] = {}
     for row in rows:
         case = row["case"]["name"]
@@ -99,7 +99,7 @@ def _foot(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(picture: Picture) -> str:
-    """The picture as SVG. Both axes are logarithmic, so that equal distances are equal factors."""
+    """Draw the picture as SVG. Both axes are logarithmic, so that equal distances are equal factors."""
     xs = [x for curve in picture.curves for x, _ in curve.points]
     ys = [y for curve in picture.curves for _, y in curve.points]
     x_ends, y_ends = _ends(xs), _ends(ys)
@@ -139,7 +139,7 @@ def draw(picture: Picture) -> str:
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """A range with some room, never empty."""
+    """Enlarge a range; it is never empty."""
     return min(values) / 1.3, max(values) * 1.6
 
 
@@ -148,7 +148,7 @@ def _share(value: float, ends: tuple[float, float]) -> float:
 
 
 def _ticks(ends: tuple[float, float]) -> list[float]:
-    """1, 2 and 5 times powers of ten within a range."""
+    """List 1, 2 and 5 times powers of ten within a range."""
     first, last = math.floor(math.log10(ends[0])), math.ceil(math.log10(ends[1]))
     steps = (1, 2, 5) if last - first < 4 else (1,)
     found = [step * 10.0**power for power in range(first, last + 1) for step in steps]

@@ -1,26 +1,26 @@
-"""Times a large image on its way from HDF5 into each of the streaming formats, beside the same store fed from memory.
+"""Bench of copying a large image from HDF5, or from memory, into each of the streaming formats.
 
-Nothing is computed, so that writing is what is measured: an image is read tile by tile as a lane reads it and written
-as a result of its own type, by the tile plan, the stream and the export of a real run. The second row of a pair takes
-the same tiles from an array in memory instead. Both are processes of their own, one after the other in turn; seconds
-are those between opening the output and its being in place, peak memory is that of the whole process.
+Nothing is computed, so that only reading and writing count: an image is read tile by tile as a lane reads it and
+written as a result of its own type, by the tile plan, the stream and the export of a real run. The second row of a pair
+reads the same tiles from an array in memory instead. Both run as separate processes, in turn; seconds are those from
+opening the output to its completion, peak memory is that of the whole process.
 
-Ways to read that were tried, for tiles of 64 x 64 x 128 out of chunks of 80 x 80 x 80 in the order of a run; CPU s for
+Reading methods tried, for tiles of 64 x 64 x 128 out of chunks of 80 x 80 x 80 in the order of a run; CPU s for
 the 4 GB, one thread, all in the page cache:
 - h5py's slices, 64 MB of chunk cache: 4.1 to 4.5. Its chunks are read 2.6 times, and copied row by row.
-- whole chunks by ``read_direct_chunk`` into a cache of 64 MB: 4.6; by ``readinto`` from their places: 4.0. Copying them
-  out of the kernel 2.6 times costs what the cheaper cutting saves.
-- larger tiles, 128 x 128 x 256: no change for h5py (4.4); less work elsewhere, in both rows alike.
-- the mapped file, a Box a piece, places asked for chunk by chunk: 7.7. HDF5 goes through its index from the start
-  for each chunk (125 us here), and boxes took longer than copying.
-- the mapped file, places in one pass, tuples: 2.6. Kept. Mapped anew every 256 MB, which count as memory.
-- chunks in one piece (contiguous), a quarter of the image: h5py 2.3, mapped 0.6. Kept.
+- whole chunks by ``read_direct_chunk`` into a cache of 64 MB: 4.6; by ``readinto`` from their offsets: 4.0. Copying
+  them out of the kernel 2.6 times takes the time that the cheaper cropping saves.
+- larger tiles, 128 x 128 x 256: no change for h5py (4.4); less work elsewhere, equally in both rows.
+- the mapped file, a Box per piece, offsets requested chunk by chunk: 7.7. HDF5 searches its index from the start for
+  each chunk (125 us here), and boxes took longer than copying.
+- the mapped file, offsets in one pass, tuples: 2.6. Remapped every 256 MB, which count as memory.
+- chunks in one piece (contiguous), a quarter of the image: h5py 2.3, mapped 0.6.
 - gzip, a quarter of the image: HDF5 18.7 (18.9 s), zlib-ng on two threads, 128 MB of chunks: 9.0 (6.0 s).
   Kept, with 64 MB.
   With shuffle, uint16 of few values: 55 and 29.
-- chunks of zlib level 4 unpacked by ISA-L, in use since, and by zlib-ng, MB/s on one core: raw uint8 234 and 190,
-  probabilities 1060 and 1230, a segmentation 880 and 1310, labels 1630 and 3480. Raw images are what is read most, and
-  one library does for packing and unpacking.
+- chunks of zlib level 4 decompressed by ISA-L, in use since, and by zlib-ng, MB/s on one core: raw uint8 234 and 190,
+  probabilities 1060 and 1230, a segmentation 880 and 1310, labels 1630 and 3480. Raw images are read most, and
+  one library suffices for compression and decompression.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ BASE = {2: (512, 512), 3: (128, 128, 128)}  # generated; larger images repeat an
 
 @dataclass(frozen=True)
 class Target:
-    """A format under a name of its own."""
+    """Format with a name for its rows."""
 
     name: str
     format: str
@@ -122,7 +122,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _compare(
     report: Report, case: Case, target: Target, path: Path, *, threads: int, repeats: int, memory: str
 ) -> None:
-    """The pair of rows of one format."""
+    """Measure the pair of rows of one format."""
     runs: dict[str, list[Timing]] = {"file": [], "memory": []}
     for _ in range(repeats):
         for leg, found in runs.items():
@@ -151,7 +151,7 @@ def _join(timings: Sequence[Timing]) -> Timing:
 
 
 def _start_leg(leg: str, path: Path, target: Target, *, threads: int, memory: str) -> Timing:
-    """One process; its seconds are those it measured itself, its peak that of all of it."""
+    """Start one process; seconds are measured inside it, peak memory is that of the whole process."""
     with tempfile.TemporaryDirectory(prefix="pixelforest-bench-", dir=path.parent) as folder:
         command = [sys.executable, __file__, f"--leg={leg}", f"--input-file={path}", f"--target={target.name}"]
         command += [f"--out={folder}", f"--threads={threads}", f"--memory={memory}"]
@@ -163,7 +163,7 @@ def _start_leg(leg: str, path: Path, target: Target, *, threads: int, memory: st
 def _run_leg(
     leg: str, path: Path, target: Target, folder: Path, threads: int, memory_bytes: int
 ) -> tuple[float, float]:
-    """Write the image once; wall and CPU seconds."""
+    """Write the image once. Returns wall and CPU seconds."""
     options = InputOptions()
     with open_image(f"{path}/data", role_index=0, training=None, options=options) as image:
         voxels = image.read(Box.whole(image.shape)) if leg == "memory" else None
@@ -175,7 +175,7 @@ def _run_leg(
 def _export(
     image: InputImage, voxels: np.ndarray | None, target: Target, folder: Path, threads: int, memory_bytes: int
 ) -> None:
-    """From the image, or from its voxels in memory, into a file as a run would write it."""
+    """Export the image, or its voxels in memory, to a file as a run would."""
     settings = ExportSettings(
         "Input", output_format(target.format), "{nickname}", folder, ome_zarr_version=target.version
     )
@@ -207,7 +207,7 @@ def _export(
 
 
 def _prepare(case: Case, folder: Path, layout: str) -> Path:
-    """The image in a file, chunked as ilastik would or in one piece; made slab by slab."""
+    """Write the image to a file slab by slab, chunked as by ilastik or contiguous."""
     size = "x".join(map(str, case.shape))
     path = folder / f"formats_{layout}_{size}.h5"
     if path.exists():

@@ -1,8 +1,8 @@
-"""An image of a thousand million pixels in little memory: HDF5 to uint8 probabilities in HDF5, by the command line.
+"""Bench of an image of 10^9 pixels in little memory: HDF5 to uint8 probabilities in HDF5, by the command line.
 
-The run may take as few addresses as ``ulimit -v`` would let it, and the largest resident set is reported. The image is
-the bench picture, repeated and mirrored, so far from the border the result must repeat with it: every period is
-compared with the first. Larger than memory means: nothing here holds more than a strip of it.
+The run's virtual memory is limited as by ``ulimit -v``, and the maximum resident set is reported. The image is the
+bench picture, repeated and mirrored, so the result must repeat with it away from the border: every period is compared
+with the first. The image is larger than memory: never more than a strip of it is loaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from cases import LIMIT_TEXT, Case, chosen_cases, list_cases, make_parser, parse
-from data import LARGEST, axistags, data_folder, enlarge, make_cells, prepare
+from data import MAX_SIZES, axistags, data_folder, enlarge, make_cells, prepare
 from measure import Report, join_timings, run_process, usable_processors
 
 CHUNK = 512
@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
             ]
             runs = [run_process(command, address_bytes=options.addresses << 20) for _ in range(options.repeats or 1)]
             timing = join_timings(runs)
-            compared = compare_periods(result, period=2 * min(LARGEST[2][0], *case.shape))
+            compared = compare_periods(result, period=2 * min(MAX_SIZES[2][0], *case.shape))
         limit = f"ulimit -v {options.addresses << 10}" if options.addresses else "no limit"
         peak = timing.peak_bytes
         verdict = "" if peak is None else f"; {'within' if peak <= GOAL_BYTES else 'MORE THAN'} 1 GiB"
@@ -68,12 +68,12 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def write_image(folder: Path, case: Case) -> Path:
-    """The image, chunked and packed, strip by strip, if it is not there."""
+    """Write the image, chunked and compressed, strip by strip, if it is missing."""
     height, width = case.shape
     path = folder / f"large_{height}x{width}.h5"
     if path.exists():
         return path
-    size = tuple(min(a, b) for a, b in zip(case.shape, LARGEST[2], strict=True))
+    size = tuple(min(a, b) for a, b in zip(case.shape, MAX_SIZES[2], strict=True))
     base = make_cells(size, seed=9)[0]
     unfinished = path.with_suffix(f".{os.getpid()}")
     try:
@@ -94,7 +94,7 @@ def write_image(folder: Path, case: Case) -> Path:
 
 
 def compare_periods(path: Path, *, period: int) -> int:
-    """How many whole periods off the border are the same; ends the bench if one is not, or if all is one value."""
+    """Count equal whole periods away from the border. Ends the bench if one differs, or if all values are equal."""
     compared = 0
     with h5py.File(path, "r") as file:
         result = file["exported_data"]

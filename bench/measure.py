@@ -1,6 +1,6 @@
-"""Timing, what the machine can do, and the table. What is measured is decided elsewhere.
+"""Timing, the machine's limits, and the printed table. Other modules decide what to measure.
 
-Wall seconds stand beside CPU seconds: on a shared machine the second say how far to trust the first.
+Wall seconds are shown with CPU seconds, which tell on a shared machine how reliable they are.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ PACKAGES = (
     "scikit-image",
     "connected-components-3d",
 )
-SHORTEST = 1e-6  # seconds; a difference of two timings that is not above it says nothing
+SHORTEST = 1e-6  # seconds; a smaller difference of two timings is meaningless
 _FLUSHED_BYTES = 64 << 20  # more than the last cache of most processors
-# A process that becomes another one leaves it its own peak, so the program is started by one that never was large.
+# A process that executes another program passes on its peak, so a process that was never large starts the program.
 _LAUNCHER = """
 import json, os, subprocess, sys, time
 addresses, limit = int(sys.argv[1]), None
@@ -62,7 +62,7 @@ print(json.dumps([code, wall, cpu, peak, error.decode(errors="replace")[-2000:]]
 class Timing:
     """Repeated measurements of one piece of work, in seconds.
 
-    cpu         of all threads together; empty where it cannot be known
+    cpu         of all threads together; empty if unknown
     peak_bytes  largest resident set, of a whole process only
     """
 
@@ -79,20 +79,20 @@ class Timing:
         return min(self.wall)
 
     def compared_with(self, own: Timing) -> str:
-        """This time as a multiple of ours, in words: wall, and CPU where both are known."""
+        """Describe this time as a multiple of ours: wall, and CPU if both are known."""
         text = f"{self.median / own.median:.1f} times ours"
         if self.cpu and own.cpu and statistics.median(own.cpu) > 0:
             text += f" ({statistics.median(self.cpu) / statistics.median(own.cpu):.1f} in CPU)"
         return text
 
     def minus(self, other: Timing) -> Timing:
-        """What is left without a part that was measured alone, run by run."""
+        """Subtract a part that was measured alone, run by run."""
         wall = tuple(max(a - b, SHORTEST) for a, b in zip(self.wall, other.wall, strict=True))
         return Timing(wall, tuple(max(a - b, 0.0) for a, b in zip(self.cpu, other.cpu, strict=True)))
 
 
 def time_work(work: Callable[[], object], *, repeats: int) -> Timing:
-    """Run once to warm up, then ``repeats`` times, with the caches flushed before each."""
+    """Run once as warm-up, then ``repeats`` times, with the caches flushed before each."""
     work()
     wall, cpu = [], []
     for _ in range(repeats):
@@ -112,9 +112,9 @@ def time_process(command: Sequence[str], *, repeats: int, environment: Mapping[s
 def run_process(
     command: Sequence[str], *, environment: Mapping[str, str] | None = None, address_bytes: int = 0
 ) -> Timing:
-    """Run a program once. Ends the bench if it fails. address_bytes: that it may take, as with ulimit -v; 0: any."""
+    """Run a program once. Ends the bench if it fails. address_bytes: limit as of ulimit -v; 0: none."""
     launcher = [sys.executable, "-S", "-E", "-c", _LAUNCHER, str(address_bytes), *command]
-    # Users' Python keeps the bytecode of modules; one that may not would compile them all at every start.
+    # Bytecode of modules is cached, as for users; without it, Python would compile them all at every start.
     own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(launcher, env={**own, **(environment or {})}, capture_output=True, text=True)
     if done.returncode:
@@ -126,7 +126,7 @@ def run_process(
 
 
 def join_timings(timings: Sequence[Timing]) -> Timing:
-    """Several runs as one measurement."""
+    """Join several runs to one measurement."""
     peaks = [t.peak_bytes for t in timings if t.peak_bytes is not None]
     return Timing(
         tuple(w for t in timings for w in t.wall), tuple(c for t in timings for c in t.cpu), max(peaks, default=None)
@@ -145,7 +145,7 @@ def _flush_caches() -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What this machine does a second with a number of threads, measured now.
+    """Rates of this machine per second with a number of threads, measured now.
 
     memory, cache   bytes moved by ``a + f * b`` over arrays far larger than, and far smaller than, the caches
     operations      float32 additions, products or fused multiply-adds in vectors of 8
@@ -157,11 +157,11 @@ class Limits:
     operations: float
 
     def floor(self, *, moved_bytes: float = 0.0, operations: float = 0.0) -> tuple[float, str]:
-        """The seconds a piece of work must take, and what it then waits for."""
+        """Minimum seconds of a piece of work, and the resource that limits it."""
         return max((moved_bytes / self.memory, "memory"), (operations / self.operations, "vector unit"))
 
     def best_of(self, other: Limits) -> Limits:
-        """The larger of each, of two measurements with as many threads."""
+        """Maximum of each rate of two measurements with the same number of threads."""
         return Limits(
             self.threads,
             max(self.memory, other.memory),
@@ -170,7 +170,7 @@ class Limits:
         )
 
     def describe(self) -> str:
-        """One line for the table's head."""
+        """Describe the limits in one line for the table's head."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         return (
             f"{threads}: memory {self.memory / 1e9:.1f} GB/s, cache {self.cache / 1e9:.0f} GB/s, "
@@ -179,7 +179,7 @@ class Limits:
 
 
 def measure_limits(threads: int, *, quick: bool = False) -> Limits:
-    """Measure the machine with this many threads; the best of a few attempts, since it is a limit."""
+    """Measure the machine's limits with this number of threads: the best of a few attempts."""
     import probes
 
     attempts = 2 if quick else 20
@@ -209,12 +209,12 @@ def measure_limits(threads: int, *, quick: bool = False) -> Limits:
 
 
 def usable_processors() -> int:
-    """Processors this process may run on."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_machine() -> dict[str, Any]:
-    """The machine and how busy it is, to be stored with each row."""
+    """Describe the machine and its load, to be stored with each row."""
     machine: dict[str, Any] = {
         "processor": _processor_name(),
         "processors": usable_processors(),
@@ -226,7 +226,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_versions() -> dict[str, str]:
-    """Versions of Python and of what is measured, and the commit of the checkout."""
+    """List the versions of Python and of the measured packages, and the commit of the checkout."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -258,7 +258,7 @@ def _processor_name() -> str:
 
 @dataclass
 class Report:
-    """Prints rows as they are measured and appends them to a file of JSON lines.
+    """Printer of measured rows, which also appends them to a file of JSON lines.
 
     case   name -> value, stored with every row that follows
     """
@@ -292,9 +292,9 @@ class Report:
         note: str = "",
         **extra: Any,
     ) -> None:
-        """One measured row.
+        """Add one measured row.
 
-        voxels   work done, for the rate; floor: what Limits.floor says the work must take
+        voxels   amount of work, for the rate; floor: minimum time of the work, from Limits.floor
         """
         is_told = timing.median > SHORTEST
         share = 100 * floor[0] / timing.median if floor and is_told else None
@@ -320,21 +320,21 @@ class Report:
         self.write(record)
 
     def recorded_row(self, name: str, row: Mapping[str, Any], *, voxels: int, note: str, **extra: Any) -> None:
-        """A row measured elsewhere: its median, best (None: unknown), cpu and peak_gb."""
+        """Add a row measured elsewhere: its median, best (None: unknown), cpu and peak_gb."""
         rate = voxels / row["median"] / 1e6 if voxels else None
         notes = [f"peak {row['peak_gb']:.2f} GB", note]
         self._print(name, (row["median"], row["best"], row["cpu"], rate, None), notes)
         self.write({"name": name, "row": row, "note": note, **extra})
 
     def _print(self, label: str, numbers: Sequence[float | None], notes: Sequence[str]) -> None:
-        """numbers: median, best and CPU seconds, million voxels a second, percent of the limit."""
+        """Print a row. numbers: median, best and CPU seconds, million voxels a second, percent of the limit."""
         forms = ("9.3f", "9.3f", "9.3f", "9.2f", "5.1f")
         cells = [f"{'':{f[0]}}" if n is None else f"{n:{f}}" for n, f in zip(numbers, forms, strict=True)]
         percent = " " if numbers[-1] is None else "%"
         print(f"{label:50} {' '.join(cells)}{percent}  " + "; ".join(n for n in notes if n), flush=True)
 
     def note(self, text: str, **record: Any) -> None:
-        """A line that is no measurement; stored only if it comes with a record."""
+        """Print a line that is no measurement; it is stored only with a record."""
         print(text, flush=True)
         if record:
             self.write({"name": text, **record})

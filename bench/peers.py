@@ -1,7 +1,7 @@
-"""Other libraries doing the same work: every feature of a plan, and the very same forest.
+"""Other libraries for the same work: every feature of a plan, and the same forest.
 
-A peer that is not installed is left out. Filters get the taps that pixelforest uses, so that results can be compared;
-what differs is rounding, and LAPACK's eigenvalues in place of a closed form in 3-D.
+A peer that is not installed is left out. Filters get pixelforest's taps, so that results are comparable; they differ in
+rounding, and by LAPACK's eigenvalues instead of a closed form in 3-D.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Separable = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
 
 @dataclass(frozen=True)
 class FeaturePeer:
-    """A library with separable filters.
+    """Library with separable filters.
 
-    dimensions   of the images it takes
-    set_threads  None if it knows no threads
+    dimensions   of the images it supports
+    set_threads  None if it has no threads
     """
 
     name: str
@@ -40,7 +40,7 @@ class FeaturePeer:
     set_threads: Callable[[int], None] | None = None
 
     def features(self, image: np.ndarray, plan: FeaturePlan) -> np.ndarray:
-        """All columns of a plan for one channel: (y, x) or (z, y, x) float32 -> (…, f) float32."""
+        """Compute all columns of a plan for one channel: (y, x) or (z, y, x) float32 -> (…, f) float32."""
         out = np.empty((*image.shape, plan.width), np.float32)
         for scale in plan.scales:
             for column, values in _scale_columns(image, scale, self.separable):
@@ -49,7 +49,7 @@ class FeaturePeer:
 
 
 def feature_peers() -> list[FeaturePeer]:
-    """Those that are installed."""
+    """List the installed libraries."""
     found = []
     ndimage, cv2 = _import("scipy.ndimage"), _import("cv2")
     if ndimage is not None:
@@ -60,7 +60,7 @@ def feature_peers() -> list[FeaturePeer]:
 
 
 def label_peers() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Name -> connected components of a segmentation (z, y, x) with one value; those that are installed."""
+    """Map names of installed libraries to connected components of a segmentation (z, y, x) with one value."""
     found: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     cc3d, ndimage = _import("cc3d"), _import("scipy.ndimage")
     if cc3d is not None:
@@ -78,9 +78,9 @@ def _cc3d_labels(cc3d: Any, frame: np.ndarray) -> np.ndarray:
 
 
 def cupy_labels() -> Callable[[np.ndarray], tuple[Callable[[], Any], Callable[[Any], np.ndarray]]] | None:
-    """Connected components by CuPy on the device; None without it.
+    """Connected components by CuPy on the device; None if it is missing.
 
-    Takes a segmentation (z, y, x), gives the work, whose ids stay on the device, and what brings them to the host.
+    Takes a segmentation (z, y, x). Returns the work, whose ids stay on the device, and their download.
     """
     cupy, ndimage = _import("cupy"), _import("cupyx.scipy.ndimage")
     if cupy is None or ndimage is None:
@@ -91,7 +91,7 @@ def cupy_labels() -> Callable[[np.ndarray], tuple[Callable[[], Any], Callable[[A
 
         def work() -> Any:
             found = ndimage.label(values)[0]
-            cupy.cuda.get_current_stream().synchronize()  # ours is another stream, whose events time this
+            cupy.cuda.get_current_stream().synchronize()  # the events that time this are on another stream
             return found
 
         return work, cupy.asnumpy
@@ -100,9 +100,9 @@ def cupy_labels() -> Callable[[np.ndarray], tuple[Callable[[], Any], Callable[[A
 
 
 def cucim_statistics() -> Callable[[np.ndarray, np.ndarray], Callable[[], dict[str, np.ndarray]]] | None:
-    """Statistics by cuCIM; None without it.
+    """Statistics by cuCIM; None if it is missing.
 
-    Takes labels and an image, both (y, x), gives the work: columns under our names, as (objects, values) on the host.
+    Takes labels and an image, both (y, x). Returns the work: columns with our names, as (objects, values) on the host.
     """
     cupy, skimage = _import("cupy"), _import("cucim.skimage.measure")
     if cupy is None or skimage is None:
@@ -134,7 +134,7 @@ def cucim_statistics() -> Callable[[np.ndarray, np.ndarray], Callable[[], dict[s
 
 
 def scikit_image_features() -> Callable[[np.ndarray, int], np.ndarray] | None:
-    """Its own choice of features over the same range of scales: not the same columns. (image, threads) -> (…, f)."""
+    """Features chosen by scikit-image over the same range of scales: other columns. (image, threads) -> (…, f)."""
     feature = _import("skimage.feature")
     if feature is None:
         return None
@@ -144,7 +144,7 @@ def scikit_image_features() -> Callable[[np.ndarray, int], np.ndarray] | None:
 
 
 def scikit_learn_forest(classifier: Classifier) -> Any:
-    """The stored trees as one of its forests, so that it gives the same answers; None if it is not installed."""
+    """Convert the stored trees to a scikit-learn forest with the same predictions; None if it is not installed."""
     ensemble, tree = _import("sklearn.ensemble"), _import("sklearn.tree")
     if ensemble is None or tree is None:
         return None
@@ -164,7 +164,7 @@ def _scikit_learn_tree(stored: StoredTree, columns: int, classes: int, tree: Any
     is_leaf = stored.feature < 0
     nodes["left_child"], nodes["right_child"] = stored.left, stored.right
     nodes["feature"] = np.where(is_leaf, -2, stored.feature)
-    # It goes left at x <= threshold: the next float32 below the one that x must be less than.
+    # scikit-learn goes left at x <= threshold: the next float32 below our threshold, which x must be less than.
     below = np.nextafter(exact_float32_threshold(stored.threshold), np.float32(-np.inf))
     nodes["threshold"] = np.where(is_leaf, -2.0, below)
     nodes["n_node_samples"], nodes["weighted_n_node_samples"] = 1, 1
@@ -201,14 +201,14 @@ def _full_taps(sigma: float, order: int, window_size: float) -> np.ndarray:
 
 
 class _Derivatives:
-    """Filtered versions of one image; each is computed once."""
+    """Derivatives of one image; each is computed once."""
 
     def __init__(self, image: np.ndarray, separable: Separable) -> None:
         self._image, self._separable = image, separable
         self._known: dict[tuple[float, tuple[int, ...]], np.ndarray] = {}
 
     def get(self, sigma: float, *along: int) -> np.ndarray:
-        """The Gaussian's derivative along the named axes."""
+        """Return the Gaussian's derivative along the named axes."""
         orders = tuple(along.count(axis) for axis in range(self._image.ndim))
         if (sigma, orders) not in self._known:
             taps = [_full_taps(sigma, order, FEATURE_WINDOW) for order in orders]
@@ -217,7 +217,7 @@ class _Derivatives:
 
 
 def _scale_columns(image: np.ndarray, scale: ScalePlan, separable: Separable) -> list[tuple[int, np.ndarray]]:
-    """(column, values) of one scale."""
+    """Compute (column, values) of one scale."""
     axes, sigma = range(image.ndim), scale.feature_sigma
     smooth = _full_taps(scale.presmoothing_sigma, 0, PRESMOOTHER_WINDOW)
     made = _Derivatives(separable(image, [smooth] * image.ndim), separable)
@@ -250,7 +250,7 @@ def _sum(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _eigenvalues(entries: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Of symmetric matrices given by their upper triangle, largest first."""
+    """Eigenvalues of symmetric matrices given by their upper triangle, largest first."""
     if len(entries) == 3:
         yy, yx, xx = entries
         mean, half_gap = (yy + xx) * np.float32(0.5), (xx - yy) * np.float32(0.5)

@@ -1,8 +1,8 @@
-"""Times reading, features, forest, assembling, writing and the whole, beside other libraries doing the same work.
+"""Bench of reading, features, forest, assembly, writing and the whole, with other libraries for the same work.
 
 Stages and "whole, in this process" run here, warm; "whole process" is the command line from its start to its end, file
-to file. Peers work on a piece of the image (their rates do not depend on its size) with one thread each, and ours
-beside them with one thread on that piece; what they do with more threads is a row of its own.
+to file. Peers process a piece of the image (their rates do not depend on its size) with one thread each, and
+pixelforest does the same for comparison; results with more threads are separate rows.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _measure_peers(
     floor = limits[1].floor(operations=operations)
     own = time_work(ours.features, repeats=repeats)
     size = "x".join(map(str, image.shape))
-    report.note(f"\nPeers, {size}; the same features where nothing else is said, the same trees")
+    report.note(f"\nPeers, {size}; the same features unless noted, the same trees")
     report.row("features: pixelforest", own, settings="1 thread", voxels=image.size, floor=floor)
     whole = ours.backend.pixels.feature_stack(
         ours.backend.pixels.to_device(piece), (0, 0, 0), ((0, 0, 0), ours.image), ours.image, ours.plan
@@ -171,7 +171,7 @@ def _measure_feature_peer(
 def _measure_forest_peer(
     report: Report, ours: Stages, features: np.ndarray, limits: Limits, *, repeats: int, threads: int
 ) -> None:
-    """Ours on its own layout, the other on the rows it is made for."""
+    """Measure our kernel on its own layout, and the peer on rows."""
     block = BLOCKS[2 if ours.image[0] == 1 else 3][0]
     stack = arrange(features, block)
     own = time_work(lambda: predict_stack(stack, ours.packed), repeats=repeats)
@@ -188,7 +188,7 @@ def _measure_forest_peer(
         difference = float(np.abs(forest.predict_proba(rows) - expected).max())
         timing = time_work(lambda: forest.predict_proba(rows), repeats=repeats)
         note = f"{timing.compared_with(own)}; differs by {difference:.0e}"
-        if difference > 1e-6:  # float32 beside float64
+        if difference > 1e-6:  # float32 against float64
             note += ": NOT THE SAME FOREST"
         name = "forest: scikit-learn RandomForest"
         report.row(name, timing, settings=_threads(count), voxels=len(rows), floor=floor, note=note)

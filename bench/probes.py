@@ -1,4 +1,4 @@
-"""Small loops that find out what the machine can do. In a module of their own, so that numba keeps them compiled."""
+"""Loops that measure the machine's limits, in a module of their own, so that numba caches them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHAINS = 12  # independent sums: more than latency times units on any processor
 
 @intrinsic
 def _multiply_add(typing_context, rounds, factor, start):  # type: ignore[no-untyped-def]
-    """``rounds`` fused multiply-adds in each of several chains of 8 lanes; returns a sum so that nothing is dropped."""
+    """Emit ``rounds`` fused multiply-adds in each of several chains of 8 lanes; the sum keeps them alive."""
     signature = types.float32(types.int64, types.float32, types.float32)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -48,18 +48,18 @@ def _multiply_add(typing_context, rounds, factor, start):  # type: ignore[no-unt
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def multiply_add(rounds: int, factor: float, start: float) -> float:
-    """Keep the vector unit busy; see ``multiply_adds_of`` for how much work it was."""
+    """Keep the vector unit busy; ``multiply_adds_of`` counts the operations."""
     return _multiply_add(rounds, np.float32(factor), np.float32(start))  # type: ignore[no-any-return]
 
 
 def multiply_adds_of(rounds: int) -> int:
-    """Single-lane operations of a call of ``multiply_add``."""
+    """Number of single-lane operations of a call of ``multiply_add``."""
     return rounds * _CHAINS * LANES
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def triad(out: np.ndarray, a: np.ndarray, b: np.ndarray, factor: float, rounds: int) -> None:
-    """``out = a + factor * b``, several times: 12 bytes an element, float32."""
+    """Compute ``out = a + factor * b`` several times: 12 bytes an element, float32."""
     f = np.float32(factor)
     for _ in range(rounds):
         for i in range(out.size):

@@ -1,10 +1,9 @@
-"""Beyond 2^31 voxels: a volume with thousands of scattered objects, by the command line from an HDF5 segmentation to
-the table, with the anonymous memory it takes.
+"""Bench of a volume beyond 2^31 voxels with thousands of scattered objects, from an HDF5 segmentation to the table.
 
-The objects are known: size, bounding box, centre, sum and extremes are computed from each one's own small array, the id
-from where it begins. Every row of the table is compared with them and, where images are written, so is every object's
-part of the ids. The project is the recorded one of tests/golden/obj3d_seg: all standard features of object and
-neighbourhood, and the convex hull.
+The command line runs, and its anonymous memory is measured. The objects are known: size, bounding box, centre, sum and
+extremes are computed from each one's own small array, the id from its first voxel. Every row of the table is compared
+with them and, if images are written, so is every object's part of the ids. The project is the recorded one
+of tests/golden/obj3d_seg: all standard features of object and neighbourhood, and the convex hull.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from measure import Report, Timing, usable_processors
 
 PROJECT = Path(__file__).resolve().parents[1] / "tests" / "golden" / "obj3d_seg" / "project.ilp"
 SPACING = 40  # voxels from object to object
-GAP = 4  # planes between cells of the lattice that stay free for what is larger than a cell
+GAP = 4  # planes between cells of the lattice, left free for objects larger than a cell
 CHUNK = (64, 64, 64)
 MEMORY = "3G"
 SAMPLE_PERIOD_S = 0.02
@@ -37,7 +36,7 @@ IDENTITIES = "Object Identities"
 
 @dataclass(frozen=True)
 class Thing:
-    """An object: where its box begins (z, y, x), and which voxels of the box are its own."""
+    """Object: position of its box (z, y, x), and the mask of its voxels in the box."""
 
     start: tuple[int, int, int]
     mask: np.ndarray
@@ -48,7 +47,7 @@ class Thing:
         return z, y, x
 
     def first_voxel(self, shape: Sequence[int]) -> int:
-        """Its place in scan order; more than 32 bits where the volume is large."""
+        """Position of the first voxel in scan order; more than 32 bits in a large volume."""
         z, y, x = (int(a) + int(b) for a, b in zip(self.start, np.argwhere(self.mask)[0], strict=True))
         return (z * shape[1] + y) * shape[2] + x
 
@@ -84,7 +83,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def make_things(shape: Sequence[int]) -> list[Thing]:
-    """A different shape in most cells of a lattice, and bars and a frame through the gaps; in order of their ids."""
+    """Make different shapes in most cells of a lattice, and bars and a frame in the gaps, in order of their ids."""
     rng = np.random.default_rng(2147483648)
     things = [
         Thing((z + a, y + b, x + c), mask)
@@ -105,7 +104,7 @@ def make_things(shape: Sequence[int]) -> list[Thing]:
 
 
 def _make_mask(rng: np.random.Generator) -> np.ndarray:
-    """A cuboid, an ellipsoid, an open box or an angle."""
+    """Make a cuboid, an ellipsoid, an open box or an angle."""
     size = rng.integers(3, SPACING - GAP - 2, 3)
     whole = np.ones(size, np.bool_)
     kind = int(rng.integers(4))
@@ -127,7 +126,7 @@ def _frame(height: int, width: int) -> np.ndarray:
 
 
 def intensities(start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-    """The raw image of any box, uint8; it never repeats exactly, but packs well."""
+    """Make the raw image of any box, uint8; it never repeats exactly, but compresses well."""
     z, y, x = (np.arange(a, a + n) for a, n in zip(start, shape, strict=True))
     planes, rows = (z // 3 * 5).astype(np.uint8), (y // 5 * 3 + y // 64).astype(np.uint8)
     values: np.ndarray = planes[:, None, None] + rows[:, None] + (x // 7 * 2).astype(np.uint8)
@@ -135,7 +134,7 @@ def intensities(start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
 
 
 def write_volume(folder: Path, shape: Sequence[int], things: Sequence[Thing]) -> tuple[Path, Path]:
-    """Raw image and segmentation, packed, if they are not there."""
+    """Write raw image and segmentation, compressed, if they are missing."""
     name = f"sparse_{'x'.join(map(str, shape))}"
     paths = folder / f"{name}_raw.h5", folder / f"{name}_segmentation.h5"
     if all(path.exists() for path in paths):
@@ -163,7 +162,7 @@ def write_volume(folder: Path, shape: Sequence[int], things: Sequence[Thing]) ->
 
 
 def _draw(slab: np.ndarray, z: int, things: Sequence[Thing]) -> None:
-    """Put the numbers, from 1, of those objects into a slab of planes from z on that reach into it."""
+    """Write the numbers, from 1, of the objects that reach into a slab of planes from z on."""
     for number, thing in enumerate(things, 1):
         low, high = max(thing.start[0], z), min(thing.stop[0], z + len(slab))
         if low < high:
@@ -177,7 +176,7 @@ def _draw(slab: np.ndarray, z: int, things: Sequence[Thing]) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    """One run of the command line. with_images: Object Predictions and Object Identities beside the table."""
+    """One run of the command line. with_images: Object Predictions and Object Identities as well as the table."""
 
     case: Case
     things: Sequence[Thing]
@@ -219,7 +218,7 @@ class _Run:
         )
 
     def _compare_table(self) -> int:
-        """Every row beside what is known of its object; how many there are. Ends the bench if one differs."""
+        """Compare every row with its known object and count them. Ends the bench if one differs."""
         count = 0
         with open(self.table, newline="", encoding="utf-8") as file:
             for count, (row, thing) in enumerate(zip(csv.DictReader(file), self.things, strict=True), 1):
@@ -229,7 +228,7 @@ class _Run:
         return count
 
     def _compare_ids(self) -> int:
-        """Every voxel of the image of ids; how many objects there are. Ends the bench if one differs."""
+        """Compare every voxel of the image of ids and count the objects. Ends the bench if one differs."""
         with h5py.File(self.folder / f"{IDENTITIES}.h5") as file:
             ids = file["exported_data"]
             for z in range(0, ids.shape[0], ids.chunks[0]):
@@ -241,7 +240,7 @@ class _Run:
 
 
 def _known(number: int, thing: Thing) -> Iterator[tuple[str, float]]:
-    """(column, value) of an object, from its own array alone."""
+    """Compute (column, value) of an object from its own array alone."""
     yield "object_id", number - 1
     yield "labelimage_oid", number
     z, y, x = np.nonzero(thing.mask)
@@ -259,7 +258,7 @@ def _known(number: int, thing: Thing) -> Iterator[tuple[str, float]]:
 
 
 def _run_and_watch(command: Sequence[str], folder: Path) -> tuple[Timing, int | None]:
-    """Run a program once; its times, and the most anonymous memory it had, where the system tells."""
+    """Run a program once. Returns its times and, if the system tells, its maximum anonymous memory."""
     errors = folder / "errors.txt"
     with open(errors, "wb") as stream:
         start = time.perf_counter()
@@ -282,7 +281,7 @@ def _run_and_watch(command: Sequence[str], folder: Path) -> tuple[Timing, int | 
 
 
 def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
-    """Keep in peak[0] the most anonymous memory of a process, in bytes; 0 where there is no /proc."""
+    """Record the maximum anonymous memory of a process in peak[0], in bytes; 0 if there is no /proc."""
     while not done.wait(SAMPLE_PERIOD_S):
         try:
             lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()

@@ -1,4 +1,4 @@
-"""The stages of one image that is in memory, each by itself, with the floor beside it; and the piece that peers get."""
+"""Stages of one image in memory, each measured alone with its floor; and the piece for peers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from pixelforest.kernels import load
 from pixelforest.kernels.shared.plan import pack_plan
 from pixelforest.kernels.shared.results import MADE_OF_PROBABILITIES, spread_classes
 
-PIECE = {2: (1, 512, 512), 3: (64, 64, 64)}  # voxels along z, y, x that the peers work on
+PIECE = {2: (1, 512, 512), 3: (64, 64, 64)}  # voxels along z, y, x for the peers
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage took, and the seconds it must take and what it then waits for (see ``Limits.floor``)."""
+    """Time of one stage, with its minimum time and the resource that limits it (see ``Limits.floor``)."""
 
     name: str
     timing: Timing
@@ -42,10 +42,10 @@ class Stage:
 
 
 class Stages:
-    """The stages of one image that is in memory, tile by tile, on a number of threads."""
+    """Stages of one image in memory, tile by tile, on a number of threads."""
 
     def __init__(self, project: Project, volume: np.ndarray, *, threads: int, memory_bytes: int) -> None:
-        """``volume``: (c, z, y, x)."""
+        """Prepare the stages of ``volume`` (c, z, y, x)."""
         channels, z, y, x = volume.shape
         self.project, self.volume, self.image, self.threads = project, volume, (z, y, x), threads
         self.backend = load("cpu")
@@ -70,15 +70,15 @@ class Stages:
         )
 
     def read(self, raw: InputImage) -> None:
-        """Every tile with its halo, from the file."""
+        """Read every tile with its halo from the file."""
         self._stream(lambda tile, source: None, read=lambda tile: raw.read(self._source(tile)))
 
     def features(self) -> None:
-        """Every feature, with a forest that asks for none."""
+        """Compute every feature, with a forest that reads none."""
         self._stream(lambda tile, source: self._predict(tile, source, self.nothing))
 
     def features_and_forest(self) -> dict[Box, np.ndarray]:
-        """The forest's answer for every tile."""
+        """Predict every tile."""
         answers: dict[Box, np.ndarray] = {}
 
         def keep(tile: Box, source: np.ndarray) -> None:
@@ -88,7 +88,7 @@ class Stages:
         return answers
 
     def assemble(self, answers: dict[Box, np.ndarray]) -> None:
-        """All results that are made of the forest's answers."""
+        """Compute all results from the predictions."""
         classes = len(self.project.classifier.label_names)
         known = self.project.classifier.known_labels
 
@@ -100,7 +100,7 @@ class Stages:
         self._stream(make)
 
     def write(self, raw: InputImage, job: Job, answers: dict[Box, np.ndarray]) -> None:
-        """The probabilities into the file that the job names."""
+        """Write the probabilities to the job's file."""
         plan = plan_export(result_infos(self.project, {"Raw Data": raw})[PROBABILITIES], raw, job.export[0])
         plan.path.unlink(missing_ok=True)
         export = open_export(plan)
@@ -174,7 +174,7 @@ def measure_stages(
 
 
 def cut_piece(material: Material) -> tuple[np.ndarray, Stages]:
-    """A piece (c, z, y, x) of the first image, as an image of its own on one thread."""
+    """Cut a piece (c, z, y, x) of the first image, as an image of its own on one thread."""
     with open_raw(material) as raw:
         wanted = PIECE[2 if raw.shape[1] == 1 else 3]
         z, y, x = (min(n, p) for n, p in zip(raw.shape[1:4], wanted, strict=True))
@@ -183,7 +183,7 @@ def cut_piece(material: Material) -> tuple[np.ndarray, Stages]:
 
 
 def visits(project: Project, volume: np.ndarray) -> float:
-    """Comparisons a voxel, all trees together, on a piece of the image."""
+    """Count the comparisons per voxel, over all trees, on a piece of the image."""
     wanted = PIECE[2 if volume.shape[1] == 1 else 3]
     piece = np.ascontiguousarray(volume[(slice(None), *(slice(n) for n in wanted))])
     stages = Stages(project, piece, threads=1, memory_bytes=4 << 30)
@@ -195,7 +195,7 @@ def visits(project: Project, volume: np.ndarray) -> float:
 
 
 def open_raw(material: Material) -> InputImage:
-    """The first image of a case, as a lane would open it."""
+    """Open the first image of a case as a lane would."""
     lanes = material.project.lanes
     training = lanes[-1].images.get("Raw Data") if lanes else None
     return open_image(material.images[0], role_index=0, training=training, options=InputOptions())

@@ -1,18 +1,18 @@
-"""The table that says whether somebody without a GPU gains by switching: whole processes, file to file, in one run.
+"""Table for users without a GPU: pixelforest compared with ilastik, whole processes, file to file, in one run.
 
-Beside ours: ilastik's recorded medians, what other libraries take for features and forest alone, and the floor, which
-is the sum of the stages' floors (see README.md) and the start of a Python that imports NumPy and h5py. The stages
-follow, each with its own floor: work is worth most where measured over floor is largest. Under the table stands what
-misses its goal, and the variants that lost, from the heads of kernels/*.py. Tried for whole processes:
+The rows also have ilastik's recorded medians, the times of other libraries for features and forest alone, and the
+floor, which is the sum of the stages' floors (see README.md) and the start of a Python that imports NumPy and h5py. The
+stages follow, each with its own floor: optimisation is worth most where measured over floor is largest. The missed
+goals and the rejected variants, from the heads of kernels/*.py, follow the table. Tried for whole processes:
 - numba's own cache and call convention: 1.25 s to start; units of object code without numba: see the row "start"
 - fewer of LLVM's passes (level 2) for a shorter first compilation: features 4.6 instead of 5.1 CPU seconds, runs 0 to
-  1 % slower; votes 0.3 seconds less, runs 5 % slower; in use for features is level 3 without LLVM's own vectors
-- no cffi and no yaml for the compilers: less than what two measurements differ by
+  1 % slower; votes 0.3 seconds less, runs 5 % slower; features use level 3 without LLVM's auto-vectorisation
+- no cffi and no yaml for the compilers: less than the difference of two measurements
 - attributes of an HDF5 result through h5py's lower level: 1.39 instead of 1.45 ms a file
-- a thread a tile for small pictures: tiles are mostly halo; a picture a thread is in use
-- tiles of 128x128 and less: halo; of 1024x1024 and more: threads finish apart, memory; see results/curves.jsonl
-- chunks by zlib at level 1: 181 MB/s; by libdeflate 207; by zlib-ng at level 2: 300 where ISA-L, which is in use, makes
-  more than twice as much on one core (formats/images/hdf5.py)
+- one thread per tile for small pictures: tiles are mostly halo; one thread per picture is in use
+- tiles of 128x128 and less: halo; of 1024x1024 and more: uneven ends of threads, memory; see results/curves.jsonl
+- chunks by zlib at level 1: 181 MB/s; by libdeflate 207; by zlib-ng at level 2: 300 while ISA-L, which is in use,
+  reaches more than twice as much on one core (formats/images/hdf5.py)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pixelforest.engine.jobs import Request, resolve_job
 from pixelforest.engine.pixels.results import PROBABILITIES
 
 DEFAULTS = ("start", "2d-2048", "2d-4096", "3d-128", "3d-256", "2d-pictures-1000", "2d-2048-objects")
-GOALS_S = {  # wall seconds on two cores; of a picture where a process takes many
+GOALS_S = {  # wall seconds on two cores; per picture if a process takes many
     "start": 0.25,
     "2d-2048": 1.5,
     "2d-4096": 4.5,
@@ -54,12 +54,12 @@ PEAK_GOAL_BYTES = {"2d-4096": 0.5e9, "3d-256": 0.5e9}
 BARE_START = "import numpy, h5py"
 FOREST_PEER = "scikit-learn"
 BLOCK = {2: (1, 8, 8), 3: (4, 4, 4)}
-NOT_SUMMED = ("features and forest", "assemble, every result")  # the sum of two others; more than was asked for
+NOT_SUMMED = ("features and forest", "assemble, every result")  # the sum of two others; more than requested
 
 
 @dataclass
 class Line:
-    """One row of the table. Seconds are of one picture where a process takes many.
+    """One row of the table. Seconds are per picture if a process takes many.
 
     others   name of a peer -> wall and CPU seconds for the same work
     """
@@ -89,7 +89,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for case in cases:
         if case.dimensions not in rates and not options.no_peers and case.result == PROBABILITIES and case.shape:
             rates[case.dimensions] = measure_peers(report, case, prepare(case, options), threads=threads)
-        limits = limits.best_of(measure_limits(threads, quick=options.quick))  # while others work it is no limit
+        limits = limits.best_of(measure_limits(threads, quick=options.quick))  # the machine may be busy
         with tempfile.TemporaryDirectory(prefix="pixelforest-bench-") as folder:
             line = _measure(report, case, options, Path(folder), limits, threads=threads, repeats=repeats)
         if case.result == PROBABILITIES and case.shape:
@@ -107,7 +107,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _measure(
     report: Report, case: Case, options: Any, folder: Path, limits: Limits, *, threads: int, repeats: int
 ) -> Line:
-    """Whole processes in turn with a bare start, and the stages where there are any."""
+    """Measure whole processes in turn with a bare start, and the stages if there are any."""
     is_objects = case.result.startswith("Object")
     inputs, project, checksum = _inputs(case, options, is_objects=is_objects)
     report.begin(
@@ -122,7 +122,7 @@ def _measure(
     ]
     bare = [sys.executable, "-c", BARE_START]
     if repeats > 1:
-        run_process(command)  # fills the file cache, compiles kernels where it must
+        run_process(command)  # fills the file cache, compiles kernels if necessary
         run_process(bare)
     own, starts = list[Timing](), list[Timing]()
     for _ in range(repeats):
@@ -159,7 +159,7 @@ def _measure(
 
 
 def _inputs(case: Case, options: Any, *, is_objects: bool) -> tuple[list[str], Path, int]:
-    """Words of the command line that name the images; the project; a checksum of the first image."""
+    """Return the arguments that name the images, the project, and a checksum of the first image."""
     if is_objects:
         project, raw, segmentation = prepare_objects(case, options)
         return ["--raw_data", f"{raw}/data", "--segmentation_image", f"{segmentation}/data"], project, 0
@@ -171,7 +171,7 @@ def _inputs(case: Case, options: Any, *, is_objects: bool) -> tuple[list[str], P
 
 
 def measure_peers(report: Report, case: Case, material: Material, *, threads: int) -> dict[str, tuple[float, float]]:
-    """Name -> wall and CPU seconds a voxel of features and forest, on a piece that is in memory, with all threads."""
+    """Measure wall and CPU seconds a voxel of features and forest by peer, on a piece in memory."""
     piece, ours = cut_piece(material)
     image = (piece[0, 0] if ours.image[0] == 1 else piece[0]).astype(np.float32)
     forest = scikit_learn_forest(material.project.classifier)
@@ -205,7 +205,7 @@ def measure_peers(report: Report, case: Case, material: Material, *, threads: in
 
 
 def _all_features(ours: Stages, piece: np.ndarray) -> np.ndarray:
-    """(z, y, x, f) features of a piece (c, z, y, x)."""
+    """Compute features (z, y, x, f) of a piece (c, z, y, x)."""
     stack = ours.backend.pixels.feature_stack(
         ours.backend.pixels.to_device(piece), (0, 0, 0), ((0, 0, 0), ours.image), ours.image, ours.plan
     )
@@ -213,7 +213,7 @@ def _all_features(ours: Stages, piece: np.ndarray) -> np.ndarray:
 
 
 def _object_peer(report: Report, case: Case, raw: Path, segmentation: Path) -> dict[str, tuple[float, float]]:
-    """The part of the columns that SciPy and scikit-image have, from arrays in memory: no table, no forest, no file."""
+    """Measure the columns that SciPy and scikit-image have, from arrays in memory: no table, no forest, no file."""
     import h5py
 
     statistics_of = peer_statistics()
@@ -234,7 +234,7 @@ def _object_peer(report: Report, case: Case, raw: Path, segmentation: Path) -> d
 
 
 def make_table(lines: Sequence[Line], recorded: dict[str, Any]) -> Iterator[str]:
-    """Markdown: a row for each case."""
+    """Format the table as Markdown, one row per case."""
     peers = sorted({name for line in lines for name in line.others})
     heads = ["work", "ours: wall s (min - max)", "CPU s", "peak GB", "ilastik: wall s", "peak GB", "ratio", "goal s"]
     heads += ["floor s", "over floor", *(f"{name}: wall / CPU s" for name in peers)]
@@ -263,7 +263,7 @@ def make_table(lines: Sequence[Line], recorded: dict[str, Any]) -> Iterator[str]
 
 
 def find_misses(lines: Sequence[Line]) -> Iterator[str]:
-    """What took longer, or more memory, than its goal."""
+    """List the cases that took longer, or more memory, than their goals."""
     for line in lines:
         name, files = line.case.name, max(1, line.case.files)
         wall, goal = line.own.median / files, GOALS_S.get(name)
@@ -276,7 +276,7 @@ def find_misses(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def list_losers() -> Iterator[str]:
-    """The variants that were tried, from the heads of the kernels' benches."""
+    """List the variants tried, from the heads of the kernels' benches."""
     for path in sorted((Path(__file__).parent / "kernels").glob("*.py")):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         _, found, variants = text.partition("Variants tried")

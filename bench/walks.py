@@ -1,4 +1,4 @@
-"""Forests over features that are already there: arranged blocks, the kernels over them, and a count of the work."""
+"""Forests over precomputed features: arranged blocks, the kernels over them, and a count of the work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from pixelforest.kernels.cpu.host.pure_forest_buffers import TOGETHER, bundle_memory, voting_memory
+from pixelforest.kernels.cpu.host.pure_forest_buffers import BLOCKS_PER_VECTOR, bundle_memory, voting_memory
 from pixelforest.kernels.cpu.loops.forest import enter_tree, mixed_memory, predict_mixed
 from pixelforest.kernels.cpu.loops.pure_forest import vote_together
 from pixelforest.kernels.cpu.simd.bits import bounds_64, float_of_bits, less_than_64
@@ -16,14 +16,14 @@ from pixelforest.kernels.shared.nodes import PackedForest
 
 Shape = tuple[int, int, int]
 BLOCK = 64
-BLOCKS_IN_CELL = 128  # as many as the backend puts into a cell: 8192 voxels
+BLOCKS_IN_CELL = 128  # as in the backend: 8192 voxels
 QUADS = 8  # of a bundle
 BATCH_NODES = 4096  # as the backend's
 
 
 @dataclass(frozen=True)
 class ArrangedStack:
-    """Features as the forest reads them: cell by cell, column by column, block by block, 64 voxels each.
+    """Features in the layout of the forest kernels: cell by cell, column by column, block by block, 64 voxels each.
 
     values (cells, columns * stride) float32; stride: floats between columns; blocks: in a cell, without the spare one
     """
@@ -38,7 +38,7 @@ class ArrangedStack:
         return len(self.values) * self.blocks * BLOCK
 
     def share(self, part: int, parts: int) -> ArrangedStack:
-        """Every so many cells, for one of several threads."""
+        """Take every n-th cell, for one of n threads."""
         return ArrangedStack(self.values[part::parts], self.stride, self.blocks, self.block)
 
 
@@ -54,7 +54,7 @@ def arrange(features: np.ndarray, block: Shape) -> ArrangedStack:
 
 
 def rows_in_blocks(features: np.ndarray, block: Shape) -> np.ndarray:
-    """(z, y, x, f) features as rows (n, f), block after block."""
+    """Reorder features (z, y, x, f) to rows (n, f), block after block."""
     counts = [n // b for n, b in zip(features.shape, block, strict=False)]
     inside = features[tuple(slice(n * b) for n, b in zip(counts, block, strict=True))]
     split = inside.reshape(counts[0], block[0], counts[1], block[1], counts[2], block[2], -1)
@@ -62,7 +62,7 @@ def rows_in_blocks(features: np.ndarray, block: Shape) -> np.ndarray:
 
 
 def visits_per_block(stack: ArrangedStack, forest: PackedForest) -> tuple[float, float]:
-    """Inner nodes a block of 64 voxels passes in all trees, and those where its voxels are compared; both averaged."""
+    """Average the inner nodes a block of 64 voxels passes in all trees, and those where voxels are compared."""
     found = count_visits(stack.values, stack.stride, stack.blocks, forest.roots, *_nodes(forest))
     blocks = stack.voxels / BLOCK
     return float(found[0]) / blocks, float(found[1]) / blocks
@@ -73,7 +73,7 @@ def _nodes(forest: PackedForest) -> tuple[np.ndarray, int, int]:
 
 
 def predict_stack(stack: ArrangedStack, forest: PackedForest) -> np.ndarray:
-    """Probabilities (cells, blocks, 64, K) with the kernel that fits the forest's leaves."""
+    """Predict probabilities (cells, blocks, 64, K) with the kernel for the forest's leaves."""
     out = np.empty((len(stack.values), stack.blocks, BLOCK, forest.classes), np.float32)
     if forest.is_pure:
         votes, columns = (
@@ -82,7 +82,7 @@ def predict_stack(stack: ArrangedStack, forest: PackedForest) -> np.ndarray:
         )
         width, counts = columns.first.shape[1] - 1, forest.vote_value.shape[1]
         memory = voting_memory(
-            forest.classes, stack.values.shape[1] // stack.stride, width, counts, columns.most_nodes, QUADS
+            forest.classes, stack.values.shape[1] // stack.stride, width, counts, columns.max_nodes, QUADS
         )
         bundles = bundle_memory(forest.classes, QUADS)
         vote_pure(stack.values, stack.stride, columns.arrays, votes, memory, bundles, out)
@@ -92,17 +92,17 @@ def predict_stack(stack: ArrangedStack, forest: PackedForest) -> np.ndarray:
 
 
 def predict_stack_mixed(stack: ArrangedStack, forest: PackedForest, out: np.ndarray) -> None:
-    """The same with the kernel for any leaves, into out (cells, blocks, 64, K)."""
-    # The records of a pure forest name a leaf's class, so there is one row a class.
+    """Predict with the kernel for any leaves, into out (cells, blocks, 64, K)."""
+    # The records of a pure forest hold a leaf's class, so there is one row per class.
     table = np.eye(forest.classes) if forest.is_pure else forest.weights
     shares = (table.astype(np.float32), table, forest.forests, forest.averages, forest.divisor)
     walk_mixed(stack.values, stack.stride, forest.roots, _nodes(forest), shares, forest.depth, out)
 
 
-# These are compiled anew every time: numba would keep them after a kernel that they contain has changed.
+# Not cached: numba would keep them after a change of a kernel that they contain.
 @njit(nogil=True)
 def enter_block(values, base, stride, roots, nodes, bounds, entries):  # type: ignore[no-untyped-def]
-    """The bounds of a block's columns, and the nodes where it enters the trees."""
+    """Find the bounds of a block's columns, and the nodes where it enters the trees."""
     for column in range(len(bounds) // 2):
         bounds_64(values, base + column * stride, bounds, 2 * column, 2 * column + 1)
     for tree in range(len(roots)):
@@ -111,7 +111,7 @@ def enter_block(values, base, stride, roots, nodes, bounds, entries):  # type: i
 
 @njit(nogil=True)
 def count_visits(stack, stride, blocks, roots, records, leaf_column, offset_bits):  # type: ignore[no-untyped-def]
-    """Inner nodes passed, and those that the bounds of a block do not decide, over all trees and blocks.
+    """Count inner nodes passed, and those that a block's bounds do not decide, over all trees and blocks.
 
     stack (cells, columns * stride) float32: see ``ArrangedStack``
     """
@@ -151,22 +151,22 @@ def count_visits(stack, stride, blocks, roots, records, leaf_column, offset_bits
 
 @njit(nogil=True)
 def vote_pure(stack, stride, forest, votes_of, memory, bundles, out):  # type: ignore[no-untyped-def]
-    """The kernel for pure leaves over arranged cells, into out (cells, blocks, 64, K)."""
+    """Run the kernel for pure leaves over arranged cells, into out (cells, blocks, 64, K)."""
     columns, blocks = stack.shape[1] // stride, out.shape[1]
     values, bases, _ = bundles
     for cell in range(stack.shape[0]):
-        for first in range(0, blocks, QUADS * TOGETHER):
-            count = min(QUADS, -(-(blocks - first) // TOGETHER))
-            for i in range(count * TOGETHER):
-                bases[i // TOGETHER, i % TOGETHER] = min(first + i, blocks - 1) * BLOCK
+        for first in range(0, blocks, QUADS * BLOCKS_PER_VECTOR):
+            count = min(QUADS, -(-(blocks - first) // BLOCKS_PER_VECTOR))
+            for i in range(count * BLOCKS_PER_VECTOR):
+                bases[i // BLOCKS_PER_VECTOR, i % BLOCKS_PER_VECTOR] = min(first + i, blocks - 1) * BLOCK
             vote_together(stack[cell], bases[:count], stride, columns, forest, votes_of, memory, values)
-            for i in range(min(count * TOGETHER, blocks - first)):
-                out[cell, first + i] = values[i // TOGETHER, i % TOGETHER]
+            for i in range(min(count * BLOCKS_PER_VECTOR, blocks - first)):
+                out[cell, first + i] = values[i // BLOCKS_PER_VECTOR, i % BLOCKS_PER_VECTOR]
 
 
 @njit(nogil=True)
 def walk_mixed(stack, stride, roots, nodes, shares_of, depth, out):  # type: ignore[no-untyped-def]
-    """The kernel for any leaves over arranged cells, into out (cells, blocks, 64, K)."""
+    """Run the kernel for any leaves over arranged cells, into out (cells, blocks, 64, K)."""
     memory = mixed_memory(out.shape[3], depth)
     bounds, entries = np.empty(2 * (stack.shape[1] // stride), np.float32), np.empty(len(roots), np.int64)
     for cell in range(stack.shape[0]):

@@ -66,8 +66,8 @@ def warm_architecture(architecture: str) -> int:
         raise BackendUnavailable(f"nothing can be compiled for {architecture}: {error}") from None
 
 
-def is_sure(device: str, forest: str) -> bool:
-    """Whether a backend can be opened for these anywhere, so that nobody needs to try before there is work."""
+def always_available(device: str, forest: str) -> bool:
+    """Return True if a backend for these options can be opened on any machine, so that it need not be tried early."""
     return device in ("auto", "cpu") and forest == "auto"
 
 

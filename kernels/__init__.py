@@ -1,7 +1,7 @@
-"""How an operation is computed: arrays in, arrays out; no file, no project, no axis name.
+"""Computation of operations: arrays in, arrays out; no file, no project, no axis name.
 
-A backend is a folder with a module ``backend``; listing the folders is all the registration there is. The folder itself
-may have a function ``check_presence``, which says without loading the backend that there is no device for it.
+A backend is a folder with a module ``backend``; it is registered by listing the folders. The package of the folder may
+have a function ``check_presence``, which raises without loading the backend if there is no device for it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .contract import Backend, KernelError
 
 
 def available() -> tuple[str, ...]:
-    """Names of the backends in this package, whether or not their device is here."""
+    """List the names of the backends in this package, whether or not their devices exist on this machine."""
     return tuple(sorted(p.parent.name for p in Path(__file__).parent.glob("*/backend.py")))
 
 
 def load(name: str, **options: Any) -> Backend:
-    """Open a backend with its own options. Raises KernelError, or ImportError if a library of it is missing."""
+    """Open a backend with its own options. Raises KernelError, or ImportError if one of its libraries is missing."""
     check_presence = getattr(import_module(f".{name}", __package__), "check_presence", None)
     if check_presence is not None:
         check_presence()
@@ -29,10 +29,10 @@ def load(name: str, **options: Any) -> Backend:
 
 
 def warm(name: str, **options: Any) -> int:
-    """Compile the kernels of a backend and keep them, for images and clusters; how many parts they have.
+    """Compile and cache the kernels of a backend, for container images and clusters. Returns the number of their parts.
 
-    options  its own: of cuda ``architectures``, for devices that are not here
-    Raises KernelError where they cannot be compiled, or the backend compiles nothing ahead of use.
+    options  of the backend: for cuda ``architectures``, to compile for devices that are not in this machine
+    Raises KernelError if they cannot be compiled, or the backend compiles nothing ahead of use.
     """
     compile_all = getattr(import_module(f".{name}.backend", __package__), "warm", None)
     if compile_all is None:
@@ -42,6 +42,6 @@ def warm(name: str, **options: Any) -> int:
 
 
 def survey(name: str) -> Sequence[tuple[str, str]]:
-    """What a backend finds on this machine, as lines of a name and a text. Raises nothing for what is missing."""
+    """Describe the devices and libraries of a backend on this machine, as (name, text) pairs. Never raises."""
     found: Sequence[tuple[str, str]] = import_module(f".{name}.survey", __package__).survey()
     return found

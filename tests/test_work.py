@@ -21,7 +21,7 @@ from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, p
 from pixelforest.engine.workflows import read_project
 from pixelforest.engine.workflows.pixel import flow as pixel_classification
 from pixelforest.kernels.contract import Backend
-from pixelforest.kernels.cpu.host.pure_forest_buffers import TOGETHER, voting_memory
+from pixelforest.kernels.cpu.host.pure_forest_buffers import BLOCKS_PER_VECTOR, voting_memory
 from pixelforest.kernels.cpu.loops.pure_forest import cut_forest, find_bounds
 from pixelforest.kernels.shared.plan import pack_plan
 from pixelforest.kernels.shared.program import OP, PARITIES, SUMS, Op, Sums
@@ -66,9 +66,9 @@ def _open_share(backend: Backend, pixels: np.ndarray) -> float:
     forest, packed = classifier.forest.votes, classifier.forest.packed
     columns, quads = classifier.columns, 8
     votes = packed.vote_value.shape[1]
-    memory = voting_memory(packed.classes, columns, forest.first.shape[1] - 1, votes, forest.most_nodes, quads)
+    memory = voting_memory(packed.classes, columns, forest.first.shape[1] - 1, votes, forest.max_nodes, quads)
     cut, bounds, around, has_nan = memory[0], memory[5], memory[6], memory[7]
-    bases = np.arange(quads * TOGETHER, dtype=np.int64).reshape(quads, TOGETHER) * 64
+    bases = np.arange(quads * BLOCKS_PER_VECTOR, dtype=np.int64).reshape(quads, BLOCKS_PER_VECTOR) * 64
     stack = np.ascontiguousarray(blocks, np.float32).reshape(-1)
     find_bounds(stack, bases, blocks.shape[1], columns, quads, bounds, around, has_nan)
     left = 0

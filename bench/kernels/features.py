@@ -1,6 +1,6 @@
 """Workbench of the feature kernels: compares them with SciPy on the same filters, then times them on one thread.
 
-Variants tried, and what they gave (2-D, 2 shared cores with AVX2):
+Variants tried, with results (2-D, 2 shared cores with AVX2):
 - fold symmetric taps, one multiply-add for each pair: in use
 - taps and offsets in registers for radius 1 and 2 instead of a loop over them: 0.49 to 0.33 ns a voxel and pass; in use
 - smoothing and both derivatives of the same voxels in one pass: 0.30 to 0.21 ns a sum, 85 to 75 ns a voxel for all
@@ -9,17 +9,17 @@ Variants tried, and what they gave (2-D, 2 shared cores with AVX2):
   pre-smoothing 36 to 30 ns a voxel in 2-D, 67 to 58 in 3-D with three rows, which is in use (two: 64, four: 62)
 - 3x3 eigenvalues in three loops over 64 vectors instead of one with two vectors interleaved: 11 against 9 ns
 - loops left to LLVM's vectoriser: it gives up beyond a few buffers, so vectors are explicit (kernels/cpu/simd/lanes.py)
-- 3-D plane by plane, the planes that later filters need held in rings, so that intermediates stay in the second cache:
+- 3-D plane by plane, the planes that later filters need held in rings, so that intermediates stay in the L2 cache:
   414 to 441 CPU ns a voxel against 379 to 428 for whole cells; the filters are not waiting for memory
-- one z after the other inside a row, so that the rows above and below stay in the first cache: 0.52 to 0.48 ns a voxel
+- one z after the other inside a row, so that the rows above and below stay in the L1 cache: 0.52 to 0.48 ns a voxel
   for one sum of radius 2, but 0.65 to 0.67 for two sums and 0.78 to 1.3 for three; rows of 64 voxels are too short
-- eigenvalues row by row, put into the stack from there instead of after all of them: 11.8 to 11.5 ns with their columns
-- lines of the stack announced before a column is put there: no difference; buffers that begin with a line of the
-  cache: features 2 to 4 % slower, forests as before
+- eigenvalues row by row, copied to the stack after each row instead of after all of them: 11.8 to 11.5 ns
+- lines of the stack prefetched before a column is written: no difference; buffers aligned to cache lines: features 2 to
+  4 % slower, forests as before
 - 3x3 eigenvalues, 9.5 ns: their constants read from memory and the arc tangent of four vectors at once 8.8; one
   division and multiply-adds that round it correctly instead of six 8.6 to 9.5, without the check for tiny entries;
-  other orders of LLVM's scheduler 9.1 to 11. Independent instructions of this kind need 5.4, so it is their order; not
-  worth twice the code
+  other orders of LLVM's scheduler 9.1 to 11. Independent instructions of this kind need 5.4, so instruction
+  scheduling is the limit; not worth twice the code
 - the x pass near the image's right edge, whose plain sums and padded lines take 0.8 instead of 0.5 ns a voxel and sum:
   only the last eight voxels padded 0.9; four vectors of plain sums at once no difference
 """
@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from cases import Case, chosen_cases, list_cases, make_parser, parse
-from data import LARGEST, enlarge, make_cells, selection
+from data import MAX_SIZES, enlarge, make_cells, selection
 from measure import Limits, Report, Timing, measure_limits, time_work
 from peers import feature_peers
 
@@ -66,7 +66,7 @@ _FORMULA_OPERATIONS = {
 
 @dataclass(frozen=True)
 class FeatureWork:
-    """What the features of a voxel need, whatever computes them: vector operations, and float32 values to keep."""
+    """Work of a voxel's features, whatever computes them: vector operations, and float32 values to keep."""
 
     presmoothing: float
     derived: float
@@ -78,7 +78,7 @@ class FeatureWork:
 
 
 def count_work(packed: PackedPlan) -> FeatureWork:
-    """A symmetric sum of radius r is a product and r multiply-adds; sums of the same parity share r additions."""
+    """Count the work: a symmetric sum of radius r is a product and r multiply-adds; sums of a parity share r adds."""
     passes = np.where(packed.slicewise, 2, 3)
     presmoothing = float((passes * (2 * packed.pre_radius + 1)).sum())
     derived = 0.0
@@ -93,7 +93,7 @@ def count_work(packed: PackedPlan) -> FeatureWork:
 
 
 def one_leaf(classes: int = 2) -> ForestArrays:
-    """A forest that asks for no feature: predicting with it costs what the features cost."""
+    """Make a forest that reads no feature: predicting with it costs as much as the features alone."""
     nothing, share = np.array([-1], np.int32), np.eye(classes)[:1]
     tree = TreeArrays(nothing, np.zeros(1), nothing, nothing, share, np.ones(1))
     return ForestArrays((tree,), classes, is_weighted=False)
@@ -121,7 +121,7 @@ def _plan(dimensions: int, depth: int) -> FeaturePlan:
 
 
 def _check(report: Report, dimensions: int) -> None:
-    """Compare every column with SciPy's. Ends the bench where they are not the same features."""
+    """Compare every column with SciPy's. Ends the bench if they differ."""
     shape = CHECKED[dimensions]
     image = make_cells(shape, seed=1)[0].astype(np.float32)
     volume = image.reshape((1,) * (3 - dimensions) + shape)
@@ -140,7 +140,7 @@ def _check(report: Report, dimensions: int) -> None:
 
 
 class _Features:
-    """One image's features of a plan, as the backend computes them for a single tile."""
+    """Features of an image, as the backend computes them for a single tile."""
 
     def __init__(self, volume: np.ndarray, plan: FeaturePlan) -> None:
         self.backend, z, y, x = load("cpu"), *volume.shape
@@ -160,7 +160,7 @@ class _Features:
 
 
 def _time_case(report: Report, case: Case, limits: Limits, *, repeats: int) -> None:
-    base = tuple(min(a, b) for a, b in zip(case.shape, LARGEST[case.dimensions], strict=True))
+    base = tuple(min(a, b) for a, b in zip(case.shape, MAX_SIZES[case.dimensions], strict=True))
     image = enlarge(make_cells(base, seed=7 + case.dimensions)[0], case.shape)
     volume = image.reshape((1,) * (3 - case.dimensions) + case.shape)
     plan = _plan(case.dimensions, volume.shape[0])

@@ -1,22 +1,22 @@
-"""Workbench of the forest kernels: compares them with a walk in Python, then times block shapes on features in place.
+"""Workbench of the forest kernels: compares them with Python, then times block shapes on features in place.
 
-Variants tried, and what they gave (million voxels a second on 2 shared cores, 100 trees in two forests; the first three
+Variants tried, with results (million voxels a second on 2 shared cores, 100 trees in two forests; the first three
 rows 57 nodes a tree, 49 columns; then 87 nodes, 61 columns):
-- 8x8 voxels walk a tree at once, one mask a node: 4.6 with 6.9 visits a tree and block; in use for flat images
+- 8x8 voxels traverse a tree at once, one mask a node: 4.6 with 6.9 visits a tree and block; in use for flat images
 - the same, 4x16: 3.9 with 7.1 visits; 1x64: 2.1 with 9.9, since neighbours along a line agree less
-- every voxel walks alone, 8 of them interleaved to hide latency: 0.75
+- every voxel alone, 8 of them interleaved to hide latency: 0.75
 - 4x4x4 voxels at once: 3.1 with 6.8 visits; in use for volumes. 1x8x8: 2.3 with 7.0; 1x1x64: 1.8 with 10.6
 - 8 volume voxels interleaved: 0.59
 - deep trees from contradictory labels (651 leaves) split the masks: 0.29 with 100 visits, interleaved 0.10
-Then, in CPU nanoseconds a voxel on one core beside the mask walk with bounds, both in whole tiles (2-D 330, 3-D 500):
-- open nodes of four blocks found by walking, then evaluated without a branch: 230 to 490, the walk's wrong guesses stay
-- all comparisons column by column, all choices tree by tree, nothing cut: 205 to 270
-- the same, cut by a bundle's bounds without a branch, bundles of 4 blocks: 340 to 460; of 16: 170 to 250; of 32, which
-  is in use: 195 in 2-D, 280 in 3-D, of which 10 to 70 are the cut
-- a bundle's cut as a queue of the nodes that some voxel may reach, of all trees side by side: 34 cycles a node, since
-  every load waits for the places of the stores before it; over all nodes, limits first, 8 cycles a node, in use
-- bounds of blocks noted while a column is put into the stack, instead of in a pass over the stack: no difference
-- half of a row's comparisons as subtractions, whose signs say the same, on the processor's other ports: 4.4 to 3.7 ns
+Then, in CPU nanoseconds a voxel on one core, compared with masks and bounds, both in whole tiles (2-D 330, 3-D 500):
+- open nodes of four blocks found by traversal, then evaluated without branches: 230 to 490, mispredictions remain
+- all comparisons column by column, all choices tree by tree, no pruning: 205 to 270
+- the same, pruned by a bundle's bounds without branches, bundles of 4 blocks: 340 to 460; of 16: 170 to 250; of 32,
+  which is in use: 195 in 2-D, 280 in 3-D, of which 10 to 70 are pruning
+- pruning by a queue of the nodes that some voxel may reach, of all trees at once: 34 cycles a node, since every load
+  waits for the addresses of the stores before it; over all nodes, limits first, 8 cycles a node, in use
+- bounds of blocks recorded while a column is copied to the stack, instead of in a pass over the stack: no difference
+- half of a row's comparisons as signs of subtractions, on the processor's other ports: 4.4 to 3.7 ns
   a row alone on a Zen 1, 107 to 105 ns a voxel for all answers of a forest; not worth excluding infinite limits for
 - packing a comparison's bits within the halves of AVX2's vectors: 4.3 ns a row of 64 instead of 7.2
 """
@@ -61,8 +61,8 @@ BLOCKS: dict[int, tuple[Shape, ...]] = {
     2: ((1, 8, 8), (1, 4, 16), (1, 16, 4), (1, 2, 32), (1, 1, 64)),
     3: ((4, 4, 4), (2, 4, 8), (1, 8, 8), (1, 1, 64)),
 }
-LARGEST_VOXELS = 1 << 19  # features of more do not fit the memory of a small machine
-CHECKED_ROWS = 40  # walked in Python
+MAX_VOXELS = 1 << 19  # features of more do not fit the memory of a small machine
+CHECKED_ROWS = 40  # predicted in Python
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -83,18 +83,18 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def load_forests(project: Project) -> PackedForest:
-    """The project's forests as the backend packs them."""
+    """Load the project's forests as the backend packs them."""
     return pack_forest(stored_forests(project))
 
 
 def stored_forests(project: Project) -> list[ForestArrays]:
-    """The project's forests as a backend takes them."""
+    """Read the project's forests as a backend takes them."""
     c = project.classifier
     return [ForestArrays(f.trees, f.class_count, f.is_weighted, c.averages) for f in c.forests]
 
 
-def load_volume(material: Material, *, largest: int = LARGEST_VOXELS) -> tuple[np.ndarray, FeaturePlan]:
-    """(c, z, y, x) of the first image, cut to a size that fits the memory, and the project's features for it."""
+def load_volume(material: Material, *, largest: int = MAX_VOXELS) -> tuple[np.ndarray, FeaturePlan]:
+    """Read the first image (c, z, y, x), cropped to a size that fits the memory, and the project's feature plan."""
     training = material.project.lanes[-1].images.get("Raw Data") if material.project.lanes else None
     with open_image(material.images[0], role_index=0, training=training, options=InputOptions()) as image:
         shape, channels = list(image.shape[1:4]), image.shape[4]
@@ -106,8 +106,8 @@ def load_volume(material: Material, *, largest: int = LARGEST_VOXELS) -> tuple[n
     return volume, plan_features(material.project.features, channels=channels, depth=shape[0])
 
 
-def load_features(material: Material, *, largest: int = LARGEST_VOXELS) -> np.ndarray:
-    """(z, y, x, f) features of the same part."""
+def load_features(material: Material, *, largest: int = MAX_VOXELS) -> np.ndarray:
+    """Compute features (z, y, x, f) of the same part."""
     volume, plan = load_volume(material, largest=largest)
     backend = load("cpu")
     z, y, x = volume.shape[1:]
@@ -171,7 +171,7 @@ def _time_general(report: Report, stack: ArrangedStack, forest: PackedForest, *,
 
 
 def _check(report: Report, project: Project, features: np.ndarray, forest: PackedForest, block: Shape) -> None:
-    """Compare a few voxels with a walk in Python over the stored arrays. Ends the bench if a bit differs."""
+    """Compare a few voxels with a traversal of the stored arrays in Python. Ends the bench if a bit differs."""
     stack = arrange(features, block)
     rows = rows_in_blocks(features, block)[: stack.voxels]
     found = predict_stack(stack, forest).reshape(-1, forest.classes)

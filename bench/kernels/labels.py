@@ -1,6 +1,6 @@
 """Workbench of the label kernels: compares ids with other libraries, then times components of frames held in memory.
 
-Variants tried, and what they gave (CPU ms for 256x256x256 and 4096x4096 blobs, uint8, one thread of a busy machine):
+Variants tried, with results (CPU ms for 256x256x256 and 4096x4096 blobs, uint8, one thread of a busy machine):
 - runs along x found 64 voxels at a time, joined by union-find, ids written once at the end: 24 and 35; in use
 - the first four voxels of a run written without a branch: 45 instead of 73 for 4.2 million runs of noise; in use
 - the search for changes not inlined: finding the runs takes 16.5 instead of 13.3, and 20 instead of 17
@@ -49,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def label(frame: np.ndarray, threads: int) -> np.ndarray:
-    """Ids as the engine makes them, slabs included."""
+    """Label a frame as the engine does, including slabs."""
     with Scratch(PLENTY) as scratch:
         found = label_components(
             lambda box: frame[box.slices()],

@@ -1,13 +1,13 @@
 """Workbench of the object statistics: compares them with other libraries, then times frames with many objects.
 
 The columns are area, box, centroid, mean, variance, skewness, kurtosis, minimum, maximum, 64-bin histogram, quantiles,
-radii and axes. The libraries measure 1/16 of a large frame; their time is multiplied by 16, and the row says so.
+radii and axes. The libraries measure 1/16 of a large frame; their time is multiplied by 16, as the row says.
 
-Variants tried, and what they gave (CPU ns a voxel of the frame, 35 % of it objects of 23 voxels, one busy core):
+Variants tried, with results (CPU ns a voxel of the frame, 35 % of it objects of 23 voxels, one busy core):
 - runs along x, each added to its object's tables, labels divided among threads in groups of 32; in use
 - bounds with branches: 10.6; without: 4.7; in use. Branches after the end of a run are mispredicted
 - tables unpacked at every run: 19, since numba counts references to each; unpacked once: 11; in use
-- third and fourth power by pow: 31; by product and error, pow where that is in doubt: 13; in use
+- third and fourth power by pow: 31; by product and error, pow in doubtful cases: 13; in use
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COLUMNS = (
 )  # fmt: skip
 SPACING = 8.192  # voxels from object to object: a million of them in 8192 x 8192
 PEER_SHARE = 16  # of the frame's voxels
-PEER_LARGEST = 1 << 22  # voxels of a frame that peers measure whole
+MAX_PEER_VOXELS = 1 << 22  # of a frame that peers measure whole
 BUDGET_BYTES = 1 << 30
 
 
@@ -66,7 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def make_frame(case: Case) -> tuple[LabelFrame, np.ndarray]:
-    """Discs of various sizes on a grid, (1, y, x), and noise, (1, y, x, 1) uint8."""
+    """Make discs of various sizes on a grid, (1, y, x), and noise, (1, y, x, 1) uint8."""
     rng = np.random.default_rng(31)
     height, width = case.shape
     rows, columns = (np.minimum((np.arange(n) / SPACING).astype(np.intp), int(n / SPACING) - 1) for n in case.shape)
@@ -87,7 +87,7 @@ def make_frame(case: Case) -> tuple[LabelFrame, np.ndarray]:
 
 
 def measure(labels: LabelFrame, raw: np.ndarray, threads: int) -> ObjectFeatures:
-    """All columns, reading the image slab by slab."""
+    """Measure all columns, reading the image slab by slab."""
 
     def read(box: Box) -> np.ndarray:
         return raw[box.slices()].astype(np.float32)
@@ -112,7 +112,7 @@ def _measure(
     peer = peer_statistics()
     if not with_peers or peer is None:
         return
-    share = PEER_SHARE if raw.size > PEER_LARGEST else 1
+    share = PEER_SHARE if raw.size > MAX_PEER_VOXELS else 1
     small, pixels = _part(labels, raw, share)
     start, start_cpu = time.perf_counter(), time.process_time()
     table = peer(small.labels[0], pixels[0, :, :, 0])  # once: it takes minutes
@@ -125,7 +125,7 @@ def _measure(
 
 
 def _part(labels: LabelFrame, raw: np.ndarray, share: int) -> tuple[LabelFrame, np.ndarray]:
-    """The frame's upper left part with as many voxels less, labelled anew."""
+    """Crop the frame's upper left part to 1 / share of its voxels and relabel it."""
     side = int(share**0.5)
     cut = (slice(None), slice(labels.labels.shape[1] // side), slice(labels.labels.shape[2] // side))
     inside = labels.labels[cut] > 0
@@ -141,7 +141,7 @@ def _part(labels: LabelFrame, raw: np.ndarray, share: int) -> tuple[LabelFrame, 
 
 
 def peer_statistics() -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]] | None:
-    """The same columns by SciPy and scikit-image, as their manuals suggest; None if one is missing."""
+    """Measure the same columns with SciPy and scikit-image as their manuals suggest; None if one is missing."""
     try:
         from scipy import ndimage
         from scipy.stats import kurtosis, skew

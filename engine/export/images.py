@@ -252,8 +252,8 @@ class TileSink(TileDemand, Protocol):
     def write(self, box: Box, data: np.ndarray) -> None:
         """Take the voxels (t, z, y, x, c) of a canonical box; what lies outside of the region is ignored."""
 
-    def write_converted(self, box: Box, data: np.ndarray, misfits: int) -> None:
-        """Take the voxels of a box of the region that were converted already; ``misfits`` of them did not fit."""
+    def write_converted(self, box: Box, data: np.ndarray, overflow_count: int) -> None:
+        """Write voxels of a box of the region that are converted already; ``overflow_count`` of them did not fit."""
 
 
 class ImageExport:
@@ -267,7 +267,7 @@ class ImageExport:
         self.plan = plan
         self.region, self.path, self.conversion = plan.region, plan.shown_path, plan.conversion
         self.warnings = list(plan.warnings)
-        self._lock, self._misfits = Lock(), 0
+        self._lock, self._overflow_count = Lock(), 0
         self._writer = _open_writer(plan)
 
     @property
@@ -292,17 +292,19 @@ class ImageExport:
         """
         wanted = box.intersect(self.region)
         if not wanted.is_empty:
-            values, misfits = convert(data[wanted.relative_to(box.start).slices()], self.conversion)
-            self.write_converted(wanted, values, misfits)
+            values, overflow_count = convert(data[wanted.relative_to(box.start).slices()], self.conversion)
+            self.write_converted(wanted, values, overflow_count)
 
-    def write_converted(self, box: Box, data: np.ndarray, misfits: int) -> None:
-        """Take the voxels of a box of the region, (t, z, y, x, c) in the target type, of which ``misfits`` did not fit.
+    def write_converted(self, box: Box, data: np.ndarray, overflow_count: int) -> None:
+        """Write the voxels of a box of the region, (t, z, y, x, c) in the target type.
+
+        ``overflow_count`` of them did not fit that type.
 
         A backend that makes a result may convert it where it makes it, so that less has to travel.
         """
-        if misfits:
+        if overflow_count:
             with self._lock:
-                self._misfits += misfits
+                self._overflow_count += overflow_count
         axes = self.plan.spec.axes
         target = box_from_canonical(box.relative_to(self.region.start), axes)
         self._writer.write(target, from_canonical(data, axes))
@@ -310,14 +312,14 @@ class ImageExport:
     def finish(self) -> list[Path]:
         """Complete the files and put them in place; returns them. Raises ExportError."""
         files = self._writer.finish()
-        if self._misfits:
+        if self._overflow_count:
             conversion = self.conversion
             what = (
                 "were cut to its limits"
                 if conversion.clip
                 else "wrapped around (--clip cuts them to its limits instead)"
             )
-            text = f"{self.path}: {self._misfits} values do not fit {conversion.target} and {what}"
+            text = f"{self.path}: {self._overflow_count} values do not fit {conversion.target} and {what}"
             self.warnings.append(text)
             log.warning("%s", text)
         return files

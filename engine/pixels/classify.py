@@ -17,8 +17,8 @@ from ...kernels.contract import (
     ForestUse,
     ResultPlan,
     TileJob,
+    TilePreference,
     TileResult,
-    TileWish,
     TreeArrays,
     Voxels,
     Wanted,
@@ -75,10 +75,10 @@ class PixelClassifier:
         """Memory that computing a tile of these sizes takes, with its halo of these sizes."""
         return self.backend.pixels.tile_bytes(self.plan, self.classes, _voxels(tile), _voxels(source))
 
-    def tile_wish(self, requests: Mapping[str, ResultRequest], threads: int) -> TileWish | None:
+    def preferred_tiles(self, requests: Mapping[str, ResultRequest], threads: int) -> TilePreference | None:
         """Tiles that suit the backend; None: any that suit a CPU."""
         plan, _ = self._plan(requests)
-        return self.backend.pixels.tile_wish(self.plan, plan, self.image, threads)
+        return self.backend.pixels.preferred_tiles(self.plan, plan, self.image, threads)
 
     def results(
         self,

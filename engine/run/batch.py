@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from ...kernels.contract import KernelError
-from ..backends import is_sure, open_backend
+from ..backends import always_available, open_backend
 from ..errors import BackendFailed, MemoryTooSmall, raise_if_interrupted
 from ..export.images import ImageExport, open_export
 from ..export.tables import TableExport, open_table
@@ -27,7 +27,7 @@ from ..machine import format_size
 from ..messages import describe_error
 from ..progress import Progress
 from ..resources import Resources
-from ..storage.thread_limit import limit_threads
+from ..storage.thread_limit import set_thread_limit
 from ..workflows import load_workflow
 from ..workflows.protocol import Workflow
 from .check import JobCheck, LaneCheck, check_job, is_small, open_images
@@ -54,12 +54,12 @@ def run_batch(
     on_lane    is told how each lane ended, when it has, from any thread
     Raises BackendUnavailable for the device, ExportError if lanes would overwrite each other's results.
     """
-    limit_threads(job.threads)
+    set_thread_limit(job.threads)
     _log_notes(job)
     workflow_logger.info("Beginning Batch Processing")
     if not job.lanes and not job.shard:
         logger.warning("There are no input images, so nothing was computed; name them behind the options")
-    if job.lanes or not is_sure(job.device, job.forest):
+    if job.lanes or not always_available(job.device, job.forest):
         with LaneLog(logging.WARNING) as log:
             batch = _Batch(job, load_workflow(job.project.workflow), progress or Progress(is_shown=False), log)
             batch.on_lane = on_lane or (lambda result: None)

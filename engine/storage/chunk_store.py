@@ -29,7 +29,7 @@ from .chunks import ChunkAssembler
 from .object_storage import RemotePath, RemoteTarget, explain, is_url
 from .pixel_types import MAX_IMAGE_BYTES, pixel_type
 from .special_files import describe_special
-from .thread_limit import most_threads
+from .thread_limit import thread_limit
 
 if TYPE_CHECKING:
     import tensorstore
@@ -63,7 +63,7 @@ _ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, O
 
 
 def _context() -> tensorstore.Context:
-    return _context_of(most_threads())
+    return _context_of(thread_limit())
 
 
 @cache
@@ -391,7 +391,7 @@ class StoredArray:
         dtype = array.dtype.numpy_dtype
         self._assembler = ChunkAssembler(self.shape, self.unit, dtype)
         # With a single thread it waits while tensorstore packs, so that the two never work at once.
-        is_alone = most_threads() == 1
+        is_alone = thread_limit() == 1
         self._most_pending = 0 if is_alone else max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
         self._pending: deque[tensorstore.WriteFutures] = deque()
         self._lock = threading.Lock()

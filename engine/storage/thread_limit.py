@@ -1,16 +1,16 @@
-"""How many threads may pack and unpack what a file holds, where a library brings its own: as many as the run has."""
+"""Number of threads that libraries with threads of their own may use to compress and decompress files."""
 
 from __future__ import annotations
 
 _limit: int | None = None
 
 
-def limit_threads(count: int) -> None:
-    """Say how many threads there are, for everything that is opened from now on in this process."""
+def set_thread_limit(count: int) -> None:
+    """Limit the threads of everything that is opened from now on in this process."""
     global _limit
     _limit = max(1, count)
 
 
-def most_threads() -> int | None:
-    """What was said last; None: nothing, the library decides."""
+def thread_limit() -> int | None:
+    """Current limit; None means the library's default."""
     return _limit

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from ...box import Box
-from ...kernels.contract import TileWish, Voxels
+from ...kernels.contract import TilePreference, Voxels
 from ..errors import MemoryTooSmall
 from ..resources import Resources
 from .groups import ChunkGrid, begun_bytes, choose_group, cut_in_groups, waiting_bytes
@@ -59,23 +59,23 @@ def plan_tiles(
     cost: TileCost,
     *,
     resources: Resources,
-    wish: TileWish | None = None,
+    preference: TilePreference | None = None,
 ) -> list[Box]:
     """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles, in raster order, or in groups that make whole
     chunks of what is written where too many of those would wait for their last voxels. On a CPU the last tile of each
     thread is in pieces.
 
-    margin  the halo along z, y, x
-    wish    what the backend prefers; None: what suits a CPU
+    margin      halo along z, y, x
+    preference  tile sizes that the backend prefers; None: sizes that suit a CPU
     Raises MemoryTooSmall if the budget does not hold one small tile a thread.
     """
     kind, threads, memory_bytes = "flat" if image[0] == 1 else "solid", resources.threads, resources.memory_bytes
-    by_processor = wish is None
-    if wish is None:
-        wish = TileWish(FLAT_TILE if kind == "flat" else SOLID_TILE, SMALLEST_SHARED[kind], threads)
-    shape = [min(n, p) for n, p in zip(region.shape, wish.largest, strict=True)]
-    at_once = wish.at_once
-    while _count(region, shape) < at_once * TILES_PER_THREAD and at_once > 1 and _halve(shape, wish.smallest):
+    by_processor = preference is None
+    if preference is None:
+        preference = TilePreference(FLAT_TILE if kind == "flat" else SOLID_TILE, SMALLEST_SHARED[kind], threads)
+    shape = [min(n, p) for n, p in zip(region.shape, preference.largest, strict=True)]
+    at_once = preference.at_once
+    while _count(region, shape) < at_once * TILES_PER_THREAD and at_once > 1 and _halve(shape, preference.smallest):
         pass
     at_once = threads + (READ_AHEAD if threads > 1 else 0)
     while True:
@@ -85,7 +85,9 @@ def plan_tiles(
         if total <= memory_bytes:
             _check_number(region, group, shape)
             tiles = list(cut_in_groups(region, group, shape))
-            return _with_short_end(tiles, wish.at_once, wish.smallest) if by_processor and wish.at_once > 1 else tiles
+            if by_processor and at_once > 1:
+                return _with_short_end(tiles, at_once, preference.smallest)
+            return tiles
         if not _halve(shape, SMALLEST[kind]):
             alone = cost.fixed + cost.of(shape, margin, image)
             alone += waiting_bytes(region.shape, group, shape, cost.grid, at_once=1)

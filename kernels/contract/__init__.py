@@ -1,7 +1,7 @@
-"""The operations of a backend, and the records that travel between engine and kernels.
+"""Operations of a backend, and the records exchanged between engine and kernels.
 
 Arrays are (c, z, y, x) where they hold an image's channels and (z, y, x, f) where they hold results. Positions count
-from the image's edge, not the tile's: they decide the rounding of the x pass, so results never depend on tiles.
+from the image's edge, not the tile's: they determine the rounding of the x pass, so results never depend on tiles.
 
 Order of float32 operations, the same in every backend:
 - A separable filter runs along x, then y, then z; each pass reads and writes float32.
@@ -22,7 +22,7 @@ from .objects import BINS, MEASURE_NEEDS, MEASURES, QUANTILES, SECOND_PASS, Meas
 from .pixels import PixelBackend
 from .results import RESULTS, Conversion, Range, ResultPlan, TileResult, Wanted
 from .thresholds import MapPlan
-from .tile import TileJob, TileWish, Voxels
+from .tile import TileJob, TilePreference, Voxels
 
 __all__ = [
     "BINS",
@@ -52,8 +52,8 @@ __all__ = [
     "SlabComponents",
     "Storage",
     "TileJob",
+    "TilePreference",
     "TileResult",
-    "TileWish",
     "TreeArrays",
     "ValueTable",
     "Voxels",

@@ -1,4 +1,4 @@
-"""A backend, composed of what computes pixels, labels and objects."""
+"""Backend, composed of the parts for pixels, labels and objects."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from .pixels import PixelBackend
 
 @dataclass(frozen=True)
 class Backend:
-    """The operations of one device; those that gain nothing from it may be another backend's.
+    """Operations of one device; those that gain nothing from it may belong to another backend.
 
-    name     the name of its folder: cpu, cuda
+    Attributes
+    ----------
+    name
+        Name of its folder: cpu, cuda.
+    pixels, labels, objects
+        Parts that implement the three protocols.
     """
 
     name: str
@@ -26,6 +31,6 @@ class Backend:
         return self.pixels.describe()
 
     def warm(self) -> None:
-        """Compile what does not depend on a project, and keep it where the next process looks. Raises KernelError."""
+        """Compile the kernels that do not depend on a project, and cache them. Raises KernelError."""
         for part in (self.pixels, self.labels, self.objects):
             part.warm()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 
 class KernelError(Exception):
-    """A device failed or was given something it cannot do; the message says what."""
+    """A device failed or cannot do what was requested; the message has the reason."""
 
 
 class DeviceUnavailable(KernelError):
-    """There is no device, driver or compiler that could be used."""
+    """No usable device, driver or compiler was found."""
 
 
 class DeviceOutOfMemory(KernelError):
-    """The device has no room for an array; a smaller tile may fit."""
+    """The device has not enough memory for an array; a smaller tile may fit."""
 
 
 class DeviceFailed(KernelError):
-    """The driver or a kernel reported a fault; what the device held is lost."""
+    """The driver or a kernel reported a fault; the content of the device's memory is lost."""

@@ -6,17 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 OPERATIONS = ("gaussian", "laplacian", "gradient_magnitude", "difference_of_gaussians", "structure_tensor", "hessian")
-"""The feature operations every backend has; structure_tensor and hessian mean the eigenvalues, largest first."""
+"""Feature operations of every backend; structure_tensor and hessian mean the eigenvalues, largest first."""
 
 
 @dataclass(frozen=True)
 class ScalePlan:
     """Contribution of one scale to the feature stack.
 
-    presmoothing_sigma  width of the Gaussian applied to the image first, voxels
-    feature_sigma       width of the filters applied to that, voxels; at most 1
-    slicewise           True: 2-d filters on every z slice; False: 3-d filters
-    columns             operation -> its first column in the feature stack, for channel 0; only selected operations
+    Attributes
+    ----------
+    presmoothing_sigma
+        Width in voxels of the Gaussian applied to the image first.
+    feature_sigma
+        Width in voxels of the filters applied to the pre-smoothed image; at most 1.
+    slicewise
+        True: 2-d filters on every z slice. False: 3-d filters.
+    columns
+        Selected operation -> its first column in the feature stack, for channel 0.
     """
 
     presmoothing_sigma: float
@@ -27,9 +33,17 @@ class ScalePlan:
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """All features of a project: for every channel of the image, every scale. ``width`` is the number of columns.
+    """All features of a project: every scale for every channel of the image.
 
-    The column of channel c is the first column plus c times the columns of one channel (1; for eigenvalues 2 or 3).
+    Attributes
+    ----------
+    scales
+        One plan per scale.
+    channels
+        Number of channels of the image. The column of channel c is the first column plus c times the columns of one
+        channel (1; for eigenvalues 2 or 3).
+    width
+        Number of columns.
     """
 
     scales: tuple[ScalePlan, ...]

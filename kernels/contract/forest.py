@@ -13,11 +13,22 @@ ForestUse = Literal["tiles", "rows"]
 
 @dataclass(frozen=True)
 class TreeArrays:
-    """One decision tree. Node 0 is the root; ``feature`` is -1 at leaves.
+    """One decision tree. Node 0 is the root.
 
     A voxel goes left if its float32 feature, widened to double, is less than the threshold (NaN and equality go right).
-    feature (n,) int32, threshold (n,) float64, left and right (n,) int32, probabilities (n, K) float64, weight (n,)
-    float64
+
+    Attributes
+    ----------
+    feature
+        (n,) int32: column that a node compares, -1 at leaves.
+    threshold
+        (n,) float64.
+    left, right
+        (n,) int32: children.
+    probabilities
+        (n, K) float64: class probabilities at leaves.
+    weight
+        (n,) float64: weight of a leaf.
     """
 
     feature: np.ndarray
@@ -32,8 +43,16 @@ class TreeArrays:
 class ForestArrays:
     """One stored forest.
 
-    is_weighted  leaves count with their weight
-    averages     False for the old single-forest classifiers, which skip the last step of averaging over forests
+    Attributes
+    ----------
+    trees
+        Decision trees.
+    classes
+        Number of classes.
+    is_weighted
+        True: leaves are weighted.
+    averages
+        False for the old single-forest classifiers, which skip the last step of averaging over forests.
     """
 
     trees: tuple[TreeArrays, ...]

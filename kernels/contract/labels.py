@@ -15,19 +15,19 @@ from .tile import Voxels
 
 
 class Storage(Protocol):
-    """Memory for the large arrays of a backend on the host."""
+    """Allocator of a backend's large arrays on the host."""
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Make an array of zeros, in memory or in a file."""
+        """Allocate an array of zeros, in memory or in a file."""
         ...
 
     def free(self, array: np.ndarray) -> None:
-        """Give back an array that is no longer used."""
+        """Free an array that is no longer used."""
         ...
 
 
 class SlabComponents(Protocol):
-    """The components of one slab in the backend's own form, numbered from 1 by their first voxel in scan order."""
+    """Components of one slab in the backend's own form, numbered from 1 by their first voxel in scan order."""
 
     @property
     def count(self) -> int:
@@ -36,7 +36,7 @@ class SlabComponents(Protocol):
 
 
 class ValueTable(Protocol):
-    """The values of a label image that have been met so far; their ids are 1, 2, … in that order."""
+    """Values of a label image in order of first occurrence; their ids are 1, 2, …."""
 
     @property
     def originals(self) -> np.ndarray:
@@ -64,11 +64,11 @@ class ValueTable(Protocol):
 class LabelBackend(Protocol):
     """Labels and thresholds. Methods may be called from several threads at once, in any order.
 
-    Slabs that methods take are those that ``label_slab`` of the same backend has made.
+    Slabs passed to methods must come from ``label_slab`` of the same backend.
     """
 
     def warm(self) -> None:
-        """Compile what does not depend on a project, as ``PixelBackend.warm``. Raises KernelError."""
+        """Compile the kernels that do not depend on a project, as ``PixelBackend.warm``. Raises KernelError."""
         ...
 
     def label_slab(self, values: np.ndarray, storage: Storage) -> SlabComponents:
@@ -79,7 +79,7 @@ class LabelBackend(Protocol):
         values
             (z, y, x) bool, integers or floats. 0 is background; a NaN equals nothing, not even itself.
         storage
-            Memory for what is kept of the slab.
+            Allocator for the data kept of the slab.
 
         Returns
         -------
@@ -118,7 +118,7 @@ class LabelBackend(Protocol):
     def unite(
         self, parents: np.ndarray, base_a: int, numbers_a: np.ndarray, base_b: int, numbers_b: np.ndarray
     ) -> None:
-        """Note in ``parents``, in place, that pairs of components are the same; the smaller id stays a root."""
+        """Record in ``parents``, in place, that pairs of components are the same; the smaller id stays a root."""
         ...
 
     def number_components(self, parents: np.ndarray) -> int:
@@ -176,7 +176,7 @@ class LabelBackend(Protocol):
         Parameters
         ----------
         source
-            (z, y, x, c) of any real dtype, whole rows along x; its first voxel lies at ``start`` in the image. Around
+            (z, y, x, c) of any real dtype, whole rows along x; its first voxel is at ``start`` in the image. Around
             the tile it holds the planes and rows that the taps reach, as far as the image goes.
         start
             Position of the source in the image.
@@ -226,9 +226,9 @@ class LabelBackend(Protocol):
         labels
             (z, y, x) uint32.
         limit
-            Largest cost of a voxel that is reached.
+            Maximum cost of a reached voxel.
         storage
-            12 bytes for each voxel that waits, at most for all.
+            Allocator; 12 bytes for each pending voxel, at most for all.
 
         Notes
         -----

@@ -37,8 +37,8 @@ MEASURES: Mapping[str, tuple[str, ...]] = {
         "principal_largest",
     ),
 }  # fmt: skip
-"""Groups of quantities that are measured together, and what each holds. high is exclusive; second, third and fourth are
-sums of powers around the mean; axes and principal axes have a vector a column, row by row, the largest first."""
+"""Groups of quantities that are measured together, with their quantities. high is exclusive; second, third and fourth
+are sums of powers around the mean; axes and principal axes have one vector per column, row by row, largest first."""
 
 MEASURE_NEEDS: Mapping[str, str] = {
     "axes": "bounds",
@@ -48,7 +48,7 @@ MEASURE_NEEDS: Mapping[str, str] = {
     "weight_moments": "weights",
     "channel_moments": "channels",
 }
-"""Groups that need another one. Those of the second pass are the five whose quantities are moments or a histogram."""
+"""Groups that need another one. The second pass measures the five whose quantities are moments or a histogram."""
 
 SECOND_PASS = frozenset({"axis_moments", "moments", "histogram", "weight_moments", "channel_moments"})
 
@@ -57,11 +57,20 @@ SECOND_PASS = frozenset({"axis_moments", "moments", "histogram", "weight_moments
 class MeasurePlan:
     """Measurements of the objects of one frame.
 
-    count       objects; labels are 1 to count
-    voxels      of the frame
-    dimensions  2 or 3: components of a position
-    groups      of MEASURES, with those they need
-    own_range   the histogram's range is that of the object itself, not that of all objects
+    Attributes
+    ----------
+    count
+        Number of objects; labels are 1 to count.
+    voxels
+        Number of voxels of the frame.
+    dimensions
+        2 or 3: components of a position.
+    channels
+        Number of channels of the raw image.
+    groups
+        Keys of MEASURES, with those they need.
+    own_range
+        True: the histogram's range is that of the object itself, not that of all objects.
     """
 
     count: int
@@ -89,7 +98,7 @@ class ObjectBackend(Protocol):
     """
 
     def warm(self) -> None:
-        """Compile what does not depend on a project, as ``PixelBackend.warm``. Raises KernelError."""
+        """Compile the kernels that do not depend on a project, as ``PixelBackend.warm``. Raises KernelError."""
         ...
 
     def start_measuring(self, plan: MeasurePlan) -> Any:
@@ -129,7 +138,7 @@ class ObjectBackend(Protocol):
         self, measurement: Any, labels: np.ndarray, raw: np.ndarray, start: tuple[int, int],
         objects: np.ndarray, boxes: np.ndarray, margin: Voxels, *, includes_object: bool,
     ) -> None:  # fmt: skip
-        """Add a slab as ``measure_slab``, but to each object what surrounds it instead of the object itself.
+        """Add a slab as ``measure_slab``, but to each object the voxels of its surroundings.
 
         Parameters
         ----------
@@ -154,8 +163,8 @@ class ObjectBackend(Protocol):
         -----
         The window is the box grown by the margin, one voxel more at the upper sides, cut at the frame. Voxels of the
         window belong to the surroundings if they are nearer than the largest component to the object, with steps along
-        an axis counted floor(largest / component) times. With a component of 0 nothing is near: the surroundings are
-        the object itself, and with the object nothing.
+        an axis counted floor(largest / component) times. With a component of 0 no voxel is near: the surroundings are
+        the object itself, or empty if they include the object.
         """
         ...
 

@@ -10,7 +10,7 @@ import numpy as np
 from .features import FeaturePlan
 from .forest import ForestArrays, ForestUse
 from .results import ResultPlan, TileResult
-from .tile import TileJob, TileWish, Voxels
+from .tile import TileJob, TilePreference, Voxels
 
 
 class PixelBackend(Protocol):
@@ -21,12 +21,12 @@ class PixelBackend(Protocol):
         ...
 
     def warm(self) -> None:
-        """Compile what does not depend on a project, and keep it where the next process looks for it.
+        """Compile the kernels that do not depend on a project, and cache them for later processes.
 
         Raises
         ------
         KernelError
-            Something cannot be compiled or kept.
+            A kernel cannot be compiled or cached.
         """
         ...
 
@@ -85,7 +85,7 @@ class PixelBackend(Protocol):
         """
         ...
 
-    def tile_wish(self, plan: Any, results: ResultPlan, image: Voxels, threads: int) -> TileWish | None:
+    def preferred_tiles(self, plan: Any, results: ResultPlan, image: Voxels, threads: int) -> TilePreference | None:
         """Tile sizes that suit the device.
 
         Parameters
@@ -93,7 +93,7 @@ class PixelBackend(Protocol):
         plan
             From ``load_plan``.
         results
-            What is made of each tile.
+            Results of each tile.
         image
             Size of the image along z, y, x.
         threads
@@ -101,7 +101,7 @@ class PixelBackend(Protocol):
 
         Returns
         -------
-        TileWish or None
+        TilePreference or None
             None if any tiles that suit a CPU will do.
         """
         ...
@@ -124,7 +124,7 @@ class PixelBackend(Protocol):
         DeviceOutOfMemory
             Not even a small part of the tile fits.
         DeviceFailed
-            The device failed, and nothing else may take over.
+            The device failed, and no other device may take over.
 
         Notes
         -----

@@ -23,10 +23,19 @@ RESULTS: Mapping[str, str] = {
 class Conversion:
     """Conversion of the values of one result.
 
-    source, target              types before and after
-    input_range, export_range   both, or neither: (low, high), ints or floats as they were written, which matters
-    clip                        saturate instead of wrapping around
-    Raises ValueError for a range that no type holds.
+    Attributes
+    ----------
+    source, target
+        Types before and after.
+    input_range, export_range
+        Both, or neither: (low, high). int or float as the user wrote them, which affects the arithmetic.
+    clip
+        Saturate instead of wrapping around.
+
+    Raises
+    ------
+    ValueError
+        A range exceeds every type.
     """
 
     source: np.dtype
@@ -50,11 +59,16 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One result of a tile, as it leaves the backend.
+    """Request for one result of a tile.
 
-    result      of RESULTS
-    channels    first and last + 1 channel
-    conversion  of its values, see shared/conversion.py
+    Attributes
+    ----------
+    result
+        A key of RESULTS.
+    channels
+        First and last + 1 channel.
+    conversion
+        Conversion of the values, see shared/conversion.py.
     """
 
     result: str
@@ -64,10 +78,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class ResultPlan:
-    """Results to make of a tile's features and probabilities.
+    """Results to derive from a tile's features and probabilities.
 
-    known_labels  class (from 1) that each class of the forest stands for; not used where the forest has all of them
-    classes       of the project; those that the forest does not know have probability 0
+    Attributes
+    ----------
+    known_labels
+        Class of the project (from 1) of each class of the forest; unused if the forest has all of them.
+    classes
+        Number of classes of the project; those that the forest does not know have probability 0.
+    wanted
+        Requested results.
     """
 
     known_labels: tuple[int, ...]
@@ -77,7 +97,15 @@ class ResultPlan:
 
 @dataclass(frozen=True)
 class TileResult:
-    """Converted values (z, y, x, c) of one wanted result on the host, and how many did not fit their type."""
+    """One wanted result of a tile, on the host.
+
+    Attributes
+    ----------
+    values
+        (z, y, x, c), converted.
+    overflow_count
+        Number of values outside the target type's range.
+    """
 
     values: np.ndarray
-    misfits: int
+    overflow_count: int

@@ -11,10 +11,15 @@ import numpy as np
 class MapPlan:
     """Conversion of channels of prediction maps to float32 maps that can be compared with a threshold.
 
-    channels     those that are wanted
-    value_range  (lowest, highest), brought to 0..1 by ``(value - lowest) / (highest - lowest)``, each step float32;
-                 None: values stay as they are
-    taps         along z, y, x: (radius + 1,) float64 from the centre outwards; None: the axis is left as it is
+    Attributes
+    ----------
+    channels
+        Wanted channels.
+    value_range
+        (lowest, highest), scaled to 0..1 by ``(value - lowest) / (highest - lowest)``, each step float32. None: values
+        are not scaled.
+    taps
+        Along z, y, x: (radius + 1,) float64 from the centre outwards. None: the axis is not smoothed.
     """
 
     channels: tuple[int, ...]

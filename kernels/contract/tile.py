@@ -1,4 +1,4 @@
-"""A tile to be computed, and the sizes of tiles that a backend prefers."""
+"""Tile to be computed, and the tile sizes that a backend prefers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,26 @@ OtherForest = TypeVar("OtherForest")
 
 @dataclass(frozen=True, eq=False)
 class TileJob(Generic[Plan, Forest]):
-    """One tile of an image and everything that is made of it.
+    """One tile of an image with the results to compute.
 
-    source   (c, z, y, x) of any real dtype, the tile with its halo; its first voxel lies at ``start`` in the image
-    tile     first and last + 1 voxel along (z, y, x)
-    image    size of the whole image along (z, y, x)
-    active   (z, y, x) bool: the other voxels get probability 0 before anything is made of it; None: all are active
-    plan     from ``PixelBackend.load_plan``; forest from ``PixelBackend.load_forest``
-    results  what is made of the tile
+    Attributes
+    ----------
+    source
+        (c, z, y, x) of any real dtype: the tile with its halo.
+    start
+        Position of the source's first voxel in the image.
+    tile
+        First and last + 1 voxel along (z, y, x).
+    image
+        Size of the whole image along (z, y, x).
+    active
+        (z, y, x) bool, the mask. Other voxels get probability 0 before results are derived. None: all are active.
+    plan
+        From ``PixelBackend.load_plan``.
+    forest
+        From ``PixelBackend.load_forest``.
+    results
+        Results to compute, in order.
     """
 
     source: np.ndarray
@@ -40,7 +52,7 @@ class TileJob(Generic[Plan, Forest]):
 
     @property
     def extent(self) -> Voxels:
-        """Size of the tile along (z, y, x)."""
+        """Size of the tile along (z, y, x) in voxels."""
         (z, y, x), (z_stop, y_stop, x_stop) = self.tile
         return z_stop - z, y_stop - y, x_stop - x
 
@@ -52,7 +64,7 @@ class TileJob(Generic[Plan, Forest]):
 
     @property
     def wants_classes(self) -> bool:
-        """True if a result is made of class probabilities."""
+        """True if a result depends on class probabilities."""
         return any(wanted.result != "features" for wanted in self.results.wanted)
 
     @property
@@ -85,7 +97,7 @@ class TileJob(Generic[Plan, Forest]):
         return axis, lower, self._part(_put(first, axis, middle), stop, margin)
 
     def loaded_as(self, plan: OtherPlan, forest: OtherForest) -> TileJob[OtherPlan, OtherForest]:
-        """The same job with the plan and the forest as another backend has loaded them."""
+        """Return the same job with plan and forest as loaded by another backend."""
         return TileJob(self.source, self.start, self.tile, self.image, self.active, plan, forest, self.results)
 
     def _part(self, first: Voxels, stop: Voxels, margin: Voxels) -> TileJob[Plan, Forest]:
@@ -103,12 +115,17 @@ class TileJob(Generic[Plan, Forest]):
 
 
 @dataclass(frozen=True)
-class TileWish:
+class TilePreference:
     """Tile sizes that suit a backend, in voxels along z, y, x.
 
-    largest   tiles are not longer
-    smallest  nor cut below this for the sake of parallel work
-    at_once   number of tiles that are in work at the same time
+    Attributes
+    ----------
+    largest
+        Maximum size.
+    smallest
+        Tiles are not cut below this size to occupy more threads.
+    at_once
+        Number of tiles processed at the same time.
     """
 
     largest: Voxels

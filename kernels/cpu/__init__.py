@@ -1,1 +1,1 @@
-"""The CPU backend."""
+"""CPU backend."""

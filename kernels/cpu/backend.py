@@ -1,4 +1,4 @@
-"""The CPU backend, composed of its three parts."""
+"""CPU backend, composed of its three parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def open_backend() -> Backend:
     Raises
     ------
     DeviceUnavailable
-        Where its kernels would be compiled for another processor.
+        The kernels would be compiled for another processor.
     """
     missing = missing_features()
     if missing:

@@ -1,7 +1,7 @@
-"""Compiled kernels without the compiler: units of object code from the cache, called without Python's lock.
+"""Loader of compiled kernels: units of object code from the cache, called while the GIL is released.
 
-A unit that no cache holds is compiled by a process of its own (``compiler``), so that several are made side by side
-and this process never carries numba. Where object code cannot be made or loaded, the same functions are compiled and
+A unit missing from the cache is compiled in a subprocess (``compiler``), so that several are compiled in parallel and
+this process never imports numba. If object code cannot be produced or loaded, the same functions are compiled and
 called by numba in this process: slower to start, same results.
 """
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pixelforest.kernels")
 
-MOST_RESULTS = 8
+MAX_RESULTS = 8
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 _WORD = (1 << 64) - 1
-# Hundreds of thousands of small objects are made that all stay: no looking for garbage. numba imports scipy where it is
-# installed, which takes longer than numba itself; no kernel uses it. Taking all of it apart at the end takes a quarter
-# of a second, in which somebody waits for the code.
+# Garbage collection is disabled, since hundreds of thousands of small objects are made that all stay. scipy is hidden:
+# numba imports it if it is installed, which takes longer than numba itself, and no kernel uses it. The interpreter's
+# teardown is skipped: it takes a quarter of a second, while the code is waited for.
 _COMPILE = """
 import gc, importlib, json, os, sys
 gc.disable()
@@ -56,7 +56,7 @@ class CompilerFailed(Exception):
 
 
 class Kernel:
-    """A kernel that can be called as the function of the same name; it is compiled or loaded when it first is.
+    """Kernel that is called like the function of the same name, and compiled or loaded on its first call.
 
     Arguments must have the types of its entry: arrays are C-contiguous, numbers are converted.
     """
@@ -72,7 +72,7 @@ class Kernel:
 
 
 class _Library:
-    """The units this process has loaded or is waiting for."""
+    """Units that this process has loaded or is waiting for."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -83,7 +83,7 @@ class _Library:
         self._compiling: dict[str, Future[bytes]] = {}
 
     def prepare(self, units: Sequence[str]) -> None:
-        """Load units, or begin to compile those that no cache holds; does not wait for them."""
+        """Load units, or begin to compile those that no cache holds. Does not wait for them."""
         with self._lock:
             for unit in with_needs(units):
                 if unit in self._loaded or unit in self._failed or unit in self._compiling:
@@ -96,7 +96,7 @@ class _Library:
                     self._load(unit, code)
 
     def open(self, entry: Entry) -> Callable[..., Any]:
-        """The function that calls an entry."""
+        """Return the function that calls an entry."""
         with self._lock:
             self.prepare([entry.unit])
             units = with_needs([entry.unit])
@@ -118,7 +118,7 @@ class _Library:
         return self._compilers.submit(_compile_and_keep, unit, targets()[0])
 
     def finish(self, unit: str) -> bool:
-        """Wait for a unit that was prepared; whether it could be loaded."""
+        """Wait for a prepared unit. Returns True if it could be loaded."""
         with self._lock:
             if unit in self._compiling:
                 self._finish(unit)
@@ -130,7 +130,7 @@ class _Library:
         except CompilerFailed as problem:
             logger.warning("Kernels of %s are compiled as they are used, which takes longer: %s", unit, problem)
             self._failed.add(unit)
-        finally:  # a unit whose compiler was stopped is compiled anew when it is asked for again
+        finally:  # a unit whose compiler was stopped is compiled again on the next request
             del self._compiling[unit]
 
     def _load(self, unit: str, code: bytes) -> None:
@@ -141,7 +141,7 @@ class _Library:
 
 
 def _compile_and_keep(unit: str, target: tuple[str, str]) -> bytes:
-    """The object code of a unit for a processor, made by a process of its own. Raises CompilerFailed."""
+    """Compile a unit for a processor in a subprocess and cache its object code. Raises CompilerFailed."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise CompilerFailed("this program has no Python of its own to compile with")
     command = [sys.executable, "-c", _COMPILE, json.dumps(sys.path), f"{__package__}.build.compiler", unit]
@@ -165,14 +165,14 @@ def _compile_and_keep(unit: str, target: tuple[str, str]) -> bytes:
 
 
 class _Compilers:
-    """The compilers that are running, so that none outlives this process."""
+    """Running compilers, recorded so that none outlives this process."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._is_stopped = False
 
     def wait_for(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-        """Output and complaints of a compiler. Raises KernelError if it was stopped."""
+        """Wait for a compiler. Returns its standard output and error. Raises KernelError if it was stopped."""
         with process:
             self._running.add(process)
             try:
@@ -199,17 +199,17 @@ _compilers = _Compilers()
 
 
 def stop_compilers() -> None:
-    """End all compilers, and those that are still waiting for their turn, until ``allow_compilers`` is called."""
+    """Stop all compilers, running or queued, until ``allow_compilers`` is called."""
     _compilers.stop()
 
 
 def allow_compilers() -> None:
-    """Undo ``stop_compilers``: a process in which one run was interrupted may begin another."""
+    """Undo ``stop_compilers``: after an interrupted run, the process may begin another one."""
     _compilers.allow()
 
 
 def new_engine() -> Any:
-    """What object code is loaded into."""
+    """Create the engine that object code is loaded into."""
     from llvmlite import binding
 
     binding.initialize_native_target()
@@ -219,7 +219,7 @@ def new_engine() -> Any:
 
 
 def add_object(engine: Any, code: bytes) -> None:
-    """Load object code; its functions can be looked up once ``engine.finalize_object()`` was called."""
+    """Load object code; its functions can be looked up after ``engine.finalize_object()``."""
     from llvmlite import binding
 
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
@@ -227,19 +227,19 @@ def add_object(engine: Any, code: bytes) -> None:
 
 @lru_cache(1000)
 def kernel(name: str, value: np.dtype[Any] | None = None) -> Kernel:
-    """The kernel of an entry's name, for one of the types it may have."""
+    """Return the kernel of an entry's name, for one of its types."""
     return Kernel(ENTRIES[name if value is None else f"{name}.{value.str[1:]}"])
 
 
 def prepare(*units: str) -> None:
-    """Load units, or begin to compile those that no cache holds, side by side, in the background."""
+    """Load units, or begin to compile those that no cache holds, in parallel in the background."""
     _library.prepare(units)
 
 
 def warm() -> int:
-    """Compile and keep every unit that no cache holds yet; how many units there are. Raises KernelError.
+    """Compile and cache every unit that no cache holds yet. Returns the number of units. Raises KernelError.
 
-    They are compiled for as many processors as possible, since images and shared folders meet others than this one.
+    They are compiled for as many processors as possible, since container images and shared folders are used on others.
     """
     target = targets()[-1]
     missing = [unit for unit in all_units() if cache.read(_file(unit, target)) is None]
@@ -265,14 +265,14 @@ def _function_of_numba(entry: Entry) -> Callable[..., Any]:
 
 
 def _caller(entry: Entry, call: Callable[[int], int]) -> Callable[..., Any]:
-    """A function that brings Python's arguments into slots, and the results out of them."""
+    """Make the function that copies Python's arguments into slots, and the results out of them."""
     kinds = entry.arguments
     results = () if entry.result is None else entry.result if isinstance(entry.result, tuple) else (entry.result,)
 
     def invoke(*arguments: Any) -> Any:
         words: list[int] = []
         _flatten(kinds, arguments, words)
-        words.extend([0] * (MOST_RESULTS - len(words)))
+        words.extend([0] * (MAX_RESULTS - len(words)))
         words.append(0)
         slots = array("q", words)
         status = call(slots.buffer_info()[0])
@@ -287,7 +287,7 @@ def _caller(entry: Entry, call: Callable[[int], int]) -> Callable[..., Any]:
 
 
 def _flatten(kinds: Sequence[Type], values: Sequence[Any], words: list[int]) -> None:
-    """Append the words that numba's calling convention makes of values, signed."""
+    """Append values as signed words in numba's calling convention."""
     for kind, value in zip(kinds, values, strict=True):
         if isinstance(kind, tuple):
             _flatten(kind, value, words)
@@ -320,7 +320,7 @@ def _result(kind: Type, word: int) -> Any:
 
 
 def _error(entry: Entry, status: int, description: int) -> Exception:
-    """What a status other than 0 means; the description begins with the address and size of a pickled exception."""
+    """Exception for a status other than 0; the description begins with address and size of a pickled exception."""
     if description:
         address = ctypes.c_void_p.from_address(description).value
         size = ctypes.c_int32.from_address(description + 8).value

@@ -24,7 +24,7 @@ class CpuObjects:
         warm()
 
     def start_measuring(self, plan: MeasurePlan) -> Measurement:
-        from .host.measure import Measurement  # its tables alone take as long to import as the rest of this module
+        from .host.measure import Measurement  # as slow to import as the rest of this module
 
         return Measurement(plan)
 

@@ -1,4 +1,4 @@
-"""Features and forests on the CPU: compiled kernels that run without the GIL, one tile a thread."""
+"""Features and forests on the CPU: compiled kernels that release the GIL, one tile per thread."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..shared.forest_by_feature import column_forest
 from ..shared.nodes import pack_forest
 from ..shared.plan import PackedPlan, pack_plan
 from ..shared.results import MADE_OF_PROBABILITIES, assemble_probabilities, finish_result
-from .host.pure_forest_buffers import BLOCK, TOGETHER
+from .host.pure_forest_buffers import BLOCK, BLOCKS_PER_VECTOR
 from .host.workspace import CpuForest, Workspace
 from .loader import kernel, prepare, warm
 
-# Voxels of a cell, voxels of a block of 64, and blocks of a bundle that enters the trees together, along z, y, x.
+# Voxels of a cell, voxels of a block of 64, and blocks of a bundle that descends the trees together, along z, y, x.
 # Chosen by bench/kernels; results do not depend on them.
 _FLAT = ((1, 32, 256), (1, 8, 8), (1, 4, 8))
 _SOLID = ((16, 32, 64), (4, 4, 4), (2, 4, 4))
-_BATCH_NODES = 4096  # inner nodes whose answers for four blocks, 32 bytes each, stay in the second cache
+_BATCH_NODES = 4096  # inner nodes whose answers for four blocks, 32 bytes each, stay in the L2 cache
 _PADDED_FLOATS = 4096  # lines that are padded together
 
 _presmooth_tile, _feature_tile = kernel("presmooth_tile"), kernel("feature_tile")
@@ -32,7 +32,7 @@ _predict_rows_pure, _predict_rows_mixed = kernel("predict_rows_pure"), kernel("p
 
 @dataclass(frozen=True)
 class TileFeatures:
-    """A tile whose pre-smoothed volumes are ready; its features are derived cell by cell when they are asked for."""
+    """Tile with its pre-smoothed volumes; its features are derived cell by cell on demand."""
 
     plan: PackedPlan
     image: Voxels
@@ -44,12 +44,12 @@ class TileFeatures:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(z, y, x, f) of the tile."""
+        """Size (z, y, x, f) of the feature stack."""
         return (*self.extent, self.plan.width)
 
     @property
     def shapes(self) -> tuple[Voxels, Voxels, Voxels]:
-        """Voxels of a cell and of a block, blocks of a bundle, along z, y, x."""
+        """Number of voxels of a cell and of a block, and of blocks of a bundle, along z, y, x."""
         return _FLAT if self.image[0] == 1 else _SOLID
 
 
@@ -63,7 +63,7 @@ class CpuPixels:
         self._space = Workspace()
 
     def __reduce__(self) -> tuple[Callable[[], CpuPixels], tuple[()]]:
-        """Unpickle as the one backend of a process that all unpickled ones are: there is nothing but buffers in it."""
+        """Unpickle as one backend per process, which all unpickled ones share: it holds only buffers."""
         return _of_this_process, ()
 
     def describe(self) -> str:
@@ -87,11 +87,11 @@ class CpuPixels:
         floats = plan.channels * _volume(source) + _between_passes(source) + smoothed + cell_volumes
         return int(float32 * (floats + classes * _volume(tile)))
 
-    def tile_wish(self, plan: PackedPlan, results: ResultPlan, image: Voxels, threads: int) -> None:
+    def preferred_tiles(self, plan: PackedPlan, results: ResultPlan, image: Voxels, threads: int) -> None:
         return None
 
     def tile_results(self, job: TileJob[PackedPlan, CpuForest]) -> tuple[TileResult, ...]:
-        """See ``contract.PixelBackend``. A tile that is masked out costs nothing where no features are wanted."""
+        """See ``contract.PixelBackend``. A tile that is masked out costs nothing if no features are wanted."""
         results, predicts = job.results, job.wants_classes and not job.is_masked_out
         features = probabilities = np.zeros((*job.extent, results.classes), np.float32)
         if job.wants_features or predicts:
@@ -106,9 +106,9 @@ class CpuPixels:
         )
 
     def to_device(self, source: np.ndarray) -> np.ndarray:
-        """Convert a tile's source (c, z, y, x) to float32, in a buffer of this thread until its next one.
+        """Convert a tile's source (c, z, y, x) to float32. Valid until the calling thread's next ``to_device`` call.
 
-        The system hands out new memory only after it has cleared it.
+        The buffer is reused, because the operating system clears new memory first.
         """
         if source.dtype == np.float32 and source.flags.c_contiguous:
             return source
@@ -124,7 +124,7 @@ class CpuPixels:
     def feature_stack(
         self, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: PackedPlan
     ) -> TileFeatures:
-        """Pre-smooth a source from ``to_device``, for one tile; valid until this thread's next one.
+        """Pre-smooth a source from ``to_device`` for one tile. Valid until the calling thread's next call.
 
         start, tile, image   as in ``contract.TileJob``
         """
@@ -164,7 +164,7 @@ class CpuPixels:
         if forest.votes is None:
             _predict_tile_mixed(*arguments, out)
         else:
-            quads = int(np.prod(stack.shapes[2])) // TOGETHER
+            quads = int(np.prod(stack.shapes[2])) // BLOCKS_PER_VECTOR
             _predict_tile_pure(*arguments, *self._space.voting(forest, forest.votes, stack.plan.width, quads), out)
         return out
 
@@ -175,13 +175,13 @@ class CpuPixels:
             _predict_rows_mixed(rows, *forest.kernel_arguments, out)
         else:
             columns = rows.shape[1]
-            stack = self._space.buffer("rows", columns * TOGETHER * BLOCK)
+            stack = self._space.buffer("rows", columns * BLOCKS_PER_VECTOR * BLOCK)
             memory, bundles = self._space.voting(forest, forest.votes, columns, 1)
             _predict_rows_pure(rows, *forest.kernel_arguments, memory, bundles, stack, out)
         return out
 
     def _tile_arguments(self, stack: TileFeatures) -> tuple[Any, ...]:
-        """Arguments of every kernel that goes through a tile's cells, with this thread's scratch."""
+        """Arguments of the kernels that process a tile's cells, with this thread's scratch."""
         plan = stack.plan
         cell, block, _ = stack.shapes
         slot = int(np.prod([n + 2 * reach for n, reach in zip(cell, plan.reach, strict=True)]))
@@ -193,7 +193,7 @@ class CpuPixels:
         return smoothed, program, stack.image, stack.start, stack.extent, stack.shapes, columns, scratch
 
     def _lines(self, plan: PackedPlan, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scratch of the filters: padded lines, and the neighbours' places."""
+        """Scratch of the filters: padded lines, and the offsets of neighbours."""
         reach = max(plan.pre_taps.shape[1], 3)
         size = max(_PADDED_FLOATS, width + 2 * reach)
         plus, minus = self._space.buffer("plus", reach, np.int64), self._space.buffer("minus", reach, np.int64)
@@ -206,12 +206,12 @@ def _of_this_process() -> CpuPixels:
 
 
 def _between_passes(source: Sequence[int]) -> int:
-    """Floats between the passes of pre-smoothing: a plane after x and all after y, or all after x and no pass more."""
+    """Floats between the passes of pre-smoothing: a plane after x and all after y, or all after x if it is the last."""
     return int(np.prod(source[1:])) * (1 + source[0])
 
 
 def _column_stride(shape: Voxels, block: Voxels) -> int:
-    """As ``features.column_stride``."""
+    """Floats between the columns of a cell's stack, as ``features.column_stride``."""
     blocks = int(np.prod([-(-n // b) for n, b in zip(shape, block, strict=True)]))
     return (blocks + 1) * BLOCK
 

@@ -1,4 +1,4 @@
-"""What the CPU backend finds on this machine."""
+"""Description of the CPU backend on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..shared import cache
 
 
 def survey() -> list[tuple[str, str]]:
-    """The compiler, and where compiled kernels are kept."""
+    """Describe the compiler and the cache of compiled kernels."""
     try:
         compiler = f"numba {version('numba')}"
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The CUDA backend. Importing this imports nothing of CUDA; only ``cupy_device`` does."""
+"""CUDA backend. Importing this package imports no CUDA library; only ``cupy_device`` does."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from ..contract import DeviceUnavailable
 
 
 def check_presence() -> None:
-    """Whether the driver's library, which CuPy will load, can be loaded. Raises DeviceUnavailable.
+    """Load the driver's library, which CuPy needs. Raises DeviceUnavailable.
 
-    Most machines have none, and importing this backend takes longer than to see that; CuPy, longer than a small job.
+    Most machines have none. This check is faster than importing the backend, and importing CuPy takes longer than a
+    small job.
     """
     if "cupy" in sys.modules:
         return

@@ -1,7 +1,7 @@
-// What several kernels need: positions at the image's edge, shared memory of a size known at launch, and operations
+// Shared by several kernels: positions at the image's edge, shared memory of a size known at launch, and operations
 // whose rounding matters. Kernels are compiled without contraction, so a plain a * b + c rounds twice everywhere.
 
-// Dynamic shared memory as an array of T. On the host, where tests run the kernels, it comes from the stand-in.
+// Dynamic shared memory as an array of T. The stand-in provides it when tests run the kernels on the host.
 #ifdef __CUDACC__
 #define DYNAMIC_SHARED(T, name)                                                                                \
     extern __shared__ __align__(16) unsigned char dynamic_shared_bytes[];                                      \
@@ -10,19 +10,19 @@
 #define DYNAMIC_SHARED(T, name) T* const name = reinterpret_cast<T*>(shim::dynamic_shared)
 #endif
 
-// The position inside [0, n) that stands for one up to n - 1 voxels outside: mirrored without repeating the edge voxel.
+// Mirrors a position up to n - 1 voxels outside into [0, n), without repeating the edge voxel.
 static __device__ __forceinline__ int mirror(int position, int n) {
     if (position < 0) return -position;
     if (position >= n) return 2 * n - 2 - position;
     return position;
 }
 
-// Whether a float is NaN, whatever the compiler assumes about comparisons.
+// Tests for NaN, whatever the compiler assumes about comparisons.
 static __device__ __forceinline__ bool is_nan(float value) {
     return (__float_as_uint(value) & 0x7fffffffu) > 0x7f800000u;
 }
 
-// The float of half-precision bits; every half is exactly a float.
+// Converts half-precision bits to a float; every half is exactly a float.
 static __device__ __forceinline__ float half_to_float(unsigned short bits) {
     const unsigned sign = (unsigned)(bits & 0x8000u) << 16;
     const unsigned magnitude = bits & 0x7fffu;

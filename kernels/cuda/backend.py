@@ -1,4 +1,4 @@
-"""The backend of NVIDIA GPUs: pixels and labels on devices, objects on the CPU."""
+"""Backend of NVIDIA GPUs: pixels and labels on devices, objects on the CPU."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compose_backend(
 
 
 def open_backend(indices: Sequence[int] | None = None, *, falls_back: bool = False, forest: str = "auto") -> Backend:
-    """The backend for the devices with these numbers, None: all. Raises DeviceUnavailable with the reason."""
+    """Open the backend for the devices with these numbers (None: all). Raises DeviceUnavailable with the reason."""
     check_choice(forest)
     from .cupy_device import open_devices
 
@@ -34,14 +34,14 @@ def open_backend(indices: Sequence[int] | None = None, *, falls_back: bool = Fal
 
 
 def common_kernels() -> list[Compilation]:
-    """Everything that most projects need."""
+    """Kernels that most projects need."""
     return [*pixel_kernels(), *label_kernels()]
 
 
 def warm(architectures: Sequence[str] = ()) -> int:
-    """Compile and keep the common kernels; how many there are. Raises KernelError.
+    """Compile and cache the common kernels. Returns their number. Raises KernelError.
 
-    architectures  for such devices as sm_90, which need not be here; none: for those that are
+    architectures  such as sm_90, of devices that need not be in this machine; none: those of its devices
     """
     from .cupy_device import Architecture
 
@@ -50,7 +50,7 @@ def warm(architectures: Sequence[str] = ()) -> int:
         open_backend().warm()
     targets = [
         Architecture(name) for name in architectures
-    ]  # all of them are known before the first one is compiled for
+    ]  # an unknown architecture is an error before anything is compiled
     for target in targets:
         compile_files(target, compilations)
     return len(compilations)

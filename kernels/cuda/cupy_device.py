@@ -1,7 +1,7 @@
-"""The devices of this machine through CuPy, the only module that imports it.
+"""Devices of this machine through CuPy. This is the only module that imports CuPy.
 
-Nothing waits for a device as a whole: every host thread has a stream of its own that other streams do not wait for,
-copies go through pinned memory that is used again, and waiting gives the processor away.
+Nothing synchronizes a whole device: every host thread has a stream of its own, independent of the others, copies go
+through reused pinned memory, and a waiting thread yields its processor.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ except ImportError as error:
 ERROR_OUT_OF_MEMORY = 2  # of the runtime and of the driver
 ERROR_OLD_DRIVER = 35
 ERROR_NO_DEVICE = 100
-PLAIN_SHARED_BYTES = 48 << 10  # what a kernel may ask for without further ado
+PLAIN_SHARED_BYTES = 48 << 10  # available to every kernel without raising its limit
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-SMALLEST_PINNED = 1 << 16
+MIN_PINNED_BYTES = 1 << 16
 
 
 def open_devices(indices: Sequence[int] | None = None) -> tuple[CupyDevice, ...]:
-    """The devices with these numbers, counted as CUDA_VISIBLE_DEVICES leaves them; None: all.
+    """Open the devices with these numbers among those that CUDA_VISIBLE_DEVICES shows; None: all.
 
-    A number given twice is opened twice. Raises DeviceUnavailable with what to do about it.
+    A number given twice is opened twice. Raises DeviceUnavailable with a remedy.
     """
     count = _count_devices()
     for index in indices or ():
@@ -52,13 +52,13 @@ def open_devices(indices: Sequence[int] | None = None) -> tuple[CupyDevice, ...]
 
 
 def describe_driver() -> str:
-    """The CUDA versions of the driver and of CuPy's runtime, for people."""
+    """Describe the CUDA versions of the driver and of CuPy's runtime as text."""
     known = _version(runtime.driverGetVersion())
     return f"driver for CUDA {known}, CuPy {cupy.__version__} for CUDA {_version(runtime.runtimeGetVersion())}"
 
 
 def describe_compiler() -> str:
-    """NVRTC's version. Raises DeviceUnavailable if there is none."""
+    """Describe NVRTC's version as text. Raises DeviceUnavailable if NVRTC is missing."""
     return "NVRTC {}.{}".format(*_compiler_version())
 
 
@@ -87,7 +87,7 @@ def _count_devices() -> int:
 def _compiler_version() -> tuple[int, int]:
     try:
         major, minor = nvrtc.getVersion()
-    except RuntimeError as error:  # also the loader's, if there is no such library
+    except RuntimeError as error:  # raised by the loader too, if the library is missing
         raise DeviceUnavailable(
             f"the CUDA compiler NVRTC cannot be loaded ({str(error).splitlines()[0]}); install pixelforest[cuda13], or "
             "pixelforest[cuda12] where the driver is older"
@@ -97,7 +97,7 @@ def _compiler_version() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _faults(doing: str) -> Iterator[None]:
-    """CuPy's errors as those of the contract."""
+    """Translate CuPy's errors to those of the contract."""
     try:
         yield
     except cupy.cuda.memory.OutOfMemoryError as error:
@@ -142,8 +142,8 @@ class CupyArray:
 class CupyKernel:
     """See ``device.Kernel``.
 
-    The limit of its shared memory is a property of the device's function, of which no two threads may lower what the
-    other has just raised: there is one object for each.
+    The limit of its shared memory is a property of the device's function. There is one object per function, so that no
+    thread lowers a limit that another one has just raised.
     """
 
     def __init__(self, device: CupyDevice, name: str, function: Any) -> None:
@@ -159,7 +159,7 @@ class CupyKernel:
             stream = self._device.stream()
             if shared_bytes > self._shared_bytes:
                 with self._lock:
-                    if shared_bytes > self._shared_bytes:  # another thread may have asked for more meanwhile
+                    if shared_bytes > self._shared_bytes:  # another thread may have raised the limit meanwhile
                         driver.funcSetAttribute(self._function.ptr, MAX_DYNAMIC_SHARED, shared_bytes)
                         self._shared_bytes = shared_bytes
             self._function(grid, block, values, shared_mem=shared_bytes, stream=stream)
@@ -190,7 +190,7 @@ class CupyTimer:
 
 @dataclass
 class _Lane:
-    """What one host thread has of a device. ``staged``: copies under way, with the pinned memory they read."""
+    """A host thread's part of a device. ``staged``: pending copies, with the pinned memory they read."""
 
     stream: Any
     staged: list[tuple[Any, Any]] = field(default_factory=list)
@@ -213,16 +213,16 @@ class CupyDevice:
         self._lanes = threading.local()
 
     def _lane(self) -> _Lane:
-        """This thread's part of the device, which becomes the current one of the thread."""
+        """This thread's part of the device, which becomes the thread's current device."""
         runtime.setDevice(self.index)
         lane: _Lane | None = getattr(self._lanes, "lane", None)
         if lane is None:
             lane = self._lanes.lane = _Lane(cupy.cuda.Stream(non_blocking=True))
-        lane.stream.use()  # the pool keeps what is given back for the stream that used it
+        lane.stream.use()  # the pool reuses freed memory for the stream that used it
         return lane
 
     def stream(self) -> Any:
-        """This thread's stream; the device is the current one of the thread afterwards."""
+        """This thread's stream; the device becomes the thread's current one."""
         return self._lane().stream
 
     def free_bytes(self) -> int:
@@ -305,20 +305,20 @@ class CupyDevice:
             timer.milliseconds = float(cupy.cuda.get_elapsed_time(start, stop))
 
     def _pinned_array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Any, np.ndarray]:
-        """Pinned memory and an array on it, which keeps the memory; the last to go gives it back to be used again.
+        """Allocate pinned memory with an array on it. The memory returns to the pool when the last reference goes.
 
-        Sizes are rounded, up to an eighth of them, so that tiles of about the same size share memory: pinning it takes
+        Sizes are rounded up by an eighth at most, so that tiles of about the same size share memory: pinning takes
         longer than copying.
         """
         count = math.prod(shape)
-        size = max(SMALLEST_PINNED, count * dtype.itemsize)
+        size = max(MIN_PINNED_BYTES, count * dtype.itemsize)
         step = 1 << (size.bit_length() - 4)
         pinned = self._pinned.malloc(-(-size // step) * step)
         return pinned, np.frombuffer(pinned, dtype, count).reshape(shape)
 
 
 class Architecture:
-    """A kind of device, which need not be here to be compiled for. Raises DeviceUnavailable for an unknown one."""
+    """Architecture to compile for without a device of it. Raises DeviceUnavailable for an unknown one."""
 
     def __init__(self, name: str) -> None:
         self.architecture, self.compiler = name, describe_compiler()
@@ -343,7 +343,7 @@ def _compile(source: str, name: str, options: tuple[str, ...], architecture: str
 
 
 def _architecture(name: str, capability: int) -> str:
-    """What is compiled for: the device's own architecture, or the closest older one whose binaries it takes.
+    """Architecture to compile for: the device's own, or the newest older one whose binaries it runs.
 
     Raises DeviceUnavailable if the compiler knows none.
     """

@@ -1,7 +1,7 @@
-"""What the launching code sees of a device, so that it also runs on a stand-in without a GPU.
+"""Interface of a device for the launching code, so that it also runs on a stand-in without a GPU.
 
-``cupy_device`` has the real one; the tests have one that runs the same kernels on the host. Every host thread has a
-stream of its own: work of one thread happens in order, work of several threads side by side.
+``cupy_device`` implements it for GPUs; the tests have one that runs the same kernels on the host. Every host thread has
+a stream of its own: work of one thread runs in order, work of several threads in parallel.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 Grid = tuple[int, int, int]
-"""Numbers along x, y and z, as CUDA counts them."""
+"""Sizes along x, y and z, in CUDA's order."""
 
 
 class DeviceArray(Protocol):
-    """C-contiguous memory on a device; its memory is given back when the last reference goes."""
+    """C-contiguous array on a device; its memory is freed when the last reference goes."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -29,9 +29,9 @@ class DeviceArray(Protocol):
     def nbytes(self) -> int: ...
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: Any = None) -> DeviceArray:
-        """A part of the same memory, from element ``offset`` (of this array's type) on, as ``dtype`` (default: same).
+        """Return a view of the memory from element ``offset`` (of this array's type) on, as ``dtype`` (default: same).
 
-        Raises ValueError where the part does not fit into the array.
+        Raises ValueError if the view does not fit into the array.
         """
         ...
 
@@ -42,11 +42,11 @@ class Kernel(Protocol):
     def __call__(
         self, grid: Grid, block: Grid, arguments: Sequence[DeviceArray | np.generic], *, shared_bytes: int = 0
     ) -> None:
-        """Start it on the calling thread's stream; does not wait.
+        """Launch the kernel on the calling thread's stream. Does not wait.
 
         arguments     arrays, and NumPy scalars of the exact C types
         shared_bytes  dynamic shared memory of a block, up to the device's ``shared_bytes_per_block``
-        Raises DeviceFailed where it cannot be started.
+        Raises DeviceFailed if it cannot be launched.
         """
         ...
 
@@ -55,7 +55,7 @@ class Module(Protocol):
     """A loaded binary."""
 
     def kernel(self, name: str) -> Kernel:
-        """The kernel of that name. Raises DeviceFailed if there is none."""
+        """Return the kernel of that name. Raises DeviceFailed if there is none."""
         ...
 
 
@@ -70,7 +70,7 @@ class Device(Protocol):
 
     architecture            such as sm_90
     compiler                name and version; a binary of another compiler is not used
-    shared_bytes_per_block  the most a block may ask for
+    shared_bytes_per_block  maximum of a block
     """
 
     name: str
@@ -84,27 +84,27 @@ class Device(Protocol):
     def __hash__(self) -> int: ...
 
     def free_bytes(self) -> int:
-        """Memory that can still be had, with what the pool holds unused."""
+        """Bytes that can still be allocated, including unused memory of the pool."""
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        """A new array with any content. Raises DeviceOutOfMemory."""
+        """Allocate an uninitialised array. Raises DeviceOutOfMemory."""
         ...
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        """A new array of zeros. Raises DeviceOutOfMemory."""
+        """Allocate an array of zeros. Raises DeviceOutOfMemory."""
         ...
 
     def upload(self, array: np.ndarray) -> DeviceArray:
-        """A copy on the device, through pinned memory; does not wait. ``array`` may be changed at once."""
+        """Copy an array to the device through pinned memory. Does not wait; ``array`` may be changed at once."""
         ...
 
     def download(self, array: DeviceArray) -> np.ndarray:
-        """A copy on the host; waits for the calling thread's stream."""
+        """Copy an array to the host. Waits for the calling thread's stream."""
         ...
 
     def adopt(self, array: Any) -> DeviceArray:
-        """An array that another library made on this device, as one of ours; its memory is shared and kept alive."""
+        """Wrap an array that another library made on this device; its memory is shared and kept alive."""
         ...
 
     def synchronize(self) -> None:
@@ -112,13 +112,13 @@ class Device(Protocol):
         ...
 
     def compile(self, source: str, name: str, options: tuple[str, ...]) -> bytes:
-        """A binary of CUDA C for this device. Raises DeviceFailed with the compiler's words."""
+        """Compile CUDA C to a binary for this device. Raises DeviceFailed with the compiler's message."""
         ...
 
     def load(self, binary: bytes) -> Module:
-        """Make a binary's kernels usable. Raises DeviceFailed."""
+        """Load a binary. Raises DeviceFailed."""
         ...
 
     def timer(self) -> AbstractContextManager[Timer]:
-        """Times what the calling thread starts inside; known after the end, which waits for it."""
+        """Time the work that the calling thread launches inside; the end waits for it."""
         ...

@@ -1,5 +1,5 @@
-// The features of one scale and one channel of a tile, into the columns of the stack; see features.cuh. Made for one set
-// of defines: FLAT, SCALE (the parameters of Scale but the last), and RESIDENT, the blocks that a multiprocessor shall
+// Features of one scale and one channel of a tile, written to the columns of the stack; see features.cuh. Compiled for a
+// set of defines: FLAT, SCALE (the parameters of Scale but the last), and RESIDENT, the blocks that a multiprocessor must
 // hold in 3-d.
 #include "features.cuh"
 
@@ -7,8 +7,8 @@ static constexpr int BLOCK_Y = FLAT ? 16 : 8;  // see features.py
 
 typedef Scale<SCALE, BLOCK_Y> This;
 
-// Where a block writes: `first` is column 0 of its first voxel, in the image's plane first_z. Registers are scarce, and
-// how this is written decides whether the kernels in 3-d need more of them than there are.
+// Output position of a block: `first` is column 0 of its first voxel, in the image's plane first_z. Registers are scarce:
+// the form of this code decides whether the kernels in 3-d spill.
 struct StackPlaces {
     float* first;
     long long stride, plane;
@@ -23,7 +23,7 @@ struct StackPlaces {
 // nz, ny, nx     the image
 // chunk          planes of a block in 3-d; in 2-d it has one
 // gaussian …     first column of each operation
-// A block is the blockIdx.x-th of all: x fastest, then y, then z.
+// Blocks are numbered by blockIdx.x: x fastest, then y, then z.
 #define PARAMETERS                                                                                             \
     const float* __restrict__ pre, float* __restrict__ stack, long long stride, int low_z, int low_y, int low_x,\
         int height, int width, int tile_z, int tile_y, int tile_x, int out_z, int out_y, int out_x, int nz,    \

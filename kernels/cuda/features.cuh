@@ -1,10 +1,10 @@
-// Every selected feature of one scale and one channel, from the pre-smoothed volume, for a block of voxels;
+// Computes every selected feature of one scale and one channel from the pre-smoothed volume, for a block of voxels;
 // features.cu writes them to the stack.
 //
-// What is computed is kernels/shared/program.py's; here it is cut into steps with a barrier between them. Equal
-// intermediates are computed once and never leave the chip. A Scale is made for one set of parameters: SOLID (3-d filters,
-// else 2-d ones), the radii RS (of the feature's sigma), RN (the narrow Gaussian), RG (the structure tensor's gradient),
-// which operations there are, and Y, the voxels of a block along y. Along x a block takes 32 voxels, a lane each.
+// kernels/shared/program.py defines the computation; here it is divided into steps with barriers between them. Equal
+// intermediates are computed once and never leave the chip. A Scale is instantiated for one set of parameters: SOLID (3-d
+// filters, else 2-d ones), the radii RS (feature sigma), RN (narrow Gaussian), RG (gradient of the structure tensor),
+// the selected operations, and Y, the voxels of a block along y. Along x a block has 32 voxels, one per lane.
 //
 // Names: x0, x1, x2 are x passes of order 0, 1, 2 with the feature's sigma; xn with the narrow one; xg0, xg1 with that
 // of the gradient.
@@ -13,20 +13,20 @@
 // would have the wrong sign there. So a product at a position outside the image is computed at the position's mirror.
 #include "formulas.cuh"
 
-// taps of the orders 0, 1, 2 with the feature's sigma, of the narrow Gaussian, and of the gradient's orders 0, 1
+// Taps of the orders 0, 1, 2 with the feature's sigma, of the narrow Gaussian, and of the gradient's orders 0, 1
 struct Taps { float s0[3], s1[3], s2[3], n0[2], g0[2], g1[2]; };
 
 // A channel after its pre-smoothing: the part of the image (depth, height, width) that begins at (low_z, low_y, low_x).
 struct Smoothed { const float* values; int low_z, low_y, low_x, height, width; };
 
-// Where a block begins, as a position in the image, and how large that is.
+// First voxel of a block in the image, and the size of the image.
 struct Place { int z0, y0, x0, nz, ny, nx; };
 
 // First column of each operation; Index is wide enough for a column times the distance of two columns.
 template <class Index>
 struct Columns { Index gaussian, difference, gradient, laplacian, hessian, tensor; };
 
-// taps[0] * centre + taps[1] * pair + …; `at(k)` is the value k voxels further on the line. A radius of 0 copies.
+// taps[0] * centre + taps[1] * pair + …; `at(k)` is the value k voxels later on the line. A radius of 0 copies.
 template <int R, bool ODD, bool FUSED, class At>
 static __device__ __forceinline__ float filter(const float* taps, At at) {
     if (R == 0) return at(0);
@@ -49,7 +49,7 @@ static __device__ __forceinline__ float along_y(const float* taps, const float* 
     return filter<R, ODD, true>(taps, [=](int k) { return centre[k * ROW]; });
 }
 
-// Whether the x pass of ilastik's build rounds once at x, on a line of n voxels; see kernels/cpu/loops/filters.py.
+// True if the x pass of ilastik's build rounds once at x, on a line of n voxels; see kernels/cpu/loops/filters.py.
 template <int R>
 static __device__ __forceinline__ bool is_fused(int x, int n) {
     const int stop = (n - R) / 32 * 32, first = (R + 7) / 8 * 8;
@@ -65,7 +65,7 @@ template <int R, int COUNT>
 struct Planes {
     float w[COUNT][2 * R + 1];
 
-    // Make room for the next plane.
+    // Shift the planes to make room for the next one.
     __device__ __forceinline__ void shift() {
 #pragma unroll
         for (int i = 0; i < COUNT; i++)
@@ -75,7 +75,7 @@ struct Planes {
 
     __device__ __forceinline__ float& newest(int i) { return w[i][2 * R]; }
 
-    // Once planes 1 and 2 are there, they also stand for -1 and -2. `plane` is the newest.
+    // Once planes 1 and 2 are loaded, they also serve as -1 and -2. `plane` is the newest.
     __device__ __forceinline__ void mirror_low(int plane) {
 #pragma unroll
         for (int k = 1; k <= R; k++)
@@ -172,7 +172,7 @@ struct Scale {
         }
     }
 
-    // Where row `row` of the gradient finds its centre in xg0 and xg1: at the mirror of its position.
+    // Centre of row `row` of the gradient in xg0 and xg1: the mirror of its position.
     static __device__ __forceinline__ int gradient_row(int row, const Place& place) {
         return clamp(mirror(place.y0 - RS + row, place.ny) - (place.y0 - H), RG, HIGH - 1 - RG);
     }
@@ -199,15 +199,15 @@ struct Scale {
     }
 
     // Position of the block's image voxel i (of HIGH * WIDE) in a plane of pre. Beyond the stored part it is the nearest
-    // stored voxel: nothing that is kept depends on those.
+    // stored voxel: no output depends on those.
     static __device__ __forceinline__ int plane_offset(int i, const Place& place, const Smoothed& pre) {
         const int y = mirror(place.y0 - H + i / WIDE, place.ny), x = mirror(place.x0 - H + i % WIDE, place.nx);
         return clamp(y - pre.low_y, 0, pre.height - 1) * pre.width + clamp(x - pre.low_x, 0, pre.width - 1);
     }
 
-    // Two dimensions: plane z of the image. Of the block's voxels rows_inside by columns_inside are wanted; ``out`` says
-    // where they go: out.place(z, out.line(y, x)) is that of a voxel in column 0, of the image's plane z and the block's
-    // row y and column x; out.stride is the distance from column to column. Afterwards shared memory must not be written
+    // Two dimensions: plane z of the image. Of the block's voxels rows_inside by columns_inside are wanted. ``out``
+    // gives their output positions: out.place(z, out.line(y, x)) is that of a voxel in column 0, of the image's plane z and
+    // the block's row y, column x; out.stride is the distance between columns. Afterwards shared memory must not be written
     // before a barrier.
     template <class Out, class Index>
     static __device__ __forceinline__ void derive_plane(
@@ -303,16 +303,16 @@ struct Scale {
         }
     }
 
-    // The volumes after x and y passes, by their derivatives' orders.
+    // Volumes after the x and y passes, by the orders of their derivatives.
     enum { Y0X0, Y1X0, Y2X0, Y0X1, Y1X1, Y0X2, NARROW, VOLUMES };
 
-    static constexpr int GRADIENTS = (GX * GY + THREADS - 1) / THREADS;  // positions a thread has of products
+    static constexpr int GRADIENTS = (GX * GY + THREADS - 1) / THREADS;  // products per thread
     static constexpr int LOADS = (HIGH * WIDE + THREADS - 1) / THREADS;
 
-    // Three dimensions: the block goes up along z through ``planes`` planes. A step brings one plane of the image and has
+    // Three dimensions: the block moves up along z through ``planes`` planes. A step loads one plane of the image and has
     // two parts with a barrier after each: the x passes of this plane and of the products of the step before; then y
-    // passes, z passes over the planes kept in registers, and formulas. The structure tensor comes out one step and the
-    // gradient's radius later than the other features. Other arguments are those of derive_plane; ends with a barrier.
+    // passes, z passes over the planes kept in registers, and formulas. The structure tensor follows one step and the
+    // gradient's radius after the other features. Other arguments are those of derive_plane; ends with a barrier.
     template <class Out, class Index>
     static __device__ __forceinline__ void derive_planes(
         Shared& s, const Taps& taps, const Smoothed& pre, const Place& place, int planes, int rows_inside,
@@ -336,7 +336,7 @@ struct Scale {
         Planes<RS, 6> tensors;
         const int steps_end = TENSOR ? end + H + 1 : end + RS;
         for (int p = load_begin; p < steps_end; p++) {
-            const int earlier = p - 1 - RG;  // plane of the products that lie in shared memory
+            const int earlier = p - 1 - RG;  // plane of the products in shared memory
             const bool has_products = TENSOR && earlier >= product_begin && earlier < product_end;
             const bool has_next = p + 1 < load_end;
             float loaded[LOADS];
@@ -362,7 +362,7 @@ struct Scale {
                 for (int k = 0; k < GRADIENTS; k++) {
                     const int i = threadIdx.x + k * THREADS;
                     if (i >= GX * GY) break;
-                    float slopes[3] = {};  // what the z pass of the gradient's parts along z, y, x needs of this plane
+                    float slopes[3] = {};  // this plane's input to the z pass of the gradient's parts along z, y, x
                     if (p < load_end) {
                         const int at = gradient_row(i / GX, place) * GX + i % GX;
                         slopes[0] = along_y<RG, false, GX>(taps.g0, s.xg0 + at);

@@ -1,13 +1,13 @@
-"""The feature stack of a tile on the device: for every scale and channel a Gaussian, then one fused kernel or two.
+"""Feature stack of a tile on the device: for every scale and channel a Gaussian, then one or two fused kernels.
 
 The stack holds ``values[column * column_stride + voxel]``, voxels in the tile's (z, y, x) order, so that neighbouring
-threads read and write neighbouring floats. See features.cu for how the kernel goes about it.
+threads read and write neighbouring floats. See features.cuh for the algorithm of the kernel.
 
-What a voxel costs with all features at one scale >= 1, a block's borders included, estimated from the machine code
-for sm_90: in 2-d about 150 float operations and 90 accesses of shared memory of 700 instructions, in 3-d 700 and 160 of
-1700. It reads 4 bytes of the smoothed image, in 3-d twice (6.5 and 9.3 through the L2 cache), and writes 4 for each
-column. The Gaussian before it reads and writes 4 bytes a pass. With all 37 boxes of ilastik's dialog ticked that is 336
-bytes a pixel in 2-d (49 columns) and 464 in 3-d (61).
+Cost of a voxel with all features at one scale >= 1, a block's borders included, estimated from the machine code for
+sm_90: in 2-d 700 instructions, among them about 150 float operations and 90 accesses of shared memory; in 3-d 1700, 700
+and 160. Each voxel reads 4 bytes of the smoothed image, in 3-d twice (6.5 and 9.3 through the L2 cache), and writes 4
+for each column. The Gaussian before it reads and writes 4 bytes a pass. With all 37 boxes of ilastik's dialog ticked
+that is 336 bytes a pixel in 2-d (49 columns) and 464 in 3-d (61).
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _TENSOR = "structure_tensor"
 _EIGENVALUES = ("hessian", _TENSOR)
 _THREADS = 256
 _BLOCK = {True: (32, 16), False: (32, 8)}  # voxels of a block along x and y; flat or not
-# Blocks of features_3d for which a multiprocessor shall have registers: with everything in one kernel, with two.
+# Blocks of features_3d that a multiprocessor must have registers for: with one kernel, with two.
 _RESIDENT = {1: 2, 2: 4}
 _ALIGNED = 32  # voxels; columns begin on cache lines
 
 
 @dataclass(frozen=True)
 class CudaStack:
-    """The features of a tile: ``values[column * column_stride + voxel]`` float32. shape is (z, y, x, f)."""
+    """Features of a tile: ``values[column * column_stride + voxel]`` float32. shape is (z, y, x, f)."""
 
     device: Device
     values: DeviceArray
@@ -55,7 +55,7 @@ class CudaStack:
 
 @dataclass(frozen=True)
 class Filters:
-    """What the template Scale in features.cuh is made for.
+    """Parameters of the template Scale in features.cuh.
 
     flat  2-d filters, else 3-d ones
     radius, narrow_radius, gradient_radius  in voxels: of the feature sigma, the narrow Gaussian, the gradient
@@ -69,14 +69,14 @@ class Filters:
 
     @property
     def parameters(self) -> str:
-        """Those of the template, but the last."""
+        """Template parameters except the last one."""
         flags = (not self.flat, *(operation in self.operations for operation in _COLUMNS))
         solid, *chosen = (str(flag).lower() for flag in flags)
         return ",".join((solid, *map(str, (self.radius, self.narrow_radius, self.gradient_radius)), *chosen))
 
     @property
     def reach(self) -> int:
-        """Voxels around a voxel that are read."""
+        """Number of voxels read on each side of a voxel."""
         return self.radius + self.gradient_radius * (_TENSOR in self.operations)
 
 
@@ -84,9 +84,9 @@ class Filters:
 class FusedKernel:
     """One compiled form of features.cu.
 
-    defines   what it is made for
-    reach     voxels around a voxel that it reads
-    resident  blocks that a multiprocessor shall hold at once
+    defines   its preprocessor definitions
+    reach     number of voxels read on each side of a voxel
+    resident  blocks that a multiprocessor must be able to hold at once
     """
 
     defines: tuple[str, ...]
@@ -96,14 +96,14 @@ class FusedKernel:
 
 @dataclass(frozen=True)
 class ScaleLaunch:
-    """How one scale is computed.
+    """Launch parameters of one scale.
 
     pre_radius, pre_row  the pre-smoothing: its radius, and its row in the plan's pre_taps
     margin   voxels of the pre-smoothed image that a voxel's features read, along z, y, x
     taps     scalars for the kernels: orders 0, 1, 2 of the feature sigma, the narrow Gaussian, the gradient's 0 and 1
-    filters  all of the scale's
+    filters  of the whole scale
     columns  operation -> first column for channel 0
-    kernels  which write them all
+    kernels  that together write all columns
     """
 
     filters: Filters
@@ -119,7 +119,7 @@ class ScaleLaunch:
         return self.filters.flat
 
     def first_columns(self, channel: int) -> list[int]:
-        """A channel's first column of each operation, in the order of the kernels' parameters."""
+        """First column of each operation for a channel, in the order of the kernels' parameters."""
         count = 2 if self.flat else 3
         return [
             self.columns.get(operation, 0) + channel * (count if operation in _EIGENVALUES else 1)
@@ -129,22 +129,22 @@ class ScaleLaunch:
 
 @dataclass(frozen=True)
 class CudaPlan:
-    """A feature plan, ready for every device."""
+    """Feature plan prepared for any device."""
 
     packed: PackedPlan
     scales: tuple[ScaleLaunch, ...]
 
     @property
     def source_margin(self) -> Voxels:
-        """Voxels of the image that the features of a voxel read, along z, y, x."""
+        """Number of voxels of the image read on each side of a voxel, along z, y, x."""
         return self.packed.source_margin
 
 
 def load_plan(plan: FeaturePlan, *, split_solid: bool = True) -> CudaPlan:
-    """Decide how every scale is computed. Raises ValueError for a feature sigma above 1, which no project has.
+    """Choose the kernels of every scale. Raises ValueError for a feature sigma above 1, which no project has.
 
-    split_solid  in 3-d the structure tensor has a kernel of its own: both then need 64 registers instead of 117, and
-                 twice as many warps hide each other's waiting, for reading the smoothed image once more
+    split_solid  in 3-d the structure tensor has a kernel of its own: both then need 64 registers instead of 117, so
+                 twice as many warps hide latency, at the price of reading the smoothed image once more
     """
     packed = pack_plan(plan)
     scales = (_scale_launch(packed, i, scale, split_solid=split_solid) for i, scale in enumerate(plan.scales))
@@ -152,13 +152,13 @@ def load_plan(plan: FeaturePlan, *, split_solid: bool = True) -> CudaPlan:
 
 
 def plan_kernels(plan: CudaPlan) -> list[Compilation]:
-    """What has to be compiled for the features of a plan."""
+    """List the kernels to compile for the features of a plan."""
     variants = dict.fromkeys(kernel.defines for scale in plan.scales for kernel in scale.kernels)
     return [(FILTERS, ()), *((FEATURES, defines) for defines in variants)]
 
 
 def prepare_plan(device: Device, plan: CudaPlan, source_type: Any = None) -> None:
-    """Compile and load all kernels of a plan side by side; else each is made when it is first needed.
+    """Compile and load all kernels of a plan in parallel; otherwise each is compiled on first use.
 
     source_type  dtype of the images, if it is known
     """
@@ -166,7 +166,7 @@ def prepare_plan(device: Device, plan: CudaPlan, source_type: Any = None) -> Non
 
 
 def stack_bytes(plan: CudaPlan, tile: Voxels, source: Voxels) -> int:
-    """Device memory that ``feature_stack`` needs for a tile, with its source and its result; sizes along z, y, x.
+    """Device memory of ``feature_stack`` for a tile, including source and result; sizes along z, y, x.
 
     The pool rounds every array up, by less than 2 MiB.
     """
@@ -181,7 +181,7 @@ def stack_bytes(plan: CudaPlan, tile: Voxels, source: Voxels) -> int:
 def feature_stack(
     device: Device, source: DeviceArray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: CudaPlan
 ) -> CudaStack:
-    """The features of a tile. Does not wait.
+    """Compute the features of a tile. Does not wait.
 
     source  (c, z, y, x) float32 whose first voxel lies at ``start`` in the image
     tile    first and last + 1 voxel along (z, y, x); image: the size of the whole image
@@ -207,12 +207,12 @@ def feature_stack(
 
 
 def features(stack: CudaStack) -> DeviceArray:
-    """The stack as (z, y, x, f) float32 on the device. Does not wait."""
+    """Transpose the stack to (z, y, x, f) float32 on the device. Does not wait."""
     return transpose_stack(stack.device, stack.values, stack.shape, stack.column_stride)
 
 
 def _polynomial_defines() -> Iterator[str]:
-    """The coefficients as hexadecimal floats, which name a float32 exactly."""
+    """Coefficients as hexadecimal floats, which represent a float32 exactly."""
     for name in ("ARCTAN", "COSINE", "SINE"):
         for i, coefficient in enumerate(getattr(polynomials, name)):
             yield f"{name}_{i}={float_literal(coefficient)}"
@@ -224,7 +224,7 @@ def _polynomial_defines() -> Iterator[str]:
 
 
 def float_literal(number: Any) -> str:
-    """A float32 as C writes it, exactly."""
+    """Format a float32 as an exact C literal."""
     return f"({float(np.float32(number)).hex()}f)"
 
 
@@ -258,7 +258,7 @@ def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan, *, split_sol
 
 
 def _groups(operations: frozenset[str], *, split: bool) -> list[frozenset[str]]:
-    """The operations of each kernel of a scale."""
+    """Operations of each kernel of a scale."""
     tensor = operations & {_TENSOR}
     return [group for group in ((tensor, operations - tensor) if split else (operations,)) if group]
 
@@ -268,7 +268,7 @@ def derive_scale(
 ) -> None:
     """Write a scale's columns of one channel. Does not wait.
 
-    pre    the smoothed channel: the stack's tile, which begins at ``first`` in the image, and the scale's margin
+    pre    the smoothed channel over the tile, which begins at ``first`` in the image, and the scale's margin
     """
     depth, height, width, _ = stack.shape
     block_x, block_y = _BLOCK[scale.flat]
@@ -294,10 +294,10 @@ def derive_scale(
 
 
 def chunk_planes(depth: int, across: int, resident: int, extra: int) -> int:
-    """Planes that a block of features_3d goes through: so that all blocks together take the fewest steps.
+    """Number of planes per block of features_3d that minimises the steps of all blocks.
 
-    across    blocks that cover a plane; resident: blocks the device runs at once
-    extra     steps a block takes beyond its planes
+    across    number of blocks that cover a plane; resident: blocks the device runs at once
+    extra     steps of a block in addition to its planes
     """
 
     def steps(chunk: int) -> int:
@@ -308,7 +308,7 @@ def chunk_planes(depth: int, across: int, resident: int, extra: int) -> int:
 
 
 def channels_of(source: DeviceArray, start: Voxels) -> Iterator[Volume]:
-    """The channels of a source (c, z, y, x), one after the other in its memory."""
+    """Channels of a source (c, z, y, x) as views, one after the other."""
     channels, z, y, x = source.shape
     box = (*start, start[0] + z, start[1] + y, start[2] + x)
     for channel in range(channels):
@@ -320,7 +320,7 @@ def _column_stride(voxels: int) -> int:
 
 
 def count_voxels(shape: Voxels, margin: Voxels = (0, 0, 0)) -> int:
-    """Voxels of a box that is larger than ``shape`` by a margin on every side."""
+    """Number of voxels of a box that is larger than ``shape`` by a margin on every side."""
     return math.prod(n + 2 * m for n, m in zip(shape, margin, strict=True))
 
 

@@ -1,11 +1,11 @@
-// One Gaussian along one axis, and the stack with its axes turned. The order of operations is that of kernels/contract.
+// Gaussian along one axis, and transposition of the stack. The order of operations is that of kernels/contract.
 #include "arithmetic.cuh"
 
-// ---- Gaussians. taps[0] is the centre's; a position outside the image stands for its mirror.
+// ---- Gaussians. taps[0] belongs to the centre; a position outside the image refers to its mirror.
 
-// Along x. A block takes blockDim.y rows, and 128 of their voxels into shared memory with the neighbours on both sides;
-// a thread sums four voxels that lie a warp apart.
-//   source       voxel 0 of the image's first row that is wanted lies at source + first; rows, then planes, follow
+// Along x. A block loads 128 voxels of blockDim.y rows into shared memory, with the neighbours on both sides;
+// a thread sums four voxels that are a warp apart.
+//   source       voxel 0 of the image's first wanted row is at source + first; rows, then planes, follow
 //   rows, planes of out, which is contiguous and `width` wide; its first column is x0 of the image, which has n columns
 // Fused between fused_first and fused_stop only. Dynamic shared memory: blockDim.y * (128 + 2 * radius) floats.
 static constexpr int COLUMNS = 128;
@@ -64,13 +64,13 @@ gaussian_1d_x(const float* __restrict__ source, float* __restrict__ out, long lo
         if (begin + lane + 32 * j < width) to[32 * j] = sum[j];
 }
 
-// Along y or z ("the line"). A block takes 32 voxels along x and 8 * blockDim.y along the line into shared memory, with
-// the neighbours on both sides. A thread sums eight voxels that follow each other: from one distance to the next, two
-// loads bring the neighbours of all eight, the others stay in registers.
-//   source        the voxel that the image has at position 0 of the first line lies at source + first
+// Along y or z ("the line"). A block loads 32 voxels along x and 8 * blockDim.y along the line into shared memory, with
+// the neighbours on both sides. A thread sums eight consecutive voxels: from one distance to the next, two loads fetch
+// the neighbours of all eight, the others stay in registers.
+//   source        the image's voxel at position 0 of the first line is at source + first
 //   step          floats from one voxel of a line to the next; out_step the same of out
 //   width, lines  of out along x and along the third axis; across, out_across are the floats between two of the latter
-//   from, count   first position on the line that is wanted, how many; the image has n
+//   from, count   first wanted position on the line, number of positions; the image has n
 // Dynamic shared memory: (8 * blockDim.y + 2 * radius) * 32 floats.
 static constexpr int RUN = 8;
 
@@ -120,7 +120,7 @@ gaussian_1d_line(const float* __restrict__ source, float* __restrict__ out, long
         if (own + j < count) to[j * out_step] = sum[j];
 }
 
-// Any axis, any radius, a thread a voxel straight from memory: for Gaussians too wide for shared memory.
+// Any axis and radius, one thread per voxel from global memory: for Gaussians too wide for shared memory.
 extern "C" __global__ void __launch_bounds__(256)
 gaussian_1d_wide(const float* __restrict__ source, float* __restrict__ out, long long first, long long step,
                  long long step_x, long long step_y, long long step_z, int width, int height, int depth, int axis,
@@ -139,7 +139,7 @@ gaussian_1d_wide(const float* __restrict__ source, float* __restrict__ out, long
     out[index] = sum;
 }
 
-// ---- The stack (f, voxels) as (voxels, f).
+// ---- Transposition of the stack (f, voxels) to (voxels, f).
 
 extern "C" __global__ void __launch_bounds__(256)
 transpose_stack(const float* __restrict__ stack, float* __restrict__ out, long long column_stride, long long voxels,

@@ -19,15 +19,15 @@ FILTERS = KernelFile("filters.cu")
 SOURCES = KernelFile("sources.cu")
 
 _THREADS = 256
-_COLUMNS = 128  # voxels of a row that a block of gaussian_1d_x takes
-_RUN = 8  # voxels along the line that a thread of gaussian_1d_line takes
-_FREE_SHARED_BYTES = 48 << 10  # what a block may have without lowering the number of blocks on a multiprocessor much
+_COLUMNS = 128  # voxels of a row per block of gaussian_1d_x
+_RUN = 8  # voxels along the line per thread of gaussian_1d_line
+_FREE_SHARED_BYTES = 48 << 10  # of a block, with little effect on the number of blocks on a multiprocessor
 _FLOAT = 4
 
 
 @dataclass(frozen=True)
 class Volume:
-    """One channel on the device: C-contiguous float32, and which part of the image it holds."""
+    """One channel on the device: C-contiguous float32, and the box of the image it holds."""
 
     values: DeviceArray
     box: Box
@@ -38,26 +38,26 @@ class Volume:
 
 
 def box_shape(box: Box) -> Voxels:
-    """Voxels of a box along z, y, x."""
+    """Size of a box along z, y, x in voxels."""
     return box[3] - box[0], box[4] - box[1], box[5] - box[2]
 
 
 def grow_box(box: Box, margin: Sequence[int], image: Voxels) -> Box:
-    """The box enlarged by a margin (z, y, x) on both sides, as far as the image reaches."""
+    """Enlarge a box by a margin (z, y, x) on both sides, clipped to the image."""
     low = [max(box[a] - int(margin[a]), 0) for a in range(3)]
     high = [min(box[3 + a] + int(margin[a]), image[a]) for a in range(3)]
     return low[0], low[1], low[2], high[0], high[1], high[2]
 
 
 def fused_range(n: int, radius: int) -> tuple[int, int]:
-    """Where on a line of n voxels the x pass rounds once; as kernels/cpu/loops/filters.py has it."""
+    """Range of a line of n voxels in which the x pass rounds once, see kernels/cpu/loops/filters.py."""
     stop = (n - radius) // 32 * 32
     first = (radius + 7) // 8 * 8
     return (first, stop) if stop > (first + 31) // 32 * 32 else (0, 0)
 
 
 def upload_source(device: Device, source: np.ndarray) -> DeviceArray:
-    """A source of any real dtype as float32 on the device; travels in its own type. Does not wait.
+    """Copy a source of any real dtype to the device and convert it to float32 there. Does not wait.
 
     Raises KernelError for a type that is no number.
     """
@@ -79,7 +79,7 @@ def upload_source(device: Device, source: np.ndarray) -> DeviceArray:
 
 
 def source_kernels(dtype: np.dtype[Any]) -> tuple[Compilation, ...]:
-    """What must be compiled to bring sources of that type to the device."""
+    """List the kernels to compile for sources of a dtype."""
     return ((SOURCES, (f"SOURCE={dtype.name}",)),) if dtype.name in _CONVERTED else ()
 
 
@@ -87,8 +87,8 @@ _CONVERTED = {
     "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float64",
 }  # fmt: skip
 ALL_SOURCES = tuple(kernel for name in sorted(_CONVERTED) for kernel in source_kernels(np.dtype(name)))
-"""What must be compiled to bring sources of any type to the device."""
-_CARRIED = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.uint16)}  # types that CUDA C has not by itself
+"""Kernels to compile for sources of any dtype."""
+_CARRIED = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.uint16)}  # types that CUDA C lacks
 
 
 def smooth(
@@ -102,10 +102,10 @@ def smooth(
     flat: bool,
     out: DeviceArray | None = None,
 ) -> Volume:
-    """A Gaussian over ``box``: along x, y and, unless flat, z. Does not wait.
+    """Apply a Gaussian over ``box``: along x, y and, unless flat, z. Does not wait.
 
     taps  (radius + 1,) float32; ``source`` holds the box with radius more voxels on every side inside the image
-    out   where the result goes, of the box's shape; None: into a new array
+    out   array for the result, of the box's shape; None: a new array
     """
     above = 0 if flat else radius
     rows = grow_box(box, (above, radius, 0), image)
@@ -126,7 +126,7 @@ def filter_along(
     axis: int,
     values: DeviceArray | None = None,
 ) -> Volume:
-    """One pass over ``box`` along an axis: 0 is z, 1 is y, 2 is x; into ``values`` if there are any."""
+    """Apply one pass over ``box`` along an axis: 0 is z, 1 is y, 2 is x; writes to ``values`` if given."""
     out = Volume(device.empty(box_shape(box), np.float32) if values is None else values, box)
     if min(out.shape) == 0:
         return out
@@ -137,7 +137,7 @@ def filter_along(
 
 
 def transpose_stack(device: Device, stack: DeviceArray, shape: tuple[int, int, int, int], stride: int) -> DeviceArray:
-    """Columns ``stack[column * stride + voxel]`` as (z, y, x, f)."""
+    """Transpose columns ``stack[column * stride + voxel]`` to (z, y, x, f)."""
     out = device.empty(shape, np.float32)
     voxels, width = shape[0] * shape[1] * shape[2], shape[3]
     if voxels and width:
@@ -150,7 +150,7 @@ def transpose_stack(device: Device, stack: DeviceArray, shape: tuple[int, int, i
 def _launch_x(
     device: Device, source: Volume, out: Volume, image: Voxels, taps: DeviceArray, radius: int, axis: int
 ) -> bool:
-    """The x pass through shared memory; False where a row does not fit into it."""
+    """Launch the x pass through shared memory. Returns False if a row does not fit into it."""
     line_bytes = (_COLUMNS + 2 * radius) * _FLOAT
     rows_at_once = min(8, max(1, _FREE_SHARED_BYTES // line_bytes))
     if rows_at_once * line_bytes > device.shared_bytes_per_block:
@@ -171,7 +171,7 @@ def _launch_x(
 def _launch_line(
     device: Device, source: Volume, out: Volume, image: Voxels, taps: DeviceArray, radius: int, axis: int
 ) -> bool:
-    """The y or z pass through shared memory; False where a piece of a line does not fit into it."""
+    """Launch the y or z pass through shared memory. Returns False if a piece of a line does not fit into it."""
     count = out.shape[axis]
     warps = min(8, -(-count // _RUN))
     bytes_wanted = (warps * _RUN + 2 * radius) * 32 * _FLOAT
@@ -179,7 +179,7 @@ def _launch_line(
         return False
     z, y, x = out.shape
     steps, out_steps = _strides(source.shape), _strides(out.shape)
-    other = 1 - axis  # of y and z, the one that is not filtered
+    other = 1 - axis  # the unfiltered one of y and z
     corner = [out.box[0], out.box[1], out.box[2]]
     start = list(corner)
     start[axis] = 0
@@ -198,7 +198,7 @@ def _launch_line(
 def _launch_wide(
     device: Device, source: Volume, out: Volume, image: Voxels, taps: DeviceArray, radius: int, axis: int
 ) -> None:
-    """Any pass straight from memory."""
+    """Launch any pass from global memory."""
     z, y, x = out.shape
     steps = _strides(source.shape)
     start = [out.box[0], out.box[1], out.box[2]]
@@ -217,7 +217,7 @@ def _launch_wide(
 def _start(
     kernel: Kernel, grid: tuple[int, int, int], block: tuple[int, int, int], shared_bytes: int, *arguments: Any
 ) -> None:
-    """Start a kernel; plain integers are C's int."""
+    """Launch a kernel; Python integers are passed as C ints."""
     ready: list[Any] = [np.int32(a) if isinstance(a, int) else a for a in arguments]
     kernel(grid, block, ready, shared_bytes=shared_bytes)
 
@@ -227,6 +227,6 @@ def _strides(shape: Voxels) -> Voxels:
 
 
 def _place(volume: Volume, z: int, y: int, x: int) -> int:
-    """Where the volume would have the image's voxel (z, y, x), which may lie outside of it."""
+    """Offset in the volume of the image's voxel (z, y, x), which may be outside of it."""
     plane, row, _ = _strides(volume.shape)
     return (z - volume.box[0]) * plane + (y - volume.box[1]) * row + x - volume.box[2]

@@ -1,5 +1,5 @@
 // Forest prediction for tiles. A warp takes a patch of 32 (or 64) neighbouring voxels, keeps their features in shared
-// memory and sends them through every tree; forest.py says which ways of walking there are and what each should cost.
+// memory and evaluates every tree on them; forest.py lists the traversal variants and their expected costs.
 
 #include "forest.cuh"
 
@@ -10,10 +10,10 @@
 #define LEAVES 3  // 1: for pure leaves, 2: for mixed ones, 3: both
 #endif
 
-// stack          the column c of voxel i (raster order in the tile nz, ny, nx) at c * stride + i
+// stack          column c of voxel i (raster order in the tile nz, ny, nx) at c * stride + i
 // z_bits …       a patch is 1 << z_bits by 1 << y_bits by 1 << x_bits voxels
-// vote_value     what n votes add to a class, rows of vote_width, one for each group; pure leaves only
-// probabilities  (leaves, classes), with weights: what a leaf adds to its classes and to their sum; mixed leaves only
+// vote_value     contribution of n votes to a class, rows of vote_width, one for each group; pure leaves only
+// probabilities  (leaves, classes), with weights: contribution of a leaf to its classes and their sum; mixed leaves only
 // first_class …  the classes of this launch; all of ``classes`` unless their sums would not fit into shared memory
 // node_bytes     shared memory for nodes, a multiple of 128
 // out            (voxels, classes)
@@ -61,7 +61,7 @@ static __device__ __forceinline__ void predict(const Work& work) {
     int present = -1;  // the first node of those that are in shared memory
 
     for (int base = blockIdx.x * warps; base < patches; base += step) {
-        // All warps of a block come here equally often, since they wait for each other where nodes are staged.
+        // All warps of a block get here equally often, since they synchronize if nodes are staged.
         bool is_active = base + warp < patches;
         unsigned valid[VOXELS], leaf[VOXELS];
         if (is_active) {
@@ -74,7 +74,7 @@ static __device__ __forceinline__ void predict(const Work& work) {
                 const int x = x0 + (i & ((1 << work.x_bits) - 1));
                 const int y = y0 + (i >> work.x_bits & ((1 << work.y_bits) - 1));
                 const int z = z0 + (i >> (work.x_bits + work.y_bits));
-                // Lanes beyond the tile repeat a voxel of it, which changes neither bounds nor the paths that are taken.
+                // Lanes beyond the tile repeat one of its voxels, which changes neither the bounds nor the paths taken.
                 features.voxel[v] =
                     ((long long)min(z, work.nz - 1) * work.ny + min(y, work.ny - 1)) * work.nx + min(x, work.nx - 1);
                 is_bad[v] = false;
@@ -113,7 +113,7 @@ static __device__ __forceinline__ void predict(const Work& work) {
             if (segment[ENDS_GROUP])
                 end_group(work, segment, s == work.segment_count - 1, features, lane, valid, tally);
         }
-        __syncwarp();  // the next patch takes the place of this one
+        __syncwarp();  // the next patch overwrites this one
     }
 }
 
@@ -129,7 +129,7 @@ static __device__ __forceinline__ void predict(const Work& work) {
 #define BOTH(NAME, ...) VARIANT(NAME##_pure, __VA_ARGS__, true) VARIANT(NAME##_mixed, __VA_ARGS__, false)
 #endif
 
-// The numbers are those of forest.py.
+// Numbers as in forest.py.
 #if ONLY == 0 || ONLY == 1
 BOTH(direct, (256, 4), LANES, 1, false, false, false)
 #endif

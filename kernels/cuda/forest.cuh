@@ -1,7 +1,7 @@
-// Walking trees: nodes, the ways from a root to a leaf, what voxels gather on the way, and what a group of trees adds to
-// the answer. Included by forest.cu, whose features come from the stack.
-// Nodes are those of shared/nodes.py: the low word a threshold or what a leaf means, the high word the column and, in its
-// lowest bits, the distance to the right child; the left child follows its parent.
+// Tree traversal: nodes, descent from a root to a leaf, votes and sums of voxels, and the contribution of a group of
+// trees to the prediction. Included by forest.cu, whose features come from the stack.
+// Nodes are those of shared/nodes.py: the low word is a threshold or a leaf's value, the high word the column and, in
+// its lowest bits, the distance to the right child; the left child follows its parent.
 
 #include "arithmetic.cuh"
 
@@ -22,13 +22,13 @@ struct Work {
     int node_bytes; float* out;
 };
 
-// A node taken apart.
+// A decoded node.
 struct Node {
     unsigned low, column;
     int right;
 };
 
-// Where nodes are read: device memory through the cache, or a copy in shared memory.
+// Source of nodes: device memory through the cache, or a copy in shared memory.
 template <bool STAGED>
 struct Nodes {
     const uint2* records;
@@ -47,10 +47,10 @@ struct Nodes {
     }
 };
 
-// Where a lane finds the features of its VOXELS voxels: in the warp's patch, or in the stack itself.
+// Source of the features of a lane's VOXELS voxels: the warp's patch, or the stack itself.
 template <int VOXELS, bool KEEPS>
 struct Features {
-    const float* patch;  // [column][voxel][lane]: no two lanes meet in a bank, whatever columns they ask for
+    const float* patch;  // [column][voxel][lane]: no bank conflicts, whatever columns the lanes read
     const float* stack;
     long long stride;
     long long voxel[VOXELS];
@@ -83,8 +83,8 @@ static __device__ __forceinline__ void walk_lanes(
 }
 
 // Visit each node once for all voxels of a warp that reach it. ``here`` are the voxels that count. Lane i keeps the i-th
-// subtree that waits: at most 31 wait for 32 voxels, since all are reached by somebody; with 64 the smaller part goes
-// first, so that at most 6 wait.
+// pending subtree: at most 31 are pending for 32 voxels, since each is reached by a voxel; with 64 the smaller part goes
+// first, so that at most 6 are pending.
 template <int VOXELS, class NodesOf, class FeaturesOf>
 static __device__ __forceinline__ void walk_masks(
     const NodesOf& nodes, const FeaturesOf& features, int lane, int node, const unsigned (&valid)[VOXELS],
@@ -157,8 +157,8 @@ static __device__ __forceinline__ bool enter_tree(
     }
 }
 
-// What the voxels of a warp have gathered so far: votes of pure leaves, or the float sums of mixed ones, in shared
-// memory as [class][voxel][lane]; ``common`` are votes of all voxels alike.
+// Accumulators of a warp's voxels: votes of pure leaves, or the float sums of mixed ones, in shared memory as
+// [class][voxel][lane]; ``common`` are the votes shared by all voxels.
 template <int VOXELS, bool PURE>
 struct Tally {
     unsigned* votes;
@@ -202,7 +202,7 @@ struct Tally {
         if (k < (unsigned)work.class_count) atomicAdd(common + k, 1);
     }
 
-    // What the group adds to class k of voxel v.
+    // Contribution of the group to class k of voxel v.
     __device__ __forceinline__ float value(const Work& work, const int* segment, int lane, int k, int v) const {
         const int i = (k * VOXELS + v) * 32 + lane;
         if (PURE) return __ldg(work.vote_value + segment[GROUP] * work.vote_width + (int)votes[i] + common[k]);
@@ -213,7 +213,7 @@ struct Tally {
 
 enum Walk { LANES, MASKS };
 
-// Voxels with a feature that is no number are in no class; all others are written group by group. Whether some are left.
+// Voxels with a NaN feature get probability 0; all others are written group by group. Returns true if any are left.
 template <int VOXELS, class FeaturesOf>
 static __device__ __forceinline__ bool drop_bad(
     const Work& work, const FeaturesOf& features, int lane, const bool (&is_bad)[VOXELS], unsigned (&valid)[VOXELS]) {
@@ -232,8 +232,8 @@ static __device__ __forceinline__ bool drop_bad(
     return is_active;
 }
 
-// The smallest and the largest value of each column in a patch. A lane looks through a whole column, each in an order of
-// its own, so that no two meet in a bank. NaN is passed over by fminf and fmaxf.
+// Minimum and maximum of each column in a patch. A lane reads a whole column, each in an order of its own to avoid bank
+// conflicts. fminf and fmaxf ignore NaN.
 template <int VOXELS>
 static __device__ __forceinline__ void find_bounds(const Work& work, const float* patch, float2* bounds, int lane) {
     for (int column = lane; column < work.columns; column += 32) {
@@ -248,7 +248,7 @@ static __device__ __forceinline__ void find_bounds(const Work& work, const float
     }
 }
 
-// Send a warp's voxels through the trees of a segment, whose nodes count from first_node.
+// Evaluate the trees of a segment, whose nodes count from first_node, on a warp's voxels.
 template <int WALK, int VOXELS, bool ENTERS, bool PURE, class NodesOf, class FeaturesOf>
 static __device__ __forceinline__ void walk_segment(
     const Work& work, const int* segment, int first_node, const NodesOf& nodes, const FeaturesOf& features,
@@ -264,7 +264,7 @@ static __device__ __forceinline__ void walk_segment(
             is_decided = enter_tree(nodes, bounds, entry, reached);
             if (PURE && is_decided) tally.add_to_all(work, reached);
         }
-        // Sums of floats take every tree, in order; votes only those that are still open.
+        // Sums of floats visit every tree, in order; votes only those that are still undecided.
         unsigned open = __ballot_sync(ALL_LANES, has_tree && !(PURE && is_decided));
         while (open) {
             const int node = __shfl_sync(ALL_LANES, entry, __ffs((int)open) - 1);
@@ -276,7 +276,7 @@ static __device__ __forceinline__ void walk_segment(
     }
 }
 
-// Add what a group of trees says to the answer, after its last segment; ``is_last``: of all groups.
+// Add a group's contribution to the prediction, after its last segment; ``is_last``: of all groups.
 template <int VOXELS, bool PURE, class FeaturesOf>
 static __device__ __forceinline__ void end_group(
     const Work& work, const int* segment, bool is_last, const FeaturesOf& features, int lane,

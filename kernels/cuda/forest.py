@@ -1,23 +1,23 @@
-"""Forest prediction on a device: which of the ways of walking in forest.cu is taken, and its launch.
+"""Forest prediction on a device: choice among the traversal variants of forest.cu, and their launch.
 
-A warp takes a patch of 32 neighbouring voxels, keeps their features in shared memory and sends them through all trees.
-What that costs was counted, not timed: visits by walking ilastik's own projects of the benchmark (2-D, 100 trees of 57
-nodes, 49 columns; 3-D, 87 nodes, 61 columns) and the 2-D one grown anew from contradictory labels (deep: 620 leaves a
-tree), instructions in the machine code for the H100, which starts 9e11 of them a second for a warp: 1 Gpixel/s allows
-28 000 a patch.
+A warp takes a patch of 32 neighbouring voxels, keeps their features in shared memory and evaluates all trees on them.
+Costs were counted, not timed: visits by traversing the forests of ilastik's own projects of the benchmark (2-D, 100
+trees of 57 nodes, 49 columns; 3-D, 87 nodes, 61 columns) and the 2-D one retrained on contradictory labels (deep: 620
+leaves a tree), instructions in the machine code for the H100, which issues 9e11 warp instructions a second: 1 Gpixel/s
+allows 28 000 a patch.
 
-- ``lanes``, each voxel on its own: 13 instructions a step and 22 a tree. Until the last of 32 neighbours is at its leaf
-  take 5.2 steps (3-D 6.1, deep 26): 10 300 a patch, at most 2.7 Gpixel/s (deep 0.75)
+- ``lanes``, each voxel on its own: 13 instructions a step and 22 a tree. The last of 32 neighbours reaches its leaf
+  after 5.2 steps (3-D 6.1, deep 26): 10 300 a patch, at most 2.7 Gpixel/s (deep 0.75)
 - ``masks``, each node once for all voxels that reach it: about 15 a node, 20 a leaf; 6.8 nodes and 2.0 leaves a tree
   (8.9 and 2.6, deep 79 and 14): 16 000, 1.8 Gpixel/s (deep 0.2). ``masks_wide``, 64 voxels: 8.0 and 2.7, 2.7 Gpixel/s
-- ``entered_…``: first the smallest and largest value of every column in the patch (350), then a lane a tree goes down
-  as far as these decide the way (17 a step, 6 steps for 32 trees: 500). 70 of 100 trees are then at a leaf (3-D 50,
-  deep 0), which counts for all voxels at once; the others are walked on, 6 steps: 4 700 in all, 6 Gpixel/s. Reading the
+- ``entered_…``: first the minimum and maximum of every column in the patch (350), then one lane per tree descends as
+  far as these bounds decide the path (17 a step, 6 steps for 32 trees: 500). 70 of 100 trees are then at a leaf (3-D
+  50, deep 0), which counts for all voxels at once; the others take 6 more steps: 4 700 in all, 6 Gpixel/s. Reading the
   features (196 bytes a pixel) allows 15
-- ``…_staged``: nodes in shared memory, all of them or as many trees as fit, in turn. A step waits about 100 cycles for
-  shared memory or the nearest cache, 300 for the next cache, which 32 warps cannot hide: deep trees would come to 0.25
-  Gpixel/s; copying all nodes (1 MB) for 700 voxels at a time costs a tenth of walking them
-- ``direct``: nothing in shared memory but sums; for images of so many channels that the features do not fit
+- ``…_staged``: nodes in shared memory, all of them or as many trees as fit, in turn. The latency of a step is about 100
+  cycles for shared memory or L1, 300 for L2, which 32 warps cannot hide: deep trees would reach 0.25 Gpixel/s; copying
+  all nodes (1 MB) for 700 voxels at a time costs a tenth of the traversal
+- ``direct``: only sums in shared memory; for images with so many channels that the features do not fit
 
 So ``entered_staged`` should be the fastest wherever it fits. bench/cuda_forest.py measures all of them on a GPU.
 """
@@ -38,21 +38,21 @@ from .launch import Compilation, KernelFile
 
 FILE = KernelFile("forest.cu")
 WARP = 32
-_WARPS = 8  # of a block that shares nothing: small blocks leave and come evenly
+_WARPS = 8  # of a block without staged nodes: small blocks are replaced evenly
 _STAGED_WARPS = 32
-_THREADS = 2048  # that a multiprocessor has room for
+_THREADS = 2048  # resident threads of a multiprocessor
 _NODE_BYTES = 8
-_FEWEST_WARPS = 4  # of which the features must fit into a block's shared memory; else they are read where they are
-_STAGING_WARPS = 12  # that must fit beside nodes in shared memory
+_MIN_WARPS = 4  # whose features must fit into a block's shared memory; otherwise they are read from global memory
+_STAGING_WARPS = 12  # that must fit into shared memory in addition to nodes
 _STAGED_NODES = 4096  # a tree; of larger ones a block of voxels visits too few to copy them all
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of walking; ``number`` is the one it has in forest.cu.
+    """One traversal variant; ``number`` is its number in forest.cu.
 
     voxels   of a lane
-    enters   goes down by the bounds of the patch first
+    enters   descends by the bounds of the patch first
     staged   nodes are copied to shared memory
     keeps    features are copied to shared memory
     """
@@ -82,14 +82,14 @@ VARIANTS = {
 
 
 class StackOnDevice(Protocol):
-    """A tile's features: column c of voxel i (raster order) at ``values[c * column_stride + i]``, float32."""
+    """Features of a tile: column c of voxel i (raster order) at ``values[c * column_stride + i]``, float32."""
 
     @property
     def values(self) -> DeviceArray: ...
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(z, y, x, f)."""
+        """Size of the stack along (z, y, x, f)."""
         ...
 
     @property
@@ -98,13 +98,13 @@ class StackOnDevice(Protocol):
 
 @dataclass(frozen=True)
 class Launch:
-    """How one variant is started for one number of columns.
+    """Launch parameters of one variant for one number of columns.
 
     warps         of a block
-    classes       first class and number of classes of each launch; more than one only where the sums do not fit
+    classes       first class and number of classes of each launch; several launches only if the sums do not fit
     node_bytes    shared memory for nodes
     shared_bytes  shared memory of a block
-    segments      rows as forest.cu has them
+    segments      rows in the layout of forest.cu
     """
 
     variant: Variant
@@ -117,9 +117,9 @@ class Launch:
 
 @dataclass(frozen=True)
 class Tables:
-    """What kernels read of a forest, on the device; see PackedForest.
+    """Arrays of a forest on the device, as read by kernels; see PackedForest.
 
-    segments  rows as forest.cu has them, for nodes that stay where they are
+    segments  rows in the layout of forest.cu, for nodes in global memory
     """
 
     records: DeviceArray
@@ -133,7 +133,7 @@ class Tables:
 class CudaForest:
     """A classifier on one device; may be used by several threads.
 
-    variant  a name in VARIANTS instead of the one that fits best, for tests and benchmarks
+    variant  a name in VARIANTS instead of the best one, for tests and benchmarks
     """
 
     def __init__(self, device: Device, packed: PackedForest, variant: str | None = None) -> None:
@@ -156,7 +156,7 @@ class CudaForest:
         return self.packed.classes
 
     def launch(self, columns: int) -> Launch:
-        """How this forest is started for stacks of so many columns."""
+        """Launch parameters for stacks with this number of columns."""
         with self._lock:
             if columns not in self._launches:
                 limit = self.device.shared_bytes_per_block
@@ -166,7 +166,7 @@ class CudaForest:
             return self._launches[columns]
 
     def predict(self, stack: StackOnDevice) -> DeviceArray:
-        """Class probabilities (z, y, x, k) float32 of a tile; does not wait. Raises DeviceOutOfMemory."""
+        """Predict class probabilities (z, y, x, k) float32 of a tile. Does not wait. Raises DeviceOutOfMemory."""
         packed, launch, tables = self.packed, self.launch(stack.shape[3]), self.tables
         z, y, x, columns = stack.shape
         out = self.device.empty((z, y, x, packed.classes), np.float32)
@@ -174,7 +174,7 @@ class CudaForest:
         bits = patch_bits((z, y, x), WARP * variant.voxels)
         patches = int(np.prod([((n - 1) >> b) + 1 for n, b in zip((z, y, x), bits, strict=True)]))
         blocks = -(-patches // launch.warps)
-        if variant.staged:  # no more than run at once, so that nodes are copied once for many patches
+        if variant.staged:  # not more than run at once, so that nodes are copied once for many patches
             resident = min(self.device.shared_bytes_per_block // launch.shared_bytes, _THREADS // (WARP * launch.warps))
             blocks = min(blocks, self.device.multiprocessors * max(1, resident))
         kernel = FILE.kernel(self.device, *kernel_of(variant, is_pure=packed.is_pure))
@@ -194,7 +194,7 @@ class CudaForest:
 
 
 def load_forest(device: Device, forests: Sequence[ForestArrays], *, variant: str | None = None) -> CudaForest:
-    """Stored forests in name order as a classifier on the device. Raises ValueError where they do not go together."""
+    """Load stored forests, in name order, as a classifier on the device. Raises ValueError if their classes differ."""
     return CudaForest(device, pack_forest(forests), variant)
 
 
@@ -205,9 +205,9 @@ def kernel_of(variant: Variant, *, is_pure: bool) -> tuple[str, tuple[str, ...]]
 
 
 def forest_kernels(packed: PackedForest, device: Device) -> list[Compilation]:
-    """What has to be compiled for a forest, before it is known how many columns the stacks have: as for those it uses.
+    """List the kernels to compile for a forest before the number of columns of the stacks is known.
 
-    Where that is wrong, which takes hundreds of columns, another one is compiled when it is needed.
+    The columns that the forest uses are assumed. If a stack has hundreds more, another kernel is compiled on demand.
     """
     columns, _, _ = packed.fields()
     used = 1 + int(columns[columns != packed.leaf_column].max(initial=0))
@@ -216,30 +216,30 @@ def forest_kernels(packed: PackedForest, device: Device) -> list[Compilation]:
 
 
 def all_forest_kernels() -> list[Compilation]:
-    """What has to be compiled for every forest."""
+    """List the kernels to compile for any forest."""
     chosen = (VARIANTS[name] for name in ("entered_staged", "entered_lanes", "direct"))
     return [(FILE, kernel_of(variant, is_pure=is_pure)[1]) for variant in chosen for is_pure in (True, False)]
 
 
 def choose_variant(packed: PackedForest, columns: int, limit: int) -> str:
-    """The variant that should be fastest where a block has ``limit`` bytes of shared memory."""
+    """Choose the variant expected to be fastest if a block has ``limit`` bytes of shared memory."""
     variant = VARIANTS["entered_staged"]
-    few, many = (count * _warp_bytes(variant, columns, packed.classes) for count in (_FEWEST_WARPS, _STAGING_WARPS))
-    if few > limit and _FEWEST_WARPS * _warp_bytes(variant, columns, 1) > limit:
+    few, many = (count * _warp_bytes(variant, columns, packed.classes) for count in (_MIN_WARPS, _STAGING_WARPS))
+    if few > limit and _MIN_WARPS * _warp_bytes(variant, columns, 1) > limit:
         return "direct"
     is_small = len(packed.records) <= _STAGED_NODES * len(packed.roots)
     return "entered_staged" if is_small and many + _node_bytes(packed, limit) <= limit else "entered_lanes"
 
 
 def plan_launch(device: Device, packed: PackedForest, columns: int, variant: Variant) -> Launch:
-    """How a variant is started: warps of a block, shared memory, and in which pieces trees and classes are taken.
+    """Plan the launch of a variant: warps of a block, shared memory, and the pieces of trees and classes.
 
-    Raises ValueError where not even one warp fits.
+    Raises ValueError if not even one warp fits.
     """
     limit = device.shared_bytes_per_block
     node_bytes = _node_bytes(packed, limit) if variant.staged else 0
     count = packed.classes
-    while count > 1 and _FEWEST_WARPS * _warp_bytes(variant, columns, count) > limit - node_bytes:
+    while count > 1 and _MIN_WARPS * _warp_bytes(variant, columns, count) > limit - node_bytes:
         count = -(-count // 2)
     warp_bytes = _warp_bytes(variant, columns, count)
     warps = min(_STAGED_WARPS if variant.staged else _WARPS, (limit - node_bytes) // warp_bytes)
@@ -256,11 +256,11 @@ def plan_launch(device: Device, packed: PackedForest, columns: int, variant: Var
 
 
 def plan_segments(packed: PackedForest, node_bytes: int | None) -> np.ndarray:
-    """(n, 7) int32: first and last + 1 tree, first and last + 1 node, group, its trees, whether the group ends.
+    """Plan segments (n, 7) int32: first and last + 1 tree, first and last + 1 node, group, its trees, 1 if it ends.
 
-    Groups are those of votes for pure leaves, else the stored forests. node_bytes: the room for nodes that are in
-    shared memory at a time (None: they stay where they are); a group may need several fillings, one filling may serve
-    several groups.
+    Groups are those of votes for pure leaves, else the stored forests. node_bytes: size of the nodes that are in shared
+    memory at a time (None: they are read from global memory); a group may need several segments of nodes, and nodes in
+    shared memory may serve several groups.
     """
     stops = [*packed.roots[1:].tolist(), len(packed.records)]
     room = len(packed.records) if node_bytes is None else node_bytes // _NODE_BYTES
@@ -281,7 +281,7 @@ def plan_segments(packed: PackedForest, node_bytes: int | None) -> np.ndarray:
 
 
 def patch_bits(tile: Voxels, voxels: int) -> Voxels:
-    """The patch of a warp, as powers of two along z, y, x: a square or a block, as far as the tile has room for it."""
+    """Size of a warp's patch as powers of two along z, y, x: as square or cubic as the tile allows."""
     total = voxels.bit_length() - 1
     room = [(n - 1).bit_length() for n in tile]
     wide = (0, total // 2, total - total // 2) if tile[0] == 1 else (total // 3, (total + 1) // 3, (total + 2) // 3)
@@ -292,13 +292,13 @@ def patch_bits(tile: Voxels, voxels: int) -> Voxels:
 
 
 def _node_bytes(packed: PackedForest, limit: int) -> int:
-    """Shared memory for nodes: all of them if they take a third of it at most, else at least the largest tree."""
+    """Shared memory for nodes: all of them if they take at most a third of it, else at least the largest tree."""
     largest = int(np.diff([*packed.roots, len(packed.records)]).max()) * _NODE_BYTES
     return _rounded(min(len(packed.records) * _NODE_BYTES, max(largest, limit // 3)), 128)
 
 
 def _warp_bytes(variant: Variant, columns: int, classes: int) -> int:
-    """Shared memory of one warp: its features, sums, bounds, and votes of all its voxels alike."""
+    """Shared memory of one warp: its features, sums, bounds, and the votes common to all its voxels."""
     patch = columns * variant.voxels * WARP if variant.keeps else 0
     bounds = 2 * columns if variant.enters else 0
     return 4 * (patch + classes * variant.voxels * WARP + _rounded(bounds + classes, WARP))

@@ -1,4 +1,4 @@
-"""Which of two kinds of forests is taken: our own kernels, or nvForest."""
+"""Choice of the forest inference engine: our own kernels or nvForest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHOICES = ("auto", "native", "nvforest")
 
 
 def check_choice(choice: str) -> None:
-    """Raise DeviceUnavailable if what ``--forest`` asks for is not installed, ValueError for another word."""
+    """Raise DeviceUnavailable if the requested engine is not installed, ValueError for an unknown name."""
     if choice not in CHOICES:
         raise ValueError(f"there is no forest {choice!r}; choose one of: {', '.join(CHOICES)}")
     if choice == "nvforest":
@@ -22,7 +22,7 @@ def check_choice(choice: str) -> None:
 
 
 def warn_of_rounding(packed: PackedForest, choice: str) -> None:
-    """Log one warning if what walks the forest may give other last digits than the CPU."""
+    """Log one warning if the engine may differ from the CPU in the last digits."""
     if choice == "nvforest" and not packed.is_pure:
         logger.warning(
             "This classifier has leaves of several classes, whose sums nvForest rounds in an order of its own: the "

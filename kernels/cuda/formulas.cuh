@@ -1,5 +1,5 @@
 // Voxel-wise formulas, line by line those of kernels/cpu/simd/formulas.py: nothing is fused, nothing is reordered. The
-// coefficients come as defines made from kernels/shared/polynomials.py.
+// coefficients are defines generated from kernels/shared/polynomials.py.
 #include "arithmetic.cuh"
 
 static __device__ __forceinline__ bool is_negative(float value) { return __float_as_int(value) < 0; }

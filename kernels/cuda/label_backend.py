@@ -1,13 +1,14 @@
-"""Labels on GPUs: components and the smoothing before a threshold; other operations and all of objects are the CPU's.
+"""Labels on GPUs: components and the smoothing before a threshold; the CPU does the rest and all object features.
 
-What is left to the CPU, and why (CPU ns a voxel are of one busy core, for objects of 49 and of a million voxels):
+Operations left to the CPU, with reasons (CPU ns a voxel on one busy core, for objects of 49 and of a million voxels):
 - Statistics. Sums are added in scan order, in double, for each object; the second pass needs the C library's ``pow``,
-  which no device has to the last bit, and takes 79 and 35 ns for the moments of values and positions. The first pass
-  takes 18 and 8, so 1.1 and 0.5 with the 16 cores that come with a GPU; labels and image are on the host, and their 8
-  bytes a voxel take 0.8 ns to the device at 10 GB/s. Counts, bounds, extremes and histograms alone would be exact on a
-  device, but come from the same sweep as the sums; so cuCIM, which adds in another order, is only compared with.
-- Faces between slabs, sizes, overlaps, ids: they go through runs, not voxels.
-- Writing ids: 4 bytes a voxel from the device, and then copied, are more than the runs they are written from.
+  which no device reproduces to the last bit, and takes 79 and 35 ns for the moments of values and positions. The
+  first pass takes 18 and 8, so 1.1 and 0.5 with the 16 cores that come with a GPU; labels and image are on the host,
+  and uploading their 8 bytes a voxel takes 0.8 ns at 10 GB/s. Counts, bounds, extremes and histograms alone would
+  be exact on a device, but come from the same pass as the sums; cuCIM, which adds in another order, only serves as a
+  comparison.
+- Faces between slabs, sizes, overlaps, ids: they process runs, not voxels.
+- Writing ids: downloading and copying 4 bytes a voxel is more than the runs from which ids are written.
 - Comparing, counting and dropping labels: one operation a voxel of host memory. The growing of cores is a priority
   queue, which is serial.
 """
@@ -28,7 +29,7 @@ from .pool import DevicePool
 class CudaLabels:
     """Components and smoothing on devices. See ``contract.LabelBackend`` for the methods.
 
-    cpu  takes over where a device has no room or all have failed, and does what goes through runs, not voxels
+    cpu  takes over if a device has no memory or all have failed, and does all operations on runs
     """
 
     def __init__(self, pool: DevicePool, cpu: CpuLabels) -> None:
@@ -56,7 +57,7 @@ class CudaLabels:
                 self._warn(error)
             return on_cpu()
 
-        return self._pool.run(on_device, on_cpu) if 0 < values.size <= labels.MOST_VOXELS else on_cpu()
+        return self._pool.run(on_device, on_cpu) if 0 < values.size <= labels.MAX_VOXELS else on_cpu()
 
     def smooth_maps(
         self, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
@@ -71,7 +72,7 @@ class CudaLabels:
                 self._warn(error)
             return on_cpu()
 
-        gains = 0 < source.size <= threshold.MOST_VALUES and any(taps is not None for taps in plan.taps)
+        gains = 0 < source.size <= threshold.MAX_VALUES and any(taps is not None for taps in plan.taps)
         return self._pool.run(on_device, on_cpu) if gains else on_cpu()
 
     def _warn(self, error: DeviceOutOfMemory) -> None:
@@ -80,7 +81,7 @@ class CudaLabels:
 
 
 def label_kernels() -> list[Compilation]:
-    """Components and smoothed maps of the types that segmentations and prediction maps mostly have."""
+    """Kernels for components and smoothed maps of the usual types of segmentations and prediction maps."""
     return [
         *((labels.FILE, (f"VALUE={labels.TYPES[name]}",)) for name in ("uint8", "uint32")),
         *((threshold.FILE, (f"VALUE={threshold.TYPES[name]}",)) for name in ("uint8", "float32")),

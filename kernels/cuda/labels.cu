@@ -1,9 +1,9 @@
 // Components of equal value in a slab: union-find over voxels, in shared memory for bricks of 256 rows of 32 voxels,
 // then across the bricks' faces in global memory. A union keeps the smaller position as root, so a root is the first
-// voxel of its component in scan order, and whichever thread comes first changes nothing.
+// voxel of its component in scan order, whatever the order of the threads.
 //
-// labels[v] is the position of a voxel nearer to the root of v, for background anything: nobody looks there. Positions
-// are below 2^31; the bit above says that a root's number stands in place of its position.
+// labels[v] is the position of a voxel nearer to the root of v; for background it is undefined and never read.
+// Positions are below 2^31; the bit above marks a root's number instead of its position.
 // VALUE is the type of the values.
 
 #ifndef VALUE
@@ -14,14 +14,14 @@
 #define NUMBERED 0x80000000u
 #define LANES 32u
 #define BRICK_ROWS 256u
-#define STRETCH 1024u  // voxels that a warp of the later kernels goes through
+#define STRETCH 1024u  // voxels per warp of the later kernels
 
-// The run's first lane, of those whose bits say where runs of a row begin.
+// First lane of the lane's run, from the bits that mark the beginnings of a row's runs.
 static __device__ __forceinline__ unsigned run_start(unsigned begins, unsigned lane) {
     return 31u - (unsigned)__clz((int)(begins & (ALL_LANES >> (31u - lane))));
 }
 
-// Reading by an atomic that changes nothing, since no parent comes after its child: others may be writing.
+// An atomic read, since other threads may be writing; it changes nothing, because no parent comes after its child.
 static __device__ __forceinline__ unsigned brick_root(unsigned* parent, unsigned at) {
     unsigned above = atomicMin(&parent[at], at);
     while (above != at) {
@@ -39,13 +39,13 @@ static __device__ void join_in_brick(unsigned* parent, unsigned a, unsigned b) {
         const unsigned smaller = min(a, b), larger = max(a, b);
         const unsigned before = atomicMin(&parent[larger], smaller);
         if (before == larger) return;
-        a = before;  // another thread gave the larger one a parent meanwhile, which has to be joined in turn
+        a = before;  // another thread gave the larger one a parent meanwhile, which must be joined in turn
         b = smaller;
     }
 }
 
-// The path gets shorter on the way: a voxel that has a parent gets one of that parent's ancestors, which never breaks
-// what others join at the same time.
+// Compresses the path: a voxel that has a parent gets one of that parent's ancestors, which never breaks concurrent
+// joins by other threads.
 static __device__ __forceinline__ unsigned find_root(volatile unsigned* parent, unsigned at) {
     unsigned above = parent[at];
     for (;;) {
@@ -70,7 +70,7 @@ static __device__ void join(unsigned* parent, unsigned a, unsigned b) {
     }
 }
 
-// Labels inside bricks of 32 x 2^y_bits x (256 / 2^y_bits) voxels, one brick a block.
+// Labels voxels inside bricks of 32 x 2^y_bits x (256 / 2^y_bits) voxels, one brick a block.
 extern "C" __global__ void __launch_bounds__(512) label_bricks(
     const VALUE* __restrict__ values, unsigned* __restrict__ labels, unsigned width, unsigned height, unsigned depth,
     unsigned y_bits) {
@@ -98,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(512) label_bricks(
     }
     __syncthreads();
 
-    // Where both runs go on from the lane before, it has joined them.
+    // If both runs continue from the lane before, that lane has joined them.
     for (unsigned row = first_row; row < BRICK_ROWS; row += warps) {
         const unsigned y = y0 + (row & (brick_y - 1)), z = z0 + (row >> y_bits);
         if (x >= width || y >= height || z >= depth) continue;
@@ -160,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(256) join_bricks(
     const unsigned at = z * plane + y * width + x, other = at - step;
     const VALUE value = values[at];
     if (value == 0 || values[other] != value) return;
-    // Where the neighbouring pair in the same two bricks has this value too, that pair joins all four.
+    // If the neighbouring pair in the same two bricks has this value too, that pair joins all four.
     if (axis != 0 && x % LANES && values[at - 1] == value && values[other - 1] == value) return;
     if (axis != 1 && y % brick_y && values[at - width] == value && values[other - width] == value) return;
     if (axis != 2 && z % brick_z && values[at - plane] == value && values[other - plane] == value) return;
@@ -172,7 +172,7 @@ static __device__ __forceinline__ bool begins_run(const VALUE* values, unsigned 
     return value != 0 && (x == 0 || value != values[at - 1]);
 }
 
-// How many runs begin in each stretch, and how many of them hold a root.
+// Counts the runs that begin in each stretch, and those of them that hold a root.
 extern "C" __global__ void __launch_bounds__(256) count_runs(
     const VALUE* __restrict__ values, const unsigned* __restrict__ labels, unsigned voxels, unsigned width,
     unsigned stretches, unsigned* __restrict__ counts) {
@@ -228,7 +228,7 @@ extern "C" __global__ void __launch_bounds__(1024) add_up_counts(
     if (threadIdx.x == 0) totals[blockIdx.x] = before;
 }
 
-// Gives roots their numbers, from 1 in scan order; ``earlier`` holds the roots before each stretch.
+// Numbers the roots, from 1 in scan order; ``earlier`` holds the number of roots before each stretch.
 extern "C" __global__ void __launch_bounds__(256) number_roots(
     const VALUE* __restrict__ values, unsigned* __restrict__ labels, unsigned voxels, unsigned width,
     unsigned stretches, const unsigned* __restrict__ earlier) {
@@ -244,7 +244,7 @@ extern "C" __global__ void __launch_bounds__(256) number_roots(
     }
 }
 
-// Writes down the runs with the numbers of their components; ``earlier`` holds the runs before each stretch.
+// Writes the runs with the numbers of their components; ``earlier`` holds the number of runs before each stretch.
 extern "C" __global__ void __launch_bounds__(256) write_runs(
     const VALUE* __restrict__ values, const unsigned* __restrict__ labels, unsigned voxels, unsigned width,
     unsigned stretches, const unsigned* __restrict__ earlier, long long* __restrict__ first, int* __restrict__ start,

@@ -1,9 +1,9 @@
 """Components of equal value, found on the device by union-find over voxels, kept on the host as runs along x.
 
-A slab's values go to the device, its runs come back: the same record as the CPU backend's, array by array, so that all
-later steps (faces between slabs, sizes, overlaps, ids) are the CPU's, which go through runs and not through voxels. The
-labels of voxels live on the device only while the slab is in work; what grows with the frame is on the host, in the
-engine's storage, within its budget. Sent back as voxels they would take 4 bytes each, more than the values did, and be
+A slab's values are uploaded and its runs downloaded: the same record as the CPU backend's, array by array, so that all
+later steps (faces between slabs, sizes, overlaps, ids) are the CPU's, which process runs instead of voxels. Labels of
+voxels exist on the device only while the slab is processed; data that grows with the frame is on the host, in the
+engine's storage, within its budget. Downloaded as voxels, labels would take 4 bytes each, more than the values, and be
 copied again; a run takes 12.
 
 Bricks of 256 rows of 32 voxels are labelled in shared memory, where only the first voxels of runs are joined; then one
@@ -11,10 +11,10 @@ pair of voxels is joined for each stretch of a brick's face along which nothing 
 the root, so roots are first voxels, and numbering them by a prefix sum gives ids in scan order.
 
 Bytes moved for a voxel of b bytes, with r runs a voxel: bricks b + 4; faces of bricks of 32 x 16 x 16 (b + 4) / 4 along
-y and z, and along x up to 4, because 32 bytes come for a single voxel; counting, numbering and writing runs 3 b and
-3 min(4, 32 r), because only the labels of first voxels are looked at; the runs 12 r. That is 19 for uint8 with a run
-every 20 voxels, 28 for noise with one every 4: 160 and 107 Gvox/s at the 3 TB/s of an H100, so the atomics decide, and
-before them the way to the device.
+y and z, and along x up to 4, because a single voxel loads 32 bytes; counting, numbering and writing runs 3 b and
+3 min(4, 32 r), because only the labels of first voxels are read; the runs 12 r. That is 19 for uint8 with a run
+every 20 voxels, 28 for noise with one every 4: 160 and 107 Gvox/s at the 3 TB/s of an H100, so the upload is the
+bottleneck, then the atomics.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ..cpu.host.labels import SlabRuns, comparable
 from .device import Device, DeviceArray
 from .launch import KernelFile
 
-MOST_VOXELS = (1 << 31) - 1  # of a slab: positions are 32-bit numbers, their highest bit is a mark
+MAX_VOXELS = (1 << 31) - 1  # of a slab: positions are 32-bit numbers, their highest bit is a flag
 BRICK_ROWS, LANES, STRETCH = 256, 32, 1024  # as in labels.cu
 _BRICK_THREADS, _THREADS, _SCAN_THREADS = 512, 256, 1024
-_MOST_BRICK_DEPTH = 16
+_MAX_BRICK_DEPTH = 16
 
 FILE = KernelFile("labels.cu")
 TYPES = {
@@ -43,14 +43,14 @@ TYPES = {
     "float32": "float",
     "float64": "double",
 }
-"""Types that are labelled as they are, and their names in CUDA; others have the same components as one of these."""
+"""Types labelled without conversion, with their CUDA names; other types have the same components as one of these."""
 
 
 def label_slab(device: Device, values: np.ndarray, storage: Storage) -> SlabRuns:
-    """See ``contract.LabelBackend.label_slab``, for slabs of 1 to MOST_VOXELS voxels.
+    """Find the components of a slab of 1 to MAX_VOXELS voxels, see ``contract.LabelBackend.label_slab``.
 
-    Raises DeviceOutOfMemory: it takes 4 bytes a voxel beside values and runs. Raises KernelError for values of types
-    that cannot be compared.
+    Raises DeviceOutOfMemory: 4 bytes a voxel are needed in addition to values and runs. Raises KernelError for values
+    of types that cannot be compared.
     """
     flat = comparable(values)
     depth, height, width = values.shape
@@ -65,7 +65,7 @@ def label_slab(device: Device, values: np.ndarray, storage: Storage) -> SlabRuns
 
 
 def moved_bytes(shape: Voxels, value_bytes: int, runs: int) -> float:
-    """What ``find_runs`` reads and writes on the device, as the head of this module counts it."""
+    """Bytes that ``find_runs`` reads and writes on the device, counted as in the module docstring."""
     voxels = math.prod(shape)
     faces = (value_bytes + 4) * (1 / 4 if shape[0] > 1 else 2 / BRICK_ROWS) + 4
     per_run = 12 * runs + 3 * min(4 * voxels, 32 * runs)
@@ -74,7 +74,7 @@ def moved_bytes(shape: Voxels, value_bytes: int, runs: int) -> float:
 
 @dataclass(frozen=True)
 class DeviceRuns:
-    """The runs of a slab on the device; the arrays as in ``cpu.labels.SlabRuns``. ``count`` components."""
+    """Runs of a slab on the device; arrays as in ``cpu.host.labels.SlabRuns``. ``count``: number of components."""
 
     first: DeviceArray
     start: DeviceArray
@@ -84,7 +84,7 @@ class DeviceRuns:
 
 
 def find_runs(device: Device, values: DeviceArray, shape: Voxels) -> DeviceRuns:
-    """Runs and components of a slab's values, flat, of one of TYPES, on the device; waits for their numbers."""
+    """Find runs and components of a slab's flat values, of one of TYPES, on the device. Waits for their numbers."""
     depth, height, width = shape
     defines = (f"VALUE={TYPES[values.dtype.name]}",)
     voxels, stretches = depth * height * width, -(-depth * height * width // STRETCH)
@@ -114,7 +114,7 @@ def _unite(device: Device, values: DeviceArray, labels: DeviceArray, shape: Voxe
     """Label bricks, then join them across their faces."""
     depth, height, width = shape
     brick_depth = 1
-    while brick_depth < min(depth, _MOST_BRICK_DEPTH):
+    while brick_depth < min(depth, _MAX_BRICK_DEPTH):
         brick_depth *= 2
     brick_height = BRICK_ROWS // brick_depth
     sizes = np.uint32(width), np.uint32(height), np.uint32(depth), np.uint32(brick_height.bit_length() - 1)

@@ -1,8 +1,8 @@
-"""Kernel files: from the .cu beside this module to a loaded kernel, compiled once a machine.
+"""Kernel files: from the .cu files of this folder to loaded kernels, compiled once per machine.
 
-Binaries are kept where shared/cache.py keeps those of all backends; that they cannot be kept is no error. Compilation
-takes longer than anything else at the start of a run, so it is begun as soon as it is known what is needed, for all
-kernels side by side; who needs a kernel waits for that one alone.
+Binaries are cached by shared/cache.py, as those of all backends; a cache that cannot be written is no error.
+Compilation dominates the start of a run, so it begins as soon as the kernels are known, for all of them in parallel; a
+caller that needs a kernel waits for that one alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .device import Device, Kernel, Module
 FOLDER = Path(__file__).parent
 
 OPTIONS = ("--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false")
-"""Options of every compilation: nothing is contracted, divisions and roots are correctly rounded."""
+"""Options of every compilation: no contraction, correctly rounded divisions and roots."""
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([\w.]+)"[ \t]*$', re.MULTILINE)
 
@@ -36,7 +36,7 @@ Made = TypeVar("Made")
 
 
 class Target(Protocol):
-    """What is compiled for: a device, or its kind alone."""
+    """Compilation target: a device, or an architecture alone."""
 
     @property
     def architecture(self) -> str: ...
@@ -51,23 +51,23 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class KernelFile:
-    """A .cu file of this folder, named without the folder."""
+    """A .cu file of this folder, by name."""
 
     name: str
 
     def kernel(self, device: Device, kernel: str, defines: tuple[str, ...] = ()) -> Kernel:
-        """A kernel of this file, compiled with ``defines`` such as "RADIUS=3". Raises DeviceFailed."""
+        """Return a kernel of this file, compiled with ``defines`` such as "RADIUS=3". Raises DeviceFailed."""
         return self.module(device, defines).kernel(kernel)
 
     def module(self, device: Device, defines: tuple[str, ...] = ()) -> Module:
-        """This file on the device: compiled, or from the cache. Raises DeviceFailed."""
+        """Load this file on the device, compiled or from the cache. Raises DeviceFailed."""
         with _lock:
             modules = _loaded.setdefault(device, {})
         return _once(modules, (self, defines), lambda: _build(device, self, defines))
 
 
 Compilation = tuple[KernelFile, tuple[str, ...]]
-"""A file and what it is compiled with."""
+"""A file and its preprocessor definitions."""
 
 _loaded: WeakKeyDictionary[Device, dict[Compilation, Future[Module]]] = WeakKeyDictionary()
 _compiling: dict[str, Future[bytes]] = {}
@@ -75,7 +75,7 @@ _lock = threading.Lock()
 
 
 def begin(device: Device, wanted: Sequence[Compilation]) -> list[Future[Module]]:
-    """Begin to compile and load several files side by side; does not wait. An error comes again where one is used."""
+    """Begin to compile and load several files in parallel. Does not wait; errors are raised again on use."""
     with _lock:
         modules = _loaded.setdefault(device, {})
         missing = [each for each in dict.fromkeys(wanted) if each not in modules]
@@ -88,16 +88,16 @@ def begin(device: Device, wanted: Sequence[Compilation]) -> list[Future[Module]]
 
 
 def prepare(device: Device, wanted: Sequence[Compilation]) -> None:
-    """Compile and load several files with their defines side by side. Raises DeviceFailed."""
+    """Compile and load several files with their defines in parallel. Raises DeviceFailed."""
     for job in begin(device, wanted):
         job.result()
 
 
 @lru_cache
 def read_source(name: str) -> str:
-    """The text of a .cu or .cuh of this folder, with its ``#include "…"`` lines replaced by those files' text.
+    """Read a .cu or .cuh file of this folder, with its ``#include "…"`` lines replaced by those files' text.
 
-    A file that is included twice is taken once.
+    A file that is included twice is inserted once.
     """
     taken: set[str] = set()
 
@@ -116,14 +116,14 @@ def read_source(name: str) -> str:
 
 
 def compile_options(defines: tuple[str, ...]) -> tuple[str, ...]:
-    """What the compiler is told beside the architecture."""
+    """Compiler options except the architecture."""
     return (*OPTIONS, *(f"--define-macro={define}" for define in defines))
 
 
 def compile_files(target: Target, wanted: Sequence[Compilation]) -> int:
-    """Compile several files side by side and keep them, without loading them; how many were not in the cache.
+    """Compile and cache several files in parallel without loading them. Returns how many were not cached yet.
 
-    Raises DeviceFailed, also where nothing can be kept.
+    Raises DeviceFailed, also if the cache cannot be written.
     """
     missing = [each for each in dict.fromkeys(wanted) if cache.read(_kept_name(target, *each)) is None]
     with _new_pool(len(missing)) as pool:
@@ -140,13 +140,13 @@ def _new_pool(most: int) -> ThreadPoolExecutor:
 def _build(device: Device, file: KernelFile, defines: tuple[str, ...]) -> Module:
     cached = cache.read(_kept_name(device, file, defines))
     if cached is not None:
-        with contextlib.suppress(DeviceFailed):  # a binary the driver does not take is made anew
+        with contextlib.suppress(DeviceFailed):  # a binary that the driver rejects is compiled again
             return device.load(cached)
     return device.load(_binary(device, file, defines))
 
 
 def _binary(target: Target, file: KernelFile, defines: tuple[str, ...]) -> bytes:
-    """Compile a file and keep it. Who asks for one that is being compiled, for another device, waits for it."""
+    """Compile and cache a file. Waits if the same file is already being compiled for another device."""
     name = _kept_name(target, file, defines)
 
     def make() -> bytes:
@@ -158,9 +158,9 @@ def _binary(target: Target, file: KernelFile, defines: tuple[str, ...]) -> bytes
 
 
 def _once(made: dict[Key, Future[Made]], key: Key, make: Callable[[], Made], *, keep: bool = True) -> Made:
-    """What ``make`` gives; several threads that ask at the same time get it from the first one.
+    """Result of ``make``; threads that ask at the same time share one call.
 
-    keep  also those who ask later; an error is never kept
+    keep  later callers share it too; an error is never kept
     """
     with _lock:
         future = made.get(key)
@@ -182,7 +182,7 @@ def _once(made: dict[Key, Future[Made]], key: Key, make: Callable[[], Made], *, 
 
 
 def _kept_name(target: Target, file: KernelFile, defines: tuple[str, ...]) -> str:
-    """Where the cache has a binary: it follows from everything that it is made of."""
+    """Name of a binary in the cache, derived from all its inputs."""
     parts = (read_source(file.name), *compile_options(defines), target.architecture, target.compiler)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     return f"cuda-{_all_sources()}/{target.architecture}/{Path(file.name).stem}-{key}"
@@ -190,7 +190,7 @@ def _kept_name(target: Target, file: KernelFile, defines: tuple[str, ...]) -> st
 
 @lru_cache(maxsize=1)
 def _all_sources() -> str:
-    """A name for all files of this folder that are compiled."""
+    """Digest of all source files of this folder."""
     digest = hashlib.sha256()
     for path in sorted(FOLDER.glob("*.cu*")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -1,12 +1,12 @@
-// What stands between our feature stacks and nvForest: features as rows, and its sums of leaves as probabilities.
+// Conversions between our feature stacks and nvForest: features to rows, and its sums of leaves to probabilities.
 
 #include "arithmetic.cuh"
 
 #define TILE 32
 #define LINES 8
 
-// The first ``wanted`` features of voxels first … first + count - 1 as rows (count, wanted), and whether all features of
-// each are numbers. stack: column c of voxel i at c * stride + i. A block of 32 x 8 threads takes 32 voxels.
+// Writes the first ``wanted`` features of voxels first … first + count - 1 as rows (count, wanted), and whether none of
+// a voxel's features is NaN. stack: column c of voxel i at c * stride + i. A block of 32 x 8 threads takes 32 voxels.
 extern "C" __global__ void __launch_bounds__(256) gather_rows(
     const float* __restrict__ stack, long long stride, int columns, int wanted, long long first, int count,
     float* __restrict__ rows, unsigned char* __restrict__ is_valid) {
@@ -31,8 +31,8 @@ extern "C" __global__ void __launch_bounds__(256) gather_rows(
     if (threadIdx.y == 0 && voxel < count) is_valid[voxel] = bad[threadIdx.x] == 0;
 }
 
-// Add what one group of trees says to out (voxels, classes), from row ``first`` on. sums: (count, width), a row's votes or,
-// where vote_value_count is 0, the sums of its leaves' shares, which are divided by their own sum and, if averages is not
+// Adds the votes of one group of trees to out (voxels, classes), from row ``first`` on. sums: (count, width), a row's
+// votes or, if vote_value_count is 0, the sums of its leaves' shares, divided by their own sum and, if averages is not
 // 0, multiplied by it. Additions are in the order of the launches; the last one divides.
 extern "C" __global__ void __launch_bounds__(256) add_group(
     const float* __restrict__ sums, int width, const unsigned char* __restrict__ is_valid, long long first, int count,

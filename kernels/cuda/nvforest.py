@@ -1,8 +1,8 @@
-"""Forests walked by nvForest, the library that cuML's ``fil`` became: its sums, our divisions.
+"""Forest inference by nvForest, the successor of cuML's ``fil``: its sums, our divisions.
 
 Votes of pure leaves are whole numbers below 2^24, so their float32 sums are exact in any order and the result has the
-bits of our own kernels. Sums of mixed leaves depend on the order, which nvForest does not promise: those differ in the
-last digits. This is the one module that imports nvforest and treelite, and only when a forest is loaded.
+bits of our own kernels. Sums of mixed leaves depend on the order, which nvForest does not guarantee: those differ in
+the last digits. Only this module imports nvforest and treelite, and only when a forest is loaded.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .launch import KernelFile
 
 FILE = KernelFile("nvforest.cu")
 ROWS = 1 << 20
-"""Voxels that are taken at a time: enough to keep a GPU busy, while their rows take 4 bytes a column each."""
+"""Voxels processed at a time: enough to keep a GPU busy, while their rows take 4 bytes a column each."""
 
 Place = Literal["gpu", "cpu"]
 
 
 @dataclass(frozen=True)
 class _Group:
-    """A model, and the trees that it sums: a group of votes for pure leaves, else a stored forest."""
+    """A model with the trees that it sums: a group of votes for pure leaves, else a stored forest."""
 
     model: Any
     first: int
@@ -37,9 +37,9 @@ class _Group:
 
 
 class NvForest:
-    """A classifier in nvForest on one device; may be used by several threads, one after the other.
+    """Classifier in nvForest on one device; several threads may use it, one at a time.
 
-    columns  of a row: as many as the trees may ask for, whatever else is selected
+    columns  of a row: those that the trees can read, whatever else is selected
     """
 
     def __init__(self, device: Device, forests: Sequence[ForestArrays], place: Place) -> None:
@@ -48,7 +48,7 @@ class NvForest:
         self._vote_value = device.upload(self.packed.vote_value)
         self.columns = 1 + max(0, *(int(tree.feature.max()) for forest in forests for tree in forest.trees))
         self._groups = _build_groups(forests, self.packed, self.columns, device.index, place)
-        # A model has one handle with one stream, whose work and waiting belong to one thread at a time.
+        # A model has one handle with one stream, which only one thread at a time may use.
         self._lock = threading.Lock()
 
     @property
@@ -56,7 +56,10 @@ class NvForest:
         return self.packed.classes
 
     def predict(self, stack: StackOnDevice) -> DeviceArray:
-        """Class probabilities (z, y, x, k) float32 of a tile. Waits for the device. Raises DeviceOutOfMemory."""
+        """Predict class probabilities (z, y, x, k) float32 of a tile. Waits for the device.
+
+        Raises DeviceOutOfMemory.
+        """
         z, y, x, columns = stack.shape
         voxels = z * y * x
         out = self.device.empty((z, y, x, self.classes), np.float32)
@@ -78,9 +81,9 @@ class NvForest:
         return out
 
     def sum_leaves(self, rows: DeviceArray, *, chunk_size: int | None = None) -> list[DeviceArray]:
-        """What nvForest alone makes of rows (n, ``columns``): for each group of trees (n, its classes) float32.
+        """Sum leaves in nvForest for rows (n, ``columns``): for each group of trees (n, its classes) float32.
 
-        chunk_size  rows that it takes at a time, a power of 2 up to 32; None: its own choice
+        chunk_size  rows per step of nvForest, a power of 2 up to 32; None: its own choice
         """
         return [self._sums(group, rows, chunk_size) for group in self._groups]
 
@@ -110,16 +113,15 @@ class NvForest:
 
 
 def load_forest(device: Device, forests: Sequence[ForestArrays], *, place: Place = "gpu") -> NvForest:
-    """Stored forests in name order as a classifier in nvForest; ``place`` "cpu" is its own mode without a GPU.
+    """Load stored forests, in name order, into nvForest; ``place`` "cpu" selects its CPU mode.
 
-    Raises DeviceUnavailable where nvForest is missing or refuses the device, ValueError where forests do not go
-    together.
+    Raises DeviceUnavailable if nvForest is missing or refuses the device, ValueError if the forests' classes differ.
     """
     return NvForest(device, forests, place)
 
 
 def find_missing() -> str | None:
-    """Why nvForest cannot be used here, in a phrase; None if it can. Does not look for a GPU."""
+    """Return the reason why nvForest cannot be used, as a phrase; None if it can. Does not look for a GPU."""
     try:
         import nvforest  # noqa: F401
         import treelite.model_builder  # noqa: F401
@@ -129,13 +131,13 @@ def find_missing() -> str | None:
 
 
 def require_library() -> None:
-    """Raise DeviceUnavailable, with what to install, where nvForest cannot be used."""
+    """Raise DeviceUnavailable, naming the package to install, if nvForest cannot be used."""
     if missing := find_missing():
         raise DeviceUnavailable(f"nvForest cannot be used: {missing}; install pixelforest[rapids13] or [rapids12]")
 
 
 def working_bytes(columns: int, classes: int, voxels: int) -> int:
-    """Device memory that predicting needs beside a tile's features and probabilities."""
+    """Device memory for prediction in addition to a tile's features and probabilities."""
     width = max(classes, 2)
     return min(ROWS, voxels) * (4 * columns + 4 * width + 1)
 
@@ -159,7 +161,7 @@ def _build_groups(
 
 
 def build_model(trees: Sequence[tuple[TreeArrays, bool]], columns: int, classes: int) -> Any:
-    """A treelite model of rows (n, columns) that adds up the leaves of trees, given with whether these are weighted.
+    """Build a treelite model for rows (n, columns) that sums the leaves of trees, each given with its is_weighted flag.
 
     Values and thresholds are float32; a value goes left if it is less, exactly as in double.
     """
@@ -199,7 +201,7 @@ def _add_tree(model: Any, tree: TreeArrays, width: int, *, is_weighted: bool) ->
         if feature < 0:
             model.leaf(leaves[node].tolist())
         else:
-            # What is not less goes right: also NaN, a threshold's or a voxel's.
+            # Values that are not less go right, including NaN in a threshold or a voxel.
             model.numerical_test(
                 feature, threshold, default_left=False, opname="<", left_child_key=left, right_child_key=right
             )

@@ -1,4 +1,4 @@
-"""Features, forests and results on GPUs; rows of features are the CPU's."""
+"""Features, forests and results on GPUs; rows of features are predicted on the CPU."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..contract import (
     ForestArrays,
     ForestUse,
     ResultPlan,
+    TilePreference,
     TileResult,
-    TileWish,
     Voxels,
 )
 from ..cpu.pixel_backend import CpuPixels
@@ -30,18 +30,18 @@ from .forest_choice import warn_of_rounding
 from .launch import Compilation, prepare
 from .pool import DevicePool
 from .results import ALL_RESULTS, needed_kernels, zero_results
-from .tiles import AT_ONCE, CudaJob, LoadedForest, finish_all
+from .tiles import TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
 
 # Voxels along z, y, x: large enough that halos and launches are a small part, small enough that reading and writing
-# overlap with computing on any image that is worth a GPU. Not measured; bench/cuda_pipeline.py tries others.
-FLAT_TILE, FLAT_SMALLEST = (1, 2048, 2048), (1, 512, 512)
-SOLID_TILE, SOLID_SMALLEST = (128, 256, 256), (32, 128, 128)
+# overlap with computing on any image large enough for a GPU. Not measured; bench/cuda_pipeline.py tries others.
+FLAT_TILE, MIN_FLAT_TILE = (1, 2048, 2048), (1, 512, 512)
+SOLID_TILE, MIN_SOLID_TILE = (128, 256, 256), (32, 128, 128)
 
 
 class CudaPixels:
     """Pixel classification on devices. See ``contract.PixelBackend`` for the methods.
 
-    cpu  takes over where devices fail, and predicts rows
+    cpu  takes over if devices fail, and predicts rows
     """
 
     def __init__(self, pool: DevicePool, cpu: CpuPixels) -> None:
@@ -57,7 +57,7 @@ class CudaPixels:
             prepare(device, pixel_kernels())
 
     def load_plan(self, plan: FeaturePlan) -> CudaPlan:
-        """Begin to compile what every tile will need, while the forest and the first tile are read."""
+        """Begin to compile the kernels of every tile while the forest and the first tile are read."""
         loaded = load_plan(plan)
         for worker in self._pool.alive():
             worker.begin(plan_kernels(loaded))
@@ -80,20 +80,20 @@ class CudaPixels:
         pinned_copy = 4
         return int(pinned_copy * plan.packed.channels * np.prod(source))
 
-    def tile_wish(self, plan: CudaPlan, results: ResultPlan, image: Voxels, threads: int) -> TileWish:
+    def preferred_tiles(self, plan: CudaPlan, results: ResultPlan, image: Voxels, threads: int) -> TilePreference:
         alive = self._pool.alive()
         for worker in alive:
             worker.begin(needed_kernels(results))
         flat = image[0] == 1
-        smallest = FLAT_SMALLEST if flat else SOLID_SMALLEST
+        smallest = MIN_FLAT_TILE if flat else MIN_SOLID_TILE
         tile = [min(a, b) for a, b in zip(FLAT_TILE if flat else SOLID_TILE, image, strict=True)]
         margin = plan.source_margin
         while not all(worker.fits(plan, results, _voxels(tile), _grown(tile, margin, image)) for worker in alive):
             axis = max(range(3), key=lambda i: tile[i] / smallest[i])
             if tile[axis] <= 1:
-                break  # then it is tried, and split
+                break  # the tile is tried anyway, and split
             tile[axis] = (tile[axis] + 1) // 2
-        return TileWish(_voxels(tile), smallest, min(threads, AT_ONCE * len(self._pool.workers)))
+        return TilePreference(_voxels(tile), smallest, min(threads, TILES_IN_FLIGHT * len(self._pool.workers)))
 
     def tile_results(self, job: CudaJob) -> tuple[TileResult, ...]:
         if job.is_masked_out and not job.wants_features:
@@ -123,7 +123,7 @@ class CudaPixels:
         return upload_source(self._first, source)
 
     def to_host(self, array: DeviceArray) -> np.ndarray:
-        """Copy a result of ``features`` or ``predict``. Waits for the device."""
+        """Copy a result of ``features`` or ``predict`` to the host. Waits for the device."""
         return self._first.download(array)
 
     def feature_stack(
@@ -133,7 +133,7 @@ class CudaPixels:
         return feature_stack(self._first, source, start, tile, image, plan)
 
     def features(self, stack: CudaStack) -> DeviceArray:
-        """Turn the stack to (z, y, x, f) float32."""
+        """Transpose the stack to (z, y, x, f) float32."""
         return features(stack)
 
     def predict(self, stack: CudaStack, forest: LoadedForest) -> DeviceArray:
@@ -142,7 +142,7 @@ class CudaPixels:
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        """In the order in which they were given."""
+        """Devices in the order in which they were given."""
         return self._pool.devices
 
     @property

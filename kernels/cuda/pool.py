@@ -1,7 +1,7 @@
-"""The devices of a backend: tiles go to the one with the fewest, and a device that fails gets no more.
+"""Scheduling of tiles: to the least-loaded device; a failed device is retired.
 
-What a device had when it failed goes to the next one and, if that is allowed, to the CPU in the end. The bytes are the
-same wherever it goes.
+The tiles of a failed device are rescheduled to the next one and, if that is allowed, to the CPU in the end. Results are
+bit-identical wherever a tile runs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Answer = TypeVar("Answer")
 
 
 class DevicePool:
-    """Devices that work for one backend.
+    """Devices of one backend.
 
-    devices      one after the other gets tiles; one that is given twice works with twice as many threads
-    falls_back   the CPU goes on where the devices fail
-    forests      what walks forests
+    devices      in order of use; a device that is given twice works with twice as many threads
+    falls_back   the CPU takes over if the devices fail
+    forests      forest inference engine
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class DevicePool:
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        """In the order in which they were given."""
+        """Devices in the order in which they were given."""
         return tuple(worker.device for worker in self.workers)
 
     def describe(self) -> str:
-        """Numbers and names of the devices."""
+        """Describe the devices by numbers and names."""
         numbers = ",".join(str(device.index) for device in self.devices)
         return f"cuda:{numbers} ({', '.join(dict.fromkeys(device.name for device in self.devices))})"
 
@@ -58,7 +58,7 @@ class DevicePool:
         return [worker for worker in self.workers if not worker.is_lost]
 
     def run(self, on_device: Callable[[Device], Answer], on_cpu: Callable[[], Answer]) -> Answer:
-        """The answer of the calling thread's device, of another one, or of the CPU where devices have failed."""
+        """Run a task on the calling thread's device, on another one, or on the CPU if devices have failed."""
         while (worker := self._own_worker()) is not None:
             try:
                 return on_device(worker.device)
@@ -67,7 +67,7 @@ class DevicePool:
         return on_cpu()
 
     def take(self) -> DeviceWorker | None:
-        """The device with the fewest tiles, which gets one more; None if all have failed."""
+        """Return the device with the fewest tiles and count one more for it; None if all have failed."""
         with self._choosing:
             alive = self.alive()
             if not alive:
@@ -77,12 +77,12 @@ class DevicePool:
             return worker
 
     def give_back(self, worker: DeviceWorker) -> None:
-        """A tile is done, or has failed."""
+        """Count a tile as done or failed."""
         with self._choosing:
             worker.waiting -= 1
 
     def lose(self, worker: DeviceWorker, error: DeviceFailed) -> None:
-        """Give the device no more tiles. Raises the error if nobody else may go on."""
+        """Retire a device. Raises the error if nothing else may take over."""
         if not self.falls_back:
             raise error
         with self._choosing:
@@ -101,7 +101,7 @@ class DevicePool:
             logger.warning("%s", text)
 
     def _own_worker(self) -> DeviceWorker | None:
-        """The device that the calling thread stays with; None if all have failed."""
+        """Device that the calling thread keeps using; None if all have failed."""
         worker: DeviceWorker | None = getattr(self._own, "worker", None)
         if worker is None or worker.is_lost:
             alive = self.alive()

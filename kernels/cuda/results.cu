@@ -1,8 +1,8 @@
-// What leaves the device of a tile: its class probabilities or features, cut to the channels that are wanted and
-// converted to the type they are stored in, the most probable class, or the uncertainty.
+// Results of a tile before their download: class probabilities or features, reduced to the wanted channels and converted
+// to the type they are stored in, the most probable class, or the uncertainty.
 #include "arithmetic.cuh"
 
-// The type that values are converted to: 0 float, then signed and unsigned integers of 8, 16 and 32 bits.
+// Target type of the conversion: 0 float, then signed and unsigned integers of 8, 16 and 32 bits.
 #ifndef TARGET
 #define TARGET 0
 #endif
@@ -35,21 +35,21 @@ typedef unsigned Target;
 #define BEYOND 4294967296.0f
 #endif
 
-// scaled: out_low + (value - in_low) * ratio, each step rounded; integers are rounded to even then, else cut off.
-// misfits counts what its type does not hold: it wraps around as x86-64 processors do it, or saturates with clip.
+// scaled: out_low + (value - in_low) * ratio, each step rounded; integers are then rounded to even, otherwise truncated.
+// overflow_count: number of values outside the type's range, which wrap around as on x86-64, or saturate with clip.
 static __device__ Target convert(
-    float value, int scaled, float in_low, float ratio, float out_low, int clip, unsigned long long& misfits) {
+    float value, int scaled, float in_low, float ratio, float out_low, int clip, unsigned long long& overflow_count) {
     if (scaled) value = out_low + (value - in_low) * ratio;
 #if TARGET == 0
     return value;
 #else
     const float whole = truncf(scaled ? rintf(value) : value);
     if (whole >= LOWEST && whole < BEYOND) return (Target)whole;
-    misfits++;
+    overflow_count++;
     if (is_nan(whole)) return 0;
     if (clip) return whole < 0.0f ? (Target)LOWEST : (Target)(BEYOND - 1.0);
 #if TARGET == 6
-    const float most = 9223372036854775808.0f;  // by way of 64 bits, whose lower half is kept
+    const float most = 9223372036854775808.0f;  // by way of 64 bits, of which the lower half is kept
     return whole >= -most && whole < most ? (Target)(long long)whole : 0;
 #else
     const float most = 2147483648.0f;
@@ -58,12 +58,12 @@ static __device__ Target convert(
 #endif
 }
 
-// One thread a voxel. A channel of the result is the column ``columns[channel]`` of values, or zero where that is -1.
-// Values lie at voxel * voxel_stride + column * column_stride, results (voxels, channels).
+// One thread per voxel. A channel of the result is the column ``columns[channel]`` of values, or zero if that is -1.
+// Values are at voxel * voxel_stride + column * column_stride, results (voxels, channels).
 extern "C" __global__ void select_channels(
     const float* __restrict__ values, long long voxels, long long voxel_stride, long long column_stride,
     const int* __restrict__ columns, int channels, const unsigned char* __restrict__ active, int masked, int scaled,
-    float in_low, float ratio, float out_low, int clip, Target* __restrict__ out, unsigned long long* misfits) {
+    float in_low, float ratio, float out_low, int clip, Target* __restrict__ out, unsigned long long* overflow_count) {
     const long long voxel = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (voxel >= voxels) return;
     const bool counts = !masked || active[voxel];
@@ -73,7 +73,7 @@ extern "C" __global__ void select_channels(
         const float value = counts && column >= 0 ? values[voxel * voxel_stride + column * column_stride] : 0.0f;
         out[voxel * channels + channel] = convert(value, scaled, in_low, ratio, out_low, clip, missed);
     }
-    if (missed) atomicAdd(misfits, missed);
+    if (missed) atomicAdd(overflow_count, missed);
 }
 
 // 1 + the class of the largest probability, the lowest at a tie. Probabilities (voxels, known), columns as above.
@@ -96,11 +96,11 @@ extern "C" __global__ void most_probable(
     out[voxel] = (unsigned char)(best + 1);
 }
 
-// 1 - (largest - second largest probability); 0 where there is one class. Probabilities as above, converted.
+// 1 - (largest - second largest probability); 0 for a single class. Probabilities as above, converted.
 extern "C" __global__ void uncertainty(
     const float* __restrict__ probabilities, long long voxels, int known, const int* __restrict__ columns, int classes,
     const unsigned char* __restrict__ active, int masked, int scaled, float in_low, float ratio, float out_low,
-    int clip, Target* __restrict__ out, unsigned long long* misfits) {
+    int clip, Target* __restrict__ out, unsigned long long* overflow_count) {
     const long long voxel = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (voxel >= voxels) return;
     float value = classes < 2 ? 0.0f : 1.0f;
@@ -119,5 +119,5 @@ extern "C" __global__ void uncertainty(
     }
     unsigned long long missed = 0;
     out[voxel] = convert(value, scaled, in_low, ratio, out_low, clip, missed);
-    if (missed) atomicAdd(misfits, missed);
+    if (missed) atomicAdd(overflow_count, missed);
 }

@@ -1,7 +1,7 @@
-"""The results of a tile on the device: what shared/results.py does, before anything is downloaded.
+"""Results of a tile on the device, as shared/results.py defines them, before anything is downloaded.
 
-A conversion is done here where its arithmetic is float32 and its result no wider; the rest is the host's. That decides
-how much travels, never what comes out.
+A conversion runs here if its arithmetic is float32 and its result no wider; other conversions run on the host. The
+choice affects the size of transfers, never the results.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .launch import Compilation, KernelFile
 RESULTS = KernelFile("results.cu")
 TARGETS = ("float32", "int8", "uint8", "int16", "uint16", "int32", "uint32")  # numbered as in results.cu
 ALL_RESULTS = tuple((RESULTS, (f"TARGET={number}",)) for number in range(len(TARGETS)))
-"""Every form of the kernels."""
+"""All variants of the kernels."""
 THREADS = 256  # of a block
 
 
@@ -28,32 +28,32 @@ THREADS = 256  # of a block
 class DeviceResult:
     """One wanted result before it is downloaded.
 
-    values   (z, y, x, c); misfits (1,) uint64, None where nothing can misfit
-    wanted   what the host has still to do; its channels count from the first of ``values``
+    values   (z, y, x, c); overflow_count (1,) uint64, None if nothing can overflow
+    wanted   the part left to the host; its channels count from the first of ``values``
     """
 
     values: DeviceArray
-    misfits: DeviceArray | None
+    overflow_count: DeviceArray | None
     wanted: Wanted
 
 
 @dataclass(frozen=True)
 class HostResult:
-    """The same, downloaded."""
+    """A result after its download."""
 
     values: np.ndarray
-    misfits: int
+    overflow_count: int
     wanted: Wanted
 
     def finish(self) -> TileResult:
-        """Do what is left to do; needs no device."""
+        """Complete the conversion on the host."""
         finished = finish_result(self.values, self.wanted)
-        return TileResult(finished.values, finished.misfits + self.misfits)
+        return TileResult(finished.values, finished.overflow_count + self.overflow_count)
 
 
 @dataclass(frozen=True)
 class ClassColumns:
-    """Where the project's classes stand in the forest's answer; -1: the forest does not know the class."""
+    """Column of each of the project's classes in a prediction; -1: the forest does not know the class."""
 
     columns: tuple[int, ...]
     known: int
@@ -64,7 +64,7 @@ class ClassColumns:
 
 
 def class_columns(plan: ResultPlan, known: int) -> ClassColumns:
-    """As shared.results.spread_classes puts them; ``known``: classes of the forest."""
+    """Map classes to columns as shared.results.spread_classes does; ``known``: number of classes of the forest."""
     if known == plan.classes:
         return ClassColumns(tuple(range(known)), known)
     columns = np.full(plan.classes, -1)
@@ -73,7 +73,7 @@ def class_columns(plan: ResultPlan, known: int) -> ClassColumns:
 
 
 def zero_results(plan: ResultPlan, extent: Voxels) -> tuple[TileResult, ...]:
-    """The results of a tile that is masked out as a whole; none of them are features."""
+    """Results of a tile that is masked out as a whole; none of them may be features."""
     probabilities = np.zeros((*extent, plan.classes), np.float32)
     made: dict[str, np.ndarray] = {
         "probabilities": probabilities,
@@ -86,7 +86,7 @@ def zero_results(plan: ResultPlan, extent: Voxels) -> tuple[TileResult, ...]:
 def select_features(
     device: Device, values: DeviceArray, shape: tuple[int, int, int, int], column_stride: int, wanted: Wanted
 ) -> DeviceResult:
-    """Wanted columns of a stack, whose column c begins at element c * column_stride."""
+    """Select the wanted columns of a stack, whose column c begins at element c * column_stride."""
     return _select(device, values, shape[:3], (1, column_stride), range(*wanted.channels), None, wanted)
 
 
@@ -97,7 +97,7 @@ def make_result(
     active: DeviceArray | None,
     wanted: Wanted,
 ) -> DeviceResult:
-    """A result that is made of the forest's answer (z, y, x, k). ``active``: (z, y, x) uint8, None: all."""
+    """Compute a result from a prediction (z, y, x, k). ``active``: (z, y, x) uint8, None: all."""
     z, y, x, _ = probabilities.shape
     extent = (z, y, x)
     if wanted.result == "probabilities":
@@ -122,26 +122,26 @@ def make_result(
         RESULTS.kernel(device, "most_probable", _cast(wanted).defines)(_blocks(voxels), (THREADS, 1, 1), (*inputs, out))
         return DeviceResult(out, None, _rest(wanted, 0, 1, wanted.conversion))
     cast = _cast(wanted)
-    out, misfits = device.empty((*extent, 1), cast.dtype), device.zeros((1,), np.uint64)
+    out, overflow_count = device.empty((*extent, 1), cast.dtype), device.zeros((1,), np.uint64)
     kernel = RESULTS.kernel(device, "uncertainty", cast.defines)
-    kernel(_blocks(voxels), (THREADS, 1, 1), (*inputs, *cast.arguments, out, misfits))
-    return DeviceResult(out, misfits if cast.can_misfit else None, _rest(wanted, 0, 1, cast.rest))
+    kernel(_blocks(voxels), (THREADS, 1, 1), (*inputs, *cast.arguments, out, overflow_count))
+    return DeviceResult(out, overflow_count if cast.can_overflow else None, _rest(wanted, 0, 1, cast.rest))
 
 
 def download_results(device: Device, results: Sequence[DeviceResult]) -> tuple[HostResult, ...]:
-    """Everything on the host. Waits for the thread's stream."""
+    """Copy all results to the host. Waits for the thread's stream."""
     values = [device.download(result.values) for result in results]
-    misfits = [0 if r.misfits is None else int(device.download(r.misfits)[0]) for r in results]
-    return tuple(HostResult(v, n, r.wanted) for v, n, r in zip(values, misfits, results, strict=True))
+    overflow_count = [0 if r.overflow_count is None else int(device.download(r.overflow_count)[0]) for r in results]
+    return tuple(HostResult(v, n, r.wanted) for v, n, r in zip(values, overflow_count, results, strict=True))
 
 
 def needed_kernels(plan: ResultPlan) -> tuple[Compilation, ...]:
-    """The kernel files with their defines that these results take."""
+    """List the kernel files, with their defines, for these results."""
     return tuple((RESULTS, each) for each in dict.fromkeys(_cast(wanted).defines for wanted in plan.wanted))
 
 
 def result_bytes(plan: ResultPlan) -> int:
-    """Device memory that the results of a voxel take."""
+    """Device memory of the results of a voxel."""
     total = 0
     for wanted in plan.wanted:
         first, stop = wanted.channels
@@ -160,7 +160,7 @@ def _select(
 ) -> DeviceResult:
     cast, voxels, count = _cast(wanted), int(np.prod(extent)), len(columns)
     columns_there = device.upload(np.array(columns, np.int32))
-    out, misfits = device.empty((*extent, count), cast.dtype), device.zeros((1,), np.uint64)
+    out, overflow_count = device.empty((*extent, count), cast.dtype), device.zeros((1,), np.uint64)
     kernel = RESULTS.kernel(device, "select_channels", cast.defines)
     kernel(
         _blocks(voxels),
@@ -175,15 +175,15 @@ def _select(
             *_mask(active, columns_there),
             *cast.arguments,
             out,
-            misfits,
+            overflow_count,
         ),
     )
-    return DeviceResult(out, misfits if cast.can_misfit else None, _rest(wanted, 0, count, cast.rest))
+    return DeviceResult(out, overflow_count if cast.can_overflow else None, _rest(wanted, 0, count, cast.rest))
 
 
 @dataclass(frozen=True)
 class _Cast:
-    """What the device does of a conversion, and what is left."""
+    """The part of a conversion that the device does, and the rest."""
 
     target: int
     scaled: bool
@@ -200,7 +200,7 @@ class _Cast:
         return (f"TARGET={self.target}",)
 
     @property
-    def can_misfit(self) -> bool:
+    def can_overflow(self) -> bool:
         return self.target != 0
 
     @property
@@ -209,7 +209,7 @@ class _Cast:
 
 
 def _cast(wanted: Wanted) -> _Cast:
-    """How the float32 values of a result are converted; features keep what NaN they are unless they become integers."""
+    """Plan the conversion of a result's float32 values; NaNs of features keep their bits except in integers."""
     conversion = wanted.conversion
     zero = np.float32(0)
     nothing = _Cast(0, False, (zero, zero, zero), False, conversion)
@@ -228,7 +228,7 @@ def _rest(wanted: Wanted, first: int, stop: int, conversion: Conversion) -> Want
 
 
 def _mask(active: DeviceArray | None, unused: DeviceArray) -> tuple[DeviceArray, np.generic]:
-    """A kernel's arguments for a mask; without one it gets bytes that it does not read."""
+    """Kernel arguments for a mask; without a mask, an array that is not read."""
     if active is None:
         return unused.view(0, (unused.nbytes,), np.uint8), np.int32(0)
     return active, np.int32(1)

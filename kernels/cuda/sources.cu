@@ -1,4 +1,4 @@
-// A source in its own type, SOURCE, as float32: as NumPy's astype makes it, rounded once to nearest even.
+// Converts a source of type SOURCE to float32 as NumPy's astype does, rounding once to nearest even.
 #include "arithmetic.cuh"
 
 #define TYPE_bool unsigned char

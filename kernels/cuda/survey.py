@@ -1,4 +1,4 @@
-"""What the CUDA backend finds on this machine, for people; no device is needed."""
+"""Description of the CUDA backend on this machine as text; no device is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GIB = 1 << 30
 
 
 def survey() -> list[tuple[str, str]]:
-    """Driver, CuPy, compiler, devices with their memory, nvForest, caches; what is missing says so."""
+    """Describe driver, CuPy, compiler, devices with their memory, nvForest and caches, or that they are missing."""
     lines = [("driver and CuPy", _or_reason(_driver)), ("compiler", _or_reason(_compiler))]
     lines += _devices()
     missing = nvforest.find_missing()

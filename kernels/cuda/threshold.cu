@@ -1,5 +1,5 @@
 // Smoothing of prediction maps: passes along one axis that sum in double, from the first neighbour to the last, and
-// round once. VALUE is the type of the maps as they are stored.
+// round once. VALUE is the stored type of the maps.
 
 #include "arithmetic.cuh"
 
@@ -7,7 +7,7 @@
 #define VALUE float
 #endif
 
-// One channel of maps (voxels, channels) as float32, brought to 0..1 if ``is_scaled``: (value - low) / span.
+// Extracts one channel of maps (voxels, channels) as float32, scaled to 0..1 if ``is_scaled``: (value - low) / span.
 extern "C" __global__ void __launch_bounds__(256) pick_channel(
     const VALUE* __restrict__ maps, float* __restrict__ out, unsigned voxels, int channels, int channel, int is_scaled,
     float low, float span) {
@@ -20,7 +20,7 @@ extern "C" __global__ void __launch_bounds__(256) pick_channel(
 
 // A pass along one axis. Values are (outer, n_in, inner) and begin at ``start`` of an axis of n voxels; out is
 // (outer, n_out, inner) and begins at ``first``. taps (radius + 1) from the centre outwards. A pass with ``is_settled``
-// writes no -0.0: that is what a pass with the single tap 1 after it would leave.
+// writes no -0.0, like a following pass with the single tap 1.
 extern "C" __global__ void __launch_bounds__(256) smooth_axis(
     const float* __restrict__ values, float* __restrict__ out, const double* __restrict__ taps, int radius,
     unsigned voxels, unsigned inner, unsigned n_in, unsigned n_out, int start, int first, int n, int is_settled) {

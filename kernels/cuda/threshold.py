@@ -1,8 +1,8 @@
-"""Smoothing of prediction maps on the device, bit by bit as ``cpu.threshold`` does it.
+"""Smoothing of prediction maps on the device, bit-identical to ``cpu.host.threshold``.
 
-The source goes to the device in its own type, the smoothed maps come back as float32. What follows the smoothing stays
-on the host, where the labels lie: comparing a map with a threshold, counting and dropping labels take one operation for
-each voxel, less than the way to the device and back. The growing of cores is a priority queue, one voxel after another.
+The source is uploaded in its own type, the smoothed maps are downloaded as float32. Later steps run on the host, which
+has the labels: comparing a map with a threshold, counting and dropping labels take one operation for each voxel, less
+than a transfer. The growing of cores is a priority queue and therefore serial.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..contract import MapPlan, Voxels
 from .device import Device, DeviceArray
 from .launch import KernelFile
 
-MOST_VALUES = (1 << 31) - 1  # of a source: places are 32-bit numbers
+MAX_VALUES = (1 << 31) - 1  # of a source: positions are 32-bit numbers
 _THREADS = 256
 
 FILE = KernelFile("threshold.cu")
@@ -30,15 +30,15 @@ TYPES = {
     "float32": "float",
     "float64": "double",
 }
-"""Types that are sent to the device as they are, and their names in CUDA; others are sent as float32."""
+"""Types uploaded without conversion, with their CUDA names; others are uploaded as float32."""
 
 
 def smooth_maps(
     device: Device, source: np.ndarray, start: Voxels, tile: tuple[Voxels, Voxels], image: Voxels, plan: MapPlan
 ) -> tuple[np.ndarray, ...]:
-    """See ``contract.LabelBackend.smooth_maps``, for sources of up to MOST_VALUES, with taps along at least one axis.
+    """See ``contract.LabelBackend.smooth_maps``, for sources of up to MAX_VALUES, with taps along at least one axis.
 
-    Raises DeviceOutOfMemory: it takes 8 bytes a voxel beside the source.
+    Raises DeviceOutOfMemory: 8 bytes a voxel are needed in addition to the source.
     """
     if source.dtype.name not in TYPES or not source.dtype.isnative:
         with np.errstate(all="ignore"):
@@ -57,7 +57,7 @@ def smooth_on_device(
     image: Voxels,
     plan: MapPlan,
 ) -> DeviceArray:
-    """One channel of maps that are on the device in one of TYPES; the other arguments as those of ``smooth_maps``."""
+    """Smooth one channel of maps on the device, of one of TYPES; other arguments as for ``smooth_maps``."""
     passes = []
     for axis, taps in enumerate(plan.taps):
         is_cut = axis < 2 and (start[axis], maps.shape[axis]) != (tile[0][axis], tile[1][axis] - tile[0][axis])
@@ -65,7 +65,7 @@ def smooth_on_device(
             passes.append((axis, np.ones(1) if taps is None else np.ascontiguousarray(taps, np.float64)))
     values, shape = _pick(device, maps, channel, plan), maps.shape[:3]
     for axis, taps in reversed(passes):  # x first
-        is_settled = axis == passes[0][0] and axis != 0  # the CPU's goes on along z, with the single tap 1
+        is_settled = axis == passes[0][0] and axis != 0  # the CPU's passes continue along z, with the single tap 1
         first, stop = (tile[0][axis], tile[1][axis]) if axis < 2 else (0, image[2])
         place = (start[axis], first, stop, image[axis])
         values, shape = _smooth(device, values, shape, axis, taps, place, is_settled=is_settled)
@@ -73,7 +73,7 @@ def smooth_on_device(
 
 
 def _pick(device: Device, maps: DeviceArray, channel: int, plan: MapPlan) -> DeviceArray:
-    """One channel as float32 (z, y, x), its range brought to 0..1."""
+    """Extract one channel as float32 (z, y, x), its range scaled to 0..1."""
     depth, height, width, channels = maps.shape
     low, high = plan.value_range or (0.0, 1.0)
     with np.errstate(all="ignore"):
@@ -96,7 +96,7 @@ def _smooth(
     *,
     is_settled: bool,
 ) -> tuple[DeviceArray, tuple[int, ...]]:
-    """A pass along an axis; place: where values begin, first and last + 1 position wanted, length of the image."""
+    """Run a pass along an axis; place: start of the values, first and last + 1 position wanted, length of the image."""
     start, first, stop, n = place
     wanted = (*shape[:axis], stop - first, *shape[axis + 1 :])
     out, voxels = device.empty(wanted, np.float32), int(np.prod(wanted))

@@ -1,4 +1,4 @@
-"""One tile through one device: upload → features → forest → results → download; in pieces where memory is short."""
+"""Processing of a tile on a device: upload → features → forest → results → download; in pieces if memory is short."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from .results import HostResult, class_columns, download_results, make_result, r
 
 logger = logging.getLogger("pixelforest.kernels")
 
-AT_ONCE = 3
-"""Tiles in work on a device: one comes, one is computed, one goes."""
-SMALLEST_PIECE = 1 << 12  # voxels; what does not fit then does not fit at all
-MEMORY_SHARE = 0.8  # of the free memory; the rest is for what is rounded up and for other programs
-RAW_BYTES = 8  # of a voxel that is uploaded, at most
+TILES_IN_FLIGHT = 3
+"""Tiles in flight on a device: one is uploaded, one computed, one downloaded."""
+MIN_PIECE_VOXELS = 1 << 12  # a smaller piece is not tried
+MEMORY_SHARE = 0.8  # of the free memory; the rest is for rounding and for other programs
+RAW_BYTES = 8  # of an uploaded voxel, at most
 
 
 @dataclass(eq=False)
 class LoadedForest:
-    """A classifier before any device has it.
+    """Classifier before it is loaded on a device.
 
-    stored       what it was made of; packed: for walking
-    load_on_cpu  makes the CPU backend's form of it
+    stored       the stored forests; packed: the same for tree traversal
+    load_on_cpu  loads it in the CPU backend's form
     """
 
     stored: tuple[ForestArrays, ...]
@@ -47,22 +47,22 @@ class LoadedForest:
 
     @cached_property
     def on_cpu(self) -> CpuForest:
-        """Not made before it is needed: the CPU's kernels for it may have to be compiled, beside the device's."""
+        """The classifier in the CPU backend's form, loaded on first use, since its kernels may have to be compiled."""
         return self.load_on_cpu(self.stored)
 
 
 @dataclass(frozen=True)
 class ForestChoice:
-    """Choice of the code that walks forests, see forest_choice.py.
+    """Choice of the forest inference engine, see forest_choice.py.
 
-    place  where nvForest walks, for tests
+    place  device of nvForest, for tests
     """
 
     name: str = "auto"
     place: Place = "gpu"
 
     def load(self, device: Device, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
-        """The forest on a device, for stacks of so many columns; ready for every stream."""
+        """Load a forest on a device for stacks with this number of columns, usable on every stream."""
         made: CudaForest | NvForest
         if self.name == "nvforest":
             made = nvforest.load_forest(device, loaded.stored, place=self.place)
@@ -73,11 +73,11 @@ class ForestChoice:
         return made
 
     def kernels(self, device: Device, loaded: LoadedForest) -> Sequence[Compilation]:
-        """Kernels of a forest."""
+        """List the kernels of a forest."""
         return ((nvforest.FILE, ()),) if self.name == "nvforest" else forest_kernels(loaded.packed, device)
 
     def working_bytes(self, columns: int, classes: int, voxels: int) -> int:
-        """Device memory that nvForest takes beside features and probabilities."""
+        """Device memory of nvForest in addition to features and probabilities."""
         return working_bytes(columns, classes, voxels) if self.name == "nvforest" else 0
 
 
@@ -85,42 +85,42 @@ CudaJob = TileJob[CudaPlan, LoadedForest]
 
 
 class DeviceWorker:
-    """A device with its threads, each of which has a tile in work on a stream of its own.
+    """A device with its threads, each of which processes a tile on a stream of its own.
 
-    share    of the free memory that this worker may count with
-    warn     takes a line about memory
-    waiting  tiles that were given to it and are not done; is_lost: it failed and gets no more
+    share    of the free memory that this worker may use
+    warn     called with a message about memory
+    waiting  number of tiles scheduled and not done; is_lost: the device failed and is retired
     """
 
     def __init__(self, device: Device, forests: ForestChoice, warn: Callable[[str], None], *, share: float) -> None:
         self.device, self.waiting, self.is_lost = device, 0, False
         self._forest_choice, self._warn, self._share = forests, warn, share
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=f"{device.name} {device.index}")
+        self._pool = ThreadPoolExecutor(TILES_IN_FLIGHT, thread_name_prefix=f"{device.name} {device.index}")
         self._lock = threading.Lock()
         self._forests: WeakKeyDictionary[LoadedForest, dict[int, CudaForest | NvForest]] = WeakKeyDictionary()
-        self._most_voxels: int | None = None
+        self._max_voxels: int | None = None
 
     def start(self, job: CudaJob) -> Future[tuple[HostResult, ...]]:
-        """Begin with a tile. The future raises DeviceOutOfMemory if not even a small piece fits, DeviceFailed."""
+        """Start a tile. The future raises DeviceOutOfMemory if not even a small piece fits, or DeviceFailed."""
         return self._pool.submit(self._in_pieces, job)
 
     def begin(self, kernels: Sequence[Compilation]) -> None:
-        """Compile and load kernels while something else goes on; an error comes where one is used."""
+        """Compile and load kernels in the background; errors are raised on use."""
         if not self.is_lost:
             begin(self.device, kernels)
 
     def begin_forest(self, loaded: LoadedForest) -> None:
-        """The same for a forest's."""
+        """Compile and load the kernels of a forest in the background."""
         self.begin(self._forest_choice.kernels(self.device, loaded))
 
     def fits(self, plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> bool:
-        """True if as many tiles of these sizes as the device has in work fit its memory."""
+        """Return True if TILES_IN_FLIGHT tiles of these sizes fit the device's memory."""
         needed = device_bytes(plan, results, tile, source)
         needed += self._forest_choice.working_bytes(plan.packed.width, results.classes, int(np.prod(tile)))
-        return AT_ONCE * needed <= self._share * self.device.free_bytes()
+        return TILES_IN_FLIGHT * needed <= self._share * self.device.free_bytes()
 
     def forest(self, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
-        """The forest on this device, loaded once."""
+        """Load a forest on this device once."""
         with self._lock:
             forests = self._forests.setdefault(loaded, {})
             if columns not in forests:
@@ -128,16 +128,16 @@ class DeviceWorker:
             return forests[columns]
 
     def _in_pieces(self, job: CudaJob) -> tuple[HostResult, ...]:
-        if self._most_voxels is None or job.voxels <= self._most_voxels:
+        if self._max_voxels is None or job.voxels <= self._max_voxels:
             try:
                 return self._whole(job)
             except DeviceOutOfMemory as error:
-                if job.voxels <= SMALLEST_PIECE:
+                if job.voxels <= MIN_PIECE_VOXELS:
                     raise
                 reason = str(error)
-            self._most_voxels = max(SMALLEST_PIECE, job.voxels // 2)
+            self._max_voxels = max(MIN_PIECE_VOXELS, job.voxels // 2)
             self._warn(f"{reason}; tiles are split, which changes nothing but the time")
-        # Outside of the handler, whose error would keep the arrays that are in the way.
+        # Outside of the handler, whose traceback would keep the arrays alive.
         axis, *halves = job.halves(job.plan.source_margin)
         return tuple(_joined(parts, axis) for parts in zip(*map(self._in_pieces, halves), strict=True))
 
@@ -159,13 +159,13 @@ class DeviceWorker:
         return download_results(device, made)
 
     def _features(self, job: CudaJob) -> CudaStack:
-        """The stack of a tile. The source on the device is gone afterwards."""
+        """Compute the stack of a tile. The source on the device is freed."""
         source = upload_source(self.device, job.source)
         return feature_stack(self.device, source, job.start, job.tile, job.image, job.plan)
 
 
 def device_bytes(plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> int:
-    """Device memory that a tile needs, with everything."""
+    """Device memory of a tile, including all intermediates."""
     voxels, read = int(np.prod(tile)), int(np.prod(source))
     probabilities_and_mask = 4 * results.classes + 1
     raw = RAW_BYTES * plan.packed.channels * read
@@ -173,10 +173,10 @@ def device_bytes(plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxe
 
 
 def finish_all(results: Sequence[HostResult]) -> tuple[TileResult, ...]:
-    """Do the part of the conversion that the host does."""
+    """Complete the conversion of all results on the host."""
     return tuple(result.finish() for result in results)
 
 
 def _joined(parts: Sequence[HostResult], axis: int) -> HostResult:
     values = np.concatenate([part.values for part in parts], axis=axis)
-    return replace(parts[0], values=values, misfits=sum(part.misfits for part in parts))
+    return replace(parts[0], values=values, overflow_count=sum(part.overflow_count for part in parts))

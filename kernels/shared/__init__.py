@@ -1,1 +1,1 @@
-"""What both backends must agree on, computed once on the host."""
+"""Tables and rules that all backends share, computed once on the host."""

@@ -1,12 +1,12 @@
-"""Where the compiled kernels of all backends are kept between runs: code that this process will execute, so only
-folders and files nobody else can write to (``trust.py``), and only files that are whole.
+"""Cache of compiled kernels, shared by all backends and kept between runs.
 
-Looked through in this order, and written to the first that can be written: ``PIXELFOREST_CACHE_DIR``,
-``NUMBA_CACHE_DIR``, the installed package, the user's cache, a temporary folder. An image or a cluster fills one of the
-first three once; it may be read-only afterwards.
+This process executes the cached code, so only complete files are read, and only from folders that no other user can
+write to (``trust.py``). Folders are searched in this order, and the first writable one is written to:
+``PIXELFOREST_CACHE_DIR``, ``NUMBA_CACHE_DIR``, the installed package, the user's cache, a temporary folder. A container
+image or a cluster fills one of the first three once; it may be read-only afterwards.
 
-Names are "backend-version/…": a version's folder goes when the same backend keeps something of another version in the
-package, and only there, since elsewhere other installations may be using it.
+Names are "backend-version/…". When a backend caches files of a new version in the package, its older folders there are
+deleted; in the other folders they stay, since other installations may be using them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UNUSED_S = 24 * 3600.0
 
 
 def folders() -> Iterator[Path]:
-    """The folders that may hold compiled kernels, whether they exist or not."""
+    """List the folders that may hold compiled kernels, existing or not."""
     for variable in ("PIXELFOREST_CACHE_DIR", "NUMBA_CACHE_DIR"):
         if named := os.environ.get(variable):
             yield Path(named) / "pixelforest-kernels"
@@ -42,12 +42,12 @@ def folders() -> Iterator[Path]:
 
 
 def describe_folders() -> str:
-    """The folders, for people."""
+    """Describe the folders as text."""
     return "; ".join(f"{folder}{_remark(folder)}" for folder in folders())
 
 
 def read(name: str) -> bytes | None:
-    """What was kept under a name such as "cpu-version/file", from the first folder that has it whole, or None."""
+    """Read the entry of a name such as "cpu-version/file" from the first folder that has a complete one, else None."""
     for folder in folders():
         with contextlib.suppress(OSError):
             content = trust.read_file(folder, name, is_package=folder == _in_package())
@@ -58,11 +58,11 @@ def read(name: str) -> bytes | None:
 
 
 def write(name: str, data: bytes) -> Path | None:
-    """Keep data under a name, which appears once it is complete; the folder that has it now, None if none can."""
+    """Write an entry atomically. Returns the folder that holds it now, or None if no folder is writable."""
     for folder in folders():
         with contextlib.suppress(OSError):
             trust.make_folders((folder / name).parent)
-            if folder == _temporary() and not _is_private(folder):  # somebody else was faster
+            if folder == _temporary() and not _is_private(folder):  # another process was faster
                 continue
             trust.write_file(folder, name, _digest(name, data) + data, is_package=folder == _in_package())
             _drop_other_versions(folder, name)
@@ -71,9 +71,9 @@ def write(name: str, data: bytes) -> Path | None:
 
 
 def prepare_private(name: str) -> Path | None:
-    """A folder of this name that only its owner can enter, for a library that keeps code with modes of its own.
+    """Make a folder that only its owner can enter, for a library that sets the modes of its own files.
 
-    None if there can be none. A folder made before may be open to readers, if nothing in it can be written by others.
+    Returns None if no folder can be made. An existing folder may be readable by others if they cannot write to it.
     """
     for folder in folders():
         place = folder / name
@@ -118,7 +118,7 @@ def _user_cache() -> Path:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether a folder where everybody may make one is not there yet, or this user's and closed to others."""
+    """Return True if a folder in a shared place does not exist yet, or belongs to this user and is closed to others."""
     try:
         found = folder.lstat()
     except OSError:
@@ -129,7 +129,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _drop_other_versions(folder: Path, name: str) -> None:
-    """Delete what the same backend left in the package's own folder, unless a process may still be using it."""
+    """Delete older versions of the same backend from the package's folder, unless a process may still use them."""
     if folder != _in_package():
         return
     version = name.split("/", 1)[0]

@@ -1,4 +1,4 @@
-"""Changing the values of a result: another range, another type, with ilastik's arithmetic bit for bit, in NumPy.
+"""Conversion of results to another range and type in NumPy, bit-identical to ilastik.
 
 ilastik computes with NumPy 1 rules, where a scalar does not widen an array, and casts as x86-64 processors do, so
 out-of-range values wrap. Both are spelled out here and hold on every platform and with NumPy 2.
@@ -11,16 +11,16 @@ import numpy as np
 from ..contract import Conversion, Range
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-# What an x86-64 conversion instruction is for: types narrower than 32 bits and int32 go through int32, the others
-# through int64; outside of that range it gives the most negative number.
+# x86-64 conversion instructions: types narrower than 32 bits and int32 go through int32, the others through int64;
+# a value outside of that range becomes the most negative number.
 _VIA = {"uint32": np.int64, "int64": np.int64, "uint64": np.int64}
 
 
 def convert(array: np.ndarray, conversion: Conversion) -> tuple[np.ndarray, int]:
-    """The converted values, and how many of them did not fit (they wrapped around, or saturated with ``clip``).
+    """Convert values. Returns them with the overflow count (values that wrapped around, or saturated with ``clip``).
 
-    ``array`` has the source type; it is returned as it is if nothing changes. NaN becomes 0 in integers and counts as
-    not fitting.
+    ``array`` has the source type; it is returned unchanged if the conversion is the identity. NaN becomes 0 in integers
+    and counts as an overflow.
     """
     if conversion.is_identity:
         return array, 0
@@ -37,9 +37,9 @@ def convert(array: np.ndarray, conversion: Conversion) -> tuple[np.ndarray, int]
 
 
 def float32_steps(conversion: Conversion) -> tuple[np.float32, np.float32, np.float32] | None:
-    """(low, ratio, low of the export) of a conversion of float32 that ``convert`` computes in float32 alone.
+    """Return (low, ratio, low of the export) of a float32 conversion that ``convert`` computes in float32 alone.
 
-    None if it takes another type on its way or a step of it is not finite. Zeros if no range changes.
+    None if it uses another type in between or one of its steps is not finite. Zeros if no range changes.
     """
     if conversion.source != np.float32:
         return None
@@ -55,7 +55,7 @@ def float32_steps(conversion: Conversion) -> tuple[np.float32, np.float32, np.fl
 def _rescale(
     array: np.ndarray, input_range: Range, export_range: Range, *, clip: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """export_low + (array - input_low) * ratio, and a mask of the values whose difference wrapped around."""
+    """Compute export_low + (array - input_low) * ratio, and a mask of the values whose difference wrapped around."""
     in_low, out_low = input_range[0], export_range[0]
     ratio = _ratio(input_range, export_range)
     kind = _with_scalar(array.dtype, in_low)
@@ -81,7 +81,7 @@ def _ratio(input_range: Range, export_range: Range) -> np.float32:
 
 
 def _with_scalar(dtype: np.dtype, value: float) -> np.dtype:
-    """The type of ``array op value`` under the rules of NumPy 1."""
+    """Type of ``array op value`` under the rules of NumPy 1."""
     if dtype.kind == "f":
         return np.dtype(np.float64) if abs(float(value)) > _FLOAT32_MAX else dtype
     if not isinstance(value, int | np.integer):
@@ -98,7 +98,7 @@ def _scalar(value: float, dtype: np.dtype) -> np.generic:
 
 
 def _find_wrapped(array: np.ndarray, in_low: float, difference: np.ndarray) -> np.ndarray | None:
-    """Where an integer subtraction left its type; None if it cannot have."""
+    """Mask of the values whose integer subtraction overflowed; None if no value can."""
     info = np.iinfo(difference.dtype)
     lowest, highest = int(array.min(initial=0)), int(array.max(initial=0))
     if lowest - int(in_low) >= info.min and highest - int(in_low) <= info.max:
@@ -109,7 +109,7 @@ def _find_wrapped(array: np.ndarray, in_low: float, difference: np.ndarray) -> n
 
 
 def _cast(values: np.ndarray, target: np.dtype, *, clip: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """The values in another type, and a mask of those that did not fit (None if all did)."""
+    """Cast values to another type. Returns them with a mask of the values that did not fit (None if all did)."""
     if values.dtype == target or target.kind == "f":
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, as it should
             return values.astype(target, copy=False), None
@@ -154,12 +154,12 @@ def _cast_floats(values: np.ndarray, info: np.iinfo, *, clip: bool) -> tuple[np.
 
 
 def _wrap(outside: np.ndarray, info: np.iinfo) -> np.ndarray:
-    """What an x86-64 processor makes of whole floats beyond the target type; NaN becomes 0."""
+    """Cast whole floats beyond the target type as x86-64 processors do; NaN becomes 0."""
     via = np.iinfo(_VIA.get(info.dtype.name, np.int32))
     reached = (outside >= float(via.min)) & (outside < float(via.max) + 1.0)
     result = np.full(outside.shape, via.min, via.dtype)
     result[reached] = outside[reached].astype(via.dtype)
     result[np.isnan(outside)] = 0
-    if info.dtype == np.uint64:  # the upper half is converted with 2**63 taken off
+    if info.dtype == np.uint64:  # the upper half is converted after subtracting 2**63
         result[outside > 0] = 0
     return result.astype(info.dtype)

@@ -1,7 +1,7 @@
-"""Forests of pure leaves as two plain lists: comparisons column by column, and choices tree by tree.
+"""Forests of pure leaves as two lists: comparisons column by column, and choices tree by tree.
 
 Every inner node is one comparison ``x < limit`` and one choice between the votes of its two children. Neither list
-depends on the voxels, so both can be gone through for many voxels at once without a branch.
+depends on the voxels, so both are processed for many voxels at once without branches.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from .nodes import PackedForest
 class ColumnForest:
     """The inner nodes of all trees, in batches of whole trees. Within a batch they are numbered in depth-first order.
 
-    limits (n,) float32: batch after batch, column by column, ascending; NaN, which nothing is below, is left out
-    first (b, columns + 1) int64: where the limits of each column of a batch begin, and where the last one's stop
-    nodes (m, 3) uint32: the place of a node's limit among the batch's, behind the last one for a NaN; left child, right
+    limits (n,) float32: batch after batch, column by column, ascending; NaN is left out, since nothing is less than it
+    first (b, columns + 1) int64: start of the limits of each column of a batch, and the end of the last column's
+    nodes (m, 3) uint32: index of a node's limit in the batch, one past the last for a NaN; left child, right
         child. A child below K is that class, else K plus a node of the batch
-    roots (t,) uint32: every tree's root, named like a child
-    tree_nodes (t + 1,) int64: where the nodes of each tree begin, in all batches
-    batches (b, 2) int64: their trees, of one group of votes
-    most_nodes: of a batch
+    roots (t,) uint32: root of every tree, encoded like a child
+    tree_nodes (t + 1,) int64: start of the nodes of each tree, in all batches
+    batches (b, 2) int64: range of trees of each batch, all of one group of votes
+    max_nodes: largest number of nodes in a batch
     """
 
     limits: np.ndarray
@@ -33,16 +33,16 @@ class ColumnForest:
     roots: np.ndarray
     tree_nodes: np.ndarray
     batches: np.ndarray
-    most_nodes: int
+    max_nodes: int
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """What kernels take, in this order."""
+        """Arguments of the kernels, in this order."""
         return (self.limits, self.first, self.nodes, self.roots, self.tree_nodes, self.batches)
 
 
 def column_forest(forest: PackedForest, *, batch_nodes: int) -> ColumnForest:
-    """The inner nodes of a forest in batches of about ``batch_nodes`` at most, or one tree."""
+    """Reorder the inner nodes of a forest in batches of about ``batch_nodes`` at most, or of one tree."""
     column, limit, distance = forest.fields()
     is_inner = column != forest.leaf_column
     inner = np.flatnonzero(is_inner)
@@ -76,12 +76,12 @@ def column_forest(forest: PackedForest, *, batch_nodes: int) -> ColumnForest:
         roots=name[forest.roots].astype(np.uint32),
         tree_nodes=tree_nodes.astype(np.int64),
         batches=np.array(batches, np.int64),
-        most_nodes=int(max(tree_nodes[stop] - tree_nodes[start] for start, stop in batches)),
+        max_nodes=int(max(tree_nodes[stop] - tree_nodes[start] for start, stop in batches)),
     )
 
 
 def _batches(nodes: np.ndarray, first: int, stop: int, most: int) -> list[tuple[int, int]]:
-    """The trees [first, stop) in ranges that have ``most`` nodes together, or are one tree."""
+    """Split the trees [first, stop) into ranges that have at most ``most`` nodes in all, or are one tree."""
     found, begin, held = [], first, 0
     for tree in range(first, stop):
         if held and held + nodes[tree] > most:

@@ -1,4 +1,4 @@
-"""The stored forests packed for walking: exact float32 thresholds, vote tables, one run of nodes."""
+"""Packed forests for tree traversal: exact float32 thresholds, vote tables, one contiguous array of nodes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..contract import ForestArrays, TreeArrays
 
 @dataclass(frozen=True)
 class PackedForest:
-    """Nodes of all trees one after the other, each tree in depth-first order, the left child behind its parent.
+    """Nodes of all trees one after the other, each tree in depth-first order, the left child after its parent.
 
-    records (n,) uint64: the low half holds a threshold's float32 bits, or what a leaf means: its class if is_pure, else
+    records (n,) uint64: the low half holds a threshold's float32 bits, or a leaf's value: its class if is_pure, else
         its row in probabilities and weights. The high half holds the column, above ``offset_bits``, and below it the
         distance to the right child. A leaf's column is ``leaf_column``.
     roots (t,) int64
-    probabilities (rows, K) float32 and weights (rows, K) float64: what a voxel in a leaf adds to its classes and to
-        their sum; both include the leaf's own weight where the forest asks for it
-    groups (g, 2) int64: tree ranges that are counted together; vote_value[g][count] float32: what count pure votes add
-    divisor float32: by which the sum over groups is divided at the end
+    probabilities (rows, K) float32 and weights (rows, K) float64: contribution of a voxel in a leaf to its classes and
+        to their sum; both include the leaf's own weight where the forest asks for it
+    groups (g, 2) int64: tree ranges counted together; vote_value[g][count] float32: contribution of count pure votes
+    divisor float32: the sum over groups is divided by it at the end
     is_pure: every leaf belongs to one class alone, so votes can be counted in integers
     forests (f, 2) int64: tree ranges of the stored forests; averages: see ForestArrays
     """
@@ -45,7 +45,7 @@ class PackedForest:
         return (1 << (32 - self.offset_bits)) - 1
 
     def fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of all records: column (n,) int64, threshold (n,) float32, distance to the right child (n,) int64."""
+        """Decode all records: column (n,) int64, threshold (n,) float32, distance to the right child (n,) int64."""
         high = self.records >> np.uint64(32)
         distance = high & np.uint64((1 << self.offset_bits) - 1)
         threshold = self.records.astype(np.uint32).view(np.float32)
@@ -53,7 +53,7 @@ class PackedForest:
 
 
 def exact_float32_threshold(threshold: np.ndarray) -> np.ndarray:
-    """The smallest float32 not below each double, so that ``x < t`` holds for the same float32 x. NaN stays NaN."""
+    """Smallest float32 not below each double, so that ``x < t`` holds for the same float32 x. NaN stays NaN."""
     with np.errstate(over="ignore"):
         rounded = threshold.astype(np.float32)
         below = rounded.astype(np.float64) < threshold
@@ -101,7 +101,7 @@ def pack_forest(forests: Sequence[ForestArrays]) -> PackedForest:
 def _pack_records(
     feature: np.ndarray, threshold: np.ndarray, distance: np.ndarray, meaning: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """The records of all nodes, and how many bits of them hold the distance. meaning: of the leaves, in node order."""
+    """Build the records of all nodes. Returns them with the bits of the distance. meaning: of the leaves, in order."""
     is_leaf = feature < 0
     offset_bits = max(1, int(distance[~is_leaf].max(initial=1)).bit_length())
     if int(feature.max(initial=0)) >= (1 << max(0, 32 - offset_bits)) - 1:
@@ -117,7 +117,7 @@ def _pack_records(
 
 
 def _left_first(tree: TreeArrays) -> TreeArrays:
-    """The same tree with its nodes in depth-first order, every left child directly behind its parent."""
+    """Reorder the nodes of a tree depth-first, every left child directly after its parent."""
     inner = np.flatnonzero(tree.feature >= 0)
     if np.array_equal(tree.left[inner], inner + 1):
         return tree
@@ -135,17 +135,17 @@ def _left_first(tree: TreeArrays) -> TreeArrays:
 
 
 def forest_value(votes: np.ndarray, trees: int, averages: bool) -> np.ndarray:
-    """What 0..trees pure votes of one stored forest add to the sum over forests, rounded as ilastik rounds it."""
+    """Contribution of 0..trees pure votes of one stored forest to the sum over forests, rounded as ilastik does."""
     share = votes.astype(np.float32) / np.float32(trees)
     return share * np.float32(trees) if averages else share
 
 
 def _vote_groups(ranges: np.ndarray, averages: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Stored forests whose votes may be counted together, and the value of each count.
+    """Group stored forests whose votes may be counted together, with the value of each count.
 
     ilastik adds the forests one after the other in float32. As long as every forest's value equals its count, the sum
     so far is an exact integer, so the leading forests of that kind form one group. From the first inexact one on, the
-    order of the additions shows in the last bit, and every forest is a group of its own.
+    last bit depends on the order of the additions, and every forest is a group of its own.
     """
     groups: list[tuple[int, int]] = []
     leading = True
@@ -167,7 +167,7 @@ def _vote_groups(ranges: np.ndarray, averages: bool) -> tuple[np.ndarray, np.nda
 
 
 def _depth(roots: np.ndarray, feature: np.ndarray, distance: np.ndarray) -> int:
-    """Longest path from a root to a leaf, in nodes; of all trees at once, whose left children are behind their parents.
+    """Longest path from a root to a leaf in nodes, over all trees; left children directly follow their parents.
 
     distance  from a node to its right child
     """

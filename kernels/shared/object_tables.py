@@ -1,4 +1,4 @@
-"""How much memory the statistics of objects take: their tables while they are gathered, and what follows from them."""
+"""Memory needed by object statistics: the tables of both passes and the quantities derived from them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _SMALL_BINS = (1 << 32) - 1  # a frame of more voxels counts in 64 bits
 
 
 def table_bytes(plan: MeasurePlan) -> int:
-    """What one object takes in the tables of a plan's groups, in both passes, and in the quantities made of them."""
+    """Bytes of one object in the tables of a plan's groups, in both passes, and in the quantities derived from them."""
     d, c = plan.dimensions, plan.channels
-    bin_bytes = 4 if plan.voxels <= _SMALL_BINS else 12  # counts, and the float32 they become
+    bin_bytes = 4 if plan.voxels <= _SMALL_BINS else 12  # counts, and their float32 copies
     groups = {
         # voxels, lowest and highest position in 32 bits, sum of positions; the mean position twice
         "bounds": 4 * _NUMBER + 24 + 6 * _NUMBER,
@@ -24,7 +24,7 @@ def table_bytes(plan: MeasurePlan) -> int:
         "weights": _NUMBER * (4 + d * (d + 1) // 2 + d + d * d + 6 + 2 * d),
         # voxels, sum, scatter, eigenvalues and vectors; covariance, variances
         "channels": _NUMBER * (1 + c + c * (c + 1) // 2 + c + c * c + c * c + c),
-        # where they are around, third and fourth powers, skewness and kurtosis
+        # means, third and fourth powers, skewness and kurtosis
         "moments": _NUMBER * 5 * c,
         "axis_moments": _NUMBER * (3 + 4 * d),
         "weight_moments": _NUMBER * (3 + 4 * d),

@@ -1,4 +1,4 @@
-"""A feature plan as the arrays that kernels read: taps, programs, and the margins that follow from them."""
+"""Feature plan as arrays for kernels: taps, programs, and the margins that follow from them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .taps import PRESMOOTHER_WINDOW, gaussian_taps
 
 @dataclass(frozen=True)
 class PackedPlan:
-    """One entry a scale.
+    """Arrays with one entry per scale.
 
     pre_taps (s, r) float32, pre_radius (s,) int64: the pre-smoothing
     slicewise (s,) bool
     margin (s, 3) int64: voxels of the pre-smoothed image that the features of a voxel read, along z, y, x
-    instructions (n, FIELDS) int64 of all scales, one after the other; first (s + 1,) int64: where each scale's begin
+    instructions (n, FIELDS) int64 of all scales, one after the other; first (s + 1,) int64: start of each scale's
     taps (s, rows, 3) float32: the feature filters' taps that the instructions name
-    slots, reach: volumes a cell needs at once, and the largest margin of any
+    slots, reach: number of volumes a cell needs at once, and the largest margin of any of them
     """
 
     pre_taps: np.ndarray

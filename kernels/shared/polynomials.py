@@ -1,7 +1,7 @@
 """Coefficients of the float32 arc tangent, sine and cosine inside the 3x3 eigenvalues, equal on every device.
 
-They are those of the vectorised math that ilastik's filter library was built with; library functions differ in the last
-bit from device to device. Highest power first.
+The coefficients are those of the vectorised math library that ilastik's filter library was built with; library
+functions differ in the last bit from device to device. Highest power first.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
-"""From features to a program: which filters and formulas run, in which order, on which part of the image.
+"""Program of a scale: the filters and formulas to run, their order, and the part of the image for each.
 
 A feature asks for intermediates ("the Gaussian's first derivative along y of …"), an intermediate asks for its own
-sources over a box that is larger by its radius. Equal requests are one computation. What the pre-smoothed image is
-asked for in the end is the margin a tile needs; there is no second formula for it.
+sources over a box that is larger by its radius. Equal requests are one computation. The margin of a
+tile is the largest box requested of the pre-smoothed image; there is no second formula for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_INPUTS = 6
 
 
 class Op(IntEnum):
-    """What an instruction does. EMIT puts a volume into its column of the feature stack."""
+    """Operation of an instruction. EMIT copies a volume into its column of the feature stack."""
 
     FILTER_X = 0
     FILTER_Y = auto()
@@ -40,7 +40,7 @@ class Op(IntEnum):
 
 
 class Sums(IntEnum):
-    """The symmetric sums that a filter makes of the same voxels at once, each into its own volume."""
+    """Symmetric sums that a filter computes of the same voxels at once, each into its own volume."""
 
     EVEN = 0
     ODD = auto()
@@ -54,12 +54,12 @@ PARITIES: dict[Sums, tuple[bool, ...]] = {
     Sums.EVEN_ODD: (False, True),
     Sums.EVEN_ODD_EVEN: (False, True, False),
 }
-"""For each, whether its sums are odd (differences of pairs)."""
+"""Parity of each sum: True if it is odd (differences of pairs)."""
 
 # Fields of an instruction, int64 each.
 OP, IN, OUT, TAPS, RADIUS, SUMS, MARGIN, SOURCE_MARGIN, COLUMN, STRIDE = 0, 1, 7, 10, 13, 14, 15, 18, 21, 22
 FIELDS = 23
-PRESMOOTHED = -1  # the place of the pre-smoothed image, which is not a slot
+PRESMOOTHED = -1  # stands for the pre-smoothed image, which is not in a slot
 
 
 @dataclass(eq=False)
@@ -79,8 +79,9 @@ class Volume:
 class Program:
     """Instructions for one scale, in order; see the field numbers above.
 
-    taps (rows, 3) float32; slots: volumes held at once; margin: voxels asked of the pre-smoothed image along z, y, x
-    reach: the largest margin of any volume, which decides how large a slot must be
+    taps (rows, 3) float32; slots: number of volumes held at once
+    margin: voxels read around a box of the pre-smoothed image, along z, y, x
+    reach: the largest margin of any volume, which sets the size of a slot
     """
 
     instructions: np.ndarray
@@ -91,7 +92,7 @@ class Program:
 
 
 class Requests:
-    """Collects what the features of one scale ask for. ``axes`` is (1, 2) for 2-d filters, (0, 1, 2) for 3-d ones."""
+    """Requests of one scale's features. ``axes`` is (1, 2) for 2-d filters, (0, 1, 2) for 3-d ones."""
 
     def __init__(self, sigma: float, axes: tuple[int, ...]) -> None:
         self.sigma, self.axes = sigma, axes
@@ -103,7 +104,7 @@ class Requests:
         self._emitted: list[tuple[Volume, int, int, int]] = []
 
     def apply(self, op: Op, *sources: Volume, sigma: float = 0.0, order: int = 0) -> Volume:
-        """The result of an operation; the same object for the same request."""
+        """Request the result of an operation; the same request returns the same object."""
         row = self._row(sigma, order) if op <= Op.FILTER_Z else 0
         key = (op, *map(id, sources), row)
         if key not in self._known:
@@ -113,7 +114,7 @@ class Requests:
         return self._known[key]
 
     def smooth(self, source: Volume, sigma: float, **orders: int) -> Volume:
-        """A separable filter along x, then y, then z; ``orders`` names the derivative's order along an axis."""
+        """Request a separable filter along x, then y, then z; ``orders`` gives the derivative's order along an axis."""
         for axis in reversed(self.axes):
             source = self.apply(Op(2 - axis), source, sigma=sigma, order=orders.get("zyx"[axis], 0))
         return source
@@ -132,7 +133,7 @@ class Requests:
         return self._taps_row[sigma, order]
 
     def program(self) -> Program:
-        """Decide boxes and slots, and write the instructions."""
+        """Assign boxes and slots, and write the instructions."""
         self._spread_margins()
         emitted_by: dict[int, list[tuple[int, int, int]]] = {}
         for volume, part, column, stride in self._emitted:
@@ -167,7 +168,7 @@ class Requests:
         )
 
     def _steps(self) -> list[list[Volume]]:
-        """The volumes in order; filters of the same voxels over the same box are one step where there is such a sum."""
+        """Volumes in order; filters of the same voxels over the same box are one step if such a sum exists."""
         alike: dict[tuple[object, ...], list[Volume]] = {}
         for volume in self._order:
             if _is_filter(volume) and volume.radius:
@@ -196,7 +197,7 @@ class Requests:
 
 
 def padded_rows(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
-    """Rows of up to ``length`` numbers as a table of float32, zeros behind them."""
+    """Rows of up to ``length`` numbers as a table of float32, padded with zeros."""
     table = np.zeros((len(rows), length), np.float32)
     for line, row in zip(table, rows, strict=True):
         line[: len(row)] = row
@@ -208,7 +209,7 @@ def _is_filter(volume: Volume) -> bool:
 
 
 def _instruction(step: Sequence[Volume]) -> np.ndarray:
-    """What computes a volume, or several from the same source."""
+    """Instruction that computes a volume, or several from the same source."""
     volume = step[0]
     assert volume.op is not None
     row = np.zeros(FIELDS, np.int64)
@@ -234,7 +235,7 @@ def _emission(volume: Volume, part: int, column: int, stride: int) -> np.ndarray
 
 
 def feature_program(sigma: float, *, slicewise: bool, columns: Mapping[str, int]) -> Program:
-    """The program of one scale. columns: operation (of contract.OPERATIONS) -> its first column for channel 0."""
+    """Build the program of one scale. columns: operation (of contract.OPERATIONS) -> its first column for channel 0."""
     axes = (1, 2) if slicewise else (0, 1, 2)
     requests = Requests(sigma, axes)
     for operation in _WRITERS:
@@ -272,7 +273,7 @@ def _emit_laplacian(requests: Requests, column: int) -> None:
 
 
 def _emit_eigenvalues(requests: Requests, entries: Sequence[Volume], column: int) -> None:
-    """entries: the upper triangle, row by row, in the order of ``requests.axes``."""
+    """Emit the eigenvalues of a matrix. entries: upper triangle, row by row, in the order of ``requests.axes``."""
     count = len(requests.axes)
     op = Op.EIGENVALUES_2X2 if count == 2 else Op.EIGENVALUES_3X3
     values = requests.apply(op, *entries)

@@ -1,4 +1,4 @@
-"""What is made of a tile's class probabilities, in NumPy: the meaning of contract.RESULTS, bit for bit."""
+"""Results of a tile from its class probabilities, in NumPy: the definition of contract.RESULTS, bit for bit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .conversion import convert
 
 
 def spread_classes(probabilities: np.ndarray, known_labels: tuple[int, ...], classes: int) -> np.ndarray:
-    """The forest's classes as the project's: (…, k) -> (…, classes), zero where the forest does not know a class."""
+    """Map the forest's classes to the project's: (…, k) -> (…, classes), zero for classes the forest does not know."""
     if probabilities.shape[-1] == classes:
         return probabilities
     spread = np.zeros((*probabilities.shape[:-1], classes), np.float32)
@@ -40,13 +40,13 @@ MADE_OF_PROBABILITIES = {
 
 
 def assemble_probabilities(answer: np.ndarray, active: np.ndarray | None, plan: ResultPlan) -> np.ndarray:
-    """A forest's answer (z, y, x, k) as the project's probabilities (z, y, x, classes), 0 outside of the mask."""
+    """Convert a prediction (z, y, x, k) to the project's probabilities (z, y, x, classes), 0 outside of the mask."""
     probabilities = spread_classes(answer, plan.known_labels, plan.classes)
     return probabilities if active is None else probabilities * active[..., np.newaxis]
 
 
 def finish_result(values: np.ndarray, wanted: Wanted) -> TileResult:
-    """The wanted channels of a result (z, y, x, c), converted."""
+    """Select the wanted channels of a result (z, y, x, c) and convert them."""
     first, stop = wanted.channels
-    converted, misfits = convert(values[..., first:stop], wanted.conversion)
-    return TileResult(converted, misfits)
+    converted, overflow_count = convert(values[..., first:stop], wanted.conversion)
+    return TileResult(converted, overflow_count)

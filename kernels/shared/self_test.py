@@ -1,4 +1,4 @@
-"""A small job that takes every path of a backend, made of integers alone, so that it is the same everywhere."""
+"""Small job that takes every path of a backend. It is generated from integers only, so it is the same everywhere."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from ..contract import (
     Wanted,
 )
 
-SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)  # those a project offers
+SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)  # offered by every project
 CLASSES, TREES, DEPTH = 3, 40, 7
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """One tile that is a whole image, all features of it, and a forest.
+    """One tile that is a whole image, all its features, and a forest.
 
-    recorded   digest of what the CPU backend made of it when the tests were last changed
+    recorded   digest of the CPU backend's results when the tests were last changed
     """
 
     name: str
@@ -43,7 +43,7 @@ class SelfTest:
 
     @property
     def source(self) -> np.ndarray:
-        """(1, z, y, x) uint8: slopes, edges and noise."""
+        """Image (1, z, y, x) uint8: slopes, edges and noise."""
         z, y, x = np.indices(self.image)
         noise = _hashed(np.arange(math.prod(self.image), dtype=np.uint64)).reshape(self.image) % 64
         pattern = 3 * z + y // 3 + x // 5 + 90 * ((y // 16 + x // 24 + z // 8) % 2) + noise.astype(np.int64)
@@ -73,7 +73,7 @@ class SelfTest:
 
     @property
     def results(self) -> ResultPlan:
-        """Every result as it is made, and probabilities as bytes."""
+        """Every result unconverted, and probabilities as bytes."""
         channels = {"probabilities": CLASSES, "features": self.plan.width}
         wanted = [
             Wanted(name, (0, channels.get(name, 1)), Conversion(np.dtype(kind), np.dtype(kind)))
@@ -84,7 +84,7 @@ class SelfTest:
         return ResultPlan(tuple(range(1, CLASSES + 1)), CLASSES, tuple(wanted))
 
     def run(self, backend: Backend) -> tuple[TileResult, ...]:
-        """What a backend makes of it."""
+        """Compute the results with a backend."""
         plan, forest = backend.pixels.load_plan(self.plan), backend.pixels.load_forest([self.forest], use="tiles")
         corners: tuple[Voxels, Voxels] = ((0, 0, 0), self.image)
         job = TileJob(self.source, (0, 0, 0), corners, self.image, None, plan, forest, self.results)
@@ -100,16 +100,16 @@ SELF_TESTS = (
 
 
 def digest(results: tuple[TileResult, ...]) -> str:
-    """A short name for all bits of some results."""
+    """Short digest of all bits of some results."""
     found = hashlib.sha256()
     for result in results:
-        found.update(f"{result.values.dtype.str} {result.values.shape} {result.misfits} ".encode())
+        found.update(f"{result.values.dtype.str} {result.values.shape} {result.overflow_count} ".encode())
         found.update(np.ascontiguousarray(result.values).tobytes())
     return found.hexdigest()[:16]
 
 
 def count_differences(a: tuple[TileResult, ...], b: tuple[TileResult, ...]) -> int:
-    """Values whose bits differ."""
+    """Count the values whose bits differ."""
     pairs = zip(a, b, strict=True)
     return sum(int(np.count_nonzero(_bits(p.values) != _bits(q.values))) for p, q in pairs)
 
@@ -119,7 +119,7 @@ def _bits(values: np.ndarray) -> np.ndarray:
 
 
 def _hashed(numbers: Any) -> np.ndarray:
-    """Well mixed uint64 of numbers, the same on every machine."""
+    """Hash numbers to uint64, the same on every machine."""
     mixed = np.asarray(numbers, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)

@@ -49,7 +49,7 @@ def _raw_tap(x: int, sigma: float, order: int) -> float:
 
 
 def _sum(taps: np.ndarray, order: int) -> float:
-    """The moment that normalisation sets to 1: of the constant, of x, or of x²/2; in double, centre outwards."""
+    """Moment that normalisation sets to 1: of the constant, of x, or of x²/2; in double, from the centre outwards."""
     total = float(taps[0]) if order == 0 else 0.0
     for x in range(1, len(taps)):
         total += {0: 2.0, 1: -2.0 * x, 2: float(x * x)}[order] * float(taps[x])
@@ -59,7 +59,7 @@ def _sum(taps: np.ndarray, order: int) -> float:
 def threshold_taps(sigma: float) -> np.ndarray:
     """Taps 0..radius of the Gaussian that smooths prediction maps before a threshold, (radius + 1,) float64.
 
-    Unlike the features' filters it stays in double and is at least one voxel wide on either side.
+    Unlike those of the features' filters, they stay in double and reach at least one voxel to either side.
     """
     radius = max(1, radius_voxels(sigma, FEATURE_WINDOW))
     taps = np.array([math.exp(-(x * x) / (2 * sigma * sigma)) for x in range(radius + 1)])

@@ -1,8 +1,8 @@
-"""Files that hold code, in folders that nobody else can change: opened first, then checked, then read.
+"""Reading and writing of code files in folders that no other user can change: opened, then checked, then read.
 
-Every folder from the root on is opened without following links, and its owner and mode are those of what was opened.
-So nothing can be exchanged between the check and the use. Nobody but this user, the superuser and the owner of the
-installation may own or change what is on the way; a sticky folder such as /tmp may be open to all.
+Every folder from the root on is opened without following links, and owner and mode are read from the open descriptor,
+so nothing can be exchanged between the check and the use. Only this user, the superuser and the owner of the
+installation may own or change a folder on the path; a sticky folder such as /tmp may be open to all.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 _OTHERS, _GROUP = stat.S_IWOTH, stat.S_IWGRP
-# Windows keeps other users out of these places by itself.
+# Windows keeps other users out of these folders by itself.
 _HAS_MODES = hasattr(os, "geteuid") and os.open in os.supports_dir_fd
 # A folder that may be entered but not listed can be opened as a path only.
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
-# A FIFO in place of a file must not make its reader wait.
+# Opening a FIFO instead of a file must not block.
 _FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Untrusted(OSError):
-    """Somebody else can change a file or a folder on the way to it. An OSError: it counts as one that is not there."""
+    """Another user can change a file or a folder on its path. An OSError, so the file counts as missing."""
 
 
 def read_file(folder: Path, name: str, *, is_package: bool = False) -> bytes:
-    """The content of a file in a folder of code. Raises OSError.
+    """Read a file in a folder of code. Raises OSError.
 
-    name        with slashes for folders inside
-    is_package  it is the ``__pycache__`` of the package that holds the folder. Whoever can change that, or what is
-                above it, can change the package's own code, so it may be open to the installation's group.
+    name        path inside the folder, with slashes
+    is_package  the folder is in the ``__pycache__`` of the package. A user who can change that, or a folder above it,
+                can change the package's own code, so it may be open to the installation's group.
     """
     if not _HAS_MODES:
         return (folder / name).read_bytes()
@@ -52,9 +52,9 @@ def read_file(folder: Path, name: str, *, is_package: bool = False) -> bytes:
 
 
 def write_file(folder: Path, name: str, content: bytes, *, is_package: bool = False) -> None:
-    """Write a file that appears once it is complete, and that only its owner can change. Raises OSError.
+    """Write a file atomically so that only its owner can change it. Raises OSError.
 
-    The folders must be there: see make_folders.
+    The folders must exist, see make_folders.
     """
     *inner, last = name.split("/")
     partial = f"{last}.{os.getpid()}-{threading.get_ident()}.part"
@@ -64,7 +64,7 @@ def write_file(folder: Path, name: str, content: bytes, *, is_package: bool = Fa
         os.replace(place / partial, place / last)
         return
     with _opened(folder, inner, is_package=is_package) as parent:
-        with contextlib.suppress(FileNotFoundError):  # of a process of the same number that was killed
+        with contextlib.suppress(FileNotFoundError):  # left by a killed process with the same number
             os.unlink(partial, dir_fd=parent)
         try:
             with os.fdopen(os.open(partial, _NEW_FILE, 0o644, dir_fd=parent), "wb") as stream:
@@ -77,7 +77,7 @@ def write_file(folder: Path, name: str, content: bytes, *, is_package: bool = Fa
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and all above it that are missing, closed to the group under any umask. Raises OSError."""
+    """Make a folder and its missing parents, closed to the group under any umask. Raises OSError."""
     for each in (*reversed(folder.parents), folder):
         if not each.is_dir():
             with contextlib.suppress(FileExistsError):
@@ -85,14 +85,14 @@ def make_folders(folder: Path) -> None:
 
 
 def check_folder(folder: Path, *, is_package: bool = False) -> None:
-    """Raise OSError, Untrusted if somebody else can change the folder or one above it."""
+    """Raise OSError; Untrusted if another user can change the folder or one above it."""
     if _HAS_MODES:
         with _opened(folder, (), is_package=is_package):
             pass
 
 
 def check_contents(folder: Path, name: str, *, is_package: bool = False) -> None:
-    """Raise OSError, Untrusted if somebody else can change a folder of code or a file in it."""
+    """Raise OSError; Untrusted if another user can change a folder of code or a file in it."""
     if not _HAS_MODES:
         return
     with _opened(folder, (name,), is_package=is_package) as opened:
@@ -105,8 +105,8 @@ def check_contents(folder: Path, name: str, *, is_package: bool = False) -> None
 
 @contextlib.contextmanager
 def _opened(folder: Path, inner: Sequence[str], *, is_package: bool) -> Iterator[int]:
-    """A descriptor of a folder inside of a folder of code, after every folder on the way was checked as opened."""
-    # Links above the folder may be anybody's: what they lead to is looked at.
+    """Open a folder inside a folder of code, and check every folder on the path by its descriptor."""
+    # Links above the folder may belong to anybody: their targets are checked.
     real = Path(os.path.realpath(folder))
     start = real.parent if is_package else Path(real.anchor)
     place, here = start, os.open(start, _FOLDER)
@@ -124,15 +124,15 @@ def _opened(folder: Path, inner: Sequence[str], *, is_package: bool) -> Iterator
 
 
 def _check(found: os.stat_result, place: Path, *, is_own: bool, is_package: bool = False) -> None:
-    """Raise Untrusted if somebody else can change what was found.
+    """Raise Untrusted if another user can change the file or folder.
 
-    is_own  it belongs to the cache, which makes it: closed to the group too
+    is_own  the cache made it: it must be closed to the group too
     """
     if found.st_uid not in _owners():
         raise Untrusted(f"{place} belongs to another user")
     if is_own:
         is_open = bool(found.st_mode & (_OTHERS | _GROUP))
-    elif found.st_mode & stat.S_ISVTX:  # nobody can rename or delete what is another user's
+    elif found.st_mode & stat.S_ISVTX:  # no user can rename or delete another user's files
         is_open = False
     elif found.st_mode & _OTHERS:
         is_open = True
@@ -153,7 +153,7 @@ def _package_owner() -> int:
 
 @lru_cache(100)
 def _is_private_group(user: int, group: int) -> bool:
-    """Whether a group has the name of a user and no other member, as most systems with umask 002 make one for each."""
+    """Return True if a group is named like a user and has no other member (usual with umask 002)."""
     try:
         import grp
         import pwd

@@ -1,4 +1,4 @@
-"""Plans, images and forests for the tests of the kernels, and the way to a tile's features."""
+"""Builders of plans, images and forests for tests of kernels, and access to a tile's features."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_plan(
 
 
 def identity_plan(channels: int) -> FeaturePlan:
-    """Columns that are the image's channels as they are, so that a test decides what the forest sees."""
+    """Make a plan whose columns are the unchanged channels of the image, so that tests control the forest's input."""
     return FeaturePlan((ScalePlan(NO_FILTER, NO_FILTER, True, {"gaussian": 0}),), channels, channels)
 
 
@@ -59,14 +59,14 @@ def open_stack(backend: Backend, image: np.ndarray, plan: FeaturePlan, tile: tup
 def compute_features(
     backend: Backend, image: np.ndarray, plan: FeaturePlan, tile: tuple[Voxels, Voxels] | None = None
 ) -> np.ndarray:
-    """(z, y, x, f) of a tile, or of the whole image."""
+    """Compute features (z, y, x, f) of a tile, or of the whole image."""
     return backend.pixels.to_host(backend.pixels.features(open_stack(backend, image, plan, tile)))
 
 
 def compute_probabilities(
     backend: Backend, values: np.ndarray, forests: Sequence[ForestArrays], *, shape: Voxels | None = None
 ) -> np.ndarray:
-    """(n, K) for rows of features (n, C) float32, laid out as an image of ``shape`` (default: one line)."""
+    """Predict (n, K) for rows of features (n, C) float32, arranged as an image of ``shape`` (default: one line)."""
     count, channels = values.shape
     image = values.T.reshape(channels, *(shape or (1, 1, count)))
     answer = backend.pixels.predict(
@@ -76,7 +76,7 @@ def compute_probabilities(
 
 
 def assert_same_values(found: np.ndarray, expected: np.ndarray) -> None:
-    """Equal float32, NaN where NaN is; the sign of a zero is left open, since it changes no result."""
+    """Assert equal float32, NaN at the same places; the sign of a zero may differ, since it changes no result."""
     assert found.dtype == expected.dtype == np.float32
     assert found.shape == expected.shape
     if np.array_equal(found, expected, equal_nan=True):
@@ -91,7 +91,7 @@ def assert_same_values(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 def assert_same_bits(found: np.ndarray, expected: np.ndarray) -> None:
-    """The very same bytes, zeros' signs and NaNs included."""
+    """Assert equal bytes, including signs of zeros and NaNs."""
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
     assert np.ascontiguousarray(found).tobytes() == np.ascontiguousarray(expected).tobytes()

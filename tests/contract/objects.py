@@ -14,7 +14,7 @@ KINDS = ("blobs", "noise", "boxes", "touching", "scattered")
 
 
 def make_labels(kind: str, shape: tuple[int, int, int], *, seed: int = 0) -> np.ndarray:
-    """Objects (z, y, x) uint32 with ids as they come in scan order."""
+    """Make objects (z, y, x) uint32 with ids in scan order."""
     rng = np.random.default_rng([seed, *shape, KINDS.index(kind)])
     if kind == "blobs":
         values = ndimage.gaussian_filter(rng.normal(size=shape), [0 if n == 1 else 1.2 for n in shape]) > 0.05
@@ -33,13 +33,13 @@ def make_labels(kind: str, shape: tuple[int, int, int], *, seed: int = 0) -> np.
 
 
 def number(values: np.ndarray) -> np.ndarray:
-    """Values as ids in the order in which they come."""
+    """Relabel values by order of first occurrence."""
     ids = {0: 0}
     return np.array([ids.setdefault(int(v), len(ids)) for v in values.flat], np.uint32).reshape(values.shape)
 
 
 def make_raw(shape: tuple[int, int, int], channels: int, kind: str = "uint8", *, seed: int = 0) -> np.ndarray:
-    """(z, y, x, c) float32."""
+    """Make a raw image (z, y, x, c) float32."""
     rng = np.random.default_rng([seed, channels])
     whole = (*shape, channels)
     made = {
@@ -60,7 +60,7 @@ def measure(
     lines: int = 1 << 30,
     parts: int = 1,
 ) -> dict[str, np.ndarray]:
-    """All quantities of a frame, in slabs of planes or, in 2-d, lines."""
+    """Measure all quantities of a frame, in slabs of planes or, in 2-d, lines."""
     plan = MeasurePlan(int(labels.max()), labels.size, 2 if labels.shape[0] == 1 else 3, raw.shape[3], groups)
     measurement = backend.objects.start_measuring(plan)
     for number_of_pass in (1, 2):
@@ -79,12 +79,12 @@ def measure(
 
 
 def boxes_of(labels: np.ndarray) -> np.ndarray:
-    """(n, 6) int32 bounding boxes."""
+    """Find bounding boxes (n, 6) int32."""
     found = ndimage.find_objects(labels.astype(np.int64))
     return np.array([[s.start for s in box] + [s.stop for s in box] for box in found], np.int32)
 
 
 def assert_exact(found: np.ndarray, expected: object, what: str) -> None:
-    """Equal doubles, NaN where NaN is."""
+    """Assert equal doubles, NaN at the same places."""
     wanted = np.asarray(expected, np.float64).reshape(np.shape(found))
     np.testing.assert_array_equal(np.asarray(found, np.float64), wanted, err_msg=what)

@@ -1,4 +1,4 @@
-"""Components that are one long path: every union that can be needed is needed, the last one far from the first."""
+"""Components that are one long path, which needs every possible union, the last one far from the first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def spiral(n: int) -> np.ndarray:
-    """A path that winds to the middle of a plane, walls as wide as itself."""
+    """Make a path that winds to the middle of a plane, with walls as wide as itself."""
     found = np.zeros((n, n), np.uint8)
     y, x, dy, dx = 0, 0, 0, 1
     found[0, 0] = 1
@@ -19,7 +19,7 @@ def spiral(n: int) -> np.ndarray:
 
 
 def snake(shape: tuple[int, int, int]) -> np.ndarray:
-    """A path one voxel thick that goes through every second row of every second plane."""
+    """Make a path one voxel thick through every second row of every second plane."""
     depth, height, width = shape
     found = np.zeros(shape, np.uint8)
     found[::2, ::2] = 1

@@ -1,4 +1,4 @@
-"""The one cache of compiled kernels: backends side by side in it, processes and threads at once, places that fail."""
+"""Cache of compiled kernels: several backends, concurrent processes and threads, unusable folders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ for _ in range(40):
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for the package's own, the first that can be written."""
+    """Folder that replaces the package's own, the first writable one."""
     folder = tmp_path / "package"
     monkeypatch.setattr(cache, "_in_package", lambda: folder)
     monkeypatch.delenv("PIXELFOREST_CACHE_DIR", raising=False)
@@ -73,7 +73,7 @@ def test_other_folders_keep_all_versions(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_threads_and_processes_write_the_same_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads meanwhile finds it whole; nothing else is left."""
+    """Concurrent readers see a complete file; no other file is left."""
     monkeypatch.setattr(cache, "folders", lambda: iter([tmp_path]))
     data, faults = bytes(range(256)) * 4000, list[str]()
 

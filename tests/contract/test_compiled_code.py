@@ -1,6 +1,6 @@
-"""What the compiler makes of the CPU kernels: vectors, hardware multiply-adds where they belong, and no libm.
+"""Machine code of the CPU kernels: vectors, hardware multiply-adds only where intended, and no libm.
 
-Speed would be lost silently otherwise, and a contracted sum or a library's sine would change last bits.
+Without these tests speed could be lost silently, and a contracted sum or a library's sine would change last bits.
 """
 
 from __future__ import annotations

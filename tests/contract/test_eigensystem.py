@@ -1,4 +1,4 @@
-"""Axes of objects: they diagonalise the scatter, largest first, and have the signs that ilastik's have."""
+"""Axes of objects diagonalise the scatter, largest first, with ilastik's signs."""
 
 from __future__ import annotations
 

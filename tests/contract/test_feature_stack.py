@@ -1,4 +1,4 @@
-"""The feature operations: numbers recorded from ilastik, and equality with the definitions to the last bit."""
+"""Feature operations: numbers recorded from ilastik, and equality with the definitions to the last bit."""
 
 from __future__ import annotations
 

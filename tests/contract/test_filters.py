@@ -1,4 +1,4 @@
-"""One Gaussian alone: the border, and which positions of a line round once or twice a tap."""
+"""A single Gaussian: the border, and the positions of a line that round once or twice per tap."""
 
 from __future__ import annotations
 

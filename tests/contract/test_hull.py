@@ -1,4 +1,4 @@
-"""The bounding box as hull, and what of it the object leaves free."""
+"""Bounding box as hull, and its defects."""
 
 from __future__ import annotations
 

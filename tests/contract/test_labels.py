@@ -1,4 +1,4 @@
-"""Components of a slab, how they join across faces, and label images, against a plain search voxel by voxel."""
+"""Components of a slab, joins across faces, and label images, compared with a simple search voxel by voxel."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_two_slabs_join_where_they_meet(backend: Backend, axis: int) -> None:
 
 
 def test_ids_go_beyond_32_bits_before_they_are_numbered(backend: Backend, tmp_path: Path) -> None:
-    """What a frame of many slabs needs: the array of parents is a file here, of which one page is ever touched."""
+    """A frame of many slabs needs such ids: here the array of parents is a file, of which only one page is touched."""
     slab = backend.labels.label_slab(np.ones((1, 1, 3), np.uint8), Storage())
     base = 2**32 + 5
     ids = np.memmap(tmp_path / "ids", np.int64, "w+", shape=(base + 2,))

@@ -1,4 +1,4 @@
-"""Kernels compiled ahead of use: made once, found again, checked, and called without the compiler."""
+"""Kernels compiled ahead of use: compiled once, cached, checked, and called without the compiler."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ print("numba" if "numba" in sys.modules else "no compiler")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache that is asked first; the package's own and the user's are out of reach."""
+    """Empty cache that is searched first; the package's own and the user's are disabled."""
     monkeypatch.setattr(cache, "folders", lambda: iter([tmp_path]))
     return tmp_path
 
 
 def run(program: str, places: Path, **variables: str) -> list[str]:
-    """The lines that a program prints in a process of its own, which looks for kernels in ``places`` alone."""
+    """Run a program in a process that searches kernels only in ``places``. Returns the lines it prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
     done = subprocess.run(
         [sys.executable, "-c", ONLY + program, str(places)],

@@ -1,4 +1,4 @@
-"""Kernels compiled ahead of use have code of our own for items of arrays and ranges: it does what Python does."""
+"""Our lowering of array items and ranges in kernels compiled ahead of use has Python's semantics."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ CASES = [(a, b, c) for a in (-3, 0, 4) for b in (-5, 0, 4, 9) for c in (-7, -2, 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the kernels do when they are compiled ahead of use, in a process of its own, as a run has them compiled."""
+    """Results of the kernels compiled ahead of use in a process of its own, as in a run."""
     folder = tmp_path_factory.mktemp("kernels")
     (folder / "samples.py").write_text(KERNELS, encoding="utf-8")
     done = subprocess.run(

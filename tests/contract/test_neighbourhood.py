@@ -1,4 +1,4 @@
-"""What surrounds an object: distances by brute force, then the statistics of its voxels."""
+"""Surroundings of an object: distances by brute force, then the statistics of their voxels."""
 
 from __future__ import annotations
 

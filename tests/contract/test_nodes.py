@@ -1,4 +1,4 @@
-"""The packed forest: thresholds as float32, and which stored forests' votes may be counted together."""
+"""Packed forest: thresholds as float32, and the stored forests whose votes may be counted together."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_without_averaging_the_share_is_the_value() -> None:
 
 
 def shuffled(tree: TreeArrays, rng: np.random.Generator) -> TreeArrays:
-    """The same tree, its nodes behind the root in another order."""
+    """Reorder the nodes of a tree after the root."""
     order = np.concatenate([[0], 1 + rng.permutation(len(tree.feature) - 1)])
     place = np.argsort(order)
     left, right = (np.where(c >= 0, place[c], -1)[order].astype(np.int32) for c in (tree.left, tree.right))
@@ -82,7 +82,7 @@ def shuffled(tree: TreeArrays, rng: np.random.Generator) -> TreeArrays:
 
 @pytest.mark.parametrize("in_order", [True, False])
 def test_records_hold_the_trees(in_order: bool) -> None:
-    """Walked side by side, a tree and its records agree at every node."""
+    """Traversed together, a tree and its records agree at every node."""
     rng = np.random.default_rng(0)
     trees = tuple(random_tree(rng, 3, 2, depth=6, pure=True) for _ in range(4))
     trees = trees if in_order else tuple(shuffled(t, rng) for t in trees)

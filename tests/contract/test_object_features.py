@@ -1,4 +1,4 @@
-"""Statistics of objects: every quantity equals its definition bit for bit, whatever slabs and parts."""
+"""Statistics of objects: every quantity equals its definition bit for bit, for any slabs and parts."""
 
 from __future__ import annotations
 

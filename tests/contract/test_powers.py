@@ -1,4 +1,4 @@
-"""Powers on the CPU equal the C library's, the doubtful ones too, which are told by their rounding error."""
+"""Powers on the CPU equal the C library's, also the doubtful ones, which are detected by their rounding error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forest prediction: equality with a plain walk of every tree for every voxel, to the last bit."""
+"""Forest prediction: equality with a simple traversal of every tree for every voxel, to the last bit."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ THRESHOLDS = {
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "impure"])
 @pytest.mark.parametrize("threshold", THRESHOLDS.values(), ids=THRESHOLDS)
 def test_thresholds_are_compared_in_double(backend: Backend, threshold: float, pure: bool) -> None:
-    """Whatever a backend makes of a stored threshold, every float32 beside it must go the way it goes in double."""
+    """For any form of a stored threshold, every float32 near it must take the same path as in double."""
     with np.errstate(over="ignore"):
         near = np.float32(threshold)
         beside = [np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))]

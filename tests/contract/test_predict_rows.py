@@ -1,4 +1,4 @@
-"""Forest prediction of rows of features: equality with a plain walk of every tree for every row, to the last bit."""
+"""Forest prediction of rows of features: equality with a simple traversal of every tree, to the last bit."""
 
 from __future__ import annotations
 

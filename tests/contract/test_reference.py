@@ -1,4 +1,4 @@
-"""The meaning-givers themselves: what they are built on is checked against exact arithmetic and plain geometry."""
+"""Reference definitions: their building blocks are checked against exact arithmetic and simple geometry."""
 
 from __future__ import annotations
 

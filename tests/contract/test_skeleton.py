@@ -1,5 +1,6 @@
-"""Skeletons of 2-d objects. Numbers come from the recorded cases and from ilastik's own routines; here it is also
-held that an object's skeleton depends neither on its place nor on what lies around it.
+"""Skeletons of 2-d objects: numbers from recorded cases and ilastik's own routines.
+
+An object's skeleton depends neither on its position nor on its surroundings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The filters' weights: the numbers ilastik's library was seen to use, and the definition for any width."""
+"""Weights of the filters: those observed in ilastik's library, and the definition for any width."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_radius(sigma: float, window: float, expected: int) -> None:
 
 @pytest.mark.parametrize("sigma", SIGMAS, ids=lambda v: f"{v:.4g}")
 def test_moments(sigma: float) -> None:
-    """What each order answers to a constant, to x and to x²/2."""
+    """Response of each order to a constant, to x and to x²/2."""
     sums = {}
     for order in (0, 1, 2):
         taps = gaussian_taps(sigma, order, PRESMOOTHER_WINDOW).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Smoothing of prediction maps and the growing of cores, bit by bit against their definitions."""
+"""Smoothing of prediction maps and growing of cores, compared with their definitions bit by bit."""
 
 from __future__ import annotations
 

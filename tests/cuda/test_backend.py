@@ -1,5 +1,6 @@
-"""The whole backend on the host stand-in: the CPU's bytes for every result, with several devices, too little memory and
-devices that fail. The jobs are those of properties/test_tiles.py."""
+"""Whole CUDA backend on the host stand-in: bytes equal to the CPU's, with several or failing devices and little memory.
+
+The jobs are those of properties/test_tiles.py."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from pixelforest.kernels.contract import Conversion, DeviceFailed, DeviceOutOfMe
 from pixelforest.kernels.cpu import loader as library
 from pixelforest.kernels.cuda import launch
 from pixelforest.kernels.cuda.backend import compose_backend
-from pixelforest.kernels.cuda.tiles import AT_ONCE
+from pixelforest.kernels.cuda.tiles import TILES_IN_FLIGHT
 
 
 def warnings_of_kernels(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -48,13 +49,13 @@ def test_tiles_are_dealt_to_all_devices(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_device_given_twice_plans_with_half_of_its_memory() -> None:
-    wishes = {}
+    preferences = {}
     for count in (1, 2):
         backend = compose_backend([HostDevice(total_bytes=1 << 28) for _ in range(count)])
         classifier = prepare_classifier(make_project("solid"), backend, channels=1, image=(4000, 4000, 4000))
-        wishes[count] = classifier.tile_wish({"Probabilities": ResultRequest()}, 8)
-    assert np.prod(wishes[2].largest) <= 0.6 * np.prod(wishes[1].largest)
-    assert (wishes[1].at_once, wishes[2].at_once) == (AT_ONCE, 2 * AT_ONCE)
+        preferences[count] = classifier.preferred_tiles({"Probabilities": ResultRequest()}, 8)
+    assert np.prod(preferences[2].largest) <= 0.6 * np.prod(preferences[1].largest)
+    assert (preferences[1].at_once, preferences[2].at_once) == (TILES_IN_FLIGHT, 2 * TILES_IN_FLIGHT)
 
 
 def test_the_tiles_that_are_asked_for_fit_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +79,7 @@ def test_tiles_that_do_not_fit_are_split(
     for at in sorted({*np.linspace(4, count.arrays, 6).astype(int).tolist()}):
         caplog.clear()
         device = FaultyDevice(full_at_array=at)
-        monkeypatch.setattr("pixelforest.kernels.cuda.tiles.SMALLEST_PIECE", 16)
+        monkeypatch.setattr("pixelforest.kernels.cuda.tiles.MIN_PIECE_VOXELS", 16)
         found = classify(kind, compose_backend([device]), region=region, threads=1)
         assert_same_part(found, wanted, Box((0, 0, 0, 0), region.shape))
         assert len(warnings_of_kernels(caplog)) == 1
@@ -87,7 +88,7 @@ def test_tiles_that_do_not_fit_are_split(
 
 def test_what_is_split_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values that do not fit their type, in the pieces of a tile that the mask cuts too."""
-    monkeypatch.setattr("pixelforest.kernels.cuda.tiles.SMALLEST_PIECE", 16)
+    monkeypatch.setattr("pixelforest.kernels.cuda.tiles.MIN_PIECE_VOXELS", 16)
     region = REGIONS["flat"]
     tile, pixels = Box(region.start[1:], region.stop[1:]), make_image("flat")[0]
     active = make_mask("flat")[0][tile.slices()][..., 0] > 0
@@ -102,7 +103,7 @@ def test_what_is_split_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
         made.append(classifier.results(tile, pixels[source.slices()], source.start, active, requests))
     for name in requests:
         assert made[1][name].values.tobytes() == np.ascontiguousarray(made[0][name].values).tobytes()
-        assert made[1][name].misfits == made[0][name].misfits > 0
+        assert made[1][name].overflow_count == made[0][name].overflow_count > 0
 
 
 def test_a_device_without_any_room(caplog: pytest.LogCaptureFixture) -> None:
@@ -159,7 +160,7 @@ def test_kernels_are_compiled_before_the_first_tile_comes(monkeypatch: pytest.Mo
     classifier = prepare_classifier(make_project("flat"), backend, channels=2, image=(1, 45, 300))
     begun = dict(launch._loaded[device])
     assert {file.name for file, _ in begun} == {"features.cu", "filters.cu", "forest.cu"}
-    classifier.tile_wish({"Probabilities": ResultRequest()}, 2)
+    classifier.preferred_tiles({"Probabilities": ResultRequest()}, 2)
     begun = dict(launch._loaded[device])
     assert {file.name for file, _ in begun} == {"features.cu", "filters.cu", "forest.cu", "results.cu"}
     pixels = make_image("flat")[0]

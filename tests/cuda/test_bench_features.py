@@ -1,4 +1,4 @@
-"""The bench of features on a GPU: its work, on the stand-in, and its one line without a GPU."""
+"""Bench of features on a GPU: runs on the stand-in, and prints one line without a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench of whole images, on the host stand-in, and without a GPU."""
+"""Bench of whole images, on the host stand-in and without a GPU."""
 
 from __future__ import annotations
 

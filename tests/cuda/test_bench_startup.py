@@ -1,4 +1,4 @@
-"""The bench of start-up: what is compiled, by the host's compiler, and its one line without CUDA's."""
+"""Bench of start-up: compiles with the host's compiler, and prints one line without CUDA's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_everything_that_a_run_needs_is_compiled_alone_and_side_by_side(
     assert cuda_startup.main(["--quick", f"--json={rows}"], device) == 0
     said = capsys.readouterr().out
     assert "one after the other" in said
-    assert "side by side" in said
+    assert "in parallel" in said
     assert "whole processes: not measured, no GPU was looked for" in said
     files = [file.name for file, _ in cuda_startup.needed(2).values()]
     assert sorted(device.compiled) == sorted(["nothing.cu", *files, *files])

@@ -1,4 +1,4 @@
-"""Every .cu compiles for every architecture, without spills, and rounds where the source says so: no GPU needed."""
+"""Compilation of every .cu for every architecture: no spills, no contracted operations. No GPU is needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def feature_defines(scale: float, *, flat: bool, operations: Sequence[str] = OPE
 
 
 def one_kernel() -> list[tuple[str, ...]]:
-    """Everything in 3-d at once, which the bench compares with two kernels."""
+    """A single 3-d kernel, which the bench compares with two kernels."""
     return [kernel.defines for kernel in load_plan(make_plan([(1.0, False)]), split_solid=False).scales[0].kernels]
 
 
@@ -80,7 +80,7 @@ Key = tuple[str, tuple[str, ...], str]
 
 @pytest.fixture(scope="module")
 def compiled() -> Iterator[dict[Key, Future[Compiled]]]:
-    """All compilations of this module, going on in the background."""
+    """All compilations of this module, running in the background."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         wanted = [tuple(job.values) for job in JOBS]
         for file, defines in (job.values for job in ROUNDED):

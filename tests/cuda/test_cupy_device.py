@@ -1,4 +1,4 @@
-"""The device that talks to CuPy, on a made-up CuPy that runs kernels on the host; and its names in the real one."""
+"""CuPy device with a fake CuPy that runs kernels on the host; and the names it uses in the real CuPy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Load = Callable[..., tuple[Any, Machine]]
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """The module with a made-up machine behind it, and that machine."""
+    """Import the module on a fake machine. Returns both."""
 
     def make(**machine: int) -> tuple[ModuleType, Machine]:
         made = Machine(**machine)

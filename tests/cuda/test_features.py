@@ -1,4 +1,4 @@
-"""The device's features are the CPU's, to the last bit; the kernels run on the host."""
+"""Features of the device equal the CPU's to the last bit; the kernels run on the host."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHAPES_OF_TILES = (
 
 
 class Features:
-    """The part of a backend that makes features."""
+    """Feature operations of a backend."""
 
     def __init__(self, device: HostDevice, *, split_solid: bool = True) -> None:
         self.device, self.split_solid = device, split_solid
@@ -62,7 +62,7 @@ def device() -> HostDevice:
 
 @pytest.fixture(scope="module")
 def quick_device() -> HostDevice:
-    """For variants that little is computed with."""
+    """Unoptimised device for variants with little work."""
     return HostDevice(optimise=False)
 
 

@@ -1,4 +1,4 @@
-"""The forest kernels run on the host: every way of walking gives the CPU backend's bits."""
+"""Forest kernels on the host: every traversal variant gives the CPU backend's bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forests on a real GPU: every way of walking gives the CPU backend's bits, from several threads too, and nvForest."""
+"""Forests on a real GPU: every traversal variant gives the CPU's bits, also from several threads; and nvForest."""
 
 from __future__ import annotations
 

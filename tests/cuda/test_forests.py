@@ -1,4 +1,4 @@
-"""The choice between our own kernels and nvForest."""
+"""Choice between our own kernels and nvForest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The union of labels, run by several threads at once: the stand-in for a GPU runs one thread after the other.
+"""Union of labels by several threads in parallel, since the stand-in for a GPU runs one thread after the other.
 
-The functions are those of labels.cu; only their atomic minimum is the processor's, and threads give way at random
-between their reads and writes.
+The functions are those of labels.cu; only their atomic minimum is the processor's, and threads yield at random between
+their reads and writes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Components found on the device: the same runs as the CPU's, array by array, whatever the frame looks like."""
+"""Components found on the device: the same runs as the CPU's, array by array, for frames of every kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def device() -> HostDevice:
 
 
 def check(device: HostDevice, values: np.ndarray) -> SlabRuns:
-    """Label on the device and on the CPU; both make the same record."""
+    """Label on the device and on the CPU, and compare the records."""
     found, expected = labels.label_slab(device, values, Storage()), cpu.label_slab(values, Storage())
     assert (found.shape, found.count) == (expected.shape, expected.count)
     for ours, theirs in zip(found.runs, expected.runs, strict=True):
@@ -139,7 +139,7 @@ def test_empty_slabs(backend: Backend, shape: tuple[int, int, int]) -> None:
 def test_what_is_too_large_for_its_numbers_is_the_cpus(
     backend: Backend, device: HostDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labels, "MOST_VOXELS", 99)
+    monkeypatch.setattr(labels, "MAX_VOXELS", 99)
     before = len(device.launches)
     assert backend.labels.label_slab(np.ones((1, 10, 10), np.uint8), Storage()).count == 1
     assert len(device.launches) == before

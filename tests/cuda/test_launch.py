@@ -1,4 +1,4 @@
-"""Kernel files: what is compiled, what the cache keeps, and that no cache is no error."""
+"""Kernel files: compilation, caching, and runs without a writable cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALUE = "#define VALUE_KNOWN\nstatic __device__ int value() { return 7; }\n"
 
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two sources instead of the package's; the cache lies beside it."""
+    """Folder with two sources instead of the package's, and a cache folder."""
     folder = tmp_path / "sources"
     folder.mkdir()
     (folder / "store.cu").write_text(SOURCE)
@@ -98,7 +98,7 @@ def test_a_damaged_binary_is_made_anew(sources: Path, tmp_path: Path, damage: by
 def test_without_a_writable_folder_nothing_is_kept(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever folder is asked for lies below a file: the superuser cannot make it either."""
+    """All cache folders are below a file, so that not even the superuser can make them."""
     (tmp_path / "file").write_text("")
     blocked = [tmp_path / "file" / "a", tmp_path / "file" / "b"]
     monkeypatch.setattr(cache, "folders", lambda: iter(blocked))
@@ -144,7 +144,7 @@ class SlowDevice(HostDevice):
 
 @dataclass(frozen=True)
 class Kind:
-    """What is compiled for where no device is."""
+    """Compilation target without a device."""
 
     device: HostDevice
     architecture: str = "host"

@@ -1,4 +1,4 @@
-"""nvForest in its own mode without a GPU, behind the kernels that run on the host, beside the CPU backend."""
+"""nvForest in its CPU mode, with our kernels on the host, compared with the CPU backend."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_nvforest = pytest.mark.skipif(
 
 
 def predict(features: np.ndarray, forests: Sequence[ForestArrays], shape: Voxels) -> np.ndarray:
-    """Class probabilities (n, K), walked by nvForest."""
+    """Predict class probabilities (n, K) with nvForest."""
     device = HostDevice()
     forest = nvforest.load_forest(device, forests, place="cpu")
     answer = device.download(forest.predict(make_stack(device, features, shape)))

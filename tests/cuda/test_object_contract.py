@@ -1,4 +1,4 @@
-"""What holds for the object operations of any backend, for those with a device."""
+"""Contract tests of object operations for the backends with a device."""
 
 from __future__ import annotations
 

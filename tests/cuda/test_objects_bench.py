@@ -1,4 +1,4 @@
-"""The bench of the object operations on a GPU still runs: on the stand-in, and with one line where there is no GPU."""
+"""Bench of object operations on a GPU: runs on the stand-in, and prints one line without a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Object operations on a real GPU, at sizes where threads meet: the CPU's bits, and other libraries' answers."""
+"""Object operations on a real GPU, at sizes where threads interact, compared with the CPU and other libraries."""
 
 from __future__ import annotations
 

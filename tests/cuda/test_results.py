@@ -1,4 +1,4 @@
-"""Results made on the device: the bits and the counts of shared/results.py and shared/conversion.py."""
+"""Results computed on the device: the bits and counts of shared/results.py and shared/conversion.py."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def assert_same(found, expected, conversion: Conversion) -> None:
     assert found.values.dtype == expected.values.dtype == conversion.target
     assert found.values.shape == expected.values.shape
     assert np.ascontiguousarray(found.values).tobytes() == np.ascontiguousarray(expected.values).tobytes(), conversion
-    assert found.misfits == expected.misfits, conversion
+    assert found.overflow_count == expected.overflow_count, conversion
 
 
 @pytest.mark.parametrize("columns", [(0, 5), (2, 3)], ids=str)

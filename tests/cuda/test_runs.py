@@ -1,4 +1,4 @@
-"""Whole runs of recorded projects on the host stand-in: files hold the CPU's bytes, whatever is exported and how."""
+"""Whole runs of recorded projects on the host stand-in: files hold the CPU's bytes for every export."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Start = Callable[..., tuple[BatchReport, dict[str, np.ndarray]]]
 
 @pytest.fixture
 def start(copy_golden: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Runs a project on a backend; the report, and what the files hold by the name of the result."""
+    """Run a project on a backend. Returns the report, and the content of the files by the name of the result."""
 
     def run(backend: Backend, case: Run, **options: object) -> tuple[BatchReport, dict[str, np.ndarray]]:
         folder = tmp_path / case.folder

@@ -1,4 +1,4 @@
-"""Whole runs on a real GPU: the bytes of the CPU for every recorded run, and what happens when things go wrong."""
+"""Whole runs on a real GPU: the bytes of the CPU for every recorded run, and failures of devices and processes."""
 
 from __future__ import annotations
 

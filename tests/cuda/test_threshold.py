@@ -1,4 +1,4 @@
-"""Smoothing of prediction maps on the device: the same bits as the CPU's."""
+"""Smoothing of prediction maps on the device, bit-identical to the CPU's."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_type_with_a_range(device: HostDevice, dtype: str) -> None:
 
 
 def test_zeros_of_either_sign_and_sums_that_vanish(device: HostDevice) -> None:
-    """Where no pass follows along z, the CPU's last one turns -0.0 into 0.0; else it is kept."""
+    """Without a pass along z, the CPU's last one turns -0.0 into 0.0; otherwise -0.0 is kept."""
     smallest = np.float32(1e-45)
     maps = np.random.default_rng(3).choice(np.array([-0.0, 0.0, smallest, -smallest], np.float32), (4, 8, 40, 1))
     for sigmas in AXES:
@@ -107,7 +107,7 @@ def test_what_a_device_gains_nothing_from_is_the_cpus(
 ) -> None:
     maps = np.random.default_rng(5).random((1, 6, 40, 1), np.float32)
     if case == "too large":
-        monkeypatch.setattr(threshold, "MOST_VALUES", maps.size - 1)
+        monkeypatch.setattr(threshold, "MAX_VALUES", maps.size - 1)
     plan = plan_of((None, None, None) if case == "no taps" else (None, 1.0, 1.0))
     before, where = len(device.launches), ((0, 0, 0), ((0, 0, 0), (1, 6, 40)), (1, 6, 40))
     (found,) = backend.labels.smooth_maps(maps, *where, plan)

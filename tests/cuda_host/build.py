@@ -1,4 +1,4 @@
-"""CUDA C into a shared library that runs on the host: the shim in front, a launch function for each kernel behind."""
+"""Compilation of CUDA C to a shared library for the host: the shim first, then a launch function per kernel."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _FLAGS = ("-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-w")
 
 
 def build_library(source: str, name: str, options: tuple[str, ...], *, optimise: bool = True) -> bytes:
-    """The bytes of a shared library with ``launch_K`` and ``parameters_K`` for every kernel K of a source.
+    """Compile a source to a shared library with ``launch_K`` and ``parameters_K`` for every kernel K. Returns bytes.
 
-    Without ``optimise`` it is made three times as fast, and several times slower. Of NVRTC's options only the defines
-    matter; contraction is off in any case. Raises DeviceFailed with the compiler's words. Libraries are kept in a
-    temporary folder.
+    Without ``optimise`` compilation is three times faster and the code several times slower. Of NVRTC's options only
+    the defines matter; contraction is always off. Raises DeviceFailed with the compiler's message. Libraries are cached
+    in a temporary folder.
     """
     prefix = "--define-macro="
     defines = tuple(f"-D{option.removeprefix(prefix)}" for option in options if option.startswith(prefix))
@@ -79,7 +79,7 @@ def _compile(text: str, name: str, defines: tuple[str, ...], scratch: Path, *, o
 
 
 def _launcher(kernel: re.Match[str]) -> str:
-    """The launch function of a kernel: unpacks an array of pointers to the arguments."""
+    """Source of a kernel's launch function, which unpacks an array of pointers to the arguments."""
     types = [_parameter_type(p) for p in kernel["parameters"].split(",") if p.strip() not in ("", "void")]
     values = ", ".join(f"*({kind}*)a[{i}]" for i, kind in enumerate(types))
     bound = _BOUNDS.search(kernel["before"])
@@ -93,7 +93,7 @@ def _launcher(kernel: re.Match[str]) -> str:
 
 
 def _parameter_type(parameter: str) -> str:
-    """The type of ``const float* __restrict__ values``, without ``__restrict``."""
+    """Type of ``const float* __restrict__ values``, without ``__restrict``."""
     words = re.sub(r"\b__restrict(__)?\b", " ", parameter)
     words = re.sub(r"\s+", " ", words).strip()
     return re.sub(r"\s*\b\w+$", "", words).replace(" *", "*")
@@ -120,7 +120,7 @@ def _compiler_version() -> str:
 
 @cache
 def _processor_flags() -> tuple[str, ...]:
-    """The fused multiply-add as an instruction where the processor has it; else it is a slow library function."""
+    """Compiler flags for hardware fused multiply-adds if the processor has them; otherwise a slow library function."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return ()
     information = Path("/proc/cpuinfo")

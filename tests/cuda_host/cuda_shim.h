@@ -1,8 +1,8 @@
 // CUDA C on the host. A block's threads run one after the other; a thread that must wait for others keeps its stack (a
 // fiber) and the next thread goes on. So a kernel without barriers is a plain loop. Blocks run one after the other.
-// What real hardware would not forgive is an error: a barrier that some threads never reach, a lane that reads from one
-// that takes no part, a block larger than its launch bounds.
-// Only small headers: every kernel file is compiled behind this one.
+// Mistakes that break on real hardware are errors: a barrier that some threads never reach, a lane that reads from an
+// inactive one, a block larger than its launch bounds.
+// Only small headers are included: every kernel file is compiled after this one.
 #pragma once
 #include <stdarg.h>
 #include <stdint.h>
@@ -62,7 +62,7 @@ static constexpr int warpSize = 32;
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) alignas(n)
 #define __restrict__ __restrict
-// __global__ and __launch_bounds__ are given on the command line, so that the builder sees them after the preprocessor.
+// __global__ and __launch_bounds__ are defined on the command line, so that the builder sees them after preprocessing.
 
 namespace shim {
 
@@ -81,11 +81,11 @@ struct Thread {
 };
 
 struct Fiber;
-static constexpr unsigned MOST = 1024;
-static Thread threads[MOST];
-static Fiber* spare[MOST + 1];
-static Fiber* waiting_fibers[MOST];  // by thread number
-static unsigned ready[MOST];         // a ring: nobody is in it twice
+static constexpr unsigned MAX_THREADS = 1024;
+static Thread threads[MAX_THREADS];
+static Fiber* spare[MAX_THREADS + 1];
+static Fiber* waiting_fibers[MAX_THREADS];  // by thread number
+static unsigned ready[MAX_THREADS];         // a ring buffer: no thread is in it twice
 static unsigned count, spares, first_ready, readies;
 static unsigned started, alive;
 static Thread* me;
@@ -102,7 +102,7 @@ static int block_count;
 static constexpr size_t STACK = 128 << 10;
 
 #if defined(__x86_64__) && !defined(_WIN32)
-// Saves what a function call must preserve and goes on where the other stack left off.
+// Saves the registers that a function call must preserve and resumes on the other stack.
 __attribute__((naked, noinline)) static void switch_stack(void** /* saved */, void* /* other */) {
     __asm__ volatile(
         "pushq %rbp\n pushq %rbx\n pushq %r12\n pushq %r13\n pushq %r14\n pushq %r15\n"
@@ -160,7 +160,7 @@ static void fail(const char* format, ...) {
 
 static inline void become(Thread* thread) { me = thread; threadIdx = thread->place; }
 
-// A fiber takes threads that were not started yet until one has to wait, whose stack it then is.
+// A fiber runs threads that were not started yet until one has to wait, and then becomes that thread's stack.
 static void fiber_main() {
     for (;;) {
         while (started < count && !failed) {
@@ -182,7 +182,7 @@ static void wait(Wait what) {
     become(thread);
 }
 
-static void release(Thread& thread) { thread.wait = RUNNING; ready[(first_ready + readies++) % MOST] = thread.number; }
+static void release(Thread& thread) { thread.wait = RUNNING; ready[(first_ready + readies++) % MAX_THREADS] = thread.number; }
 
 static unsigned lanes_alive(unsigned warp) {
     unsigned found = 0;
@@ -254,7 +254,7 @@ static void run_block() {
             running = spares ? spare[--spares] : new_fiber();
         } else if (readies) {
             running = waiting_fibers[ready[first_ready]];
-            first_ready = (first_ready + 1) % MOST;
+            first_ready = (first_ready + 1) % MAX_THREADS;
             readies--;
         } else {
             if (!wake_somebody()) {
@@ -296,12 +296,12 @@ static const char* run(const Launch& launch, unsigned bound, Body kernel, void**
         for (unsigned y = 0; y < gridDim.y && !failed; y++)
             for (unsigned x = 0; x < gridDim.x && !failed; x++) {
                 blockIdx = uint3{x, y, z};
-                memset(dynamic_shared, 0xff, launch.shared_bytes + 64);  // NaN: nothing is there yet
+                memset(dynamic_shared, 0xff, launch.shared_bytes + 64);  // NaN: uninitialised
                 run_block();
                 for (int i = 0; i < 64 && !failed; i++)
                     if (dynamic_shared[launch.shared_bytes + i] != 0xff) fail("a block writes behind its shared memory");
             }
-    if (failed) spares = 0;  // fibers in the middle of a kernel are given up, with their stacks
+    if (failed) spares = 0;  // fibers in the middle of a kernel are abandoned, with their stacks
     return failed ? fault : nullptr;
 }
 

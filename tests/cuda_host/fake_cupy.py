@@ -1,7 +1,7 @@
-"""As much of CuPy as ``kernels/cuda/cupy_device.py`` uses, with its signatures, on the host; kernels run in the shim.
+"""Fake CuPy on the host: the API used by ``kernels/cuda/cupy_device.py``; kernels run in the shim.
 
-It is asynchronous where CuPy is: copies and launches stay in their stream until somebody waits for it, so a buffer that
-is used again too early shows.
+The fake is asynchronous like CuPy: copies and launches stay in their stream until a thread waits for it, so that a
+buffer reused too early is detected.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class OutOfMemoryError(MemoryError):
 
 
 class Machine:
-    """The made-up machine.
+    """Fake machine.
 
     count, driver  devices, and the driver's version; memory: bytes of each device
     fails          a status that the next wait for a stream raises
@@ -80,7 +80,7 @@ class Stream:
         return self
 
     def run(self, until: int | None = None) -> None:
-        """Do what waits."""
+        """Run the pending work."""
         while self.work and (until is None or self.done < until):
             self.work.pop(0)()
             self.done += 1
@@ -108,7 +108,7 @@ class Event:
 
 
 class Memory:
-    """A device's memory; what is behind it belongs to nobody."""
+    """Memory of a device."""
 
     def __init__(self, machine: Machine, size: int) -> None:
         self.machine, self.size, self.device = machine, size, machine.current
@@ -222,7 +222,7 @@ class PinnedPool:
 
 
 def make_cupy(machine: Machine) -> dict[str, ModuleType]:
-    """Modules by name, to be put where Python looks for imported ones."""
+    """Make modules by name, to be added to ``sys.modules``."""
     cupy, cuda, runtime, driver, nvrtc, memory = (
         ModuleType(name)
         for name in (

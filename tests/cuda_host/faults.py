@@ -1,4 +1,4 @@
-"""Devices that fail when a test wants them to."""
+"""Devices that fail on request."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory
 
 @dataclass(eq=False)
 class FaultyDevice(HostDevice):
-    """Fails at its n-th launch, counted from 1, and at everything after it; its n-th array alone has no room.
+    """Device that fails at its n-th launch, counted from 1, and at all later ones; only its n-th array has no memory.
 
-    arrays  how many arrays were asked for so far
+    arrays  number of arrays requested so far
     """
 
     fails_at_launch: int | None = None
@@ -49,7 +49,7 @@ class FaultyDevice(HostDevice):
         self.check()
 
     def check(self) -> None:
-        """Raise DeviceFailed once the fault has come."""
+        """Raise DeviceFailed after the fault."""
         if self.fails_at_launch is not None and self.started >= self.fails_at_launch:
             raise DeviceFailed("an illegal address was met")
 

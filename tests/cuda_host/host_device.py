@@ -1,7 +1,7 @@
-"""A ``Device`` without a GPU: the very kernels, compiled for the host and run one block after the other.
+"""``Device`` without a GPU: the same kernels, compiled for the host and run one block after the other.
 
-It is stricter than a GPU where that is cheap: argument types are checked, new memory is filled with NaN, bytes around
-every array are watched, limits of grids, blocks and memory are kept.
+The stand-in is stricter than a GPU where that is cheap: argument types are checked, new memory is filled with NaN,
+bytes around every array are checked, limits of grids, blocks and memory are enforced.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SCALARS = {
 
 
 class _Allocation:
-    """Host memory between two guards; its bytes are given back to the device with the last array on it."""
+    """Host memory between two guards, returned to the device with the last array on it."""
 
     def __init__(self, device: HostDevice, nbytes: int) -> None:
         self._device, self.nbytes = device, 0
@@ -55,7 +55,7 @@ class _Allocation:
         self._before, self._behind = self._raw[first - _GUARD : first], self._raw[first + nbytes :]
 
     def is_damaged(self) -> bool:
-        """Whether something wrote outside the array."""
+        """Return True if a kernel wrote outside the array."""
         return bool((self._before != _GUARD_BYTE).any() or (self._behind != _GUARD_BYTE).any())
 
     def __del__(self) -> None:
@@ -97,7 +97,7 @@ class _Launch(ctypes.Structure):
 
 
 class HostKernel:
-    """See ``device.Kernel``; waits."""
+    """See ``device.Kernel``; launches wait."""
 
     def __init__(self, module: HostModule, name: str) -> None:
         self._module, self._name = module, name
@@ -146,7 +146,7 @@ class HostKernel:
             raise DeviceFailed(f"{self._name} asks for {shared_bytes} bytes of shared memory; a block has {most}")
 
     def _value(self, index: int, argument: HostArray | np.generic) -> np.ndarray:
-        """One element that holds the argument: the scalar, or the address of the array."""
+        """Array of one element that holds the argument: the scalar, or the address of the array."""
         wanted = self.parameters[index]
         is_pointer = wanted.endswith("*")
         if is_pointer != isinstance(argument, HostArray) or not (is_pointer or isinstance(argument, np.generic)):
@@ -185,8 +185,8 @@ class HostTimer:
 class HostDevice:
     """See ``device.Device``.
 
-    launches  names of all kernels started so far; compiled: of all files
-    optimise  False for kernels that do little: they are ready sooner, and slower
+    launches  names of all kernels launched so far; compiled: of all files
+    optimise  False for kernels with little work: compilation is faster, the code slower
     """
 
     total_bytes: int = 1 << 34

@@ -1,4 +1,4 @@
-"""Jobs of properties/test_tiles.py, small enough for the host stand-in, and what the CPU makes of them."""
+"""Jobs of properties/test_tiles.py, small enough for the host stand-in, with the CPU's results."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def assert_cpu_bytes(
 
 
 def limit_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the backend ask for small tiles, so that a job has several."""
-    for name in ("FLAT_TILE", "FLAT_SMALLEST", "SOLID_TILE", "SOLID_SMALLEST"):
+    """Make the backend prefer small tiles, so that a job has several."""
+    for name in ("FLAT_TILE", "MIN_FLAT_TILE", "SOLID_TILE", "MIN_SOLID_TILE"):
         monkeypatch.setattr(
             f"pixelforest.kernels.cuda.pixel_backend.{name}", TILE if "SOLID" in name else (1, *TILE[1:])
         )

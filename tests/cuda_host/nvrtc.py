@@ -1,4 +1,4 @@
-"""NVRTC from its wheel, without CUDA's Python packages and without a GPU: source in, PTX and a report of ptxas out."""
+"""NVRTC from its wheel, without CUDA's Python packages or a GPU: from source to PTX and a report of ptxas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CompileError(Exception):
 
 @dataclass(frozen=True)
 class KernelReport:
-    """What ptxas says of a kernel. stack and spills in bytes; shared: static shared memory, bytes."""
+    """Report of ptxas on a kernel. stack and spills in bytes; shared: static shared memory, bytes."""
 
     registers: int
     stack: int
@@ -40,7 +40,7 @@ class Compiled:
 
 
 def library_path(major: int) -> Path | None:
-    """libnvrtc of the installed wheel of that CUDA version."""
+    """Path of libnvrtc in the installed wheel of a CUDA version."""
     try:
         files = importlib.metadata.files(WHEELS[major]) or []
     except importlib.metadata.PackageNotFoundError:
@@ -52,7 +52,7 @@ def library_path(major: int) -> Path | None:
 def compile_kernels(name: str, architecture: str, *, major: int, defines: tuple[str, ...] = ()) -> Compiled:
     """Compile a file of kernels/cuda as the product does. Raises CompileError.
 
-    An architecture such as compute_90 stops at the PTX.
+    For an architecture such as compute_90 the result is PTX.
     """
     nvrtc = _library(major)
     source = read_source(name).encode()

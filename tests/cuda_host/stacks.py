@@ -1,4 +1,4 @@
-"""Stacks of features for the forest tests, and the CPU backend's answer to compare with."""
+"""Stacks of features for the forest tests, and the CPU backend's predictions for comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Stack:
 
 
 def make_stack(device: HostDevice, features: np.ndarray, shape: Voxels) -> Stack:
-    """Rows of features (n, f) as the stack of a tile; what pads its columns is NaN."""
+    """Arrange rows of features (n, f) as the stack of a tile; columns are padded with NaN."""
     count, columns = features.shape
     stride = -(-count // 32) * 32
     values = np.full((columns, stride), np.nan, np.float32)
@@ -29,7 +29,7 @@ def make_stack(device: HostDevice, features: np.ndarray, shape: Voxels) -> Stack
 
 
 def assert_equal_bits(found: np.ndarray, features: np.ndarray, forests: Sequence[ForestArrays]) -> None:
-    """The very bits of the CPU backend; NaN where it has NaN."""
+    """Assert the CPU backend's bits, NaN at the same places."""
     backend = kernels.load("cpu")
     expected = backend.pixels.predict_rows(features, backend.pixels.load_forest(forests, use="rows"))
     assert found.dtype == expected.dtype
@@ -38,7 +38,7 @@ def assert_equal_bits(found: np.ndarray, features: np.ndarray, forests: Sequence
 
 
 def smooth_features(shape: Voxels, columns: int, *, seed: int = 0) -> np.ndarray:
-    """(n, columns): neighbours are alike, as in an image, so that some subtrees are entered by all and some by few."""
+    """Make features (n, columns) with similar neighbours, as in an image: all enter some subtrees, few enter others."""
     rng = np.random.default_rng([seed, *shape, columns])
     z, y, x = (np.arange(n) for n in shape)
     grid = np.stack(np.meshgrid(z, y, x, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""The stand-in itself: that it runs kernels as a GPU would, and that it notices what a GPU would not forgive."""
+"""Tests of the stand-in: it runs kernels like a GPU and detects errors that would fail on one."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_threads_of_a_run_are_those_of_its_stores() -> None:
     before = stores._context()
-    concurrency.limit_threads(3)
+    concurrency.set_thread_limit(3)
     assert stores._context()["data_copy_concurrency"].to_json() == {"limit": 3}
     assert stores._context() is stores._context()
     assert stores._context() is not before
@@ -28,7 +28,7 @@ def test_the_threads_of_a_run_are_those_of_its_stores() -> None:
 
 @pytest.mark.parametrize(("threads", "waits"), [(1, True), (2, False)])
 def test_a_single_thread_waits_until_its_chunks_are_packed(threads: int, waits: bool, tmp_path: Path) -> None:
-    concurrency.limit_threads(threads)
+    concurrency.set_thread_limit(threads)
     spec = {"driver": "n5", "kvstore": "memory://", "dtype": "uint8", "create": True}
     spec["metadata"] = {"dimensions": [8, 8], "blockSize": [4, 4], "compression": {"type": "gzip"}}
     array = stores.StoredArray(tensorstore.open(spec).result(), (4, 4), tmp_path, stores.ChunkNames(""))

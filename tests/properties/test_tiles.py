@@ -254,10 +254,10 @@ def test_parts_of_results_converted_by_the_backend(kind: str, clip: bool, backen
             for name, found in make_results(kind, backend, tile, 0, requests).items():
                 request = requests[name]
                 part = whole(kind, backend)[name][(0, *tile.slices(), slice(*request.channels))]
-                expected, misfits = convert(np.ascontiguousarray(part), request.conversion)
+                expected, overflow_count = convert(np.ascontiguousarray(part), request.conversion)
                 assert found.values.dtype == expected.dtype
                 assert np.ascontiguousarray(found.values).tobytes() == expected.tobytes(), (name, target, ranges)
-                assert found.misfits == misfits
+                assert found.overflow_count == overflow_count
 
 
 @pytest.mark.parametrize("kind", SHAPES)

@@ -39,7 +39,7 @@ from ...storage.chunks import chunk_shape
 from ...storage.exchange import find_aside
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
-from ...storage.thread_limit import most_threads
+from ...storage.thread_limit import thread_limit
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
 from ..support.pyramid import halved_shapes, shrink, shrunk_size
@@ -334,7 +334,7 @@ def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spe
             content[box.relative_to(unit.start).slices()] = piece
         smaller.write(unit, content)
 
-    workers = max(1, min(MAX_WORKERS, most_threads() or os.cpu_count() or 1))
+    workers = max(1, min(MAX_WORKERS, thread_limit() or os.cpu_count() or 1))
     with ThreadPoolExecutor(workers, thread_name_prefix="level") as pool:
         try:
             pending = [pool.submit(make, unit) for unit in Box.whole(smaller.shape).split(smaller.unit)]

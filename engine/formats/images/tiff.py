@@ -23,7 +23,7 @@ from ...axes import default_axes, is_axis_order
 from ...errors import InputError, InputNotFound, MemoryTooSmall
 from ...storage.chunks import cut_range
 from ...storage.file_reads import FilePool, OpenFile
-from ...storage.thread_limit import most_threads
+from ...storage.thread_limit import thread_limit
 from ..spec import ImageInfo, ImageReader, ImageSpec, InputFormat, Limits
 from ..support.picture_writers import DescribedStore, Store, picture_formats
 from ..support.segment_cache import SegmentCache
@@ -108,7 +108,7 @@ class TiffReader(ImageReader):
             if planes.missing is not None:
                 raise planes.missing.error(self._path)
             self._check_expansion(series.nbytes, self._file.size)
-            self._whole = series.asarray(maxworkers=most_threads())
+            self._whole = series.asarray(maxworkers=thread_limit())
         is_plain = self._offset is not None or self._whole is not None
         chunks = None if is_plain else self._pages.chunks
         from ..support.tiff_range import read_range  # only runs with TIFF files need it

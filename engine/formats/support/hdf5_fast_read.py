@@ -25,7 +25,7 @@ import numpy as np
 from ....box import Box
 from ...storage.chunks import cut_range
 from ...storage.file_reads import OpenFile
-from ...storage.thread_limit import most_threads
+from ...storage.thread_limit import thread_limit
 
 __all__ = ["KnownArray", "VoxelSource", "open_known", "open_voxels"]
 
@@ -253,7 +253,7 @@ class _PackedChunks(_Chunks):
         self._unpacked: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
         self._most_unpacked = max(1, _CACHE_BYTES // self._chunk_bytes)
         self._lock = threading.Lock()
-        workers = min(_MOST_WORKERS, most_threads() or os.cpu_count() or 1)
+        workers = min(_MOST_WORKERS, thread_limit() or os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="unpack") if workers > 1 else None
 
     def read(self, box: Box) -> np.ndarray:

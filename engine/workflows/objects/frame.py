@@ -332,9 +332,9 @@ class _FrameSink:
         for take in self.takers:
             take(box, data)
 
-    def write_converted(self, box: Box, data: np.ndarray, misfits: int) -> None:
+    def write_converted(self, box: Box, data: np.ndarray, overflow_count: int) -> None:
         """Pass on what was made as it is; nothing is converted for a sink without a conversion."""
-        assert misfits == 0
+        assert overflow_count == 0
         self.write(box, data)
 
 

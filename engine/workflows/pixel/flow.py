@@ -199,7 +199,7 @@ def _write(export: TileSink, tile: Box, result: TileResult, request: ResultReque
     if request.conversion is None:
         export.write(box, data)
     else:
-        export.write_converted(box, data, result.misfits)
+        export.write_converted(box, data, result.overflow_count)
 
 
 @lru_cache(maxsize=4)
@@ -226,7 +226,7 @@ def _plan(
         classifier.margin,
         cost,
         resources=resources,
-        wish=classifier.tile_wish(requests, resources.threads),
+        preference=classifier.preferred_tiles(requests, resources.threads),
     )
     tiles = tuple(
         Box((t, *piece.start, 0), (t + 1, *piece.stop, shape[4]))

@@ -1,4 +1,4 @@
-"""Names for what compiled kernels depend on: their sources and compiler, and the processor."""
+"""Cache keys of compiled kernels: digests of their sources and compiler, and the processor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-# Processors since 2013 (Intel) and 2015 (AMD): no kernel is slower for them than for the very model it runs on.
+# Processors since 2013 (Intel) and 2015 (AMD): no kernel is slower if compiled for them than for the exact model.
 _CLASS_FEATURES = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt")
 # Named one by one although the class implies them: kernels look for a feature by its name.
 _CLASS = ("x86-64-v3", ",".join(f"+{name}" for name in _CLASS_FEATURES))
@@ -18,7 +18,7 @@ _FOLDERS = (_CPU / "loops", _CPU / "simd", _CPU / "build", _CPU.parent / "shared
 
 @cache
 def sources() -> str:
-    """The content of all kernel sources, and the version of numba, which is not imported for it."""
+    """Digest of all kernel sources and of numba's version, determined without importing numba."""
     digest = hashlib.sha256()
     spec = find_spec("numba")
     version = [Path(spec.origin).with_name("_version.py")] if spec and spec.origin else []
@@ -29,10 +29,10 @@ def sources() -> str:
 
 @cache
 def processor() -> tuple[str, str]:
-    """Name and features of the processor to compile for: this one, or what numba's variables say.
+    """Name and features of the processor to compile for: this one, or the one in numba's environment variables.
 
-    A name alone chooses how instructions are arranged, not which: the features stay those of this processor, so that
-    the code runs here.
+    A name alone affects instruction scheduling only: the features stay those of this processor, so that the code runs
+    on it.
     """
     from llvmlite import binding
 
@@ -43,7 +43,7 @@ def processor() -> tuple[str, str]:
 
 @cache
 def targets() -> tuple[tuple[str, str], ...]:
-    """Processors whose code may run here, the best one first: this one, then a class of processors it belongs to."""
+    """List processors whose code runs on this machine, best first: this one, then a class that it belongs to."""
     from llvmlite import binding
 
     features = binding.get_host_cpu_features()
@@ -54,7 +54,7 @@ def targets() -> tuple[tuple[str, str], ...]:
 
 
 def missing_features() -> tuple[str, ...]:
-    """Features that numba's variable turns on and this processor lacks: code that uses them would end the process."""
+    """List features that numba's variable enables and this processor lacks: code with them would crash the process."""
     chosen = os.environ.get("NUMBA_CPU_FEATURES")
     if not chosen:
         return ()
@@ -66,7 +66,7 @@ def missing_features() -> tuple[str, ...]:
 
 
 def folder(target: tuple[str, str]) -> str:
-    """Where code for a target is kept: a name for it, the version of LLVM's binding and the kernels' sources."""
+    """Folder of a target's code in the cache, named by the target, the version of llvmlite and the kernels' sources."""
     import llvmlite
 
     digest = hashlib.sha256(" ".join((llvmlite.__version__, *target)).encode()).hexdigest()[:16]

@@ -1,10 +1,10 @@
-"""Compiles a unit of kernels to object code: ``python -m … UNIT`` writes it to standard output.
+"""Compiler of kernel units: ``python -m … UNIT`` writes object code to standard output.
 
-numba by itself compiles every function apart and optimises it anew, as a copy, in each of its callers, with wrappers
-for Python around it. Here all functions of a unit are put into one module that is optimised once. What of numba is
-bent for it stands in this file, which runs in a process of its own; when that fails nothing is lost but time.
+numba by itself compiles every function separately and optimises a copy of it in each of its callers, with wrappers for
+Python. Here all functions of a unit are put into one module that is optimised once. All numba monkeypatches are in this
+file and ``lowering``, in a separate process; if compilation fails, numba's JIT is used instead.
 
-For each entry the object has two functions: "native.NAME" for other units, called as numba calls, and
+For each entry the object has two functions: "native.NAME" for other units, in numba's calling convention, and
 "call.NAME" for Python: int32 (int64 *slots). The slots hold the arguments, flattened as numba flattens them, and are
 overwritten by the results; the last one receives numba's description of an error.
 """
@@ -34,8 +34,8 @@ from .cache_key import processor
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FAMILIES = {"i": "int", "u": "uint", "f": "float"}
 
-# Passes over numba's form of a function that find nothing to do in kernels: they have no closures, no contexts, no
-# literal arguments and no array expressions. numba runs them one function after the other, in Python.
+# Passes over numba's IR that find nothing to do in kernels, which have no closures, no contexts, no literal arguments
+# and no array expressions. numba runs them for every function, in Python.
 _NEEDLESS_PASSES = {
     "WithLifting", "InlineClosureLikes", "RewriteSemanticConstants", "DeadBranchPrune", "RewriteDynamicRaises",
     "MakeFunctionToJitFunction", "InlineInlinables", "FindLiterallyCalls", "LiteralUnroll",
@@ -43,8 +43,8 @@ _NEEDLESS_PASSES = {
     "NoPythonSupportedFeatureValidation", "DumpParforDiagnostics",
 }  # fmt: skip
 
-# numba's memory for arrays that kernels make, over malloc: an object with the address of its data in the fourth word.
-# Allocation returns null if there is no memory, which numba turns into an error.
+# numba's runtime (NRT) over malloc, for arrays that kernels allocate: an object with its data's address in the fourth
+# word. Allocation returns null if memory is exhausted, which numba turns into an error.
 _MEMORY = """
 declare noalias i8* @malloc(i64)
 declare void @free(i8*)
@@ -89,15 +89,15 @@ declare {i64, i1} @llvm.uadd.with.overflow.i64(i64, i64)
 """
 
 
-# Units whose loops are vectors where it matters: LLVM's vectors for the rest of them are much code and no gain.
+# Units with explicit vectors in the loops that matter: auto-vectorising the rest adds much code and no speed.
 _EXPLICIT = {"features"}
 
-# Names by which kernels make arrays, which takes numba's counting of references.
+# Functions with which kernels allocate arrays, which needs numba's reference counting.
 _MAKERS = {"arange", "array", "copy", "empty", "empty_like", "full", "ones", "zeros", "zeros_like"}
 
 
 class _Pipeline(Compiler):  # type: ignore[misc]
-    """numba's passes without the needless ones."""
+    """numba's compiler pipeline without the needless passes."""
 
     def define_pipelines(self) -> list[Any]:
         pipelines: list[Any] = super().define_pipelines()
@@ -108,7 +108,7 @@ class _Pipeline(Compiler):  # type: ignore[misc]
 
 
 class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
-    """One function for numba; its code goes straight into the module of the unit, as it is."""
+    """Code library of one function; its code is added unchanged to the module of the unit."""
 
     def __init__(self, owner: Any, name: str) -> None:
         codegen.CodeLibrary.__init__(self, owner, name)
@@ -116,7 +116,7 @@ class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
         self._final_module = owner.unit
 
     def add_linking_library(self, library: Any) -> None:
-        """Nothing: it is in the same module."""
+        """Do nothing: the code is in the same module."""
 
     def add_ir_module(self, ir_module: Any) -> None:
         self.add_llvm_module(llvm.parse_assembly(str(ir_module)))
@@ -128,12 +128,12 @@ class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
-        """There is none yet."""
+        """Return no pointer: the code is not loaded in this process."""
         return 0
 
 
 class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
-    """Code for the chosen processor that can be loaded anywhere."""
+    """Code generator for position-independent code of the chosen processor."""
 
     _library_class = _Library
 
@@ -147,7 +147,7 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
         options["reloc"], options["codemodel"] = "pic", "small"
 
     def optimise(self, kept: set[str]) -> bytes:
-        """Object code of the unit, with the kept functions visible."""
+        """Optimise the unit and return its object code, with the exported functions visible."""
         for function in self.unit.functions:
             if not function.is_declaration and function.name not in kept:
                 function.linkage = "internal"
@@ -158,10 +158,10 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
 
 
 class _Context(cpu.CPUContext):  # type: ignore[misc]
-    """numba's knowledge of the processor, without what only Python's calls of single functions need."""
+    """numba's target context, without the wrappers that only Python's calls of single functions need."""
 
     def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
-        """What emits a call: ours where it is shorter."""
+        """Return the implementation of a call: ours if it is shorter."""
         return lowering.implementation(self, fn, sig) or super().get_function(fn, sig, _firstcall)
 
     def pair_first(self, builder: Any, val: Any, ty: Any) -> Any:
@@ -171,25 +171,25 @@ class _Context(cpu.CPUContext):  # type: ignore[misc]
         return builder.extract_value(val, 1)
 
     def refresh(self) -> None:
-        """Take up what was registered since. numba asks for it hundreds of times, mostly when nothing was."""
+        """Load new registrations only if there are any; numba calls this hundreds of times."""
         count = _count_registered(self) + _count_registered(self.typing_context)
         if vars(self).get("_seen") != count:
             super().refresh()
             self._seen = _count_registered(self) + _count_registered(self.typing_context)
 
     def create_cpython_wrapper(self, *arguments: Any, **options: Any) -> None:
-        """None: Python calls the functions of ``_write_call``."""
+        """Make no wrapper: Python calls the functions of ``_write_call``."""
 
     def create_cfunc_wrapper(self, *arguments: Any, **options: Any) -> None:
-        """None, as above."""
+        """Make no wrapper, as above."""
 
     def get_executable(self, library: Any, fndesc: Any, env: Any) -> Any:
-        """Something that numba takes for the compiled function, a different one each time."""
+        """Return a distinct placeholder for the compiled function."""
         return [].append
 
 
 def numba_type(kind: Type) -> Any:
-    """numba's name of a type of the table."""
+    """Convert a type of the table to numba's type."""
     if isinstance(kind, tuple):
         return types.Tuple([numba_type(each) for each in kind])
     if kind.endswith("]"):
@@ -201,7 +201,7 @@ def numba_type(kind: Type) -> Any:
 
 
 def compile_unit(unit: str) -> bytes:
-    """The object code of a unit, loaded once to see that it can be. Raises what numba raises."""
+    """Compile a unit to object code and load it once as a check. Raises numba's exceptions."""
     jit.compile_ahead(_adapt, pipeline_class=_Pipeline)
     _remember_resolutions()
     _post_process_once()
@@ -223,16 +223,15 @@ def compile_unit(unit: str) -> bytes:
 
 
 def _count_registered(context: Any) -> int:
-    """How many implementations or types the registries hold that a context of numba's knows."""
+    """Count the implementations or types in the registries of one of numba's contexts."""
     known = context._registries.items()
     return sum(len(getattr(registry, name)) for registry, loader in known for name in loader.registry_items)
 
 
 def _adapt(function: Any) -> Any:
-    """Make less of a kernel: no references are counted where no arrays are made, and a call with a constant is a call
-    with a number.
+    """Reduce the code of a kernel: no reference counting without allocations, and no specialisation for constants.
 
-    numba compiles a function once more for a constant, even if the constant is only a variable's first value.
+    numba compiles a function again for a constant argument, even if the constant is only a variable's first value.
     """
     code, names = function.py_func.__code__, function.py_func.__globals__
     called = [names.get(name) for name in code.co_names]
@@ -247,7 +246,7 @@ def _adapt(function: Any) -> Any:
 
 
 def _remember_resolutions() -> None:
-    """Resolve an operator or a function of numba's only once for the same types; numba tries dozens of candidates."""
+    """Memoise the resolution of numba's operators and functions per types; numba tries dozens of candidates."""
     resolve, known = types.Function.get_call_type, {}
 
     def get_call_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
@@ -262,7 +261,7 @@ def _remember_resolutions() -> None:
 
 
 def _post_process_once() -> None:
-    """Find out where variables live only where it is used, at the end; numba does so after each of its passes."""
+    """Run the analysis of variable lifetimes only once at the end, where it is used, not after each pass."""
     process = postproc.PostProcessor.run
 
     def run(self: Any, emit_dels: bool = False, extend_lifetimes: bool = False) -> None:
@@ -280,10 +279,10 @@ def _function(entry: Entry) -> Any:
 
 
 def _declare(entry: Entry, context: Any) -> None:
-    """Make calls to an entry of another unit calls to its symbol."""
+    """Declare an entry of another unit, so that calls to it refer to its symbol."""
     arguments = tuple(numba_type(kind) for kind in entry.arguments)
     result = types.none if entry.result is None else numba_type(entry.result)
-    key: Any = [].append  # a name for it inside numba
+    key: Any = [].append  # identifies it inside numba
     template = make_concrete_template(entry.name, key, [signature(result, *arguments)])
     description = funcdesc.ExternalFunctionDescriptor(f"native.{entry.name}", result, arguments)
     context.insert_user_function(key, description)
@@ -293,7 +292,7 @@ def _declare(entry: Entry, context: Any) -> None:
 
 
 def _compile(entry: Entry, context: Any, owner: _Codegen) -> set[str]:
-    """Add an entry to the unit; the names of its functions."""
+    """Add an entry to the unit. Returns the names of its functions."""
     function, arguments = _function(entry), tuple(numba_type(kind) for kind in entry.arguments)
     function.compile(arguments)
     compiled = function.overloads[arguments]
@@ -309,7 +308,7 @@ def _compile(entry: Entry, context: Any, owner: _Codegen) -> set[str]:
 
 
 def _write_call(context: Any, module: Any, name: str, native: str, result: Any, arguments: tuple[Any, ...]) -> None:
-    """The function that takes its arguments from slots and puts the results there."""
+    """Emit the function that reads its arguments from slots and writes the results to them."""
     kind = context.call_conv.get_function_type(result, arguments)
     callee = ir.Function(module, kind, native)
     wrapper = ir.Function(module, ir.FunctionType(_I32, [_I64.as_pointer()]), name)
@@ -330,7 +329,7 @@ def _write_call(context: Any, module: Any, name: str, native: str, result: Any, 
         parts = [builder.extract_value(loaded, i) for i in range(count)] or [loaded]
         for i, part in enumerate(parts):
             builder.store(_to_slot(builder, part), slot(i))
-    builder.store(builder.ptrtoint(builder.load(error), _I64), slot(max(len(flat), library.MOST_RESULTS)))
+    builder.store(builder.ptrtoint(builder.load(error), _I64), slot(max(len(flat), library.MAX_RESULTS)))
     builder.ret(status)
 
 
@@ -353,7 +352,7 @@ def _to_slot(builder: Any, value: Any) -> Any:
 def main(unit: str) -> None:
     """Write the object code of a unit to standard output."""
     output = os.dup(1)
-    os.dup2(2, 1)  # whatever is printed on the way is no object code
+    os.dup2(2, 1)  # keeps printed text out of the object code
     code = compile_unit(unit)
     _check(unit, code)
     with os.fdopen(output, "wb") as file:
@@ -361,7 +360,7 @@ def main(unit: str) -> None:
 
 
 def _refuse_symbols_of_numba(module: Any) -> None:
-    """Raise RuntimeError if the code calls numba's own library, which those who use the code do not load."""
+    """Raise RuntimeError if the code calls numba's own library, which the users of the code do not load."""
     declared = [each.name for each in (*module.functions, *module.global_variables) if each.is_declaration]
     foreign = [name for name in declared if name.lstrip("._").lower().startswith(("numba", "nrt_", "py"))]
     if foreign:
@@ -369,7 +368,7 @@ def _refuse_symbols_of_numba(module: Any) -> None:
 
 
 def _check(unit: str, code: bytes) -> None:
-    """Load the code as those will who use it. What cannot be loaded ends this process, here and not there."""
+    """Load the code as its users will. Code that cannot be loaded ends this process instead of theirs."""
     engine = library.new_engine()
     somewhere = ctypes.cast(ctypes.pythonapi.Py_GetVersion, ctypes.c_void_p).value
     for needed in NEEDS.get(unit, ()):

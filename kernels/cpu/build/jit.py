@@ -1,7 +1,7 @@
-"""numba for the kernel modules, and where it keeps what it compiles inside this process.
+"""numba's decorator for the kernel modules, and the cache of functions compiled in this process.
 
-Programs do not get here: they call kernels through ``library``, which compiles ahead of use in a process of its own.
-Tests and benches call the functions themselves, and so does ``library`` where object code cannot be loaded.
+Programs do not use this: they call kernels through ``loader``, which compiles ahead of use in a subprocess. Tests and
+benchmarks call the functions themselves, and so does ``loader`` if object code cannot be loaded.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _adapters: list[Callable[[Any], Any]] = []
 
 
 def compile_ahead(adapt: Callable[[Any], Any], **options: Any) -> None:
-    """Give every function decorated from now on these options, and no cache of numba's own; then adapt it."""
+    """Decorate all functions from now on with these options and without numba's cache, then adapt them."""
     _options.update(options, cache=False)
     _adapters.append(adapt)
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """numba's decorator of the same name; options as there."""
+    """Decorate a kernel as numba's ``njit`` with the same options."""
     if not _options:
         _options["cache"] = _keep_compiled_functions()
     decorator: Callable[[Callable[..., Any]], Any] = numba.njit(**{**options, **_options})
@@ -33,9 +33,9 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _keep_compiled_functions() -> bool:
-    """Point numba to a folder for exactly these sources, if one can be written to.
+    """Set numba's cache to a folder for exactly these sources, if one is writable.
 
-    numba looks only at the file of the function it loads, although that function contains others compiled into it.
+    numba checks only the file of the function it loads, although other functions may be compiled into it.
     """
     folder = cache.prepare_private(f"cpu-{sources()}-numba")
     if folder is None:

@@ -1,8 +1,8 @@
-"""Shorter code than numba's own for what kernels do most: items and rows of arrays, ranges, and variables.
+"""Shorter lowering than numba's for the most frequent operations: items and rows of arrays, ranges, and variables.
 
-numba writes an array into memory, field by field, to read one item, and counts ranges with branches for every case.
-LLVM removes all that again, after it was made, printed and parsed: half of what a unit consisted of. The results are
-the same. What has no shorter form here gets numba's.
+numba stores an array to memory, field by field, to read one item, and counts ranges with branches for every case. LLVM
+removes all that after it was emitted, printed and parsed: half of a unit's code. The results are the same. Operations
+without a shorter form here use numba's lowering.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ZERO, _ONE = ir.Constant(I64, 0), ir.Constant(I64, 1)
 
 
 class Lower(lowering.Lower):  # type: ignore[misc]
-    """numba's writer of a function, without what only counting references needs: old values, and variables' ends."""
+    """numba's lowering of a function without the parts that only reference counting needs."""
 
     def delvar(self, name: str) -> None:
         if self.context.enable_nrt:
@@ -49,7 +49,7 @@ class Lower(lowering.Lower):  # type: ignore[misc]
 
 
 def implementation(context: Any, function: Any, signature: Any) -> Implementation | None:
-    """What emits a call of one of numba's functions, (builder, arguments) to result; None for numba's own."""
+    """Return our emitter for a call of one of numba's functions, (builder, arguments) to result; None for numba's own."""
     make = _MAKERS.get(getattr(function, "typing_key", function))
     return None if make is None else make(context, signature)
 
@@ -87,7 +87,7 @@ def _set_item(context: Any, signature: Any) -> Implementation | None:
 
 
 def _integers(array: Any, index: Any) -> Sequence[Any] | None:
-    """The types of indices that are integers and as many as a C-contiguous array has dimensions, or fewer."""
+    """Types of the indices if they are integers and not more than the dimensions of a C-contiguous array."""
     if not (isinstance(array, types.Array) and array.layout == "C" and array.aligned):
         return None
     indices = index.types if isinstance(index, types.BaseTuple) else (index,)
@@ -116,7 +116,7 @@ def _item_pointer(
 
 
 def _position(context: Any, builder: Any, kind: Any, value: Any, length: Any) -> Any:
-    """An index from an axis' start; negative ones count from its end."""
+    """Emit an index from an axis' start; negative ones count from its end."""
     if not kind.signed:
         return context.cast(builder, value, kind, types.uintp)
     place = context.cast(builder, value, kind, types.intp)
@@ -126,13 +126,13 @@ def _position(context: Any, builder: Any, kind: Any, value: Any, length: Any) ->
 
 
 def _is_rest(array: Any, taken: int, result: Any) -> bool:
-    """Whether a type is that of an array behind its first indices."""
+    """Return True if a type is that of an array after its first indices."""
     is_array = isinstance(result, types.Array) and result.dtype == array.dtype
     return is_array and result.layout == "C" and result.ndim == array.ndim - taken
 
 
 def _rest(context: Any, builder: Any, array: Any, value: Any, taken: int, result: Any, pointer: Any) -> Any:
-    """The array at a pointer that has the last axes of another."""
+    """Emit an array at a pointer with the last axes of another array."""
     shape, strides = (field_of(context, builder, array, value, name) for name in ("shape", "strides"))
     size = _ONE
     of_row = of_steps = ir.Constant(ir.ArrayType(I64, result.ndim), ir.Undefined)
@@ -160,14 +160,14 @@ def _range(context: Any, signature: Any) -> Implementation | None:
         value = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
         for i, part in enumerate(parts):
             value = builder.insert_value(value, part, i)
-        value.parts_of_range = parts  # for a loop that begins where it can be seen
+        value.parts_of_range = parts  # for loops over a range made in the same function
         return value
 
     return emit
 
 
 def _iterate(context: Any, signature: Any) -> Implementation | None:
-    """The state of a loop over a range: pointer to the next number, stop, step, pointer to how many are left."""
+    """Emit the state of a loop over a range: pointer to the next number, stop, step, pointer to the remaining count."""
     (source,) = signature.args
     if not isinstance(source, types.RangeType) or source.dtype != types.int64:
         return None
@@ -177,7 +177,7 @@ def _iterate(context: Any, signature: Any) -> Implementation | None:
         start, stop, step = known or (builder.extract_value(args[0], i) for i in range(3))
         distance = stop if start is _ZERO else builder.sub(stop, start)
         if step is _ONE:
-            count = distance  # none are left where it is negative
+            count = distance  # negative: no iterations
         else:
             whole = builder.sdiv(distance, step)
             uneven = builder.icmp_signed("!=", builder.mul(whole, step), distance)
@@ -214,7 +214,7 @@ def _advance(context: Any, signature: Any) -> Implementation | None:
 
 
 def _not_static(context: Any, signature: Any) -> Implementation | None:
-    """numba asks first for something shorter with a constant index, which arrays do not have."""
+    """Reject the lowering for constant indices, which numba tries first and arrays do not have."""
     if isinstance(signature.args[0], types.Array) and not isinstance(signature.args[1], types.StringLiteral):
         raise NotImplementedError
     return None

@@ -1,8 +1,7 @@
-"""The kernels that Python calls, with the types of their arguments: what is compiled ahead of use, and in which parts.
+"""Signatures of the kernels that Python calls, by unit of compilation.
 
-A unit becomes one file of object code; a program asks only for the units it needs. A type is "i8", "i4", "u8", "u4",
-"u2", "u1", "f4", "f8" or "b1", with [n] behind it for a C-contiguous array of n dimensions; a tuple of types stands for
-a tuple.
+A unit becomes one file of object code; a program requests only the units it needs. A type is "i8", "i4", "u8", "u4",
+"u2", "u1", "f4", "f8" or "b1", followed by [n] for a C-contiguous array of n dimensions; a tuple of types means a tuple.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ Type: TypeAlias = "str | tuple[Type, ...]"
 
 @dataclass(frozen=True)
 class Entry:
-    """A kernel: a function of a module in ``loops``.
+    """Entry point of a kernel: a function of a module in ``loops``.
 
-    name    the function's; with a dot and a type behind it if there is one for several types
+    name    of the function; followed by a dot and a type if there is an entry for several types
     result  None, a scalar's type, or a tuple of them
     """
 
@@ -39,7 +38,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "predict_mixed": ("features",),
     "feature_stack": ("features",),
 }
-"""Units whose functions call entries of other units; these are compiled once, not again inside of them."""
+"""Units whose functions call entries of other units, which are compiled only once, in their own unit."""
 
 UNSIGNED = ("u1", "u2", "u4", "u8")
 COMPARABLE = (*UNSIGNED, "f4", "f8")
@@ -51,7 +50,7 @@ def _of_type(kind: Type, value: str) -> Type:
 
 
 def _for_types(values: Sequence[str], entry: Entry) -> Iterator[Entry]:
-    """The entry for each of the types that "T" may stand for, each in a unit of its own."""
+    """Make an entry for each type that replaces "T", each in a unit of its own."""
     for value in values:
         arguments = tuple(_of_type(kind, value) for kind in entry.arguments)
         yield Entry(f"{entry.unit}.{value}", entry.module, f"{entry.name}.{value}", arguments, entry.result)
@@ -176,16 +175,16 @@ ENTRIES: Mapping[str, Entry] = {entry.name: entry for entry in _ALL}
 
 
 def entries_of(unit: str) -> Sequence[Entry]:
-    """The entries of one unit."""
+    """List the entries of one unit."""
     return [entry for entry in _ALL if entry.unit == unit]
 
 
 def with_needs(units: Sequence[str]) -> tuple[str, ...]:
-    """The units and those they need, these first, each once."""
+    """List units with their dependencies first, each once."""
     wanted = [each for unit in units for each in (*NEEDS.get(unit, ()), unit)]
     return tuple(dict.fromkeys(wanted))
 
 
 def all_units() -> tuple[str, ...]:
-    """Every unit, those that others need first."""
+    """List every unit, dependencies first."""
     return with_needs(list(dict.fromkeys(entry.unit for entry in _ALL)))

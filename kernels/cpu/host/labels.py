@@ -1,7 +1,7 @@
-"""Components of equal value as runs of voxels along x, joined by union-find; label images numbered by first sight.
+"""Components of equal value as runs of voxels along x, joined by union-find; relabelling by first occurrence.
 
-A run is a row's longest stretch of one value that is not 0. Runs stand in scan order, and a union keeps the earlier
-root, so the numbers of components follow from the order of their roots: no thread and no slab can change them.
+A run is a row's longest stretch of one value that is not 0. Runs are in scan order, and a union keeps the earlier
+root, so the numbers of components follow from the order of their roots: they depend on no thread and no slab.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from ...contract import KernelError, Storage
 from ..loader import kernel, prepare
 
-_LONGEST_ROW = (1 << 31) - 1  # starts and stops of runs are int32
-_MOST_RUNS = (1 << 32) - 1  # runs are numbered in uint32
+_MAX_ROW = (1 << 31) - 1  # starts and stops of runs are int32
+_MAX_RUNS = (1 << 32) - 1  # runs are numbered in uint32
 _FIRST_CAPACITY = 1 << 10
 
 _number_roots = kernel("number_roots")
@@ -22,7 +22,7 @@ _number_roots = kernel("number_roots")
 
 @dataclass(frozen=True, eq=False)
 class SlabRuns:
-    """The components of a slab.
+    """Components of a slab.
 
     shape      (z, y, x) of the slab; first (rows + 1,) int64: the first run of each row (z, y)
     start      (n,) int32 along x, and stop, the last position + 1
@@ -38,7 +38,7 @@ class SlabRuns:
 
     @property
     def runs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(first, start, stop, component), as the kernels take them."""
+        """Arrays (first, start, stop, component) in the order of the kernels' arguments."""
         return self.first, self.start, self.stop, self.component
 
 
@@ -47,12 +47,12 @@ def label_slab(values: np.ndarray, storage: Storage) -> SlabRuns:
     flat = comparable(values)
     depth, height, width = values.shape
     rows = depth * height
-    if width > _LONGEST_ROW:
-        raise KernelError(f"rows of {width} voxels are too long to be labelled; at most {_LONGEST_ROW}")
+    if width > _MAX_ROW:
+        raise KernelError(f"rows of {width} voxels are too long to be labelled; at most {_MAX_ROW}")
     prepare(f"runs.{flat.dtype.str[1:]}", "labels")
     runs = kernel("count_runs", flat.dtype)(flat, rows, width)
-    if runs > _MOST_RUNS:
-        raise KernelError(f"a slab of {runs} runs is too large to be labelled; at most {_MOST_RUNS}")
+    if runs > _MAX_RUNS:
+        raise KernelError(f"a slab of {runs} runs is too large to be labelled; at most {_MAX_RUNS}")
     first = storage.array((rows + 1,), np.int64)
     start, stop = storage.array((runs,), np.int32), storage.array((runs,), np.int32)
     component = storage.array((runs,), np.uint32)
@@ -76,7 +76,7 @@ def join_slabs(
 
 
 def comparable(values: np.ndarray) -> np.ndarray:
-    """The values as a flat array in one of six types whose equality is that of the values."""
+    """Convert values to a flat array of one of six types that preserves their equality."""
     values = np.ascontiguousarray(values)
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
@@ -115,6 +115,6 @@ class ValueTable:
             fill_table(self._originals, self.count, self._keys, self._ids)
 
     def _allocate_table(self) -> None:
-        """An empty table twice as long as originals."""
+        """Allocate an empty table twice as long as originals."""
         self._keys = np.zeros(2 * len(self._originals), np.uint64)
         self._ids = np.zeros(2 * len(self._originals), np.uint32)

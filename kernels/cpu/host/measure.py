@@ -1,8 +1,8 @@
 """Statistics of all objects of a frame, gathered slab by slab in scan order, in two passes.
 
 The first pass forms sums, bounds and running scatters; the second needs their means: higher moments, histograms,
-projections on the objects' axes. A slab is divided among threads by label, so that every object meets its voxels in
-scan order whatever the number of threads.
+projections on the objects' axes. A slab is divided among threads by label, so that the voxels of every object are
+added in scan order whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ...contract import BINS, QUANTILES, SECOND_PASS, MeasurePlan
 from ..loader import kernel, prepare
 
 _SHARED_BITS = 5  # neighbouring labels share cache lines, so 32 of them go to the same thread
-_BEYOND = np.iinfo(np.int32).max  # a place that every voxel lies before
+_BEYOND = np.iinfo(np.int32).max  # a position after every voxel
 
 _first_pass, _eigensystems = kernel("first_pass"), kernel("eigensystems")
 _describe_moments, _count_as_float32 = kernel("describe_moments"), kernel("count_as_float32")
 
 
 class Bounds(NamedTuple):
-    """Of each object: voxels, bounding box, sum of positions and their running scatter."""
+    """Tables of each object: voxels, bounding box, sum of positions and their running scatter."""
 
     voxels: np.ndarray
     low: np.ndarray
@@ -32,7 +32,7 @@ class Bounds(NamedTuple):
 
 
 class Values(NamedTuple):
-    """Of each object and channel: voxels, sum, running second moment, minimum, maximum."""
+    """Tables of each object and channel: voxels, sum, running second moment, minimum, maximum."""
 
     voxels: np.ndarray
     total: np.ndarray
@@ -42,7 +42,7 @@ class Values(NamedTuple):
 
 
 class Extremes(NamedTuple):
-    """The smallest and the largest value of each object, and where they stand."""
+    """Minimum and maximum of each object, and their positions."""
 
     least: np.ndarray
     most: np.ndarray
@@ -67,7 +67,7 @@ class Channels(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Where moments are taken around, and the sums of third and fourth powers."""
+    """Centres of moments, and the sums of third and fourth powers."""
 
     centre: np.ndarray
     third: np.ndarray
@@ -91,7 +91,7 @@ class Histogram(NamedTuple):
 
 
 class Measurement:
-    """The tables of one frame and what is derived from them. The protocol is that of ``contract.ObjectBackend``."""
+    """Tables of one frame and the quantities derived from them, for ``contract.ObjectBackend``."""
 
     def __init__(self, plan: MeasurePlan) -> None:
         self.plan = plan
@@ -130,18 +130,18 @@ class Measurement:
             prepare(f"second_pass.{self._bin_type().str[1:]}")
 
     def _bin_type(self) -> np.dtype[np.unsignedinteger[Any]]:
-        """Of the histogram's counts: 32 bits wherever they suffice."""
+        """Type of the histogram's counts: 32 bits if they suffice."""
         return np.dtype(np.uint32 if self.plan.voxels <= np.iinfo(np.uint32).max else np.uint64)
 
     def _rows(self, group: str) -> int:
         return self.plan.count if group in self.plan.groups else 0
 
     def flags(self, *groups: str) -> np.ndarray:
-        """For each group 1 if it is wanted."""
+        """Flags of the groups: 1 if a group is wanted."""
         return np.array([group in self.plan.groups for group in groups], np.uint8)
 
     def add(self, labels: np.ndarray, raw: np.ndarray, start: tuple[int, int], part: int, parts: int) -> None:
-        """A slab's voxels of the objects of one part."""
+        """Add a slab's voxels of the objects of one part."""
         shift = _SHARED_BITS if self.plan.count > parts << (_SHARED_BITS + 3) else 0
         pixels = raw.reshape(-1, raw.shape[3]) if raw.shape[3] else np.empty((0, 0), np.float32)
         where = (labels, pixels, start, np.uint32(part), np.uint32(parts), np.uint32(shift))
@@ -156,7 +156,7 @@ class Measurement:
             kernel("second_pass", self.histogram.bins.dtype)(*where, wanted, *self.second_tables())
 
     def second_tables(self) -> tuple[tuple[np.ndarray, ...], ...]:
-        """What the accumulators of the second pass take, in the order of ``second_pass``."""
+        """Arguments of the second pass's accumulators, in the order of ``second_pass``."""
         axis, weighted, principal = self.axis_moments, self.weight_moments, self.channel_moments
         return (
             (axis.centre, self.axes.vectors, axis.third, axis.fourth),
@@ -167,7 +167,7 @@ class Measurement:
         )
 
     def complete(self, first: int, stop: int) -> None:
-        """Derive what follows from this pass's tables, for objects [first, stop)."""
+        """Derive quantities from this pass's tables, for objects [first, stop)."""
         if self.pass_number == 1:
             for group, tables, system in (
                 ("axes", self.bounds, self.axes),
@@ -197,7 +197,7 @@ class Measurement:
                 _count_as_float32(h.bins, first, stop)
 
     def begin_second_pass(self) -> None:
-        """Fix means, axes and the histogram's range, and make room for what the second pass adds."""
+        """Fix means, axes and the histogram's range, and allocate the tables of the second pass."""
         self.pass_number = 2
         d, c = self.plan.dimensions, self.plan.channels
         with np.errstate(all="ignore"):
@@ -216,30 +216,30 @@ class Measurement:
 
     @property
     def mean(self) -> np.ndarray:
-        """(n, c) mean of each channel."""
+        """Mean of each channel, (n, c)."""
         found: np.ndarray = self.values.total / self.values.voxels[:, None]
         return found
 
     @property
     def centre(self) -> np.ndarray:
-        """(n, 3) mean position."""
+        """Mean position, (n, 3)."""
         found: np.ndarray = self.bounds.total / self.bounds.voxels[:, None]
         return found
 
     @property
     def weighted_centre(self) -> np.ndarray:
-        """(n, 3) mean position, weighted with the value."""
+        """Mean position weighted with the value, (n, 3)."""
         found: np.ndarray = self.weights.total / self.weights.weight[:, None]
         return found
 
     @property
     def channel_mean(self) -> np.ndarray:
-        """(n, c) the same as ``mean``, from the channels' own table."""
+        """Mean of each channel, (n, c), from the channels' own table."""
         found: np.ndarray = self.channels.total / self.channels.voxels[:, None]
         return found
 
     def value_range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest value, over all objects or, if the plan says so, of each."""
+        """Minimum and maximum over all objects or, if the plan says so, of each."""
         low, high = self.values.smallest[:, 0].astype(np.float64), self.values.largest[:, 0].astype(np.float64)
         if self.plan.own_range or not len(low):
             return low, high
@@ -256,7 +256,7 @@ class Measurement:
             return empty._replace(lower=lower, scale=BINS / (upper - lower))
 
     def boxes(self) -> np.ndarray:
-        """(n, 6) int32: first and last + 1 voxel along z, y, x."""
+        """Bounding boxes (n, 6) int32: first and last + 1 voxel along z, y, x."""
         return np.concatenate([self.bounds.low[:, ::-1], self.bounds.high[:, ::-1]], axis=1)
 
     def results(self) -> dict[str, np.ndarray]:

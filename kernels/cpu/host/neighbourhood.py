@@ -1,8 +1,8 @@
-"""Statistics of what surrounds each object: the voxels nearer to it than a margin, inside a window around its box.
+"""Statistics of each object's surroundings: the voxels nearer to it than a margin, in a window around its box.
 
 Distances are Euclidean with steps stretched per axis. Stretches are whole numbers, so "nearer" is decided in integers:
 every run of the object's voxels covers an interval in each line nearby, and the lines' unions are the neighbourhood.
-No window is ever held, only one line of it.
+Only one line of a window is in memory at a time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Smoothing of prediction maps, and the growing of cores by a priority flood, exact to ilastik's last bit.
 
-The filter here is not that of ``filters``: it sums in double, from left to right, and rounds once a pass.
+This filter differs from that of ``filters``: it sums in double, from left to right, and rounds once per pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def smooth_maps(
 
 
 def _as_map(source: np.ndarray, channel: int, plan: MapPlan) -> np.ndarray:
-    """One channel in float32, its range brought to 0..1."""
+    """Extract one channel in float32, its range scaled to 0..1."""
     with np.errstate(all="ignore"):
         values = np.array(source[..., channel], np.float32, order="C")
         if plan.value_range is not None:

@@ -1,4 +1,4 @@
-"""A forest as the CPU's kernels take it, and the buffers that a thread keeps from tile to tile."""
+"""Forests in the form of the CPU's kernels, and the buffers that a thread reuses from tile to tile."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .pure_forest_buffers import bundle_memory, voting_memory
 
 @dataclass(frozen=True)
 class CpuForest:
-    """A classifier, and the other form of it that forests of pure leaves are predicted with."""
+    """Classifier, with the second form that prediction by forests of pure leaves uses."""
 
     packed: PackedForest
     votes: ColumnForest | None
 
     @property
     def kernel_arguments(self) -> tuple[Any, ...]:
-        """Arguments of the kernels that predict."""
+        """Arguments of the prediction kernels."""
         f, v = self.packed, self.votes
         if v is not None:
             return v.arrays, (f.groups, f.vote_value, f.divisor)
@@ -31,25 +31,25 @@ class CpuForest:
 
 
 class Workspace(threading.local):
-    """Buffers of one thread, kept between tiles and only ever grown."""
+    """Buffers of one thread, reused between tiles; they only grow."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, np.ndarray] = {}
         self._voting: tuple[tuple[int, ...], tuple[Any, Any]] | None = None
 
     def buffer(self, name: str, size: int, dtype: Any = np.float32) -> np.ndarray:
-        """A flat buffer of at least ``size`` elements; its content is whatever was left there."""
+        """Return a flat buffer of at least ``size`` elements with arbitrary content."""
         if name not in self._buffers or self._buffers[name].size < size:
-            self._buffers.pop(name, None)  # the smaller one goes before the larger one comes
+            self._buffers.pop(name, None)  # the smaller one is freed before the larger one is allocated
             self._buffers[name] = np.empty(size, dtype)
         return self._buffers[name]
 
     def voting(self, forest: CpuForest, votes: ColumnForest, columns: int, quads: int) -> tuple[Any, Any]:
-        """The memory and the bundles of ``voting.py`` for a forest; kept while the same are asked for."""
+        """Memory and bundles of ``pure_forest_buffers`` for a forest, reused while the sizes stay the same."""
         packed = forest.packed
-        sizes = (columns, votes.first.shape[1] - 1, packed.vote_value.shape[1], votes.most_nodes, quads)
+        sizes = (columns, votes.first.shape[1] - 1, packed.vote_value.shape[1], votes.max_nodes, quads)
         if self._voting is None or self._voting[0] != (packed.classes, *sizes):
-            self._voting = None  # the one before goes first
+            self._voting = None  # the previous one is freed first
             memory = voting_memory(packed.classes, *sizes), bundle_memory(packed.classes, quads)
             self._voting = (packed.classes, *sizes), memory
         return self._voting[1]

@@ -1,1 +1,1 @@
-"""The CPU kernels: numba functions."""
+"""CPU kernels: numba functions."""

@@ -1,4 +1,4 @@
-"""What a run of voxels adds to the tables of its object.
+"""Accumulation of a run of voxels into the tables of its object.
 
 A run is voxels [x0, x1) of one line of a slab, all of one object (or of one neighbourhood); their values are rows
 base + x of ``pixels`` (voxels, c), and z and y count from the frame's edge. Runs arrive in scan order,
@@ -13,14 +13,14 @@ import numpy as np
 from ..build.jit import njit
 from .libm_pow import third_and_fourth
 
-# A call that passes so many arrays takes longer than most runs do.
+# Passing so many arrays to a call takes longer than most runs.
 _inlined = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 
 
 @_inlined
 def add_coordinates(i, z, y, x0, x1, is_flat, with_scatter, count, low, high, total, scatter):
-    """Voxels counted, their bounds, the sum of their positions and, if wanted, the running scatter of these."""
-    # Without branches, which would be mispredicted at most runs. y and z only grow, but for y a plane begins anew.
+    """Add to the count, the bounds, the sum of positions and, if wanted, the running scatter of positions."""
+    # Without branches, since most runs would mispredict them. y and z only grow, except that y restarts in each plane.
     first_x, first_y, first_z, last_x, last_y = low[i, 0], low[i, 1], low[i, 2], high[i, 0], high[i, 1]
     low[i, 0] = x0 if x0 < first_x else first_x
     low[i, 1] = y if y < first_y else first_y
@@ -79,7 +79,7 @@ def add_coordinates(i, z, y, x0, x1, is_flat, with_scatter, count, low, high, to
 
 @_inlined
 def add_values(i, pixels, base, x0, x1, seen, total, second, smallest, largest):
-    """Sum, running second central moment, minimum and maximum of every channel."""
+    """Add to sum, running second central moment, minimum and maximum of every channel."""
     before = np.float64(seen[i])
     seen[i] += x1 - x0
     for c in range(pixels.shape[1]):
@@ -104,7 +104,7 @@ def add_values(i, pixels, base, x0, x1, seen, total, second, smallest, largest):
 
 @_inlined
 def add_extremes(i, z, y, pixels, base, x0, x1, least, most, least_at, most_at):
-    """Where the smallest and the largest value of channel 0 stand first."""
+    """Update the first positions of the minimum and the maximum of channel 0."""
     low, high = least[i], most[i]
     for x in range(x0, x1):
         v = pixels[base + x, 0]
@@ -119,7 +119,7 @@ def add_extremes(i, z, y, pixels, base, x0, x1, least, most, least_at, most_at):
 
 @_inlined
 def add_weights(i, z, y, pixels, base, x0, x1, is_flat, weight, total, scatter):
-    """Positions weighted with channel 0: sum of weights, weighted sum and running scatter of positions."""
+    """Add positions weighted with channel 0: sum of weights, weighted sum and running scatter of positions."""
     w = weight[i]
     sum_x, sum_y, sum_z = total[i, 0], total[i, 1], total[i, 2]
     fy, fz = np.float64(y), np.float64(z)
@@ -153,7 +153,7 @@ def add_weights(i, z, y, pixels, base, x0, x1, is_flat, weight, total, scatter):
 
 @_inlined
 def add_channels(i, pixels, base, x0, x1, seen, total, scatter, deviation):
-    """Running scatter of the channels' values; total is this table's own sum, deviation scratch (c,)."""
+    """Add to the running scatter of the channels' values; total is this table's own sum, deviation scratch (c,)."""
     channels = pixels.shape[1]
     k = np.float64(seen[i])
     seen[i] += x1 - x0
@@ -174,7 +174,7 @@ def add_channels(i, pixels, base, x0, x1, seen, total, scatter, deviation):
 
 @_inlined
 def add_moments(i, pixels, base, x0, x1, mean, third, fourth):
-    """Third and fourth central moments of every channel, around the final mean."""
+    """Add to the third and fourth central moments of every channel, around the final mean."""
     for c in range(pixels.shape[1]):
         m, s3, s4 = mean[i, c], third[i, c], fourth[i, c]
         for x in range(x0, x1):
@@ -186,7 +186,7 @@ def add_moments(i, pixels, base, x0, x1, mean, third, fourth):
 
 @_inlined
 def add_histogram(i, pixels, base, x0, x1, lower, scale, bins, left):
-    """Channel 0 in bins of 1 / scale from lower on; what falls below is counted in left, what falls above nowhere.
+    """Add channel 0 to bins of 1 / scale from lower on; values below are counted in left, values above are not counted.
 
     lower and scale hold one range for all objects, or one for each.
     """
@@ -195,7 +195,7 @@ def add_histogram(i, pixels, base, x0, x1, lower, scale, bins, left):
     n = bins.shape[1]
     for x in range(x0, x1):
         place = factor * (np.float64(pixels[base + x, 0]) - low)
-        if not (-1.0 < place < 1e18):  # NaN and what exceeds a 64-bit integer became the smallest integer
+        if not (-1.0 < place < 1e18):  # NaN and values beyond 64-bit integers became the smallest integer
             left[i] += 1
         elif place == n:
             bins[i, n - 1] += 1
@@ -205,7 +205,7 @@ def add_histogram(i, pixels, base, x0, x1, lower, scale, bins, left):
 
 @_inlined
 def add_axis_moments(i, z, y, x0, x1, centre, axes, third, fourth):
-    """Third and fourth moments of positions along the object's own axes; axes (n, d * d) with vectors in columns."""
+    """Add third and fourth moments of positions along the object's own axes; axes (n, d * d), vectors in columns."""
     d = third.shape[1]
     dy, dz = np.float64(y) - centre[i, 1], np.float64(z) - centre[i, 2]
     for k in range(d):
@@ -224,7 +224,7 @@ def add_axis_moments(i, z, y, x0, x1, centre, axes, third, fourth):
 
 @_inlined
 def add_weight_moments(i, z, y, pixels, base, x0, x1, centre, axes, third, fourth):
-    """As ``add_axis_moments``, every voxel weighted with channel 0."""
+    """Add moments as ``add_axis_moments``, every voxel weighted with channel 0."""
     d = third.shape[1]
     dy, dz = np.float64(y) - centre[i, 1], np.float64(z) - centre[i, 2]
     for k in range(d):
@@ -244,7 +244,7 @@ def add_weight_moments(i, z, y, pixels, base, x0, x1, centre, axes, third, fourt
 
 @_inlined
 def add_channel_moments(i, pixels, base, x0, x1, mean, axes, least, most, third, fourth):
-    """Minimum, maximum, third and fourth moments of the channels' values along their principal axes."""
+    """Add minimum, maximum, third and fourth moments of the channels' values along their principal axes."""
     channels = pixels.shape[1]
     for k in range(channels):
         low, high, s3, s4 = least[i, k], most[i, k], third[i, k], fourth[i, k]

@@ -1,8 +1,7 @@
 """Eigenvalues and eigenvectors of small symmetric matrices, largest eigenvalue first.
 
-Householder reduction to three diagonals, then QL steps with implicit shifts (tred2 and tql2 of EISPACK, in the form
-JAMA gave them). The signs of eigenvectors, and the vectors of equal eigenvalues, come out of rounding: nothing may be
-reordered or fused.
+Householder reduction to tridiagonal form, then QL steps with implicit shifts (tred2 and tql2 of EISPACK, as in JAMA).
+The signs of eigenvectors, and the vectors of equal eigenvalues, depend on rounding: nothing may be reordered or fused.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ import math
 import numpy as np
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 from .hypotenuse import hypotenuse
 
 _EPSILON = 2.0**-52
-_MOST_STEPS = 50  # for one eigenvalue; only matrices with NaN or infinity come near it
+_MAX_STEPS = 50  # for one eigenvalue; only matrices with NaN or infinity need as many
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def tridiagonalize(vectors, diagonal, beside):
-    """Replace the symmetric matrix in ``vectors`` by the transformation that leaves three diagonals of it."""
-    keep_apart()
+    """Replace the symmetric matrix in ``vectors`` by the transformation that makes it tridiagonal."""
+    noinline()
     n = len(diagonal)
     for j in range(n):
         diagonal[j] = vectors[n - 1, j]
@@ -97,8 +96,8 @@ def tridiagonalize(vectors, diagonal, beside):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def diagonalize(vectors, diagonal, beside):
-    """Rotate until the elements beside the diagonal vanish; ``diagonal`` then holds the eigenvalues, unsorted."""
-    keep_apart()
+    """Rotate until the off-diagonal elements vanish; ``diagonal`` then holds the eigenvalues, unsorted."""
+    noinline()
     n = len(diagonal)
     for i in range(1, n):
         beside[i - 1] = beside[i]
@@ -113,7 +112,7 @@ def diagonalize(vectors, diagonal, beside):
         while last < n - 1 and not abs(beside[last]) <= _EPSILON * largest:
             last += 1
         if last > first:
-            for _ in range(_MOST_STEPS):
+            for _ in range(_MAX_STEPS):
                 g = diagonal[first]
                 p = (diagonal[first + 1] - g) / (2.0 * beside[first])
                 r = hypotenuse(p, 1.0)
@@ -160,11 +159,11 @@ def diagonalize(vectors, diagonal, beside):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def eigensystem(vectors, values, work):
-    """The symmetric matrix in ``vectors`` (n, n) becomes its eigenvectors, in columns; values (n,) their eigenvalues.
+    """Replace the symmetric matrix in ``vectors`` (n, n) by its eigenvectors, in columns; values (n,): eigenvalues.
 
-    work is scratch (n,). The largest eigenvalue comes first; of equal ones the order is as it happens.
+    work is scratch (n,). The largest eigenvalue comes first; the order of equal ones is unspecified.
     """
-    keep_apart()
+    noinline()
     tridiagonalize(vectors, values, work)
     diagonalize(vectors, values, work)
     n = len(values)
@@ -181,7 +180,7 @@ def eigensystem(vectors, values, work):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def eigensystems(scatter, first, stop, values, vectors):
-    """Eigensystems of objects [first, stop).
+    """Compute eigensystems of objects [first, stop).
 
     scatter  (n, d (d + 1) / 2) the upper triangles, row by row
     values   (n, d), vectors (n, d * d) with eigenvectors in columns, row by row

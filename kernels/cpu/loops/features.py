@@ -1,9 +1,9 @@
-"""The feature stack of a tile: pre-smoothing of the whole tile, then cell by cell every selected feature.
+"""Feature stack of a tile: pre-smoothing of the whole tile, then every selected feature cell by cell.
 
 A cell is the part of a tile whose features fit the cache. The forest reads one column of a block of 64 neighbouring
 voxels at a time, so a cell's stack holds for every column, block after block, 64 voxels each:
-``stack[column * column_stride + block * 64 + voxel]``, blocks and the voxels in them in (z, y, x) order. The stride has
-room for one block more, which keeps the columns of a block apart in the cache.
+``stack[column * column_stride + block * 64 + voxel]``, blocks and the voxels in them in (z, y, x) order. The stride
+includes one spare block, so that the columns of a block map to different cache sets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from ...shared.program import COLUMN, IN, MARGIN, OP, OUT, RADIUS, SOURCE_MARGIN, STRIDE, SUMS, TAPS, Op, Sums
 from ..build.jit import njit
 from ..simd import formulas
-from ..simd.lanes import keep_apart, spread_vectors
+from ..simd.lanes import noinline, spread_vectors
 from .filters import filter_x, filter_y, filter_z
 
 BLOCK = 64  # voxels in a block
@@ -33,7 +33,7 @@ def volume(box):
 
 @njit(nogil=True, cache=True)
 def grown(box, mz, my, mx, image):
-    """The box enlarged by a margin on both sides, as far as the image reaches."""
+    """Enlarge a box by a margin on both sides, clipped to the image."""
     return (
         max(box[0] - mz, 0),
         max(box[1] - my, 0),
@@ -46,9 +46,9 @@ def grown(box, mz, my, mx, image):
 
 @njit(nogil=True, cache=True)
 def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, work, one, two, lines):
-    """A Gaussian over ``box``: x, y and, unless flat, z. one and two are places in work for the passes between."""
-    keep_apart()
-    none, sums = np.int64(0), np.int64(_EVEN)  # of numba's plain types, so that no filter is compiled twice
+    """Apply a Gaussian over ``box``: x, y and, unless flat, z. one and two are offsets in work between passes."""
+    noinline()
+    none, sums = np.int64(0), np.int64(_EVEN)  # int64 instead of literals, so that no filter is compiled twice
     depth = none if flat else radius
     rows, columns = grown(box, depth, radius, none, image), grown(box, depth, none, none, image)
     weights = (taps, taps, taps)
@@ -57,7 +57,7 @@ def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, wo
         filter_x(src, src_at, src_box, work, first, rows, image[2], weights, radius, sums, lines)
         filter_y(work, one, rows, out, last, box, image[1], weights, radius, sums, lines)
         return
-    # Plane by plane, so that what x leaves to y stays in the cache.
+    # Plane by plane, so that the output of x stays in the cache for y.
     plane = (columns[4] - columns[1]) * (columns[5] - columns[2])
     for z in range(rows[0], rows[3]):
         above, here = (z, rows[1], rows[2], z + 1, rows[4], rows[5]), two + (z - rows[0]) * plane
@@ -69,24 +69,24 @@ def smooth(src, src_at, src_box, out, out_at, box, image, flat, taps, radius, wo
 
 @njit(nogil=True, cache=True)
 def grid_of(shape, block):
-    """Blocks along z, y, x that cover a cell of this shape."""
+    """Number of blocks along z, y, x that cover a cell of this shape."""
     return -(-shape[0] // block[0]), -(-shape[1] // block[1]), -(-shape[2] // block[2])
 
 
 @njit(nogil=True, cache=True)
 def column_stride(shape, block):
-    """Floats between the columns of a cell's stack."""
+    """Distance between the columns of a cell's stack in floats."""
     grid = grid_of(shape, block)
     return (grid[0] * grid[1] * grid[2] + 1) * BLOCK
 
 
 @njit(nogil=True, cache=True)
 def scatter(src, src_at, src_box, cell, stack, column_at, block):
-    """Put a volume that holds the cell into the column of its stack that begins at ``column_at``.
+    """Copy a volume that holds the cell into the column of its stack that begins at ``column_at``.
 
-    Voxels of a block beyond the cell along x repeat the last one; those along y and z stay as they were.
+    Voxels of a block beyond the cell along x repeat the last one; those along y and z are left unchanged.
     """
-    keep_apart()
+    noinline()
     bz, by, bx = block
     nz, ny, nx = cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]
     _, along_y, along_x = grid_of((nz, ny, nx), block)
@@ -103,13 +103,13 @@ def scatter(src, src_at, src_box, cell, stack, column_at, block):
 
 @njit(nogil=True, cache=True)
 def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
-    """All columns of one cell: runs every scale's program for every channel.
+    """Derive all columns of one cell: run every scale's program for every channel.
 
-    smoothed  (every pre-smoothed volume, where each begins (channel, scale), what each scale covers (scale, 6))
+    smoothed  (pre-smoothed volumes, start of each (channel, scale), box of each scale (scale, 6))
     plan      (instructions, first instruction of each scale, taps, channels)
     scratch   (slots of the programs, floats a slot, scratch of the filters)
     """
-    keep_apart()
+    noinline()
     pre, pre_places, pre_boxes = smoothed
     instructions, first, taps, channels = plan
     work, slot, lines = scratch
@@ -212,7 +212,7 @@ def presmooth_tile(
 
 @njit(nogil=True, cache=True)
 def cell_at(first, extent, cell_shape, z, y, x):
-    """The cell that begins at (z, y, x) of a tile, as a box of the image."""
+    """Box in the image of the cell that begins at (z, y, x) of a tile."""
     z0, y0, x0 = first[0] + z, first[1] + y, first[2] + x
     return (
         z0,
@@ -226,7 +226,7 @@ def cell_at(first, extent, cell_shape, z, y, x):
 
 @njit(nogil=True, cache=True)
 def gather(stack, stride, width, cell, block, out, z0, y0, x0):
-    """The stack of a cell into out (z, y, x, f), at (z0, y0, x0)."""
+    """Copy the stack of a cell into out (z, y, x, f), at (z0, y0, x0)."""
     bz, by, bx = block
     nz, ny, nx = cell[3] - cell[0], cell[4] - cell[1], cell[5] - cell[2]
     _, along_y, along_x = grid_of((nz, ny, nx), block)
@@ -241,7 +241,7 @@ def gather(stack, stride, width, cell, block, out, z0, y0, x0):
 
 @njit(nogil=True, cache=True)
 def feature_tile(smoothed, plan, image, first, extent, shapes, stack, scratch, out):
-    """The features of a tile at ``first`` into out (z, y, x, f), cell by cell; shapes is (cell, block, …)."""
+    """Write the features of a tile at ``first`` to out (z, y, x, f), cell by cell; shapes is (cell, block, …)."""
     cell_shape, block, _ = shapes
     for z in range(0, extent[0], cell_shape[0]):
         for y in range(0, extent[1], cell_shape[1]):

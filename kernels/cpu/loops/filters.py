@@ -11,7 +11,7 @@ import numpy as np
 
 from ...shared.program import Sums
 from ..build.jit import njit
-from ..simd.lanes import copy_run, keep_apart
+from ..simd.lanes import copy_run, noinline
 from ..simd.symmetric_filter import (
     ROWS,
     sum_even_fused,
@@ -30,13 +30,14 @@ _EVEN, _ODD, _EVEN_ODD = int(Sums.EVEN), int(Sums.ODD), int(Sums.EVEN_ODD)
 
 @njit(nogil=True, cache=True)
 def symmetric_sum(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius, sums, fused):
-    """For each of several rows, that begin at outs[j] + row * out_stride and at + row * src_stride, for 0 <= i < n, and
-    for each of the sums at once: ``out[i] = taps[j][0]*src[i] + sum_k taps[j][k]*(src[plus[k]+i] ± src[minus[k]+i])``.
+    """Filter several rows, with one or several sums j at once.
 
-    k runs upward. The pair and the first product are rounded; a fused sum rounds once a tap, a plain one twice. No
-    output may overlap the source. Odd sums, and several at once, exist for radius 1 and 2 only.
+    ``out[i] = taps[j][0]*src[i] + sum_k taps[j][k]*(src[plus[k]+i] ± src[minus[k]+i])`` for 0 <= i < n, in rows that
+    begin at outs[j] + row * out_stride and at + row * src_stride. k runs upward. The pair and the first product are
+    rounded; a fused sum rounds once a tap, a plain one twice. No output may overlap the source. Odd sums,
+    and several at once, exist for radius 1 and 2 only.
     """
-    keep_apart()
+    noinline()
     if fused:
         if sums == _EVEN:
             sum_even_fused(out, outs, out_stride, src, at, src_stride, rows, n, plus, minus, taps, radius)
@@ -59,13 +60,13 @@ def symmetric_sum(out, outs, out_stride, src, at, src_stride, rows, n, plus, min
 
 @njit(nogil=True, cache=True)
 def moved(outs, by):
-    """Places of several volumes, each this much further on."""
+    """Offsets of several volumes, each advanced by this many floats."""
     return outs[0] + by, outs[1] + by, outs[2] + by
 
 
 @njit(nogil=True, cache=True)
 def mirror(position, n):
-    """The position inside [0, n) that stands for one up to n - 1 voxels outside."""
+    """Mirror a position up to n - 1 voxels outside into [0, n)."""
     if position < 0:
         return -position
     if position >= n:
@@ -75,10 +76,10 @@ def mirror(position, n):
 
 @njit(nogil=True, cache=True)
 def fused_range(n, radius):
-    """Where on a line of n voxels the x pass of ilastik's build uses the fused multiply-add: [first, stop).
+    """Range [first, stop) of a line of n voxels in which the x pass of ilastik's build uses fused multiply-adds.
 
-    Its vector loop starts at the first multiple of 8 that has all left neighbours and takes 32 voxels a step; the rest
-    of the line is plain C, which its compiler does not contract.
+    Its vector loop starts at the first multiple of 8 that has all left neighbours and processes 32 voxels a step; the
+    rest of the line is plain C, which its compiler does not contract.
     """
     stop = (n - radius) // 32 * 32
     first = (radius + 7) // 8 * 8
@@ -89,20 +90,20 @@ def fused_range(n, radius):
 
 @njit(nogil=True, cache=True)
 def copy_rows(src, at, src_stride, rows, n, out, to, out_stride):
-    """Copy rows of n voxels as they are: what a filter of radius 0 does."""
-    keep_apart()
+    """Copy rows of n voxels, as a filter of radius 0 does."""
+    noinline()
     for row in range(rows):
         copy_run(src, at + row * src_stride, out, to + row * out_stride, n)
 
 
 @njit(nogil=True, cache=True)
 def filter_x(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratch):
-    """The x pass: reads the rows of ``box`` (which src_box holds, with radius more voxels along x inside the image).
+    """Run the x pass over ``box``; src_box holds it with radius more voxels along x, clipped to the image.
 
     n is the image's width. scratch is (padded, plus, minus): floats for at least one row with 2 * radius more voxels,
-    and int64 for radius + 1 offsets. outs and taps have three entries, of which as many count as ``sums`` makes.
+    and int64 for radius + 1 offsets. outs and taps have three entries; as many are used as ``sums`` has sums.
     """
-    keep_apart()
+    noinline()
     padded, plus, minus = scratch
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
@@ -119,7 +120,7 @@ def filter_x(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
         begin, end = (first, stop) if fused else (x0, first) if part == 0 else (stop, x1)
         if begin >= end:
             continue
-        # Only a part with neighbours beyond the image's edge goes through padded lines.
+        # Only parts with neighbours beyond the image's edge use padded lines.
         lo, hi = max(begin - radius, 0), min(end + radius, n)
         inside = hi - lo == end - begin + 2 * radius
         stride = end - begin + 2 * radius
@@ -136,7 +137,7 @@ def filter_x(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
                         out, to, width, src, row + begin, sx, rows, end - begin, plus, minus, taps, radius, sums, fused
                     )
                 else:
-                    base = radius - begin  # position x of the image lies at padded[x + base]
+                    base = radius - begin  # position x of the image is at padded[x + base]
                     copy_rows(src, row + lo, sx, rows, hi - lo, padded, lo + base, stride)
                     for j in range(rows):
                         line, source = j * stride + base, row + j * sx
@@ -152,8 +153,8 @@ def filter_x(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
 
 @njit(nogil=True, cache=True)
 def filter_y(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratch):
-    """The y pass; n is the image's height; scratch as in filter_x."""
-    keep_apart()
+    """Run the y pass; n is the image's height; scratch as in filter_x."""
+    noinline()
     _, plus, minus = scratch
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]
@@ -161,7 +162,7 @@ def filter_y(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
     for z in range(z0, z1):
         y = y0
         while y < y1:
-            # Rows whose neighbours all lie in the image have the same offsets and are summed together.
+            # Rows whose neighbours are all in the image have the same offsets and are summed together.
             stop = min(y1, n - radius) if y >= radius and y < n - radius else y + 1
             row = src_at + ((z - src_box[0]) * sy + (y - src_box[1])) * sx + x0 - src_box[2]
             to = moved(outs, ((z - z0) * (y1 - y0) + (y - y0)) * width)
@@ -182,8 +183,8 @@ def filter_y(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratc
 
 @njit(nogil=True, cache=True)
 def filter_z(src, src_at, src_box, out, outs, box, n, taps, radius, sums, scratch):
-    """The z pass; n is the image's depth; scratch as in filter_x."""
-    keep_apart()
+    """Run the z pass; n is the image's depth; scratch as in filter_x."""
+    noinline()
     _, plus, minus = scratch
     z0, y0, x0, z1, y1, x1 = box
     sy, sx = src_box[4] - src_box[1], src_box[5] - src_box[2]

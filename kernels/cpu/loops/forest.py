@@ -1,8 +1,8 @@
-"""Forest prediction for any leaves, for blocks of 64 neighbouring voxels: each tree is walked once for all of them.
+"""Forest prediction for any leaves: each tree is traversed once for all 64 neighbouring voxels of a block.
 
-At a node one comparison of 64 values gives a mask of the voxels that go left; a subtree is entered only by a mask that
-is not empty. Neighbours mostly agree, so a tree costs a few visits a block instead of a path a voxel. Leaves of one
-class each have a faster way, see votes.py.
+At a node one comparison of 64 values gives a mask of the voxels that go left; a subtree is entered only with a
+non-empty mask. Neighbours mostly agree, so a tree costs a few visits per block instead of a path per voxel. Forests of
+pure leaves have a faster kernel, see pure_forest.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..build.jit import njit
 from ..simd.bits import bounds_64, float_of_bits, less_than_64, lowest_bit, nan_mask_64
-from ..simd.lanes import clear, keep_apart
+from ..simd.lanes import clear, noinline
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
 from .voxel_blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 
@@ -21,7 +21,7 @@ _BIT = np.uint64(1)
 
 @njit(nogil=True, cache=True)
 def enter_tree(records, root, bounds, leaf_column, offset_bits):
-    """The first node that ``bounds`` does not decide: every voxel whose columns lie in them passes it."""
+    """Find the first node that ``bounds`` does not decide; every voxel with columns within them reaches it."""
     node = root
     offset_mask = (_BIT << np.uint64(offset_bits)) - _BIT
     while True:
@@ -43,13 +43,13 @@ def enter_tree(records, root, bounds, leaf_column, offset_bits):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def predict_mixed(stack, base, stride, mask, entries, nodes, shares_of, memory, values):
-    """Probabilities of one block into values (64, K), for any leaves.
+    """Predict probabilities of one block into values (64, K), for any leaves.
 
     Sums run in tree order, in float32 for a class and in double for their total. shares_of is (probabilities, weights,
     forests, averages, divisor), see PackedForest. entries (t,) are the nodes where this block enters each
     tree; nodes is (records, leaf_column, offset_bits).
     """
-    keep_apart()
+    noinline()
     records, leaf_column, offset_bits = nodes
     probabilities, weights, forests, averages, divisor = shares_of
     share, total, pending = memory
@@ -106,12 +106,12 @@ def predict_mixed(stack, base, stride, mask, entries, nodes, shares_of, memory, 
 
 @njit(nogil=True, cache=True)
 def enter_bundle(stack, stride, grid, bundle, bz, by, bx, roots, nodes, bounds, around, entries):
-    """Bounds of every block of a bundle of neighbours, and how far their common bounds lead into each tree.
+    """Find the bounds of every block of a bundle, and descend into each tree by their common bounds.
 
-    bundle is the most blocks along z, y, x; the first one is (bz, by, bx). bounds (blocks of a bundle, 2 * columns) and
-    entries (t,) are filled; around is scratch for 2 * columns.
+    bundle is the maximum number of blocks along z, y, x; the first one is (bz, by, bx). bounds (blocks of a bundle,
+    2 * columns) and entries (t,) are filled; around is scratch for 2 * columns.
     """
-    keep_apart()
+    noinline()
     records, leaf_column, offset_bits = nodes
     columns = len(around) // 2
     for column in range(columns):
@@ -133,7 +133,7 @@ def enter_bundle(stack, stride, grid, bundle, bz, by, bx, roots, nodes, bounds, 
 
 @njit(nogil=True, cache=True)
 def mixed_memory(classes, depth):
-    """Scratch of predict_mixed: sums of every class and of all, waiting subtrees."""
+    """Allocate scratch of predict_mixed: sums of every class and of all, pending subtrees."""
     share, total = np.empty((BLOCK, classes), np.float32), np.empty(BLOCK, np.float64)
     return share, total, np.empty(2 * depth + 2, np.uint64)
 
@@ -142,7 +142,7 @@ def mixed_memory(classes, depth):
 def predict_tile_mixed(
     smoothed, plan, image, first, extent, shapes, stack, scratch, columns, roots, nodes, shares_of, depth, out
 ):
-    """Class probabilities of a tile at ``first`` into out (z, y, x, K), cell by cell, for any leaves.
+    """Predict class probabilities of a tile at ``first`` into out (z, y, x, K), cell by cell, for any leaves.
 
     shapes is (cell, block, bundle): voxels, voxels, blocks along z, y, x.
     """
@@ -195,8 +195,8 @@ def predict_tile_mixed(
 
 @njit(nogil=True, cache=True)
 def enter_rows(rows, first, count, stack, roots, nodes, bounds, entries):
-    """The block of these rows, the bounds of its columns and the nodes where it enters the trees."""
-    keep_apart()
+    """Load a block of rows, find the bounds of its columns and the nodes where it enters the trees."""
+    noinline()
     records, leaf_column, offset_bits = nodes
     load_rows(rows, first, count, stack, np.int64(BLOCK))
     for column in range(rows.shape[1]):
@@ -207,7 +207,7 @@ def enter_rows(rows, first, count, stack, roots, nodes, bounds, entries):
 
 @njit(nogil=True, cache=True)
 def predict_rows_mixed(rows, roots, nodes, shares_of, depth, out):
-    """Class probabilities of rows (n, f) into out (n, K), 64 rows a block, for any leaves."""
+    """Predict class probabilities of rows (n, f) into out (n, K), 64 rows a block, for any leaves."""
     classes = out.shape[1]
     memory = mixed_memory(classes, depth)
     values = np.empty((BLOCK, classes), np.float32)

@@ -1,7 +1,7 @@
-"""The "convex hull" as ilastik computes it: the bounding box, and as its defects the components of box minus object.
+"""ilastik's "convex hull": the bounding box, with the components of box minus object as its defects.
 
-Components are found plane by plane of the box with a table of provisional numbers, so that a box of any size costs one
-plane. Numbers are merged towards the smaller one: components come out in the order of their first voxel.
+Components are found plane by plane of the box with a table of provisional numbers, so that a box of any size takes the
+memory of one plane. Numbers are merged towards the smaller one: components are ordered by their first voxel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCALARS = 9  # columns before the three positions
 
 @njit(nogil=True, cache=True)
 def find_root(parent, number):
-    """The smallest number that this one was merged with; shortens the way there."""
+    """Find the smallest number that this one was merged with, compressing the path."""
     root = number
     while parent[root] != root:
         root = parent[root]
@@ -31,7 +31,7 @@ def find_root(parent, number):
 
 @njit(nogil=True, cache=True)
 def merge(parent, a, b):
-    """Merge two numbers; the smaller root of the two."""
+    """Merge two numbers. Returns the smaller of their roots."""
     a, b = find_root(parent, a), find_root(parent, b)
     if a > b:
         a, b = b, a
@@ -41,9 +41,9 @@ def merge(parent, a, b):
 
 @njit(nogil=True, cache=True)
 def find_defects(labels, label, box):
-    """Components of the box's voxels that are not the object's: (k, 4) voxels and sums of x, y, z, in scan order."""
+    """Find components of the box's voxels outside the object: (k, 4) voxels and sums of x, y, z, in scan order."""
     depth, height, width = box[3] - box[0], box[4] - box[1], box[5] - box[2]
-    is_flat = depth == 1  # then rows stand one behind the other like planes, and only one row is kept
+    is_flat = depth == 1  # rows are then processed like planes, and only one row is kept
     planes, rows = (height, 1) if is_flat else (depth, height)
     behind = np.full((rows, width), -1, np.int64)
     capacity = 16
@@ -99,7 +99,7 @@ def find_defects(labels, label, box):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def describe_hulls(labels, boxes, centres, counts, first, stop, out):
-    """Features of objects [first, stop) into out (n, 9 + 3 d); columns as in ``contract.ObjectBackend.hull_features``.
+    """Write features of objects [first, stop) to out (n, 9 + 3 d), see ``contract.ObjectBackend.hull_features``.
 
     boxes (n, 6) along z, y, x; centres (n, d) and the positions in out along x, y, z; counts (n,) voxels
     """

@@ -10,21 +10,21 @@ from __future__ import annotations
 import math
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 
-# Outside of these bounds a square could overflow, or lose bits to underflow; powers of two scale without rounding.
+# Outside of these bounds a square could overflow or lose bits to underflow; powers of two scale without rounding.
 _LARGE, _SMALL = 2.0**511, 2.0**-459
 _UP, _DOWN = 2.0**600, 2.0**-600
-_LOST = 2.0**54  # a leg that is shorter than the other one by this factor vanishes in rounding
+_LOST = 2.0**54  # a leg shorter than the other one by this factor vanishes in rounding
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def hypotenuse(x, y):
-    """``sqrt(x * x + y * y)`` of doubles, off by less than one unit in the last place.
+    """Compute ``sqrt(x * x + y * y)`` of doubles, with an error below one unit in the last place.
 
-    Infinite where x or y is, even if the other is NaN, as the C standard demands.
+    Infinite if x or y is, even if the other is NaN, as the C standard demands.
     """
-    keep_apart()
+    noinline()
     if math.isinf(x) or math.isinf(y):
         return math.inf
     long, short = abs(x), abs(y)
@@ -41,7 +41,7 @@ def hypotenuse(x, y):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _corrected(long, short):
-    """The root, and what one step of Newton's method takes off it; legs as above, 0 < short <= long."""
+    """Compute the root with one step of Newton's method; legs as above, 0 < short <= long."""
     root = math.sqrt(long * long + short * short)
     # The excess root^2 - long^2 - short^2, with the terms arranged so that little of it is lost to rounding.
     if root <= 2.0 * short:

@@ -1,4 +1,4 @@
-"""Runs of equal value along x, joined by union-find, and tables of label values: the loops of ``labels``."""
+"""Loops of ``host.labels``: runs of equal value along x, joined by union-find, and tables of label values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ..build.jit import njit
 from ..simd.bits import changes_64, lowest_bit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 
 _NONE = np.uint64(0)
 _BIT = np.uint64(1)
@@ -15,9 +15,9 @@ _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spre
 
 @njit(nogil=True, cache=True)
 def changed_at(values, base, offset, width):
-    """Bit i: the voxel at ``offset + i`` of the row at ``base`` differs from its left neighbour.
+    """Find changes along x. Bit i: the voxel at ``offset + i`` of the row at ``base`` differs from its left neighbour.
 
-    The row's first voxel has background on its left.
+    The left neighbour of the row's first voxel counts as background.
     """
     at = base + offset
     n = min(64, width - offset)
@@ -39,8 +39,8 @@ def changed_at(values, base, offset, width):
 
 @njit(nogil=True, cache=True)
 def count_runs(values, rows, width):
-    """How many runs the slab has."""
-    keep_apart()
+    """Count the runs of a slab."""
+    noinline()
     count = 0
     for row in range(rows):
         base = row * width
@@ -55,7 +55,7 @@ def count_runs(values, rows, width):
 
 @njit(nogil=True, cache=True)
 def find_root(parent, i):
-    """The root of i; the path to it gets shorter on the way."""
+    """Find the root of i, compressing the path."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = np.int64(parent[i])
@@ -64,7 +64,7 @@ def find_root(parent, i):
 
 @njit(nogil=True, cache=True)
 def unite(parent, i, j):
-    """Make one set of those of i and j; the smaller root stays."""
+    """Unite the sets of i and j; the smaller root stays."""
     a, b = find_root(parent, i), find_root(parent, j)
     if a < b:
         parent[b] = a
@@ -75,7 +75,7 @@ def unite(parent, i, j):
 @njit(nogil=True, cache=True)
 def unite_rows(values, width, first, start, stop, parent, above, row):
     """Unite the runs of two neighbouring rows that touch and have equal values."""
-    keep_apart()
+    noinline()
     j, end = first[above], first[above + 1]
     for i in range(first[row], first[row + 1]):
         begin, past = start[i], stop[i]
@@ -101,8 +101,8 @@ def unite_rows(values, width, first, start, stop, parent, above, row):
 
 @njit(nogil=True, cache=True)
 def find_runs(values, rows, height, width, first, start, stop, parent):
-    """Write down the runs of a slab and unite those that touch along y and z; parent[i] <= i."""
-    keep_apart()
+    """Record the runs of a slab and unite those that touch along y and z; parent[i] <= i."""
+    noinline()
     n = 0
     for row in range(rows):
         first[row] = n
@@ -132,8 +132,8 @@ def find_runs(values, rows, height, width, first, start, stop, parent):
 
 @njit(nogil=True, cache=True)
 def number_roots(parent):
-    """Replace parents by the numbers 1, 2, … of their roots; how many there are. No parent comes after its child."""
-    keep_apart()
+    """Replace parents by the numbers 1, 2, … of their roots and count these. No parent comes after its child."""
+    noinline()
     count = 0
     for i in range(len(parent)):
         if parent[i] == i:
@@ -146,11 +146,11 @@ def number_roots(parent):
 
 @njit(nogil=True, cache=True)
 def touching_pairs(runs_a, row_a, values_a, runs_b, row_b, values_b, rows, ids_a, ids_b):
-    """Components that touch and have equal values across a face of ``rows`` rows; how many pairs were written.
+    """Write pairs of components that touch with equal values across a face of ``rows`` rows. Returns their number.
 
-    runs are (first, start, stop, component); values (rows, x) are those of the face. A pair may come more than once.
+    runs are (first, start, stop, component); values (rows, x) are those of the face. A pair may occur more than once.
     """
-    keep_apart()
+    noinline()
     first_a, start_a, stop_a, component_a = runs_a
     first_b, start_b, stop_b, component_b = runs_b
     n = 0
@@ -176,15 +176,15 @@ def touching_pairs(runs_a, row_a, values_a, runs_b, row_b, values_b, rows, ids_a
 @njit(nogil=True, cache=True)
 def unite_pairs(parent, base_a, ids_a, base_b, ids_b):
     """Unite ``base_a + ids_a[i]`` with ``base_b + ids_b[i]``, in 64-bit numbers."""
-    keep_apart()
+    noinline()
     for i in range(len(ids_a)):
         unite(parent, base_a + np.int64(ids_a[i]), base_b + np.int64(ids_b[i]))
 
 
 @njit(nogil=True, cache=True)
 def number_components(parent):
-    """``number_roots`` for the parents from 1 on; entry 0 becomes the background."""
-    keep_apart()
+    """Apply ``number_roots`` to the parents from 1 on; entry 0 becomes the background."""
+    noinline()
     count = 0
     parent[0] = 0
     for i in range(1, len(parent)):
@@ -198,8 +198,8 @@ def number_components(parent):
 
 @njit(nogil=True, cache=True)
 def drop_components(ids, keep):
-    """Set to 0 the ids that are not to be kept."""
-    keep_apart()
+    """Set ids to 0 unless they are kept."""
+    noinline()
     for i in range(len(ids)):
         if not keep[ids[i]]:
             ids[i] = 0
@@ -208,7 +208,7 @@ def drop_components(ids, keep):
 @njit(nogil=True, cache=True)
 def add_run_sizes(start, stop, component, ids, base, sizes):
     """Add the voxels of every run to its component."""
-    keep_apart()
+    noinline()
     for i in range(len(start)):
         sizes[ids[base + np.int64(component[i])]] += stop[i] - start[i]
 
@@ -216,7 +216,7 @@ def add_run_sizes(start, stop, component, ids, base, sizes):
 @njit(nogil=True, cache=True)
 def write_runs(first, start, stop, component, ids, base, out):
     """Write ``ids[base + component]`` into the runs of out (rows, x), which is all zeros."""
-    keep_apart()
+    noinline()
     width = out.shape[1]
     none = np.uint32(0)
     for row in range(len(first) - 1):
@@ -226,7 +226,7 @@ def write_runs(first, start, stop, component, ids, base, out):
             if label != none:
                 x, end = np.int64(start[i]), np.int64(stop[i])
                 if x + 4 <= width:
-                    # Without a branch, since most runs of a noisy frame are this short. What the next run takes is
+                    # Without a branch, since most runs of a noisy frame are this short. The next run's voxels are
                     # written after this.
                     line[x] = label
                     line[x + 1] = label if x + 1 < end else none
@@ -240,7 +240,7 @@ def write_runs(first, start, stop, component, ids, base, out):
 @njit(nogil=True, cache=True)
 def mark_overlaps(runs_a, ids_a, base_a, runs_b, ids_b, base_b, marks):
     """Set marks[id of b] where a component of b shares a voxel with one of a whose id is not 0."""
-    keep_apart()
+    noinline()
     first_a, start_a, stop_a, component_a = runs_a
     first_b, start_b, stop_b, component_b = runs_b
     for row in range(len(first_a) - 1):
@@ -259,7 +259,7 @@ def mark_overlaps(runs_a, ids_a, base_a, runs_b, ids_b, base_b, marks):
 
 @njit(nogil=True, cache=True)
 def slot_of(keys, value):
-    """Where value is, or would be, in an open hash table of a power of two of keys; 0 marks a free slot."""
+    """Find the slot of a value, present or not, in an open-addressing hash table of 2^n slots; 0 marks a free one."""
     last = np.uint64(len(keys) - 1)
     slot = (value * _HASH_FACTOR) >> np.uint64(20) & last
     while keys[slot] != _NONE and keys[slot] != value:
@@ -269,8 +269,8 @@ def slot_of(keys, value):
 
 @njit(nogil=True, cache=True)
 def fill_table(originals, count, keys, ids):
-    """Enter the first ``count`` originals with their ids 1, 2, … into an empty table."""
-    keep_apart()
+    """Insert the first ``count`` originals with their ids 1, 2, … into an empty table."""
+    noinline()
     for i in range(count):
         slot = slot_of(keys, originals[i])
         keys[slot] = originals[i]
@@ -279,11 +279,11 @@ def fill_table(originals, count, keys, ids):
 
 @njit(nogil=True, cache=True)
 def renumber(values, at, originals, count, keys, ids, out):
-    """Replace values from position ``at`` on by their ids; new values get the next id and stand in originals.
+    """Replace values from position ``at`` on by their ids; new values get the next id and are added to originals.
 
-    Returns where it stopped, because originals is full or the end is reached, and the new count.
+    Returns the position reached, the end unless originals is full, and the new count.
     """
-    keep_apart()
+    noinline()
     value, label = _NONE, np.uint32(0)
     for i in range(at, len(values)):
         here = np.uint64(values[i])

@@ -1,4 +1,4 @@
-"""What the tables of ``measure`` receive: both passes over a slab, and what is derived from their sums."""
+"""Loops of ``host.measure``: both passes over a slab, and the quantities derived from their sums."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def first_pass(labels, pixels, start, part, parts, shift, wanted, coordinates, v
     start   (z, y) of the slab's first line in the frame; the slab has whole lines
     wanted  flags: coordinates, scatter, values, extremes, weights, channels; then the tables of each
     """
-    # Tuples are taken apart here, once: inside the loop numba would count references to every array of theirs.
+    # Tuples are unpacked once, outside the loop, where numba would count references to all their arrays.
     count, low, high, position_sum, scatter = coordinates
     seen, total, second, smallest, largest = values
     least, most, least_at, most_at = extremes
@@ -68,7 +68,7 @@ def first_pass(labels, pixels, start, part, parts, shift, wanted, coordinates, v
 
 @njit(nogil=True, cache=True)
 def second_pass(labels, pixels, start, part, parts, shift, wanted, axis, moments, histogram, weights, channels):
-    """As ``first_pass``; flags and tables: axis moments, moments, histogram, weight moments, channel moments."""
+    """Add objects as ``first_pass``; tables: axis moments, moments, histogram, weight moments, channel moments."""
     centre, axes, axis_third, axis_fourth = axis
     mean, third, fourth = moments
     lower, scale, bins, left = histogram
@@ -111,7 +111,7 @@ def second_pass(labels, pixels, start, part, parts, shift, wanted, axis, moments
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def describe_moments(weight, second, third, fourth, first, stop, skewness, kurtosis):
-    """Skewness and excess kurtosis from sums of powers; weight (n,) counts or weights, the others (n, k)."""
+    """Compute skewness and excess kurtosis from sums of powers; weight (n,) counts or weights, the others (n, k)."""
     for i in range(first, stop):
         n = np.float64(weight[i])
         for k in range(second.shape[1]):
@@ -122,7 +122,7 @@ def describe_moments(weight, second, third, fourth, first, stop, skewness, kurto
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def interpolate_quantiles(count, bins, left, smallest, largest, lower, scale, levels, first, stop, quantiles):
-    """Quantiles from the cumulative histogram, its ends cut to the object's own minimum and maximum."""
+    """Interpolate quantiles in the cumulative histogram, clipped to the object's own minimum and maximum."""
     n = bins.shape[1]
     place = np.empty(2 * n + 4)
     reached = np.empty(2 * n + 4)
@@ -166,7 +166,7 @@ def interpolate_quantiles(count, bins, left, smallest, largest, lower, scale, le
 
 @njit(nogil=True, cache=True)
 def count_as_float32(bins, first, stop):
-    """Turn rows of uint32 counts into the float32 of the same number, where they stand."""
+    """Convert rows of uint32 counts to float32 in place."""
     as_floats = bins.view(np.float32)
     for i in range(first, stop):
         for k in range(bins.shape[1]):

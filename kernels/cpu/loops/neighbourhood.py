@@ -1,4 +1,4 @@
-"""The lines around objects, run by run: the loops of ``neighbourhood``."""
+"""Loops of ``host.neighbourhood``: the lines around objects, run by run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .accumulators import add_channels, add_histogram, add_moments, add_values
 
 @njit(nogil=True, cache=True)
 def count_own_runs(labels, label, box, z0, z1, y0, y1, first_run):
-    """Runs of an object in the lines [z0, z1) x [y0, y1): first_run[line] and the total, as prefix sums."""
+    """Count an object's runs in the lines [z0, z1) x [y0, y1): first_run[line] and the total, as prefix sums."""
     total = 0
     line = 0
     for z in range(z0, z1):
@@ -31,7 +31,7 @@ def count_own_runs(labels, label, box, z0, z1, y0, y1, first_run):
 
 @njit(nogil=True, cache=True)
 def find_own_runs(labels, label, box, z0, z1, y0, y1, run_start, run_stop):
-    """The runs that ``count_own_runs`` counted."""
+    """Find the runs that ``count_own_runs`` counted."""
     found = 0
     for z in range(z0, z1):
         for y in range(y0, y1):
@@ -51,7 +51,7 @@ def find_own_runs(labels, label, box, z0, z1, y0, y1, run_start, run_stop):
 
 @njit(nogil=True, cache=True)
 def reaches(limit, pitch, reach, table):
-    """table[dz, dy]: the farthest dx whose distance is below the limit, -1 if not even 0 is."""
+    """Fill table[dz, dy] with the largest dx whose distance is below the limit, -1 if not even 0 is."""
     for dz in range(reach[0] + 1):
         for dy in range(reach[1] + 1):
             rest = limit * limit - (dz * pitch[0]) ** 2 - (dy * pitch[1]) ** 2
@@ -68,7 +68,7 @@ def reaches(limit, pitch, reach, table):
 
 @njit(nogil=True, cache=True)
 def cover_line(z, y, x0, x1, own_box, first_run, run_start, run_stop, reach, table, steps):
-    """steps (width + 1,): where intervals that the object's runs cover in this line begin (+) and end (-)."""
+    """Add to steps (width + 1,) the begins (+) and ends (-) of the intervals that the object's runs cover in a line."""
     for x in range(x0, x1 + 1):
         steps[x] = 0
     own_height = own_box[3] - own_box[2]
@@ -91,11 +91,11 @@ def add_neighbourhoods(
     """Add the lines of a slab to the neighbourhoods of some objects.
 
     labels    (z, y, x) of the whole frame; pixels (voxels, c) of the slab: whole lines from ``start`` (z, y) on
-    lines     (z, y) how many
+    lines     number of lines along (z, y)
     objects   rows of the tables; label = row + 1
     boxes     (n, 6) first and last + 1 voxel along z, y, x
     margin    the window around a box, one voxel more at its upper sides, cut at the frame
-    pitch     the stretch of each axis; voxels with distance < limit belong. limit 0: no distance is a number
+    pitch     the stretch of each axis; voxels with distance < limit belong. limit 0: all distances are NaN
     is_whole  True: the object belongs to its neighbourhood
     wanted    flags: values, channels; moments, histogram
     """

@@ -1,9 +1,9 @@
 """Probabilities for forests of pure leaves, for a bundle of up to 32 blocks of 64 neighbouring voxels at once.
 
-The bundle's bounds cut the forest down to the nodes that some of its voxels may reach and that the bounds do not
-decide. For four blocks at a time, one vector comparison a column's limit then answers what a block's own bounds leave
-open, and every tree is resolved from its last node to its root with a bit a voxel: at a node, the answer chooses
-between the votes of the two children. No branch depends on a node, so none is guessed wrong.
+The bundle's bounds prune the forest to the nodes that some of its voxels may reach and that the bounds do not decide.
+For four blocks at a time, one vector comparison per limit of a column then answers the comparisons that a block's own
+bounds leave open, and every tree is resolved from its last node to its root with one bit per voxel: at a node, the
+answer selects between the votes of the two children. No branch depends on a node, so there are no mispredictions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..build.jit import njit
-from ..host.pure_forest_buffers import TOGETHER
+from ..host.pure_forest_buffers import BLOCKS_PER_VECTOR
 from ..simd.bits import (
     add_bits_256,
     bounds_64,
@@ -22,25 +22,25 @@ from ..simd.bits import (
     fetch_64,
     nan_mask_64,
 )
-from ..simd.lanes import clear, keep_apart
+from ..simd.lanes import clear, noinline
 from .features import BLOCK, cell_at, column_stride, derive_cell, grid_of
 from .voxel_blocks import load_rows, place_block, place_rows, rows_mask, valid_mask
 
 _NONE = np.uint64(0)
-_LEFT, _RIGHT = np.uint8(1), np.uint8(2)  # where some voxel of a bundle goes
+_LEFT, _RIGHT = np.uint8(1), np.uint8(2)  # directions that some voxel of a bundle takes
 _BIT, _TWO_BITS = np.uint8(1), np.uint8(2)
 
 
 @njit(nogil=True, cache=True)
 def find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan):
-    """Bounds of every column in every block at bases (quads, 4), and of all of them together."""
-    keep_apart()
+    """Find the bounds of every column in every block at bases (quads, 4), and of all blocks together."""
+    noinline()
     clear(has_nan)
     for column in range(columns):
         low, high = np.float32(np.inf), np.float32(-np.inf)
         for q in range(quads):
             here = bounds[q]
-            for b in range(TOGETHER):
+            for b in range(BLOCKS_PER_VECTOR):
                 fetch_64(stack, bases[q, b] + min(column + 1, columns - 1) * stride)
                 at = 8 * column + b
                 has_nan[q, b] |= bounds_64(stack, bases[q, b] + column * stride, here, at, at + 4)
@@ -50,12 +50,12 @@ def find_bounds(stack, bases, stride, columns, quads, bounds, around, has_nan):
 
 @njit(nogil=True, cache=True)
 def find_open(forest, batch, around, classes, reach, alive):
-    """What a bundle's bounds leave open of a batch: for every limit, in reach, where some voxel may go.
+    """Find the part of a batch that a bundle's bounds leave open: in reach, the possible directions at every limit.
 
-    The bits are _LEFT, _RIGHT and _OPEN; the last one where voxels may come there, too, and go either way. alive is for
-    each node, named like a child, whether some voxel may come there. Nothing here depends on a branch.
+    The bits are _LEFT, _RIGHT and _OPEN; the last one if voxels may reach the node and go either way. alive tells for
+    each node, encoded like a child, whether some voxel may reach it. No branch depends on data.
     """
-    keep_apart()
+    noinline()
     all_limits, all_first, nodes, roots, tree_nodes, batches = forest
     first_tree, stop_tree = batches[batch, 0], batches[batch, 1]
     start = all_first[batch, 0]
@@ -68,7 +68,7 @@ def find_open(forest, batch, around, classes, reach, alive):
     reach[all_first[batch, -1] - start] = _RIGHT  # of limits that are NaN
     for tree in range(first_tree, stop_tree):
         alive[roots[tree]] = 1
-    # In unsigned numbers: numba checks the others for being negative at every access.
+    # Unsigned indices: numba checks signed ones for being negative at every access.
     base, inner = np.uint64(tree_nodes[first_tree]), np.uint64(classes)
     for i in range(tree_nodes[stop_tree] - tree_nodes[first_tree]):
         node = base + np.uint64(i)
@@ -81,13 +81,13 @@ def find_open(forest, batch, around, classes, reach, alive):
 
 @njit(nogil=True, cache=True)
 def cut_forest(forest, batch, around, classes, size, cut):
-    """Cut the trees of a batch down to what a bundle's bounds leave open; how many trees are.
+    """Prune the trees of a batch to the nodes that a bundle's bounds leave open. Returns the number of open trees.
 
-    Fills limits and first: what is still compared, column by column; choices: of each open tree's nodes, children
-    first, the place in these limits and the children's places in words, ``size`` words a row; trees: where the
-    choices of an open tree begin and stop. sure counts the votes of the others.
+    Fills limits and first: the remaining comparisons, column by column; choices: for each open tree's nodes, children
+    first, the index in these limits and the children's positions in words, ``size`` words a row; trees: begin and end
+    of the choices of an open tree. sure counts the votes of the decided trees.
     """
-    keep_apart()
+    noinline()
     reach, alive, places, names, limits, first, choices, trees, sure = cut
     all_limits, all_first, nodes, roots, tree_nodes, batches = forest
     find_open(forest, batch, around, classes, reach, alive)
@@ -126,13 +126,13 @@ def cut_forest(forest, batch, around, classes, size, cut):
 
 @njit(nogil=True, cache=True)
 def answer_comparisons(stack, bases, stride, limits, first, bounds, ranges, answers):
-    """All comparisons that are left for four blocks, a row of answers each."""
-    keep_apart()
+    """Evaluate all remaining comparisons for four blocks, one row of answers each."""
+    noinline()
     for column in range(len(first) - 1):
         at, n = first[column], first[column + 1] - first[column]
         if n > 0:
             decide_rows(limits, at, n, bounds, 8 * column, answers, ranges[0], ranges[1])
-            for b in range(TOGETHER):
+            for b in range(BLOCKS_PER_VECTOR):
                 compare_rows(
                     stack, bases[b] + column * stride, limits, at + ranges[0, b], at + ranges[1, b], answers, b
                 )
@@ -140,12 +140,12 @@ def answer_comparisons(stack, bases, stride, limits, first, bounds, ranges, answ
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def vote_together(stack, bases, stride, columns, forest, votes_of, memory, values):
-    """Probabilities of a bundle's blocks into values (quads, 4, 64, K). bases (quads, 4): their places in the stack.
+    """Predict probabilities of a bundle's blocks into values (quads, 4, 64, K); bases (quads, 4): offsets in the stack.
 
     forest: the arrays of a ColumnForest whose batches do not cross the groups; votes_of is (groups, vote_value,
     divisor), see PackedForest.
     """
-    keep_apart()
+    noinline()
     groups, vote_value, divisor = votes_of
     cut, answers, words, digits, length, bounds, around, has_nan, ranges, counters = memory
     limits, first, choices, trees, sure = cut[4:]
@@ -173,7 +173,7 @@ def vote_together(stack, bases, stride, columns, forest, votes_of, memory, value
             batch += 1
         count = groups[g, 1] - groups[g, 0]
         for q in range(quads):
-            for b in range(TOGETHER):
+            for b in range(BLOCKS_PER_VECTOR):
                 place = values[q, b]
                 for i in range(BLOCK):
                     counters[i] = count
@@ -186,7 +186,7 @@ def vote_together(stack, bases, stride, columns, forest, votes_of, memory, value
                 for i in range(BLOCK):
                     place[i, 0] += vote_value[g, counters[i]]
     for q in range(quads):
-        for b in range(TOGETHER):
+        for b in range(BLOCKS_PER_VECTOR):
             for i in range(BLOCK):
                 for k in range(classes):
                     values[q, b, i, k] /= divisor
@@ -194,17 +194,17 @@ def vote_together(stack, bases, stride, columns, forest, votes_of, memory, value
 
 @njit(nogil=True, cache=True)
 def gather_quads(grid, bundle, z0, y0, x0, bases, blocks):
-    """The blocks of the bundle that begins at block (z0, y0, x0) of a cell, in groups of up to four; how many groups.
+    """List the blocks of the bundle that begins at block (z0, y0, x0) of a cell, four a group. Returns the group count.
 
-    bases (quads, 4) are their places in the stack, where one is missing that of the group's first; blocks (quads, 4, 3)
-    their positions along z, y, x, z = -1 for a missing one.
+    bases (quads, 4) are their offsets in the stack, for a missing block that of the group's first; blocks
+    (quads, 4, 3) their positions along z, y, x, z = -1 for a missing one.
     """
-    keep_apart()
+    noinline()
     quads = 0
     for z in range(z0, min(z0 + bundle[0], grid[0])):
         for y in range(y0, min(y0 + bundle[1], grid[1]), 2):
             for x in range(x0, min(x0 + bundle[2], grid[2]), 2):
-                for b in range(TOGETHER):
+                for b in range(BLOCKS_PER_VECTOR):
                     by, bx = y + b // 2, x + b % 2
                     if by < grid[1] and bx < grid[2]:
                         bases[quads, b] = ((z * grid[1] + by) * grid[2] + bx) * BLOCK
@@ -220,9 +220,9 @@ def gather_quads(grid, bundle, z0, y0, x0, bases, blocks):
 def predict_tile_pure(
     smoothed, plan, image, first, extent, shapes, stack, scratch, columns, forest, votes_of, memory, bundles, out
 ):
-    """Class probabilities of a tile at ``first`` into out (z, y, x, K), cell by cell, for forests of pure leaves.
+    """Predict class probabilities of a tile at ``first`` into out (z, y, x, K), cell by cell, for pure leaves.
 
-    shapes is (cell, block, bundle): voxels, voxels, blocks along z, y, x. memory and bundles are those of voting.py.
+    shapes is (cell, block, bundle): voxels, voxels, blocks along z, y, x. memory, bundles: see pure_forest_buffers.
     """
     cell_shape, block, bundle = shapes
     has_nan = memory[7]
@@ -240,7 +240,7 @@ def predict_tile_pure(
                             count = gather_quads(grid, bundle, bundle_z, bundle_y, bundle_x, bases, blocks)
                             vote_together(stack, bases[:count], stride, columns, forest, votes_of, memory, values)
                             for q in range(count):
-                                for b in range(TOGETHER):
+                                for b in range(BLOCKS_PER_VECTOR):
                                     bz, by, bx = blocks[q, b]
                                     if bz < 0:
                                         continue
@@ -252,21 +252,21 @@ def predict_tile_pure(
 
 @njit(nogil=True, cache=True)
 def predict_rows_pure(rows, forest, votes_of, memory, bundles, stack, out):
-    """Class probabilities of rows (n, f) into out (n, K), 256 rows at once, for forests of pure leaves.
+    """Predict class probabilities of rows (n, f) into out (n, K), 256 rows at once, for forests of pure leaves.
 
-    memory and bundles are those of voting.py for four blocks; stack has room for 256 rows.
+    memory and bundles are those of pure_forest_buffers for four blocks; stack holds 256 rows.
     """
     columns = rows.shape[1]
     has_nan = memory[7]
     values, bases, _ = bundles
-    stride = np.int64(TOGETHER * BLOCK)
-    for b in range(TOGETHER):
+    stride = np.int64(BLOCKS_PER_VECTOR * BLOCK)
+    for b in range(BLOCKS_PER_VECTOR):
         bases[0, b] = b * BLOCK
     for start in range(0, rows.shape[0], stride):
         count = min(stride, rows.shape[0] - start)
         load_rows(rows, start, count, stack, stride)
         vote_together(stack, bases, stride, columns, forest, votes_of, memory, values)
-        for b in range(TOGETHER):
+        for b in range(BLOCKS_PER_VECTOR):
             left = count - b * BLOCK
             if left > 0:
                 mask = rows_mask(left)

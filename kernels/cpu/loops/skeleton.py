@@ -1,8 +1,8 @@
-"""Skeletons of 2-d objects: distances, thinning, and the lengths, branches and holes of what remains.
+"""Skeletons of 2-d objects: distances, thinning, and the lengths, branches and holes of the result.
 
-Each object is worked on in a window of its box and one voxel around it. That is exact: the distances of its own voxels
+Each object is processed in a window of its box and one voxel around it. That is exact: the distances of its own voxels
 need no others, and thinning, which orders voxels of one distance by when they were queued, keeps that order within an
-object whatever others do in between, as long as a frame queues fewer than two times its voxels (random frames
+object whatever other objects queue in between, as long as a frame queues fewer than two times its voxels (random frames
 queue at most a quarter).
 Windows are [x, y]; neighbours are visited in the order (-1,-1) (0,-1) (1,-1) (-1,0) (1,0) (-1,1) (0,1) (1,1).
 """
@@ -14,14 +14,14 @@ import math
 import numpy as np
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 
 _DX = np.array([-1, 0, 1, -1, 1, -1, 0, 1])
 _DY = np.array([-1, -1, -1, 0, 0, 1, 1, 1])
 _STEP = np.sqrt((_DX * _DX + _DY * _DY).astype(np.float64))
-_LARGE = 0.5 * np.finfo(np.float64).max  # the length of an edge that is none
+_LARGE = 0.5 * np.finfo(np.float64).max  # length of a missing edge
 _PRUNING = 0.2  # of the centre's salience
-# Neighbourhoods, the first neighbour as the highest bit, in which a voxel may go without changing the topology.
+# Neighbourhoods, the first neighbour as the highest bit, in which removing the voxel preserves the topology.
 _REMOVABLE = np.zeros(256, np.bool_)
 _CODES = "7 10 11 14 15 18 19 22 23 41 42 43 46 47 72 73 80 84 104 105 112 116 146 147 148 150 151 200 201 208 212 224"
 _REMOVABLE[[int(code) for code in f"{_CODES} 232 233 240 244".split()]] = True
@@ -29,10 +29,10 @@ _REMOVABLE[[int(code) for code in f"{_CODES} 232 233 240 244".split()]] = True
 
 @njit(nogil=True, cache=True)
 def find_line_vectors(own, vx, vy, axis, fixed, far, stack, source):
-    """One line of the distance transform: vectors to the nearest voxel that is not the object's.
+    """Compute one line of the distance transform: vectors to the nearest voxel outside the object.
 
-    axis 0 runs along x at y = fixed, axis 1 along y at x = fixed. far is the component that stands for no such voxel;
-    stack (n, 5) holds left, apex, right, height and the vector's place in the line (-1: far, -2: the border itself).
+    axis 0 runs along x at y = fixed, axis 1 along y at x = fixed. far is the component that marks a missing voxel;
+    stack (n, 5) holds left, apex, right, height and the vector's index in the line (-1: far, -2: the border itself).
     """
     length = own.shape[axis]
     for c in range(length):
@@ -101,8 +101,8 @@ def find_line_vectors(own, vx, vy, axis, fixed, far, stack, source):
 
 @njit(nogil=True, cache=True)
 def find_vectors(own, far):
-    """Vectors (x, y) from each voxel of a window to the nearest voxel across the object's boundary; int32."""
-    keep_apart()
+    """Find vectors (x, y), int32, from each voxel of a window to the nearest voxel across the object's boundary."""
+    noinline()
     width, height = own.shape
     vx = np.full((width, height), far, np.int32)
     vy = np.full((width, height), far, np.int32)
@@ -118,15 +118,15 @@ def find_vectors(own, far):
 
 @njit(nogil=True, cache=True)
 def square(vx, vy, x, y):
-    """Squared distance to the boundary."""
+    """Compute the squared distance to the boundary."""
     a, b = np.int64(vx[x, y]), np.int64(vy[x, y])
     return a * a + b * b
 
 
 @njit(nogil=True, cache=True)
 def mark_skeleton(own, vx, vy):
-    """Voxels whose neighbour is nearest to another piece of boundary."""
-    keep_apart()
+    """Mark voxels whose neighbour is nearest to another piece of boundary."""
+    noinline()
     width, height = own.shape
     mark = np.zeros((width, height), np.bool_)
     thin, known = np.empty((64, 2), np.int64), 0  # marked at a distance of two, where a gap may remain
@@ -173,7 +173,7 @@ def mark_skeleton(own, vx, vy):
 
 @njit(nogil=True, cache=True)
 def is_removable(mark, x, y):
-    """True for a marked voxel off the image's border that topology does not need."""
+    """Return True for a marked voxel off the image's border whose removal preserves the topology."""
     if not (0 < x < mark.shape[0] - 1 and 0 < y < mark.shape[1] - 1) or not mark[x, y]:
         return False
     code = 0
@@ -184,7 +184,7 @@ def is_removable(mark, x, y):
 
 @njit(nogil=True, cache=True)
 def sift_up(heap, size):
-    """Move the last of ``size`` rows (distance, order, x, y) up to its place."""
+    """Move the last of ``size`` rows (distance, order, x, y) up the heap."""
     at = size - 1
     while at > 0:
         up = (at - 1) // 2
@@ -197,7 +197,7 @@ def sift_up(heap, size):
 
 @njit(nogil=True, cache=True)
 def sift_down(heap, size):
-    """Move the first row down to its place."""
+    """Move the first row down the heap."""
     at = 0
     while True:
         down = 2 * at + 1
@@ -217,7 +217,7 @@ def sift_down(heap, size):
 
 @njit(nogil=True, cache=True)
 def queue_voxel(heap, size, queued, vx, vy, x, y):
-    """Add a voxel to the thinning queue, which is returned since it may have grown."""
+    """Push a voxel onto the thinning queue. Returns the queue, which may have grown."""
     if size == len(heap):
         larger = np.empty((2 * len(heap), 4), np.int64)
         for i in range(size):
@@ -231,8 +231,8 @@ def queue_voxel(heap, size, queued, vx, vy, x, y):
 
 @njit(nogil=True, cache=True)
 def thin_skeleton(mark, vx, vy):
-    """Take marked voxels away, those near the boundary first, in place."""
-    keep_apart()
+    """Remove marked voxels in place, those near the boundary first."""
+    noinline()
     heap = np.empty((64, 4), np.int64)
     size = 0
     queued = 0
@@ -261,12 +261,12 @@ def thin_skeleton(mark, vx, vy):
 
 @njit(nogil=True, cache=True)
 def number_nodes(mark):
-    """Numbers of the marked voxels in scan order, and after them of the voxels around these; -1 elsewhere.
+    """Number the marked voxels in scan order, then the voxels around these; -1 elsewhere.
 
     Returns the window of numbers, each node's neighbours (n, 8; -1 outside the image) for the marked ones, positions
-    (n, 2), and how many nodes there are in all.
+    (n, 2), and the number of nodes.
     """
-    keep_apart()
+    noinline()
     width, height = mark.shape
     number = np.full((width, height), -1, np.int32)
     count = 0
@@ -306,7 +306,7 @@ def rise(heap, at, k, dist):
 
 @njit(nogil=True, cache=True)
 def pop_nearest(heap, at, size, dist):
-    """Take the nearest node off the heap of ``size`` entries."""
+    """Pop the nearest node off the heap of ``size`` entries."""
     node = heap[1]
     heap[1] = heap[size]
     at[heap[1]] = 1
@@ -327,13 +327,13 @@ def pop_nearest(heap, at, size, dist):
 
 @njit(nogil=True, cache=True)
 def find_paths(start, target, neighbours, deleted, dist, pred, seen, stamp, heap, at, order):
-    """Shortest paths from a node, over edges that are not deleted. How many nodes were reached, in ``order``.
+    """Find shortest paths from a node over edges that are not deleted. Returns how many nodes are in ``order``.
 
     target  -1: to all nodes. Else until it is reached; then missing edges take part with a length beyond all others,
-            which no path that exists is changed by, but which decides between paths of equal length
-    seen    nodes whose entry equals stamp have been met; pred of the start is itself
+            which changes no existing path, but decides between paths of equal length
+    seen    nodes whose entry equals stamp are visited; pred of the start is itself
     """
-    keep_apart()
+    noinline()
     marked = len(neighbours)
     seen[start], dist[start], pred[start] = stamp, 0.0, start
     heap[1], at[start] = start, 1
@@ -378,8 +378,8 @@ def delete_edge(node, n, neighbours, deleted):
 
 @njit(nogil=True, cache=True)
 def surrounds_other(first, second, pred, place, own):
-    """True if the polygon of ``first``, ``second`` and the path back to ``first`` holds a voxel that is not own."""
-    keep_apart()
+    """Return True if the polygon of ``first``, ``second`` and the path back to ``first`` holds a foreign voxel."""
+    noinline()
     low_x = high_x = place[first, 0]
     low_y = high_y = place[first, 1]
     node = second
@@ -408,7 +408,7 @@ def surrounds_other(first, second, pred, place, own):
 
 @njit(nogil=True, cache=True)
 def find_centre(line, steps, place):
-    """Index of the middle of a path, and its length. line holds nodes, steps is scratch."""
+    """Find the index of the middle of a path, and its length. line holds nodes, steps is scratch."""
     steps[0] = 0.0
     for k in range(1, len(line)):
         dx, dy = place[line[k], 0] - place[line[k - 1], 0], place[line[k], 1] - place[line[k - 1], 1]
@@ -425,15 +425,15 @@ def find_centre(line, steps, place):
 
 @njit(nogil=True, cache=True)
 def distance_between(place, a, b):
-    """Euclidean distance of two nodes."""
+    """Compute the Euclidean distance of two nodes."""
     dx, dy = place[a, 0] - place[b, 0], place[a, 1] - place[b, 1]
     return math.sqrt(np.float64(dx * dx + dy * dy))
 
 
 @njit(nogil=True, cache=True)
 def trace_skeleton(mark, own, vx, vy, out):
-    """Diameter, lengths, branches, holes, centre and ends of a thinned skeleton with at least one voxel."""
-    keep_apart()
+    """Compute diameter, lengths, branches, holes, centre and ends of a thinned skeleton with at least one voxel."""
+    noinline()
     neighbours, place, nodes = number_nodes(mark)
     marked = len(neighbours)
     deleted = np.zeros(marked, np.int64)
@@ -542,7 +542,7 @@ def trace_skeleton(mark, own, vx, vy, out):
 
 @njit(nogil=True, cache=True)
 def describe_skeletons(labels, boxes, first, stop, out):
-    """Features of objects [first, stop) into out (n, 12); columns as in ``contract.ObjectBackend.skeleton_features``.
+    """Write features of objects [first, stop) to out (n, 12), see ``contract.ObjectBackend.skeleton_features``.
 
     labels (y, x) of the frame; boxes (n, 6) along z, y, x.
     """

@@ -1,25 +1,25 @@
-"""Smoothing of prediction maps and the priority flood: the loops of ``threshold``."""
+"""Loops of ``host.threshold``: smoothing of prediction maps and the priority flood."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 from .filters import mirror
 
 
 @njit(nogil=True, cache=True)
 def add_scaled(total, values, weight):
-    """``total += weight * values`` in double, the product rounded first."""
+    """Compute ``total += weight * values`` in double, the product rounded first."""
     for x in range(len(total)):
         total[x] += weight * values[x]
 
 
 @njit(nogil=True, cache=True)
 def smooth_x(values, taps, line, total, out):
-    """The x pass over whole rows of (z, y, x) float32; taps (radius + 1,) float64 from the centre outwards."""
-    keep_apart()
+    """Run the x pass over whole rows of (z, y, x) float32; taps (radius + 1,) float64 from the centre outwards."""
+    noinline()
     depth, height, width = values.shape
     radius = len(taps) - 1
     for z in range(depth):
@@ -36,8 +36,8 @@ def smooth_x(values, taps, line, total, out):
 
 @njit(nogil=True, cache=True)
 def smooth_y(values, start, first, n, taps, total, out):
-    """The y pass: values begin at ``start`` in an image of height n, out at ``first``."""
-    keep_apart()
+    """Run the y pass: values begin at ``start`` in an image of height n, out at ``first``."""
+    noinline()
     radius = len(taps) - 1
     for z in range(out.shape[0]):
         for y in range(out.shape[1]):
@@ -51,8 +51,8 @@ def smooth_y(values, start, first, n, taps, total, out):
 
 @njit(nogil=True, cache=True)
 def smooth_z(values, start, first, n, taps, total, out):
-    """The z pass: values begin at ``start`` in an image of depth n, out at ``first``."""
-    keep_apart()
+    """Run the z pass: values begin at ``start`` in an image of depth n, out at ``first``."""
+    noinline()
     radius = len(taps) - 1
     for z in range(out.shape[0]):
         for y in range(out.shape[1]):
@@ -66,7 +66,7 @@ def smooth_z(values, start, first, n, taps, total, out):
 
 @njit(nogil=True, cache=True)
 def push(keys, places, size, key, place):
-    """Append to a heap with the smallest key on top, as push_heap of libstdc++ with ``greater`` does."""
+    """Push onto a heap with the smallest key on top, like libstdc++'s push_heap with ``greater``."""
     hole = size
     while hole > 0:
         above = (hole - 1) // 2
@@ -81,10 +81,10 @@ def push(keys, places, size, key, place):
 
 @njit(nogil=True, cache=True)
 def drop_top(keys, places, size):
-    """Take away the top of a heap of ``size`` entries, as pop_heap of libstdc++ with ``greater`` does.
+    """Pop the top of a heap of ``size`` entries, like libstdc++'s pop_heap with ``greater``.
 
     The hole sinks to a leaf along the smaller children, the right one if they are equal; then the last entry rises from
-    there. Which of equal keys comes next follows from this.
+    there. This determines the order of equal keys.
     """
     n = size - 1
     key, place = keys[n], places[n]
@@ -106,7 +106,7 @@ def drop_top(keys, places, size):
 
 @njit(nogil=True, cache=True)
 def find_neighbours(place, depth, height, width, found):
-    """Positions of the 4 or 6 direct neighbours inside the frame, in the order -z -y -x +x +y +z; how many."""
+    """Write positions of the 4 or 6 neighbours in the frame, in the order -z -y -x +x +y +z. Returns their number."""
     plane = height * width
     z = place // plane
     y = (place - z * plane) // width
@@ -135,11 +135,11 @@ def find_neighbours(place, depth, height, width, found):
 
 @njit(nogil=True, cache=True)
 def flood(cost, labels, depth, height, width, limit, keys, places, state):
-    """Grow labels over cost; False when the heap is full: call again with longer keys and places.
+    """Grow labels over cost. Returns False if the heap is full: call again with longer keys and places.
 
-    state  (2,) int64: how far the seeds have been searched, and the size of the heap; zeros at first
+    state  (2,) int64: number of voxels searched for seeds, and the size of the heap; zeros at first
     """
-    keep_apart()
+    noinline()
     found = np.empty(6, np.int64)
     at, size = state[0], state[1]
     room = len(keys) - 6
@@ -177,8 +177,8 @@ def flood(cost, labels, depth, height, width, limit, keys, places, state):
 
 @njit(nogil=True, cache=True)
 def mark_minima(cost, depth, height, width, labels):
-    """Number 1, 2, … in scan order the voxels with less cost than every neighbour; how many there are."""
-    keep_apart()
+    """Number 1, 2, … in scan order the voxels with less cost than every neighbour. Returns their number."""
+    noinline()
     found = np.empty(6, np.int64)
     count = 0
     for place in range(len(cost)):
@@ -197,15 +197,15 @@ def mark_minima(cost, depth, height, width, labels):
 @njit(nogil=True, cache=True)
 def add_label_sizes(labels, sizes):
     """Add the voxels of every label of a flat uint32 array to its size."""
-    keep_apart()
+    noinline()
     for i in range(len(labels)):
         sizes[labels[i]] += 1
 
 
 @njit(nogil=True, cache=True)
 def drop_labels(labels, keep):
-    """Set to 0 the labels that are not to be kept."""
-    keep_apart()
+    """Set labels to 0 unless they are kept."""
+    noinline()
     for i in range(len(labels)):
         if labels[i] != 0 and not keep[labels[i]]:
             labels[i] = 0

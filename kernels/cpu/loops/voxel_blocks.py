@@ -1,11 +1,11 @@
-"""Blocks of 64 voxels or rows on their way into and out of a forest: which of them count, and where values go."""
+"""Blocks of 64 voxels or rows for forests: masks of the valid ones, loading of rows and writing of results."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..build.jit import njit
-from ..simd.lanes import keep_apart
+from ..simd.lanes import noinline
 from .features import BLOCK
 
 _NONE = np.uint64(0)
@@ -14,8 +14,8 @@ _BIT = np.uint64(1)
 
 @njit(nogil=True, cache=True)
 def valid_mask(cell_shape, block, bz, by, bx):
-    """The voxels of block (bz, by, bx) that lie inside a cell of this shape."""
-    keep_apart()
+    """Mask of the voxels of block (bz, by, bx) inside a cell of this shape."""
+    noinline()
     z0, y0, x0 = bz * block[0], by * block[1], bx * block[2]
     if z0 + block[0] <= cell_shape[0] and y0 + block[1] <= cell_shape[1] and x0 + block[2] <= cell_shape[2]:
         return ~_NONE
@@ -32,8 +32,8 @@ def valid_mask(cell_shape, block, bz, by, bx):
 
 @njit(nogil=True, cache=True)
 def place_block(values, mask, cell_shape, block, bz, by, bx, out, z0, y0, x0):
-    """The values (64, k) of a block into out (z, y, x, k), 0 outside of the mask; the cell begins at (z0, y0, x0)."""
-    keep_apart()
+    """Write values (64, k) of a block to out (z, y, x, k), 0 outside of the mask; the cell begins at (z0, y0, x0)."""
+    noinline()
     position = 0
     for z in range(bz * block[0], (bz + 1) * block[0]):
         for y in range(by * block[1], (by + 1) * block[1]):
@@ -47,8 +47,8 @@ def place_block(values, mask, cell_shape, block, bz, by, bx, out, z0, y0, x0):
 
 @njit(nogil=True, cache=True)
 def load_rows(rows, first, count, stack, stride):
-    """The rows first … first + count - 1 of rows (n, f) as columns: stack[f * stride + i], zeros behind them."""
-    keep_apart()
+    """Load rows first … first + count - 1 of (n, f) as columns stack[f * stride + i], padded with zeros."""
+    noinline()
     for column in range(rows.shape[1]):
         for i in range(count):
             stack[column * stride + i] = rows[first + i, column]
@@ -58,13 +58,13 @@ def load_rows(rows, first, count, stack, stride):
 
 @njit(nogil=True, cache=True)
 def rows_mask(count):
-    """The voxels of a block that hold a row."""
+    """Mask of the voxels of a block that hold a row."""
     return ~_NONE if count >= BLOCK else (_BIT << np.uint64(count)) - _BIT
 
 
 @njit(nogil=True, cache=True)
 def place_rows(values, mask, first, count, out):
-    """The values (64, k) of a block into out (n, k) from row ``first`` on, 0 outside of the mask."""
+    """Write values (64, k) of a block to out (n, k) from row ``first`` on, 0 outside of the mask."""
     for i in range(count):
         counts = mask >> np.uint64(i) & _BIT != _NONE
         for k in range(values.shape[1]):

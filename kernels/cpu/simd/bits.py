@@ -1,6 +1,6 @@
-"""One bit for each of 64 neighbours: comparisons as masks, and what forests and labels do with them.
+"""Bit masks of 64 neighbours: comparisons, and the operations of forests and labels on masks.
 
-numba leaves vectorising to LLVM, which does not find these; here the vectors are explicit, see intrinsics.py.
+numba leaves vectorising to LLVM, which does not find these; here the vectors are explicit, see lanes.py.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numba.extending import intrinsic
 from .lanes import F32, I64, LANES, Lanes, data_of, load, splat
 
 _I32 = ir.IntType(32)
-_LINE = 16  # float32 values in a line of the cache
+_LINE = 16  # float32 values in a cache line
 
 
 @intrinsic
 def less_than_64(typing_context, buffer, at, threshold):  # type: ignore[no-untyped-def]
-    """Bit i of the result: ``buffer[at + i] < threshold``, for 64 neighbours of a flat float32 buffer."""
+    """Compare 64 neighbours of a flat float32 buffer. Bit i of the result: ``buffer[at + i] < threshold``."""
     signature = types.uint64(buffer, types.int64, types.float32)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -34,11 +34,11 @@ def less_than_64(typing_context, buffer, at, threshold):  # type: ignore[no-unty
 
 @intrinsic
 def decide_rows(typing_context, limits, at, n, bounds, bounds_at, words, first, last):  # type: ignore[no-untyped-def]
-    """Answer ``value < limit`` for four blocks at once where their bounds suffice, and say where they do not.
+    """Evaluate ``value < limit`` for four blocks at once from their bounds, and report the limits left undecided.
 
-    limits[at], …, n of them, ascend. bounds holds four lows and four highs from bounds_at on. Row i of words, four
-    words from words[4 * (at + i)] on, becomes all ones in the words of those blocks whose high is below the limit, else
-    zero. first and last (4,) int32: [first, last) are the limits between a block's bounds.
+    The n limits from limits[at] on ascend. bounds holds four minima and four maxima from bounds_at on. Row i of words,
+    four words from words[4 * (at + i)] on, becomes all ones in the words of blocks whose maximum is below the limit,
+    else zero. first and last (4,) int32: [first, last) are the limits between a block's bounds.
     """
     signature = types.void(limits, types.int64, types.int64, bounds, types.int64, words, first, last)
 
@@ -71,12 +71,12 @@ def decide_rows(typing_context, limits, at, n, bounds, bounds_at, words, first, 
 
 
 def _packs_within_halves(context: Any) -> bool:
-    """True where vectors are packed as AVX2 does it, each half on its own; a third of a comparison's cost otherwise."""
+    """Return True for AVX2, which packs each half of a vector separately; else packing is a third of the time."""
     return "+avx2" in getattr(context.codegen(), "_tm_features", "")
 
 
 def _bit_of(context: Any, i: int) -> int:
-    """The bit that stands for neighbour i of 64, see _bits_below."""
+    """Bit of neighbour i of 64, see _bits_below."""
     if not _packs_within_halves(context):
         return i
     vector, lane = i % 32 // 8, i % 8
@@ -84,7 +84,7 @@ def _bit_of(context: Any, i: int) -> int:
 
 
 def _bits_below(context: Any, builder: Any, values: Sequence[Lanes], limit: Any) -> Any:
-    """Which of 8 times 8 values are below the limit, as a word in the order of _bit_of."""
+    """Emit a word whose bits, in the order of _bit_of, tell which of 8 times 8 values are below the limit."""
     limits = splat(builder, limit, LANES)
     flags = [(v < limits).value for v in values]
     if not _packs_within_halves(context):
@@ -108,9 +108,9 @@ def _bits_below(context: Any, builder: Any, values: Sequence[Lanes], limit: Any)
 
 @intrinsic
 def compare_rows(typing_context, buffer, at, limits, first, stop, words, block):  # type: ignore[no-untyped-def]
-    """Bits of words[4 * row + block]: ``buffer[at + i] < limits[row]``, for 64 neighbours and first <= row < stop.
+    """Set bits of words[4 * row + block]: ``buffer[at + i] < limits[row]``, for 64 neighbours and first <= row < stop.
 
-    Which bit stands for which neighbour is between this and counters_64.
+    The order of the bits is private to this function and counters_64.
     """
     signature = types.void(buffer, types.int64, limits, types.int64, types.int64, words, types.int64)
 
@@ -129,10 +129,10 @@ def compare_rows(typing_context, buffer, at, limits, first, stop, words, block):
 
 @intrinsic
 def choose_rows(typing_context, answers, words, choices, first, stop, out, rows):  # type: ignore[no-untyped-def]
-    """256 voxels choose, a bit each: where a row of answers has a one from the left row of words, else from the right.
+    """Select bits for 256 voxels: from the left row of words where a row of answers has a one, else from the right.
 
-    choices (3, n) uint32: the answers' row, left and right as places in words. Choices [first, stop) write one after
-    the other from words[out] on. A row is four words, and ``rows`` of them are chosen together.
+    choices (3, n) uint32: the answers' row, left and right as positions in words. Choices [first, stop) write
+    consecutively from words[out] on. A row is four words, and ``rows`` of them are selected together.
     """
     signature = types.void(answers, words, choices, *[types.int64] * 4)
 
@@ -177,9 +177,9 @@ def choose_rows(typing_context, answers, words, choices, first, stop, out, rows)
 
 @intrinsic
 def add_bits_256(typing_context, digits, at, count, words, row):  # type: ignore[no-untyped-def]
-    """Add one to each of 256 counters whose bit is set in the four words words[row], ….
+    """Increment those of 256 counters whose bit is set in the four words from words[row] on.
 
-    A counter's bits lie in ``count`` rows of four words from digits[at] on, the lowest first; it must not overflow.
+    A counter's bits are in ``count`` rows of four words from digits[at] on, the lowest first; it must not overflow.
     """
     signature = types.void(digits, types.int64, types.int64, words, types.int64)
 
@@ -206,7 +206,7 @@ def add_bits_256(typing_context, digits, at, count, words, row):  # type: ignore
 
 @intrinsic
 def counters_64(typing_context, digits, at, count, out, out_at):  # type: ignore[no-untyped-def]
-    """The 64 counters whose bits lie in ``count`` words digits[at], digits[at + 4], …, see add_bits_256, as uint16."""
+    """Convert 64 counters with bits in ``count`` words digits[at], digits[at + 4], …, see add_bits_256, to uint16."""
     signature = types.void(digits, types.int64, types.int64, out, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -238,7 +238,7 @@ def counters_64(typing_context, digits, at, count, out, out_at):  # type: ignore
 
 @intrinsic
 def fetch_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
-    """Have 64 neighbours of a flat float32 buffer brought into the first cache. Harmless for any place."""
+    """Prefetch 64 neighbours of a flat float32 buffer into the L1 cache. Safe for any position."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         base, pointer = data_of(context, builder, sig.args[0], args[0]), ir.IntType(8).as_pointer()
@@ -255,9 +255,9 @@ def fetch_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def bounds_64(typing_context, buffer, at, out, low_at, high_at):  # type: ignore[no-untyped-def]
-    """Store the least of 64 neighbours at out[low_at], the largest at out[high_at]; say whether one of them is NaN.
+    """Store the minimum of 64 neighbours at out[low_at], the maximum at out[high_at]. Returns True if one is NaN.
 
-    Numbers only count: without any the bounds are inf and -inf.
+    NaNs are ignored: if there is no number, the bounds are inf and -inf.
     """
     signature = types.boolean(buffer, types.int64, out, types.int64, types.int64)
 
@@ -290,7 +290,7 @@ def bounds_64(typing_context, buffer, at, out, low_at, high_at):  # type: ignore
 
 @intrinsic
 def nan_mask_64(typing_context, buffer, at, stride, columns):  # type: ignore[no-untyped-def]
-    """Bit i of the result: some ``buffer[at + column * stride + i]`` is NaN, 0 <= column < columns, 0 <= i < 64."""
+    """Find NaNs. Bit i of the result: some ``buffer[at + column * stride + i]`` is NaN, 0 <= column < columns."""
     signature = types.uint64(buffer, types.int64, types.int64, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -308,7 +308,7 @@ def nan_mask_64(typing_context, buffer, at, stride, columns):  # type: ignore[no
 
 @intrinsic
 def float_of_bits(typing_context, bits):  # type: ignore[no-untyped-def]
-    """The float32 whose bits are the low half of a uint64."""
+    """Reinterpret the low half of a uint64 as float32."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.trunc(args[0], _I32), F32)
@@ -318,7 +318,7 @@ def float_of_bits(typing_context, bits):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def changes_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
-    """Bit i of the result: ``buffer[at + i] != buffer[at + i - 1]``, for 64 neighbours of a flat buffer of numbers."""
+    """Find changes between 64 neighbours of a flat buffer. Bit i: ``buffer[at + i] != buffer[at + i - 1]``."""
     signature = types.uint64(buffer, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -341,13 +341,13 @@ def changes_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def count_bits(typing_context, mask):  # type: ignore[no-untyped-def]
-    """How many bits of a uint64 are set."""
+    """Count the set bits of a uint64."""
     return types.int64(types.uint64), lambda context, builder, sig, args: builder.ctpop(args[0])
 
 
 @intrinsic
 def lowest_bit(typing_context, mask):  # type: ignore[no-untyped-def]
-    """The position of the lowest set bit of a uint64 that is not 0."""
+    """Position of the lowest set bit of a uint64 other than 0."""
     return types.int64(types.uint64), lambda context, builder, sig, args: builder.cttz(
         args[0], ir.Constant(ir.IntType(1), 1)
     )

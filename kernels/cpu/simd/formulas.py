@@ -1,6 +1,6 @@
 """Voxel-wise formulas as ilastik computes them: sums, magnitudes, eigenvalues of symmetric matrices, largest first.
 
-Nothing here may be fused or reordered: near equal eigenvalues a 3x3 closed form amplifies the last bit a thousandfold.
+No operation may be fused or reordered: near equal eigenvalues, a 3x3 closed form amplifies the last bit a thousandfold.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def _eigenvalues_2x2(yy: Lanes, xy: Lanes, xx: Lanes) -> tuple[Lanes, Lanes]:
 
 
 def _arc_tangent(y: Lanes, x: Lanes) -> Lanes:
-    """atan2(y, x) for y >= 0, with the original's flaw: 0 or pi, not pi/2, where x is zero and y is not."""
+    """Compute atan2(y, x) for y >= 0, with the original's flaw: 0 or pi, not pi/2, if x is zero and y is not."""
     negative = x.is_negative()
     wide = x.magnitude()
     steep = y > wide
@@ -48,7 +48,7 @@ def _sine_cosine(angle: Lanes) -> tuple[Lanes, Lanes]:
 
 
 def _eigenvalues_3x3(zz: Lanes, zy: Lanes, zx: Lanes, yy: Lanes, yx: Lanes, xx: Lanes) -> tuple[Lanes, Lanes, Lanes]:
-    """D. Eberly's closed form on the entries divided by the largest of them."""
+    """Eigenvalues by D. Eberly's closed form, on the entries divided by the largest of them."""
     largest = zz.magnitude()
     for entry in (zy, zx, yy, yx, xx):
         largest = maximum(entry.magnitude(), largest)
@@ -82,7 +82,7 @@ def _eigenvalues_3x3(zz: Lanes, zy: Lanes, zx: Lanes, yy: Lanes, yx: Lanes, xx: 
 BELOW_ONE = FOUR_OVER_PI.dtype.type(1 - 2**-24)  # the largest float32 below 1, so that > means >= 1
 
 eigenvalues_2x2 = elementwise(_eigenvalues_2x2, 3)
-# Long chains of dependent operations: two vectors side by side hide their latency (14 to 10 ns a voxel).
+# Long chains of dependent operations: two interleaved vectors hide their latency (14 to 10 ns a voxel).
 eigenvalues_3x3 = elementwise(_eigenvalues_3x3, 6, width=16)
 add = elementwise(lambda a, b: (a + b,), 2)
 subtract = elementwise(lambda a, b: (a - b,), 2)

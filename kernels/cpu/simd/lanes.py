@@ -1,8 +1,8 @@
-"""Vector operations that numba does not offer, written in LLVM's language so that they hold on every processor.
+"""Vector operations that numba lacks, written in LLVM IR so that they work on every processor.
 
 numba leaves vectorising to LLVM, which gives up on loops with many buffers; here the vectors are explicit. Eight
 float32 lanes are the width of AVX2; LLVM splits them for narrower processors. A fused multiply-add rounds once by
-definition, on hardware that lacks it in software: slower, same bits. Nothing else is ever contracted or reordered.
+definition; on hardware without it, software computes it: slower, same bits. Nothing else is contracted or reordered.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ F32 = ir.FloatType()
 _I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 LANES = 8
-UNROLLED = 4  # vectors summed side by side, enough to hide the latency of an add and a multiply-add
+UNROLLED = 4  # interleaved sums of vectors, enough to hide the latency of an add and a multiply-add
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """One or eight float32 values while code for them is being emitted; arithmetic on it emits instructions."""
+    """One or eight float32 values in code that is being emitted; arithmetic on them emits instructions."""
 
     builder: Any
     value: Any
@@ -70,14 +70,14 @@ class Lanes:
         return self._wrap(self.builder.fcmp_ordered("==", self.value, self._other(0.0)))
 
     def is_negative(self) -> Lanes:
-        """True where the sign bit is set, -0.0 and negative NaNs included."""
+        """Test the sign bit, also of -0.0 and negative NaNs."""
         bits = ir.VectorType(_I32, self.width) if self.width > 1 else _I32
         return self._wrap(
             self.builder.icmp_signed("<", self.builder.bitcast(self.value, bits), ir.Constant(bits, None))
         )
 
     def where(self, yes: Lanes | float | np.float32, no: Lanes | float | np.float32) -> Lanes:
-        """For a comparison's result: ``yes`` where it holds, else ``no``."""
+        """Select ``yes`` where a comparison holds, else ``no``."""
         floats = (
             yes if isinstance(yes, Lanes) else no if isinstance(no, Lanes) else Lanes(self.builder, None, self.width)
         )
@@ -97,27 +97,27 @@ class Lanes:
         return self._call("fabs")
 
     def fused_multiply_add(self, factor: Lanes, addend: Lanes) -> Lanes:
-        """``self * factor + addend``, rounded once."""
+        """Compute ``self * factor + addend``, rounded once."""
         return self._call("fma", factor, addend)
 
 
 def maximum(a: Lanes, b: Lanes) -> Lanes:
-    """The larger of two; b where either is NaN."""
+    """Maximum of two; b where either is NaN."""
     return (a > b).where(a, b)
 
 
 def field_of(context: Any, builder: Any, array_type: Any, value: Any, name: str) -> Any:
-    """A field of what numba takes for an array: data, shape, strides, …"""
+    """Field of numba's array structure: data, shape, strides, …"""
     return builder.extract_value(value, context.data_model_manager[array_type].get_field_position(name))
 
 
 def data_of(context: Any, builder: Any, array_type: Any, value: Any) -> Any:
-    """The pointer to an array's first element."""
+    """Pointer to an array's first element."""
     return field_of(context, builder, array_type, value, "data")
 
 
 def splat(builder: Any, value: Any, width: int) -> Lanes:
-    """A float32 in every lane."""
+    """Broadcast a float32 to every lane."""
     if width > 1:
         undefined = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
         first = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
@@ -131,12 +131,12 @@ def _vector_pointer(builder: Any, base: Any, index: Any, width: int) -> Any:
 
 
 def load(builder: Any, base: Any, index: Any, width: int) -> Lanes:
-    """Neighbours of a flat float32 buffer, from base[index] on."""
+    """Load neighbours of a flat float32 buffer, from base[index] on."""
     return Lanes(builder, builder.load(_vector_pointer(builder, base, index, width), align=4), width)
 
 
 def store(builder: Any, lanes: Lanes, base: Any, index: Any) -> None:
-    """Into neighbours of a flat float32 buffer, from base[index] on."""
+    """Store to neighbours of a flat float32 buffer, from base[index] on."""
     builder.store(lanes.value, _vector_pointer(builder, base, index, lanes.width), align=4)
 
 
@@ -156,9 +156,9 @@ def _for_each_vector(
 def for_each_overlapping(
     builder: Any, n: Any, body: Callable[[Any, int, int], None], *, vectors: int = UNROLLED
 ) -> None:
-    """As ``_for_each_vector``, but the rest of a row is one vector that ends with it, and computes some values twice.
+    """Emit a body as ``_for_each_vector``, but process the rest of a row as one vector that ends with the row.
 
-    For bodies whose output is none of their inputs. Rows shorter than a vector are done one by one.
+    Some values are computed twice, so no output may be an input. Rows shorter than a vector go value by value.
     """
     lanes, step = ir.Constant(I64, LANES), ir.Constant(I64, LANES * vectors)
     with builder.if_else(builder.icmp_signed("<", n, lanes)) as (short, long):
@@ -171,7 +171,7 @@ def for_each_overlapping(
                 with cgutils.for_range(builder, count) as loop:
                     body(builder.mul(loop.index, step), LANES, vectors)
                 done = builder.mul(count, step)
-            # The last one is moved back to end with the row.
+            # The last vector is moved back to end with the row.
             count = builder.sdiv(builder.add(builder.sub(n, done), ir.Constant(I64, LANES - 1)), lanes)
             last = builder.sub(n, lanes)
             with cgutils.for_range(builder, count) as loop:
@@ -181,7 +181,7 @@ def for_each_overlapping(
 
 @intrinsic
 def copy_run(typing_context, src, at, out, to, n):  # type: ignore[no-untyped-def]
-    """``out[to : to + n] = src[at : at + n]``, float32 buffers that do not overlap there. Plain loops stay scalar."""
+    """Copy ``out[to : to + n] = src[at : at + n]``, float32 buffers without overlap. Plain loops stay scalar."""
     signature = types.void(src, types.int64, out, types.int64, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -205,7 +205,7 @@ def copy_run(typing_context, src, at, out, to, n):  # type: ignore[no-untyped-de
 
 @intrinsic
 def clear(typing_context, array):  # type: ignore[no-untyped-def]
-    """Zeros into all of an array. numba's ``fill`` is a function of its own for every type, made for any index."""
+    """Fill an array with zeros. numba's ``fill`` is a separate function for every type, made for any index."""
     signature = types.void(array)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -220,7 +220,7 @@ def clear(typing_context, array):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def spread_vectors(typing_context, src, at, out, to, step, count, width):  # type: ignore[no-untyped-def]
-    """For 0 <= j < count: ``out[to + j * step : … + width] = src[at + j * width : … + width]``; width is 4 or 8."""
+    """Copy ``out[to + j * step : … + width] = src[at + j * width : … + width]``, 0 <= j < count; width is 4 or 8."""
     i8 = types.int64
     signature = types.void(src, i8, out, i8, i8, i8, i8)
 
@@ -242,10 +242,10 @@ def spread_vectors(typing_context, src, at, out, to, step, count, width):  # typ
 
 
 def elementwise(formula: Callable[..., Sequence[Lanes]], inputs: int, width: int = LANES) -> Any:
-    """An intrinsic ``(buffer, places, n)`` that applies ``formula`` to runs of a flat float32 buffer.
+    """Make an intrinsic ``(buffer, places, n)`` that applies ``formula`` to runs of a flat float32 buffer.
 
     places is a tuple of int64 offsets: of the inputs, then of the outputs. An output may be one of the inputs. width is
-    the number of values computed side by side.
+    the number of values computed at once.
     """
 
     @intrinsic
@@ -270,10 +270,10 @@ def elementwise(formula: Callable[..., Sequence[Lanes]], inputs: int, width: int
 
 
 @intrinsic
-def keep_apart(typing_context):  # type: ignore[no-untyped-def]
-    """Compile the function that calls this once, instead of once more at each of its callers' calls.
+def noinline(typing_context):  # type: ignore[no-untyped-def]
+    """Set LLVM's ``noinline`` on the calling function.
 
-    The large kernels otherwise take several times longer to compile, for nothing.
+    Large kernels are then compiled once, not at every call; inlined they take several times longer, for no gain.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

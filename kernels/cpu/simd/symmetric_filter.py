@@ -1,4 +1,4 @@
-"""Symmetric filters along a line, as vector operations: what ``filters.py`` chooses from.
+"""Symmetric filters along a line as vector operations, for ``filters.py``.
 
 A sum of radius r is ``taps[0]*src[i] + sum_k taps[k]*(src[i+k] ± src[i-k])``, k from 1 to r. The pair and the first
 product are rounded; a fused sum rounds once a tap, a plain one twice. No output may overlap the source.
@@ -18,12 +18,12 @@ from numba.extending import intrinsic
 from ...shared.program import PARITIES, Sums
 from .lanes import F32, I64, UNROLLED, Lanes, data_of, for_each_overlapping, load, splat, store
 
-_UNROLLED_RADII = (2, 1)  # of all feature filters; only pre-smoothing is wider
-ROWS = 3  # summed at once by sum_even_rows_fused; with more, registers do not suffice
+_UNROLLED_RADII = (2, 1)  # of feature filters; only pre-smoothing is wider
+ROWS = 3  # summed at once by sum_even_rows_fused; more rows spill registers
 
 
 def _make_symmetric_sum(sums: Sums, *, fused: bool) -> Any:
-    """The intrinsic for one choice of sums and rounding; see ``filters.symmetric_sum`` for its arguments."""
+    """Make the intrinsic for one choice of sums and rounding; see ``filters.symmetric_sum`` for its arguments."""
     parities = PARITIES[sums]
 
     @intrinsic
@@ -63,7 +63,7 @@ def _make_symmetric_sum(sums: Sums, *, fused: bool) -> Any:
                     for_each_overlapping(builder, args[7], partial(body, to, at_), vectors=vectors)
 
             def unrolled(radius: int) -> None:
-                """All taps and offsets are in registers."""
+                """Emit the sums with all taps and offsets in registers."""
                 values = [[at_step(array, k) for array in weights] for k in range(radius + 1)]
                 right, left = ([at_step(array, k) for k in range(1, radius + 1)] for array in (plus_, minus_))
 
@@ -134,9 +134,9 @@ sum_even_odd_even_rounded = _make_symmetric_sum(Sums.EVEN_ODD_EVEN, fused=False)
 def sum_even_rows_fused(  # type: ignore[no-untyped-def]
     typing_context, out, out_at, out_stride, src, at, src_stride, blocks, n, taps, radius
 ):
-    """As sum_even_fused, for ``ROWS * blocks`` rows whose pairs are rows, too: row + k and row - k.
+    """Compute sum_even_fused for ``ROWS * blocks`` rows whose pairs are rows, too: row + k and row - k.
 
-    Several rows are summed at once; from one tap to the next each takes its neighbour's voxels, so that only the
+    Several rows are summed at once; from one tap to the next each row reuses its neighbour's voxels, so that only the
     outermost are loaded.
     """
     i8 = types.int64
@@ -168,7 +168,7 @@ def sum_even_rows_fused(  # type: ignore[no-untyped-def]
             )
 
             def add_tap(k: Any, turn: int) -> None:
-                """right[(turn + j) % ROWS] holds row j + k, left[(j - turn) % ROWS] row j - k."""
+                """Add a tap; right[(turn + j) % ROWS] holds row j + k, left[(j - turn) % ROWS] row j - k."""
                 builder.store(voxels(builder.add(k, ir.Constant(I64, ROWS - 1))), right[(turn + ROWS - 1) % ROWS])
                 builder.store(voxels(builder.neg(k)), left[-turn % ROWS])
                 tap = splat(builder, builder.load(builder.gep(taps_, [k])), width)
@@ -179,7 +179,7 @@ def sum_even_rows_fused(  # type: ignore[no-untyped-def]
                     builder.store(pair.fused_multiply_add(tap, total).value, sums[j])
 
             def turn_back() -> None:
-                """Name the rows as they were before a tap was added out of turn."""
+                """Restore the order of the rows from before a tap was added out of turn."""
                 for side, order in ((right, [*rows[1:], 0]), (left, [rows[-1], *rows[:-1]])):
                     for place, value in zip(side, [builder.load(side[i]) for i in order], strict=True):
                         builder.store(value, place)

@@ -21,27 +21,27 @@ def conversion(source: str, target: str, given=None, wanted=None, *, clip: bool 
 
 
 def run(values, source: str, target: str, given=None, wanted=None, *, clip: bool = False) -> tuple[list, int]:
-    result, misfits = convert(np.array(values, source), conversion(source, target, given, wanted, clip=clip))
+    result, overflow_count = convert(np.array(values, source), conversion(source, target, given, wanted, clip=clip))
     assert result.dtype == np.dtype(target)
-    return result.tolist(), misfits
+    return result.tolist(), overflow_count
 
 
 # --- recorded numbers --------------------------------------------------------------------------------------------
 
 
 def test_probabilities_to_bytes_round_half_to_even() -> None:
-    values, misfits = run([0, 0.1, 0.25, 0.5, 0.9999, 1.0], "float32", "uint8", (0.0, 1.0), (0, 255))
-    assert (values, misfits) == ([0, 26, 64, 128, 255, 255], 0)
+    values, overflow_count = run([0, 0.1, 0.25, 0.5, 0.9999, 1.0], "float32", "uint8", (0.0, 1.0), (0, 255))
+    assert (values, overflow_count) == ([0, 26, 64, 128, 255, 255], 0)
 
 
 def test_integers_truncate() -> None:
-    values, misfits = run([0, 1, 2, 3, 254, 255], "uint8", "uint8", (0, 255), (0, 100))
-    assert (values, misfits) == ([0, 0, 0, 1, 99, 100], 0)
+    values, overflow_count = run([0, 1, 2, 3, 254, 255], "uint8", "uint8", (0, 255), (0, 100))
+    assert (values, overflow_count) == ([0, 0, 0, 1, 99, 100], 0)
 
 
 def test_what_does_not_fit_wraps_around() -> None:
-    values, misfits = run([1.1, -0.1, math.nan, 0.5], "float32", "uint8", (0.0, 1.0), (0, 255))
-    assert (values, misfits) == ([24, 230, 0, 128], 3)
+    values, overflow_count = run([1.1, -0.1, math.nan, 0.5], "float32", "uint8", (0.0, 1.0), (0, 255))
+    assert (values, overflow_count) == ([24, 230, 0, 128], 3)
 
 
 def test_three_classes_stretched_wrap_to_253() -> None:
@@ -70,9 +70,9 @@ def test_recorded_conversions(shared_folder, name: str, dtype: str, wanted: tupl
     change = conversion("float32", dtype, (0.0, 1.0), wanted)
     with h5py.File(folder / f"{name}.h5") as file:
         expected, drange = file["exported_data"][()], file["exported_data"].attrs["drange"]
-    result, misfits = convert(probabilities, change)
+    result, overflow_count = convert(probabilities, change)
     assert np.array_equal(result, expected)
-    assert misfits == 0
+    assert overflow_count == 0
     assert convert_range((0.0, 1.0), change) == tuple(drange.tolist())
 
 
@@ -160,10 +160,10 @@ def test_the_arithmetic_is_that_of_numpy_1(data, source: str, target: str, resca
     if rescales:
         given, wanted = (data.draw(limits), data.draw(limits)), (data.draw(limits), data.draw(limits))
     array = np.array(values, source)
-    result, misfits = convert(array, conversion(source, target, given, wanted))
+    result, overflow_count = convert(array, conversion(source, target, given, wanted))
     expected = [slow(v, source, target, given, wanted) for v in array.tolist()]
     assert np.array_equal(result, np.array(expected, target), equal_nan=target.startswith("float"))
-    assert 0 <= misfits <= len(values)
+    assert 0 <= overflow_count <= len(values)
 
 
 @settings(max_examples=200, deadline=None)
@@ -171,10 +171,10 @@ def test_the_arithmetic_is_that_of_numpy_1(data, source: str, target: str, resca
 def test_clip_saturates_and_changes_nothing_else(data, source: str, target: str) -> None:
     array = np.array(data.draw(st.lists(numbers_of(source), min_size=1, max_size=6)), source)
     given, wanted = (0, data.draw(st.integers(1, 300))), (0, data.draw(st.integers(1, 300)))
-    wrapped, misfits = convert(array, conversion(source, target, given, wanted))
+    wrapped, overflow_count = convert(array, conversion(source, target, given, wanted))
     clipped, same = convert(array, conversion(source, target, given, wanted, clip=True))
-    assert misfits == same
-    if misfits == 0:
+    assert overflow_count == same
+    if overflow_count == 0:
         assert np.array_equal(wrapped, clipped, equal_nan=target.startswith("float"))
 
 

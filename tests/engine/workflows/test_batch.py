@@ -37,14 +37,14 @@ class FakeWorkflow:
 
     hooks: dict[str, Callable[[], None]] = field(default_factory=dict)
     calls: list[tuple[str, int, int, str]] = field(default_factory=list)
-    misfits: tuple[str, ...] = ()
+    overflow_count: tuple[str, ...] = ()
 
     def result_infos(self, project: object, images: Mapping[str, InputImage]) -> Mapping[str, ResultInfo]:
         names = ("Probabilities", "Simple Segmentation", "Uncertainty")
         return {name: ResultInfo(name, np.dtype("uint8"), 1, (0, 255)) for name in names}
 
     def check_lane(self, project: object, images: Mapping[str, InputImage]) -> None:
-        if images["Raw Data"].nickname in self.misfits:
+        if images["Raw Data"].nickname in self.overflow_count:
             raise InputMismatch("it does not fit")
 
     def work_voxels(
@@ -265,7 +265,7 @@ def test_a_single_failing_lane_is_the_last_word(
 
 
 def test_a_lane_that_does_not_fit_is_never_computed(workflow: FakeWorkflow, images: tuple[str, ...]) -> None:
-    workflow.misfits = ("a",)
+    workflow.overflow_count = ("a",)
     report = run_batch(make_job("a.png"))
     assert (report.status, report.message, workflow.calls) == (1, "it does not fit", [])
     assert not Path("out").exists()
