@@ -20,9 +20,9 @@ MIB = 2**20
 GIB = 2**30
 # Share of the free memory a run plans with. The rest is for the interpreter, libraries and the file cache.
 FREE_MEMORY_SHARE = 0.8
-SMALLEST_DEFAULT_BYTES = 64 * MIB  # what is planned with when the system reports next to nothing as free
+MIN_DEFAULT_BYTES = 64 * MIB  # what is planned with when the system reports next to nothing as free
 UNKNOWN_MEMORY_BYTES = 2 * GIB  # planned with where the system does not tell
-SMALLEST_RAM_MB = 500  # below this ilastik takes LAZYFLOW_TOTAL_RAM_MB for a number of gigabytes
+MIN_RAM_MB = 500  # below this ilastik takes LAZYFLOW_TOTAL_RAM_MB for a number of gigabytes
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
 # cgroup v1 writes a number of this order where there is no limit.
 _NO_LIMIT_BYTES = 2**60
@@ -119,13 +119,13 @@ def choose_memory(
     for source, megabytes in wishes:
         if not megabytes:
             continue
-        if megabytes < SMALLEST_RAM_MB:
+        if megabytes < MIN_RAM_MB:
             raise UsageError(
                 f"In your current configuration, RAM is limited to {megabytes} MB. Remember to specify RAM in MB, "
-                f"not GB. ({source}; it must be at least {SMALLEST_RAM_MB}, or 0 for all)"
+                f"not GB. ({source}; it must be at least {MIN_RAM_MB}, or 0 for all)"
             )
         return megabytes * MIB
-    return max(SMALLEST_DEFAULT_BYTES, int(free_memory() * FREE_MEMORY_SHARE))
+    return max(MIN_DEFAULT_BYTES, int(free_memory() * FREE_MEMORY_SHARE))
 
 
 def parse_size(text: str) -> int:

@@ -12,7 +12,7 @@ _HINTS = {
     errno.EFBIG: "; raise the limit on file sizes (ulimit -f), or choose a disk that takes larger files",
     errno.EMFILE: "; raise the limit on open files (ulimit -n)",
 }
-LONGEST_SURPRISE = 300  # letters; messages that were not meant for users can be pages
+MAX_FOREIGN_MESSAGE = 300  # letters; messages that were not meant for users can be pages
 
 
 def describe_error(error: BaseException) -> str:
@@ -24,5 +24,5 @@ def describe_error(error: BaseException) -> str:
         return f"out of memory; give less of it with --memory, or close other programs{f' ({text})' if text else ''}"
     if isinstance(error, OSError):
         return f"{text or type(error).__name__}{_HINTS.get(error.errno, '')}"
-    shown = text if len(text) <= LONGEST_SURPRISE else f"{text[:LONGEST_SURPRISE]}…"
+    shown = text if len(text) <= MAX_FOREIGN_MESSAGE else f"{text[:MAX_FOREIGN_MESSAGE]}…"
     return f"unexpected {type(error).__name__}: {shown or 'no message'}; run with --debug for the traceback"

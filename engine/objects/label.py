@@ -25,12 +25,12 @@ from ..tiling.stream import stream_tiles
 
 Read = Callable[[Box], np.ndarray]
 
-MOST_OBJECTS = (1 << 32) - 1  # ids are uint32, 0 is background
+MAX_OBJECTS = (1 << 32) - 1  # ids are uint32, 0 is background
 # A slab takes at most this part of the memory budget together with all that are in work; beyond this size slabs gain
 # nothing, below the other they are not cut for the sake of parallel work.
 SLAB_SHARE = 4
-LARGEST_SLAB = 1 << 24
-SMALLEST_SHARED_SLAB = 1 << 20
+MAX_SLAB_VOXELS = 1 << 24
+MIN_SHARED_SLAB_VOXELS = 1 << 20
 _RUN_BYTES = 12  # a run as the kernels keep it, at most one a voxel
 
 
@@ -61,8 +61,8 @@ def slab_voxels(shape: Sequence[int], bytes_per_voxel: float, *, memory_bytes: i
     """How many voxels a slab should have, if each needs that much memory while it is in work."""
     in_work = threads + (READ_AHEAD if threads > 1 else 0)
     fitting = int(memory_bytes / SLAB_SHARE / in_work / max(bytes_per_voxel, 1e-9))
-    shared = max(SMALLEST_SHARED_SLAB, -(-prod(shape) // (2 * threads))) if threads > 1 else LARGEST_SLAB
-    return max(1, min(fitting, shared, LARGEST_SLAB))
+    shared = max(MIN_SHARED_SLAB_VOXELS, -(-prod(shape) // (2 * threads))) if threads > 1 else MAX_SLAB_VOXELS
+    return max(1, min(fitting, shared, MAX_SLAB_VOXELS))
 
 
 def label_components(
@@ -295,9 +295,9 @@ def _read_ahead(slabs: Sequence[Box], read: Read, threads: int) -> Iterator[tupl
 
 
 def _check_count(count: int) -> None:
-    if count > MOST_OBJECTS:
+    if count > MAX_OBJECTS:
         raise InputMismatch(
-            f"a frame has {count} objects, more than the {MOST_OBJECTS} that 32-bit ids can tell apart; "
+            f"a frame has {count} objects, more than the {MAX_OBJECTS} that 32-bit ids can tell apart; "
             "process a part of it at a time"
         )
 

@@ -22,7 +22,7 @@ from ..resources import Resources
 from ..storage.scratch import Scratch
 from ..tiling.halo import source_box
 from ..tiling.stream import stream_tiles
-from .label import MOST_OBJECTS, FrameComponents, Read, plan_slabs, slab_voxels
+from .label import MAX_OBJECTS, FrameComponents, Read, plan_slabs, slab_voxels
 
 NO_SMOOTHING = 0.1  # a sigma below this switches smoothing off, along all axes
 _MAP_BYTES = 24.0  # float32 volumes of a slab between the passes, masks and runs, for each voxel
@@ -196,7 +196,7 @@ def _ipht(frame: _Frame) -> np.ndarray:
         count = int(cores.ids.max())
         if count == 0:
             count = backend.labels.seed_minima(cost, labels)
-            if count > MOST_OBJECTS:
+            if count > MAX_OBJECTS:
                 raise InputMismatch(f"a frame has {count} local maxima, more than 32-bit ids can tell apart")
         backend.labels.grow_regions(cost, labels, limit, scratch)
     sizes = np.zeros(count + 1, np.int64)

@@ -17,9 +17,9 @@ from ...box import Box
 # Chunks waiting below both are not worth tiles of another size.
 FREE_BYTES = 64 << 20
 FREE_SHARE = 1 / 16  # of the memory
-LARGEST_SHARE = 1 / 4  # of the memory, for a group; below it tiles would be mostly halo
-MOST_CHUNKS = 8  # along an axis of a group
-MOST_FOLLOWED = 20_000  # tiles
+MAX_GROUP_SHARE = 1 / 4  # of the memory, for a group; below it tiles would be mostly halo
+MAX_CHUNKS_ALONG_AXIS = 8  # along an axis of a group
+MAX_SIMULATED_TILES = 20_000  # tiles
 GOOD_FIT = 0.9  # of the tile that is best for computing
 
 
@@ -55,7 +55,7 @@ def choose_group(
     def sides() -> tuple[int, ...]:
         return tuple(min(n, k * c) for n, k, c in zip(extent, counts, grid.shape, strict=True))
 
-    while prod(sides()) * grid.bytes_per_voxel > memory_bytes * LARGEST_SHARE and max(counts) > 1:
+    while prod(sides()) * grid.bytes_per_voxel > memory_bytes * MAX_GROUP_SHARE and max(counts) > 1:
         # first where tiles shrink the least beside their best size
         longest = max(range(len(counts)), key=lambda i: (counts[i] > 1, sides()[i] / tile[i]))
         counts[longest] = (counts[longest] + 1) // 2
@@ -65,7 +65,7 @@ def choose_group(
 def _count_chunks(extent: int, tile: int, chunk: int) -> int:
     """How many chunks along an axis make a group that tiles of nearly the best size divide evenly."""
     best, best_fit = 1, 0.0
-    for count in range(1, MOST_CHUNKS + 1):
+    for count in range(1, MAX_CHUNKS_ALONG_AXIS + 1):
         side = min(extent, count * chunk)
         whole, rest = divmod(extent, side)
         tiles = whole * ceil(side / tile) + ceil(rest / tile)  # what is left over counts: it is mostly halo
@@ -74,7 +74,7 @@ def _count_chunks(extent: int, tile: int, chunk: int) -> int:
             best, best_fit = count, fit
         if best_fit >= GOOD_FIT or side == extent:
             break
-    if best_fit < GOOD_FIT and chunk * MOST_CHUNKS < tile:  # tiny chunks
+    if best_fit < GOOD_FIT and chunk * MAX_CHUNKS_ALONG_AXIS < tile:  # tiny chunks
         return max(1, tile // chunk)
     return best
 
@@ -96,7 +96,7 @@ def begun_bytes(tiles: Sequence[Box], grid: ChunkGrid | None, *, at_once: int) -
     """The most memory that begun chunks take while these tiles are worked on in their order, ``at_once`` at a time."""
     if grid is None or not tiles:
         return 0.0
-    tiles = tiles[:MOST_FOLLOWED]  # what comes behind them looks the same
+    tiles = tiles[:MAX_SIMULATED_TILES]  # what comes behind them looks the same
     origin = tuple(min(tile.start[i] for tile in tiles) for i in range(3))
     places = [
         tuple(

@@ -21,8 +21,8 @@ FLAT_TILE = (1, 256, 512)
 SOLID_TILE = (128, 128, 64)
 # A tile is not cut below the first for the sake of parallel work, nor below the second for want of memory: then nearly
 # all work would be halo.
-SMALLEST_SHARED: dict[str, Voxels] = {"flat": (1, 64, 128), "solid": (32, 32, 64)}
-SMALLEST = {"flat": (1, 16, 32), "solid": (4, 8, 16)}
+MIN_SHARED_TILE: dict[str, Voxels] = {"flat": (1, 64, 128), "solid": (32, 32, 64)}
+MIN_TILE = {"flat": (1, 16, 32), "solid": (4, 8, 16)}
 TILES_PER_THREAD = 3  # enough that threads finish at about the same time
 MAX_TILES = 1_000_000  # of a run: 10^12 voxels of a volume; their list takes 400 MB and some seconds
 READ_AHEAD = 2  # tiles that are read but not yet computed
@@ -72,7 +72,7 @@ def plan_tiles(
     kind, threads, memory_bytes = "flat" if image[0] == 1 else "solid", resources.threads, resources.memory_bytes
     by_processor = wish is None
     if wish is None:
-        wish = TileWish(FLAT_TILE if kind == "flat" else SOLID_TILE, SMALLEST_SHARED[kind], threads)
+        wish = TileWish(FLAT_TILE if kind == "flat" else SOLID_TILE, MIN_SHARED_TILE[kind], threads)
     shape = [min(n, p) for n, p in zip(region.shape, wish.largest, strict=True)]
     at_once = wish.at_once
     while _count(region, shape) < at_once * TILES_PER_THREAD and at_once > 1 and _halve(shape, wish.smallest):
@@ -86,7 +86,7 @@ def plan_tiles(
             _check_number(region, group, shape)
             tiles = list(cut_in_groups(region, group, shape))
             return _with_short_end(tiles, wish.at_once, wish.smallest) if by_processor and wish.at_once > 1 else tiles
-        if not _halve(shape, SMALLEST[kind]):
+        if not _halve(shape, MIN_TILE[kind]):
             alone = cost.fixed + cost.of(shape, margin, image)
             alone += waiting_bytes(region.shape, group, shape, cost.grid, at_once=1)
             raise MemoryTooSmall(

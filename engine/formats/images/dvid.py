@@ -37,7 +37,7 @@ _BLOCK = 32  # side of the blocks of an instance that is created here
 _POST_BYTES = 1 << 21  # sent at once, as whole blocks
 _TIMEOUT_S = 120.0
 _BUSY_LIMIT_S = 600.0  # how long a server may say that it is busy
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 15.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 15.0
 _MAX_BROKEN = 3  # connections that may break for one request
 
 # type of the voxels sent -> type of an instance for them
@@ -143,7 +143,7 @@ class _Instance:
                     ) from error
             # by chance, so that many clients do not come back together
             time.sleep((0.5 + os.urandom(1)[0] / 512) * pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            pause = min(2 * pause, _MAX_PAUSE_S)
 
 
 class DvidWriter(ImageWriter):

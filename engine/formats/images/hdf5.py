@@ -48,7 +48,7 @@ _PUBLISHING = threading.Lock()
 _DESCRIBING = ("axistags", "axes", "drange", "display_mode", "axis_units")  # attributes that say what an image is
 # Every image is opened twice, to be checked and to be computed. What was found the first time is kept for the second,
 # for datasets in one piece, and used if the file is what it was; the name of a file's only dataset with it.
-_MOST_SEEN = 20_000
+_MAX_SEEN = 20_000
 _SETTLED_NS = 2 * 10**9  # a file that was changed just now can change again at what its system calls the same time
 _seen: dict[tuple[Path, str], tuple[KnownArray, ImageInfo, str]] = {}
 
@@ -69,7 +69,7 @@ class Hdf5Reader(ImageReader):
                 self._voxels = open_voxels(self._source.dataset, self._label)
             known = self._voxels.known
             is_settled = known is not None and time.time_ns() - known.changed_ns > _SETTLED_NS
-            if known is not None and is_settled and known.path == path and len(_seen) < _MOST_SEEN:
+            if known is not None and is_settled and known.path == path and len(_seen) < _MAX_SEEN:
                 _seen[path, internal] = known, self.info, self._label
         except BaseException:
             self.close()

@@ -29,11 +29,11 @@ from ...storage.thread_limit import most_threads
 
 __all__ = ["KnownArray", "VoxelSource", "open_known", "open_voxels"]
 
-_LEAST_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 is done with a chunk before Python has looked it up
-_MOST_CHUNK_BYTES = 64 * 2**20  # above it, two unpacked chunks are more than HDF5 would hold
+_MIN_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 is done with a chunk before Python has looked it up
+_MAX_CHUNK_BYTES = 64 * 2**20  # above it, two unpacked chunks are more than HDF5 would hold
 _CACHE_BYTES = 64 * 2**20  # unpacked chunks that neighbouring tiles share
-_MOST_PLACES = 1_000_000  # of chunks, looked up beforehand in some seconds
-_MOST_WORKERS = 8
+_MAX_PLACES = 1_000_000  # of chunks, looked up beforehand in some seconds
+_MAX_WORKERS = 8
 _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 
@@ -69,13 +69,13 @@ def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
         return slow
     size = prod(dataset.chunks) * dataset.dtype.itemsize
     filters = [settings.get_filter(i)[0] for i in range(settings.get_nfilters())]
-    if not filters and size >= _LEAST_CHUNK_BYTES and hasattr(dataset.id, "chunk_iter") and dataset.size:
-        if prod(_count_chunks(dataset)) > _MOST_PLACES:
+    if not filters and size >= _MIN_CHUNK_BYTES and hasattr(dataset.id, "chunk_iter") and dataset.size:
+        if prod(_count_chunks(dataset)) > _MAX_PLACES:
             return slow
         with suppress(OSError):
             return _StoredChunks(dataset, label, slow)
         return slow
-    if filters in ([_DEFLATE], [_SHUFFLE, _DEFLATE]) and _LEAST_CHUNK_BYTES <= size <= _MOST_CHUNK_BYTES:
+    if filters in ([_DEFLATE], [_SHUFFLE, _DEFLATE]) and _MIN_CHUNK_BYTES <= size <= _MAX_CHUNK_BYTES:
         return _PackedChunks(dataset, slow, is_shuffled=_SHUFFLE in filters)
     return slow
 
@@ -253,7 +253,7 @@ class _PackedChunks(_Chunks):
         self._unpacked: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
         self._most_unpacked = max(1, _CACHE_BYTES // self._chunk_bytes)
         self._lock = threading.Lock()
-        workers = min(_MOST_WORKERS, most_threads() or os.cpu_count() or 1)
+        workers = min(_MAX_WORKERS, most_threads() or os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="unpack") if workers > 1 else None
 
     def read(self, box: Box) -> np.ndarray:
