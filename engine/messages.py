@@ -1,4 +1,4 @@
-"""What to tell a user about an exception: always one line."""
+"""Messages of exceptions for users: always one line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _HINTS = {
     errno.EFBIG: "; raise the limit on file sizes (ulimit -f), or choose a disk that takes larger files",
     errno.EMFILE: "; raise the limit on open files (ulimit -n)",
 }
-MAX_FOREIGN_MESSAGE = 300  # letters; messages that were not meant for users can be pages
+MAX_FOREIGN_MESSAGE = 300  # characters; messages not written for users can be pages long
 
 
 def describe_error(error: BaseException) -> str:
-    """The message of an exception that was meant for users; for any other, its kind and how to learn more."""
+    """Return the message of an exception written for users; for any other, its kind and a hint on how to learn more."""
     text = " ".join(str(error).split())
     if isinstance(error, PixelforestError):
         return text
