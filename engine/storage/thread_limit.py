@@ -1,4 +1,4 @@
-"""How many threads may pack and unpack what a file holds, where a library brings its own: as many as the run has."""
+"""Limit of the threads that libraries use to compress and decompress files: those of the run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ _limit: int | None = None
 
 
 def limit_threads(count: int) -> None:
-    """Say how many threads there are, for everything that is opened from now on in this process."""
+    """Set the number of threads for all files that this process opens from now on."""
     global _limit
     _limit = max(1, count)
 
 
 def most_threads() -> int | None:
-    """What was said last; None: nothing, the library decides."""
+    """Return the current thread limit; None means the library's default."""
     return _limit
