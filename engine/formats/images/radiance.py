@@ -25,7 +25,7 @@ _EXPANSION = 127 * 12 / 8
 
 
 def read_radiance_header(data: bytes) -> PictureHeader:
-    """Rows from top to bottom, columns from left to right. Raises ValueError."""
+    """Read the header; rows must run from top to bottom, columns from left to right. Raises ValueError."""
     found = _SIZES.search(data)
     if found is None:
         raise ValueError("the header is damaged, or its rows and columns are not stored from the top left")
