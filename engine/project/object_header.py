@@ -38,7 +38,7 @@ _TYPES: dict[bytes, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class PlainArray:
-    """Where an array lies. ``start``: counted as HDF5 counts addresses."""
+    """Location of an array in a file. ``start``: in HDF5's addresses."""
 
     shape: tuple[int, ...]
     dtype: np.dtype

@@ -52,7 +52,7 @@ class Lane:
 
     @property
     def shape(self) -> Voxels:
-        """Of a frame, z, y, x."""
+        """Sizes of a frame along z, y, x."""
         _, z, y, x, _ = self.raw.shape
         return z, y, x
 
@@ -339,7 +339,7 @@ class _FrameSink:
 
 
 def _chunks(image: InputImage) -> tuple[int, ...] | None:
-    """Of a frame, z, y, x."""
+    """Sizes of a frame along z, y, x."""
     return None if image.chunks is None else image.chunks[1:4]
 
 
