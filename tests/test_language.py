@@ -1,4 +1,4 @@
-"""Docstrings in plain English: they open with a verb in the imperative or a noun phrase, as PEP 257 and numpydoc ask."""
+"""Docstrings in plain English: they open with an imperative verb or a noun phrase, as in PEP 257 and numpydoc."""
 
 from __future__ import annotations
 
