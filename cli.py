@@ -113,8 +113,8 @@ OPTIONS: tuple[Option, ...] = (
     _role("--prediction_maps", "Object Classification: prediction maps that the project thresholds."),
     _role("--label_image", "Object Classification: images of object ids."),
     _role("--atlas", "Object Classification: atlases; the table says where in them each object lies."),
-    _role("--binary_data"),  # what --segmentation_image was called
-    # Roles of other workflows: known, so that the answer can be what the project has instead.
+    _role("--binary_data"),  # former name of --segmentation_image
+    # Roles of other workflows: known, so that the error message can list the roles of the project.
     _role("--probabilities"),
     _role("--superpixels"),
     _role("--groundtruth"),

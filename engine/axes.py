@@ -28,7 +28,7 @@ _PIPELINE_ORDERS = (
 
 
 def is_axis_order(text: str) -> bool:
-    """True for distinct letters out of t z y x c."""
+    """Return True for distinct letters out of t z y x c."""
     return bool(text) and set(text) <= set(CANONICAL) and len(set(text)) == len(text)
 
 

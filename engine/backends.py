@@ -19,8 +19,8 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
     """Open the backend for a ``--device`` value: auto, cpu, cuda, or cuda with device numbers.
 
     forest           forest inference engine on a GPU: native, nvforest, or auto, which is native
-    voxels, threads  amount of work and threads for it: ``auto`` leaves to the CPU what is finished before a GPU has
-                     started; None: any amount of work
+    voxels, threads  amount of work and threads for it: with ``auto`` the CPU does work that it finishes before a GPU
+                     has started; None: any amount of work
     With ``auto`` a log line gives the reason for choosing the CPU, and the CPU takes over where a GPU fails.
     Raises UsageError for other values and for nvforest on the CPU, BackendUnavailable if the device cannot be used.
     """

@@ -57,11 +57,11 @@ class InputMismatch(InputError, ValueError):
 
 
 class ExportError(PixelforestError):
-    """A result cannot be written where or how it was asked for."""
+    """A result cannot be written to the requested place or in the requested format."""
 
 
 class BackendUnavailable(PixelforestError):
-    """The device or library that was asked for is not usable on this machine."""
+    """The requested device or library is not usable on this machine."""
 
 
 class BackendFailed(PixelforestError):

@@ -30,7 +30,7 @@ _IMAGE_FLAGS = {
     "export_object_prediction_img": "Object Predictions",
     "export_object_probability_img": "Object Probabilities",
 }
-# What ilastik has called a role on the command line -> what it is called now.
+# Former name of a role on ilastik's command line -> present name.
 _ROLE_ALIASES = {"binary_data": "segmentation_image"}
 
 # Scripts match on these lines of ilastik, so the loggers keep ilastik's names.

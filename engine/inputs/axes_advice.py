@@ -31,7 +31,7 @@ class Needs:
     channels: int | None = None
 
     def fit(self, axes: str, shape: Sequence[int]) -> bool:
-        """True if an image of this shape, read with these axes, has the depth and the channels that are needed."""
+        """Return True if an image of this shape, read with these axes, has the required depth and channels."""
         if len(axes) != len(shape):
             return False
         sizes = dict(zip(axes, shape, strict=True))

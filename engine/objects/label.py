@@ -172,7 +172,7 @@ class FrameComponents:
         return count
 
     def sizes(self, count: int) -> np.ndarray:
-        """(count + 1,) int64: voxels of each component; 0 for the background."""
+        """Number of voxels of each component, (count + 1,) int64; 0 for the background."""
         sizes = self._scratch.array((count + 1,), np.int64)
         for part, base in self._numbered():
             self._backend.labels.add_sizes(part, self.ids, base, sizes)

@@ -103,7 +103,7 @@ def _require_settings(file: ProjectFile, group: str) -> None:
 
 @dataclass(frozen=True)
 class _Settings:
-    """Numbers in the group of the thresholds, each checked against what ilastik can store."""
+    """Numbers in the group of the thresholds, each checked against the range that ilastik can store."""
 
     file: ProjectFile
     group: str

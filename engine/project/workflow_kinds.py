@@ -1,6 +1,6 @@
 """Kinds of ilastik projects, and the ilastik versions whose files can be read.
 
-A kind describes what a project file stores. Each folder of ``engine/workflows`` declares the kinds that it runs.
+A kind describes the content of a project file. Each folder of ``engine/workflows`` declares the kinds that it runs.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ logger = logging.getLogger("pixelforest.batch")
 # threads they would be mostly halo.
 SMALL_LANE_VOXELS = 1 << 20
 SMALL_LANE_BYTES = 256 * MIB  # memory per lane that limits the number of lanes in parallel
-_LABEL = "Label Image"  # as in object_inputs.py, which imports what runs without objects do not need
+_LABEL = "Label Image"  # as in workflows/objects/inputs.py, whose imports runs without objects do not need
 
 
 @dataclass

@@ -46,8 +46,8 @@ _PUBLISHING = threading.Lock()
 
 
 _DESCRIBING = ("axistags", "axes", "drange", "display_mode", "axis_units")  # attributes that describe an image
-# Every image is opened twice, to be checked and to be computed. What was found the first time is kept for the second,
-# for datasets in one piece, and used if the file is what it was; the name of a file's only dataset with it.
+# Every image is opened twice, for the check and for the computation. The offset of a contiguous dataset, and the name
+# of a file's only dataset, are kept for the second time and used if the file has not changed.
 _MAX_SEEN = 20_000
 _SETTLED_NS = 2 * 10**9  # a file changed very recently can change again within the resolution of its time stamp
 _seen: dict[tuple[Path, str], tuple[KnownArray, ImageInfo, str]] = {}

@@ -38,7 +38,7 @@ def imagej_description(spec: ImageSpec) -> str:
 
 
 def read_range(description: str, dtype: np.dtype) -> tuple[float, float] | None:
-    """Range of values of this type in an ImageDescription; None if it says nothing about such values."""
+    """Range of values of this type in an ImageDescription; None if it contains none."""
     found = _ENTRY.search(description)
     if found is None or found[1] != dtype.name:
         return None

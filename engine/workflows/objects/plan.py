@@ -132,7 +132,7 @@ def maps_region(shape: Voxels, time: int, channels: Sequence[int], export: TileD
 
 @dataclass(frozen=True)
 class _Demand:
-    """See export.images.TileDemand; values are kept as they are made."""
+    """Demand without a conversion; see export.images.TileDemand."""
 
     region: Box
     bytes_per_voxel: int
