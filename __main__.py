@@ -1,4 +1,4 @@
-"""``pixelforest`` and ``python -m pixelforest``: the command line, and what an interrupt means before it is there."""
+"""Entry point of ``pixelforest`` and ``python -m pixelforest``, including interrupts during the start."""
 
 import atexit
 import gc
@@ -8,18 +8,18 @@ import sys
 import threading
 from types import FrameType
 
-# A short run makes 40 000 to 80 000 objects that all stay; at Python's 700 they are looked through dozens of times, at
-# 50 000 still once, which takes 20 ms.
+# A short run creates 40 000 to 80 000 objects that all stay; at Python's threshold of 700 the collector scans them
+# dozens of times, at 50 000 still once, which takes 20 ms.
 GARBAGE_THRESHOLD = 200_000
 
 
 def start() -> None:
-    """The program: run the command line and end the process with its status."""
+    """Run the command line and end the process with its status."""
     status = main()
     is_watched = sys.getprofile() is not None or sys.gettrace() is not None
-    is_interrupted = status in (128 + signal.SIGINT, 128 + signal.SIGTERM)  # threads may wait for anything then
+    is_interrupted = status in (128 + signal.SIGINT, 128 + signal.SIGTERM)  # threads may be blocked then
     if (is_interrupted or all(thread.daemon for thread in _other_threads())) and not is_watched:
-        # Nothing waits for this process but its end; taking every module and object apart takes 30 ms.
+        # Only the end of the process is left; freeing every module and object takes 30 ms.
         atexit._run_exitfuncs()
         os._exit(status)
     sys.exit(status)
@@ -34,7 +34,7 @@ def main() -> int:
     _occupy_standard_streams()
     _expect_interrupts()
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
-    # OpenBLAS would start a thread a processor, each of which spins for 40 ms; nothing here multiplies matrices.
+    # OpenBLAS would start one thread per processor, each spinning for 40 ms; nothing here multiplies matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pixelforest.cli import main as run
 
@@ -42,9 +42,9 @@ def main() -> int:
 
 
 def _occupy_standard_streams() -> None:
-    """Put the null device in the place of streams that were closed before this process began (``>&-``).
+    """Open the null device for streams that were closed before this process started (``>&-``).
 
-    Otherwise the next file that is opened, such as a result, would get their number, and what is printed.
+    Otherwise the next opened file, such as a result, would get their number, and the printed output.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -60,13 +60,13 @@ def _occupy_standard_streams() -> None:
 
 
 def _expect_interrupts() -> None:
-    """An interrupt while modules are imported, or after the work, is a line and a status instead of a traceback.
+    """Handle interrupts during imports, or after the work, with a line and a status instead of a traceback.
 
-    A run has handlers of its own. Nothing is caught where interrupts are ignored, as in the background of a script.
+    A run installs its own handlers. Nothing is caught if interrupts are ignored, as in the background of a script.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        # Nothing that could be in the middle of an import or hold a lock: no print, no exception.
+        # Nothing that may be in the middle of an import or hold a lock: no print, no exception.
         os.write(2, b"pixelforest: error: interrupted\n")
         os._exit(128 + signal.SIGINT)
 

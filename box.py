@@ -1,4 +1,4 @@
-"""Half-open n-dimensional regions of an image, and the few operations tiles need."""
+"""Half-open n-dimensional regions of an image, and the operations that tiles need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import prod
 
 @dataclass(frozen=True, order=True)
 class Box:
-    """The region ``start <= position < stop`` along every axis. Empty where a stop does not exceed its start."""
+    """Region ``start <= position < stop`` along every axis. Empty if a stop does not exceed its start."""
 
     start: tuple[int, ...]
     stop: tuple[int, ...]
@@ -21,7 +21,7 @@ class Box:
 
     @classmethod
     def whole(cls, shape: Sequence[int]) -> Box:
-        """The box that covers an array of this shape."""
+        """Create the box that covers an array of this shape."""
         return cls((0,) * len(shape), tuple(int(n) for n in shape))
 
     @property
@@ -41,24 +41,24 @@ class Box:
         return self.size == 0
 
     def slices(self) -> tuple[slice, ...]:
-        """Slices that cut this box out of an array whose first element lies at the origin."""
+        """Slices that cut this box out of an array whose first element is at the origin."""
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
 
     def grow(self, margin: Sequence[int]) -> Box:
-        """The box enlarged by ``margin[i]`` on both sides of axis i; may leave the image."""
+        """Enlarge the box by ``margin[i]`` on both sides of axis i; the result may leave the image."""
         return Box(
             tuple(a - m for a, m in zip(self.start, margin, strict=True)),
             tuple(b + m for b, m in zip(self.stop, margin, strict=True)),
         )
 
     def intersect(self, other: Box) -> Box:
-        """The common region; empty (start = stop) along an axis where the two do not meet."""
+        """Intersect two boxes; empty (start = stop) along an axis where they do not overlap."""
         start = tuple(max(a, b) for a, b in zip(self.start, other.start, strict=True))
         stop = tuple(max(s, min(a, b)) for s, a, b in zip(start, self.stop, other.stop, strict=True))
         return Box(start, stop)
 
     def clip(self, shape: Sequence[int]) -> Box:
-        """The part of this box that lies inside an array of this shape."""
+        """Clip this box to an array of this shape."""
         return self.intersect(Box.whole(shape))
 
     def shift(self, offset: Sequence[int]) -> Box:
@@ -68,14 +68,14 @@ class Box:
         )
 
     def relative_to(self, origin: Sequence[int]) -> Box:
-        """This box in the coordinates of an array whose first element lies at ``origin``."""
+        """Translate this box to the coordinates of an array whose first element is at ``origin``."""
         return self.shift(tuple(-o for o in origin))
 
     def contains(self, other: Box) -> bool:
         return all(a <= c and d <= b for a, b, c, d in zip(self.start, self.stop, other.start, other.stop, strict=True))
 
     def split(self, shape: Sequence[int]) -> Iterator[Box]:
-        """The box cut into pieces of at most ``shape``, last axis fastest, counted from its start."""
+        """Cut the box into pieces of at most ``shape``, counted from its start, last axis fastest."""
         ranges = [range(a, b, max(1, n)) for a, b, n in zip(self.start, self.stop, shape, strict=True)]
         for corner in product(*ranges):
             yield Box(corner, tuple(min(c + n, b) for c, n, b in zip(corner, shape, self.stop, strict=True)))

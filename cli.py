@@ -1,7 +1,7 @@
-"""The command line: the one table of its options, what they ask for, and the exit status.
+"""Command line: the table of options, the request they make, and the exit status.
 
-Exit status: 0 everything done; 1 the run failed; 2 the command line cannot be meant; 3 some lanes failed, the others
-are complete; 130 and 143 ended by SIGINT and SIGTERM. Heavy imports wait until a project is read.
+Exit status: 0 success; 1 the run failed; 2 usage error (invalid command line); 3 some lanes failed, the others are
+complete; 130 and 143 ended by SIGINT and SIGTERM. Heavy imports are deferred until a project is read.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ OPTIONS: tuple[Option, ...] = (
     _role("--prediction_maps", "Object Classification: prediction maps that the project thresholds."),
     _role("--label_image", "Object Classification: images of object ids."),
     _role("--atlas", "Object Classification: atlases; the table says where in them each object lies."),
-    _role("--binary_data"),  # what --segmentation_image was called
-    # Roles of other workflows: known, so that the answer can be what the project has instead.
+    _role("--binary_data"),  # former name of --segmentation_image
+    # Roles of other workflows: known, so that the error message can list the roles of the project.
     _role("--probabilities"),
     _role("--superpixels"),
     _role("--groundtruth"),
@@ -370,13 +370,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def help_text(width: int) -> str:
-    """Everything ``--help`` prints."""
+    """Return the complete text of ``--help``."""
     width = max(60, min(width, 110))
     return "\n\n".join((USAGE, format_help(OPTIONS, width=width), EXAMPLES))
 
 
 def build_request(line: CommandLine) -> Request:
-    """What a command line asks of the engine. Raises UsageError if it names no project."""
+    """Make the request of a command line. Raises UsageError if it names no project."""
     request = _pick(Request, line)
     positional = list(line.positional)
     projects = [unquote(path) for path in positional if unquote(path).endswith(".ilp")]
@@ -419,7 +419,7 @@ def run_project(line: CommandLine, console: Console) -> int:
 
 
 def explain_run(line: CommandLine, console: Console) -> int:
-    """Say what applying a project to its inputs would do; nothing is written."""
+    """Explain what applying a project to its inputs would do; nothing is written."""
     from pixelforest.engine.jobs import resolve_job
     from pixelforest.engine.run.explain import explain_failure, explain_job
     from pixelforest.frontend.text_explain import format_explanation
@@ -442,7 +442,7 @@ def explain_run(line: CommandLine, console: Console) -> int:
 
 
 def show_project(line: CommandLine, console: Console) -> int:
-    """Print what projects are and what they need."""
+    """Describe projects and their requirements."""
     typed = line.values.get("project")
     paths = [*([str(typed)] if typed else []), *map(unquote, line.positional)]
     if not paths:
@@ -457,7 +457,7 @@ def show_project(line: CommandLine, console: Console) -> int:
 
 
 def show_formats(line: CommandLine, console: Console) -> int:
-    """Print the names that ``--output_format`` takes."""
+    """Print the values of ``--output_format``."""
     from pixelforest.engine.formats import output_formats
     from pixelforest.frontend.text_info import list_formats
 
@@ -465,7 +465,7 @@ def show_formats(line: CommandLine, console: Console) -> int:
 
 
 def show_health(line: CommandLine, console: Console) -> int:
-    """Print what a run would work with here, and whether it works; 1 if something does not."""
+    """Print the devices and libraries of this machine, and test them; returns 1 if a test fails."""
     known = {"device", "warm", "architectures", "headless", "quiet", "debug"}
     strange = [*line.positional, *line.paths, *(set(line.values) - known)]
     if strange:
@@ -493,7 +493,7 @@ SUBCOMMANDS: dict[str, Action] = {
 
 
 def _pick(kind: type[Record], line: CommandLine) -> Record:
-    """A record made of those typed values that are its fields."""
+    """Make a record of the typed values that are its fields."""
     names = kind.__annotations__
     return kind(**{name: value for name, value in line.values.items() if name in names})
 
@@ -504,7 +504,7 @@ def _as_json(document: object) -> str:
 
 @contextlib.contextmanager
 def _reported(console: Console) -> Iterator[RunReport]:
-    """Writes the report of a run that was asked for, however the run ends."""
+    """Write the requested report of a run, however the run ends."""
     record = RunReport(console.settings.report_json)
 
     def write_now(status: int, message: str) -> None:
@@ -517,7 +517,7 @@ def _reported(console: Console) -> Iterator[RunReport]:
             yield record
     except BaseException as error:
         record.end(*ending(error))
-        with contextlib.suppress(PixelforestError):  # what ended the run is the last word
+        with contextlib.suppress(PixelforestError):  # the error that ended the run is reported instead
             record.write()
         raise
     record.write()

@@ -1,5 +1,6 @@
-"""What is computed, in which order, on which part of the image. These are its public names; nothing is imported before
-one of them is asked for.
+"""Public names of the engine, which decides what is computed, in which order, on which part of the image.
+
+Nothing is imported before one of the names is used.
 
     job = resolve_job(Request(project="MyProject.ilp", inputs=("next.png",)))
     report = run_batch(job)

@@ -1,7 +1,7 @@
 """Axis letters: stored axistags and file orders on one side, the canonical order t z y x c on the other.
 
-Everything inside the engine is in canonical order. This module is the door both ways; it decides nothing about
-which axes an input gets (inputs.py) or an output wants (export/settings.py).
+Everything inside the engine is in canonical order; this module converts in both directions. The axes of an input are
+decided in inputs/axes_rule.py, those of an output in export/settings.py.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _PIPELINE_ORDERS = (
 
 
 def is_axis_order(text: str) -> bool:
-    """True for distinct letters out of t z y x c."""
+    """Return True for distinct letters out of t z y x c."""
     return bool(text) and set(text) <= set(CANONICAL) and len(set(text)) == len(text)
 
 
 def default_axes(shape: Sequence[int]) -> str:
-    """The axes ilastik assumes for an array that carries none. Raises ValueError outside 2 to 5 dimensions."""
+    """Axes that ilastik assumes for an array that carries none. Raises ValueError outside 2 to 5 dimensions."""
     if len(shape) == 3:
         return "yxc" if shape[2] <= 4 else "zyx"
     orders = {2: "yx", 4: "zyxc", 5: "tzyxc"}
@@ -74,20 +74,20 @@ def pipeline_axes(sizes: Mapping[str, int]) -> str:
 
 
 def canonical_shape(shape: Sequence[int], axes: str) -> tuple[int, ...]:
-    """Sizes in t z y x c order; axes that are not there have size 1."""
+    """Sizes in t z y x c order; missing axes have size 1."""
     sizes = dict(zip(axes, shape, strict=True))
     return tuple(int(sizes.get(a, 1)) for a in CANONICAL)
 
 
 def to_canonical(array: np.ndarray, axes: str) -> np.ndarray:
-    """A (t, z, y, x, c) view of an array whose axes are ``axes``."""
+    """View an array with axes ``axes`` as (t, z, y, x, c)."""
     order = [axes.index(a) for a in CANONICAL if a in axes]
     moved = np.transpose(array, order)
     return moved[tuple(slice(None) if a in axes else np.newaxis for a in CANONICAL)]
 
 
 def from_canonical(array: np.ndarray, axes: str) -> np.ndarray:
-    """A view in order ``axes`` of a (t, z, y, x, c) array; axes left out must have size 1 (ValueError)."""
+    """View a (t, z, y, x, c) array in order ``axes``. Raises ValueError if an omitted axis is longer than 1."""
     dropped = [a for a, n in zip(CANONICAL, array.shape, strict=True) if a not in axes and n != 1]
     if dropped:
         raise ValueError(f"axis {dropped[0]} is longer than 1 and cannot be left out of the order {axes}")
@@ -97,12 +97,12 @@ def from_canonical(array: np.ndarray, axes: str) -> np.ndarray:
 
 
 def box_to_canonical(box: Box, axes: str) -> Box:
-    """A box given in order ``axes``, in canonical order; axes that are not there become [0, 1)."""
+    """Convert a box from order ``axes`` to canonical order; missing axes become [0, 1)."""
     start, stop = dict(zip(axes, box.start, strict=True)), dict(zip(axes, box.stop, strict=True))
     return Box(tuple(start.get(a, 0) for a in CANONICAL), tuple(stop.get(a, 1) for a in CANONICAL))
 
 
 def box_from_canonical(box: Box, axes: str) -> Box:
-    """A canonical box in order ``axes``."""
+    """Convert a canonical box to order ``axes``."""
     index = [CANONICAL.index(a) for a in axes]
     return Box(tuple(box.start[i] for i in index), tuple(box.stop[i] for i in index))

@@ -1,4 +1,4 @@
-"""Chooses and opens a backend: the one door from the engine to kernels."""
+"""Choice and opening of a backend: the only access of the engine to kernels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ logger = logging.getLogger("pixelforest.backends")
 
 
 def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None, threads: int = 1) -> Backend:
-    """The backend for a ``--device`` value: auto, cpu, cuda, or cuda with device numbers.
+    """Open the backend for a ``--device`` value: auto, cpu, cuda, or cuda with device numbers.
 
-    forest           what walks forests on a GPU: native, nvforest, or auto, which is native
-    voxels, threads  the work and the threads for it: what these do sooner than a GPU starts is not given to one by
-                     ``auto``; None: any amount of work
-    With ``auto`` one line says why it is the CPU, and the CPU goes on where a GPU fails.
-    Raises UsageError for other words and for nvforest on the CPU, BackendUnavailable where the device cannot be used.
+    forest           forest inference engine on a GPU: native, nvforest, or auto, which is native
+    voxels, threads  amount of work and threads for it: with ``auto`` the CPU does work that it finishes before a GPU
+                     has started; None: any amount of work
+    With ``auto`` a log line gives the reason for choosing the CPU, and the CPU takes over where a GPU fails.
+    Raises UsageError for other values and for nvforest on the CPU, BackendUnavailable if the device cannot be used.
     """
     kind, _, numbers = device.partition(":")
     if forest not in FORESTS:
@@ -56,9 +56,9 @@ def _open_cpu() -> Backend:
 
 
 def warm_architecture(architecture: str) -> int:
-    """Compile GPU kernels for devices such as sm_90, which need not be here, and keep them; how many files.
+    """Compile and cache GPU kernels for an architecture such as sm_90, with or without such a device.
 
-    Raises BackendUnavailable with the reason.
+    Returns the number of files. Raises BackendUnavailable with the reason.
     """
     try:
         return kernels.warm("cuda", architectures=(architecture,))
@@ -72,10 +72,10 @@ def always_available(device: str, forest: str) -> bool:
 
 
 def survey_backends() -> dict[str, list[tuple[str, str]]]:
-    """Name of each backend -> what it finds on this machine, as names and texts."""
+    """Facts that each backend finds on this machine: backend -> (name, text) pairs."""
     return {name: list(kernels.survey(name)) for name in kernels.available()}
 
 
 def is_short(voxels: int, threads: int) -> bool:
-    """Whether the CPU has done so much work before a GPU has started."""
+    """Return True if the CPU finishes this much work before a GPU has started."""
     return voxels < GPU_START_S * CPU_VOXELS_PER_S * threads

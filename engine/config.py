@@ -1,6 +1,6 @@
-"""Defaults a user or a site keeps in ilastik's configuration file: where it lies and which of its keys count here.
+"""Defaults from ilastik's configuration file: its location, and the keys that have an effect here.
 
-Settings typed on the command line, and those in the environment, win over it; see jobs.py.
+Options of the command line and environment variables take precedence over it; see jobs.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .quotes import unquote
 if TYPE_CHECKING:
     from configparser import ConfigParser
 
-# Keys of ilastik that mean nothing here; everything else that is not read gets a line.
+# Keys of ilastik without a meaning here; every other key that is not read is reported in a line.
 _WITHOUT_EFFECT = {"logging_config", "plugin_directories"}
 _READ = {
     "ilastik": {"debug", "output_format", "output_filename_format"},
@@ -28,9 +28,9 @@ _READ = {
 
 @dataclass(frozen=True)
 class Config:
-    """What the configuration file says; None where it is silent.
+    """Settings of the configuration file; None for those it does not contain.
 
-    path          the file that was read, None if there is none
+    path          file that was read, None if there is none
     total_ram_mb  None also for 0, which stands for all of the memory
     notes         one line for each entry that has no effect
     """
@@ -51,7 +51,7 @@ def find_config(
     environment: Mapping[str, str] | None = None,
     platform: str = sys.platform,
 ) -> Path | None:
-    """The configuration file that counts: the given one, else ~/.ilastikrc, else the user's ilastik.ini, else None.
+    """Find the configuration file: the given one, else ~/.ilastikrc, else the user's ilastik.ini, else None.
 
     Raises UsageError if ``explicit`` is not a file.
     """
@@ -69,7 +69,7 @@ def find_config(
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is such a file; not if its folder is closed to us, as others' homes are on clusters."""
+    """Return True if the file exists; False if its folder is not accessible, as other users' homes on clusters."""
     try:
         return path.is_file()
     except PermissionError:

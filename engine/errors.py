@@ -1,7 +1,7 @@
 """Every exception the engine raises, in one tree.
 
 PixelforestError
-├── UsageError (ValueError)             what was asked for does not exist or contradicts itself; exit status 2
+├── UsageError (ValueError)             the request names something unknown or contradicts itself; exit status 2
 ├── ProjectError                        the project file cannot be used
 │   ├── ProjectNotFound (FileNotFoundError)
 │   └── ClassifierMissing               no usable trained classifier in it
@@ -9,9 +9,9 @@ PixelforestError
 │   ├── InputNotFound (FileNotFoundError)
 │   └── InputMismatch (ValueError)      it can be read, but does not fit the project, the option or another input
 ├── ExportError                         a result cannot be written, or its format cannot hold it
-├── BackendUnavailable                  the device or library asked for is not here
+├── BackendUnavailable                  the requested device or library is not available
 ├── BackendFailed                       the device failed while it was computing
-└── MemoryTooSmall (MemoryError)        the budget does not suffice for the smallest unit of work
+└── MemoryTooSmall (MemoryError)        the budget is too small for the smallest unit of work
 
 A message says what was asked, what was found, where, and what to do about it, in one line. Only cli.py turns
 these into an exit status.
@@ -19,10 +19,10 @@ these into an exit status.
 
 
 class PixelforestError(Exception):
-    """Base of everything that goes wrong in a way the user can do something about."""
+    """Base of all errors that the user can do something about."""
 
     def __str__(self) -> str:
-        """The message, without keys in URLs."""
+        """Return the message, without credentials in URLs."""
         from .public_text import public_text
 
         return public_text(super().__str__())
@@ -57,15 +57,15 @@ class InputMismatch(InputError, ValueError):
 
 
 class ExportError(PixelforestError):
-    """A result cannot be written where or how it was asked for."""
+    """A result cannot be written to the requested place or in the requested format."""
 
 
 class BackendUnavailable(PixelforestError):
-    """The device or library that was asked for is not usable on this machine."""
+    """The requested device or library is not usable on this machine."""
 
 
 class BackendFailed(PixelforestError):
-    """The device reported a fault or ran out of memory in the middle of its work."""
+    """The device reported a fault or ran out of memory during a computation."""
 
 
 class MemoryTooSmall(PixelforestError, MemoryError):

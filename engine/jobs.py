@@ -1,7 +1,7 @@
-"""From what was asked to what will be done: a Request is as typed, a Job has its project read and its numbers found.
+"""Resolution of a request to a job: a Request is as typed, a Job has its project read and its settings resolved.
 
-Nothing is computed here and no image is opened. The rules of single settings live with what they describe (inputs.py,
-export/settings.py, machine.py, config.py).
+Nothing is computed here and no image is opened. The rules of single settings are in the modules that they concern
+(inputs, export/settings.py, machine.py, config.py).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 # Slices of a training image that are listed one by one, also those without a label.
 MAX_LISTED_SLICES = 100_000
-# Flags that ask for one image each, in the order in which the images are written.
+# Flags that request one image each, in the order in which the images are written.
 _IMAGE_FLAGS = {
     "export_pixel_probability_img": "Pixel Probabilities",
     "export_object_prediction_img": "Object Predictions",
     "export_object_probability_img": "Object Probabilities",
 }
-# What ilastik has called a role on the command line -> what it is called now.
+# Former name of a role on ilastik's command line -> present name.
 _ROLE_ALIASES = {"binary_data": "segmentation_image"}
 
 # Scripts match on these lines of ilastik, so the loggers keep ilastik's names.
@@ -41,15 +41,30 @@ logger = logging.getLogger("pixelforest.jobs")
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, as typed: names and texts, nothing looked up.
+    """A request as typed: names and texts, nothing resolved.
 
-    inputs           arguments for the main role
-    inputs_by_role   (role in option spelling, such as raw_data; its arguments)
-    memory           bytes
-    shard            (which part of the lanes, from 1; of how many parts); None: all lanes
-    debug            also set by the configuration file
-    dry_run          nothing will be written
-    started_as_ilastik  by one of the scripts that stand in for ilastik's: names that its callers look for are given
+    Parameters
+    ----------
+    project
+        Path of the trained project.
+    inputs
+        Arguments for the main role.
+    inputs_by_role
+        Pairs of a role in option spelling, such as ``raw_data``, and its arguments.
+    threads, memory
+        Limits of the run, memory in bytes; None: chosen by the machine.
+    shard
+        Number of a part of the lanes, from 1, and the number of parts; None: all lanes.
+    debug
+        Also set by the configuration file.
+    dry_run
+        True if nothing will be written.
+    started_as_ilastik
+        True for scripts that replace ilastik's: files get the names that callers of ilastik look for.
+
+    Notes
+    -----
+    The other fields have the names, and take the values, of the options of the command line.
     """
 
     project: str | None = None
@@ -95,12 +110,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Job:
-    """What will be done.
+    """A resolved request: everything a run needs to know.
 
-    lanes    the inputs of each lane, by role; none is not an error. Of a shard: its lanes, numbered as in the whole
-    export   one for each result, in the order they were asked for; none if only a table is wanted
-    table    None: no table of objects is written
-    notes    lines about settings that have no effect, for the log
+    Parameters
+    ----------
+    lanes
+        Inputs of each lane, by role; none is not an error. Of a shard: its lanes, numbered as in the whole.
+    export
+        Settings of each result, in the order of the request; none if only a table is written.
+    table
+        Table of objects to write; None: no table.
+    notes
+        Lines for the log about settings that have no effect.
     """
 
     project: Project
@@ -119,10 +140,26 @@ class Job:
 
 
 def resolve_job(request: Request) -> Job:
-    """Read the project and the configuration file, and find out what a request means.
+    """Read the project and the configuration file, and resolve a request.
 
-    Raises UsageError for what cannot be meant, ProjectError for a project that cannot be used, ExportError for results
-    and formats that do not exist or do not go together.
+    Parameters
+    ----------
+    request
+        The request as typed.
+
+    Returns
+    -------
+    Job
+        The job, for ``run_batch``.
+
+    Raises
+    ------
+    UsageError
+        For an invalid request.
+    ProjectError
+        For a project that cannot be used.
+    ExportError
+        For results and formats that do not exist or cannot be combined.
     """
     from .export.tables import TableOptions
     from .inputs.images import InputOptions, pair_lanes, parse_input_axes
@@ -188,7 +225,7 @@ def _count_roles(lanes: Sequence[LaneArguments], roles: Sequence[str]) -> int:
 
 
 def deal_lanes(lanes: tuple[LaneArguments, ...], shard: tuple[int, int] | None) -> tuple[LaneArguments, ...]:
-    """The lanes of a shard: every n-th, so that neighbours, which are often of one size, go to different shards."""
+    """Select the lanes of a shard: every n-th, so that neighbours, often of similar size, go to different shards."""
     if shard is None:
         return lanes
     part, parts = shard
@@ -196,12 +233,12 @@ def deal_lanes(lanes: tuple[LaneArguments, ...], shard: tuple[int, int] | None) 
 
 
 def role_key(role: str) -> str:
-    """A role as an option spells it: Raw Data -> raw_data."""
+    """Spell a role as an option does: Raw Data -> raw_data."""
     return role.lower().replace(" ", "_").replace("-", "_")
 
 
 def arguments_by_role(request: Request, roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Role -> its arguments. Raises UsageError for a role the project does not have, or inputs given both ways."""
+    """Map roles to their arguments. Raises UsageError for a role the project lacks, or inputs given both ways."""
     names = {role_key(role): role for role in roles}
     names |= {alias: names[key] for alias, key in _ROLE_ALIASES.items() if key in names and alias not in names}
     for key, _ in request.inputs_by_role:
@@ -223,7 +260,7 @@ def arguments_by_role(request: Request, roles: Sequence[str]) -> dict[str, tuple
 
 
 def log_labels(path: Path, label: int) -> None:
-    """Log how many voxels of each z slice of the training images carry this label; 0 stands for any.
+    """Log the number of voxels in each z slice of the training images that carry this label; 0 means any label.
 
     Raises ProjectError.
     """
@@ -246,7 +283,10 @@ def log_labels(path: Path, label: int) -> None:
 def _export_settings(
     request: Request, project: Project, results: Sequence[str], config: Config
 ) -> tuple[ExportSettings, ...]:
-    """One for each result. A relative path from the command line starts here, one from the project, at its folder."""
+    """Resolve the settings of each result.
+
+    A path of the command line is relative to the current directory, a path of the project to the project's folder.
+    """
     from .export.settings import Defaults, ExportRequest, resolve_settings
 
     flagged = {
@@ -287,13 +327,13 @@ def _export_settings(
 
 
 def _unused_flags(request: Request, project: Project, results: Sequence[str]) -> list[str]:
-    """A line for each flag that asks for an image this workflow does not have, as ilastik's documentation wants it."""
+    """Report each flag that requests an image this workflow does not have: ilastik documents that it has no effect."""
     flags = [name for name, source in _IMAGE_FLAGS.items() if getattr(request, name) and source not in results]
     return [f"--{name} has no effect: {project.workflow} projects have no such image" for name in flags]
 
 
 def _odd_names(export: Sequence[ExportSettings], table: TableRequest | None) -> list[str]:
-    """A line for each template with placeholders that nothing fills in."""
+    """Report each template with placeholders that are never filled in."""
     from .export.filenames import LANE_PLACEHOLDERS, describe_unknown_fields
 
     lines = [describe_unknown_fields(one.filename_format, "--output_filename_format") for one in export]

@@ -1,7 +1,7 @@
-"""How many threads and how much memory a run may use on this machine.
+"""Number of threads and amount of memory that a run may use on this machine.
 
-A wish on the command line wins over ilastik's environment variables, these over the configuration file, and that
-over what the operating system and its control groups (containers, batch systems) grant this process.
+Precedence: command line, ilastik's environment variables, configuration file, limits of the operating system and its
+control groups (containers, batch systems).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MIB = 2**20
 GIB = 2**30
 # Share of the free memory a run plans with. The rest is for the interpreter, libraries and the file cache.
 FREE_MEMORY_SHARE = 0.8
-SMALLEST_DEFAULT_BYTES = 64 * MIB  # what is planned with when the system reports next to nothing as free
-UNKNOWN_MEMORY_BYTES = 2 * GIB  # planned with where the system does not tell
-SMALLEST_RAM_MB = 500  # below this ilastik takes LAZYFLOW_TOTAL_RAM_MB for a number of gigabytes
+MIN_DEFAULT_BYTES = 64 * MIB  # planned with when the system reports almost no free memory
+UNKNOWN_MEMORY_BYTES = 2 * GIB  # planned with where the system reports nothing
+MIN_RAM_MB = 500  # ilastik reads smaller values of LAZYFLOW_TOTAL_RAM_MB as gigabytes
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
-# cgroup v1 writes a number of this order where there is no limit.
+# cgroup v1 reports a number of this order if there is no limit.
 _NO_LIMIT_BYTES = 2**60
-# Addresses that a thread takes before it has done anything: its stack, and the heap that the C library sets aside.
+# Virtual address space reserved per thread: stack and malloc arena.
 _THREAD_ADDRESS_BYTES = 72 * MIB
 
 
@@ -38,10 +38,10 @@ def choose_threads(
 ) -> int:
     """Number of threads to work with, at least 1.
 
-    asked        ``--threads``; config: ``threads`` of the configuration file; environment: LAZYFLOW_THREADS, and
+    asked        value of ``--threads``; config: ``threads`` in the configuration file; environment: LAZYFLOW_THREADS,
                  SLURM_CPUS_PER_TASK, which lowers what the machine grants
-    0 means 1 (work in the calling thread), -1 and None mean not set. No more than there are processors for: what is
-    computed needs them, so that further threads would only be in the way. Raises UsageError on other negative numbers.
+    0 means 1 (work in the calling thread), -1 and None mean not set. Never more than there are processors: the work is
+    bound by computation. Raises UsageError on other negative numbers.
     """
     environment = os.environ if environment is None else environment
     wishes = (
@@ -59,16 +59,16 @@ def choose_threads(
 
 
 def _granted_by_slurm(environment: Mapping[str, str]) -> int | None:
-    """CPUs that a batch job asked for; not every cluster binds its jobs to them. None outside of such jobs."""
+    """CPUs that a batch job requested; not every cluster binds its jobs to them. None outside of such jobs."""
     text = environment.get("SLURM_CPUS_PER_TASK", "").strip()
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """CPUs this process has use for: those it is granted, lowered to the threads that half of a limit on addresses has
-    room for.
+    """Number of CPUs this process can make use of: the granted ones, at most the threads that fit into half of a limit
+    on the address space.
 
-    root    where /proc and /sys are found; tests put a made-up tree there
+    root    folder that contains /proc and /sys; tests use a fake tree
     """
     room = _address_room(root)
     cpus = granted_cpus(root)
@@ -76,7 +76,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
 
 
 def granted_cpus(root: Path = Path("/")) -> int:
-    """CPUs this process may use: its affinity, lowered to the quota of its control groups (rounded up)."""
+    """Number of CPUs this process may use: its affinity, at most the quota of its control groups (rounded up)."""
     if sys.platform == "linux":
         cpus = len(os.sched_getaffinity(0))
     else:
@@ -103,11 +103,11 @@ def _cpu_quota(folder: Path) -> float | None:
 def choose_memory(
     asked: int | None = None, *, config_mb: int | None = None, environment: Mapping[str, str] | None = None
 ) -> int:
-    """Bytes a run may plan with.
+    """Number of bytes a run may plan with.
 
-    asked        ``--memory`` in bytes
+    asked        value of ``--memory`` in bytes
     config_mb    ``total_ram_mb`` of the configuration file; environment: LAZYFLOW_TOTAL_RAM_MB; 0 in either: all
-    Raises UsageError for numbers that look like gigabytes where megabytes are meant.
+    Raises UsageError for numbers that look like gigabytes instead of megabytes.
     """
     if asked is not None:
         return asked
@@ -119,17 +119,17 @@ def choose_memory(
     for source, megabytes in wishes:
         if not megabytes:
             continue
-        if megabytes < SMALLEST_RAM_MB:
+        if megabytes < MIN_RAM_MB:
             raise UsageError(
                 f"In your current configuration, RAM is limited to {megabytes} MB. Remember to specify RAM in MB, "
-                f"not GB. ({source}; it must be at least {SMALLEST_RAM_MB}, or 0 for all)"
+                f"not GB. ({source}; it must be at least {MIN_RAM_MB}, or 0 for all)"
             )
         return megabytes * MIB
-    return max(SMALLEST_DEFAULT_BYTES, int(free_memory() * FREE_MEMORY_SHARE))
+    return max(MIN_DEFAULT_BYTES, int(free_memory() * FREE_MEMORY_SHARE))
 
 
 def parse_size(text: str) -> int:
-    """Bytes meant by a size such as 8G, 500MB or 1.5 GiB (steps of 1024). Raises ValueError, also without a unit."""
+    """Parse a size such as 8G, 500MB or 1.5 GiB (steps of 1024) to bytes. Raises ValueError, also without a unit."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a size; write a number and a unit, such as 8G or 500MB")
@@ -140,15 +140,15 @@ def parse_size(text: str) -> int:
 
 
 def format_size(count: int) -> str:
-    """A size for people: 18.6 GiB, 512 MiB, 3 KiB."""
+    """Format a size for display: 18.6 GiB, 512 MiB, 3 KiB."""
     if count < MIB:
         return f"{count / 1024:.0f} KiB"
     return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
 
 
 def free_memory(root: Path = Path("/")) -> int:
-    """Bytes that can be had without swapping: what the system calls available, lowered to what is left of the limits
-    of this process's control groups, and to half of what is left of a limit on addresses (``ulimit -v``)."""
+    """Number of bytes available without swapping: as reported by the system, at most the remainder of the limits of
+    this process's control groups, and half the remainder of a limit on the address space (``ulimit -v``)."""
     rooms = [room for room in (_cgroup_room(folder) for folder in _cgroup_folders(root, "memory")) if room is not None]
     addresses = _address_room(root)
     if addresses is not None:
@@ -158,7 +158,7 @@ def free_memory(root: Path = Path("/")) -> int:
 
 
 def _address_room(root: Path) -> int | None:
-    """Bytes of addresses this process may still take; None without a limit, or where the system does not tell."""
+    """Address space this process may still reserve, in bytes; None without a limit, or if the system reports none."""
     limits = re.search(r"^Max address space +(\d+) ", _read_text(root / "proc" / "self" / "limits"), re.MULTILINE)
     taken = _read_words(root / "proc" / "self" / "statm")
     if limits is None or not taken:
@@ -167,7 +167,7 @@ def _address_room(root: Path) -> int | None:
 
 
 def _cgroup_room(folder: Path) -> int | None:
-    """What one control group, v2 or v1, leaves; None without a limit. File cache that can be dropped is not in use."""
+    """Memory left in one control group, v2 or v1; None without a limit. Reclaimable file cache counts as free."""
     for limit_name, usage_name, cache_name in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -187,7 +187,7 @@ def _free_memory_of_system(root: Path) -> int | None:
         return int(words[words.index("MemAvailable:") + 1]) * 1024
     if sys.platform == "win32":
         return _free_memory_of_windows()
-    try:  # macOS has no cheap number for free memory: half of what is built in
+    try:  # macOS has no cheap number for free memory: half of the installed memory
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, OSError, ValueError):
         return None
@@ -210,13 +210,13 @@ def _free_memory_of_windows() -> int | None:
     return int(status.free) if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else None
 
 
-# --------------------------------------------------------------------------------------------------- where both look
+# --------------------------------------------------------------------------------------------------- control groups
 
 
 def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
     """The folders of this process's control groups that may limit ``controller``, v2 and v1, inner ones first.
 
-    Inside a container the path that /proc names is often not there; then its mount point holds the limits.
+    Inside a container the path named by /proc often does not exist; then the mount point holds the limits.
     """
     base = root / "sys" / "fs" / "cgroup"
     for line in _read_text(root / "proc" / "self" / "cgroup").splitlines():
@@ -246,7 +246,7 @@ def _read_words(path: Path) -> list[str]:
 
 
 def _integer(environment: Mapping[str, str], name: str) -> int | None:
-    text = unquote(environment.get(name, "")).strip()  # as docker --env-file hands values on
+    text = unquote(environment.get(name, "")).strip()  # docker --env-file passes on quotes
     try:
         return int(text) if text else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""What to tell a user about an exception: always one line."""
+"""Messages of exceptions for users: always one line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _HINTS = {
     errno.EFBIG: "; raise the limit on file sizes (ulimit -f), or choose a disk that takes larger files",
     errno.EMFILE: "; raise the limit on open files (ulimit -n)",
 }
-LONGEST_SURPRISE = 300  # letters; messages that were not meant for users can be pages
+MAX_FOREIGN_MESSAGE = 300  # characters; messages not written for users can be pages long
 
 
 def describe_error(error: BaseException) -> str:
-    """The message of an exception that was meant for users; for any other, its kind and how to learn more."""
+    """Return the message of an exception written for users; for any other, its kind and a hint on how to learn more."""
     text = " ".join(str(error).split())
     if isinstance(error, PixelforestError):
         return text
@@ -24,5 +24,5 @@ def describe_error(error: BaseException) -> str:
         return f"out of memory; give less of it with --memory, or close other programs{f' ({text})' if text else ''}"
     if isinstance(error, OSError):
         return f"{text or type(error).__name__}{_HINTS.get(error.errno, '')}"
-    shown = text if len(text) <= LONGEST_SURPRISE else f"{text[:LONGEST_SURPRISE]}…"
+    shown = text if len(text) <= MAX_FOREIGN_MESSAGE else f"{text[:MAX_FOREIGN_MESSAGE]}…"
     return f"unexpected {type(error).__name__}: {shown or 'no message'}; run with --debug for the traceback"

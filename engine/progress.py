@@ -1,6 +1,6 @@
-"""How far a run has come: a bar with rate and time left on a terminal, a line now and then elsewhere.
+"""Progress of a run: a bar with rate and remaining time on a terminal, occasional log lines elsewhere.
 
-Nothing is shown for work that is over in a moment.
+Nothing is shown for work that takes less than a moment.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ logger = logging.getLogger("pixelforest.progress")
 
 BAR_DELAY_S = 0.5  # shorter work shows no bar
 BAR_PERIOD_S = 0.1
-LINE_DELAY_S = 5.0  # shorter work logs no line; also the least time between two lines
+LINE_DELAY_S = 5.0  # shorter work logs no line; also the minimum time between two lines
 LINE_PERIOD_S = 30.0
 LINE_STEP = 0.1  # share of the work
 BAR_WIDTH = 30
 
 
 class Progress:
-    """Counts finished voxels of a known total. ``add`` may be called from several threads.
+    """Counter of finished voxels of a known total. ``add`` may be called from several threads.
 
-    terminal   where the bar is drawn; None: log lines instead
+    terminal   stream the bar is drawn on; None: log lines instead
     """
 
     def __init__(
@@ -41,27 +41,27 @@ class Progress:
         self._shown_share = 0.0
 
     def start(self, total_voxels: int) -> None:
-        """Begin to count towards this total."""
+        """Start counting towards this total."""
         with self._lock:
             self._total, self._done, self._shown_share = total_voxels, 0, 0.0
             self._started_s = self._shown_s = self._clock()
 
     def add(self, voxels: int) -> None:
-        """Note that so many more voxels are finished."""
+        """Add to the number of finished voxels."""
         with self._lock:
             self._done += voxels
             if self._is_shown and self._total > 0:
                 self._show()
 
     def hide(self) -> None:
-        """Take the bar off the terminal, so that other text can be written; the next ``add`` brings it back."""
+        """Remove the bar from the terminal, so that other text can be written; the next ``add`` draws it again."""
         with self._lock:
             if self._is_drawn and self._terminal is not None:
                 self._write("\r\x1b[K")
                 self._is_drawn = False
 
     def finish(self) -> None:
-        """Take the bar off for good."""
+        """Remove the bar permanently."""
         with self._lock:
             self.hide()
             self._total = 0
@@ -89,12 +89,12 @@ class Progress:
             assert self._terminal is not None
             self._terminal.write(text)
             self._terminal.flush()
-        except (OSError, ValueError):  # the terminal went away; the work goes on
+        except (OSError, ValueError):  # the terminal was closed; the work goes on
             self._is_shown = False
 
 
 def format_duration(seconds: float) -> str:
-    """A time for people: 45 s, 3 min 20 s, 2 h 5 min."""
+    """Format a duration for display: 45 s, 3 min 20 s, 2 h 5 min."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""Text as it may be shown and kept: without keys, and in characters that any file and program takes."""
+"""Text that is safe to show and store: without credentials, and in characters that any file and program accepts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 
 __all__ = ["public_document", "public_text"]
 
-# user:password@ and the query of a URL, also where a path object has made one slash of two. A single letter in front of
-# the colon is a drive of Windows.
+# user:password@ and the query of a URL, also where a path object has merged two slashes into one. A single letter
+# before the colon is a Windows drive.
 _USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:[^\s/@]*@|[^\s/@:]+:(?!\d+(?:/|$))[^\s@]*@)+")
 _QUERY = re.compile(r"""\b([A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^\s?#'"<>]+)[?#][^\s'"<>)\]]*?(?=[:;,.]*(?:[\s'"<>)\]]|$))""")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
 def public_text(text: str) -> str:
-    """Text that may be shown and kept: without keys in URLs, bytes of names that are not UTF-8 as ``\\xff``."""
+    """Make text safe to show and store: no credentials in URLs, bytes of names that are not UTF-8 as ``\\xff``."""
     if ":/" in text:
         text = _QUERY.sub(r"\1?…", _USER.sub(r"\1…@", text))
     if not text.isascii():
@@ -23,7 +23,7 @@ def public_text(text: str) -> str:
 
 
 def public_document(value: object) -> object:
-    """The same for every text of a document that becomes JSON, keys of objects too."""
+    """Apply ``public_text`` to every string of a document that becomes JSON, keys of objects included."""
     if isinstance(value, str):
         return public_text(value)
     if isinstance(value, dict):

@@ -9,10 +9,10 @@ from ..kernels.contract import Backend
 
 @dataclass(frozen=True)
 class Resources:
-    """A backend with the threads and the memory that a piece of work may take.
+    """Backend, threads and memory that a piece of work may use.
 
-    threads       of this process, at least 1
-    memory_bytes  for everything that the work holds at the same time
+    threads       number of threads of this process, at least 1
+    memory_bytes  budget for everything that the work holds at the same time
     """
 
     backend: Backend
@@ -24,5 +24,5 @@ class Resources:
         return replace(self, threads=1, memory_bytes=self.memory_bytes // count)
 
     def minus(self, held_bytes: int) -> Resources:
-        """Subtract memory that something else holds meanwhile."""
+        """Subtract memory that something else holds at the same time."""
         return replace(self, memory_bytes=self.memory_bytes - held_bytes)

@@ -1,1 +1,1 @@
-"""What a terminal shows and reads."""
+"""Input and output of a terminal: options, log, texts, reports, exit status."""

@@ -1,4 +1,4 @@
-"""Shell completions for bash, zsh and fish, made from the table of options."""
+"""Shell completions for bash, zsh and fish, generated from the table of options."""
 
 from __future__ import annotations
 

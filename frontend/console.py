@@ -1,7 +1,7 @@
-"""What a user of the command line sees while it runs: log lines on two streams, a log file, the bar, the last word.
+"""Output of a running command: log lines on two streams, a log file, the progress bar, the final message.
 
 Lines of INFO and below go to stdout as ``INFO logger: message``; warnings and errors go to stderr with time, module,
-process and thread, which is also the form of the log file.
+process and thread, which is also the format of the log file.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from pixelforest.engine.terminal_text import printable, printable_lines
 PROGRAM = "pixelforest"
 LOGFILE_BYTES = 50 * 10**6
 LOGFILE_BACKUPS = 5
-# Libraries that tell their own life story at DEBUG.
-# tifffile logs what is wrong with a damaged file before it raises; the error says it once.
+# Third-party loggers that are too verbose at DEBUG.
+# tifffile logs the defect of a damaged file before it raises; the error is enough.
 _CHATTY = {"numba": logging.WARNING, "PIL": logging.WARNING, "h5py": logging.WARNING, "tifffile": logging.CRITICAL}
 _DETAILED = "%(levelname)s %(asctime)s %(module)s %(process)d %(threadName)s %(message)s"
 
 
 @dataclass(frozen=True)
 class ConsoleSettings:
-    """How much is shown, and where.
+    """Verbosity and destinations of the output.
 
     dry_run       stdout is for the explanation; the log goes to stderr
-    json          the explanation is for programs
-    report_json   the file that tells programs what became of a run
+    json          the explanation is machine-readable
+    report_json   path of the machine-readable report of a run
     """
 
     debug: bool = False
@@ -56,7 +56,7 @@ class ConsoleSettings:
 
 
 class _StreamHandler(logging.Handler):
-    """Writes to the present sys.stdout or sys.stderr; takes the bar away first; goes silent if the reader left."""
+    """Handler that writes to the current sys.stdout or sys.stderr; hides the bar first; silent without a reader."""
 
     def __init__(self, stream_name: str, progress: Progress) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _StreamHandler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """Keeps a message in one line and without keys in URLs; a traceback below it keeps its lines."""
+    """Formatter of messages in one line without credentials in URLs; tracebacks keep their lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         return printable(super().formatMessage(record))
@@ -82,9 +82,9 @@ class _Formatter(logging.Formatter):
 
 
 def write_line(stream: TextIO | None, text: str) -> bool:
-    """Write text now and end the line; all output passes here, without keys in URLs and without control characters.
+    """Write a line at once; all output passes here, without credentials in URLs and without control characters.
 
-    False if nobody reads the stream any more, or it was never open.
+    Returns False if the stream has no reader any more, or was never open.
     """
     if stream is None:
         return False
@@ -95,13 +95,13 @@ def write_line(stream: TextIO | None, text: str) -> bool:
     except UnicodeEncodeError:
         encoding = stream.encoding or "ascii"
         return write_line(stream, text.encode(encoding, "backslashreplace").decode(encoding))
-    except (OSError, ValueError):  # nobody reads it, its disk is full, it was closed
+    except (OSError, ValueError):  # no reader, full disk, or closed
         return False
     return True
 
 
 class Console:
-    """Context manager that installs the log handlers and takes them away again."""
+    """Context manager that installs the log handlers and removes them again."""
 
     def __init__(self, settings: ConsoleSettings) -> None:
         self.settings = settings
@@ -131,7 +131,7 @@ class Console:
         logging.getLogger().setLevel(logging.DEBUG)
 
     def fail(self, message: str) -> None:
-        """The last word of a run that went wrong: one line on stderr and in the log file."""
+        """Write the final message of a failed run: one line on stderr and in the log file."""
         self.progress.hide()
         write_line(sys.stderr, f"{PROGRAM}: error: {printable(message)}")
         logging.getLogger(PROGRAM).error("%s", message, extra={"only_in_file": True})
@@ -183,7 +183,7 @@ def _log_warning(
 
 
 def _open_append(name: str, option: str) -> TextIO:
-    """A file to append to; a device, a pipe or a descriptor to write into."""
+    """Open a file to append to, or a device, pipe or descriptor to write into."""
     try:
         path = Path(name).expanduser()
         if _may_be_special(path):
@@ -222,7 +222,7 @@ def _open_logfile(name: str, formatter: logging.Formatter) -> logging.Handler:
 
 
 class _LineHandler(logging.Handler):
-    """Writes lines to a stream, as long as somebody reads it, and closes it with itself."""
+    """Handler that writes lines to a stream as long as it has a reader, and closes the stream with itself."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How a command ends: exceptions, interrupts and readers that leave become an exit status and at most one line."""
+"""End of a command: exceptions, interrupts and closed pipes become an exit status and at most one line."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from pixelforest.engine.messages import describe_error
 from pixelforest.frontend.console import PROGRAM, Console
 
 STATUS_OK, STATUS_FAILED, STATUS_USAGE = 0, 1, 2
-FORCE_AFTER_S = 1.0  # after a signal; the whole end takes less than two seconds
+FORCE_AFTER_S = 1.0  # after a signal; ending takes less than two seconds in total
 STEP_LIMIT_S = 0.25
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived. Like an interrupt from the keyboard, it passes by every ``except Exception``."""
+    """Exception for SIGTERM. Like KeyboardInterrupt, it is not caught by ``except Exception``."""
 
 
 def run_guarded(work: Callable[[], int], console: Console) -> int:
-    """The status that ``work`` returns; every exception becomes one line and a status, with a traceback only for
-    ``--debug``.
+    """Run ``work`` and return its status; every exception becomes one line and a status.
+
+    A traceback is shown only with ``--debug``.
     """
     logger = logging.getLogger(PROGRAM)
     try:
@@ -43,9 +44,9 @@ def run_guarded(work: Callable[[], int], console: Console) -> int:
 
 
 def ending(error: BaseException) -> tuple[int, str]:
-    """The exit status of a run that this ended, and its last word.
+    """Exit status and final message of a run that ended with this error.
 
-    Libraries turn what a signal raises into other exceptions: NumPy into an ImportError while it is imported.
+    Libraries convert exceptions of signals to others: NumPy to an ImportError while it is imported.
     """
     if _received and not isinstance(error, KeyboardInterrupt):
         error = KeyboardInterrupt() if _received[0] == signal.SIGINT else Terminated()
@@ -58,9 +59,9 @@ def ending(error: BaseException) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _signals(console: Console) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run once, by an exception; what arrives while it cleans up is ignored.
+    """End the run once by an exception on SIGINT or SIGTERM; further signals during the cleanup are ignored.
 
-    A run that has not ended soon after that, since a thread or a library waits for something, is ended by force.
+    A run that has not ended soon after that, because a thread or a library is blocked, is ended by force.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -88,9 +89,9 @@ def _signals(console: Console) -> Iterator[None]:
 
 
 class _Watch:
-    """A thread that learns of signals from the interpreter itself, also while the main thread is in a library.
+    """Context manager with a thread that is notified of signals, even while the main thread is inside a library.
 
-    It ends the process if that has not left this context manager in time.
+    The thread ends the process if the context is not left in time.
     """
 
     def __init__(self, numbers: Iterable[int], console: Console) -> None:
@@ -121,7 +122,7 @@ class _Watch:
 
 
 def _end_by_force(number: int, console: Console) -> None:
-    """End the process without waiting for any other thread; nothing temporary is left."""
+    """End the process without waiting for other threads; temporary files are removed."""
     status, message = ending(KeyboardInterrupt() if number == signal.SIGINT else Terminated())
     _tell_compilers("stop_compilers")
     for step in list(_last_steps):
@@ -135,7 +136,7 @@ def _end_by_force(number: int, console: Console) -> None:
 
 
 def _in_time(step: Callable[[], None]) -> None:
-    """Do something that may need a lock which a thread that waits for ever holds."""
+    """Run a step with a time limit: it may need a lock that a blocked thread holds."""
     thread = threading.Thread(target=step, daemon=True)
     thread.start()
     thread.join(STEP_LIMIT_S)
@@ -154,7 +155,7 @@ _last_steps: list[Callable[[int, str], None]] = []
 
 @contextlib.contextmanager
 def last_step(step: Callable[[int, str], None]) -> Iterator[None]:
-    """Have ``step(status, message)`` done if the process is ended by force meanwhile."""
+    """Register ``step(status, message)`` to run if the process is ended by force within the context."""
     _last_steps.append(step)
     try:
         yield
@@ -163,9 +164,9 @@ def last_step(step: Callable[[int, str], None]) -> Iterator[None]:
 
 
 def let_go_of_closed_pipes() -> None:
-    """Spare the interpreter its complaint at exit if the reader of stdout or stderr has left."""
+    """Suppress the interpreter's error at exit if the reader of stdout or stderr is gone."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is None:  # it was closed before this process began
+        if stream is None:  # closed before this process started
             continue
         try:
             stream.flush()

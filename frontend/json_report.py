@@ -1,6 +1,6 @@
-"""The file that ``--report_json`` asks for: what became of every lane, for programs. Its fields: ``docs/cluster.md``.
+"""Machine-readable report of ``--report_json``: the outcome of every lane. Its fields: ``docs/cluster.md``.
 
-It is written once, at the end, also of a run that fails or is interrupted, and appears complete or not at all.
+The file is written once at the end, also of a run that fails or is interrupted, and appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ OPTION = "--report_json"
 
 
 class RunReport:
-    """Collects what a run says about itself. Lanes may end in any thread.
+    """Collector of the facts of a run. Lanes may end in any thread.
 
-    name   the file as it was typed; None: no report is wanted. Raises ExportError if it cannot be written
+    name   the file as typed; None: no report. Raises ExportError if it cannot be written
     """
 
     def __init__(self, name: str | None) -> None:
@@ -42,15 +42,15 @@ class RunReport:
             check_file_place(self._path, OPTION)
 
     def begin(self, job: Job) -> None:
-        """The lanes are known."""
+        """Record the lanes of the job."""
         self._job = job
 
     def end(self, status: int, error: str) -> None:
-        """The run is over."""
+        """Record the end of the run."""
         self._status, self._error = status, error
 
     def add(self, result: LaneResult) -> None:
-        """A lane has ended."""
+        """Record the outcome of a lane."""
         with self._lock:
             self._lanes[result.index] = result
 

@@ -1,6 +1,6 @@
-"""What a command-line option is, and how a command line is taken apart by a table of them.
+"""Definition of a command-line option, and the parser of a command line by a table of options.
 
-The table itself is in cli.py. Nothing here knows a particular option, opens a file or imports anything heavy.
+The table itself is in cli.py. This module knows no particular option, opens no file and imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FALSE_WORDS = ("0", "no", "false", "off")
 
 
 class Takes(Enum):
-    """What may follow an option."""
+    """Kind of values that follow an option."""
 
     NOTHING = "nothing"
     VALUE = "one value"
@@ -31,13 +31,13 @@ class Takes(Enum):
 class Option:
     """One row of the table of options.
 
-    name      as it is written in the help; dashes and underscores are the same
-    sets      the field of the request (or of the console's settings) that it changes; the name unless given
-    parse     makes the field's value of the typed text; raises ValueError that says what is wrong
-    is_path   the value names a file, or is a part of a name: blanks at its ends belong to it
-    default   what holds without the option, in words; left out of the help if empty
-    is_shown  False leaves it out of the help
-    refused   why it is not available; typing it is an error that says so
+    name      as shown in the help; dashes and underscores are equivalent
+    sets      field of the request (or of the console's settings) that it changes; by default the name
+    parse     converts the typed text to the field's value; raises ValueError with the reason
+    is_path   True if the value is a path or a part of a name: blanks at its ends belong to it
+    default   description of the default; left out of the help if empty
+    is_shown  False hides it from the help
+    refused   reason why it is not available, for the error message
     """
 
     name: str
@@ -55,7 +55,7 @@ class Option:
 
     @property
     def key(self) -> str:
-        """The name by which it is compared: no leading dashes, underscores inside."""
+        """Name used for comparison: no leading dashes, underscores inside."""
         return _key(self.name)
 
     @property
@@ -64,7 +64,7 @@ class Option:
 
     @property
     def usage(self) -> str:
-        """How it is typed: --name VALUE."""
+        """Usage as shown in the help: --name VALUE."""
         shown = "{" + ",".join(self.choices) + "}" if self.choices else self.metavar
         tail = {
             Takes.NOTHING: "",
@@ -77,11 +77,11 @@ class Option:
 
 @dataclass
 class CommandLine:
-    """A command line taken apart.
+    """A parsed command line.
 
     values      field -> value, for the options that were typed
-    paths       key of an option that takes paths -> what was given, in order
-    positional  what belongs to no option
+    paths       key of an option that takes paths -> its values, in order
+    positional  arguments that belong to no option
     """
 
     values: dict[str, object] = field(default_factory=dict)
@@ -94,18 +94,18 @@ def _key(name: str) -> str:
 
 
 def is_asked(name: str, argv: Sequence[str]) -> bool:
-    """True if the flag stands among the options, whatever else is wrong with the command line."""
+    """Return True if the flag is among the options, even of an otherwise invalid command line."""
     options = argv[: list(argv).index("--")] if "--" in argv else argv
     return name in options
 
 
 def parse_command_line(table: Sequence[Option], argv: Sequence[str]) -> CommandLine:
-    """Take a command line apart. Raises UsageError that names the option and, for a misspelled one, its likely meaning.
+    """Parse a command line. Raises UsageError that names the option and, if misspelled, the likely one.
 
-    Options may stand anywhere, as ``--name value`` or ``--name=value``, and be shortened as long as they are unique.
-    Of an option given twice the last one counts, except where it takes paths. ``--`` ends the options.
-    Quotes around a value, or around an option with its value, are taken off. Those around input files stay: a file may
-    have such a name, which is found out when it is opened.
+    Options may appear anywhere, as ``--name value`` or ``--name=value``, and be abbreviated as long as they are unique.
+    If an option is given twice the last one counts, except if it takes paths. ``--`` ends the options.
+    Quotes around a value, or around an option with its value, are removed. Those around input files stay: a file may
+    have such a name, which is decided when it is opened.
     """
     result = CommandLine()
     rest = deque(argv)
@@ -134,7 +134,7 @@ def parse_command_line(table: Sequence[Option], argv: Sequence[str]) -> CommandL
 
 
 def find_option(table: Sequence[Option], name: str) -> Option:
-    """The option that a typed name means: itself, or the only one that starts with it. Raises UsageError."""
+    """Find the option for a typed name: the exact one, or the only one that starts with it. Raises UsageError."""
     key = _key(name)
     by_key = {option.key: option for option in table}
     if not name.startswith("--"):
@@ -156,7 +156,7 @@ def find_option(table: Sequence[Option], name: str) -> Option:
 
 
 def _following(option: Option, rest: deque[str]) -> list[str]:
-    """Take the option's values off the front of the remaining tokens."""
+    """Remove the option's values from the front of the remaining tokens."""
     typed: list[str] = []
     if option.takes is Takes.BOOLEAN:
         if rest and _word(rest[0]) in TRUE_WORDS + FALSE_WORDS:
@@ -202,7 +202,7 @@ def _word(text: str) -> str:
 
 
 def format_help(table: Iterable[Option], *, width: int) -> str:
-    """The options by group, in the table's order; those that are not meant to be shown are left out."""
+    """Format the options by group, in the table's order, without hidden ones."""
     indent = " " * 6
     lines: list[str] = []
     group = None

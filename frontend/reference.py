@@ -1,4 +1,4 @@
-"""The man page and the command-line reference of the documentation, made from the table of options."""
+"""Man page and command-line reference of the documentation, generated from the table of options."""
 
 from __future__ import annotations
 

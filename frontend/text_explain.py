@@ -1,4 +1,4 @@
-"""The text of ``pixelforest explain``, from the document that ``--json`` prints."""
+"""Text of ``pixelforest explain``, made from the document that ``--json`` prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = tuple[str, str]
 
 
 def format_explanation(document: Document) -> str:
-    """A line for each fact; what cannot work stands in lines of its own, with what to do about it."""
+    """Format one line per fact; errors have lines of their own, with advice."""
     blocks = [list(_job(document)), *(list(_lane(lane)) for lane in document["lanes"]), list(_end(document))]
     return "\n\n".join("\n".join(_line(label, text) for label, text in block) for block in blocks if block)
 

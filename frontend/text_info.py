@@ -1,4 +1,4 @@
-"""The texts of ``pixelforest info`` and ``pixelforest formats``."""
+"""Texts of ``pixelforest info``, ``pixelforest formats`` and ``pixelforest doctor``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LABEL_WIDTH = 16
 
 
 def describe(summary: ProjectSummary) -> str:
-    """What a project is and needs, a line for each fact."""
+    """Describe a project and its requirements, one line per fact."""
     workflow = summary.workflow or "not stored"
     if not summary.is_supported:
         workflow += " (not supported)"
@@ -57,7 +57,7 @@ def _training(summary: ProjectSummary) -> str:
 
 
 def _features(features: FeatureSelection | None, dimensions: str | None) -> Iterable[tuple[str, str]]:
-    """A line for each feature, with its scales; (2-D) marks scales filtered slice by slice in a mixed project."""
+    """List each feature with its scales; (2-D) marks scales filtered slice by slice in a mixed project."""
     if features is None:
         return
     label = "features"
@@ -75,7 +75,7 @@ def _features(features: FeatureSelection | None, dimensions: str | None) -> Iter
 
 
 def _pixels(summary: ProjectSummary) -> Iterable[tuple[str, str]]:
-    """What classifies pixels; nothing for a project that classifies objects only."""
+    """Describe the pixel stage; nothing for a project that classifies objects only."""
     if summary.objects is not None and summary.features is None and summary.forest is None:
         return
     yield "classes", _classes(summary.class_names, summary.label_counts)
@@ -83,7 +83,7 @@ def _pixels(summary: ProjectSummary) -> Iterable[tuple[str, str]]:
 
 
 def _objects(objects: ObjectSummary | None) -> Iterable[tuple[str, str]]:
-    """What makes objects, measures and classifies them."""
+    """Describe how objects are made, measured and classified."""
     if objects is None:
         return
     yield "thresholds", _thresholds(objects.thresholds)
@@ -151,14 +151,14 @@ def _export(export: StoredExportSettings) -> str:
 
 
 def list_formats(formats: Iterable[OutputFormat]) -> str:
-    """A line for each format that results can be written in."""
+    """List the output formats, one line each."""
     rows = [(f.name, f.extension and f".{f.extension}", f.summary) for f in formats]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{name:<{widths[0]}}  {suffix:<{widths[1]}}  {text}".rstrip() for name, suffix, text in rows)
 
 
 def describe_health(health: Health) -> str:
-    """What ``pixelforest doctor`` found, a line for each finding; faults are marked."""
+    """List the findings of ``pixelforest doctor``, one line each; faults are marked."""
     lines = []
     for part, findings in health.parts.items():
         lines.append(part)

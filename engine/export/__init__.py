@@ -1,1 +1,1 @@
-"""From a computed result to the file a user asked for: region, range, type, axis order, name, format."""
+"""Export of a computed result to the requested file: region, range, type, axis order, name, format."""

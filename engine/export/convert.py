@@ -1,4 +1,4 @@
-"""How the values of a result change on their way into a file; the arithmetic is kernels/shared/conversion.py."""
+"""Conversion of a result's values for its file; the arithmetic is in kernels/shared/conversion.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Conversion", "Range", "convert", "convert_range"]
 
 
 def convert_range(drange: Range | None, conversion: Conversion) -> Range | None:
-    """The data range that goes with the converted values, in the target type."""
+    """Data range of the converted values, in the target type."""
     source = conversion.source
     low_high = conversion.input_range or drange
     if low_high is None:

@@ -1,6 +1,6 @@
-"""Where a result goes: the template of the output path, its placeholders, its extension.
+"""Output paths: the template, its placeholders, its extension.
 
-The result is never outside of what the template says: values that could lead elsewhere are made harmless.
+A result is never written outside of the place that the template names: values that could lead elsewhere are sanitized.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PLACEHOLDERS |= {f"{axis}_{end}" for axis in CANONICAL for end in ("start", "sto
 MAX_FIELD_WIDTH = 255
 MAX_TEMPLATE_LENGTH = 4096
 
-# Extensions of image files that no format here reads or writes, but that are no part of a name either.
+# Extensions of image files that no format here reads or writes, but that are not part of a name either.
 _OTHER_EXTENSIONS = frozenset(["exr", "json", "klb", "raw"])
 
 
@@ -56,7 +56,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a single letter is a drive
 
 
 def is_url(text: str) -> bool:
-    """True if an output path or template names a place on a server."""
+    """Return True if an output path or template is a URL."""
     return _URL.match(text) is not None
 
 
@@ -68,7 +68,7 @@ def _image_extensions() -> frozenset[str]:
 
 
 def _split_extension(text: str) -> tuple[str, str]:
-    """A path or template and its last suffix, if that belongs to an image format; else the suffix is empty."""
+    """Split a path or template from its last suffix, if that belongs to an image format; else the suffix is empty."""
     stem, suffix = os.path.splitext(text)
     return (stem, suffix) if suffix and suffix[1:].lower() in _image_extensions() else (text, "")
 
@@ -76,11 +76,11 @@ def _split_extension(text: str) -> tuple[str, str]:
 def adapt_template(
     template: str, *, is_sequence: bool, has_several_results: bool, default: str, mark: str = RESULT_MARK
 ) -> str:
-    """The template with what a sequence or several results need in it.
+    """Add the placeholders that a sequence or several results need to a template.
 
-    mark   tells one of several results from the others
-    ``_{slice_index}`` is added to the default template; another one that lacks it is an ExportError that shows how it
-    would be right. ``_{result_type}`` is added, with a line in the log, where results would get the same name.
+    mark   distinguishes one of several results from the others
+    ``_{slice_index}`` is added to the default template; another one that lacks it is an ExportError with a valid
+    example. ``_{result_type}`` is added, with a log line, where results would get the same name.
     """
     fields = template_fields(template)
     stem, suffix = _split_extension(template)
@@ -106,7 +106,7 @@ def adapt_template(
 
 
 def template_fields(template: str) -> set[str]:
-    """The names of the placeholders in a template. Raises ExportError."""
+    """List the names of the placeholders in a template. Raises ExportError."""
     return {name for _, name, _, _ in _parse(template) if name is not None}
 
 
@@ -123,7 +123,7 @@ def _parse(template: str) -> list[tuple[str, str | None, str | None, str | None]
 
 
 def describe_unknown_fields(template: str, option: str, known: Collection[str] = PLACEHOLDERS) -> str:
-    """A line about placeholders of a template that no image fills in; empty if there are none. Raises ExportError."""
+    """Describe placeholders of a template that are never filled in; empty if there are none. Raises ExportError."""
     unknown = sorted(template_fields(template) - set(known))
     if not unknown:
         return ""
@@ -138,7 +138,7 @@ def describe_unknown_fields(template: str, option: str, known: Collection[str] =
 def placeholder_values(
     *, dataset_dir: Path, nickname: str, result_type: str, region: Box, pipeline_axes: str, output_axes: str
 ) -> dict[str, object]:
-    """What the placeholders stand for. ``region`` is canonical and already clipped to the image."""
+    """Values of the placeholders. ``region`` is canonical and already clipped to the image."""
     values = lane_values(dataset_dir=dataset_dir, nickname=nickname)
     values["result_type"] = _harmless(result_type)
     index = [CANONICAL.index(a) for a in pipeline_axes]
@@ -151,18 +151,18 @@ def placeholder_values(
 
 
 def lane_values(*, dataset_dir: Path, nickname: str) -> dict[str, object]:
-    """What the placeholders that depend on nothing but the lane's main image stand for."""
+    """Values of the placeholders that depend only on the lane's main image."""
     return {"dataset_dir": str(dataset_dir), "nickname": _harmless(nickname.replace("*", ""))}
 
 
 def _harmless(name: str) -> str:
-    """A name without anything that would make a path of it."""
+    """Remove from a name everything that would make it a path."""
     name = re.sub(r"[/\\\x00]", "_", name)
     return name.replace(".", "_") if name in (".", "..") else name
 
 
 def fill_template(template: str, values: Mapping[str, object]) -> str:
-    """The template with its placeholders filled in; format specs count, unknown placeholders stay as they are."""
+    """Fill in the placeholders of a template; format specs apply, unknown placeholders stay unchanged."""
     parts = []
     for text, name, spec, _ in _parse(template):
         parts.append(text)
@@ -180,7 +180,7 @@ def fill_template(template: str, values: Mapping[str, object]) -> str:
 
 
 def _check_width(template: str, name: str, spec: str) -> None:
-    """Refuse a width or precision that no file name can have: it would be filled up in memory first."""
+    """Refuse a width or precision beyond the length of file names, which would be padded in memory first."""
     for digits in re.findall(r"\d+", spec):
         if len(digits) > 9 or int(digits) > MAX_FIELD_WIDTH:
             raise ExportError(
@@ -190,9 +190,9 @@ def _check_width(template: str, name: str, spec: str) -> None:
 
 
 def force_extension(text: str, extension: str) -> str:
-    """The path or URL with this extension in place of the one of another image format; unchanged if that is "".
+    """Replace the extension of another image format in a path or URL by this one; unchanged if that is "".
 
-    Anything else behind a dot belongs to the name and is kept; ilastik would cut it off, so that is said.
+    Anything else after a dot belongs to the name and is kept; ilastik would remove it, so a line is logged.
     """
     if not extension:
         return text
@@ -208,7 +208,11 @@ def force_extension(text: str, extension: str) -> str:
 def check_protected(
     paths: Iterable[Path | str], protected: Mapping[Path, str], *, option: str = "--output_filename_format"
 ) -> None:
-    """Refuse to write over an input or the project. ``protected`` says what each file is, ``option`` what chose it."""
+    """Refuse to overwrite an input or the project.
+
+    protected  path -> description of the file
+    option     option that chose the paths
+    """
     known = {file_key(path): (path, what) for path, what in protected.items()}
     for path in paths:
         key = file_key(path)
@@ -223,7 +227,7 @@ def check_protected(
 
 @dataclass(frozen=True)
 class LaneNames:
-    """What tells the main inputs of two lanes apart.
+    """Names that distinguish the main inputs of lanes.
 
     sources   its files, datasets in files, or its URL
     """
@@ -239,7 +243,7 @@ class LaneNames:
 
 
 def advise_on_collision(first: LaneNames | None, second: LaneNames | None, option: str) -> str:
-    """Advice for two lanes whose results go to the same place; ``option`` says where. None: names are not known."""
+    """Advice for two lanes whose results have the same path, chosen by ``option``. None: names are not known."""
     if first is None or second is None:
         return f"use {{nickname}} and {{dataset_dir}} in {option} to tell them apart"
     if first.key == second.key:
@@ -254,7 +258,7 @@ def advise_on_collision(first: LaneNames | None, second: LaneNames | None, optio
 def check_collisions(
     planned: Sequence[tuple[int, Path | str, str]], names: Mapping[int, LaneNames] | None = None
 ) -> None:
-    """Refuse that anything is written twice: (lane number from 0, path or URL, dataset in it or "")."""
+    """Refuse outputs that would be written twice: (lane number from 0, path or URL, dataset in it or "")."""
     names = names or {}
     taken: dict[tuple[str, str], int] = {}
     for lane, path, internal_path in planned:
@@ -272,5 +276,5 @@ def check_collisions(
 
 
 def file_key(path: Path | str) -> str:
-    """A file's identity as far as its path tells: links resolved, letter case where it does not matter. A URL's: it."""
+    """Identity of a file by its path: links resolved, letter case normalized where ignored. A URL is unchanged."""
     return path if isinstance(path, str) else os.path.normcase(os.path.realpath(path))

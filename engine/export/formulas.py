@@ -1,4 +1,4 @@
-"""Texts that a spreadsheet takes for formulas when it opens a CSV table, such as the name of a class."""
+"""Texts that a spreadsheet treats as formulas when it opens a CSV table, such as the name of a class."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MAX_SHOWN = 3
 
 
 def is_formula(text: str) -> bool:
-    """True if a spreadsheet takes this cell for a formula. Numbers such as -1.5 are none."""
+    """Return True if a spreadsheet treats this cell as a formula. Numbers such as -1.5 are none."""
     return text.startswith(_FIRST_LETTERS) and _NUMBER.fullmatch(text) is None
 
 
 def describe_formulas(texts: Iterable[str]) -> str:
-    """A line for the log about those that are formulas; empty if none is."""
+    """Compose a log line about texts that are formulas; empty if none is."""
     found = [text for text in dict.fromkeys(texts) if is_formula(text)]
     if not found:
         return ""
@@ -33,7 +33,7 @@ def describe_formulas(texts: Iterable[str]) -> str:
 
 
 def defuse_column(column: TableColumn) -> TableColumn:
-    """The column with an apostrophe before every text that is a formula, its name included."""
+    """Put an apostrophe before every text of a column that is a formula, its name included."""
     texts = None if column.texts is None else tuple(map(_defuse, column.texts))
     return replace(column, name=_defuse(column.name), texts=texts)
 

@@ -1,7 +1,7 @@
-"""One result of one lane on its way into a file: checked before computing, then written piece by piece.
+"""Export of one result of one lane: checked before computing, then written piece by piece.
 
-``plan_export`` decides everything that can be decided without a voxel and refuses what cannot work; ``open_export``
-starts the file. Boxes are canonical (t, z, y, x, c) in the coordinates of the whole result.
+``plan_export`` makes all decisions that do not need voxels and refuses exports that cannot work; ``open_export`` starts
+the file. Boxes are canonical (t, z, y, x, c) in the coordinates of the whole result.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ __all__ = [
 
 log = logging.getLogger("pixelforest.export")
 
-_MAX_SPREAD = 65535  # more steps than a forest has probabilities, and exact in float32
+_MAX_SPREAD = 65535  # more steps than a forest has different probabilities, and exact in float32
 
 
 @dataclass(frozen=True)
 class ResultInfo:
-    """What is known about a result before it is computed.
+    """Facts about a result before it is computed.
 
-    drange        stored beside the data, in its own type: the range of its values as far as known
-    value_range   the range they really have, where ilastik stores another one; None: ``drange``
+    drange        stored with the data, in its own type: the range of its values as far as known
+    value_range   real range, where ilastik stores another one; None: ``drange``
     is_labels     True if values are numbers of classes or objects
     """
 
@@ -75,7 +75,7 @@ class ResultInfo:
 
 
 class LaneImage(Protocol):
-    """What an export has to know about the main image of its lane (inputs.InputImage)."""
+    """Facts about the main image of a lane (inputs.InputImage) that an export needs."""
 
     @property
     def axes(self) -> str: ...
@@ -95,14 +95,14 @@ class LaneImage(Protocol):
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """Everything about one export except its voxels.
+    """Complete plan of one export.
 
     region        canonical box of the result that is exported
-    path          final path; of a sequence with {slice_index} in it; a text: a URL
-    files         what will be written, by path or URL
+    path          final path; for a sequence with {slice_index} in it; a str: a URL
+    files         paths or URLs that will be written
     warnings      lines that were logged while planning
-    outside       a line about a path that the project stores and that leads elsewhere; not logged yet, since it is the
-                  same for every image
+    outside       line about a path stored in the project that leads elsewhere; not logged yet, since it is the same for
+                  every image
     """
 
     result: ResultInfo
@@ -118,12 +118,12 @@ class ExportPlan:
 
     @property
     def shown_path(self) -> str:
-        """The path as the log shows it, with the dataset inside a container."""
+        """Path as shown in the log, with the dataset inside a container."""
         return f"{self.path}/{self.internal_path}" if self.format.container else str(self.path)
 
     @property
     def bytes_per_voxel(self) -> int:
-        """Memory a voxel of a tile takes on its way: as computed, converted, and packed."""
+        """Memory per voxel of a tile: as computed, converted, and compressed."""
         return self.result.channels * (self.result.dtype.itemsize + 2 * self.spec.dtype.itemsize)
 
     @property
@@ -133,7 +133,7 @@ class ExportPlan:
 
     @property
     def grid(self) -> ChunkGrid | None:
-        """The pieces that are stored; None: nothing waits. All channels of one come together, so all of them wait."""
+        """Chunks of the file; None: nothing is kept. A chunk is complete only with all of its channels."""
         unit = self.format.unit(self.spec) if self.format.streams else None
         if unit is None:
             return None
@@ -145,9 +145,9 @@ class ExportPlan:
 def plan_export(
     result: ResultInfo, image: LaneImage, settings: ExportSettings, *, protected: Mapping[Path, str] | None = None
 ) -> ExportPlan:
-    """Decide how a result of an image is exported. Raises ExportError for whatever cannot work.
+    """Plan the export of a result of an image. Raises ExportError for an export that cannot work.
 
-    protected   files that must not be written to, and what they are ("an input", "the project")
+    protected   files that must not be written to, with a description ("an input", "the project")
     """
     warnings: list[str] = []
     shape = (*image.shape[:4], result.channels)
@@ -220,18 +220,18 @@ def check_exports(plans: Sequence[tuple[int, ExportPlan]], names: Mapping[int, L
 
 
 def open_export(plan: ExportPlan) -> ImageExport:
-    """Start writing. Raises ExportError if the place cannot be written to."""
+    """Start writing. Raises ExportError if the path cannot be written to."""
     return ImageExport(plan)
 
 
 class TileDemand(Protocol):
-    """What a result asks of the tiles it is made from; known before its file is open.
+    """Demands of a result on the tiles it is made from; known before its file is open.
 
     region            canonical box that has to be computed
-    conversion        what becomes of the values; None: they are taken as they are made
-    bytes_per_voxel   memory a voxel of a tile takes on its way: as computed, converted, and packed
+    conversion        conversion of the values; None: unconverted
+    bytes_per_voxel   memory per voxel of a tile: as computed, converted, and compressed
     held_bytes        memory that is held until the end
-    grid              the pieces that are stored, which wait in memory until they are complete; None: nothing waits
+    grid              chunks of the file, which stay in memory until they are complete; None: no chunks
     """
 
     @property
@@ -247,10 +247,10 @@ class TileDemand(Protocol):
 
 
 class TileSink(TileDemand, Protocol):
-    """What finished tiles of a result are given to, from several threads at once."""
+    """Receiver of the finished tiles of a result, from several threads at once."""
 
     def write(self, box: Box, data: np.ndarray) -> None:
-        """Take the voxels (t, z, y, x, c) of a canonical box; what lies outside of the region is ignored."""
+        """Take the voxels (t, z, y, x, c) of a canonical box; those outside of the region are ignored."""
 
     def write_converted(self, box: Box, data: np.ndarray, overflow_count: int) -> None:
         """Write voxels of a box of the region that are converted already; ``overflow_count`` of them did not fit."""
@@ -259,7 +259,7 @@ class TileSink(TileDemand, Protocol):
 class ImageExport:
     """A result being written; takes boxes in any order, from several threads at once.
 
-    region   canonical box that has to be computed; conversion: what becomes of its values
+    region   canonical box that has to be computed; conversion: that of its values
     path     for the log, with the dataset inside a container
     """
 
@@ -286,7 +286,7 @@ class ImageExport:
         return self.plan.grid
 
     def write(self, box: Box, data: np.ndarray) -> None:
-        """Take the voxels of a canonical box; what lies outside of the region is ignored.
+        """Take the voxels of a canonical box; those outside of the region are ignored.
 
         data   (t, z, y, x, c) in the result's own type
         """
@@ -300,7 +300,7 @@ class ImageExport:
 
         ``overflow_count`` of them did not fit that type.
 
-        A backend that makes a result may convert it where it makes it, so that less has to travel.
+        A backend may convert its results itself, which reduces transfers.
         """
         if overflow_count:
             with self._lock:
@@ -325,7 +325,7 @@ class ImageExport:
         return files
 
     def abort(self) -> None:
-        """Leave nothing behind; what stood there before stays. Never raises."""
+        """Remove everything temporary; existing files at the path are untouched. Never raises."""
         with suppress(Exception):
             self._writer.abort()
 
@@ -333,12 +333,12 @@ class ImageExport:
 def _open_writer(plan: ExportPlan) -> ImageWriter:
     if isinstance(plan.path, Path):
         return plan.format.open(plan.path, plan.internal_path, plan.spec)
-    assert plan.format.open_url is not None  # _choose_path saw to that
+    assert plan.format.open_url is not None  # ensured by _choose_path
     return plan.format.open_url(plan.path, plan.internal_path, plan.spec)
 
 
 def _warn_of_lost_fractions(result: ResultInfo, conversion: Conversion) -> list[str]:
-    """A line if nothing but 0 and 1 is left of values from 0 to 1, as ilastik does it without a word."""
+    """Warn if values from 0 to 1 are reduced to 0 and 1, as ilastik does without a message."""
     target, known = conversion.target, result.value_range or result.drange
     is_lost = conversion.source.kind == "f" and target.kind in "iu" and conversion.input_range is None
     if not is_lost or known is None or not (known[0] >= 0 and known[1] <= 1):
@@ -351,7 +351,7 @@ def _warn_of_lost_fractions(result: ResultInfo, conversion: Conversion) -> list[
 
 
 def _choose_axes(settings: ExportSettings, image: LaneImage, region: Box) -> str:
-    """The axes of the file: those the format imposes, else as asked for, else those of the input with c."""
+    """Choose the axes of the file: those of the format, else the requested ones, else those of the input with c."""
     axes = settings.format.fixed_axes or settings.axis_order or (image.axes if "c" in image.axes else f"{image.axes}c")
     for axis, size in zip(CANONICAL, region.shape, strict=True):
         if axis not in axes and size != 1:
@@ -383,13 +383,13 @@ def _make_spec(
 
 
 def _check_format(chosen: OutputFormat, spec: ImageSpec) -> None:
-    """Refuse what the format cannot hold, naming the formats that can."""
+    """Refuse a result that the format cannot hold, naming the formats that can."""
     problems = _find_problems(chosen.limits, spec, is_sequence=chosen.sequence)
     if not problems:
         if chosen.sequence:
             step_axis(spec.shape, spec.axes, max_dims=chosen.limits.max_dims)
         return
-    # Without an extension: not a file, so that another output path would be needed, too.
+    # Formats without an extension are not files and would need another output path, too.
     able = [f.name for f in output_formats().values() if f.extension and _holds(f, spec)]
     raise ExportError(
         f"the format {chosen.name} cannot hold this result ({'; '.join(problems)}); formats that can: {', '.join(able)}"
@@ -397,7 +397,7 @@ def _check_format(chosen: OutputFormat, spec: ImageSpec) -> None:
 
 
 def _holds(candidate: OutputFormat, spec: ImageSpec) -> bool:
-    """True if the format stores the result in one file, as it is."""
+    """Return True if the format stores the result in one file, unchanged."""
     dtypes = candidate.limits.dtypes
     return (
         not candidate.sequence
@@ -426,7 +426,7 @@ def _find_problems(limits: Limits, spec: ImageSpec, *, is_sequence: bool) -> lis
 def _check_stored_place(
     settings: ExportSettings, image: LaneImage, files: Sequence[Path | str], internal_path: str
 ) -> None:
-    """Raise ExportError if the project chose a place that it must not."""
+    """Raise ExportError if the path is the project's choice and not allowed."""
     place, chosen = settings.stored_place, settings.format
     if settings.is_dataset_stored and chosen.container:
         from .stored_places import check_stored_dataset
@@ -449,7 +449,7 @@ def _check_stored_place(
 def _choose_path(
     settings: ExportSettings, values: Mapping[str, object], spec: ImageSpec
 ) -> tuple[Path | str, tuple[Path | str, ...], str]:
-    """The path, the files, and a line about a path that the project stores and that leads elsewhere, or ""."""
+    """Choose the path and the files; returns also a line about a stored path that leads elsewhere, or ""."""
     text = fill_template(settings.filename_format, values)
     if not text or "\x00" in text:
         raise ExportError(f"the output path {settings.filename_format!r} has no file name")

@@ -1,6 +1,6 @@
-"""Which part of a result is exported: ``--cutout_subregion`` and the region stored in a project.
+"""Region of a result to export: ``--cutout_subregion`` and the region stored in a project.
 
-A region may be written in three ways; the number of its entries tells which one is meant.
+A region may be written in three ways, distinguished by the number of entries.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["Cutout", "describe_region", "parse_list", "parse_region", "resolve_r
 
 @dataclass(frozen=True)
 class Cutout:
-    """A region as it was written. None stands for the beginning or the end of an axis.
+    """A region as written. None means the beginning or the end of an axis.
 
-    origin   where it comes from, for messages: the option, or the project
+    origin   source of the region for messages: the option, or the project
     """
 
     start: tuple[int | None, ...]
@@ -31,7 +31,7 @@ class Cutout:
 
 
 def parse_list(text: str, option: str) -> list[Any]:
-    """A list as the export options take it: JSON in which ``( )`` and ``None`` may be used. Raises UsageError."""
+    """Parse a list of an export option: JSON that may contain ``( )`` and ``None``. Raises UsageError."""
     literal = re.sub(r"\bNone\b", "null", text.replace("(", "[").replace(")", "]"))
 
     def refuse(constant: str) -> None:
@@ -49,7 +49,7 @@ def parse_list(text: str, option: str) -> list[Any]:
 
 
 def parse_region(text: str, option: str = "--cutout_subregion") -> Cutout:
-    """``[(0,0,0),(50,100,None)]`` as a Cutout. Raises UsageError, or ExportError for a list of the wrong shape."""
+    """Parse a region such as ``[(0,0,0),(50,100,None)]``. Raises UsageError, or ExportError for a wrong shape."""
     corners = parse_list(text, option)
     example = "e.g. '[(0,0,0), (50,100,1)]'"
     if len(corners) != 2 or not all(isinstance(corner, list) for corner in corners):
@@ -71,12 +71,12 @@ def parse_region(text: str, option: str = "--cutout_subregion") -> Cutout:
 def resolve_region(
     cutout: Cutout | None, *, pipeline_axes: str, file_axes: str, shape: Sequence[int]
 ) -> tuple[Box, str, tuple[str, ...]]:
-    """The canonical box to export, how the region was read, and warnings.
+    """Resolve a region to the canonical box to export, a description of its interpretation, and warnings.
 
     pipeline_axes   internal order of the image, with c
     file_axes       the input's axes in file order, with or without c
     shape           canonical (t, z, y, x, c) shape of the whole result
-    A negative stop counts from the end. What exceeds the image is cut off with a warning. Raises ExportError.
+    A negative stop counts from the end. A region is clipped to the image with a warning. Raises ExportError.
     """
     if cutout is None:
         return Box.whole(shape), "whole image", ()
@@ -124,7 +124,7 @@ def _choose_reading(cutout: Cutout, pipeline_axes: str, file_axes: str) -> tuple
 
 
 def describe_region(box: Box, axes: str) -> str:
-    """A canonical box as ``y 10:50, x 20:100``, for the log."""
+    """Format a canonical box as ``y 10:50, x 20:100``, for the log."""
     index = [CANONICAL.index(a) for a in axes]
     return ", ".join(f"{a} {box.start[i]}:{box.stop[i]}" for a, i in zip(axes, index, strict=True))
 

@@ -1,7 +1,7 @@
-"""What is exported and how: the command line over what the project stores over the defaults.
+"""Export settings by precedence: command line, settings stored in the project, defaults.
 
-Nothing here looks at an image. What depends on one (the region, ranges that are taken from the result) is settled in
-images.py for each lane.
+No image is used here. Settings that depend on one (the region, ranges taken from the result) are resolved in images.py
+for each lane.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ __all__ = [
 log = logging.getLogger("pixelforest.export")
 
 EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
-_STORED_DTYPES = (*EXPORT_DTYPES, "uint64", "int64")  # the dialog offers two more than the command line
+_STORED_DTYPES = (*EXPORT_DTYPES, "uint64", "int64")  # ilastik's dialog offers two more than its command line
 DEFAULT_INTERNAL_PATH = "exported_data"
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What the command line may say, as typed; None where it says nothing.
+    """Export options of the command line as typed; None for those not given.
 
     sources              names separated by commas, any case
-    allow_project_urls   a project may name servers that results go to
-    is_explained         nothing will be written
+    allow_project_urls   True if a project may name servers that results are sent to
+    is_explained         True if nothing will be written
     """
 
     sources: str | None = None
@@ -71,7 +71,7 @@ class ExportRequest:
 
 
 class StoredSettings(Protocol):
-    """What a project stores (engine/project/export_settings.py); None where it stores nothing."""
+    """Settings that a project stores (engine/project/export_settings.py); None where it stores nothing."""
 
     @property
     def filename_format(self) -> str | None: ...
@@ -95,7 +95,7 @@ class StoredSettings(Protocol):
 
 @dataclass(frozen=True)
 class Defaults:
-    """For projects without export settings; the configuration file may replace both."""
+    """Defaults for projects without export settings; the configuration file may replace both."""
 
     format: str = "compressed hdf5"
     filename_format: str = "{dataset_dir}/{nickname}_{result_type}"
@@ -103,17 +103,17 @@ class Defaults:
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """How one result is exported, for every lane alike.
+    """Settings for the export of one result, the same for every lane.
 
     source                      the result's name
-    base_dir                    what a relative output path is relative to
+    base_dir                    folder that a relative output path is relative to
     dtype                       None: the result's own
     axis_order                  None: that of the input file
     input_range, export_range   both None: values keep their range; one None: it is taken from the result
-    overwrite                   a store that exists may be replaced (files always are)
-    ome_zarr_version            "": the usual one
-    stored_place                the path is the project's choice; None: the user's, or the usual one
-    is_dataset_stored           the same for ``internal_path``
+    overwrite                   True if an existing store may be replaced (files always are)
+    ome_zarr_version            "": the default one
+    stored_place                set if the path is the project's choice; None: the user's, or the default
+    is_dataset_stored           True if ``internal_path`` is the project's choice
     """
 
     source: str
@@ -143,11 +143,11 @@ def resolve_settings(
     cwd: Path,
     flagged: Mapping[str, str] | None = None,
 ) -> tuple[ExportSettings, ...]:
-    """The settings of every result asked for, in the order they were asked for.
+    """Resolve the settings of every requested result, in the order of the request.
 
-    results   the names the workflow offers; the first is exported if none is asked for
-    flagged   results that were asked for by an option of their own -> what tells their file from those of the others
-    Raises UsageError for what cannot be meant, ExportError for what does not exist or does not go together.
+    results   names that the workflow offers; the first is exported if none is requested
+    flagged   results requested by an option of their own -> mark that distinguishes their files
+    Raises UsageError for invalid options, ExportError for settings that do not exist or cannot be combined.
     """
     marks = dict(flagged or {})
     if request.sources is not None or not marks:
@@ -192,7 +192,7 @@ def resolve_settings(
 
 
 def choose_results(sources: str | None, results: Sequence[str]) -> tuple[str, ...]:
-    """The results named in a comma-separated list, as the workflow spells them; without a list its first one."""
+    """Choose the results of a comma-separated list, as the workflow spells them; without a list its first one."""
     if sources is None:
         return (results[0],)
     names = {name.casefold(): name for name in results}
@@ -207,7 +207,10 @@ def choose_results(sources: str | None, results: Sequence[str]) -> tuple[str, ..
 
 
 def parse_range(text: str, option: str) -> Range:
-    """``(0.0,1.0)`` as two numbers; ints stay ints, which decides the arithmetic. Raises UsageError, ExportError."""
+    """Parse a range such as ``(0.0,1.0)``; ints stay ints, which decides the arithmetic.
+
+    Raises UsageError, ExportError.
+    """
     values = parse_list(text, option)
     if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
         raise ExportError(
@@ -217,10 +220,10 @@ def parse_range(text: str, option: str) -> Range:
 
 
 def complete_conversion(settings: ExportSettings, dtype: np.dtype, drange: Range | None) -> Conversion:
-    """How the values of a result of this type and known range change under these settings.
+    """Complete the conversion of a result of this type and known range.
 
-    If only one of the two ranges was given the other is the result's: what is known of its values, or all that its
-    type holds. Raises ExportError if neither is known.
+    If only one of the two ranges is given the other is the result's: the known range of its values, or the full range
+    of its type. Raises ExportError if neither is known.
     """
     target = settings.dtype or dtype
     given, wanted = settings.input_range, settings.export_range
@@ -275,16 +278,16 @@ def _choose_format(request: ExportRequest, stored: StoredSettings, defaults: Def
 def _choose_template(
     request: ExportRequest, stored: StoredSettings, project_dir: Path, cwd: Path, *, defaults: Defaults
 ) -> tuple[str, Path, StoredPlace | None]:
-    """The template, what it is relative to, and its restrictions where it is the project's own choice.
+    """Choose the template, its base folder, and its restrictions if it is the project's choice.
 
-    Raises ExportError for a stored template that is no path here or names a server.
+    Raises ExportError for a stored template that is no path on this system or names a server.
     """
     if request.filename_format is not None:
         text = request.filename_format
         return (str(Path(text).expanduser()) if text.startswith("~") else text), cwd, None
     if stored.filename_format is None:
         return defaults.filename_format, project_dir, None
-    if stored.filename_format == Defaults().filename_format:  # every project stores it, whether it was looked at or not
+    if stored.filename_format == Defaults().filename_format:  # every project stores it, whether the user saw it or not
         return stored.filename_format, project_dir, None
     from .stored_places import StoredPlace
 
@@ -311,7 +314,7 @@ def _choose_cutout(request: ExportRequest, stored: StoredSettings) -> Cutout | N
         raise ExportError(
             f"the region stored in the project (RegionStart, RegionStop) is damaged: it goes from {start} to {stop}"
         )
-    # ilastik takes a stop of 0 for the end
+    # in ilastik a stop of 0 means the end
     return Cutout(start, tuple(s or None for s in stop), "the region stored in the project (RegionStart, RegionStop)")
 
 
@@ -347,7 +350,7 @@ def _choose_axis_order(request: ExportRequest, stored: StoredSettings) -> str | 
 
 
 def _choose_ranges(request: ExportRequest, stored: StoredSettings) -> tuple[Range | None, Range | None]:
-    """The two ranges; one of them is None only if the other was asked for on the command line."""
+    """Choose the two ranges; one of them is None only if the other was given on the command line."""
     given = parse_range(request.pipeline_range, "--pipeline_result_drange") if request.pipeline_range else None
     wanted = parse_range(request.export_range, "--export_drange") if request.export_range else None
     is_asked = given is not None or wanted is not None

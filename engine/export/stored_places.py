@@ -1,6 +1,6 @@
-"""Paths that a project stores, and what they may not do: an untrusted project must not choose where things go.
+"""Restrictions on paths stored in a project: an untrusted project must not choose where files are written.
 
-Paths that the user chose by an option or a configuration file never come here.
+Paths that the user chose by an option or a configuration file are not restricted.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _PERMIT = "--allow_project_urls"
 
 @dataclass(frozen=True)
 class StoredPlace:
-    """The template of a path as the project stores it.
+    """Template of a path as stored in the project.
 
-    what           it is for, in words: "output path"
-    option         by which the user chooses another
-    may_be_url     the user allows results on servers that the project names
-    is_explained   nothing is written, so no server that the project names is contacted
+    what           its purpose in words: "output path"
+    option         option by which the user chooses another path
+    may_be_url     True if the user allows results on servers that the project names
+    is_explained   True if nothing is written, so no server that the project names is contacted
     """
 
     template: str
@@ -41,7 +41,7 @@ class StoredPlace:
         """Raise ExportError for a template that is no path on this system, or that no dialog could have stored."""
         if has_controls(self.template):
             raise self._error("holds control characters")
-        literals = "xx".join(_literals(self.template))  # two letters: one before a colon would be a drive
+        literals = "xx".join(_literals(self.template))  # two letters, since one before a colon would be a drive
         if not is_windows:
             if "\\" in self.template or _DRIVE.match(self.template):
                 raise self._error("is a path of Windows")
@@ -62,10 +62,10 @@ class StoredPlace:
             )
 
     def describe_outside(self, text: str, dataset_dir: Path) -> str:
-        """A line for the log if the template leads away from the images and the project; else empty.
+        """Compose a log line if the template leads away from the images and the project; else empty.
 
-        text          the template filled in
-        dataset_dir   what {dataset_dir} was filled in with
+        text          the template with its placeholders filled in
+        dataset_dir   value of {dataset_dir}
         """
         first = next(iter(Formatter().parse(self.template)), None)
         is_beside_input = first is not None and first[:3] == ("", "dataset_dir", "")
@@ -87,10 +87,10 @@ class StoredPlace:
         is_result: Callable[[Path], bool],
         format_name: str,
     ) -> None:
-        """Raise ExportError for a path that leads through a link or a hidden folder, or to what is no result.
+        """Raise ExportError for a path through a link or a hidden folder, or to an existing file that is no result.
 
         named      folders that the user named; they and those above may be links and hidden
-        is_folder  the result is a folder; is_result: tells of what exists whether it is a result of this format
+        is_folder  True if the result is a folder; is_result: tests whether an existing file is a result of this format
         """
         path = path.absolute()
         trusted = {str(each) for folder in named for each in (folder.absolute(), *folder.absolute().parents)}
@@ -102,7 +102,7 @@ class StoredPlace:
                 real = os.path.dirname(real)
                 continue
             real = os.path.join(real, part)
-            # Links right below the root, such as /tmp on macOS, are made by administrators only.
+            # Links directly below the root, such as /tmp on macOS, are created by administrators only.
             is_trusted = typed in trusted or index == 0
             if _is_link(real):
                 if not is_trusted or index == len(parts) - 1:
@@ -126,7 +126,7 @@ class StoredPlace:
 
 
 def check_stored_dataset(name: str, *, is_folder: bool) -> None:
-    """Raise ExportError for a stored name of a dataset that is none, or that makes hidden folders."""
+    """Raise ExportError for an invalid stored name of a dataset, or one that makes hidden folders."""
     parts = name.split("/")
     if has_controls(name) or "\\" in name or (is_folder and any(part.startswith(".") for part in parts)):
         raise ExportError(
@@ -136,14 +136,14 @@ def check_stored_dataset(name: str, *, is_folder: bool) -> None:
 
 
 def _literals(template: str) -> list[str]:
-    """The text of a template between its placeholders, with "" where a placeholder begins or ends it."""
+    """List the texts of a template between its placeholders, with "" where a placeholder begins or ends it."""
     try:
         parts = list(Formatter().parse(template))
-    except ValueError:  # said by whoever fills it in
+    except ValueError:  # reported when it is filled in
         return [template]
     return [text for text, *_ in parts] + ([""] if parts and parts[-1][1] is not None else [])
 
 
 def _is_link(path: str) -> bool:
-    is_junction = getattr(os.path, "isjunction", None)  # from Python 3.12 on
+    is_junction = getattr(os.path, "isjunction", None)  # Python 3.12 and later
     return os.path.islink(path) or (is_junction is not None and bool(is_junction(path)))

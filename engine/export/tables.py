@@ -1,6 +1,6 @@
-"""The table of a lane's objects on its way into a file: where it goes, in which format, and with what beside it.
+"""Export of the table of a lane's objects: its path, its format, and additional pictures.
 
-Which columns it has is decided by the workflow. ``plan_table`` refuses what cannot work before anything is computed.
+Its columns are decided by the workflow. ``plan_table`` refuses tables that cannot work before anything is computed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _OPTION = "--table_filename"
 
 
 class StoredTable(Protocol):
-    """What a project stores about its table (engine/project/table_settings.py)."""
+    """Table settings stored in a project (engine/project/table_settings.py)."""
 
     @property
     def file_type(self) -> str: ...
@@ -73,16 +73,16 @@ class StoredTable(Protocol):
 
 @dataclass(frozen=True)
 class TableRequest:
-    """The table that is wanted, for every lane alike.
+    """The requested table, the same for every lane.
 
     template      its path, relative to the current directory; {dataset_dir} and {nickname} are filled in
-    is_numbered   the lane's number from 0 is put before the extension
+    is_numbered   True if the lane's number from 0 is added before the extension
     features      ids or display names of the features that become columns; None: all that are computed
-    has_images    pictures of the objects are stored beside the rows
+    has_images    True if pictures of the objects are stored with the rows
     margin, includes_raw, compression   see project.table_settings.TableSettings
-    stored_place  the path is the project's choice; None: the user's
-    has_ilastik_name  the table is also given the name that ilastik would give it
-    is_defused    texts that a spreadsheet takes for formulas begin with an apostrophe
+    stored_place  set if the path is the project's choice; None: the user's
+    has_ilastik_name  True if the table also gets the name that ilastik would give it
+    is_defused    True if texts that a spreadsheet treats as formulas get an apostrophe
     """
 
     template: str
@@ -100,7 +100,7 @@ class TableRequest:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """The table of one lane: what is wanted, and its final path.
+    """Plan of the table of one lane: the request and the final path.
 
     outside        see ExportPlan
     ilastik_path   a copy of the table under the name that ilastik gives it; None: no copy
@@ -113,18 +113,18 @@ class TablePlan:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What will be written."""
+        """Paths that will be written."""
         return (self.path,) if self.ilastik_path is None else (self.path, self.ilastik_path)
 
 
 @dataclass(frozen=True)
 class TableOptions:
-    """What was asked for about the table of a lane.
+    """Options for the table of a lane.
 
     filename            its path, or None: as the project stores it
-    is_alone            nothing but the table is wanted
-    has_ilastik_name    give it the name that ilastik gives it, too
-    is_safe             a CSV table holds no formulas
+    is_alone            True if only the table is written
+    has_ilastik_name    True if it also gets the name that ilastik gives it
+    is_safe             True if a CSV table must not contain formulas
     allow_project_urls  see ExportRequest
     """
 
@@ -144,12 +144,12 @@ def resolve_table(
     is_safe: bool = False,
     allow_project_urls: bool = False,
 ) -> TableRequest | None:
-    """The table that is written: as the command line says, else as the project was set up; None if neither does.
+    """Resolve the table: by the command line, else by the project's settings; None without either.
 
-    filename  the path the user gave; it is the file's exact name, its extension chooses the format, and every computed
-              feature becomes a column. A project's own path is changed as ilastik changes it, and its list counts
-    has_ilastik_name  the user's CSV table gets a copy under the name that ilastik gives it, <base>_table.csv
-    is_safe   a CSV table holds no formulas
+    filename  path given by the user; it is the file's exact name, its extension chooses the format, and every computed
+              feature becomes a column. A project's own path is changed as in ilastik, and its list of features applies
+    has_ilastik_name  True if the user's CSV table gets a copy under the name that ilastik gives it, <base>_table.csv
+    is_safe   True if a CSV table must not contain formulas
     allow_project_urls  see ExportRequest; on Windows a path may begin with the name of a server
     Raises ExportError for a format that is not installed, or a stored path of another system.
     """
@@ -186,10 +186,10 @@ def resolve_table(
 
 
 def _stored_template(stored: StoredTable, chosen: TableFormat) -> str:
-    """The stored path as ilastik changes it; one without an extension of the format is given that instead."""
+    """Change the stored path as ilastik does; a path without an extension of the format gets one."""
     name = Path(stored.file_path).name
     stem, suffix = os.path.splitext(name)
-    if stored.file_path.endswith(_SEPARATORS):  # refused when it is filled in
+    if stored.file_path.endswith(_SEPARATORS):  # refused when the path is filled in
         return stored.file_path
     if suffix.lower().removeprefix(".") not in chosen.extensions:
         return f"{stored.file_path}.{chosen.extensions[0]}"
@@ -201,10 +201,10 @@ def _stored_template(stored: StoredTable, chosen: TableFormat) -> str:
 def plan_table(
     request: TableRequest, image: LaneImage, *, lane: int, protected: Mapping[Path, str] | None = None
 ) -> TablePlan:
-    """Decide where a lane's table goes. Raises ExportError.
+    """Plan the path of a lane's table. Raises ExportError.
 
     lane        its number from 0
-    protected   files that must not be written to, and what they are
+    protected   files that must not be written to, with a description
     """
     values = lane_values(dataset_dir=image.dataset_dir, nickname=image.nickname)
     text = fill_template(request.template, values)
@@ -239,7 +239,7 @@ def plan_table(
 
 
 def _ilastik_path(path: Path) -> Path | None:
-    """The name that ilastik gives a CSV table; None where it gives none, or the table is no ordinary file."""
+    """Name that ilastik gives a CSV table; None if it gives none, or the table is not a regular file."""
     if not path.suffix or (path.exists() and not path.is_file()):
         return None
     return path.with_name(f"{path.stem}_table{path.suffix}")
@@ -267,7 +267,7 @@ def check_tables(
 
 
 def open_table(plan: TablePlan) -> TableExport:
-    """A table whose columns are still open."""
+    """Open a table whose columns are not yet known."""
     return TableExport(plan)
 
 
@@ -281,7 +281,7 @@ class TableExport:
         self.row_count = 0
 
     def start(self, columns: Sequence[TableColumn]) -> None:
-        """Begin the file. Raises ExportError if the place cannot be written to."""
+        """Start the file. Raises ExportError if the path cannot be written to."""
         if self.request.is_defused:
             from .formulas import defuse_column
 
@@ -289,7 +289,7 @@ class TableExport:
         self._writer = self.request.format.open(self.plan.path, columns, self.request.compression)
 
     def write(self, columns: Sequence[np.ndarray]) -> None:
-        """Append rows, one array a column. Raises ExportError."""
+        """Append rows, one array per column. Raises ExportError."""
         assert self._writer is not None
         self._writer.write(columns)
         self.row_count += len(columns[0])
@@ -301,7 +301,7 @@ class TableExport:
         self._writer.write_image(name, Box.whole(data.shape), data)
 
     def add_large_image(self, name: str, shape: Sequence[int], dtype: np.dtype, *, axes: str, kind: str) -> None:
-        """Make room for a picture that ``write_image`` fills piece by piece. Raises ExportError."""
+        """Create a picture that ``write_image`` fills piece by piece. Raises ExportError."""
         assert self._writer is not None
         self._writer.add_image(name, shape, dtype, axes=axes, kind=kind)
 
@@ -311,7 +311,7 @@ class TableExport:
         self._writer.write_image(name, box, data)
 
     def finish(self) -> list[Path]:
-        """Complete the file, put it in place, also under ilastik's name; returns the files. Raises ExportError."""
+        """Complete the file, put it in place, also under ilastik's name, and return the paths. Raises ExportError."""
         assert self._writer is not None
         files, twin = [self._writer.finish()], self.plan.ilastik_path
         if twin is not None and self.plan.path.is_file():
@@ -320,14 +320,14 @@ class TableExport:
         return files
 
     def abort(self) -> None:
-        """Leave nothing behind; what stood there before stays. Never raises."""
+        """Remove everything temporary; existing files at the path are untouched. Never raises."""
         if self._writer is not None:
             with suppress(Exception):
                 self._writer.abort()
 
 
 def _with_suffix(path: str, suffix: str) -> str:
-    """A path with something put before the extension of its file name."""
+    """Insert a text before the extension of a path's file name."""
     parsed = Path(path)
     extension = parsed.suffix
     return f"{path.removesuffix(extension)}{suffix}{extension}" if extension else f"{path}{suffix}"

@@ -37,17 +37,17 @@ def _modules(folder: str = "images") -> tuple[ModuleType, ...]:
 
 
 def input_formats() -> tuple[InputFormat, ...]:
-    """Every kind of image file that can be read."""
+    """List every kind of image file that can be read."""
     return tuple(m.INPUT for m in _modules() if getattr(m, "INPUT", None) is not None)
 
 
 def output_formats() -> dict[str, OutputFormat]:
-    """Every name ``--output_format`` takes, with what writes it."""
+    """Map every value of ``--output_format`` to its format."""
     return {f.name: f for m in _modules() for f in getattr(m, "OUTPUTS", ())}
 
 
 def output_format(name: str) -> OutputFormat:
-    """The output format of this name. Raises UsageError that lists the names."""
+    """Find the output format of this name. Raises UsageError that lists the names."""
     if name in _REFUSED:
         raise UsageError(f"the output format {name!r} is not written by pixelforest: {_REFUSED[name]}")
     for module in _names("images"):
@@ -63,12 +63,12 @@ def output_format(name: str) -> OutputFormat:
 
 
 def table_formats() -> tuple[TableFormat, ...]:
-    """Every kind of file that tables are written to."""
+    """List every kind of file that tables are written to."""
     return tuple(m.TABLE for m in _modules("tables"))
 
 
 def table_format(path: Path) -> TableFormat:
-    """The format of a table, by the extension of its path; CSV for any extension that is not another format's."""
+    """Find the format of a table by the extension of its path; CSV for any extension that is not another format's."""
     formats = table_formats()
     extension = path.suffix.lower().removeprefix(".")
     found = [f for f in formats if extension in f.extensions]

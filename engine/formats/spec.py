@@ -1,9 +1,8 @@
-"""What a format file provides: how to read one image, how to write one, how to write a table, and what it can hold.
+"""Specification of a format: reader and writer of images, writer of tables, and the limits of files.
 
 A file of images/ sets ``INPUT`` (an InputFormat, or None) and ``OUTPUTS`` (a tuple of OutputFormat), one of tables/
 sets ``TABLE`` (a TableFormat). The registry in ``formats/__init__.py`` collects them; choices, help texts and the
-shared tests follow from that list. Readers and writers keep the axes of the file; canonical axes are the callers'
-business.
+shared tests follow from that list. Readers and writers keep the axes of the file; callers convert to canonical axes.
 """
 
 from __future__ import annotations
@@ -24,11 +23,16 @@ from ..storage.object_storage import RemotePath
 
 @dataclass(frozen=True)
 class Scales:
-    """The levels of resolution that an image is one of.
+    """Levels of resolution that an image is one of.
 
-    active        the level that is read
-    shapes        level -> axis letter -> size, the largest level first
-    translation   axis letter -> physical position of the first voxel, where it is not 0
+    Parameters
+    ----------
+    active
+        Name of the level that is read.
+    shapes
+        Level -> axis letter -> size, the largest level first.
+    translation
+        Axis letter -> physical position of the first voxel, where it is not 0.
     """
 
     active: str
@@ -38,17 +42,31 @@ class Scales:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What is known about an image before a voxel is read.
+    """Facts about an image that are known before a voxel is read.
 
-    axes         letters in file order, guessed from the shape where the file is silent
-    own_axes     True if the file itself says which axes it has; False if ``axes`` is the guess from its shape
-    axes_problem what is wrong with what the file says about its axes, as the end of a sentence; else "". Such an image
-                 can only be read with axes that somebody names
-    drange       stored data range, or None
-    axis_units   axis letter -> unit text, empty if unknown
-    resolution   axis letter -> pixel size, empty if unknown
-    chunks       the file's storage unit, in file order; None if it can be read row by row at no extra cost
-    scales       the levels of resolution of the file; None if it has only one
+    Parameters
+    ----------
+    shape, dtype
+        Of the stored array, in file order.
+    axes
+        Letters in file order, guessed from the shape if the file states none.
+    own_axes
+        True if the file itself states its axes; False if ``axes`` is a guess.
+    drange
+        Stored data range, or None.
+    display_mode
+        Stored hint for viewers, or None.
+    axis_units
+        Axis letter -> unit, empty if unknown.
+    resolution
+        Axis letter -> pixel size, empty if unknown.
+    chunks
+        Storage unit of the file, in file order; None if rows can be read at no extra cost.
+    scales
+        Levels of resolution of the file; None if it has only one.
+    axes_problem
+        Defect of the axes stated in the file, as the end of a sentence; else "". Such an image can only be read with
+        axes given by the user.
     """
 
     shape: tuple[int, ...]
@@ -65,12 +83,18 @@ class ImageInfo:
 
 
 class ImageReader(ABC):
-    """One open image. ``read`` may be called from several threads at once.
+    """Reader of one open image. ``read`` may be called from several threads at once.
 
-    held_bytes   memory the whole image takes once a part of it was read; 0 if parts are read from the file
-    unchecked    what ``verify`` leaves to decoding, such as "the PNG data"; empty if nothing
-    warnings     lines to tell the user about what is read, such as planes that are missing
-    files        all files that are read, if there are others besides the one that was opened
+    Attributes
+    ----------
+    held_bytes
+        Memory of the whole image once a part of it is read; 0 if parts are read from the file.
+    unchecked
+        Parts that only decoding checks, such as "the PNG data"; empty if none. Complete after ``verify``.
+    warnings
+        Lines for the user about the data, such as missing planes.
+    files
+        All files that are read, if there are others besides the opened one.
     """
 
     info: ImageInfo
@@ -81,12 +105,31 @@ class ImageReader(ABC):
 
     @abstractmethod
     def read(self, box: Box) -> np.ndarray:
-        """The voxels of ``box`` (file axes), in the file's dtype, native byte order. Raises InputError."""
+        """Read the voxels of a box.
 
-    def verify(self) -> None:  # noqa: B027  # most files tell no more than when they are opened
-        """Raise the InputError that reading would end with, as far as it can be known without decoding pixels.
+        Parameters
+        ----------
+        box
+            Region in file axes.
 
-        ``unchecked`` names the rest, and is complete once this has returned.
+        Returns
+        -------
+        numpy.ndarray
+            The voxels in the file's dtype and native byte order.
+
+        Raises
+        ------
+        InputError
+            If they cannot be read.
+        """
+
+    def verify(self) -> None:  # noqa: B027  # most files are checked completely when opened
+        """Check the file as far as possible without decoding pixels.
+
+        Raises
+        ------
+        InputError
+            The error that reading would raise.
         """
 
     @abstractmethod
@@ -104,15 +147,26 @@ class ImageReader(ABC):
 
 @dataclass(frozen=True)
 class InputFormat:
-    """How files of one kind are recognised and opened.
+    """Description of how files of one kind are recognised and opened.
 
-    extensions    lower case, without the dot
-    open          (file, internal path or "") -> ImageReader; raises InputError, InputNotFound
-    list_images   for containers: file -> internal paths of all datasets with 2 to 5 dimensions; None for plain files
-    stack         how several of these files combine along an axis: "picture" or "array"
-    is_image      for images that are folders: True if a folder is one of them, or a part of one
-    open_remote   ``open`` for what lies behind a URL; None: files only
-    open_incomplete   ``open`` that reads zeros where the file promises voxels that no file holds; None: there are none
+    Parameters
+    ----------
+    name
+        Name of the format.
+    extensions
+        Lower case, without the dot.
+    open
+        (file, internal path or "") -> ImageReader. Raises InputError, InputNotFound.
+    list_images
+        For containers: file -> internal paths of all datasets with 2 to 5 dimensions; None for other files.
+    stack
+        Combination of several files along an axis: "picture" or "array".
+    is_image
+        For images that are folders: returns True if a folder is one of them, or a part of one.
+    open_remote
+        ``open`` for images behind a URL; None: files only.
+    open_incomplete
+        ``open`` that reads zeros for voxels declared in metadata but in no file; None: not supported.
     """
 
     name: str
@@ -127,14 +181,24 @@ class InputFormat:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What is going to be written, in output axes.
+    """Description of an image to write, in output axes.
 
-    offset       start of the exported region along each output axis; numbers the slices of sequences
-    display_mode, drange (two numbers in ``dtype``), axis_units, resolution: stored where the format has room for them
-    is_labels    True if values are numbers of classes or objects, which must not be mixed
-    scales       the levels of the image that the result was made of, for formats that keep several
-    version      of the format, where it has several; "": the usual one
-    may_replace  True if what stands under the final name may go, where a format asks for that
+    Parameters
+    ----------
+    shape, dtype, axes
+        Of the whole file.
+    offset
+        Start of the exported region along each output axis; numbers the slices of sequences.
+    drange, display_mode, axis_units, resolution
+        Metadata, stored if the format supports them; ``drange`` is two numbers in ``dtype``.
+    is_labels
+        True if values are numbers of classes or objects, which must not be mixed.
+    scales
+        Levels of the image that the result was made of, for formats that store several.
+    version
+        Version of the format, if it has several; "": the default one.
+    may_replace
+        True if existing data under the final name may be replaced, for formats that ask.
     """
 
     shape: tuple[int, ...]
@@ -157,17 +221,35 @@ class ImageSpec:
 
 
 class ImageWriter(ABC):
-    """One image being written. Nothing exists under the final name before ``finish``.
+    """Writer of one image. Nothing exists under the final name before ``finish``.
 
     ``write`` takes disjoint boxes (output axes) that together cover the image, in any order, from several threads at
-    once. ``chunks`` is the box shape a streaming format likes best, None if it does not matter.
+    once.
+
+    Attributes
+    ----------
+    chunks
+        Shape of boxes that a streaming format prefers; None if it does not matter.
     """
 
     chunks: tuple[int, ...] | None = None
 
     @abstractmethod
     def write(self, box: Box, data: np.ndarray) -> None:
-        """Store ``data`` (output axes, the spec's dtype) at ``box``; may keep it until finish. Raises ExportError."""
+        """Store a box; the voxels may be kept in memory until ``finish``.
+
+        Parameters
+        ----------
+        box
+            Region in output axes.
+        data
+            Its voxels, in output axes and the dtype of the spec.
+
+        Raises
+        ------
+        ExportError
+            If they cannot be written.
+        """
 
     @abstractmethod
     def finish(self) -> list[Path]:
@@ -175,17 +257,23 @@ class ImageWriter(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Remove everything temporary; what stood under the final name before is untouched. Never raises."""
+        """Remove everything temporary; existing data under the final name are untouched. Never raises."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a format can hold.
+    """Limits of the images that a format can hold.
 
-    dtypes        numpy names it stores as they are; None: all of the ten export types
-    stretches     True if another dtype is stretched to uint8 by the file's own minimum and maximum, not refused
-    max_dims      non-channel axes longer than 1; None: any number
-    channels      allowed numbers of channels; None: any
+    Parameters
+    ----------
+    dtypes
+        NumPy names of types stored without change; None: all of the ten export types.
+    stretches
+        True if another dtype is stretched to uint8 by the file's own minimum and maximum, instead of refused.
+    max_dims
+        Maximum number of non-channel axes longer than 1; None: any.
+    channels
+        Allowed numbers of channels; None: any.
     """
 
     dtypes: frozenset[str] | None = None
@@ -196,24 +284,45 @@ class Limits:
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """How results are written under one name of ``--output_format``.
+    """Description of how results are written under one name of ``--output_format``.
 
-    extension     without the dot; forced onto the output path; "": the path stays as it is
-    open          (final path, internal path, spec) -> ImageWriter; raises ExportError
-    open_url      the same for an output path that is a URL; None: it is written to files only
-    sequence      True if one file per slice is written and the path needs ``{slice_index}``
-    streams       True if no more than a few chunks are held in memory
-    container     True if ``internal path`` names a dataset inside the file
-    fixed_axes    the axis order inside the file if the format imposes one, whatever order was asked for
-    unit          spec -> shape, in output axes, of what is stored as one piece and held until complete; None: nothing
-                  is held, or it is not known before the file is open
-    check_place   (final path, internal path, spec): raises the ExportError that ``open`` would end with, as far as that
-                  can be known without writing; asked before computing. A sequence: for each of its files
-    check_url     the same for (URL, internal path, spec)
-    least_bytes   what the files of a result take on the disk at least; 0: that depends on its voxels
-    is_result     (path where something exists, internal path): True if it may be an earlier result of this format, so
-                  that a project that stores this path may replace it. The user's own paths are not asked about
-    is_folder     True if the result is a folder
+    Parameters
+    ----------
+    name
+        Value of the option.
+    extension
+        Without the dot; forced onto the output path. "": the path stays unchanged.
+    open
+        (final path, internal path, spec) -> ImageWriter. Raises ExportError.
+    limits
+        Images that the format can hold.
+    summary
+        One line for the list of formats.
+    sequence
+        True if one file per slice is written and the path needs ``{slice_index}``.
+    streams
+        True if no more than a few chunks are held in memory.
+    container
+        True if the internal path names a dataset inside the file.
+    fixed_axes
+        Axis order inside the file if the format imposes one, whatever order is requested.
+    open_url
+        ``open`` for an output path that is a URL; None: files only.
+    unit
+        spec -> shape, in output axes, of the unit that is held in memory until it is complete; None: none is held, or
+        it is not known before the file is open.
+    check_place
+        (final path, internal path, spec): raises the ExportError that ``open`` would raise, as far as it is known
+        without writing. Called before the computation; for a sequence, for each of its files.
+    check_url
+        The same for (URL, internal path, spec).
+    least_bytes
+        spec -> minimum size on disk of the files of a result; 0 if it depends on the voxels.
+    is_result
+        (existing path, internal path): returns True if it may be an earlier result of this format, which a project that
+        stores this path may replace. Not called for the user's own paths.
+    is_folder
+        True if the result is a folder.
     """
 
     name: str
@@ -238,8 +347,14 @@ class OutputFormat:
 class TableColumn:
     """One column of a table.
 
-    dtype   of its values; of a column of texts, whose values are indices into ``texts``: an integer type
-    texts   what a column of texts can hold; None for a column of numbers
+    Parameters
+    ----------
+    name
+        Unique name.
+    dtype
+        Of its values; for a categorical column an integer type.
+    texts
+        Categories that the values are indices of; None for a column of numbers.
     """
 
     name: str
@@ -248,25 +363,34 @@ class TableColumn:
 
 
 class TableWriter(ABC):
-    """One table being written, rows in order. Nothing exists under the final name before ``finish``."""
+    """Writer of one table, rows in order. Nothing exists under the final name before ``finish``."""
 
     @abstractmethod
     def write(self, columns: Sequence[np.ndarray]) -> None:
-        """Append rows: one array a column, all equally long, in the columns' types. Raises ExportError."""
+        """Append rows: one array per column, all of equal length, in the columns' types. Raises ExportError."""
 
     def write_image(self, name: str, box: Box, data: np.ndarray) -> None:
-        """Store a part of a picture that belongs to the table. Raises ExportError.
-
-        name   as in ``add_image``
-        """
+        """Store a part of a picture created by ``add_image`` under this name. Raises ExportError."""
         raise NotImplementedError("this format holds no images")
 
     def add_image(self, name: str, shape: Sequence[int], dtype: np.dtype, *, axes: str, kind: str) -> None:
-        """Make room for a picture that belongs to the table.
+        """Create a picture that belongs to the table, to be filled by ``write_image``.
 
-        name   a path inside the file
-        kind   "image" or "labeling"
-        Raises ExportError; NotImplementedError where the format holds no images.
+        Parameters
+        ----------
+        name
+            Path inside the file.
+        shape, dtype, axes
+            Of the picture.
+        kind
+            "image" or "labeling".
+
+        Raises
+        ------
+        ExportError
+            If it cannot be written.
+        NotImplementedError
+            If the format holds no images.
         """
         raise NotImplementedError("this format holds no images")
 
@@ -276,19 +400,31 @@ class TableWriter(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Remove everything temporary; what stood under the final name before is untouched. Never raises."""
+        """Remove everything temporary; existing data under the final name are untouched. Never raises."""
 
 
 @dataclass(frozen=True)
 class TableFormat:
-    """How tables are written into files with one of these extensions.
+    """Description of how tables are written into files with one of these extensions.
 
-    extensions     lower case, without the dot
-    open           (final path, columns, compression by h5py's names) -> TableWriter; raises ExportError
-    holds_images   pictures of the objects can be stored beside the rows
-    find_missing   what has to be installed before this format can be written, as pip takes it; "" if nothing
-    is_result      see OutputFormat
-    is_plain_text  True if spreadsheets open it as they open what people type, formulas included
+    Parameters
+    ----------
+    name
+        Name of the format.
+    extensions
+        Lower case, without the dot.
+    open
+        (final path, columns, compression by h5py's names) -> TableWriter. Raises ExportError.
+    summary
+        One line for the list of formats.
+    holds_images
+        True if pictures of the objects can be stored with the rows.
+    find_missing
+        Returns the package to install before this format can be written, as for pip; "" if none.
+    is_result
+        As for OutputFormat.
+    is_plain_text
+        True if spreadsheets interpret its cells like typed text, formulas included.
     """
 
     name: str

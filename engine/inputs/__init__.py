@@ -1,1 +1,1 @@
-"""From arguments of the command line to lanes of opened images."""
+"""Inputs of a job: arguments of the command line become lanes of opened images."""

@@ -1,9 +1,9 @@
-"""What an input argument means: its parts, the files and datasets they name, and the nickname that follows.
+"""Interpretation of an input argument: its parts, the files and datasets they name, and the resulting nickname.
 
     ARGUMENT = PART[:PART...]         (; on Windows)
     PART     = external path[/internal path], both with shell wildcards
 
-Opening the files, and what their axes are, is decided in engine/inputs/images.py.
+Opening the files is the task of engine/inputs/images.py, their axes that of axes_rule.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from ..errors import InputError, InputMismatch, InputNotFound
 from ..quotes import unquote
 
-# Behind these an internal path may follow.
+# Extensions that an internal path may follow.
 CONTAINER_EXTENSIONS = ("ilp", "h5", "hdf5", "npz", "n5")
 
 _SCHEMES = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)*[A-Za-z][A-Za-z0-9+.-]*")
@@ -27,14 +27,14 @@ _SCHEMES = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)*[A-Za-z][A-Za-z0-9+.-]*")
 
 @dataclass(frozen=True)
 class PathStyle:
-    """How an operating system writes paths: what stands between parts of a list, and between folders."""
+    """Path syntax of an operating system: separators of the parts of a list and of folders."""
 
     separator: str
     slashes: str
 
     @property
     def container_end(self) -> re.Pattern[str]:
-        """Matches the extension of a container at its end or in front of an internal path."""
+        """Return the pattern of a container's extension, at the end or in front of an internal path."""
         return re.compile(rf"\.(?:{'|'.join(CONTAINER_EXTENSIONS)})(?=[{re.escape(self.slashes)}]|$)", re.IGNORECASE)
 
 
@@ -45,7 +45,7 @@ NATIVE = WINDOWS if os.sep == "\\" else POSIX
 
 @dataclass(frozen=True)
 class Source:
-    """One image to read: an absolute file, and the internal path in it or ""."""
+    """One image to read: an absolute path of a file, and the internal path in it or ""."""
 
     file: Path
     internal: str = ""
@@ -56,14 +56,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Expansion:
-    """All sources an argument stands for, in the order they are stacked, and a warning about that order, if any."""
+    """All sources of an argument in stacking order, and a warning about that order, if any."""
 
     sources: tuple[Source, ...]
     warning: str = ""
 
 
 def split_list(argument: str, style: PathStyle = NATIVE) -> tuple[str, ...]:
-    """The parts of a list; a URL's ``://`` and port do not end a part, and empty parts are dropped."""
+    """Split a list into its parts; a URL's ``://`` and port do not end a part, and empty parts are dropped."""
     parts: list[str] = []
     for piece in argument.split(style.separator):
         previous = parts[-1] if parts else ""
@@ -77,9 +77,9 @@ def split_list(argument: str, style: PathStyle = NATIVE) -> tuple[str, ...]:
 
 
 def split_internal(part: str, style: PathStyle = NATIVE) -> tuple[tuple[str, str], ...]:
-    """Every way to cut a part into (external, internal path), the longest external path first.
+    """List all splits of a part into (external, internal path), the longest external path first.
 
-    The internal path has forward slashes and none at its ends. A part without a container in it gives (part, "").
+    The internal path has forward slashes, none of them at its ends. A part without a container gives (part, "").
     """
     cuts = [match.end() for match in style.container_end.finditer(part)]
     ways = [(part[:end], part[end:]) for end in reversed(cuts)] or [(part, "")]
@@ -93,11 +93,30 @@ def expand_argument(
     list_images: Callable[[Path], Sequence[str]],
     is_image: Callable[[Path], bool] = lambda folder: False,
 ) -> Expansion:
-    """Find everything an argument names. Relative parts are relative to ``cwd``.
+    """Find all images that an argument names.
 
-    list_images  container -> names of the datasets in it; only asked if an internal path has wildcards
-    is_image     True if a folder is an image or a part of one, also if it does not exist
-    Raises InputNotFound for parts that match nothing, InputMismatch for files of different kinds in one argument.
+    Parameters
+    ----------
+    argument
+        Parts of one lane's input, as typed.
+    cwd
+        Folder that relative parts are relative to.
+    list_images
+        Container -> names of the datasets in it; called only if an internal path has wildcards.
+    is_image
+        Return True if a folder is an image or a part of one, also if it does not exist.
+
+    Returns
+    -------
+    Expansion
+        The sources in stacking order.
+
+    Raises
+    ------
+    InputNotFound
+        For parts that match nothing.
+    InputMismatch
+        For files of different kinds in one argument.
     """
     if "://" in argument:
         raise InputError(f"cannot read {argument}: images are read from files, not from the network")
@@ -126,15 +145,15 @@ def expand_argument(
 
 
 def plain_argument(argument: str, *, cwd: Path, is_image: Callable[[Path], bool] = lambda folder: False) -> str:
-    """The argument without quotes and blanks around it, unless a file of exactly that name exists."""
+    """Remove quotes and blanks around an argument, unless a file of exactly that name exists."""
     plain = unquote(argument).strip()
     return argument if plain == argument or _literal(argument, cwd, is_image) is not None else plain
 
 
 def make_nickname(sources: Sequence[Source], *, auto_selected: bool = False) -> str:
-    """The name results are called after: what the files' names have in common, then what the datasets' names have.
+    """Make the nickname used in names of results: common start of the file names, then of the dataset names.
 
-    auto_selected  True if the internal path was found and not asked for: it is left out
+    auto_selected  True if the internal path was found rather than given: it is left out
     """
     stems = [str(s.file.with_suffix("")) for s in sources]
     name = Path(_common_start(stems)).name or f"stack_at-{Path(stems[0]).name}"
@@ -143,8 +162,8 @@ def make_nickname(sources: Sequence[Source], *, auto_selected: bool = False) -> 
 
 
 def _common_start(texts: Sequence[str]) -> str:
-    """The letters all texts begin with; folders do not matter."""
-    return os.path.commonprefix(list(texts))  # noqa: RUF071  # letter by letter is what is meant
+    """Longest common prefix of all texts, regardless of folders."""
+    return os.path.commonprefix(list(texts))  # noqa: RUF071  # character by character is intended
 
 
 def _expand_part(
@@ -154,7 +173,7 @@ def _expand_part(
     is_image: Callable[[Path], bool],
     literal: tuple[str, str] | None,
 ) -> list[Source]:
-    """The images of a part; ``literal``: what ``_literal`` says of it, where that is known."""
+    """Find the images of a part; ``literal``: the result of ``_literal`` for it, where known."""
     literal = literal or _literal(part, cwd, is_image)
     external, internal = literal or split_internal(part)[0]
     files = [_absolute(external, cwd)] if literal else _match_files(external, cwd, is_image)
@@ -162,7 +181,7 @@ def _expand_part(
 
 
 def _literal(part: str, cwd: Path, is_image: Callable[[Path], bool]) -> tuple[str, str] | None:
-    """(external, internal) if a file of exactly that name exists; then nothing in the name is special."""
+    """Return (external, internal) if a file of exactly that name exists; then no character of the name is special."""
     if not part:
         return None
     ways = split_internal(part)
@@ -170,7 +189,7 @@ def _literal(part: str, cwd: Path, is_image: Callable[[Path], bool]) -> tuple[st
         path = _absolute(external, cwd)
         if path.is_file() or (path.is_dir() and is_image(path)):
             return external, internal
-    # Any other folder, and a level that an image does not have: whoever reads it can say what is wrong.
+    # Any other folder, and a level that an image does not have: the reader's error is more specific.
     path = _absolute(part, cwd)
     return (part, "") if path.is_dir() or (not glob.has_magic(part) and is_image(path)) else None
 
@@ -182,13 +201,13 @@ def _absolute(text: str, cwd: Path) -> Path:
 def _match_files(pattern: str, cwd: Path, is_image: Callable[[Path], bool]) -> list[Path]:
     if not glob.has_magic(pattern):
         return []
-    # cwd is passed apart: brackets in its own name are not wildcards.
+    # cwd is passed separately: brackets in its name are not wildcards.
     matches = glob.glob(_escape_folders(os.path.expanduser(pattern), cwd), root_dir=cwd)
     return [path for path in (_absolute(match, cwd) for match in matches) if path.is_file() or is_image(path)]
 
 
 def _escape_folders(pattern: str, cwd: Path) -> str:
-    """The pattern with its leading folders escaped as far as folders of exactly that name exist."""
+    """Escape the leading folders of a pattern as far as folders of exactly that name exist."""
     *folders, name = Path(pattern).parts
     escaped = Path()
     for index, folder in enumerate(folders):
@@ -209,7 +228,7 @@ def _match_datasets(file: Path, internal: str, list_images: Callable[[Path], Seq
 
 
 def _order_warning(found: Sequence[Source], ordered: Sequence[Source], *, explicit: bool) -> str:
-    """What to say if the lexicographic order of a stack is not the one that was meant."""
+    """Return a warning if the lexicographic order of a stack differs from the numeric or the given one, else ""."""
     names = [str(s) for s in ordered]
     if sorted(names, key=_natural) != names:
         meant = sorted(names, key=_natural)
@@ -224,5 +243,5 @@ def _order_warning(found: Sequence[Source], ordered: Sequence[Source], *, explic
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A sort key that reads digits as numbers."""
+    """Sort key that reads digits as numbers."""
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]

@@ -1,4 +1,4 @@
-"""Advice about an image whose axes or channels do not fit a project, given only where it leads to what is needed."""
+"""Advice about an image whose axes or channels do not fit a project, given only if it resolves the mismatch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Needs", "advise", "advise_channels", "needs_of"]
 # Orders that are suggested where the one of the training image does not fit, the likely ones first.
 _SUGGESTED = ("yx", "yxc", "cyx", "zyx", "tyx", "zyxc", "czyx", "zcyx", "tyxc", "tcyx", "tzyxc", "tczyx")
 
-_MAX_CHANNELS = 4  # a longer axis is not taken for colors
+_MAX_CHANNELS = 4  # a longer axis is not assumed to hold colors
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Needs:
     channels: int | None = None
 
     def fit(self, axes: str, shape: Sequence[int]) -> bool:
-        """True if an image of this shape, read with these axes, has the depth and the channels that are needed."""
+        """Return True if an image of this shape, read with these axes, has the required depth and channels."""
         if len(axes) != len(shape):
             return False
         sizes = dict(zip(axes, shape, strict=True))
@@ -89,7 +89,7 @@ def advise(
 
 
 def _advise_on_stack(needs: Needs, sizes: Mapping[str, int], sources: int) -> str:
-    """Advice for a stack of flat images that should not have been stacked, or along another axis; "" if it was neither.
+    """Advice for a stack of flat images that should not be stacked, or stacked along another axis; "" for others.
 
     sizes   of the stack by axis
     """

@@ -88,12 +88,15 @@ class AxesRule:
         return self.given
 
     def log_guess(self, info: ImageInfo) -> None:
-        """Say that a file is silent about its axes, if it is."""
+        """Log the guessed axes of a file that states none."""
         if not info.own_axes and not info.axes_problem:
             self.log(logging.INFO, "Could not find stored axistags. Inferred %s from dataset shape.", info.axes)
 
     def _trained_or_own(self, info: ImageInfo, *, own: str) -> str:
-        """``own``: the letters that the file states, which are the last ones of ``info.axes``; "" for a silent file."""
+        """Choose the letters of the training image or the file's own.
+
+        own   letters that the file states, which are the last ones of ``info.axes``; "" if it states none
+        """
         trained = self.trained
         if trained is None:
             return info.axes
@@ -144,7 +147,7 @@ class AxesRule:
         return axes
 
     def _check_stated(self, info: ImageInfo) -> None:
-        """Raise InputError if what the file says about its axes cannot be true."""
+        """Raise InputError if the file's statement about its axes cannot be true."""
         if info.axes_problem:
             example = self.axes_option(
                 self.trained if self.trained and len(self.trained) == len(info.shape) else info.axes

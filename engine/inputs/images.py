@@ -1,7 +1,7 @@
-"""Lanes, roles and the images behind them: what is read for an argument of the command line, and with which axes.
+"""Lanes, roles and their opened images, in canonical axes only.
 
-Decided here: which argument belongs to which lane, and how several files become one image. Which axes it has is decided
-by axes_choice.py. Out of the door comes canonical data only.
+This module assigns arguments to lanes and combines several files into one image. The axes of an image are decided by
+axes_rule.py.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ logger = logging.getLogger("pixelforest.inputs")
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How the images of all lanes are to be read.
+    """Options for reading the images of all lanes.
 
     input_axes                 axis letters by role, or one entry for all roles; None instead of letters: not given
     ignore_training_axistags   take the axes from the files
-    stack_along                the axis along which several files become one image
+    stack_along                axis along which several files become one image
     preconvert_stacks          accepted and without effect: stacks are read slice by slice anyway
-    project_dir                stands in for the folder of an image behind a URL
-    allow_missing_planes       read zeros for planes that a file's metadata promise and no file holds
-    role_count                 number of roles up to the last one that an image is given for
+    project_dir                used as the folder of an image behind a URL
+    allow_missing_planes       read zeros for planes that a file's metadata mention and no file contains
+    role_count                 number of roles up to the last one with an image
     """
 
     input_axes: tuple[str | None, ...] | None = None
@@ -58,14 +58,14 @@ class InputOptions:
     role_count: int = 1
 
     def axes_of_role(self, role_index: int) -> str | None:
-        """The letters given for a role, or None."""
+        """Axis letters given for a role, or None."""
         given = self.input_axes or ()
         if len(given) == 1:
             return given[0]
         return given[role_index] if role_index < len(given) else None
 
     def spell_axes(self, role_index: int, axes: str) -> str:
-        """The option that gives one role these letters and leaves the others as they are."""
+        """Spell the option that gives one role these letters and leaves the others unchanged."""
         if self.role_count == 1:
             return f"--input_axes={axes}"
         entries = [self.axes_of_role(index) or "None" for index in range(self.role_count)]
@@ -75,16 +75,32 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class LaneArguments:
-    """The input arguments of one lane by role. A role without an image is not in it; the main role always is."""
+    """Input arguments of one lane by role. A role without an image is not included; the main role always is."""
 
     index: int
     arguments: Mapping[str, str]
 
 
 def parse_input_axes(text: str, roles: Sequence[str]) -> tuple[str | None, ...]:
-    """The value of ``--input_axes``: one entry for all roles, or one a role, each axis letters or the word None.
+    """Parse the value of ``--input_axes``: one entry for all roles, or one per role.
 
-    Blanks and quotes around entries do not count. Raises UsageError.
+    Parameters
+    ----------
+    text
+        Entries separated by commas, each of them axis letters or the word None. Blanks and quotes around entries are
+        ignored.
+    roles
+        All roles of the workflow.
+
+    Returns
+    -------
+    tuple of str or None
+        The entries; None where the file or the project decides.
+
+    Raises
+    ------
+    UsageError
+        For letters that are no axis order, or more entries than roles.
     """
     entries = tuple(None if entry == "None" else entry for entry in split_entries(text))
     for entry in entries:
@@ -101,9 +117,22 @@ def parse_input_axes(text: str, roles: Sequence[str]) -> tuple[str | None, ...]:
 def pair_lanes(arguments_by_role: Mapping[str, Sequence[str]], roles: Sequence[str]) -> tuple[LaneArguments, ...]:
     """Combine the arguments of all roles by position; a role may have fewer than the main one.
 
-    arguments_by_role  role name -> arguments; "" stands for arguments without a role, which go to the main one
-    roles              all roles of the workflow, the main one first
-    Raises UsageError for an unknown role, both kinds of arguments at once, or a lane without the main role.
+    Parameters
+    ----------
+    arguments_by_role
+        Role name -> arguments; "" for arguments without a role, which go to the main one.
+    roles
+        All roles of the workflow, the main one first.
+
+    Returns
+    -------
+    tuple of LaneArguments
+        The lanes in order.
+
+    Raises
+    ------
+    UsageError
+        For an unknown role, arguments with and without a role at once, or a lane without the main role.
     """
     given = {role: list(arguments) for role, arguments in arguments_by_role.items() if arguments}
     unknown = sorted(set(given) - {"", *roles})
@@ -127,9 +156,14 @@ def pair_lanes(arguments_by_role: Mapping[str, Sequence[str]], roles: Sequence[s
 
 
 def describe_axes_choice(options: InputOptions, training: Sequence[TrainingImage | None]) -> str:
-    """The log line that says whose axes are applied.
+    """Compose the log line about the source of the axes.
 
-    training  the images of the project's last lane, one entry a role in the order of the roles; empty without lanes
+    Parameters
+    ----------
+    options
+        Options for reading.
+    training
+        Images of the project's last lane, one entry per role in order; empty without lanes.
     """
 
     def letters(entries: Sequence[str | None]) -> str:
@@ -145,19 +179,19 @@ def describe_axes_choice(options: InputOptions, training: Sequence[TrainingImage
 class InputImage:
     """One opened image of a lane, in canonical axes.
 
-    path_text    the argument it was opened from
-    nickname     what its results are called after
-    dataset_dir  the folder of its first file; of an image behind a URL, that of the project
+    path_text    argument it was opened from
+    nickname     name used in the names of its results
+    dataset_dir  folder of its first file; for an image behind a URL, that of the project
     files        all files it is made of; none behind a URL
-    set_files    those of an image that is spread over several files, such as a multi-file OME-TIFF; else none
+    set_files    files of an image that is spread over several, such as a multi-file OME-TIFF; else none
     axes         its letters in file order
     shape        (t, z, y, x, c)
     drange       stored range of values; (0, 255) for uint8 without one
     chunks       canonical shape of the file's storage unit; None if rows can be read at no extra cost
-    scales       the levels of resolution it is one of; None if there is only one
-    file_axes    what the file says about its letters, or what its shape suggests; has_own_axes: the file does say it
-    held_bytes   memory the whole image takes once it is read, for files that cannot be read in parts
-    unchecked    what ``verify`` could not check, since only decoding tells; empty if nothing
+    scales       levels of resolution of the file; None if there is only one
+    file_axes    letters stated by the file, or guessed from its shape; has_own_axes: True if the file states them
+    held_bytes   memory of the whole image once it is read, for files that cannot be read in parts
+    unchecked    parts that ``verify`` cannot check without decoding; empty if none
     file_shape   its shape in file order
     sources      number of files or datasets that were stacked
     axes_option  spells --input_axes with given letters for its role
@@ -195,18 +229,18 @@ class InputImage:
         self.scales = info.scales
 
     def read(self, box: Box) -> np.ndarray:
-        """The voxels of a canonical box as (t, z, y, x, c). Several threads may read at once. Raises InputError."""
+        """Read the voxels of a canonical box as (t, z, y, x, c). Threads may read at once. Raises InputError."""
         if not Box.whole(self.shape).contains(box):
             raise ValueError(f"{box} is not inside an image of shape {self.shape}")
         return to_canonical(self._reader.read(box_from_canonical(box, self.axes)), self.axes)
 
     @property
     def source_names(self) -> tuple[str, ...]:
-        """The files or datasets that it is made of, or the URL."""
+        """Files or datasets that it is made of, or the URL."""
         return tuple(map(str, self._sources)) or (self.path_text,)
 
     def verify(self) -> None:
-        """Raise the InputError that reading would end with, as far as it can be known without decoding pixels."""
+        """Raise the InputError that reading would raise, as far as it is known without decoding pixels."""
         self._reader.verify()
 
     @property
@@ -214,7 +248,7 @@ class InputImage:
         return self._reader.unchecked
 
     def read_frame(self, time: int, box: Box) -> np.ndarray:
-        """The voxels (z, y, x, c) of a box (z, y, x) at one time point, all channels. Raises InputError."""
+        """Read the voxels (z, y, x, c) of a box (z, y, x) at one time point, all channels. Raises InputError."""
         whole = Box((time, *box.start, 0), (time + 1, *box.stop, self.shape[4]))
         frame: np.ndarray = self.read(whole)[0]
         return frame
@@ -239,7 +273,7 @@ def _open_behind_url(
     options: InputOptions,
     log: Callable[..., None],
 ) -> InputImage:
-    """One OME-Zarr image or N5 dataset on a server."""
+    """Open one OME-Zarr image or N5 dataset on a server."""
     ((external, internal), *_) = split_internal(argument, POSIX)
     place = RemotePath(external)
     able = {e: f for f in input_formats() if f.open_remote is not None for e in f.extensions}
@@ -274,11 +308,32 @@ def open_image(
     options: InputOptions,
     announce: bool = True,
 ) -> InputImage:
-    """Open what an argument names. Relative paths are relative to the current directory.
+    """Open the image that an argument names. Relative paths are relative to the current directory.
 
-    training  the image of this role in the project's last lane, whose axes are applied by default
-    announce  False for an image that was opened before: what there is to say about it has been logged
-    Raises InputNotFound, InputMismatch, InputError, and UsageError for options that make no sense.
+    Parameters
+    ----------
+    argument
+        One lane's input for a role: a file, a list, a pattern or a URL.
+    role_index
+        Position of the role among those of the workflow.
+    training
+        Image of this role in the project's last lane, whose axes are applied by default.
+    options
+        Options for reading.
+    announce
+        False for an image that was opened before: its log lines are not repeated.
+
+    Returns
+    -------
+    InputImage
+        The opened image; the caller closes it.
+
+    Raises
+    ------
+    InputNotFound, InputMismatch, InputError
+        If the image does not exist, does not fit, or cannot be read.
+    UsageError
+        For options that do not apply.
     """
     if options.stack_along not in CANONICAL:
         raise UsageError(f"--stack_along={options.stack_along}: choose one of {', '.join(CANONICAL)}")
@@ -340,9 +395,9 @@ def _axes_rule(
 def _merge_parts(
     argument: str, sources: Sequence[Source], file_format: InputFormat, log: Callable[..., None]
 ) -> Sequence[Source]:
-    """One source for each image where several of them are files of the same image, such as a multi-file OME-TIFF.
+    """Merge sources that are files of the same image, such as a multi-file OME-TIFF, into one source per image.
 
-    Only looked for if the first source is such an image: stacks of thousands of plain files are not opened once more.
+    Only done if the first source is such an image: stacks of thousands of plain files are not opened once more.
     """
     if len(sources) == 1 or file_format.stack == "picture":
         return sources
@@ -409,7 +464,7 @@ def _open_stack(
 
 
 def _with_axes(info: ImageInfo, axes: str) -> ImageInfo:
-    """The same image under other letters; what was known about the old axes does not hold for them."""
+    """Replace the axis letters of an image; facts about the old axes are dropped."""
     return info if axes == info.axes else replace(info, axes=axes, axis_units={}, resolution={}, scales=None)
 
 
@@ -420,11 +475,11 @@ def _check_sizes(info: ImageInfo, source: Source | str) -> None:
 
 
 def _say_nothing(level: int, message: str, *arguments: object) -> None:
-    """Stands in for a logger."""
+    """Discard a log line: a logger that logs nothing."""
 
 
 def _format_of(file: Path) -> InputFormat:
-    """The format of a file, by its extension. Raises InputError that lists the ones there are."""
+    """Find the format of a file by its extension. Raises InputError that lists the known ones."""
     if not file.is_file():
         for file_format in input_formats():
             if file_format.is_image(file):
@@ -442,7 +497,7 @@ def _format_of(file: Path) -> InputFormat:
 
 @cache
 def _formats_of_files() -> dict[str, InputFormat]:
-    """Extension -> the format of such files."""
+    """Map extensions to formats."""
     return {e: f for f in input_formats() for e in f.extensions}
 
 

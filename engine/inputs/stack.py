@@ -1,7 +1,7 @@
-"""Several images of one format read as one, along an axis.
+"""Stacks: several images of one format read as one, along an axis.
 
-Arrays that lack the axis get it as their first one, arrays that have it are joined along it. Pictures along c are
-joined too, but with x before y. Only the slices that a region touches are opened, and few stay open.
+Arrays without the axis get it as their first one, arrays with it are concatenated along it. Pictures along c are
+concatenated, too, but with x before y. Only slices that a region touches are opened, and few stay open.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..errors import InputMismatch, UsageError
 from ..formats.spec import ImageInfo, ImageReader
 
 _MAX_OPEN = 64  # well below the number of files a process may have open
-_MAX_OPEN_BYTES = 2**28  # of decoded slices; some readers keep what they decoded
+_MAX_OPEN_BYTES = 2**28  # of decoded slices; some readers keep decoded data
 
 PICTURE_AXES = "tzc"
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One image of a stack: how to open it, its name for messages, and the file that is named for it."""
+    """One image of a stack: a function that opens it, its name for messages, and the file named for it."""
 
     label: str
     open: Callable[[], ImageReader]
@@ -39,7 +39,7 @@ class Slice:
 
 @dataclass
 class _Slot:
-    """An open slice, kept while someone reads it and some time longer."""
+    """Open slice, kept while it is read and for some time after."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     reader: ImageReader | None = None
@@ -47,10 +47,10 @@ class _Slot:
 
 
 class StackReader(ImageReader):
-    """A stack of slices. Threads may read at once.
+    """Reader of a stack of slices. Several threads may read at once.
 
-    first       what is known about the first slice; all others must agree with it
-    axis        the axis along which they are stacked
+    first       facts about the first slice; all others must agree with it
+    axis        axis along which they are stacked
     kind        "picture" or "array" (InputFormat.stack)
     axes        replaces the letters of a slice's axes, if given
     The other slices of arrays are checked here, those of pictures by ``verify`` and when they are read. Raises
@@ -82,7 +82,7 @@ class StackReader(ImageReader):
 
     @property
     def is_swapped(self) -> bool:
-        """True if x comes before y, other than in the files."""
+        """True if x comes before y, unlike in the files."""
         return self._order is not None
 
     def read(self, box: Box) -> np.ndarray:
@@ -98,7 +98,7 @@ class StackReader(ImageReader):
         return result if self._order is None else np.transpose(result, self._order)
 
     def verify(self) -> None:
-        """Look at every slice."""
+        """Check every slice."""
         unchecked: dict[str, None] = {}
         for index, item in enumerate(self._slices):
             with item.open() as reader:
@@ -116,7 +116,7 @@ class StackReader(ImageReader):
                 slot.reader.close()
 
     def _measure(self, kind: str) -> list[int]:
-        """How far each slice reaches along the stack. Opens all arrays, since they may be of different length."""
+        """Measure the length of each slice along the stack. Opens all arrays, since their lengths may differ."""
         first = self._expected
         one = 1 if self._joined is None else first.shape[self._joined]
         if kind == "picture":
@@ -171,7 +171,7 @@ class StackReader(ImageReader):
         return replace(first, shape=shape, axes=letters, chunks=chunks, scales=None)
 
     def _touched(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """(slice, start, stop) along the stack for every slice between two positions."""
+        """Yield (slice, start, stop) along the stack for every slice between two positions."""
         index = bisect_right(self._starts, start) - 1
         while start < stop:
             end = min(stop, self._starts[index + 1])
@@ -179,7 +179,7 @@ class StackReader(ImageReader):
             start, index = end, index + 1
 
     def _slice_box(self, box: Box, start: int, stop: int) -> Box:
-        """The box in a slice; start and stop are its reach along the axis that is joined."""
+        """Compute the box within a slice; start and stop are its extent along the concatenation axis."""
         if self._joined is None:
             return Box(box.start[1:], box.stop[1:])
         at = self._joined
@@ -190,7 +190,7 @@ class StackReader(ImageReader):
 
     @contextmanager
     def _borrowed(self, index: int) -> Iterator[ImageReader]:
-        """The open reader of a slice. It stays open at least as long as it is borrowed."""
+        """Borrow the open reader of a slice. It stays open at least as long as it is borrowed."""
         with self._lock:
             slot = self._slots.setdefault(index, _Slot())
             self._slots.move_to_end(index)
@@ -209,7 +209,7 @@ class StackReader(ImageReader):
                     old.reader.close()
 
     def _surplus(self) -> list[int]:
-        """The slices to close, oldest first; steps over those that are being read, and looks no further."""
+        """Choose the slices to close, oldest first, except for those being read."""
         count = len(self._slots) - self._max_open
         return list(islice((i for i, slot in self._slots.items() if not slot.users), count)) if count > 0 else []
 

@@ -1,1 +1,1 @@
-"""From a segmentation or prediction maps to objects: threshold, labels, features, classes."""
+"""Objects of a frame, from prediction maps or a segmentation: threshold, labels, features, classes."""

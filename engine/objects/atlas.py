@@ -1,4 +1,4 @@
-"""Which values of an atlas the objects of a frame lie on."""
+"""Values of an atlas at the centres of objects."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SLAB_VOXELS = 1 << 22
 def map_to_atlas(
     read: Callable[[Box], np.ndarray], shape: Sequence[int], channels: int, dtype: np.dtype, centres: np.ndarray
 ) -> np.ndarray:
-    """The atlas at the objects' centres, (objects, channels).
+    """Look up the atlas at the objects' centres, (objects, channels).
 
-    read     gives the atlas (z, y, x, channels) of a box
+    read     reads the atlas (z, y, x, channels) of a box
     centres  (objects, 2 or 3) along x, y and maybe z; each is rounded to the nearest voxel, halves to the even one
     """
     places = np.rint(centres).astype(np.intp)
@@ -36,5 +36,5 @@ def map_to_atlas(
 
 
 def _rows(slab: Box, height: int) -> tuple[int, int]:
-    """A slab's first and last + 1 row in a frame of planes of that height; slabs are whole planes or rows of one."""
+    """First and last + 1 row of a slab in a frame of planes of that height; slabs are whole planes or rows of one."""
     return slab.start[0] * height + slab.start[1], (slab.stop[0] - 1) * height + slab.stop[1]

@@ -1,4 +1,4 @@
-"""From the features of objects to their classes: the rows the classifier reads, and what it answers."""
+"""Classification of objects by their features: rows of the classifier, and its predictions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Measured = Mapping[str, Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class ObjectClasses:
-    """What the classifier says about the objects of a frame, background left out.
+    """Predictions for the objects of a frame, without the background.
 
     probabilities  (objects, classes) float32
-    class_index    (objects,), from 0: the most probable class, the lowest at a tie
+    class_index    (objects,), from 0: the most probable class, the lowest one of a tie
     """
 
     probabilities: np.ndarray
@@ -47,8 +47,8 @@ def classify_objects(
     """Classify the objects of a frame.
 
     measured  plugin -> feature -> (objects, values)
-    forest    as the backend keeps it; columns, classes: see project.forest.Classifier. Columns of its answer are
-              classes in their order, whatever labels it knows; classes without a column have probability 0
+    forest    handle of the backend; columns, classes: see project.forest.Classifier. Columns of its predictions are
+              classes in order, whatever labels it knows; classes without a column have probability 0
     Raises InputMismatch if the features do not make up the rows the classifier was trained on.
     """
     probabilities = np.zeros((count, classes), np.float32)
@@ -65,9 +65,9 @@ def classify_objects(
 
 
 def assemble_rows(measured: Measured, selected: Features, rows: slice) -> np.ndarray:
-    """What the classifier reads of these objects: (rows, columns) float32, nothing but finite numbers.
+    """Assemble the classifier's input for these objects: (rows, columns) float32, finite numbers only.
 
-    Plugins, and features within one, follow each other in code-point order; what is not finite becomes 0.
+    Plugins, and features within each, are in code-point order; values that are not finite become 0.
     """
     found = np.concatenate([values[rows] for _, _, values in _columns(measured, selected)], axis=1, dtype=np.float32)
     found[~np.isfinite(found)] = 0

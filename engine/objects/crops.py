@@ -14,7 +14,7 @@ CROP_AXES = "xyzc"
 
 @dataclass(frozen=True)
 class Crop:
-    """The surroundings of one object, without axes of one voxel; ``axes`` and ``raw_axes`` name those that are left.
+    """Surroundings of one object, without axes of length 1; ``axes`` and ``raw_axes`` are the letters of the others.
 
     mask   uint8, 1 where the object is
     raw    in the image's own type
@@ -29,12 +29,12 @@ class Crop:
 def cut_objects(
     labels: np.ndarray, read_raw: Callable[[Box], np.ndarray] | None, boxes: np.ndarray, margin: int
 ) -> Iterator[Crop]:
-    """The pictures of the objects 1, 2, … of a frame.
+    """Cut out the pictures of the objects 1, 2, … of a frame.
 
     labels    (z, y, x)
-    read_raw  gives the image (z, y, x, c) of a box; None: the pieces of the image are not wanted
+    read_raw  reads the image (z, y, x, c) of a box; None: no pieces of the image
     boxes     (objects, 2, 3): first and last + 1 voxel along z, y, x
-    margin    voxels around an object's box, as far as the frame reaches
+    margin    voxels around an object's box, clipped to the frame
     """
     for index, (start, stop) in enumerate(boxes):
         box = Box(tuple(start.tolist()), tuple(stop.tolist())).grow((margin,) * 3).clip(labels.shape)
@@ -46,14 +46,14 @@ def cut_objects(
 
 
 def squeeze(array: np.ndarray) -> tuple[np.ndarray, str]:
-    """(z, y, x, c) as x, y, z, c without the axes of one voxel, and the letters of those that are left."""
+    """Reorder (z, y, x, c) to x, y, z, c without axes of length 1; returns also the letters of the others."""
     turned = array.transpose(2, 1, 0, 3)
     axes = "".join(axis for axis, n in zip(CROP_AXES, turned.shape, strict=True) if n > 1)
     return np.squeeze(turned), axes
 
 
 def squeezed_shape(shape: Sequence[int]) -> tuple[tuple[int, ...], str]:
-    """The shape of (t, z, y, x, c) stored as t, x, y, z, c without the axes of one voxel, and its letters."""
+    """Shape of (t, z, y, x, c) stored as t, x, y, z, c without axes of length 1, and its letters."""
     t, z, y, x, c = shape
     kept = [(n, axis) for n, axis in zip((t, x, y, z, c), f"t{CROP_AXES}", strict=True) if n > 1]
     return tuple(n for n, _ in kept), "".join(axis for _, axis in kept)

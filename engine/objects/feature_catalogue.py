@@ -1,5 +1,6 @@
-"""The catalogue of object features: how ilastik calls, shows and groups them, how many values each has, and for which
-images it exists. What has to be measured for one stands in ``quantities.py``.
+"""Catalogue of object features: ilastik's names and groups, number of values, and images that have each feature.
+
+The quantities to be measured for a feature are in ``quantities.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ OBJECT_AND_NEIGHBOURHOOD = " in object and neighborhood"
 
 
 class Size(Enum):
-    """How many values a feature has."""
+    """Number of values of a feature, as a function of the image."""
 
     ONE = "1"
     AXES = "D"
@@ -29,7 +30,7 @@ class Size(Enum):
     QUANTILES = "quantiles"
 
     def count(self, *, dimensions: int, channels: int) -> int:
-        """The number for an image of 2 or 3 dimensions with that many channels."""
+        """Number of values for an image of 2 or 3 dimensions with that many channels."""
         return {
             Size.ONE: 1,
             Size.AXES: dimensions,
@@ -42,20 +43,20 @@ class Size(Enum):
 
 
 class Needs(Enum):
-    """Which images have a feature."""
+    """Kind of images that have a feature."""
 
     ANY = "any number of channels"
     ONE_CHANNEL = "one channel"
     CHANNELS = "more than one channel"
 
     def holds(self, channels: int) -> bool:
-        """Whether an image with that many channels has it."""
+        """Return True if an image with that many channels has it."""
         return self is Needs.ANY or (channels == 1) == (self is Needs.ONE_CHANNEL)
 
 
 @dataclass(frozen=True)
 class FeatureEntry:
-    """One feature of a plugin; ``is_local``: it has a margin and looks around the object."""
+    """One feature of a plugin; ``is_local``: it has a margin and includes the neighbourhood of the object."""
 
     plugin: str
     name: str
@@ -164,13 +165,13 @@ def _entries() -> Iterator[FeatureEntry]:
 CATALOGUE: Mapping[str, Mapping[str, FeatureEntry]] = {
     plugin: {entry.name: entry for entry in _entries() if entry.plugin == plugin} for plugin in PLUGINS
 }
-"""Plugin -> feature -> entry, in the order in which the features' values are stored where that matters."""
+"""Plugin -> feature -> entry, in the order in which the features' values are stored."""
 
 _DISPLAY_NAMES = {entry.name: entry.display_name for entry in _entries()}
 
 
 def find_feature(plugin: str, name: str) -> FeatureEntry:
-    """The entry of a feature. Raises ProjectError, with what to do, for one that is not known here."""
+    """Find the entry of a feature. Raises ProjectError, with advice, for an unknown one."""
     if plugin not in CATALOGUE:
         raise ProjectError(
             f"the project computes object features of '{plugin}', which pixelforest does not have; it has "
@@ -186,19 +187,19 @@ def find_feature(plugin: str, name: str) -> FeatureEntry:
 
 
 def display_name(name: str) -> str:
-    """How tables call a feature; its own name if there is no other."""
+    """Name of a feature in tables; its own name if there is no other."""
     return _DISPLAY_NAMES.get(name, name)
 
 
 def count_values(plugin: str, name: str, *, dimensions: int, channels: int) -> int:
-    """How many values a feature has for an image. Raises ProjectError for an unknown one."""
+    """Number of values of a feature for an image. Raises ProjectError for an unknown one."""
     return find_feature(plugin, name).size.count(dimensions=dimensions, channels=channels)
 
 
 def check_features(features: Features, *, dimensions: int, channels: int) -> None:
     """Refuse features that an image of 2 or 3 dimensions with that many channels does not have.
 
-    Raises ProjectError for unknown ones, InputMismatch for those of other images.
+    Raises ProjectError for unknown features, InputMismatch for those of other images.
     """
     for plugin, names in features.items():
         for name in names:

@@ -1,6 +1,6 @@
-"""Which voxels of a frame form an object, and its number: by connected components, or as a label image says.
+"""Labelling of the objects of a frame: connected components, or the values of a label image.
 
-A frame is worked on in slabs of whole planes or rows, by any number of threads; no number depends on either.
+A frame is processed in slabs of whole planes or rows, by any number of threads; the result depends on neither.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from ..tiling.stream import stream_tiles
 
 Read = Callable[[Box], np.ndarray]
 
-MOST_OBJECTS = (1 << 32) - 1  # ids are uint32, 0 is background
-# A slab takes at most this part of the memory budget together with all that are in work; beyond this size slabs gain
-# nothing, below the other they are not cut for the sake of parallel work.
+MAX_OBJECTS = (1 << 32) - 1  # ids are uint32, 0 is background
+# All slabs in work take at most 1 / SLAB_SHARE of the memory budget; slabs above the maximum gain nothing, and they are
+# not cut below the minimum for the sake of parallel work.
 SLAB_SHARE = 4
-LARGEST_SLAB = 1 << 24
-SMALLEST_SHARED_SLAB = 1 << 20
-_RUN_BYTES = 12  # a run as the kernels keep it, at most one a voxel
+MAX_SLAB_VOXELS = 1 << 24
+MIN_SHARED_SLAB_VOXELS = 1 << 20
+_RUN_BYTES = 12  # a run as the kernels store it, at most one per voxel
 
 
 @dataclass(frozen=True)
 class LabelFrame:
-    """The objects of one frame.
+    """Objects of one frame.
 
     labels        (z, y, x) uint32, 0 is background; possibly mapped from a file
     count         ids are 1..count, by first voxel in scan order
-    original_ids  (count,) in the label image's dtype: the value behind each id; None for connected components
+    original_ids  (count,) in the label image's dtype: original value of each id; None for connected components
     """
 
     labels: np.ndarray
@@ -58,11 +58,11 @@ def plan_slabs(shape: Sequence[int], voxels: int) -> list[Box]:
 
 
 def slab_voxels(shape: Sequence[int], bytes_per_voxel: float, *, memory_bytes: int, threads: int) -> int:
-    """How many voxels a slab should have, if each needs that much memory while it is in work."""
+    """Number of voxels for a slab whose voxels need that much memory each while it is in work."""
     in_work = threads + (READ_AHEAD if threads > 1 else 0)
     fitting = int(memory_bytes / SLAB_SHARE / in_work / max(bytes_per_voxel, 1e-9))
-    shared = max(SMALLEST_SHARED_SLAB, -(-prod(shape) // (2 * threads))) if threads > 1 else LARGEST_SLAB
-    return max(1, min(fitting, shared, LARGEST_SLAB))
+    shared = max(MIN_SHARED_SLAB_VOXELS, -(-prod(shape) // (2 * threads))) if threads > 1 else MAX_SLAB_VOXELS
+    return max(1, min(fitting, shared, MAX_SLAB_VOXELS))
 
 
 def label_components(
@@ -76,10 +76,10 @@ def label_components(
 ) -> LabelFrame:
     """Number the connected components of equal value; 0 is background.
 
-    read    gives the values (z, y, x) of a box; called from this thread, in scan order
-    voxels  of a slab; default: what the scratch's budget allows. It never changes the result
-    Voxels are neighbours if they share a face: 4 in a frame of one plane, else 6. Raises InputMismatch for values that
-    are no real numbers, and for more than 2^32 - 1 components.
+    read    reads the values (z, y, x) of a box; called from this thread, in scan order
+    voxels  number in a slab; default: as the scratch's budget allows. It never changes the result
+    Voxels are neighbours if they share a face: 4 neighbours in a frame of one plane, else 6. Raises InputMismatch for
+    values that are not real numbers, and for more than 2^32 - 1 components.
     """
     kind = np.dtype(dtype)
     if kind.kind not in "biuf" or kind.itemsize > 8:
@@ -131,21 +131,21 @@ def renumber_labels(
 
 
 class FrameComponents:
-    """The components of one frame while its slabs come in, from any thread and in any order.
+    """Connected components of one frame, collected slab by slab from any thread and in any order.
 
-    ``add`` every slab, as ``plan_slabs`` cuts the frame, then ``number`` them, then ask for what is wanted of the ids.
-    A context: leaving it gives back what it holds, but not what ``write`` returned.
+    ``add`` every slab, as ``plan_slabs`` cuts the frame, then ``number`` them, then use the other methods.
+    A context manager: leaving it frees its memory except the array returned by ``write``.
     """
 
     def __init__(self, shape: Sequence[int], slabs: Sequence[Box], *, backend: Backend, scratch: Scratch) -> None:
         self._shape, self._slabs, self._backend = tuple(shape), slabs, backend
         self._scratch = _Owned(scratch)
         self._returned = scratch
-        self._columns = sum(slab.start[0] == 0 for slab in slabs)  # slabs of one plane that is cut into rows
+        self._columns = sum(slab.start[0] == 0 for slab in slabs)  # slabs of one plane, which is cut into rows
         self._lock = threading.Lock()
         self._parts: list[SlabComponents | None] = [None] * len(slabs)
         self._faces: dict[int, _Faces] = {}
-        self._bases: list[int] = []  # of the slabs that have been joined: their ids are base + 1, base + 2, …
+        self._bases: list[int] = []  # of the joined slabs: their ids are base + 1, base + 2, …
         self._total = 0
         self.ids = self._scratch.array((1024,), np.int64)
 
@@ -156,7 +156,7 @@ class FrameComponents:
         self._scratch.free_all()
 
     def add(self, index: int, values: np.ndarray) -> None:
-        """Label slab ``index``, whose values (z, y, x) these are."""
+        """Label slab ``index`` with the values (z, y, x)."""
         part = self._backend.labels.label_slab(values, self._scratch)
         faces = self._cut_faces(index, values)
         with self._lock:
@@ -165,14 +165,14 @@ class FrameComponents:
                 self._join(len(self._bases))
 
     def number(self) -> int:
-        """Give components their final ids, 1, 2, … by first voxel in scan order; how many there are."""
+        """Assign the final ids, 1, 2, … by order of first voxel in scan order; returns the number of components."""
         self.ids = self.ids[: self._total + 1]
         count = self._backend.labels.number_components(self.ids)
         _check_count(count)
         return count
 
     def sizes(self, count: int) -> np.ndarray:
-        """(count + 1,) int64: voxels of each component; 0 for the background."""
+        """Number of voxels of each component, (count + 1,) int64; 0 for the background."""
         sizes = self._scratch.array((count + 1,), np.int64)
         for part, base in self._numbered():
             self._backend.labels.add_sizes(part, self.ids, base, sizes)
@@ -185,13 +185,13 @@ class FrameComponents:
     def mark_overlaps(self, others: FrameComponents, marks: np.ndarray) -> None:
         """Set marks[id], uint8, for components of ``others`` that share a voxel with one of these.
 
-        Both have the same slabs; components that were dropped count no more.
+        Both have the same slabs; dropped components are ignored.
         """
         for (a, base_a), (b, base_b) in zip(self._numbered(), others._numbered(), strict=True):
             self._backend.labels.mark_overlaps(a, self.ids, base_a, b, others.ids, base_b, marks)
 
     def write(self, *, threads: int) -> np.ndarray:
-        """The ids of all voxels, (z, y, x) uint32, in the scratch."""
+        """Write the ids of all voxels to a new array of the scratch, (z, y, x) uint32."""
         labels = self._returned.array(self._shape, np.uint32)
 
         def write_slab(index: int, part: SlabComponents) -> None:
@@ -209,7 +209,7 @@ class FrameComponents:
         return ((self._part(i), base) for i, base in enumerate(self._bases))
 
     def _cut_faces(self, index: int, values: np.ndarray) -> _Faces:
-        """Copies of those outer planes and rows that meet another slab."""
+        """Copy the outer planes and rows that touch another slab."""
         slab = self._slabs[index]
         above, below = slab.start[0] > 0, slab.stop[0] < self._shape[0]
         before, after = slab.start[1] > 0, slab.stop[1] < self._shape[1]
@@ -221,7 +221,7 @@ class FrameComponents:
         )
 
     def _join(self, index: int) -> None:
-        """Give ids to a slab and unite its components with those of the slabs before it. Holds the lock."""
+        """Assign ids to a slab and join its components with those of earlier slabs. The caller holds the lock."""
         base, part, faces = self._total, self._part(index), self._faces[index]
         self._make_room(base + part.count + 1)
         self.ids[base + 1 : base + part.count + 1] = np.arange(base + 1, base + part.count + 1)
@@ -252,7 +252,7 @@ class FrameComponents:
 
 @dataclass
 class _Faces:
-    """Values of a slab's outer planes and rows until they have been compared with their neighbours'."""
+    """Values of a slab's outer planes and rows, kept until they are compared with their neighbours'."""
 
     first_plane: np.ndarray | None
     last_plane: np.ndarray | None
@@ -261,7 +261,7 @@ class _Faces:
 
 
 class _Owned:
-    """A scratch's arrays that one owner frees together."""
+    """Arrays of a scratch that one owner frees together."""
 
     def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
@@ -282,7 +282,7 @@ class _Owned:
 
 
 def _read_ahead(slabs: Sequence[Box], read: Read, threads: int) -> Iterator[tuple[Box, np.ndarray]]:
-    """(slab, values) in order; with more than one thread the next slab is read while this one is used."""
+    """Yield (slab, values) in order; with more than one thread the next slab is read while this one is used."""
     if threads <= 1:
         yield from ((slab, read(slab)) for slab in slabs)
         return
@@ -295,13 +295,13 @@ def _read_ahead(slabs: Sequence[Box], read: Read, threads: int) -> Iterator[tupl
 
 
 def _check_count(count: int) -> None:
-    if count > MOST_OBJECTS:
+    if count > MAX_OBJECTS:
         raise InputMismatch(
-            f"a frame has {count} objects, more than the {MOST_OBJECTS} that 32-bit ids can tell apart; "
+            f"a frame has {count} objects, more than the {MAX_OBJECTS} that 32-bit ids can tell apart; "
             "process a part of it at a time"
         )
 
 
 def _even(n: int, size: int) -> int:
-    """The largest part when n is cut evenly into parts of at most ``size``."""
+    """Size of the largest part when n is cut evenly into parts of at most ``size``."""
     return -(-n // max(1, -(-n // size)))

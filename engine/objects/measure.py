@@ -1,8 +1,8 @@
-"""The features of all objects of a frame: the sweeps over the frame that gather what they are made of.
+"""Features of all objects of a frame, measured in sweeps over the frame.
 
 A frame is read slab by slab, at most three times: sums and bounds; then moments and histograms around the means, with
-the first pass over neighbourhoods; then the neighbourhoods' second. Only what the wanted features need is gathered.
-Results depend neither on slabs nor on threads.
+the first pass over neighbourhoods; then the neighbourhoods' second pass. Only quantities that the wanted features need
+are measured. Results depend neither on slabs nor on threads.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from .shapes import as_float32, measure_hulls, measure_skeletons
 from .sweep import FrameSweep
 
 _SLAB_VOXELS = 1 << 22  # more gains nothing
-# A slab that is read, one in work, and both in the image's own type take at most so many parts of the memory.
+# A slab being read, one in work, and both in the image's own type take at most 1 / _SLAB_SHARE of the memory.
 _SLAB_SHARE = 4
 
 
 @dataclass(frozen=True)
 class ObjectFeatures:
-    """What was measured of the objects of a frame, background left out.
+    """Measured features of the objects of a frame, without the background.
 
     values  plugin -> feature -> (count, values) float32; those of "Default features" float64. A feature that could not
-            be measured for one of the objects is missing, one that could be for none has no columns
+            be measured for one of the objects is missing, one that could not for any has no columns
     """
 
     count: int
@@ -64,12 +64,12 @@ def measure_frame(
 ) -> ObjectFeatures:
     """Measure the wanted features, and always the default ones.
 
-    raw      gives the image (z, y, x, channels) of a box as float32; called from this thread, slab by slab in scan
+    raw      reads the image (z, y, x, channels) of a box as float32; called from this thread, slab by slab in scan
              order, up to three times for the whole frame, or never if no feature needs it
     wanted   plugin -> feature -> margin along x, y and, in 3-d, z (None: not a neighbourhood). All neighbourhoods reach
              as far as the largest margin, so a caller that leaves features out sets the others' margins to that
-    voxels   of a slab; default: what the memory allows. It never changes the result
-    A neighbourhood that is empty for some object takes its features away from all objects, as ilastik does. Memory
+    voxels   number in a slab; default: as the memory allows. It never changes the result
+    A neighbourhood that is empty for one object removes its features for all objects, as in ilastik. Memory
     grows with the number of objects (see ``quantities.bytes_per_object``) and, for skeletons, with the largest
     object's box (20 bytes a voxel). Raises ProjectError for unknown features, InputMismatch for those of other images,
     MemoryTooSmall if the objects, or a skeleton's box, do not fit.
@@ -96,7 +96,7 @@ def measure_frame(
 
 
 def _table_bytes(labels: LabelFrame, channels: int, wanted: Features, memory_bytes: int) -> int:
-    """Size of the tables of all objects. Raises MemoryTooSmall if what they leave is not enough to go on."""
+    """Size of the tables of all objects in bytes. Raises MemoryTooSmall if the remaining memory is not enough."""
     shape = labels.labels.shape
     each = bytes_per_object(wanted, dimensions=2 if shape[0] == 1 else 3, channels=channels, voxels=labels.labels.size)
     needed, line = labels.count * each, _SLAB_SHARE * 4 * channels * shape[2]
@@ -110,7 +110,7 @@ def _table_bytes(labels: LabelFrame, channels: int, wanted: Features, memory_byt
 
 
 def _measure_nothing(wanted: Features, *, dimensions: int, channels: int) -> ObjectFeatures:
-    """A frame without objects: all features but the neighbourhoods', with no rows."""
+    """Return the result for a frame without objects: all features but the neighbourhoods', with no rows."""
     values: dict[str, dict[str, np.ndarray]] = {}
     for plugin, names in wanted.items():
         entries = (find_feature(plugin, name) for name in names)
@@ -132,7 +132,7 @@ class _Statistics:
 
 @dataclass(frozen=True)
 class _Neighbourhood:
-    """Surroundings that are being measured."""
+    """Neighbourhoods of one kind during their measurement."""
 
     kind: Surroundings
     measurement: Any
@@ -143,7 +143,7 @@ class _Neighbourhood:
 
 
 def _measure_statistics(frame: FrameSweep, wanted: Mapping[str, Sequence[int] | None]) -> _Statistics:
-    """The standard and the default features."""
+    """Measure the standard and the default features."""
     operations = frame.operations
     own = {name: QUANTITIES[name] for name in wanted if name in QUANTITIES}
     groups = own_groups(wanted)
@@ -188,7 +188,7 @@ def _second_pass(
     boxes: np.ndarray,
     margin: Voxels,
 ) -> None:
-    """Moments and histograms of the objects, and the first pass over their neighbourhoods."""
+    """Measure moments and histograms of the objects, and make the first pass over their neighbourhoods."""
     has_own = bool(groups & SECOND_PASS)
     if has_own:
         frame.operations.begin_second_pass(objects)
@@ -212,7 +212,7 @@ def _add_objects(frame: FrameSweep, objects: Any, slab: Box, raw: np.ndarray) ->
 def _surround(
     frame: FrameSweep, around: Iterable[_Neighbourhood], boxes: np.ndarray, margin: Voxels, slab: Box, raw: np.ndarray
 ) -> Iterator[Callable[[], None]]:
-    """The steps that add a slab to the neighbourhoods of all objects whose window it meets."""
+    """Yield the steps that add a slab to the neighbourhoods of all objects whose window it overlaps."""
     start = (slab.start[0], slab.start[1])
     meets = np.ones(len(boxes), np.bool_)
     for axis in (0, 1):
@@ -230,7 +230,7 @@ def _surround(
 
 
 def _collect(kind: Surroundings, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The features of a neighbourhood; none if it is empty for one object, without columns if for all."""
+    """Collect the features of a neighbourhood; none if it is empty for one object, without columns if for all."""
     is_empty = found["voxels"] == 0
     if is_empty.all():
         return {f"{name}{kind.suffix}": np.zeros((len(is_empty), 0), np.float32) for name in kind.names}

@@ -1,4 +1,4 @@
-"""Which quantities the features of objects are, in which groups these are measured, and how much memory that takes."""
+"""Quantities behind the features of objects, their groups of measurement, and the memory for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import InputMismatch
 from ..project.object_features import DEFAULT_FEATURES, HULL_2D, HULL_3D, SKELETON, STANDARD, Features
 from .feature_catalogue import CATALOGUE, NEIGHBOURHOOD, OBJECT_AND_NEIGHBOURHOOD, Size, find_feature
 
-# Feature -> the quantity that it is; ``kernels.contract.MEASURES`` says in which group that is measured.
+# Feature -> its quantity; ``kernels.contract.MEASURES`` defines the group in which it is measured.
 QUANTITIES: Mapping[str, str] = {
     "Count": "count",
     "Coord<Minimum>": "low",
@@ -69,12 +69,12 @@ DEFAULTS = ("Coord<Maximum>", "Coord<Minimum>", "Count", "RegionCenter")
 GROUP_OF: Mapping[str, str] = {quantity: group for group, quantities in MEASURES.items() for quantity in quantities}
 WITHOUT_VALUES = frozenset({"bounds", "axes", "axis_moments"})  # groups that need no pixels
 _BOX_BYTES = 24  # an object's box
-_ORDER_BYTES = 32  # which objects a slab meets, and which of them cost how much: a few numbers an object
+_ORDER_BYTES = 32  # slabs and cost of each object: a few numbers per object
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """One kind of neighbourhood: the features that end in ``suffix``, measured around the object or with it."""
+    """Kind of neighbourhood: the features that end in ``suffix``, measured around the object or with it."""
 
     suffix: str
     includes_object: bool
@@ -83,12 +83,12 @@ class Surroundings:
 
 
 def own_groups(wanted: Mapping[str, Sequence[int] | None]) -> frozenset[str]:
-    """The groups that standard features of objects themselves need, and the default ones."""
+    """Groups that standard features of objects themselves need, and the default ones."""
     return close_groups({GROUP_OF[QUANTITIES[name]] for name in wanted if name in QUANTITIES} | {"bounds"})
 
 
 def find_surroundings(wanted: Mapping[str, Sequence[int] | None]) -> Iterator[Surroundings]:
-    """The kinds of neighbourhoods that standard features look at."""
+    """Yield the kinds of neighbourhoods that standard features use."""
     for suffix, includes_object in ((NEIGHBOURHOOD, False), (OBJECT_AND_NEIGHBOURHOOD, True)):
         names = tuple(name.removesuffix(suffix) for name in wanted if name.endswith(suffix))
         if names:
@@ -97,7 +97,7 @@ def find_surroundings(wanted: Mapping[str, Sequence[int] | None]) -> Iterator[Su
 
 
 def close_groups(groups: Iterable[str]) -> frozenset[str]:
-    """The groups with all they need."""
+    """Add to groups all groups that they depend on."""
     found = set(groups)
     while missing := {MEASURE_NEEDS[group] for group in found if group in MEASURE_NEEDS} - found:
         found |= missing
@@ -105,7 +105,7 @@ def close_groups(groups: Iterable[str]) -> frozenset[str]:
 
 
 def find_margin(wanted: Mapping[str, Sequence[int] | None], dimensions: int) -> Voxels:
-    """How far neighbourhoods reach along z, y, x: the largest of all margins."""
+    """Extent of neighbourhoods along z, y, x: the largest of all margins."""
     widest = [0] * dimensions
     for name, margin in wanted.items():
         if margin is None:
@@ -122,7 +122,7 @@ def find_margin(wanted: Mapping[str, Sequence[int] | None], dimensions: int) -> 
 
 
 def bytes_per_object(wanted: Features, *, dimensions: int, channels: int, voxels: int) -> int:
-    """The most memory that measuring takes for each object of a frame; what an object's box takes is not in it.
+    """Maximum memory in bytes of measuring, per object of a frame, without the object's box.
 
     wanted   plugin -> feature -> margin; voxels: of the frame
     """
@@ -139,7 +139,7 @@ def bytes_per_object(wanted: Features, *, dimensions: int, channels: int, voxels
         if plugin == DEFAULT_FEATURES or not names:
             continue
         sizes = [find_feature(plugin, name).size for name in names]
-        # Counts of a histogram become the feature where they stand, in their table.
+        # Counts of a histogram become the feature in place, in their table.
         results += 4 * sum(s.count(dimensions=dimensions, channels=channels) for s in sizes if s is not Size.BINS)
         if plugin in (HULL_2D, HULL_3D, SKELETON):
             every = (entry.size.count(dimensions=dimensions, channels=channels) for entry in CATALOGUE[plugin].values())

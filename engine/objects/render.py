@@ -1,7 +1,7 @@
-"""A frame's objects written into images: every voxel gets what belongs to the id it carries.
+"""Rendering of a frame's objects into images: every voxel gets the value that a lookup table has for its id.
 
-Each image is written in tiles of its own, along the chunks of its file, so that a file never waits for the rest of many
-chunks at once.
+Each image is written in tiles of its own, along the chunks of its file, so that few chunks are partially written at a
+time.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def paint_frame(
     *,
     resources: Resources,
 ) -> None:
-    """Write what every export wants of a frame.
+    """Write every export's part of a frame.
 
-    read     gives the ids (z, y, x) of a box
-    exports  each with the colours (ids, channels) of the ids from 0; None: the ids themselves are written
+    read     reads the ids (z, y, x) of a box
+    exports  each with a lookup table (ids, channels), indexed by id; None: the ids themselves are written
     """
     for export, colours in exports:
         tiles = _tiles(export, shape, time, resources)
@@ -53,7 +53,7 @@ def write_canvas(
     canvas: np.ndarray, start: Sequence[int], shape: Sequence[int], time: int, export: ImageExport,
     *, resources: Resources,
 ) -> None:  # fmt: skip
-    """Write the voxels (z, y, x, channels) that an export wants of a frame; they begin at ``start`` (z, y, x)."""
+    """Write an export's part (z, y, x, channels) of a frame, which begins at ``start`` (z, y, x)."""
     stream_tiles(
         _tiles(export, shape, time, resources),
         lambda tile: canvas[tile.relative_to(start).slices()],
@@ -63,7 +63,7 @@ def write_canvas(
 
 
 def paint_part(ids: np.ndarray, colours: np.ndarray, out: np.ndarray) -> None:
-    """Every id's colour (ids, channels) into out (z, y, x, channels), a piece at a time."""
+    """Apply a lookup table (ids, channels) to ids, into out (z, y, x, channels), a piece at a time."""
     planes = max(1, _PIECE_VOXELS // max(1, ids.shape[1] * ids.shape[2]))
     rows = max(1, _PIECE_VOXELS // max(1, ids.shape[2]))
     for piece in Box.whole(ids.shape).split((planes, rows, ids.shape[2])):
@@ -76,7 +76,7 @@ def write_frame(export: TileSink, time: int, box: Box, data: np.ndarray) -> None
 
 
 def wanted_part(export: TileDemand, time: int, box: Box) -> Box | None:
-    """The part of a box (z, y, x) of a frame that an export wants; None if nothing."""
+    """Part of a box (z, y, x) of a frame that is exported; None if nothing is."""
     region = export.region
     if not region.start[0] <= time < region.stop[0]:
         return None
@@ -91,7 +91,7 @@ def plan_painting(
     *,
     resources: Resources,
 ) -> tuple[list[Box], int]:
-    """What an export wants of the frame in tiles (z, y, x), whole chunks of its file if these fit, and their bytes."""
+    """Cut an export's part of the frame into tiles (z, y, x), whole chunks of its file if these fit, and size them."""
     part = wanted_part(export, time, Box.whole(shape))
     if part is None:
         return [], 0
@@ -110,7 +110,7 @@ def _tiles(export: ImageExport, shape: Sequence[int], time: int, resources: Reso
 
 
 def _whole_chunks(chunk: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
-    """A tile of whole chunks that is worth the trouble: longer along x, then y, then z."""
+    """Choose a tile of whole chunks that is large enough to be efficient: longer along x, then y, then z."""
     tile = [min(c, n) for c, n in zip(chunk, shape, strict=True)]
     for axis in (2, 1, 0):
         fitting = max(1, TILE_VOXELS // prod(tile))

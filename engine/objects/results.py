@@ -1,4 +1,4 @@
-"""What object classification can export: one row a result, with how it is painted over the objects' voxels."""
+"""Results of object classification: one row per result, with the lookup table that renders it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .classify import ObjectClasses
 
 @dataclass(frozen=True)
 class ObjectResult:
-    """A result of object classification, as ilastik's export source of that name.
+    """A result of object classification, equal to ilastik's export source of that name.
 
     dtype         numpy name; "" for that of the ids
     channels      number of classes -> channels of the result
-    make          the classes of all objects -> what every id is painted with, (ids from 0, channels), 0 being the
-                  background; None: the ids themselves
-    is_blockwise  made of the objects that each block shows, instead of those of the whole frame
-    pixel_result  the result of the pixel stage that it is, if it has nothing to do with objects
+    make          the classes of all objects -> lookup table (ids from 0, channels), 0 being the background; None: the
+                  ids themselves
+    is_blockwise  computed from the objects visible in each block, instead of those of the whole frame
+    pixel_result  result of the pixel stage that it is, if it does not depend on objects
     value_range   range of the values if known
     """
 
@@ -38,14 +38,14 @@ class ObjectResult:
 
 
 def predictions(objects: ObjectClasses) -> np.ndarray:
-    """The class number of every id, from 1, background 0, as uint8 (ids, 1)."""
+    """Lookup table of class numbers by id, from 1, background 0, as uint8 (ids, 1)."""
     numbers = np.zeros((objects.count + 1, 1), np.uint8)
     numbers[1:, 0] = objects.class_index + 1
     return numbers
 
 
 def probabilities(objects: ObjectClasses) -> np.ndarray:
-    """The class probabilities of every id, background 0, as float32 (ids, classes)."""
+    """Lookup table of class probabilities by id, background 0, as float32 (ids, classes)."""
     values = np.zeros((objects.count + 1, objects.probabilities.shape[1]), np.float32)
     values[1:] = objects.probabilities
     return values
@@ -73,5 +73,5 @@ RESULTS = (
 
 
 def results_of(*, has_pixels: bool) -> tuple[ObjectResult, ...]:
-    """The results of a project; those of the pixel stage only if it has one."""
+    """List the results of a project; those of the pixel stage only if it has one."""
     return tuple(result for result in RESULTS if has_pixels or not result.pixel_result)

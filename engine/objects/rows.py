@@ -1,4 +1,4 @@
-"""The objects of a lane on their way into its table: rows frame by frame, and pictures where they are wanted."""
+"""Writing of a lane's objects into its table: rows frame by frame, and pictures if requested."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plan_layout(
     atlas: InputImage | None,
     label_dtype: np.dtype | None,
 ) -> TableLayout:
-    """The columns of a lane's table; arguments as for ``TableRows``, ``wanted`` as for ``plan_columns``."""
+    """Plan the columns of a lane's table; arguments as for ``TableRows``, ``wanted`` as for ``plan_columns``."""
     return plan_columns(
         project.features.measured(everything=True),
         project.classifier.label_names,
@@ -43,7 +43,7 @@ def plan_layout(
 
 
 class TableRows:
-    """Starts a lane's table and appends its frames.
+    """Writer of a lane's table: starts it and appends the frames.
 
     raw, atlas   images of the lane; atlas is None without one
     label_dtype  of the label image; None: objects are connected components
@@ -93,7 +93,7 @@ class TableRows:
                 self._table.add_image(f"{number}/raw", crop.raw, axes=crop.raw_axes, kind="image")
 
     def _store_raw(self) -> None:
-        """The whole image once, plane by plane."""
+        """Store the whole image once, plane by plane."""
         frames, depth, height, width, channels = self._raw.shape
         shape, axes = squeezed_shape(self._raw.shape)
         self._table.add_large_image("raw", shape, self._raw.dtype, axes=axes, kind="image")
@@ -107,7 +107,7 @@ class TableRows:
 
 
 def _object_boxes(measured: ObjectFeatures) -> np.ndarray:
-    """(objects, 2, 3): first and last + 1 voxel along z, y, x."""
+    """Bounding boxes of objects, (objects, 2, 3): first and last + 1 voxel along z, y, x."""
     default = measured.values[DEFAULT_FEATURES]
     boxes = np.zeros((measured.count, 2, 3), np.intp)
     boxes[:, 1, 0] = 1  # the one plane of a flat frame

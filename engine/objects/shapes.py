@@ -1,4 +1,4 @@
-"""What is measured on each object alone, within its bounding box: the hull and its defects, the skeleton."""
+"""Features measured on each object alone within its bounding box: hull, convexity defects, skeleton."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ..project.object_features import SKELETON
 from .feature_catalogue import CATALOGUE
 from .sweep import FrameSweep, Range
 
-_SKELETON_BYTES = 20  # for a voxel of an object's box, with a skeleton of some of them
+_SKELETON_BYTES = 20  # per voxel of an object's box, including a skeleton of some of them
 
 
 def measure_hulls(
     frame: FrameSweep, plugin: str, wanted: Iterable[str], boxes: np.ndarray, default: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The wanted features of a plugin of hulls, (count, values) float32 each."""
+    """Measure the wanted features of a plugin of hulls, (count, values) float32 each."""
     return _pick(wanted, plugin, _measure_hulls(frame, boxes, default), frame.dimensions)
 
 
 def measure_skeletons(frame: FrameSweep, wanted: Iterable[str], boxes: np.ndarray) -> dict[str, np.ndarray]:
-    """The wanted features of skeletons. Raises MemoryTooSmall if the memory does not hold the largest object's box."""
+    """Measure the wanted features of skeletons. Raises MemoryTooSmall if the largest object's box does not fit."""
     return _pick(wanted, SKELETON, _measure_skeletons(frame, boxes), frame.dimensions)
 
 
 def _measure_hulls(frame: FrameSweep, boxes: np.ndarray, default: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(count, columns) in the order of the catalogue."""
+    """Measure hulls, (count, columns) in the order of the catalogue."""
     centres, counts = default["RegionCenter"], default["Count"][:, 0]
     rows = np.empty((frame.labels.count, 9 + 3 * frame.dimensions))
 
@@ -40,10 +40,10 @@ def _measure_hulls(frame: FrameSweep, boxes: np.ndarray, default: Mapping[str, n
 
 
 def _pass_on_defect_centres(rows: np.ndarray, lowest: np.ndarray) -> None:
-    """Give objects without defects the DefectCenter ilastik gives them, in place, since its classifiers have seen it.
+    """Set the DefectCenter of objects without defects to ilastik's value, in place: classifiers are trained on it.
 
-    There it is left over from the object before, as an offset from the bounding box; the first object finds the last
-    one's HullCenter.
+    In ilastik it is left over from the previous object, as an offset from the bounding box; for the first object it is
+    the last one's HullCenter.
     """
     dimensions = lowest.shape[1]
     defects = rows[:, 3]
@@ -55,7 +55,7 @@ def _pass_on_defect_centres(rows: np.ndarray, lowest: np.ndarray) -> None:
 
 
 def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray) -> np.ndarray:
-    """(count, columns) in the order of the catalogue. Boxes that are large for the memory are taken one by one."""
+    """Measure skeletons, (count, columns) in the order of the catalogue. Boxes large for the memory go one by one."""
     rows, memory_bytes = np.empty((frame.labels.count, 12)), frame.resources.memory_bytes
     volumes = _box_volumes(boxes)
     largest = int(volumes.argmax())
@@ -79,7 +79,7 @@ def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray) -> np.ndarray:
 
 
 def _split_around(first: int, stop: int, excluded: np.ndarray) -> Iterator[Range]:
-    """The range without the excluded objects."""
+    """Split a range so that the excluded objects are left out."""
     inside = excluded[(excluded >= first) & (excluded < stop)].tolist()
     for begin, end in zip([first, *(i + 1 for i in inside)], [*inside, stop], strict=True):
         if begin < end:
@@ -92,7 +92,7 @@ def _box_volumes(boxes: np.ndarray) -> np.ndarray:
 
 
 def _pick(wanted: Iterable[str], plugin: str, rows: np.ndarray, dimensions: int) -> dict[str, np.ndarray]:
-    """The wanted features of a plugin whose rows hold all of them, in the order of the catalogue."""
+    """Pick the wanted features of a plugin from rows that hold all of them, in the order of the catalogue."""
     place, places = 0, {}
     for entry in CATALOGUE[plugin].values():
         size = entry.size.count(dimensions=dimensions, channels=1)
@@ -102,6 +102,6 @@ def _pick(wanted: Iterable[str], plugin: str, rows: np.ndarray, dimensions: int)
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:
-    """Values as results hold them, float32."""
+    """Convert values to the type of results, float32."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, np.float32)

@@ -1,4 +1,4 @@
-"""A frame and what works on it: slab after slab in scan order, or all objects in ranges, on the threads there are."""
+"""Parallel work on a frame: slab after slab in scan order, or all objects in ranges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RANGES_PER_THREAD = 8
 
 @dataclass(frozen=True)
 class FrameSweep:
-    """A frame and what works on it."""
+    """A frame with the threads and the operations that process it."""
 
     raw: Read
     labels: LabelFrame
@@ -43,18 +43,18 @@ class FrameSweep:
 
     @property
     def ids(self) -> np.ndarray:
-        """Labels (z, y, x) as a plain array, mapped or not."""
+        """Labels (z, y, x) as a plain array, memory-mapped or not."""
         return self.labels.labels.view(np.ndarray)
 
     def start_measuring(self, groups: frozenset[str], *, own_range: bool = False) -> Any:
-        """Empty tables for these groups, which are closed (see ``quantities``)."""
+        """Create empty tables for these groups, which are closed under dependencies (see ``quantities``)."""
         plan = MeasurePlan(
             self.labels.count, self.ids.size, self.dimensions, self.channels, groups, own_range=own_range
         )
         return self.operations.start_measuring(plan)
 
     def sweep(self, steps: Callable[[Box, np.ndarray], Iterable[Callable[[], None]]], *, with_raw: bool) -> None:
-        """Do the steps of each slab side by side; the next slab is read meanwhile, but waits for them."""
+        """Run the steps of each slab in parallel; the next slab is read at the same time, but processed after them."""
         pending: list[Future[None]] = []
         try:
             for slab in self.slabs:
@@ -71,15 +71,15 @@ class FrameSweep:
             raise
 
     def each_range(self, work: Callable[[int, int], None], costs: np.ndarray | None = None) -> None:
-        """Call ``work(first, stop)`` for ranges of objects that cost about the same, side by side."""
+        """Call ``work(first, stop)`` for ranges of objects of about equal cost, in parallel."""
         _wait([self.pool.submit(work, first, stop) for first, stop in self.ranges(costs)])
 
     def shares(self, objects: np.ndarray) -> list[np.ndarray]:
-        """Some objects in as many parts as are worth working on side by side."""
+        """Divide objects into parts for parallel work."""
         return np.array_split(objects, min(len(objects), self.threads * _RANGES_PER_THREAD) or 1)
 
     def ranges(self, costs: np.ndarray | None = None) -> Iterator[Range]:
-        """All objects in ranges of about equal cost."""
+        """Divide all objects into ranges of about equal cost."""
         count = self.labels.count
         pieces = self.threads * _RANGES_PER_THREAD
         total = np.arange(1, count + 1) if costs is None else np.cumsum(costs)

@@ -1,7 +1,7 @@
-"""The columns of an object table, and a frame's objects as its rows. File formats are in ``formats/tables``.
+"""Columns of an object table, and a frame's objects as its rows. File formats are in ``formats/tables``.
 
-First come ids, label and classes, then plugins and their features in code-point order, the default features last. A
-feature of several values has a column for each, numbered from 0.
+The order is: ids, label and classes, then plugins and their features in code-point order, the default features last.
+A feature of several values has a column for each, numbered from 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..project.object_features import DEFAULT_FEATURES, Features
 from .classify import ObjectClasses
 from .feature_catalogue import count_values, display_name
 
-# Computed for every object, whatever was selected; values per axis of the image, or one.
+# Computed for every object, regardless of the selection; one value per axis of the image, or one.
 DEFAULTS = ("Coord<Maximum>", "Coord<Minimum>", "Count", "RegionCenter")
 ATLAS, ORIGINAL_ID = "AtlasMapping", "original_oid"
 UNLABELLED = "0"
@@ -24,7 +24,7 @@ UNLABELLED = "0"
 
 @dataclass(frozen=True)
 class _Part:
-    """A feature that is in the table, with how many values."""
+    """A feature of the table, with its number of values."""
 
     plugin: str
     name: str
@@ -33,7 +33,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """The columns of a table, and where the values of each come from.
+    """Columns of a table, and the sources of their values.
 
     columns   in their order
     parts     the features among them, in the order of their columns
@@ -50,11 +50,11 @@ class TableLayout:
         measured: Mapping[str, Mapping[str, np.ndarray]],
         extras: Mapping[str, np.ndarray],
     ) -> list[np.ndarray]:
-        """The values of all columns for the objects of one frame.
+        """Make the values of all columns for the objects of one frame.
 
-        first_object   how many rows come before
+        first_object   number of rows before
         measured       plugin -> feature -> (objects, values)
-        extras         the other default features, by name: (objects,) or (objects, values)
+        extras         other default features, by name: (objects,) or (objects, values)
         A feature that could not be measured in this frame is NaN.
         """
         count = objects.count
@@ -87,12 +87,12 @@ def plan_columns(
     atlas: tuple[int, np.dtype] | None = None,
     original_id: np.dtype | None = None,
 ) -> TableLayout:
-    """The layout of a project's table.
+    """Plan the columns of a project's table.
 
-    features      what is computed; of it those whose id or display name is in ``wanted`` become columns, None: all
+    features      computed features; those whose id or display name is in ``wanted`` become columns, None: all
     class_names   of all classes
     dimensions    2 or 3; channels: of the image
-    atlas         number of channels and type of the atlas; None: there is none
+    atlas         number of channels and type of the atlas; None: no atlas
     original_id   type of the ids of a label image; None: objects are connected components
     """
     parts = list(_find_parts(features, wanted, dimensions=dimensions, channels=channels))
@@ -121,7 +121,7 @@ def plan_columns(
 def _find_parts(
     features: Features, wanted: Collection[str] | None, *, dimensions: int, channels: int
 ) -> Iterator[_Part]:
-    """Each display name once: from the first plugin that has it, and from the default features if none has."""
+    """Yield each display name once: from the first plugin that has it, or from the default features."""
     taken: set[str] = set()
     for plugin in sorted(features):
         for name in sorted(features[plugin]):
@@ -135,7 +135,7 @@ def _find_parts(
 
 
 def _with_unique_names(columns: list[TableColumn]) -> Iterator[TableColumn]:
-    """Classes may share a name; a column may not, so later ones are numbered."""
+    """Make names of columns unique by numbering repeated ones, since classes may share a name."""
     taken: dict[str, int] = {}
     for column in columns:
         count = taken[column.name] = taken.get(column.name, 0) + 1

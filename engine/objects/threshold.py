@@ -1,7 +1,7 @@
-"""Prediction maps become a segmentation: smoothing, one threshold or two, a filter by size.
+"""Segmentation of prediction maps: smoothing, one or two thresholds, and a filter by size.
 
-Slab by slab, except that the growing of cores (ipht) goes through a whole frame at once: its costs, its labels and the
-voxels that wait lie in the scratch, up to 8 + 12 bytes a voxel, and it runs on one thread.
+Frames are processed slab by slab, except for the growing of cores (ipht), which processes a whole frame at once on one
+thread: its costs, labels and queue are in the scratch, up to 8 + 12 bytes per voxel.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ..resources import Resources
 from ..storage.scratch import Scratch
 from ..tiling.halo import source_box
 from ..tiling.stream import stream_tiles
-from .label import MOST_OBJECTS, FrameComponents, Read, plan_slabs, slab_voxels
+from .label import MAX_OBJECTS, FrameComponents, Read, plan_slabs, slab_voxels
 
 NO_SMOOTHING = 0.1  # a sigma below this switches smoothing off, along all axes
-_MAP_BYTES = 24.0  # float32 volumes of a slab between the passes, masks and runs, for each voxel
+_MAP_BYTES = 24.0  # float32 volumes of a slab between the passes, masks and runs, per voxel
 
 Add = Callable[[int, np.ndarray, np.ndarray], None]
 Taps = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
 
 
 def check_thresholding(settings: ThresholdSettings, shape: Sequence[int], channels: int) -> None:
-    """Refuse what cannot be thresholded.
+    """Refuse settings and maps that cannot be thresholded.
 
     Raises ProjectError for the graph cut, InputMismatch if prediction maps (z, y, x) lack a channel or are too small to
     be smoothed.
@@ -71,11 +71,11 @@ def threshold_frame(
 ) -> np.ndarray:
     """Threshold one frame of prediction maps; returns a label image (z, y, x) uint32 in the scratch, 0 is background.
 
-    read       gives the maps (z, y, x, c) of a box; called from this thread, in scan order
-    drange     range of their values, brought to 0..1; None: values are used as they are
-    resources  its memory is for slabs in work; voxels: of a slab, default: what that allows. Neither changes the result
-    Its ids may have gaps and are not those of the objects: ``label_components`` gives these. Raises what
-    ``check_thresholding`` raises.
+    read       reads the maps (z, y, x, c) of a box; called from this thread, in scan order
+    drange     range of their values, scaled to 0..1; None: values are used unscaled
+    resources  memory for slabs in work; voxels: number in a slab, default: as that allows. Neither changes the result
+    The ids may have gaps and are not those of the objects, which ``label_components`` assigns. Raises the errors of
+    ``check_thresholding``.
     """
     check_thresholding(settings, shape, channels)
     if voxels is None:
@@ -87,7 +87,7 @@ def threshold_frame(
 
 @dataclass(frozen=True)
 class _Frame:
-    """One frame, how it is to be thresholded, and with what."""
+    """One frame with the settings and resources of its thresholding."""
 
     read: Read
     shape: Voxels
@@ -101,19 +101,19 @@ class _Frame:
         return FrameComponents(self.shape, self.slabs, backend=self.resources.backend, scratch=self.scratch)
 
     def reaches(self, values: np.ndarray, limit: float) -> np.ndarray:
-        """Where smoothed values reach a threshold; bool."""
+        """Compare smoothed values with a threshold; bool."""
         bound = np.float32(limit)
         mask: np.ndarray = values > bound if self.settings.strict else values >= bound
         return mask
 
     def is_kept(self, sizes: np.ndarray) -> np.ndarray:
-        """Which sizes the filter keeps; bool."""
+        """Compare sizes with the limits of the filter; bool, True: kept."""
         keep: np.ndarray = sizes >= self.settings.min_size
         keep &= sizes <= self.settings.max_size
         return keep
 
     def stream_maps(self, add: Add) -> None:
-        """``add(slab index, map of the final threshold, map of the core threshold)`` for all slabs, on all threads.
+        """Call ``add(slab index, map of the final threshold, map of the core threshold)`` for all slabs on all threads.
 
         The maps are smoothed (z, y, x) float32. With different channels the final threshold works on the sum of both.
         """
@@ -142,7 +142,7 @@ class _Frame:
         )
 
     def stream_slabs(self, work: Callable[[int], None]) -> None:
-        """``work(slab index)`` for all slabs, on all threads."""
+        """Call ``work(slab index)`` for all slabs, on all threads."""
         stream_tiles(
             range(len(self.slabs)), lambda index: None, lambda index, _: work(index), threads=self.resources.threads
         )
@@ -196,7 +196,7 @@ def _ipht(frame: _Frame) -> np.ndarray:
         count = int(cores.ids.max())
         if count == 0:
             count = backend.labels.seed_minima(cost, labels)
-            if count > MOST_OBJECTS:
+            if count > MAX_OBJECTS:
                 raise InputMismatch(f"a frame has {count} local maxima, more than 32-bit ids can tell apart")
         backend.labels.grow_regions(cost, labels, limit, scratch)
     sizes = np.zeros(count + 1, np.int64)
@@ -209,7 +209,7 @@ def _ipht(frame: _Frame) -> np.ndarray:
 
 
 def _filter_cores(frame: _Frame, cores: FrameComponents) -> None:
-    """Number the cores and drop those of the wrong size: the filter counts for cores as well."""
+    """Number the cores and drop those of the wrong size: the filter applies to cores as well."""
     cores.keep_only(frame.is_kept(cores.sizes(cores.number())))
 
 
@@ -220,7 +220,7 @@ def _subtract_from(top: np.float32, values: np.ndarray, slabs: Sequence[Box], in
 
 
 def _taps(settings: ThresholdSettings, shape: Sequence[int]) -> Taps:
-    """Along z, y, x; None where nothing is smoothed: along axes of one voxel, or anywhere if one sigma is too small."""
+    """Taps along z, y, x; None without smoothing: along axes of length 1, or along all if one sigma is too small."""
     sigmas = [(n > 1, sigma) for n, sigma in zip(shape, settings.sigma, strict=True)]
     if any(counts and sigma < NO_SMOOTHING for counts, sigma in sigmas):
         return None, None, None

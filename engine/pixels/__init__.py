@@ -1,1 +1,1 @@
-"""Pixel features, the classifier on a tile, and the results that come of it."""
+"""Pixel features, the classifier on a tile, and its results."""

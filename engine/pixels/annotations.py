@@ -1,7 +1,7 @@
 """The user's annotations of an image, for images that the project was trained on.
 
-Decided here: which training image an input is. It is known by its file; where the path has moved, by its voxels; and
-where no file is left under the stored path, by the file's name and the size, which is only likely and said so.
+An input is matched to a training image by its file; if the file has moved, by its voxels; and if no file exists at the
+stored path, by the file's name and the size, which is not certain and therefore logged.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from ..project import LabelBlock, PixelProject, TrainingImage, read_label_blocks
 from ..project.annotations import ERASER
 from ..storage.object_storage import is_url
 
-COMPARED_VOXELS = 1 << 22  # at once
+COMPARED_VOXELS = 1 << 22  # compared at a time
 
 logger = logging.getLogger("pixelforest.pixels")
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """Labels of one image; blocks in the order in which they are laid over each other."""
+    """Labels of one image; blocks in the order in which they overwrite each other."""
 
     blocks: Sequence[LabelBlock]
 
     def read(self, tile: Box) -> np.ndarray:
-        """The labels of a tile (t, z, y, x, c) of one time point: (z, y, x, 1) uint8, 0 where none is drawn."""
+        """Read the labels of a tile (t, z, y, x, c) of one time point: (z, y, x, 1) uint8, 0 where none is drawn."""
         place = Box((*tile.start[:4], 0), (*tile.stop[:4], 1))
         found = np.zeros(place.shape, np.uint8)
         for block in self.blocks:
@@ -54,9 +54,10 @@ class Annotations:
 
 
 def find_annotations(project: PixelProject, image: InputImage, role: str) -> Annotations:
-    """The annotations of an image; none, with a warning, if the project was not trained on it. Raises ProjectError.
+    """Find the annotations of an image; none, with a warning, if the project was not trained on it.
 
-    role   of the image
+    role   role of the image
+    Raises ProjectError.
     """
     lane = _find_lane(project, image, role)
     if lane is None:
@@ -72,7 +73,7 @@ def find_annotations(project: PixelProject, image: InputImage, role: str) -> Ann
 
 
 def _find_lane(project: PixelProject, image: InputImage, role: str) -> int | None:
-    """The training lane whose image this is."""
+    """Find the training lane of an image, or None."""
     trained = {i: lane.images[role] for i, lane in enumerate(project.lanes) if role in lane.images}
     alike = {i: found for i, found in trained.items() if _may_be_of_size(found, image.shape)}
     absent: list[int] = []
@@ -110,7 +111,7 @@ def _may_be_of_size(found: TrainingImage, shape: tuple[int, ...]) -> bool:
 
 
 def _open_training_image(project: PixelProject, found: TrainingImage) -> InputImage | None:
-    """None if it is not there, or cannot be read. Nothing is asked of servers or devices that a project names."""
+    """Open a training image; None if missing or unreadable. Servers and devices that a project names are not used."""
     parts = split_list(found.file_path)
     if not parts or any(is_url(part) for part in parts) or not found.axes:
         return None
@@ -126,7 +127,7 @@ def _open_training_image(project: PixelProject, found: TrainingImage) -> InputIm
 
 
 def _is_file_or_folder(place: str) -> bool:
-    """False for what does not exist, and for devices and pipes, which reading would wait for. It may be a pattern."""
+    """Return True for a file, a folder or a pattern; False for devices and pipes, since reading them would block."""
     for external, _ in split_internal(place):
         modes = [mode for each in (external, *glob.glob(external)) if (mode := _mode(each))]
         if modes:
@@ -135,7 +136,7 @@ def _is_file_or_folder(place: str) -> bool:
 
 
 def _mode(path: str) -> int:
-    """0 for what is not there."""
+    """Return the mode of a file, 0 if there is none."""
     try:
         return Path(path).stat().st_mode
     except (OSError, ValueError):
@@ -153,7 +154,7 @@ def _is_same_content(original: InputImage, image: InputImage) -> bool:
     for slab in _slabs(image.shape):
         try:
             expected = original.read(slab)
-        except PixelforestError:  # whatever is wrong with a training image is no reason to fail
+        except PixelforestError:  # errors of a training image are no reason to fail
             return False
         if not np.array_equal(expected, image.read(slab), equal_nan=image.dtype.kind == "f"):
             return False
@@ -161,7 +162,7 @@ def _is_same_content(original: InputImage, image: InputImage) -> bool:
 
 
 def _slabs(shape: tuple[int, ...]) -> Iterator[Box]:
-    """Groups of rows of every plane, all channels."""
+    """Yield groups of rows of every plane, all channels."""
     times, planes, height, width, channels = shape
     rows = max(1, COMPARED_VOXELS // (width * channels))
     for time in range(times):
@@ -171,14 +172,14 @@ def _slabs(shape: tuple[int, ...]) -> Iterator[Box]:
 
 
 def _is_same_name(found: TrainingImage, image: InputImage) -> bool:
-    """Whether the file has the name that the project stores, whichever system wrote it."""
+    """Return True if the file has the name that the project stores, whichever system wrote it."""
     if found.shape is None or not found.file_path:
         return False
     return _names(found.file_path) == _names(image.path_text)
 
 
 def _names(path: str) -> list[tuple[str, str]]:
-    """Name of each file in a list of paths, and the internal path in it."""
+    """List the name of each file in a list of paths, and the internal path in it."""
     style = WINDOWS if re.match(r"[A-Za-z]:[\\/]", path) else NATIVE
     cuts = [split_internal(part, WINDOWS)[0] for part in split_list(path, style)]
     return [(ntpath.basename(external), internal) for external, internal in cuts]

@@ -1,4 +1,4 @@
-"""The classifier of a project made ready on a backend, and its answer for one tile."""
+"""Classifier of a project loaded into a backend, and its results for one tile."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from .feature_plan import plan_features
 from .results import LABELS, PROBABILITIES, RESULTS, PixelResult
 
 MADE_OF_CLASSES = ("probabilities", "segmentation", "uncertainty")
-MAX_SOUND_VALUE = 1e17  # sums of squares of such values are far from the end of float32
-_COUNTED = "to be counted"  # beside the results, whose names have capitals
+MAX_SOUND_VALUE = 1e17  # sums of squares of such values are far below the limit of float32
+_COUNTED = "to be counted"  # distinct from the results, whose names are capitalized
 _PROBABILITIES, _LABELS = (next(r for r in RESULTS if r.name == name) for name in (PROBABILITIES, LABELS))
 
 
@@ -42,7 +42,7 @@ class ResultRequest:
     """Request for one result.
 
     channels    first and last + 1; None: all
-    conversion  None: values as they are made
+    conversion  None: unconverted values
     """
 
     channels: tuple[int, int] | None = None
@@ -53,7 +53,7 @@ class ResultRequest:
 class PixelClassifier:
     """A project's features and forests on a backend, for images of one number of channels and one size.
 
-    plan, forest  as the backend keeps them
+    plan, forest  handles of the backend
     image         size of the image along z, y, x
     columns       feature columns; known_labels, classes: see project.forest.Classifier
     """
@@ -68,11 +68,11 @@ class PixelClassifier:
 
     @property
     def margin(self) -> Voxels:
-        """Halo a tile needs along z, y, x."""
+        """Halo of a tile along z, y, x, voxels."""
         return self.backend.pixels.source_margin(self.plan)
 
     def tile_bytes(self, tile: tuple[int, ...], source: tuple[int, ...]) -> int:
-        """Memory that computing a tile of these sizes takes, with its halo of these sizes."""
+        """Memory for computing a tile of these sizes; ``source``: sizes with its halo."""
         return self.backend.pixels.tile_bytes(self.plan, self.classes, _voxels(tile), _voxels(source))
 
     def preferred_tiles(self, requests: Mapping[str, ResultRequest], threads: int) -> TilePreference | None:
@@ -90,12 +90,12 @@ class PixelClassifier:
         *,
         on_unclassified: Callable[[int], None] | None = None,
     ) -> dict[str, TileResult]:
-        """The requested results of a tile (z, y, x).
+        """Compute the requested results of a tile (z, y, x).
 
-        source  (z, y, x, c) in the image's dtype, the tile with its halo; its first voxel lies at ``start``
-        active  (z, y, x) bool: voxels the prediction mask leaves in; None: all. The others get probability 0
-        on_unclassified  receives the number of active voxels without a class, if there are some and a result of
-                         classes is made: those with a feature that is NaN. Only asked where the source may cause that
+        source  (z, y, x, c) in the image's dtype, the tile with its halo; its first voxel is at ``start``
+        active  (z, y, x) bool: voxels inside the prediction mask; None: all. The others get probability 0
+        on_unclassified  receives the number of active voxels without a class because a feature is NaN, if there are any
+                         and a result of classes is computed. Only checked if the source may cause that
         """
         plan, names = self._plan(requests)
         found: dict[str, TileResult] = {}
@@ -118,7 +118,7 @@ class PixelClassifier:
         return found
 
     def _plan(self, requests: Mapping[str, ResultRequest]) -> tuple[ResultPlan, list[str]]:
-        """The plan for the backend, and the names of its results in the same order."""
+        """Plan the results for the backend; returns also their names in the same order."""
         made = [(r, requests[r.name]) for r in RESULTS if r.kernel is not None and r.name in requests]
         wanted = tuple(
             Wanted(
@@ -138,13 +138,13 @@ class PixelClassifier:
 
 
 def finish_labels(labels: np.ndarray, request: ResultRequest) -> TileResult:
-    """Annotations (z, y, x, 1) of a tile as they are wanted; no backend is needed for them."""
+    """Convert annotations (z, y, x, 1) of a tile as requested; this needs no backend."""
     first, stop = request.channels or (0, 1)
     return TileResult(*convert(labels[..., first:stop], request.conversion or _unchanged(_LABELS)))
 
 
 def may_spoil_features(source: np.ndarray) -> bool:
-    """Whether features of these voxels may be NaN: because voxels are, or because squares of them overflow."""
+    """Return True if features of these voxels may be NaN: voxels are NaN, or their squares overflow."""
     if source.dtype.kind != "f" and source.dtype.itemsize < 8:
         return False
     with np.errstate(invalid="ignore"):
@@ -158,7 +158,7 @@ def _unchanged(result: PixelResult) -> Conversion:
 
 @lru_cache(maxsize=4)
 def prepare_classifier(project: PixelProject, backend: Backend, *, channels: int, image: Voxels) -> PixelClassifier:
-    """Load a project's features and forests into a backend; the last few stay loaded for the next lanes."""
+    """Load a project's features and forests into a backend; recent ones stay loaded for further lanes."""
     plan = plan_features(project.features, channels=channels, depth=image[0])
     classifier = project.classifier
     return PixelClassifier(
@@ -174,7 +174,7 @@ def prepare_classifier(project: PixelProject, backend: Backend, *, channels: int
 
 @lru_cache(maxsize=4)
 def load_forest(classifier: Classifier, backend: Backend, *, use: ForestUse) -> Any:
-    """Load the forests of a project into a backend; the last few stay loaded.
+    """Load the forests of a project into a backend; recent ones stay loaded.
 
     Raises ProjectError if they are too large.
     """

@@ -1,6 +1,6 @@
-"""From the project's table of features and scales to the columns the classifier reads. One row here is one feature.
+"""Feature plan: the project's table of features and scales as columns of the classifier. One row here is one feature.
 
-Columns run over the feature rows in the file's order, then scales, then input channels, then eigenvalues.
+Columns are ordered by feature rows in the file's order, then scales, then input channels, then eigenvalues.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ..project.pixel_features import COLUMNS_PER_CHANNEL, FeatureSelection
 
 @dataclass(frozen=True)
 class Feature:
-    """One of ilastik's pixel features: its id in a project, its name in the dialog, the operation that computes it."""
+    """One of ilastik's pixel features: its id in a project, its name in the dialog, its operation."""
 
     id: str
     name: str
     operation: str
 
     def columns(self, *, slicewise: bool) -> int:
-        """Columns for one input channel."""
+        """Number of columns for one input channel."""
         return COLUMNS_PER_CHANNEL[self.id][0 if slicewise else 1]
 
 
@@ -42,18 +42,18 @@ FEATURES = {
 
 
 def presmoothing_sigma(scale: float) -> float:
-    """Width of the Gaussian that is applied before any feature; scales up to 1 are smoothed with the scale itself."""
+    """Sigma of the Gaussian that is applied before any feature; scales up to 1 are smoothed with the scale itself."""
     return math.sqrt(scale * scale - 1.0) if scale > 1.0 else scale
 
 
 def feature_sigma(scale: float) -> float:
-    """Width that is left for the feature filters after pre-smoothing."""
+    """Sigma that remains for the feature filters after pre-smoothing."""
     return min(scale, 1.0)
 
 
 @lru_cache(maxsize=16)
 def plan_features(selection: FeatureSelection, *, channels: int, depth: int) -> FeaturePlan:
-    """The plan for images with this many channels and z slices; a single slice is always filtered in 2-D."""
+    """Plan the features of images with this many channels and z slices; a single slice is always filtered in 2-D."""
     columns: list[dict[str, int]] = [{} for _ in selection.scales]
     width = 0
     for feature, j in _selected(selection):
@@ -72,7 +72,7 @@ def check_size(selection: FeatureSelection, size: tuple[int, int, int], name: st
 
     name  of the image, for the message
     """
-    for j in sorted({j for _, j in _selected(selection)}, key=lambda j: -selection.scales[j]):  # the largest need first
+    for j in sorted({j for _, j in _selected(selection)}, key=lambda j: -selection.scales[j]):  # the largest first
         scale = selection.scales[j]
         needed = math.ceil(3.5 * scale) + 1
         flat = _is_slicewise(selection, j, size[0])
@@ -85,7 +85,7 @@ def check_size(selection: FeatureSelection, size: tuple[int, int, int], name: st
 
 
 def _selected(selection: FeatureSelection) -> Iterator[tuple[Feature, int]]:
-    """Selected features in column order, each with the index of its scale."""
+    """Yield the selected features in column order, each with the index of its scale."""
     for i, feature_id in enumerate(selection.ids):
         for j in range(len(selection.scales)):
             if selection.matrix[i][j]:

@@ -1,4 +1,4 @@
-"""What pixel classification can export: one row a result, with what a backend is asked for."""
+"""Results of pixel classification: one row per result, with the request to a backend."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PixelResult:
-    """A result of pixel classification, as ilastik's export source of that name.
+    """A result of pixel classification, equal to ilastik's export source of that name.
 
     dtype         numpy name
     channels      (classes, feature columns) -> channels of the result
-    kernel        its name in kernels/contract/results.py; None: no backend makes it (annotations.py)
-    display_mode  stored beside the data
+    kernel        its name in kernels/contract/results.py; None: not computed by a backend (annotations.py)
+    display_mode  stored with the data
     drange        stored data range in ``dtype``; None: the input image's own
     is_labels     True if values are numbers of classes
     """

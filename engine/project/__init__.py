@@ -1,7 +1,7 @@
-"""Trained projects: what a .ilp file holds, as plain records. The only code that knows where things lie in one.
+"""Trained projects: the content of a .ilp file as plain records. Only this package knows the layout of the file.
 
-``read_common`` gives the part of a project that all kinds share, a kind reads the rest (``engine/workflows``);
-``summary`` describes any project, however broken. Nothing here opens an image, and nothing ever loads a pickle.
+``read_common`` reads the part of a project that all kinds share, a kind reads the rest (``engine/workflows``);
+``summary`` describes any project, also a damaged one. No image is opened here, and no pickle is ever loaded.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The labels a user drew: the names of the classes, and how many pixels carry each label.
+"""Labels drawn by the user: names of the classes, and number of pixels of each label.
 
-Prediction needs the names only. The blocks of labelled pixels are counted, for reports; nothing here trains.
+Prediction needs the names only. The blocks of labelled pixels are counted for reports; there is no training here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from .lanes import TrainingImage, TrainingLane, first_image
 from .workflow_kinds import version_order
 
 GROUP = "PixelClassification"
-# In a stored block this value wipes a label out; it is not one.
+# In a stored block this value erases a label; it is not one.
 ERASER = 100
 MAX_LABEL = 255
-# Far more than any project has; what a file declares beyond is refused before room is made for it.
+# Far more than any project has; larger declared sizes are refused before memory is allocated.
 MAX_LANES = 10_000
 MAX_LABELLED_SLICES = 1 << 17
 
@@ -32,7 +32,7 @@ class LaneLabels:
     lane       its index
     has_z      False: the image has no z axis and all its labels are counted at z = 0
     z_extent   number of z slices; None where the project does not store it
-    by_slice   z -> label value (from 1) -> number of pixels; only what is not zero
+    by_slice   z -> label value (from 1) -> number of pixels; only those that are not zero
     """
 
     lane: int
@@ -42,12 +42,12 @@ class LaneLabels:
     by_slice: Mapping[int, Mapping[int, int]]
 
     def count_in_slice(self, z: int, label: int = 0) -> int:
-        """Pixels in slice z that carry this label; with 0, any label."""
+        """Number of pixels in slice z with this label; 0 means any label."""
         counts = self.by_slice.get(z, {})
         return counts.get(label, 0) if label else sum(counts.values())
 
     def totals(self) -> dict[int, int]:
-        """Label value -> number of pixels in the whole image."""
+        """Sum over the whole image: label value -> number of pixels."""
         totals: dict[int, int] = {}
         for counts in self.by_slice.values():
             for label, count in counts.items():
@@ -60,9 +60,9 @@ _WITH_TIME_FIRST = ("Object Classification (from pixel classification)", "Object
 
 
 def read_label_names(file: ProjectFile, group: str = GROUP) -> tuple[str, ...]:
-    """The names of the classes, in order of their label values.
+    """Read the names of the classes, in order of their label values.
 
-    A project that stores no names but labels has as many classes as its largest label value.
+    A project that stores labels but no names has as many classes as its largest label value.
     """
     names = file.texts(f"{group}/LabelNames")
     if names:
@@ -76,7 +76,7 @@ def read_label_names(file: ProjectFile, group: str = GROUP) -> tuple[str, ...]:
 
 
 def check_names(file: ProjectFile, path: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of classes, which are no more than labels can tell apart. Raises ProjectError."""
+    """Check that names of classes are no more than labels can distinguish. Raises ProjectError."""
     if len(names) > MAX_LABEL:
         raise file.error(path, f"names {len(names)} classes, but labels go to {MAX_LABEL}; the file is damaged")
     return names
@@ -122,7 +122,7 @@ class LabelBlock:
     """A part of a training image in which labels were drawn.
 
     start    canonical position of its first voxel
-    values   (t, z, y, x, 1) uint8: labels from 1, 0 where this block says nothing, ERASER where it wipes one out
+    values   (t, z, y, x, 1) uint8: labels from 1, 0 for unchanged, ERASER for erased
     """
 
     start: tuple[int, ...]
@@ -132,7 +132,7 @@ class LabelBlock:
 def read_blocks_of_lane(
     file: ProjectFile, lanes: tuple[TrainingLane, ...], lane: int, *, version: str, workflow: str, group: str = GROUP
 ) -> tuple[LabelBlock, ...]:
-    """All blocks of one training lane, by name. ``version`` and ``workflow`` decide the axis order of old blocks."""
+    """Read the blocks of one training lane, by name. ``version`` and ``workflow`` decide the axes of old blocks."""
     blocks = _label_groups(file, group).get(lane)
     image = first_image(lanes[lane : lane + 1])
     found = []
@@ -149,7 +149,7 @@ def read_blocks_of_lane(
 
 
 def _label_groups(file: ProjectFile, group: str) -> dict[int, str]:
-    """Lane index -> group of its blocks. The number in the name counts, not the name's place in the alphabet."""
+    """Map each lane index to the group of its blocks, by the number in the name rather than by alphabetical order."""
     if not file.has_applet(group):
         return {}
     found = {}
@@ -169,7 +169,7 @@ def _block_names(file: ProjectFile, blocks: str) -> tuple[str, ...]:
 
 
 def _block_place(file: ProjectFile, block: str) -> str:
-    """Blocks of a masked image are groups; their values are in ``data``."""
+    """Path of a block's values: blocks of a masked image are groups with a dataset ``data``."""
     return f"{block}/data" if file.has_group(block) else block
 
 
@@ -197,7 +197,7 @@ def _add_counts(by_slice: dict[int, dict[int, int]], slices: np.ndarray, first: 
 
 
 def _block_starts(file: ProjectFile, block: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Where a block begins, from an attribute such as "[26:64,36:101,0:1]"."""
+    """Start of a block, from an attribute such as "[26:64,36:101,0:1]"."""
     text = file.attribute_text(block, "blockSlice")
     if text is None:
         raise file.error(block, "has no attribute blockSlice, so its place is unknown; the file is damaged")
@@ -211,7 +211,7 @@ def _block_starts(file: ProjectFile, block: str, shape: tuple[int, ...]) -> tupl
 def _block_axes(
     file: ProjectFile, block: str, ndim: int, image: TrainingImage | None, *, version: str, workflow: str
 ) -> str:
-    """The axis letters of a block: its own if it has them, else what its version of ilastik used."""
+    """Axis letters of a block: its own if stored, else those that its version of ilastik used."""
     text = file.attribute_text(block, "axistags")
     if text is not None:
         try:
@@ -236,7 +236,7 @@ def _block_axes(
 
 
 def _internal_axes(image: TrainingImage | None, ndim: int) -> str:
-    """The order ilastik works in. Without a stored shape, the letters and the number of dimensions must do."""
+    """Internal axis order of ilastik. Without a stored shape it follows from letters and number of dimensions."""
     if image is not None and image.shape is not None:
         return pipeline_axes(image.sizes())
     letters = image.axes if image is not None else ""

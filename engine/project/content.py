@@ -1,4 +1,4 @@
-"""Records that are compared by what they hold, arrays included, so that equal ones are equal in every process."""
+"""Records that are compared by content, arrays included, so that equal ones are equal in every process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 class ByContent:
     """Base of frozen records with arrays: equal if type and all fields are equal, and usable as keys of caches.
 
-    Fields hold records, arrays, tuples, lists, mappings, paths and plain values. Nothing of them may change.
+    Fields hold records, arrays, tuples, lists, mappings, paths and plain values, none of which may change.
     """
 
     @cached_property

@@ -1,6 +1,6 @@
-"""The export settings a project stores: defaults for whatever the command line leaves open.
+"""Export settings stored in a project: defaults for settings not given on the command line.
 
-Values are handed on as stored; what they mean, and whether they make sense, is decided in ``engine/export``.
+Values are returned as stored; their meaning and validity are decided in ``engine/export``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_DIMENSIONS = 5
 
 @dataclass(frozen=True)
 class StoredExportSettings:
-    """Every field is None where the project stores nothing.
+    """Stored settings; a field is None where the project stores nothing.
 
     input_range, export_range   (low, high) as the int or float numbers stored; the kind matters for the arithmetic
     region_start, region_stop   per axis of the pipeline's order, None for an axis taken whole
@@ -34,7 +34,7 @@ class StoredExportSettings:
 
 
 def read_export_settings(file: ProjectFile, group: str = GROUP) -> StoredExportSettings:
-    """The settings stored in ``group``; nothing but None if there is no such group."""
+    """Read the settings stored in ``group``; all None if there is no such group."""
     if not file.has_applet(group):
         return StoredExportSettings()
 

@@ -1,7 +1,7 @@
-"""The trained classifier of a project: random forests as vigra stores them, checked and laid out for prediction.
+"""Trained classifier of a project: random forests as vigra stores them, validated and laid out for prediction.
 
-Every tree that leaves here is a tree: one root, every other node with one parent, columns and addresses in range,
-leaves with finite numbers. How a forest predicts is decided in ``engine/pixels`` and the kernels.
+Every returned tree is valid: one root, every other node with one parent, columns and addresses in range, leaves with
+finite numbers. Prediction is decided in ``engine/pixels`` and the kernels.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ GROUP = "PixelClassification"
 PARALLEL_FORESTS = "ParallelVigraRfLazyflowClassifier"
 SINGLE_FORESTS = ("VigraRfLazyflowClassifier", "VigraRfPixelwiseClassifier")
 SCIKIT_LEARN = "SklearnLazyflowClassifier"
-# Newest layout of vigra's forests that is known.
+# Newest known layout of vigra's forests.
 VIGRA_FOREST_VERSION = 0.1
 MAX_CLASSES = 1 << 16
 MAX_COLUMNS = 1 << 24
 MAX_TREES = 1 << 20
-# The first class reference of a text (protocol 0) pickle. Only read as text: pickles are never loaded.
+# First class reference of a text (protocol 0) pickle. Only read as text: pickles are never loaded.
 _CLASS_REFERENCE = re.compile(r"c(lazyflow\.classifiers(?:\.\w+)*)\n(\w+)\n")
 
 
 @dataclass(frozen=True)
 class StoredForest:
-    """One random forest. ``is_weighted``: a leaf's probabilities count times its weight."""
+    """One random forest. ``is_weighted``: a leaf's probabilities are multiplied by its weight."""
 
     name: str
     trees: tuple[StoredTree, ...]
@@ -45,15 +45,15 @@ class StoredForest:
 
 @dataclass(frozen=True, eq=False)
 class Classifier(ByContent):
-    """The forests of a project and what their classes mean.
+    """Forests of a project and the meaning of their classes.
 
     forests        in name order, equal in classes and columns
-    known_labels   the label value (from 1) of each class the forests know
+    known_labels   label value (from 1) of each class of the forests
     label_names    of all classes of the project; a result has one channel each
     feature_names  as stored, informative; None if not stored. Old files name features differently: never compare
     kind           ilastik's class name of the stored classifier
-    averages       True: forests are averaged, each weighted by its number of trees. False: there is one forest, and
-                   what it answers is the result, without that multiplication and division
+    averages       True: forests are averaged, each weighted by its number of trees. False: there is one forest, and its
+                   prediction is the result, without that multiplication and division
     """
 
     forests: tuple[StoredForest, ...]
@@ -65,12 +65,12 @@ class Classifier(ByContent):
 
     @property
     def class_count(self) -> int:
-        """Classes the forests know; at most as many as there are label names."""
+        """Number of classes of the forests; at most the number of label names."""
         return self.forests[0].class_count
 
     @property
     def column_count(self) -> int:
-        """Feature columns the forests were trained on."""
+        """Number of feature columns the forests were trained on."""
         return self.forests[0].column_count
 
     @property
@@ -83,7 +83,7 @@ class Classifier(ByContent):
 
 
 def read_classifier(file: ProjectFile, group: str = GROUP, *, label_names: tuple[str, ...] | None = None) -> Classifier:
-    """The classifier stored in an applet's group; the names of its classes are read there unless they are given.
+    """Read the classifier of an applet's group; the names of its classes are read there, too, unless they are given.
 
     Raises ClassifierMissing if there is none, or one that ilastik itself would discard or that cannot be run here;
     ProjectError if it is damaged.
@@ -119,7 +119,7 @@ def _missing(file: ProjectFile, path: str, what: str) -> ClassifierMissing:
 
 
 def _read_kind(file: ProjectFile, stored: str) -> str:
-    """The classifier's class name; without one, ilastik assumes its default."""
+    """Read the classifier's class name; without one, ilastik assumes its default."""
     path = f"{stored}/pickled_type"
     text = file.text(path)
     if text is None:
@@ -141,12 +141,12 @@ def _read_kind(file: ProjectFile, stored: str) -> str:
 def _read_known_labels(
     file: ProjectFile, stored: str, class_count: int, label_names: Sequence[str], *, are_mapped: bool
 ) -> tuple[int, ...]:
-    """The label value of each class the forests know.
+    """Read the label value of each class of the forests.
 
-    are_mapped   ilastik puts the classes of forests that know fewer than there are names where the labels say (pixels);
-                 else class i is label i + 1 (objects)
-    Forests of objects are trained for all labels from 1 to their number of classes, whether or not an object carries
-    one, while ``known_labels`` lists those that objects carry.
+    are_mapped   True: ilastik maps classes of forests with fewer classes than names by their labels (pixels); False:
+                 class i is label i + 1 (objects)
+    Forests of objects are trained for all labels from 1 to their number of classes, whether or not an object has them,
+    while ``known_labels`` lists those that objects have.
     """
     path = f"{stored}/known_labels"
     values = file.array(path, "integers", max_bytes=8 * MAX_CLASSES)
@@ -173,7 +173,7 @@ def _are_increasing_from(values: Sequence[int], low: int, high: int) -> bool:
 
 
 def _read_forests(file: ProjectFile, places: Sequence[str]) -> tuple[StoredForest, ...]:
-    """The forests at ``places``. All trees are unpacked in one go, which is what makes this fast."""
+    """Read the forests at ``places``. All trees are unpacked together, which makes this fast."""
     headers = [_read_header(file, place) for place in places]
     first = headers[0]
     for header in headers[1:]:

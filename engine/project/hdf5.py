@@ -1,8 +1,8 @@
-"""A project file as typed values: text, numbers, arrays. The only code of ``project/`` that touches HDF5.
+"""Project file as typed values: text, numbers, arrays. The only module of ``project/`` that uses HDF5.
 
-Nothing here trusts the file. Links that lead out of it, virtual and external storage are refused, sizes are checked
-before memory is asked for, no pickle is ever loaded, and whatever HDF5 stumbles over ends as one ProjectError that
-names the file and the place in it. Files are opened for reading and are never locked.
+The file is not trusted. Links that lead out of it, virtual and external storage are refused, sizes are checked before
+memory is allocated, no pickle is ever loaded, and every error of HDF5 becomes a ProjectError that names the file and
+the path in it. Files are opened for reading and are never locked.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ..errors import ProjectError, ProjectNotFound
 from .object_header import HEADER_BYTES, read_header
 from .text_heap import TextHeap
 
-# All that may be read from one file: this many times its size and a little more. Real projects are stored without
-# compression; repacked ones shrink by 10 to 30.
+# Limit of the bytes read from one file: this many times its size, plus a constant. Real projects are stored without
+# compression; recompressed ones shrink by a factor of 10 to 30.
 READ_FACTOR = 64
 READ_ALLOWANCE = 1 << 20
-# Soft links followed before a path counts as a circle.
+# Soft links followed before a path counts as circular.
 MAX_SOFT_LINKS = 16
-# Texts are read this many at a time: their real length is only known afterwards.
+# Strings are read this many at a time: their real length is only known afterwards.
 TEXTS_AT_ONCE = 64
 MAX_ATTRIBUTE_BYTES = 1 << 20
 # Names of classes, of inputs and of feature columns: real projects have hundreds, thousands of columns at most.
 MAX_TEXTS = 1 << 18
 
-# What h5py and HDF5 raise on files that are not what they claim to be. UnicodeDecodeError is a ValueError.
+# Exceptions of h5py and HDF5 for invalid files. UnicodeDecodeError is a ValueError.
 _FAILURES = (
     OSError,
     RuntimeError,
@@ -64,12 +64,12 @@ _KINDS: dict[Kind, str] = {"integers": "iu", "numbers": "iuf", "booleans": "biu"
 
 @dataclass(frozen=True)
 class _Dataset:
-    """What is asked of a dataset before its values are read.
+    """Properties of a dataset before its values are read.
 
-    id     None: HDF5 was not asked, since its header says all
+    id     None: HDF5 was not used, since the header is sufficient
     shape  None: it has no extent
     chunk  None: it is not stored in chunks
-    plain  where its values lie in the file, one after another, as an array has them; None: only HDF5 can read them
+    plain  offset of its values in the file, contiguous as in an array; None: only HDF5 can read them
     """
 
     id: Any
@@ -80,12 +80,12 @@ class _Dataset:
 
     @property
     def count(self) -> int:
-        """The declared number of elements."""
+        """Declared number of elements."""
         return 0 if self.shape is None else prod(self.shape)
 
 
 class ProjectFile:
-    """One open project. Paths are those inside the file, without a leading slash."""
+    """An open project file. Paths are those inside the file, without a leading slash."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,7 +94,7 @@ class ProjectFile:
                 raise ProjectNotFound(f"project file '{path}' does not exist")
             if path.is_dir():
                 raise ProjectError(f"'{path}' is a folder, not a project file; give the .ilp file")
-            if not path.is_file():  # opening a pipe would wait for somebody to write into it
+            if not path.is_file():  # opening a pipe would wait for a writer
                 raise ProjectError(
                     f"'{path}' is a device, a pipe or a socket, not a project file; give the .ilp file itself"
                 )
@@ -133,28 +133,28 @@ class ProjectFile:
             raise ProjectError(self._message("", str(error))) from error
 
     def error(self, path: str, what: str) -> ProjectError:
-        """A ProjectError that names this file and the place in it."""
+        """Create a ProjectError that names this file and a path in it."""
         return ProjectError(self._message(path, what))
 
-    # -- what is there ------------------------------------------------------------------------------------------
+    # -- structure ----------------------------------------------------------------------------------------------
 
     def has(self, path: str) -> bool:
-        """True if there is a dataset or a group at ``path``."""
+        """Return True if there is a dataset or a group at ``path``."""
         with self._reading(path):
             return self._object(path) is not None
 
     def has_group(self, path: str) -> bool:
-        """True if there is a group at ``path``."""
+        """Return True if there is a group at ``path``."""
         with self._reading(path):
             return isinstance(self._object(path), h5py.h5g.GroupID)
 
     def has_dataset(self, path: str) -> bool:
-        """True if there is a dataset at ``path``."""
+        """Return True if there is a dataset at ``path``."""
         with self._reading(path):
             return isinstance(self._object(path), h5py.h5d.DatasetID)
 
     def has_applet(self, group: str) -> bool:
-        """True if ``group`` carries a StorageVersion; without one ilastik treats the whole group as absent."""
+        """Return True if ``group`` has a StorageVersion; without one ilastik treats the whole group as absent."""
         return self.has(f"{group}/StorageVersion")
 
     def groups(self, path: str) -> tuple[str, ...]:
@@ -166,7 +166,7 @@ class ProjectFile:
         return self._members(path, h5py.h5d.DatasetID)
 
     def shape(self, path: str) -> tuple[int, ...] | None:
-        """The declared shape of a dataset, which may exceed what is really stored; None if there is none."""
+        """Declared shape of a dataset, which may exceed the stored data; None if there is none."""
         with self._reading(path):
             found = self._object(path)
             return found.shape if isinstance(found, h5py.h5d.DatasetID) else None
@@ -174,7 +174,7 @@ class ProjectFile:
     # -- text ---------------------------------------------------------------------------------------------------
 
     def text(self, path: str) -> str | None:
-        """A stored text, whatever string type it has; None if there is no such dataset. Never a pickle's content."""
+        """Read a string of any string type; None if there is no such dataset. Never a pickle's content."""
         with self._reading(path):
             found = self._dataset(path)
             if found is None:
@@ -184,7 +184,7 @@ class ProjectFile:
             return self._decoded(self._strings(found, path)[0])
 
     def opaque(self, path: str) -> bytes | None:
-        """What is stored as one text or one run of bytes, as it is; None if there is no such dataset."""
+        """Read one string or opaque value as bytes; None if there is no such dataset."""
         with self._reading(path):
             found = self._dataset(path)
             if found is None:
@@ -194,7 +194,7 @@ class ProjectFile:
             return self._strings(found, path)[0]
 
     def texts(self, path: str) -> tuple[str, ...] | None:
-        """A list of texts; empty where the file marks it ``isEmpty``, None if there is no such dataset."""
+        """Read a list of strings; empty where the file marks it ``isEmpty``, None if there is no such dataset."""
         with self._reading(path):
             found = self._dataset(path)
             if found is None:
@@ -206,11 +206,11 @@ class ProjectFile:
     # -- numbers ------------------------------------------------------------------------------------------------
 
     def array(self, path: str, kind: Kind, *, max_bytes: int = 1 << 31) -> np.ndarray | None:
-        """A numeric dataset in native byte order and its stored width; None if there is no such dataset.
+        """Read a numeric dataset in native byte order and its stored width; None if there is no such dataset.
 
         kind       "integers", "numbers" (integers or floats) or "booleans" (also integers, which become booleans)
-        max_bytes  more than this is refused, whatever the size of the file
-        An array marked ``isEmpty`` comes back with no elements.
+        max_bytes  limit of the size, whatever the size of the file
+        An array marked ``isEmpty`` is returned without elements.
         """
         with self._reading(path):
             found = self._plain_dataset(path) or self._dataset(path)
@@ -227,7 +227,7 @@ class ProjectFile:
             return values.astype(dtype.newbyteorder("="), copy=False)
 
     def number(self, path: str) -> float | int | None:
-        """One number, an int where the file holds an integer; None if there is no such dataset."""
+        """Read one number, an int where the file holds an integer; None if there is no such dataset."""
         values = self.array(path, "numbers", max_bytes=1 << 10)
         if values is None or values.size == 0:
             return None
@@ -237,7 +237,7 @@ class ProjectFile:
         return value
 
     def integer(self, path: str) -> int | None:
-        """One whole number, also where the file holds it as a float; None if there is no such dataset."""
+        """Read one integer, also if the file holds it as a float; None if there is no such dataset."""
         value = self.number(path)
         if value is not None and (not isfinite(value) or value != int(value)):
             raise self.error(path, f"holds {value} where a whole number belongs")
@@ -246,7 +246,7 @@ class ProjectFile:
     # -- attributes ---------------------------------------------------------------------------------------------
 
     def attribute_text(self, path: str, name: str) -> str | None:
-        """A text attribute of the object at ``path``; None if the object has none of this name."""
+        """Read a string attribute of the object at ``path``; None if the object has none of this name."""
         value = self._attribute(path, name)
         if value is None:
             return None
@@ -257,7 +257,7 @@ class ProjectFile:
         return self._decoded(value)
 
     def attribute_number(self, path: str, name: str) -> float | None:
-        """A numeric attribute of the object at ``path``; None if the object has none of this name."""
+        """Read a numeric attribute of the object at ``path``; None if the object has none of this name."""
         value = self._attribute(path, name)
         if value is None:
             return None
@@ -269,7 +269,7 @@ class ProjectFile:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _reading(self, path: str) -> _Reading:
-        """Turn whatever HDF5 raises while ``path`` is read into a ProjectError."""
+        """Turn every exception of HDF5 while ``path`` is read into a ProjectError."""
         return _Reading(self, path)
 
     def _message(self, path: str, what: str) -> str:
@@ -277,9 +277,9 @@ class ProjectFile:
         return _one_line(place)
 
     def _object(self, path: str, links: int = 0, *, is_dataset: bool = False) -> Any:
-        """The h5py identifier of the object at ``path``; None if a part of the path is not there.
+        """Open the object at ``path`` as an h5py identifier; None if a part of the path does not exist.
 
-        is_dataset  a guess, which makes datasets cheaper to open; other objects are found all the same
+        is_dataset  a guess that makes datasets cheaper to open; other objects are found, too
         """
         here, place, rest = self._root, "", path
         folder, _, name = path.rpartition("/")
@@ -319,14 +319,14 @@ class ProjectFile:
             return tuple(name for name in names if isinstance(self._object(f"{path}/{name}"), kind))
 
     def _dataset(self, path: str) -> _Dataset | None:
-        """A dataset whose values lie in this very file; None if there is nothing at ``path``."""
+        """Open a dataset whose values are in this file; None if there is nothing at ``path``."""
         found = self._object(path, is_dataset=True)
         if found is None:
             return None
         if not isinstance(found, h5py.h5d.DatasetID):
             raise self.error(path, "is not a dataset")
         offset = found.get_offset()
-        if offset is not None:  # one run of bytes in this file, as ilastik stores nearly everything
+        if offset is not None:  # contiguous in this file, as ilastik stores nearly everything
             stored = found.get_type()
             plain = next((dtype for known, dtype in _PLAIN if known.equal(stored)), None)
             if plain is not None:
@@ -340,7 +340,7 @@ class ProjectFile:
         return _Dataset(found, found.shape, found.dtype, chunk)
 
     def _plain_dataset(self, path: str) -> _Dataset | None:
-        """A dataset without attributes whose header can be read without HDF5; None: HDF5 has to be asked."""
+        """Read the header of a dataset without attributes without HDF5; None: HDF5 is needed."""
         folder, _, name = path.rpartition("/")
         group = self._groups.get(f"/{folder}")
         if group is None or not self._has_plain_addresses:
@@ -358,7 +358,7 @@ class ProjectFile:
         return _Dataset(None, found.shape, found.dtype, None, self._base + found.start)
 
     def _values(self, found: _Dataset, path: str, max_bytes: int) -> np.ndarray:
-        """All values of a dataset of fixed-size elements."""
+        """Read all values of a dataset of fixed-size elements."""
         if found.shape is None:
             return np.empty(0, found.dtype)
         size = found.count * found.dtype.itemsize
@@ -369,7 +369,7 @@ class ProjectFile:
             raise self.error(path, f"declares {size} bytes, of which {stored} are in the file; the file is damaged")
         if size > max_bytes:
             raise self.error(path, f"declares {size} bytes, where at most {max_bytes} make sense")
-        # A chunk is unpacked whole, and it may be larger than the dataset.
+        # A chunk is decompressed whole, and it may be larger than the dataset.
         self._spend(max(size, prod(found.chunk or ()) * found.dtype.itemsize), path)
         if found.plain is not None:
             return self._plain_values(found, found.plain, size)
@@ -378,14 +378,14 @@ class ProjectFile:
         return values
 
     def _booleans(self, values: np.ndarray, path: str) -> np.ndarray:
-        """Booleans, also of integers and of HDF5's enumerations, which can hold any byte."""
+        """Convert integers and HDF5's enumerations, which can hold any byte, to booleans."""
         numbers = values.view(np.uint8) if values.dtype.kind == "b" else values
         if not np.isin(numbers, (0, 1)).all():
             raise self.error(path, "holds values other than 0 and 1 where booleans belong; the file is damaged")
         return values.astype(bool)
 
     def _plain_values(self, found: _Dataset, start: int, size: int) -> np.ndarray:
-        """``size`` bytes of the file as an array: HDF5 takes ten times as long for a few numbers."""
+        """Read ``size`` bytes of the file as an array: HDF5 takes ten times as long for a few numbers."""
         if start + size > self.size_bytes:
             raise ValueError(f"{size} bytes at {start} are beyond the end of the file")
         values = np.empty(found.shape or (), found.dtype)
@@ -395,7 +395,7 @@ class ProjectFile:
         return values
 
     def _strings(self, found: _Dataset, path: str) -> list[bytes]:
-        """All texts of a dataset, as they are stored: fixed or variable strings, or opaque bytes."""
+        """Read all strings of a dataset as stored: fixed-length or variable-length strings, or opaque bytes."""
         dtype, shape = found.dtype, found.shape or ()
         if found.count > MAX_TEXTS:
             raise self.error(path, f"declares {found.count} texts, where at most {MAX_TEXTS} make sense")
@@ -416,7 +416,7 @@ class ProjectFile:
         return texts
 
     def _text_piece(self, found: _Dataset, start: int, stop: int) -> list[bytes]:
-        """Texts of variable length number ``start`` to ``stop`` of a list."""
+        """Read the variable-length strings ``start`` to ``stop`` of a list."""
         offset = found.id.get_offset()
         if offset is not None:
             return self._heap.read_pointers(offset + start * self._heap.pointer_bytes, stop - start)
@@ -425,13 +425,13 @@ class ProjectFile:
         return [bytes(text) for text in (dataset[start:stop] if found.shape else [dataset[()]])]
 
     def _check_heap(self) -> None:
-        """Must have passed before HDF5 itself reads a text of variable length."""
+        """Check all heaps once; required before HDF5 itself reads a variable-length string."""
         if not self._heap_is_checked:
             self._heap.check_all()
             self._heap_is_checked = True
 
     def _is_flagged_empty(self, found: _Dataset, path: str) -> bool:
-        """ilastik stores an empty list as one dummy element and this attribute."""
+        """Return True for an empty list, which ilastik stores as one dummy element and this attribute."""
         return h5py.h5a.exists(found.id, b"isEmpty") and bool(self.attribute_number(path, "isEmpty"))
 
     def _attribute(self, path: str, name: str) -> Any:
@@ -445,7 +445,7 @@ class ProjectFile:
             self._spend(attribute.get_storage_size(), path)
             if h5py.check_string_dtype(attribute.dtype) is not None:
                 self._check_heap()
-            elif attribute.dtype.kind not in "biuf":  # h5py crashes on some of what is left
+            elif attribute.dtype.kind not in "biuf":  # h5py crashes on some of the other types
                 raise self.error(path, f"its attribute {name} holds values of type {attribute.dtype}")
             holder = h5py.Dataset if isinstance(found, h5py.h5d.DatasetID) else h5py.Group
             return holder(found).attrs[name]
@@ -458,14 +458,14 @@ class ProjectFile:
         )
 
     def _spend(self, size: int, path: str) -> None:
-        """Count bytes against what a file of this size can honestly hold."""
+        """Count bytes against the limit for a file of this size."""
         self._bytes_left -= size
         if self._bytes_left < 0:
             raise self.error(path, f"declares {size} bytes, far more than a file of {self.size_bytes} bytes can hold")
 
 
 class _Reading:
-    """See ``ProjectFile._reading``. Not contextlib's: there are thousands of them in a large project."""
+    """Context of ``ProjectFile._reading``. Not made by contextlib, since a large project has thousands of them."""
 
     def __init__(self, file: ProjectFile, path: str) -> None:
         self._file, self._path = file, path
@@ -481,7 +481,7 @@ class _Reading:
 
 
 def _link_type(group: Any, name: bytes) -> int | None:
-    """The type of a member's link; None if the group has no such member."""
+    """Type of a member's link; None if the group has no such member."""
     try:
         kind: int = group.links.get_info(name).type
     except _FAILURES:
@@ -492,9 +492,9 @@ def _link_type(group: Any, name: bytes) -> int | None:
 
 
 def _open(group: Any, name: bytes, *, is_dataset: bool) -> Any:
-    """The identifier of a member. Raises what h5py raises."""
+    """Open a member as an identifier. Raises h5py's exceptions."""
     if is_dataset:
-        with suppress(*_FAILURES):  # no dataset, or damaged: what it is, the other function says
+        with suppress(*_FAILURES):  # no dataset, or damaged: the other function tells
             return h5py.h5d.open(group, name)
     return h5py.h5o.open(group, name)
 
@@ -508,7 +508,7 @@ def _open_unlocked(path: Path) -> Any:
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
-        # This very process has it open with a lock; HDF5 then shares that and refuses to differ.
+        # This process has it open with a lock; HDF5 then shares the file and requires the same setting.
         if "locking flag values don't match" not in str(error):
             raise
         return h5py.File(path, "r")

@@ -1,6 +1,6 @@
-"""The project's training images: one lane a row of the data table, one image a role in it.
+"""Training images of a project: one lane per row of the data table, one image per role.
 
-Only what is written about the images is read, never the images: prediction does not need them.
+Only metadata of the images are read, never the images: prediction does not need them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from .hdf5 import ProjectFile
 GROUP = "Input Data"
 MAIN_ROLE = "Raw Data"
 MAX_DIMENSIONS = 5
-# Written before `__class__` existed; the class names say the same more precisely.
+# Written before `__class__` existed; the class names are more precise.
 _LOCATIONS = {"ProjectInternal": "ProjectInternalDatasetInfo", "PreloadedArray": "PreloadedArrayDatasetInfo"}
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """What the project says about one of its images.
+    """Metadata of one of a project's images.
 
-    axes          letters in the order of the image's file, as the user interpreted it; "" if the file is silent
+    axes          letters in the order of the image's file, as the user interpreted it; "" if the file states none
     shape         sizes in that order; None in projects of ilastik 1.3.0 and before
     file_path     as stored: absolute or relative to the project, maybe several paths or a glob
-    location      ilastik's name for where the image lies, such as RelativeFilesystemDatasetInfo
+    location      ilastik's name for the kind of location, such as RelativeFilesystemDatasetInfo
     drange        stored range of values, or None
     axis_units    axis letter -> unit, empty if unknown
     """
@@ -42,7 +42,7 @@ class TrainingImage:
     axis_units: Mapping[str, str]
 
     def sizes(self) -> dict[str, int]:
-        """Axis letter -> size; empty if the shape is not stored."""
+        """Map each axis letter to its size; empty if the shape is not stored."""
         return {} if self.shape is None else dict(zip(self.axes, self.shape, strict=True))
 
 
@@ -54,13 +54,13 @@ class TrainingLane:
 
 
 def read_roles(file: ProjectFile, group: str = GROUP) -> tuple[str, ...]:
-    """The roles the project stores, main role first; very old files name none and have only raw data."""
+    """Read the roles of a project, main role first; very old files name none and have only raw data."""
     stored = file.texts(f"{group}/Role Names") if file.has_applet(group) else None
     return stored or (MAIN_ROLE,)
 
 
 def read_lanes(file: ProjectFile, group: str = GROUP) -> tuple[TrainingLane, ...]:
-    """The training lanes in order of their names; empty if the project holds no input data."""
+    """Read the training lanes in order of their names; empty if the project holds no input data."""
     if not file.has_applet(group):
         return ()
     has_roles = file.has(f"{group}/Role Names")
@@ -74,7 +74,7 @@ def read_lanes(file: ProjectFile, group: str = GROUP) -> tuple[TrainingLane, ...
 
 
 def first_image(lanes: tuple[TrainingLane, ...], role: str = MAIN_ROLE) -> TrainingImage | None:
-    """The first image configured for a role; ilastik takes its defaults from it."""
+    """Find the first image configured for a role; ilastik takes its defaults from it."""
     return next((lane.images[role] for lane in lanes if role in lane.images), None)
 
 
@@ -104,7 +104,7 @@ def _read_image(file: ProjectFile, place: str, group: str) -> TrainingImage:
 
 
 def _internal_dataset(file: ProjectFile, place: str, group: str) -> str | None:
-    """Where in the project an image stored inside it lies."""
+    """Path of an image that is stored inside the project."""
     inner = file.text(f"{place}/inner_path") or ""
     identifier = file.text(f"{place}/datasetId") or ""
     candidates = [path for path, part in ((inner, inner), (f"{group}/local_data/{identifier}", identifier)) if part]
@@ -146,7 +146,7 @@ def _read_drange(file: ProjectFile, place: str) -> tuple[float, float] | None:
 
 
 def _read_units(file: ProjectFile, place: str) -> dict[str, str]:
-    """Metadata only, so whatever is not a mapping of letters to units counts as unknown."""
+    """Read the units of axes; anything that is not a mapping of letters to units counts as unknown."""
     try:
         stored = json.loads(file.text(f"{place}/axis_units") or "null")
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The objects a user labelled: the names of the classes, and how many objects carry each label. Nothing here trains."""
+"""Objects labelled by the user: names of the classes, and number of objects with each label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GROUP = "ObjectClassification"
 
 
 def read_object_class_names(file: ProjectFile) -> tuple[str, ...]:
-    """The names of the object classes; a project without names has as many classes as its largest label."""
+    """Read the names of the object classes; a project without names has as many classes as its largest label."""
     names = file.texts(f"{GROUP}/LabelNames")
     if names:
         return check_names(file, f"{GROUP}/LabelNames", names)
@@ -19,7 +19,7 @@ def read_object_class_names(file: ProjectFile) -> tuple[str, ...]:
 
 
 def count_object_labels(file: ProjectFile) -> tuple[int, ...]:
-    """How many objects of all training lanes carry each label, from label 1 to the largest that is used."""
+    """Count the objects of all training lanes with each label, from label 1 to the largest in use."""
     counts = np.zeros(MAX_LABEL + 1, np.int64)
     for lane in file.groups(f"{GROUP}/LabelInputs"):
         for frame in file.datasets(f"{GROUP}/LabelInputs/{lane}"):

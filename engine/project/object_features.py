@@ -1,4 +1,4 @@
-"""Which object features a project computes, which of them its classifier reads, and how far neighbourhoods reach."""
+"""Object features of a project: those computed, those its classifier reads, and the extent of neighbourhoods."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCKWISE = "Blockwise Object Classification"
 STANDARD = "Standard Object Features"
 HULL_2D, HULL_3D, SKELETON = "2D Convex Hull Features", "3D Convex Hull Features", "2D Skeleton Features"
 PLUGINS = (STANDARD, HULL_2D, HULL_3D, SKELETON)
-# Copies for display and tables that early projects list among the features; never one of the classifier's own.
+# Copies for display and tables that early projects list among the features; the classifier never reads them.
 DEFAULT_FEATURES = "Default features"
 MAX_MARGIN = 1 << 20
 MAX_BLOCK = 1 << 40
@@ -26,10 +26,10 @@ Features = Mapping[str, Mapping[str, Margins | None]]
 class ObjectFeatures:
     """Plugin -> feature -> margin, both in code-point order, which is the order of the classifier's columns.
 
-    computed   everything the project measures; tables show it
-    selected   what the classifier reads
-    left_out   computed features of plugins that are not known here, none of which the classifier reads
-    A margin is how far a neighbourhood reaches along x, y and maybe z, one number for all axes; None: not one.
+    computed   all features that the project measures, for tables
+    selected   features that the classifier reads
+    left_out   computed features of unknown plugins, none of which the classifier reads
+    A margin is the extent of a neighbourhood along x, y and maybe z, or one number for all axes; None: not one.
     """
 
     computed: Features
@@ -37,10 +37,10 @@ class ObjectFeatures:
     left_out: Features = field(default_factory=dict)
 
     def measured(self, *, everything: bool) -> Features:
-        """What has to be measured: everything, or only what the classifier reads.
+        """Features to measure: all, or only those that the classifier reads.
 
-        Neighbourhoods of all features reach equally far, as far as the largest margin of the computed ones, so a
-        feature keeps its values when others are left out.
+        Neighbourhoods of all features have the same extent, the largest margin of the computed ones, so a feature keeps
+        its values when others are left out.
         """
         known = merge_features(self.computed, self.selected)
         if everything and not self.left_out:
@@ -54,14 +54,14 @@ class ObjectFeatures:
 
 @dataclass(frozen=True)
 class Blocks:
-    """How blockwise results are cut: sizes of a block and of the halo around it, along z, y, x."""
+    """Blocks of blockwise results: sizes of a block and of the halo around it, along z, y, x."""
 
     shape: tuple[int, int, int] = (512, 512, 512)
     halo: tuple[int, int, int] = (64, 64, 64)
 
 
 def merge_features(first: Features, second: Features) -> Features:
-    """All features of both, sorted; the second one's margins win."""
+    """Merge features, sorted; the second one's margins take precedence."""
     return {
         plugin: dict(sorted({**first.get(plugin, {}), **second.get(plugin, {})}.items()))
         for plugin in sorted({*first, *second})
@@ -69,7 +69,7 @@ def merge_features(first: Features, second: Features) -> Features:
 
 
 def largest_margin(features: Features) -> Margins:
-    """The component-wise largest of all margins; a margin of one number counts for every axis."""
+    """Component-wise maximum of all margins; a margin of one number counts for every axis."""
     margins = [margin for of_plugin in features.values() for margin in of_plugin.values() if margin is not None]
     axes = max((len(margin) for margin in margins), default=1)
     wide = [margin * axes if len(margin) == 1 else margin for margin in margins]
@@ -77,7 +77,7 @@ def largest_margin(features: Features) -> Margins:
 
 
 def read_object_features(file: ProjectFile) -> ObjectFeatures:
-    """The features of a project. Raises ProjectError if the classifier reads none, or some of an unknown plugin."""
+    """Read the features of a project. Raises ProjectError if the classifier reads none, or some of unknown plugins."""
     computed = _read_features(file, COMPUTED)
     has_selection = file.has_group(SELECTED)
     selected = _read_features(file, SELECTED) if has_selection else computed
@@ -95,7 +95,7 @@ def read_object_features(file: ProjectFile) -> ObjectFeatures:
 
 
 def read_blocks(file: ProjectFile) -> Blocks:
-    """The block settings, with ilastik's defaults for whatever is not stored."""
+    """Read the block settings, with ilastik's defaults for settings not stored."""
     usual = Blocks()
     return Blocks(
         _read_sizes(file, f"{BLOCKWISE}/BlockShape3dDict", usual.shape, least=1),
@@ -105,7 +105,7 @@ def read_blocks(file: ProjectFile) -> Blocks:
 
 def _read_features(file: ProjectFile, path: str) -> Features:
     plugins = file.groups(path)
-    if plugins == ("0",):  # early projects have this level more
+    if plugins == ("0",):  # early projects have this additional level
         path, plugins = f"{path}/0", file.groups(f"{path}/0")
     plugins = tuple(plugin for plugin in plugins if plugin != DEFAULT_FEATURES)
     return {
@@ -127,7 +127,7 @@ def _read_margin(file: ProjectFile, place: str) -> Margins | None:
 
 
 def _read_sizes(file: ProjectFile, path: str, usual: tuple[int, int, int], *, least: int) -> tuple[int, int, int]:
-    """Sizes along z, y, x."""
+    """Read sizes along z, y, x."""
     sizes = [file.integer(f"{path}/{axis}") for axis in "zyx"]
     z, y, x = (use if size is None else size for size, use in zip(sizes, usual, strict=True))
     if not all(least <= size <= MAX_BLOCK for size in (z, y, x)):

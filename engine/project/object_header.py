@@ -22,7 +22,7 @@ _SPACE, _TYPE, _LAYOUT = 0x1, 0x3, 0x8
 _INDIFFERENT = frozenset((0x0, 0x4, 0x5, 0xE, 0x12))
 _CONSTANT = 1  # the only flag that changes nothing
 _SIMPLE_SPACE, _CONTIGUOUS = b"\1", b"\3\1"
-_MOST_DIMENSIONS = 4
+_MAX_DIMENSIONS = 4
 _NOWHERE = (1 << 64) - 1  # the address of values that were never written
 _INTEGER, _FLOAT = (
     "10{:02x}0000 {:02x}000000 0000{:02x}00 00000000",
@@ -38,7 +38,7 @@ _TYPES: dict[bytes, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class PlainArray:
-    """Where an array lies. ``start``: counted as HDF5 counts addresses."""
+    """Location of an array in a file. ``start``: in HDF5's addresses."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -77,7 +77,7 @@ def _describe(space: bytes, dtype: np.dtype | None, layout: bytes) -> PlainArray
     if dtype is None or not space.startswith(_SIMPLE_SPACE) or not layout.startswith(_CONTIGUOUS):
         return None
     rank = space[1]
-    if rank > _MOST_DIMENSIONS or len(space) < 8 + 8 * rank or len(layout) < 18:
+    if rank > _MAX_DIMENSIONS or len(space) < 8 + 8 * rank or len(layout) < 18:
         return None
     shape = unpack_from(f"<{rank}Q", space, 8)
     start, stored = unpack_from("<QQ", layout, 2)

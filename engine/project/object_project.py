@@ -20,10 +20,10 @@ from .thresholding import ThresholdSettings, read_thresholding
 class ObjectProject(Project):
     """A project that classifies objects.
 
-    thresholds   how prediction maps become objects; None where the objects are an input
-    pixels       the stage that makes the prediction maps, as a project of its own with this one's atlas as its mask;
+    thresholds   settings that turn prediction maps into objects; None where the objects are an input
+    pixels       stage that computes the prediction maps, as a project of its own with this one's atlas as its mask;
                  None where they are an input
-    table        None: the project was not set up to write a table
+    table        None: the project is not set up to write a table
     """
 
     features: ObjectFeatures
@@ -39,8 +39,8 @@ def read_object_project(
 ) -> ObjectProject:
     """Read features, classifier, blocks and table of a project, and the stages that make its objects.
 
-    has_thresholds  its objects are made from prediction maps
-    has_pixels      a pixel stage of its own makes the prediction maps
+    has_thresholds  True if its objects are made from prediction maps
+    has_pixels      True if a pixel stage of its own computes the prediction maps
     Raises ClassifierMissing, ProjectError.
     """
     features = read_object_features(file)
@@ -56,7 +56,7 @@ def read_object_project(
 
 
 def _pixel_stage(project: Project) -> Project:
-    """View a project as its pixel stage does: the atlas is the prediction mask."""
+    """Convert a project to that of its pixel stage: the atlas is the prediction mask."""
     main, mask = pixel_project.ROLES
     atlas = project.roles[1]
     lanes = [

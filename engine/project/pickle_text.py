@@ -1,8 +1,8 @@
-"""Values in a pickle of protocol 0, read without unpickling.
+"""Values of a pickle of protocol 0, read without unpickling.
 
 The standard library splits the bytes into operations and imports nothing that they name. The few operations accepted
-here make lists, dictionaries, tuples, texts, numbers, booleans and None. The pickle chooses how these are nested, so
-depth and number of operations are bounded, and nothing that holds other values is hashed, compared or copied.
+here make lists, dictionaries, tuples, strings, numbers, booleans and None. Since the pickle decides their nesting,
+depth and number of operations are bounded, and no container is hashed, compared or copied.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _MARK = "MARK"
 
 
 class PickleTextError(Exception):
-    """The pickle holds something that is not read here."""
+    """The pickle contains something that is not supported here."""
 
 
 @dataclass
 class _Part:
     """A value under construction.
 
-    depth      levels of values inside it: 0 for a text or a number
-    is_placed  another value holds it, so that it may no longer change: its depth counts there
+    depth      levels of values inside it: 0 for a string or a number
+    is_placed  True if another value contains it, so that it may no longer change: its depth counts there
     """
 
     value: Any
@@ -36,9 +36,9 @@ class _Part:
 
 
 def read_pickle_text(content: bytes) -> Any:
-    """The value that a pickle of protocol 0 describes. Raises PickleTextError.
+    """Read the value that a pickle of protocol 0 describes. Raises PickleTextError.
 
-    Dictionary keys are texts. A value that the pickle uses twice is one object.
+    Dictionary keys are strings. A value that the pickle uses twice is one object.
     """
     if len(content) > MAX_BYTES:
         raise PickleTextError(f"it has {len(content)} bytes, more than {MAX_BYTES}")
@@ -58,7 +58,7 @@ def read_pickle_text(content: bytes) -> Any:
 
 
 class _Machine:
-    """A stack of values, and the values that later operations can ask for again."""
+    """Stack of values, and the memo of values for later operations."""
 
     def __init__(self) -> None:
         self._stack: list[_Part | None] = []  # None: a mark
@@ -89,7 +89,7 @@ class _Machine:
             raise PickleTextError(f"it uses the operation {name}, where only plain values belong")
 
     def result(self) -> Any:
-        """The one value that is left."""
+        """Return the only remaining value."""
         value = self._pop().value
         if self._stack:
             raise PickleTextError("it leaves values over")
@@ -110,7 +110,7 @@ class _Machine:
         return part
 
     def _items(self) -> list[_Part]:
-        """All values since the last mark, without the mark."""
+        """Pop all values since the last mark, and the mark."""
         items = []
         while (part := self._stack.pop()) is not None:
             items.append(part)
@@ -138,7 +138,7 @@ class _Machine:
         holder.value[_key(key)] = _placed_in(holder, item)
 
     def _open(self, kind: type) -> _Part:
-        """The value on top, which must be of this kind and may still change."""
+        """Return the value on top, which must be of this kind and may still change."""
         holder = self._top()
         if not isinstance(holder.value, kind) or holder.is_placed:
             raise PickleTextError(f"it adds to a value that is no {kind.__name__} or is already part of another one")
@@ -146,14 +146,14 @@ class _Machine:
 
 
 def _key(part: _Part) -> str:
-    """The value as a key. Not a number: the hashes of numbers can be chosen to collide."""
+    """Convert a value to a key. Not a number: the hashes of numbers can be chosen to collide."""
     if not isinstance(part.value, str):
         raise PickleTextError(f"it uses a {type(part.value).__name__} as the key of a dictionary")
     return part.value
 
 
 def _placed_in(holder: _Part, item: _Part) -> Any:
-    """The value of ``item``, which from now on is a part of ``holder``."""
+    """Make ``item`` a part of ``holder`` and return its value."""
     if item is holder:
         raise PickleTextError("it holds a value that is a part of itself")
     holder.depth = max(holder.depth, item.depth + 1)

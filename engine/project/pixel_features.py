@@ -1,6 +1,6 @@
-"""Which pixel features a project uses, at which scales, and whether each scale is filtered slice by slice.
+"""Pixel features selected in a project, their scales, and whether each scale is filtered slice by slice.
 
-What the features are and in which order they reach the classifier is decided in ``engine/pixels``.
+The meaning of the features and their order in the classifier are decided in ``engine/pixels``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MIN_SCALE, MAX_SCALE = 0.01, 1e4
 
 @dataclass(frozen=True)
 class FeatureSelection:
-    """The project's table of features and scales.
+    """A project's table of features and scales.
 
     ids            feature ids in the order of the file, which is the order of the classifier's columns
     scales         in the order of the file
@@ -42,7 +42,7 @@ class FeatureSelection:
     compute_in_2d: tuple[bool, ...]
 
     def columns_per_channel(self) -> int:
-        """How many classifier columns one input channel yields, if no image has a z extent of 1."""
+        """Number of classifier columns per input channel, if no image has a z extent of 1."""
         return _columns(self.ids, self.matrix, self.compute_in_2d)
 
 
@@ -53,10 +53,10 @@ def read_feature_selection(
     group: str = GROUP,
     column_count: int | None = None,
 ) -> FeatureSelection:
-    """The feature selection stored in ``group``. Raises ProjectError if there is none that can be computed.
+    """Read the feature selection stored in ``group``. Raises ProjectError if there is none that can be computed.
 
-    lanes         say whether the training data was flat, where the file does not say what to filter in 2-D
-    column_count  of the trained classifier; settles the same question where the lanes leave it open
+    lanes         tell whether the training data were flat, if the file does not state what to filter in 2-D
+    column_count  of the trained classifier; decides if the lanes do not
     """
     names = ("Scales", "FeatureIds", "SelectionMatrix")
     if not file.has_applet(group) or not all(file.has(f"{group}/{name}") for name in names):
@@ -114,11 +114,11 @@ def _is_training_data_flat(
     matrix: Sequence[Sequence[bool]],
     column_count: int | None,
 ) -> bool:
-    """True if the scales are to be filtered in 2-D, in a file that does not say (ilastik before 1.3.3).
+    """Return True if scales are filtered in 2-D, for files that do not state it (ilastik before 1.3.3).
 
-    ilastik asks the first training image for its z extent. Files of that age do not store a shape either, so where
-    the image has a z axis, the number of columns the classifier was trained on decides if only one answer fits it;
-    otherwise a z axis is taken to mean a volume.
+    ilastik uses the z extent of the first training image. Files of that age do not store a shape either, so if the
+    image has a z axis, the number of columns of the classifier decides if only one answer fits it; otherwise a z axis
+    is assumed to mean a volume.
     """
     image = first_image(lanes)
     if image is not None and image.shape is not None:
@@ -133,7 +133,7 @@ def _is_training_data_flat(
 def _fitting_flatness(
     ids: Sequence[str], matrix: Sequence[Sequence[bool]], column_count: int | None, *, channels: int | None
 ) -> bool | None:
-    """Whether the classifier's columns fit 2-D filters (True), 3-D filters (False), or both or neither (None)."""
+    """Return True if the classifier's columns fit 2-D filters, False for 3-D filters, None for both or neither."""
     if column_count is None:
         return None
 

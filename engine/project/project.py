@@ -16,12 +16,12 @@ from .workflow_kinds import WorkflowKind, read_version
 
 @dataclass(frozen=True, eq=False)
 class Project(ByContent):
-    """A project that can be run: what all workflows share. A value, equal after pickling.
+    """A project that can be run: the part that all workflows share. A value, equal after pickling.
 
     path      absolute
-    version   of the ilastik that saved it
-    workflow  the name, never the class name an unsaved project stores
-    roles     of its inputs, main role first: those of the workflow, then any others the file names
+    version   version of the ilastik that saved it
+    workflow  name, never the class name that an unsaved project stores
+    roles     roles of its inputs, main role first: those of the workflow, then any others that the file names
     """
 
     path: Path
@@ -32,7 +32,7 @@ class Project(ByContent):
     export: StoredExportSettings
 
     def shared(self) -> dict[str, Any]:
-        """Fields of this class by name, to make a project of a subclass from."""
+        """Fields of this class by name, to construct a project of a subclass."""
         return {each.name: getattr(self, each.name) for each in fields(Project)}
 
 
@@ -57,6 +57,6 @@ def count_project_labels(file: ProjectFile, kind: WorkflowKind) -> tuple[LaneLab
 
 
 def read_label_blocks(project: Project, lane: int) -> tuple[LabelBlock, ...]:
-    """Read what the user drew on the image of a training lane. Raises ProjectError."""
+    """Read the labels that the user drew on the image of a training lane. Raises ProjectError."""
     with open_project(project.path) as file:
         return read_blocks_of_lane(file, project.lanes, lane, version=project.version, workflow=project.workflow)

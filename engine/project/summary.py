@@ -1,4 +1,4 @@
-"""What can be told about a project, for ``pixelforest info``: also of one that cannot be run, or is partly damaged."""
+"""Summary of a project for ``pixelforest info``, also of one that cannot be run or is partly damaged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PIXEL_EXPORTS = "Prediction Export"
 
 @dataclass(frozen=True)
 class ForestSummary:
-    """The size of a classifier. ``has_pure_leaves``: every leaf is certain of one class."""
+    """Size of a classifier. ``has_pure_leaves``: every leaf has a single class with probability 1."""
 
     kind: str
     forests: int
@@ -46,13 +46,13 @@ class ForestSummary:
 
 @dataclass(frozen=True)
 class ObjectSummary:
-    """The object stage of a project. A field is None, or empty, where the file does not say.
+    """Object stage of a project. A field is None, or empty, if the file does not state it.
 
     class_names    of all object classes, in order of their label values
     label_counts   labelled objects of each of these, in all lanes
     thresholds     None also where the objects are an input
-    blocks         what blockwise results are cut into
-    table          None also where the project was not set up to write one
+    blocks         blocks of blockwise results
+    table          None also if the project is not set up to write one
     """
 
     features: ObjectFeatures | None
@@ -66,18 +66,18 @@ class ObjectSummary:
 
 @dataclass(frozen=True)
 class ProjectSummary:
-    """Everything ``pixelforest info`` prints. A field is None, or empty, where the file does not say.
+    """Facts that ``pixelforest info`` prints. A field is None, or empty, if the file does not state it.
 
-    workflow       as stored, so maybe a class name, maybe unknown
-    is_supported   pixelforest can run this workflow
+    workflow       as stored, so possibly a class name, possibly unknown
+    is_supported   True if pixelforest can run this workflow
     axes, shape    of the first training image's file
     channels       input channels the classifier was trained on
-    dimensions     "2-D", "3-D" or "mixed": how the selected scales are filtered
+    dimensions     "2-D", "3-D" or "mixed": filtering of the selected scales
     class_names    of all classes, in order of their label values
     label_counts   labelled pixels of each of these, in all lanes
     objects        None: it classifies no objects
     details        further facts of its kind, as (label, text)
-    problems       one line each: what could not be read, and why; empty if nothing stands in the way of a run
+    problems       one line each: part that could not be read, and the reason; empty if the project can be run
     """
 
     path: Path
@@ -101,7 +101,7 @@ class ProjectSummary:
 
 
 class _Attempts:
-    """Reads that may fail; what stood in the way is collected."""
+    """Reads that may fail; their errors are collected."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -124,8 +124,8 @@ def summarize_project(
 ) -> ProjectSummary:
     """Describe a project, also one that cannot be run.
 
-    kinds     those that can be run
-    describe  facts of a kind that the fields of the summary do not hold, as (label, text)
+    kinds     kinds that can be run
+    describe  returns facts of a kind that the fields of the summary do not cover, as (label, text)
     Raises ProjectNotFound or ProjectError only if the file cannot be opened.
     """
     attempts = _Attempts()
@@ -190,7 +190,7 @@ def _describe_objects(file: ProjectFile, attempts: _Attempts, kind: WorkflowKind
 
 
 def _count_channels(image: TrainingImage | None, columns: int | None, features: FeatureSelection | None) -> int | None:
-    """From the training image if it says so, else from the classifier's columns."""
+    """Number of channels, from the training image if stored, else from the classifier's columns."""
     if image is not None and image.axes and (image.shape is not None or "c" not in image.axes):
         return image.sizes().get("c", 1)
     if columns is None or features is None:

@@ -1,7 +1,7 @@
 """Settings of the object table of a project: file, format, columns. ilastik stores them as a pickle, never loaded here.
 
-A project whose settings are not the plain values that ilastik stores is refused: to go on without them would leave out
-the table that it was set up to write.
+A project whose settings are not the plain values that ilastik stores is refused: ignoring them would leave out the
+table that it is set up to write.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ MAX_MARGIN = 1 << 16
 
 @dataclass(frozen=True)
 class TableSettings:
-    """The table a project was set up to write.
+    """Table that a project is set up to write.
 
-    file_type      "csv" or "h5"; counts whatever the extension of the path is
+    file_type      "csv" or "h5", regardless of the extension of the path
     file_path      a template with {dataset_dir} and {nickname}
-    features       ids or display names of the features wanted in it, without their plugins
+    features       ids or display names of its features, without their plugins
     compression    of the HDF5 file: h5py's names -> values; empty: none
-    margin         pixels around the objects whose pictures are stored in an HDF5 file
-    includes_raw   the raw image is stored once as a whole, instead of a piece for each object
+    margin         pixels around objects in pictures stored in an HDF5 file
+    includes_raw   True if the raw image is stored once as a whole, instead of a piece for each object
     """
 
     file_type: str
@@ -38,7 +38,7 @@ class TableSettings:
 
 
 def read_table_settings(file: ProjectFile, path: str = PATH) -> TableSettings | None:
-    """The stored settings; None if the table was never set up. Raises ProjectError if they are not ilastik's."""
+    """Read the stored settings; None if the table was never set up. Raises ProjectError if they are not ilastik's."""
     content = file.opaque(path)
     if content is None:
         return None
@@ -82,7 +82,7 @@ def _unreadable(file: ProjectFile, path: str, why: str) -> ProjectError:
 
 
 def _checked_compression(stored: dict[Any, Any]) -> dict[str, Any]:
-    """What of it h5py is given: gzip with a level or lzf, and whether bytes are shuffled first."""
+    """Select the settings passed to h5py: gzip with a level or lzf, and whether bytes are shuffled first."""
     method = stored.get("compression")
     if method not in ("gzip", "lzf"):
         return {}

@@ -16,17 +16,17 @@ SIGNATURE = b"GCOL\x01\0\0\0"
 # Records of a heap are padded to this.
 ALIGNMENT = 8
 SCAN_BYTES = 1 << 24
-# libhdf5 numbers the records of a heap with 16 bits; one more says what is free.
+# libhdf5 numbers the records of a heap with 16 bits; one more describes the free space.
 MAX_RECORDS = 1 << 16
-# Heaps do not overlap. All of them may be read twice (checked, then used), with an equal part of what used to be heaps.
+# Heaps do not overlap. All of them may be read twice (checked, then used), with an equal amount of former heaps.
 MAX_READ_FACTOR = 4
 
 
 class TextHeap:
-    """The heaps of one file. Everything that cannot be right raises ValueError.
+    """Global heaps of one file. Invalid content raises ValueError.
 
-    stream         the file, opened for reading
-    base           where in it HDF5's addresses begin
+    stream         file opened for reading
+    base           offset of HDF5's address 0 in it
     address_bytes  width of an address
     length_bytes   width of a size
     """
@@ -44,11 +44,11 @@ class TextHeap:
 
     @property
     def pointer_bytes(self) -> int:
-        """Width of what a dataset stores for each string: its length, a heap's address, a number in that heap."""
+        """Width of the entry that a dataset stores for each string: length, address of a heap, number in that heap."""
         return 4 + self.address_bytes + 4
 
     def read_pointers(self, offset: int, count: int) -> list[bytes]:
-        """The strings that ``count`` pointers at a place in the file stand for. Equal strings may be one object."""
+        """Read the strings of ``count`` pointers at an offset of the file. Equal strings may be one object."""
         raw = self._bytes(offset, count * self.pointer_bytes)
         texts = []
         for start in range(0, len(raw), self.pointer_bytes):
@@ -65,7 +65,7 @@ class TextHeap:
         return texts
 
     def check_all(self) -> None:
-        """Look at every heap in the file, used or not."""
+        """Check every heap in the file, used or not."""
         start = 0
         while start < self.size_bytes:
             piece = self._bytes(start, min(SCAN_BYTES + len(SIGNATURE) - 1, self.size_bytes - start))
@@ -77,13 +77,13 @@ class TextHeap:
             start += SCAN_BYTES
 
     def _heap(self, address: int) -> dict[int, bytes]:
-        """The strings of the heap at an address, by their numbers."""
+        """Read the strings of the heap at an address, by number."""
         if address not in self._heaps:
             self._heaps[address] = dict(self._records(self.base + address))
         return self._heaps[address]
 
     def _records(self, start: int) -> Iterator[tuple[int, bytes]]:
-        """Number and content of each string in the heap at a place in the file."""
+        """Yield number and content of each string in the heap at an offset of the file."""
         header = self._bytes(start, len(SIGNATURE) + self.length_bytes)
         if not header.startswith(SIGNATURE):
             raise ValueError(f"there is no heap of texts at {start}")

@@ -1,4 +1,4 @@
-"""How a project turns prediction maps into objects: the settings of its thresholds, of all generations."""
+"""Settings that turn prediction maps into objects, in the formats of all versions of ilastik."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ GROUP = "ThresholdTwoLevels"
 METHODS = ("simple", "hysteresis", "graph cut", "ipht")
 TWO_LEVELS = ("hysteresis", "ipht")
 MAX_SIGMA = 1e4
-# Prediction maps go to 1, those that ilastik could not scale to the largest value of their type.
+# Prediction maps go up to 1; those that ilastik could not scale, to the largest value of their type.
 MAX_THRESHOLD = float(1 << 32)
 MAX_COUNT = (1 << 63) - 1
-# What all versions from this one on store, whichever method is chosen.
+# Settings that all versions from this one on store, whichever method is chosen.
 FULLY_STORED = (1, 2)
 STORED = (
     "CurOperator",
@@ -29,13 +29,13 @@ STORED = (
 
 @dataclass(frozen=True)
 class ThresholdSettings:
-    """How prediction maps become a segmentation.
+    """Settings of thresholding, which turns prediction maps into a segmentation.
 
     method                one of METHODS; ipht is hysteresis that keeps the identities of the cores
-    min_size, max_size    pixels of an object that is kept, both included
+    min_size, max_size    size limits in pixels of kept objects, inclusive
     high, low             core and final threshold; methods with one threshold use ``low``
     sigma                 widths of the smoothing Gaussian along z, y, x, pixels
-    channel, core_channel which prediction map the final and the core threshold look at, from 0
+    channel, core_channel prediction map of the final and of the core threshold, from 0
     strict                True: a pixel must exceed the threshold; False: reaching it is enough
     """
 
@@ -51,13 +51,13 @@ class ThresholdSettings:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """The prediction maps that are looked at, without repetition, in order of their numbers."""
+        """Prediction maps in use, without repetition, in ascending order."""
         used = {self.channel, self.core_channel} if self.method in TWO_LEVELS else {self.channel}
         return tuple(sorted(used))
 
 
 def read_thresholding(file: ProjectFile, group: str = GROUP) -> ThresholdSettings:
-    """The stored settings, with ilastik's defaults for what early versions did not store. Raises ProjectError."""
+    """Read the settings, with ilastik's defaults for those that early versions did not store. Raises ProjectError."""
     _require_settings(file, group)
     usual = ThresholdSettings()
     if not file.has_applet(group):
@@ -68,7 +68,7 @@ def read_thresholding(file: ProjectFile, group: str = GROUP) -> ThresholdSetting
         raise file.error(f"{group}/CurOperator", f"is {index}, but only methods 0 to {len(METHODS) - 1} are known")
     method = METHODS[index]
     channel = settings.count("Channel", usual.channel)
-    # Projects from before there were two channels use theirs for both thresholds.
+    # Projects without a second channel use theirs for both thresholds.
     core_usual = channel if method in TWO_LEVELS and file.has(f"{group}/Channel") else usual.core_channel
     low = settings.threshold("LowThreshold", usual.low)
     z, y, x = (settings.number(f"SmootherSigma/{axis}", 1.0, MAX_SIGMA) for axis in "zyx")
@@ -86,7 +86,7 @@ def read_thresholding(file: ProjectFile, group: str = GROUP) -> ThresholdSetting
 
 
 def _require_settings(file: ProjectFile, group: str) -> None:
-    """Refuse a file that lacks what its version of ilastik always stores: defaults would give other objects."""
+    """Refuse a file without settings that its version of ilastik always stores: defaults would give other objects."""
     has_any = file.has_applet(group) and any(file.has(f"{group}/{name}") for name in STORED)
     if not has_any and file.has_group(group):
         raise file.error(
@@ -103,7 +103,7 @@ def _require_settings(file: ProjectFile, group: str) -> None:
 
 @dataclass(frozen=True)
 class _Settings:
-    """Numbers in the group of the thresholds, each checked against what ilastik can store."""
+    """Numbers in the group of the thresholds, each checked against the range that ilastik can store."""
 
     file: ProjectFile
     group: str

@@ -1,8 +1,8 @@
 """vigra's tree arrays, checked and turned into plain node tables.
 
-vigra stores a tree as a list of integers (the topology: node records that hold addresses of other records) and a list
-of numbers (thresholds and leaf contents). The addresses come from the file, so each is checked before it is followed,
-and the walk goes level by level through all trees at once, without recursion.
+vigra stores a tree as a list of integers (the topology: node records with addresses of other records) and a list of
+numbers (thresholds and leaf contents). The addresses are not trusted: each is checked before it is followed, and all
+trees are traversed together level by level, without recursion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LEAF_NODE = 0x40000000
 # A node record: type, address of its parameters, and for interior nodes two children and a column.
 INTERIOR_INTS, LEAF_INTS = 5, 2
 ROOT = 2
-# Far deeper than any tree trained on pixels; a chain this long is made to waste time.
+# Far deeper than any tree trained on pixels; a longer chain can only be malicious.
 MAX_LEVELS = 10_000
 # vigra divides the counts of a leaf's classes by their sum.
 MAX_SUM_ERROR = 1e-6
@@ -29,7 +29,7 @@ MAX_SUM_ERROR = 1e-6
 class StoredTree:
     """A tree with n nodes and K classes; node 0 is the root, nodes in depth-first order, left child first.
 
-    feature        (n,) int32, the column compared; -1 at leaves
+    feature        (n,) int32, column compared; -1 at leaves
     threshold      (n,) float64; a value below it goes left, any other right; 0 at leaves
     left, right    (n,) int32, child nodes; -1 at leaves
     probabilities  (n, K) float64, class fractions of leaves; zeros elsewhere
@@ -54,7 +54,7 @@ class StoredTree:
 
 
 class TreeError(Exception):
-    """A tree is none. ``tree``: which of those given."""
+    """An invalid tree. ``tree``: its index."""
 
     def __init__(self, tree: int, what: str) -> None:
         super().__init__(what)
@@ -63,7 +63,7 @@ class TreeError(Exception):
 
 @dataclass(frozen=True)
 class _Nodes:
-    """All nodes of all trees in breadth-first order: the roots, then level by level, siblings side by side.
+    """All nodes of all trees in breadth-first order: the roots, then level by level, siblings next to each other.
 
     Hence the i-th interior node's children are nodes T + 2i and T + 2i + 1, where T is the number of trees.
     """
@@ -78,7 +78,7 @@ class _Nodes:
 def unpack_trees(
     topologies: Sequence[np.ndarray], parameters: Sequence[np.ndarray], *, class_count: int, column_count: int
 ) -> tuple[StoredTree, ...]:
-    """Node tables of trees given as vigra's (topology, parameters) pairs. Raises TreeError."""
+    """Convert trees given as vigra's (topology, parameters) pairs to node tables. Raises TreeError."""
     for tree, topology in enumerate(topologies):
         header = topology[:ROOT].tolist()
         if len(topology) < ROOT + LEAF_INTS:
@@ -148,20 +148,20 @@ def _walk(
 
 
 def _require_own_parameters(nodes: _Nodes, parameter_lengths: np.ndarray, class_count: int) -> None:
-    """Every node has numbers of its own, so a small file cannot ask for a large table."""
+    """Check that every node has its own numbers, so that a small file cannot cause a large table."""
     needed = np.where(nodes.is_leaf, class_count + 1, 2)
     total = np.bincount(nodes.tree, weights=needed, minlength=len(parameter_lengths))
     _require(total <= parameter_lengths, np.arange(len(parameter_lengths)), "nodes share their parameters")
 
 
 def _lay_out(nodes: _Nodes, pool: np.ndarray, tree_count: int, class_count: int) -> tuple[StoredTree, ...]:
-    """The nodes of each tree in depth-first order."""
+    """Reorder the nodes of each tree depth-first."""
     count = len(nodes.tree)
     inner = np.flatnonzero(~nodes.is_leaf)
     leaf = np.flatnonzero(nodes.is_leaf)
     left = tree_count + 2 * np.arange(len(inner))
     right = left + 1
-    # How many interior nodes come before each level: where a level starts among ``inner``.
+    # Number of interior nodes before each level: the start of a level in ``inner``.
     cuts = np.searchsorted(inner, nodes.level_starts).tolist()
     levels = [slice(a, b) for a, b in pairwise(cuts) if a < b]
 

@@ -1,6 +1,6 @@
 """Kinds of ilastik projects, and the ilastik versions whose files can be read.
 
-A kind describes what a project file stores. Each folder of ``engine/workflows`` declares the kinds that it runs.
+A kind describes the content of a project file. Each folder of ``engine/workflows`` declares the kinds that it runs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ READABLE_VERSIONS = ((0, 6), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5))
 
 @dataclass(frozen=True)
 class WorkflowKind:
-    """A kind of project, as its file states it.
+    """A kind of project, as stated in its file.
 
     name          as a saved project stores it
     class_name    as a project that was created but never saved stores it
-    roles         what its inputs are for, main role first
+    roles         roles of its inputs, main role first
     export_group  HDF5 group of its export settings
     has_pixels    True if it classifies pixels
     has_objects   True if it classifies objects
@@ -59,7 +59,7 @@ def find_kind(stored_name: str, kinds: Iterable[WorkflowKind]) -> WorkflowKind |
 
 
 def read_version(file: ProjectFile) -> str:
-    """The ilastik version that saved the project. Raises ProjectError if files of that version cannot be read."""
+    """Read the ilastik version that saved the project. Raises ProjectError if that version is not supported."""
     path = "ilastikVersion"
     if not file.has(path):
         if file.has("DataSets") or file.has("Project"):
@@ -79,7 +79,7 @@ def read_version(file: ProjectFile) -> str:
 
 
 def _version_text(file: ProjectFile, path: str) -> str:
-    """ilastik 0.5 stored a float; everything since stores text."""
+    """Read the version as text: ilastik 0.5 stored a float."""
     try:
         return file.text(path) or ""
     except ProjectError:
@@ -95,7 +95,7 @@ def _too_old(file: ProjectFile, version: str) -> ProjectError:
 
 
 def version_order(version: str) -> tuple[int, ...]:
-    """A key that sorts ilastik versions as PEP 440 does: 1.3.3 < 1.3.3post2 < 1.4.0b7 < 1.4.0."""
+    """Sort key of ilastik versions, as in PEP 440: 1.3.3 < 1.3.3post2 < 1.4.0b7 < 1.4.0."""
     found = re.match(
         r"\s*v?(\d+)\.(\d+)(?:\.(\d+))?[.\-_]?(?:(a|b|rc)(\d+))?[.\-_]?(?:(?:post)(\d+))?[.\-_]?(dev)?", version
     )

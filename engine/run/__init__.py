@@ -1,1 +1,1 @@
-"""How a job is run: checked, explained, computed lane by lane, reported."""
+"""Runs of a job: it is checked, explained, computed lane by lane and reported."""

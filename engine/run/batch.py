@@ -1,7 +1,7 @@
-"""All lanes of a job, one after another or several at once: check them all, compute, put the files in place.
+"""Runner of all lanes of a job, one after another or in parallel: check, compute, put the files in place.
 
-A lane that fails is reported and the others go on. Which results a lane has and how they are computed is decided by
-the workflow; where they go, by engine/export; what can be known before, by check.py.
+A lane that fails is reported and the others continue. The results of a lane and their computation are decided by the
+workflow, their destination by engine/export; what can be known in advance, by check.py.
 """
 
 from __future__ import annotations
@@ -48,11 +48,28 @@ INTERRUPT_PERIOD_S = 0.2
 def run_batch(
     job: Job, *, progress: Progress | None = None, on_lane: Callable[[LaneResult], None] | None = None
 ) -> BatchReport:
-    """Process every lane of a job. What goes wrong in a lane is in the report; only what concerns all lanes is raised.
+    """Process every lane of a job. Errors of one lane are in the report; only errors of the whole job are raised.
 
-    progress   shows how far the work has come; nothing is shown without it
-    on_lane    is told how each lane ended, when it has, from any thread
-    Raises BackendUnavailable for the device, ExportError if lanes would overwrite each other's results.
+    Parameters
+    ----------
+    job
+        The job, from ``resolve_job``.
+    progress
+        Shows the progress; None: nothing is shown.
+    on_lane
+        Called with the result of each lane when it has ended, from any thread.
+
+    Returns
+    -------
+    BatchReport
+        Outcome of every lane.
+
+    Raises
+    ------
+    BackendUnavailable
+        If the device cannot be used.
+    ExportError
+        If lanes would overwrite each other's results.
     """
     set_thread_limit(job.threads)
     _log_notes(job)
@@ -67,7 +84,7 @@ def run_batch(
         report = batch.report()
     else:
         report = BatchReport()
-    if not report.failed:  # scripts take this line for success
+    if not report.failed:  # scripts recognise success by this line
         workflow_logger.info("Completed Batch Processing")
     for file in report.files:
         logger.info("Wrote %s", file)
@@ -75,7 +92,7 @@ def run_batch(
 
 
 def check_batch(job: Job) -> JobCheck:
-    """What ``run_batch`` would do, and where. Raises BackendUnavailable; everything else is in the result."""
+    """Check a job without computing it. Raises BackendUnavailable; all other errors are in the result."""
     _log_notes(job)
     with LaneLog() as log:
         check = check_job(job, load_workflow(job.project.workflow), partial(_open_resources, job), log)
@@ -98,16 +115,16 @@ def _log_notes(job: Job) -> None:
 
 
 def _log_failure(job: Job, index: int, name: str, error: Exception) -> None:
-    if len(job.lanes) > 1:  # a single lane's error is the last word anyway
+    if len(job.lanes) > 1:  # a single lane's error is the final message anyway
         logger.error("lane %d (%s): %s", index + 1, name, describe_error(error))
 
 
-class _Stopped(Exception):  # not an error: ends a lane that runs beside one that was interrupted
+class _Stopped(Exception):  # not an error: ends lanes running in parallel with one that was interrupted
     pass
 
 
 class _Batch:
-    """The lanes of a job and what became of them."""
+    """Lanes of a job and their outcomes."""
 
     def __init__(self, job: Job, workflow: Workflow, progress: Progress, log: LaneLog) -> None:
         self.job, self.workflow, self.progress, self.log = job, workflow, progress, log
@@ -116,7 +133,7 @@ class _Batch:
         self._is_interrupted, self._has_failed = threading.Event(), threading.Event()
 
     def run(self) -> None:
-        """Check all lanes first, so that a mistake is found before hours are spent; then compute the good ones."""
+        """Check all lanes first, so that errors are found before hours are spent; then compute the valid ones."""
         check = check_job(self.job, self.workflow, partial(_open_resources, self.job), self.log)
         self.resources = check.resources
         for lane in check.lanes:
@@ -146,13 +163,13 @@ class _Batch:
                 self._compute_or_record(lane, self.resources)
 
     def _compute_side_by_side(self, lanes: Sequence[LaneCheck], workers: int) -> None:
-        """One thread a lane, several lanes at once, each with its share of the memory.
+        """Compute several lanes in parallel, each with one thread and its share of the memory.
 
         A lane that needs more than its share has no result afterwards.
         """
         share = self.resources.share(workers)
         with ThreadPoolExecutor(workers, thread_name_prefix="lane") as pool:
-            try:  # from the first lane on: an interrupt may come while the others are handed out
+            try:  # from the first lane on: an interrupt may arrive while the others are submitted
                 done = SimpleQueue[Future[None]]()
                 for lane in lanes:
                     future = pool.submit(self._compute_or_record, lane, share, is_alone=False)
@@ -249,7 +266,7 @@ class _Batch:
 
 
 def _next(queue: SimpleQueue[Future[None]]) -> Future[None]:
-    """Wait for the next entry, in steps: a wait without end could not be interrupted on Windows."""
+    """Wait for the next entry, in steps: an unlimited wait could not be interrupted on Windows."""
     while True:
         with contextlib.suppress(Empty):
             return queue.get(timeout=INTERRUPT_PERIOD_S)
@@ -257,7 +274,7 @@ def _next(queue: SimpleQueue[Future[None]]) -> Future[None]:
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Only errors of this logger are shown meanwhile."""
+    """Show only errors of this logger within the context."""
     target = logging.getLogger(name)
     before = target.level
     target.setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""What can be found out about a job before a voxel is read. Runs and explanations begin with the same check.
+"""Check of a job before a voxel is read: the first step of runs and explanations.
 
-Lanes are opened, looked at and closed again; nothing is written. What cannot work is found here, so that a run that
-fails later does so for what only voxels or other programs can tell.
+Lanes are opened, inspected and closed again; nothing is written. Every error that does not depend on voxels or other
+programs is found here.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from .outcome import BatchReport, LaneResult
 selection_logger = logging.getLogger("ilastik.applets.dataSelection.dataSelectionApplet")
 logger = logging.getLogger("pixelforest.batch")
 
-# A lane of no more voxels is computed by one thread, and several such lanes at once: cut into tiles for many threads
-# it would be mostly halo.
+# Lanes with at most this many voxels are computed by one thread each, several in parallel: cut into tiles for many
+# threads they would be mostly halo.
 SMALL_LANE_VOXELS = 1 << 20
-SMALL_LANE_BYTES = 256 * MIB  # as many lanes at once as the memory holds of these
-_LABEL = "Label Image"  # as in object_inputs.py, which imports what runs without objects do not need
+SMALL_LANE_BYTES = 256 * MIB  # memory per lane that limits the number of lanes in parallel
+_LABEL = "Label Image"  # as in workflows/objects/inputs.py, whose imports runs without objects do not need
 
 
 @dataclass
 class LaneCheck:
-    """What is known of a lane; of one that cannot be computed, what was known when that was found.
+    """Findings about a lane; for one that cannot be computed, those up to the error.
 
     name       its main input, as it was given
     images     by role, closed
     exports    by name of the result
-    voxels     that its progress counts
-    error      why it cannot be computed
-    notes, warnings  lines that were logged about it
-    unchecked  what only decoding its images tells
+    voxels     total of its progress
+    error      reason why it cannot be computed
+    notes, warnings  lines logged about it
+    unchecked  parts of its images that only decoding can check
     """
 
     lane: LaneArguments
@@ -68,20 +68,20 @@ class LaneCheck:
 
     @property
     def files(self) -> tuple[Path | str, ...]:
-        """What it would write."""
+        """Files that it would write."""
         images = [file for export in self.exports.values() for file in export.files]
         return (*images, *([] if self.table is None else self.table.files))
 
 
 @dataclass(frozen=True)
 class JobCheck:
-    """What is known of a job.
+    """Findings about a job.
 
-    lanes    those that were looked at, in their order
-    skipped  how many were not, because one before them cannot be computed and the job is to stop then
+    lanes    lanes that were inspected, in order
+    skipped  number of lanes not inspected, because the job stops at an earlier lane that cannot be computed
     resources  of the whole job
-    workers  how many small lanes are computed at once
-    error    why none of the lanes can be computed
+    workers  number of small lanes computed in parallel
+    error    reason why no lane can be computed
     """
 
     lanes: tuple[LaneCheck, ...]
@@ -95,11 +95,11 @@ class JobCheck:
         return [lane for lane in self.lanes if lane.error is None]
 
     def sharing(self, lane: LaneCheck) -> int:
-        """How many lanes are computed at once while this one is."""
+        """Number of lanes computed in parallel with this one, itself included."""
         return self.workers if self.workers > 1 and is_small(lane) else 1
 
     def forecast(self, *, fail_fast: bool) -> BatchReport:
-        """How a run would end, if nothing comes up that only voxels can tell."""
+        """Predict the report of a run in which no error depends on voxels."""
         failed = [lane for lane in self.lanes if lane.error is not None]
         shown = failed if fail_fast and failed else self.lanes
         results = tuple(
@@ -110,10 +110,10 @@ class JobCheck:
 
 
 def check_job(job: Job, workflow: Workflow, open_resources: Callable[[int], Resources], log: LaneLog) -> JobCheck:
-    """Look at every lane. What cannot work is in the result; only what ``open_resources`` raises is raised.
+    """Check every lane. Errors are in the result; only errors of ``open_resources`` are raised.
 
-    open_resources  for so many voxels
-    log             open; receives what is said about each lane
+    open_resources  number of voxels -> resources
+    log             open; receives the lines about each lane
     """
     lanes: list[LaneCheck] = []
     sets: dict[frozenset[Path], LaneCheck] = {}
@@ -154,18 +154,18 @@ def open_images(job: Job, lane: LaneArguments, stack: contextlib.ExitStack, into
 
 
 def training_images(job: Job) -> list[TrainingImage | None]:
-    """The images of the project's last lane, in the order of the roles."""
+    """Images of the project's last lane, in the order of the roles."""
     last = job.project.lanes[-1].images if job.project.lanes else {}
     return [last.get(role) for role in job.project.roles]
 
 
 def is_small(found: LaneCheck) -> bool:
-    """Whether a lane is computed by one thread, beside others."""
+    """Return True if a lane is computed by one thread, in parallel with others."""
     return found.voxels <= SMALL_LANE_VOXELS
 
 
 def count_workers(lanes: Sequence[LaneCheck], resources: Resources) -> int:
-    """How many small lanes are computed at once; 0 or 1: none beside another."""
+    """Number of small lanes computed in parallel; 0 or 1: none."""
     return min(sum(map(is_small, lanes)), resources.threads, resources.memory_bytes // SMALL_LANE_BYTES)
 
 
@@ -202,7 +202,7 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
 
 
 def _find_unchecked(images: Mapping[str, InputImage]) -> Iterator[str]:
-    """What the lane's run can still stumble over, image by image."""
+    """Name the parts of each image that can still turn out damaged during the run."""
     for role, image in images.items():
         if image.unchecked:
             yield f"{image.unchecked} of {role}"
@@ -211,7 +211,7 @@ def _find_unchecked(images: Mapping[str, InputImage]) -> Iterator[str]:
 
 
 def _say_if_repeated(found: LaneCheck, role: str, sets: dict[frozenset[Path], LaneCheck]) -> None:
-    """Warn of a lane whose main image is the image of an earlier lane, named by another of its files."""
+    """Warn about a lane whose main image is that of an earlier lane, named by another of its files."""
     if role not in found.images or not found.images[role].set_files:
         return
     first = sets.setdefault(frozenset(found.images[role].set_files), found)
@@ -226,7 +226,7 @@ def _say_if_repeated(found: LaneCheck, role: str, sets: dict[frozenset[Path], La
 
 
 def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, resources: Resources, workers: int) -> None:
-    """As the lane will be computed: a small one beside others if its share of the memory suffices, else alone."""
+    """Plan a lane as it will be computed: in parallel if it is small and its share of memory suffices, else alone."""
 
     def plan(part: Resources) -> WorkPlan:
         return workflow.plan_work(
@@ -248,7 +248,7 @@ def _plan_work(found: LaneCheck, job: Job, workflow: Workflow, resources: Resour
 
 
 def _find_collision(good: Sequence[LaneCheck]) -> Exception | None:
-    """Why lanes would overwrite each other's results; None if they do not."""
+    """Return the error if lanes would overwrite each other's results, else None."""
     exports = [(found.lane.index, export) for found in good for export in found.exports.values()]
     mains = {found.lane.index: next(iter(found.images.values())) for found in good}
     names = {i: LaneNames(main.nickname, main.dataset_dir, main.source_names) for i, main in mains.items()}
@@ -261,7 +261,7 @@ def _find_collision(good: Sequence[LaneCheck]) -> Exception | None:
 
 
 def _warn_of_places_outside(good: Iterable[LaneCheck], log: LaneLog) -> None:
-    """Log each line about a path that leads elsewhere once, with the first lane that it is about."""
+    """Log each line about a path that leads elsewhere once, for the first lane concerned."""
     first: dict[str, int] = {}
     for found in good:
         lines = [plan.outside for plan in found.exports.values()]
@@ -273,7 +273,7 @@ def _warn_of_places_outside(good: Iterable[LaneCheck], log: LaneLog) -> None:
 
 
 def _check_room(good: Iterable[LaneCheck]) -> None:
-    """Refuse lanes whose results do not fit their disk after those before them, as far as sizes are known."""
+    """Refuse lanes whose results do not fit on their disk after those of earlier lanes, as far as sizes are known."""
     free: dict[int, int] = {}
     for found in good:
         for export in found.exports.values():
@@ -296,7 +296,7 @@ def _check_room(good: Iterable[LaneCheck]) -> None:
 
 
 def _replaced_bytes(export: ExportPlan) -> int:
-    """What becomes free once a result has taken the place of older files; 0 where that is not sure."""
+    """Bytes freed once a result has replaced older files; 0 where that is uncertain."""
     if export.format.container:
         return 0
     return sum(file.stat().st_size for file in export.files if isinstance(file, Path) and file.is_file())

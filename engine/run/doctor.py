@@ -1,4 +1,4 @@
-"""Looks at what a run would work with, and tests it: devices, libraries, caches, and whether the bits are right."""
+"""Inspection and test of devices, libraries, caches, and of the bits that backends compute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Finding", "Health", "examine"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: a name, what was found, and whether that is a fault."""
+    """One line of the report: a name, the finding, and whether it is a fault."""
 
     name: str
     text: str
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass
 class Health:
-    """All findings, by the part of the program they are about."""
+    """All findings, by part of the program."""
 
     parts: dict[str, list[Finding]] = field(default_factory=dict)
 
@@ -35,16 +35,16 @@ class Health:
 
     @property
     def status(self) -> int:
-        """0: what is there works; 1: a test failed, or a device that was asked for cannot be used."""
+        """Exit status: 0 if everything available works; 1 if a test failed or a requested device cannot be used."""
         return int(any(finding.is_fault for findings in self.parts.values() for finding in findings))
 
 
 def examine(device: str = "auto", *, warm: bool = False, architectures: Sequence[str] = ()) -> Health:
-    """Look at this machine and test the backends that can be used.
+    """Inspect this machine and test the backends that can be used.
 
-    device  as for a run: with auto the CPU, and GPUs where there are some; cuda: there have to be
-    warm    compile the kernels that a project need not be known for, into the caches
-    architectures  such as sm_90: the same for GPUs that are not here, as for an image
+    device  as for a run; auto: the CPU, and GPUs if there are any; cuda: GPUs are required
+    warm    compile the kernels that do not depend on a project into the caches
+    architectures  such as sm_90: compile for GPUs that are not present, as for a container image
     The CPU's bits are compared with those recorded in this version, a GPU's with the CPU's. Raises UsageError.
     """
     health = Health()
@@ -78,7 +78,7 @@ def _warm_architecture(architecture: str, health: Health) -> None:
 
 
 def _test(part: str, backend: Backend, other: Backend | None, health: Health, *, warm: bool) -> None:
-    """Warm a backend up and run the self-tests, against the recorded bits or those of the other backend."""
+    """Warm up a backend and run its self-tests against the recorded bits or those of the other backend."""
     try:
         if warm:
             started_s = time.monotonic()

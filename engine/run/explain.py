@@ -1,6 +1,6 @@
-"""What a run would do, as one document of plain values: the same for people (reports.py) and for programs (JSON).
+"""Explanation of a run as one document of plain values, for the text of a terminal and for programs (JSON).
 
-``docs/explain.md`` describes every field; ``SCHEMA`` changes when one of them changes its meaning or goes away.
+``docs/explain.md`` describes every field; ``SCHEMA`` changes when a field changes its meaning or is removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Document = dict[str, Any]
 
 
 def explain_job(job: Job) -> Document:
-    """The document. Writes nothing. Raises BackendUnavailable."""
+    """Explain a job. Writes nothing. Raises BackendUnavailable."""
     check = check_batch(job)
     resources, report = check.resources, check.forecast(fail_fast=job.fail_fast)
     status, message = report.status, report.message
@@ -52,12 +52,12 @@ def explain_job(job: Job) -> Document:
 
 
 def explain_failure(error: Exception) -> Document:
-    """The document of a run that would not come as far as its lanes."""
+    """Explain a run that would fail before its lanes."""
     return {**_head(failure_status(error), describe_error(error)), "project": None, "machine": None, "lanes": []}
 
 
 def failure_status(error: Exception) -> int:
-    """The exit status of a run that an error ends: 2 for what cannot be meant, else 1."""
+    """Exit status of a run that an error ends: 2 for a usage error, else 1."""
     return 2 if isinstance(error, UsageError) else 1
 
 
@@ -71,7 +71,7 @@ def _not_begun(job: Job, check: JobCheck) -> list[LaneCheck]:
 
 
 def _total_seconds(check: JobCheck) -> float | None:
-    """Small lanes share the threads; each was counted with one."""
+    """Estimate the total time. Small lanes share the threads; each was estimated with one."""
     parts = [
         None if lane.work is None or lane.work.seconds is None else lane.work.seconds / check.sharing(lane)
         for lane in check.good
@@ -123,7 +123,7 @@ def _lane(job: Job, found: LaneCheck, *, is_begun: bool) -> Document:
 
 
 def _wanted_axes(job: Job, role: str, trained: TrainingImage | None) -> tuple[str | None, str]:
-    """The axes that were asked for, and by whom."""
+    """Requested axes, and the source of the request."""
     given = job.input_options.axes_of_role(job.project.roles.index(role))
     if given:
         return given, "--input_axes"

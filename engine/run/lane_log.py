@@ -1,4 +1,4 @@
-"""Which lines of the log are about which lane, for reports that list them by lane."""
+"""Assignment of log lines to lanes, for reports that list them by lane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _lane: ContextVar[int | None] = ContextVar("lane", default=None)
 
 
 class LaneLog(logging.Handler):
-    """Context manager that collects lines while it is open. Lanes may be worked on side by side, a thread each.
+    """Context manager that collects lines while it is open. Lanes may run in parallel, one thread each.
 
     A line from another thread, such as one that computes tiles, belongs to the only lane in work, or to none.
     """
@@ -26,7 +26,7 @@ class LaneLog(logging.Handler):
 
     @contextlib.contextmanager
     def about(self, lane: int) -> Iterator[None]:
-        """What this thread logs meanwhile is about a lane."""
+        """Assign lines that this thread logs within the context to a lane."""
         token = _lane.set(lane)
         with self._guard:
             self._active.append(lane)

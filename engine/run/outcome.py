@@ -1,4 +1,4 @@
-"""How the lanes of a job ended, or would end, and the exit status that follows from it."""
+"""Outcomes of the lanes of a job, real or predicted, and the resulting exit status."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..messages import describe_error
 
 @dataclass(frozen=True)
 class LaneResult:
-    """How one lane ended: with files, or with an error.
+    """Outcome of one lane: files or an error.
 
     name      its main input, as it was given
-    files     what was written, or would be; a URL is a text
-    device    where it was computed
+    files     files that were written, or would be; a URL is a str
+    device    device it was computed on
     warnings  lines about this lane that were logged as warnings
     """
 
@@ -30,10 +30,16 @@ class LaneResult:
 
 @dataclass(frozen=True)
 class BatchReport:
-    """How all lanes of a job ended, in their order.
+    """Outcomes of all lanes of a job.
 
-    skipped      how many were not begun, because one before them failed and the job was to stop then
-    is_forecast  True if nothing was computed: the report says how the job would end
+    Parameters
+    ----------
+    lanes
+        Outcome of each lane, in order.
+    skipped
+        Number of lanes not started because an earlier one failed and the job stops at the first error.
+    is_forecast
+        True if nothing was computed and the outcomes are predictions.
     """
 
     lanes: tuple[LaneResult, ...] = ()
@@ -42,7 +48,7 @@ class BatchReport:
 
     @property
     def files(self) -> tuple[Path | str, ...]:
-        """Everything that was written."""
+        """Paths and URLs of all written files."""
         return tuple(file for lane in self.lanes for file in lane.files)
 
     @property
@@ -51,7 +57,7 @@ class BatchReport:
 
     @property
     def status(self) -> int:
-        """The exit status: 0 all lanes are done, 1 failed, 2 could not be meant, 3 some failed, the others are done."""
+        """Exit status: 0 all lanes are complete, 1 failed, 2 usage error, 3 some failed and the others are complete."""
         if not self.failed:
             return 0
         if self.skipped == 0 and len(self.failed) < len(self.lanes):
@@ -60,7 +66,7 @@ class BatchReport:
 
     @property
     def message(self) -> str:
-        """The last word on a run that did not go well; empty if it did."""
+        """Final message of a run with errors; empty without errors."""
         if not self.failed:
             return ""
         first = self.failed[0]

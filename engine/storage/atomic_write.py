@@ -1,6 +1,6 @@
-"""The file or folder a result ends up in: written under a temporary name beside it, put in place in one step.
+"""Atomic writing of a file or folder: written under a temporary name next to it, then put in place in one step.
 
-Turns what the operating system says into one clear line, and foretells it as far as that goes without writing.
+Errors of the operating system become one clear line, and are predicted as far as possible without writing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-MAX_HELD_FILES = 64  # temporary files kept open to know them again; a sequence has more than a process may open
+MAX_HELD_FILES = 64  # temporary files kept open to identify them; a sequence has more than a process may open
 # An open file cannot be renamed on Windows.
 _CAN_HOLD = os.name == "posix"
 
@@ -60,7 +60,7 @@ def export_errors(path: object, option: str = "--output_filename_format") -> Ite
 
 
 def check_file_place(path: Path, option: str = "--output_filename_format") -> None:
-    """Raise the ExportError that a ``Target`` would end with, as far as it can be known without writing."""
+    """Raise the ExportError that a ``Target`` would raise, as far as it is known without writing."""
     with export_errors(path, option):
         if is_special(path):
             check_special(path)
@@ -70,14 +70,14 @@ def check_file_place(path: Path, option: str = "--output_filename_format") -> No
 
 
 def check_folder_place(path: Path, option: str = "--output_filename_format") -> None:
-    """The same for a ``FolderTarget``."""
+    """Raise the ExportError that a ``FolderTarget`` would raise, as far as it is known without writing."""
     with export_errors(path, option):
         _refuse_file(path)
         _check_writable(path)
 
 
 def existing_folder(path: Path) -> Path:
-    """The folder nearest to a path that exists: what is missing would be made in it. It may be a file in the way."""
+    """Find the nearest existing parent of a path, in which missing folders would be created. It may be a file."""
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -95,7 +95,7 @@ def _refuse_file(path: Path) -> None:
 
 
 def _check_writable(path: Path) -> None:
-    """Raise the OSError that making something at ``path`` would end with, where permissions tell it."""
+    """Raise the OSError that creating something at ``path`` would raise because of permissions."""
     folder = existing_folder(path)
     if not folder.is_dir():
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -108,12 +108,12 @@ def _check_writable(path: Path) -> None:
 
 
 def _is_read_only(folder: Path) -> bool:
-    """True for a file system that takes nothing from anybody."""
+    """Return True for a read-only file system."""
     return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def _is_kept_by_others(path: Path, folder: Path) -> bool:
-    """True for somebody else's file in a folder such as /tmp, where only its owner may replace it."""
+    """Return True for another user's file in a folder such as /tmp, where only the owner may replace it."""
     if not hasattr(os, "geteuid") or not path.exists():
         return False
     user, place = os.geteuid(), folder.stat()
@@ -123,11 +123,11 @@ def _is_kept_by_others(path: Path, folder: Path) -> bool:
 class Target:
     """One file being written.
 
-    The temporary file exists from the start, so a folder that cannot be written to is noticed before anything is
+    The temporary file exists from the start, so a folder that cannot be written to is detected before anything is
     computed. Missing folders are created. A device, a pipe or a descriptor is never replaced: the finished file is
     copied into it.
 
-    option   by which the user chose the path
+    option   option by which the user chose the path
     """
 
     _held_files = 0
@@ -167,11 +167,11 @@ class Target:
         return Target._held_files < MAX_HELD_FILES
 
     def _hold(self) -> None:
-        """Keep what was created open: as long as it is, no other file can have its identity."""
+        """Keep the created file open, so that no other file can have its identity."""
         with Target._counting:
             if not _CAN_HOLD or not self._may_hold():
                 return
-            with suppress(OSError):  # the limit of open files: then it is known by its name only
+            with suppress(OSError):  # limit of open files: then it is identified by its name only
                 self._held = os.open(self.temporary, os.O_RDONLY)
                 Target._held_files += 1
         if self._held is not None:
@@ -187,7 +187,7 @@ class Target:
                 os.close(held)
 
     def check_alive(self) -> None:
-        """Raise ExportError if somebody has removed the temporary file or folder, or put another one in its place."""
+        """Raise ExportError if the temporary file or folder was removed or replaced."""
         try:
             found = os.lstat(self.temporary)
         except (FileNotFoundError, NotADirectoryError):
@@ -216,7 +216,7 @@ class Target:
         self.temporary.parent.mkdir(parents=True, exist_ok=True)  # a file in the way fails here
 
     def commit(self) -> Path:
-        """Put the finished file under its final name; what stood there is replaced. Raises ExportError."""
+        """Put the finished file under its final name, replacing an existing one. Raises ExportError."""
         self.check_alive()
         with export_errors(self.path, self.option):
             self._put_in_place()
@@ -231,7 +231,7 @@ class Target:
             os.replace(self.temporary, self.path)
 
     def discard(self) -> None:
-        """Remove what is temporary and the folders made for it, as far as they are empty. Never raises."""
+        """Remove the temporary file and the folders created for it, if they are empty. Never raises."""
         with suppress(OSError):
             self._remove_temporary()
         with suppress(OSError):
@@ -275,7 +275,7 @@ class FolderTarget(Target):
         return True
 
     def adopt(self, folder: Path) -> None:
-        """Take a finished folder, of the same file system, for the one being written. Raises OSError."""
+        """Use a finished folder of the same file system in place of the one being written. Raises OSError."""
         self.temporary.rmdir()
         os.rename(folder, self.temporary)
         self._let_go()
@@ -284,7 +284,7 @@ class FolderTarget(Target):
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Writing into it: raise ExportError that says so if it was removed, whatever else that leads to."""
+        """Raise ExportError if the folder was removed during the context, in place of any error that this caused."""
         self.check_alive()
         try:
             yield
@@ -295,7 +295,7 @@ class FolderTarget(Target):
     def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
         """Raise ExportError unless every file that was written is still there.
 
-        names   (folder relative to this one, name in it), folder by folder: each is listed once
+        names   (folder relative to this one, name in it), grouped by folder, so that each is listed once
         """
         self.check_alive()
         folder, present, count, missing = None, frozenset[str](), 0, 0
@@ -314,7 +314,7 @@ class FolderTarget(Target):
             return frozenset()
 
     def _put_in_place(self) -> None:
-        """What stood there is replaced in one step where the system can exchange two folders."""
+        """Put the folder in place, in one step where the system can exchange two folders."""
         from .exchange import exchange, replace_in_two_steps
 
         if not self.path.exists():

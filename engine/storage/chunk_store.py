@@ -1,7 +1,7 @@
-"""Arrays that lie in a folder as one file a chunk, or a shard of chunks (N5, Zarr), through tensorstore.
+"""Arrays stored in a folder as one file per chunk, or shard of chunks (N5, Zarr), through tensorstore.
 
-Reading files that nobody has checked, writing boxes as whole chunks, compressing in parallel. What the metadata of the
-folders mean is decided by the formats.
+Untrusted files are read, boxes are written as whole chunks and compressed in parallel. The meaning of metadata is
+decided by the formats.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ __all__ = [
 ]
 
 _MAX_METADATA_BYTES = 16 * 2**20
-MAX_CHUNK_BYTES = 2**31  # a chunk is decompressed whole; one that declares more is taken for damaged
+MAX_CHUNK_BYTES = 2**31  # a chunk is decompressed whole; one that declares more is treated as damaged
 _DESCRIPTION = {"zarr": ".zarray", "zarr3": "zarr.json"}  # driver -> file that describes an array
-_PENDING_BYTES = 64 * 2**20  # on their way to the disk: shards become complete several at once, then none for a while
+_PENDING_BYTES = 64 * 2**20  # being written: several shards become complete at once, then none for a while
 _CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share through their halos
-# What tensorstore and damaged JSON raise.
+# Exceptions of tensorstore and of damaged JSON.
 _ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, AttributeError)
 
 
@@ -68,7 +68,7 @@ def _context() -> tensorstore.Context:
 
 @cache
 def _context_of(threads: int | None) -> tensorstore.Context:
-    """What all arrays share. Files are not forced onto the disk one by one: a store counts once it is complete."""
+    """Context that all arrays share. Files are not synced to disk one by one: a store counts once it is complete."""
     import tensorstore
 
     settings: dict[str, Any] = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "file_io_sync": False}
@@ -85,9 +85,9 @@ def open_array(
     create: bool = False,
     assume: bool = False,
 ) -> tensorstore.TensorStore:
-    """Open or create the array in a folder. Raises what tensorstore raises, see the two functions below.
+    """Open or create the array in a folder. Raises tensorstore's exceptions, see the two functions below.
 
-    assume   trust ``metadata`` without reading or writing any
+    assume   True: trust ``metadata`` without reading or writing any
     """
     import tensorstore
 
@@ -101,13 +101,13 @@ def open_array(
     return array
 
 
-# Of folders that tensorstore cannot be told the names of. Arrays that are in use at once are far fewer.
+# Of folders whose names tensorstore cannot take. Far fewer arrays are in use at once.
 _descriptors: deque[int] = deque()
 _MAX_DESCRIPTORS = 256
 
 
 def _utf8_path(folder: Path) -> str:
-    """The path of a folder, or another one that leads to it where its own is no UTF-8. Raises OSError, ValueError."""
+    """Return a UTF-8 path of a folder: its own, or else another one that leads to it. Raises OSError, ValueError."""
     text = str(folder)
     try:
         text.encode()
@@ -127,7 +127,7 @@ def _kvstore(folder: Path | RemotePath) -> dict[str, Any]:
 
 
 def chunk_files(folder: Path | RemotePath) -> tensorstore.KvStore:
-    """The files in a folder by their relative names. Raises what tensorstore raises."""
+    """Open the files in a folder as a key-value store. Raises tensorstore's exceptions."""
     import tensorstore
 
     files: tensorstore.KvStore = tensorstore.KvStore.open(_kvstore(folder), context=_context()).result()
@@ -137,9 +137,9 @@ def chunk_files(folder: Path | RemotePath) -> tensorstore.KvStore:
 def virtual_array(
     shape: Sequence[int], chunk: Sequence[int], dtype: np.dtype, read_chunk: Callable[[tuple[int, ...]], np.ndarray]
 ) -> tensorstore.TensorStore:
-    """An array whose chunks a function of ours reads, by their indices, always as whole chunks in ``dtype``.
+    """Create an array whose chunks are read by a function of their indices, always whole and in ``dtype``.
 
-    Decoded chunks are cached like those of files. What ``read_chunk`` raises becomes a ValueError.
+    Decoded chunks are cached like those of files. Exceptions of ``read_chunk`` become ValueErrors.
     """
     import tensorstore
 
@@ -158,16 +158,16 @@ def virtual_array(
 
 
 class StoreTarget(Protocol):
-    """Where a store of arrays is being written. Keys are relative to it."""
+    """Destination of a store of arrays being written. Keys are relative to it."""
 
     def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
-        """Start the array of a level. Raises what tensorstore raises."""
+        """Create the array of a level. Raises tensorstore's exceptions."""
 
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
-        """Write a description. Raises OSError."""
+        """Write a JSON description. Raises OSError."""
 
     def watched(self) -> AbstractContextManager[None]:
-        """Writing into it: raises ExportError that says so if it was removed by somebody, as far as one look tells."""
+        """Raise ExportError if the store was removed during the context, as far as one check can tell."""
 
     def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
         """Raise ExportError unless all descriptions and these files, (folder, name), are still there."""
@@ -176,7 +176,7 @@ class StoreTarget(Protocol):
         """Complete the store. Raises ExportError."""
 
     def discard(self) -> None:
-        """Leave nothing of it behind, unless it is complete. Never raises."""
+        """Remove it, unless it is complete. Never raises."""
 
 
 class LocalStore(FolderTarget):
@@ -204,12 +204,12 @@ class RemoteStore(RemoteTarget):
     """A store behind a URL: see StoreTarget."""
 
     def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
-        """The array's own description waits with the others, so that its chunks alone are no array."""
+        """Create the array; its description is written last with the others, so that its chunks alone are no array."""
         import tensorstore
 
         spec = {"driver": driver, "kvstore": {"driver": "memory"}, "metadata": metadata}
         made = tensorstore.open(spec, context=tensorstore.Context(), create=True).result().kvstore
-        assert made is not None  # these drivers have one
+        assert made is not None  # true for these drivers
         (name,) = made.list().result()
         content = bytes(made.read(name).result().value)
         self.put_later(f"{key}/{name.decode()}", content)
@@ -220,16 +220,16 @@ class RemoteStore(RemoteTarget):
         self.put_later(key, to_json(content).encode())
 
     def watched(self) -> AbstractContextManager[None]:
-        """Nothing: a question for each box would take longer than writing it."""
+        """Check nothing: a request for each box would take longer than writing it."""
         return nullcontext()
 
     def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
-        """Descriptions are written in ``commit``."""
+        """Check the files only: descriptions are written in ``commit``."""
         self.check_keys(f"{folder}/{name}" for folder, name in names)
 
 
 def reason(error: BaseException) -> str:
-    """What tensorstore says about an error, without the code in front and the specification behind, in one line."""
+    """Return tensorstore's message of an error in one line, without the leading code and the trailing specification."""
     text = " ".join(str(error).split())
     text = re.sub(r"^[A-Z_]{4,}: ", "", text)
     text = re.sub(r" \[(?:tensorstore_spec|source locations)=.*$", "", text)
@@ -238,7 +238,7 @@ def reason(error: BaseException) -> str:
 
 @contextmanager
 def store_input_errors(what: object) -> Iterator[None]:
-    """Turn everything that can go wrong inside into an InputError about ``what``."""
+    """Turn every expected exception inside into an InputError about ``what``."""
     try:
         yield
     except InputError:
@@ -253,7 +253,7 @@ def store_input_errors(what: object) -> Iterator[None]:
 
 @contextmanager
 def store_export_errors(path: Path | RemotePath) -> Iterator[None]:
-    """Turn what tensorstore raises into an ExportError about ``path``, by the errno that it hides in its text."""
+    """Turn tensorstore's exceptions into an ExportError about ``path``, by the errno contained in their texts."""
     with export_errors(path):
         try:
             yield
@@ -266,7 +266,7 @@ def store_export_errors(path: Path | RemotePath) -> Iterator[None]:
 
 
 def read_json(path: Path | RemotePath) -> dict[str, Any] | None:
-    """The JSON object in a file; None if there is no such file. Raises InputError for anything else."""
+    """Read the JSON object in a file; None if there is no such file. Raises InputError for anything else."""
     special = describe_special(path) if isinstance(path, Path) else ""
     if special:
         raise InputError(f"cannot read {path}: it is {special} and not a file")
@@ -293,14 +293,14 @@ def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 4
 
 
 def to_json(content: Mapping[str, Any], *, indent: int | None = 4) -> str:
-    """The text that ``write_json`` writes."""
+    """Format a JSON object as ``write_json`` does."""
     separators = (",", ":") if indent is None else None
     text = json.dumps(content, indent=indent, separators=separators, sort_keys=True, allow_nan=False)
     return text if indent is None else f"{text}\n"
 
 
 def metadata_numbers(values: Sequence[float] | None, dtype: np.dtype) -> list[float] | None:
-    """A data range as JSON holds it, in the data's own type; None if there is none, or JSON cannot hold it."""
+    """Convert a data range to JSON numbers of the data's own type; None without a range, or if JSON cannot hold it."""
     if values is None:
         return None
     numbers: list[float] = np.asarray(values).astype(dtype).tolist()
@@ -308,16 +308,16 @@ def metadata_numbers(values: Sequence[float] | None, dtype: np.dtype) -> list[fl
 
 
 def is_inside(path: Path | RemotePath, folder: Path | RemotePath) -> bool:
-    """True if a path, with all links followed, does not leave a folder. Servers have no links."""
+    """Return True if a path, with all links followed, does not leave a folder. Servers have no links."""
     if isinstance(path, RemotePath) or isinstance(folder, RemotePath):
         return True
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 class StoredImage:
-    """An array that is read. Its size, type and chunks are checked. Threads may read at once.
+    """Array that is read. Its size, type and chunks are checked. Several threads may read at once.
 
-    array   with the axes in the order that its ``info`` will have
+    array   with the axes in the order of its ``info``
     Raises InputError.
     """
 
@@ -341,7 +341,7 @@ class StoredImage:
             )
 
     def read(self, box: Box) -> np.ndarray:
-        """The voxels of a box. Raises InputError."""
+        """Read the voxels of a box. Raises InputError."""
         array = self._array
         if array is None:
             raise InputError(f"cannot read {self._label}: it was closed")
@@ -350,22 +350,22 @@ class StoredImage:
             return voxels.astype(self.dtype, copy=False)
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close it; may be called twice."""
         self._array = None
 
 
 @dataclass(frozen=True)
 class ChunkNames:
-    """The files of an array's units: ``<folder>/<i>/<j>/<k>``, by the position of the unit in the grid of units.
+    """Names of the files of an array's units: ``<folder>/<i>/<j>/<k>``, by position in the grid of units.
 
-    is_reversed   the last axis comes first
+    is_reversed   True if the last axis comes first
     """
 
     folder: str
     is_reversed: bool = False
 
     def of(self, written: np.ndarray) -> Iterator[tuple[str, str]]:
-        """(folder, name) of the units for which ``written``, a boolean for each, is true; folder by folder."""
+        """Yield (folder, name) of the units for which ``written``, a boolean for each, is true, grouped by folder."""
         grid = written.T if self.is_reversed else written
         for row in np.ndindex(grid.shape[:-1]):
             names = np.flatnonzero(grid[row])
@@ -375,11 +375,11 @@ class ChunkNames:
 
 
 class StoredArray:
-    """An array that is written: boxes of any shape, stored as whole units. Threads may write at once.
+    """Array that is written: boxes of any shape, stored as whole units. Several threads may write at once.
 
     path   for messages
-    unit   shape of what becomes one file; boxes that are not aligned to it are put together in memory
-    names  of these files
+    unit   shape of the part stored in one file; boxes that are not aligned to it are assembled in memory
+    names  names of these files
     """
 
     def __init__(
@@ -395,28 +395,28 @@ class StoredArray:
         self._most_pending = 0 if is_alone else max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
         self._pending: deque[tensorstore.WriteFutures] = deque()
         self._lock = threading.Lock()
-        # Units of zeros only are not stored: readers take a file that is not there for one.
+        # Units of zeros only are not stored: readers treat a missing file as one.
         self._has_file = np.zeros([-(-n // m) for n, m in zip(self.shape, self.unit, strict=True)], bool)
 
     @property
     def missing(self) -> int:
-        """How many voxels were not written yet."""
+        """Number of voxels not written yet."""
         return self._assembler.missing
 
     def write(self, box: Box, data: np.ndarray) -> None:
-        """Take a box; some of what is complete by then may still be on its way to the disk. Raises ExportError."""
+        """Take a box; complete units may still be being written when this returns. Raises ExportError."""
         with store_export_errors(self._path):
             for corner, unit in self._assembler.add(box, data):
                 whole = Box(corner, tuple(c + n for c, n in zip(corner, unit.shape, strict=True))).clip(self.shape)
                 source = unit[whole.relative_to(corner).slices()]
                 if source.any():
                     self._has_file[tuple(c // n for c, n in zip(corner, self.unit, strict=True))] = True
-                if np.may_share_memory(source, data):  # the caller's, who may reuse it
+                if np.may_share_memory(source, data):  # the caller may reuse its memory
                     source = source.copy()
                 self._start(self._array[whole.slices()].write(source, can_reference_source_data_indefinitely=True))
 
     def _start(self, write: tensorstore.WriteFutures) -> None:
-        """Wait for the oldest writes, so that no more than a few are on their way."""
+        """Add a pending write, and wait for the oldest ones so that only a few are pending."""
         with self._lock:
             self._pending.append(write)
             late = [self._pending.popleft() for _ in range(len(self._pending) - self._most_pending)]
@@ -424,29 +424,29 @@ class StoredArray:
             one.result()
 
     def files(self) -> Iterator[tuple[str, str]]:
-        """(folder, name) of every file that must be there once everything has settled; folder by folder."""
+        """Yield (folder, name) of every file that must exist once all writes are complete, grouped by folder."""
         return self._names.of(self._has_file)
 
     def settle(self) -> None:
-        """Wait until everything is on the disk. Raises ExportError."""
+        """Wait until all writes are complete. Raises ExportError."""
         with store_export_errors(self._path):
             while self._pending:
                 self._pending.popleft().result()
 
     def abandon(self) -> None:
-        """Wait until nothing is being written any more, whatever comes of it. Never raises."""
+        """Wait until all writes have ended, whatever their outcome. Never raises."""
         while self._pending:
             with suppress(Exception):
                 self._pending.popleft().result()
 
     def read(self, box: Box) -> np.ndarray:
-        """What was written to a box, once everything has settled. Raises ExportError."""
+        """Read back a box, once all writes are complete. Raises ExportError."""
         with store_export_errors(self._path):
             voxels: np.ndarray = self._array[box.slices()].read(order="C").result()
             return voxels
 
     def check_complete(self) -> None:
-        """Wait until everything is on the disk. Raises ExportError also if voxels are missing."""
+        """Wait until all writes are complete. Raises ExportError also if voxels are missing."""
         self.settle()
         if self.missing:
             raise ExportError(f"cannot complete {self._path}: {self.missing} voxels were never written")

@@ -1,7 +1,6 @@
-"""The chunk shape of chunked result files, and results cut into chunks while they arrive in boxes of any shape.
+"""Chunk shape of chunked result files, and assembly of chunks from boxes of any shape.
 
-The shape is ilastik's, so files from both are laid out alike. Which bytes a chunk becomes is the formats'
-business.
+The shape is ilastik's, so files from both have the same layout. The encoding of a chunk is decided by the formats.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import numpy as np
 
 from ...box import Box
 
-CHUNK_BYTES = 512_000  # a chunk of one time point and one channel comes as close to this as whole voxels allow
+CHUNK_BYTES = 512_000  # size of a chunk of one time point and one channel, as closely as whole voxels allow
 
 
 def chunk_shape(shape: Sequence[int], axes: str, itemsize: int, *, chunk_bytes: int = CHUNK_BYTES) -> tuple[int, ...]:
-    """The chunks of a result of this shape: one time point, one channel, about equally long sides along z, y and x."""
+    """Choose the chunks of a result of this shape: one time point, one channel, about equal sides along z, y and x."""
     spatial = [1 if a in "tc" else n for a, n in zip(axes, shape, strict=True)]
     target = chunk_bytes / itemsize
     sides = [0] * len(spatial)
@@ -33,8 +32,8 @@ def chunk_shape(shape: Sequence[int], axes: str, itemsize: int, *, chunk_bytes: 
 def cut_range(start: int, stop: int, length: int) -> list[tuple[int, slice, slice]]:
     """Cut a range along one axis by a grid of this spacing.
 
-    Returns for each piece the first position of its cell, where the piece belongs in the range, and where in the cell.
-    Tuples and not boxes, which took most of the time of reading small cells.
+    Returns for each piece the first position of its cell, its slice of the range, and its slice of the cell. Tuples are
+    used since boxes took most of the time of reading small cells.
     """
     pieces = []
     for first in range(start // length * length, stop, length):
@@ -44,10 +43,10 @@ def cut_range(start: int, stop: int, length: int) -> list[tuple[int, slice, slic
 
 
 class ChunkAssembler:
-    """Turns disjoint boxes into whole chunks. Threads may add at once; each chunk is handed to exactly one of them.
+    """Assembler of whole chunks from disjoint boxes. Threads may add at once; each chunk is returned to one of them.
 
-    A chunk that reaches over the image's edge is padded with zeros to its full shape. Only chunks that are begun and
-    not complete are held in memory.
+    A chunk that extends over the image's edge is padded with zeros to its full shape. Only partially written chunks are
+    held in memory.
 
     start  the image's first voxel in the grid of chunks, whose coordinates boxes and chunks have; None: its origin
     """
@@ -64,12 +63,12 @@ class ChunkAssembler:
 
     @property
     def missing(self) -> int:
-        """How many voxels have not been handed out in whole chunks yet."""
+        """Number of voxels not yet returned in whole chunks."""
         return self._missing
 
     @property
     def waiting_bytes(self) -> int:
-        """Memory that chunks take which are begun and not complete."""
+        """Memory of the partially written chunks in bytes."""
         with self._lock:
             return sum(chunk.nbytes for chunk, _ in self._begun.values())
 
@@ -100,7 +99,7 @@ class ChunkAssembler:
             if corner not in self._begun:
                 self._begun[corner] = np.zeros(self._chunks, self._dtype), inside.size
             chunk, _ = self._begun[corner]
-        # Copied without the lock, counted afterwards: whoever brings the last piece finds all others in place.
+        # Copied without the lock, counted afterwards: the thread with the last piece finds all others in place.
         chunk[part.relative_to(corner).slices()] = voxels
         with self._lock:
             missing = self._begun[corner][1] - part.size

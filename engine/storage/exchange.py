@@ -1,8 +1,8 @@
-"""Replacing one folder by another: in one step where the system can exchange two names, else in two with recovery.
+"""Replacement of one folder by another: in one step where the system can exchange two names, else in two with recovery.
 
-Linux has renameat2 with RENAME_EXCHANGE, macOS renamex_np with RENAME_SWAP; not every file system supports them. In two
-steps a process that is killed between them leaves nothing under the final name and the old folder under a hidden one,
-from which the next run takes it back.
+Linux has renameat2 with RENAME_EXCHANGE, macOS renamex_np with RENAME_SWAP; not every file system supports them. A
+process killed between the two steps leaves nothing under the final name and the old folder under a hidden one, from
+which the next run restores it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ log = logging.getLogger("pixelforest.export")
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = _RENAME_SWAP = 2
 _SUFFIX = ".old"
-_MAX_NAME_BYTES = 200  # of a name that is kept as it is in the name of the folder moved aside; file systems allow 255
+_MAX_NAME_BYTES = 200  # of a name that is kept in the name of the folder moved aside; file systems allow 255
 _MAX_TRIES = 5
-# The errors by which a kernel or a file system says that it cannot exchange names.
+# Errors of a kernel or a file system that cannot exchange names.
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Exchange two names in one step. False where that is not supported. Raises OSError."""
+    """Exchange two names in one step. Returns False if that is not supported. Raises OSError."""
     call = _system_call()
     if call is None:
         return False
@@ -45,7 +45,7 @@ def exchange(first: Path, second: Path) -> bool:
 
 @cache
 def _system_call() -> Callable[[bytes, bytes], int] | None:
-    """The function of the C library that exchanges two paths; None if it has none."""
+    """Find the function of the C library that exchanges two paths; None if it has none."""
     if not sys.platform.startswith(("linux", "darwin")):
         return None
     library = ctypes.CDLL(None, use_errno=True)
@@ -63,7 +63,7 @@ def _system_call() -> Callable[[bytes, bytes], int] | None:
 
 
 def replace_in_two_steps(new: Path, path: Path) -> Path:
-    """Move the folder at ``path`` aside and ``new`` to its place; returns where the old one is now.
+    """Move the folder at ``path`` aside and ``new`` to its place; returns the new path of the old one.
 
     The old one is moved back if the new one cannot take its place. Raises OSError.
     """
@@ -74,7 +74,7 @@ def replace_in_two_steps(new: Path, path: Path) -> Path:
             os.rename(new, path)
             return aside
         except BaseException as error:
-            # Another run may have taken the state between the two renames for that of a killed one.
+            # Another run may have mistaken the state between the two renames for that of a killed one.
             is_back = path.exists()
             if not is_back:
                 os.rename(aside, path)
@@ -84,7 +84,7 @@ def replace_in_two_steps(new: Path, path: Path) -> Path:
 
 
 def find_aside(path: Path) -> Path | None:
-    """The folder that a killed run moved aside from ``path`` without putting another there; None if there is none."""
+    """Find the folder that a killed run moved aside from ``path`` without replacing it; None if there is none."""
     if os.path.lexists(path):
         return None
     prefix = _aside_prefix(path)
@@ -97,7 +97,7 @@ def find_aside(path: Path) -> Path | None:
 
 
 def recover_folder(path: Path) -> None:
-    """Put back what a killed run moved aside from ``path``, if nothing stands there, and say so. Raises OSError."""
+    """Restore the folder that a killed run moved aside from ``path``, if nothing is there, and log. Raises OSError."""
     aside = find_aside(path)
     if aside is not None:
         os.rename(aside, path)
@@ -109,7 +109,7 @@ def recover_folder(path: Path) -> None:
 
 
 def _aside_prefix(path: Path) -> str:
-    """The beginning of the name that a folder gets when it is moved aside; of no other folder's."""
+    """Prefix of the name of a folder that was moved aside, unique to this folder."""
     name = path.name
     if len(os.fsencode(name)) > _MAX_NAME_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()

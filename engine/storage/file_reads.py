@@ -1,7 +1,7 @@
-"""Files read by position, and regions of arrays that lie in them uncompressed.
+"""Reads of files by position, and of regions of uncompressed arrays in them.
 
-Not through a memory map: touching a mapped page that is gone, because the file was cut short, ends the process with
-SIGBUS. A read that comes back short is an error of one input.
+Memory maps are not used: accessing a mapped page that is gone, because the file was truncated, ends the process with
+SIGBUS. A short read is an error of one input.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from ..errors import InputError
 
 __all__ = ["FilePool", "OpenFile"]
 
-_GAP_BYTES = 16 * 2**10  # between two parts of a region: read over, which takes no longer than another call
+_GAP_BYTES = 16 * 2**10  # between two parts of a region: read too, which takes no longer than another call
 _BUFFER_BYTES = 2**20  # read at once where there are gaps; fits into the second-level cache
 _SMALL_BYTES = 4 * 2**20  # an array of at most so many, such as a chunk, is read whole where there are gaps
-_WIDE_BYTES = 32 * 2**20  # of a region that is read wider than asked for
-_KEPT_BYTES = 64 * 2**20  # of such regions, for the tiles beside the one that is read now
+_WIDE_BYTES = 32 * 2**20  # of a region that is read wider than requested
+_KEPT_BYTES = 64 * 2**20  # of such regions, for the neighbouring tiles
 _MAX_OPEN = 32  # files of a set
 _buffers = threading.local()
 
 
 class OpenFile:
-    """A file that is read from several threads at once.
+    """File that is read from several threads at once.
 
     label  for messages
     size   in bytes, when the file was opened
-    kept   shared with other files, so that they keep no more together than one does alone
+    kept   cache shared with other files, so that together they keep no more than one does alone
     Raises OSError if it cannot be opened.
     """
 
@@ -49,21 +49,21 @@ class OpenFile:
         self.size = self.status.st_size
 
     def read(self, start: int, size: int) -> bytes:
-        """Some bytes. Raises InputError if they are not all there, or the file was closed."""
+        """Read bytes. Raises InputError if the file is too short, or was closed."""
         content = bytearray(size)
         self._fill(start, memoryview(content))
         return bytes(content)
 
     def read_box(self, start: int, shape: Sequence[int], dtype: np.dtype, box: Box) -> np.ndarray:
-        """A region of a C-ordered array that begins at byte ``start``, as a new array in native byte order."""
+        """Read a region of a C-ordered array that begins at byte ``start``, as a new array in native byte order."""
         result = np.empty(box.shape, dtype)
         self.copy_box(start, shape, box, result)
         return result if dtype.isnative else result.byteswap(inplace=True).view(dtype.newbyteorder("="))
 
     def copy_box(self, start: int, shape: Sequence[int], box: Box, into: np.ndarray) -> None:
-        """The same, put into an array of the box's shape and the stored type, byte order included.
+        """Read a region into an array of the box's shape and the stored type, byte order included.
 
-        Raises InputError if the file ends before the region does, or was closed.
+        Raises InputError if the file ends before the region, or was closed.
         """
         sides = into.shape
         if not into.size:
@@ -80,7 +80,7 @@ class OpenFile:
         if all(map(eq, sides[level + 1 :], shape[level + 1 :])):
             self._copy_pieces(start, shape, box, into, strides, level)
             return
-        # What lies in the gaps is read anyway, and the next tile asks for it: kept, it is read once.
+        # Bytes in the gaps are read anyway, and the next tile needs them: kept, they are read once.
         kept = self._kept.find((self._path, start), box)
         if kept is None:
             wide = _widen(shape, box, strides)
@@ -97,7 +97,7 @@ class OpenFile:
     def _copy_pieces(
         self, start: int, shape: Sequence[int], box: Box, into: np.ndarray, strides: Sequence[int], level: int
     ) -> None:
-        """Every position along the axes before ``level`` is one piece: rows along ``level``, whole behind it."""
+        """Copy one piece for every position along the axes before ``level``: rows along ``level``, whole after it."""
         rows = Box(box.start[level:], box.stop[level:])
         for place in product(*map(range, box.start[:level], box.stop[:level])):
             first = start + sum(map(mul, place, strides))
@@ -105,7 +105,7 @@ class OpenFile:
             self._copy_piece(first, shape[level:], rows, strides[level], target)
 
     def _copy_piece(self, start: int, shape: Sequence[int], box: Box, stride: int, into: np.ndarray) -> None:
-        """One span of the file, cut into parts of the buffer's size where it cannot be read into its place."""
+        """Copy one span of the file, in parts of the buffer's size where it cannot be read into place."""
         first, last = box.start[0], box.stop[0]
         if box.shape[1:] == tuple(shape[1:]) and into.flags.c_contiguous:
             self._fill(start + first * stride, into.reshape(-1).view(np.uint8).data)
@@ -139,14 +139,14 @@ class OpenFile:
     def _read_at(self, start: int, memory: memoryview) -> int:
         if hasattr(os, "preadv"):
             return os.preadv(self._descriptor, [memory], start)
-        with self._lock:  # elsewhere there is a single position for all threads
+        with self._lock:  # without pread all threads share one position
             os.lseek(self._descriptor, start, os.SEEK_SET)
             content = os.read(self._descriptor, len(memory))
         memory[: len(content)] = content
         return len(content)
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close it; may be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -156,15 +156,15 @@ class OpenFile:
 
 
 def _is_one_run(shape: Sequence[int], sides: Sequence[int]) -> bool:
-    """True if a region with these sides lies in the file without a gap."""
+    """Return True if a region with these sides is contiguous in the file."""
     long = next((axis for axis, side in enumerate(sides) if side > 1), 0)
     return all(map(eq, sides[long + 1 :], shape[long + 1 :]))
 
 
 def _choose_level(shape: Sequence[int], box: Box, strides: Sequence[int], *, is_contiguous: bool) -> int:
-    """The axis along which a region is read in one piece for each position of the axes before it.
+    """Choose the axis along which a region is read in one piece for each position of the axes before it.
 
-    First the longest run without a gap, then more axes as long as the gaps are short and a row fits into the buffer.
+    Start with the longest contiguous run, then add axes as long as the gaps are short and a row fits into the buffer.
     """
     level, has_gaps = len(shape) - 1, not is_contiguous
     while level:
@@ -177,7 +177,7 @@ def _choose_level(shape: Sequence[int], box: Box, strides: Sequence[int], *, is_
 
 
 def _widen(shape: Sequence[int], box: Box, strides: Sequence[int]) -> Box:
-    """A larger region that takes little more time to read: all of a small array, else further along the inner axes."""
+    """Enlarge a region at little extra reading time: all of a small array, else further along the inner axes."""
     if shape[0] * strides[0] <= _SMALL_BYTES:
         return Box.whole(shape)
     stop = list(box.stop)
@@ -192,7 +192,7 @@ def _widen(shape: Sequence[int], box: Box, strides: Sequence[int]) -> Box:
 
 
 class _KeptRegions:
-    """The latest regions that were read wider than asked for, one of each array. For several threads."""
+    """Cache of the latest regions that were read wider than requested, one per array. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -200,7 +200,7 @@ class _KeptRegions:
         self._bytes = 0
 
     def find(self, array: tuple[Path, int], box: Box) -> tuple[Box, np.ndarray] | None:
-        """A region that contains a box, of the array at this byte of this file."""
+        """Find a cached region that contains a box, of the array at this byte of this file."""
         with self._lock:
             found = self._regions.get(array)
             if found is None or not found[0].contains(box):
@@ -209,7 +209,7 @@ class _KeptRegions:
             return found
 
     def add(self, array: tuple[Path, int], box: Box, voxels: np.ndarray) -> None:
-        """Keep a region, and let the oldest ones go that there is no room for."""
+        """Keep a region, and drop the oldest ones beyond the limit."""
         with self._lock:
             old = self._regions.pop(array, None)
             self._bytes += voxels.nbytes - (0 if old is None else old[1].nbytes)
@@ -219,7 +219,7 @@ class _KeptRegions:
 
 
 def _buffer(size: int) -> np.ndarray:
-    """Memory of this thread, valid until its next call. New memory for each read would have to be cleared first."""
+    """Buffer of this thread, valid until its next call. New memory for each read would have to be cleared first."""
     found: np.ndarray | None = getattr(_buffers, "memory", None)
     if found is None or found.size < size:
         found = _buffers.memory = np.empty(size, np.uint8)
@@ -227,7 +227,7 @@ def _buffer(size: int) -> np.ndarray:
 
 
 class FilePool:
-    """Files of one image, of which a few are open at a time. For several threads."""
+    """Pool of the files of one image, of which a few are open at a time. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock, self._kept = threading.Lock(), _KeptRegions()
@@ -236,7 +236,7 @@ class FilePool:
 
     @contextmanager
     def borrow(self, path: Path) -> Iterator[OpenFile]:
-        """A file, open as long as it is borrowed. Raises InputError if it is not there any more."""
+        """Borrow a file, which stays open in the context. Raises InputError if it no longer exists."""
         with self._lock:
             file = self._open.get(path)
             if file is None:
@@ -254,7 +254,7 @@ class FilePool:
                 self._close_surplus()
 
     def _close_surplus(self) -> None:
-        """Close the oldest files that nobody reads; at most as many are stepped over as there are threads."""
+        """Close the oldest files not in use; at most as many are skipped as there are threads."""
         surplus = len(self._open) - _MAX_OPEN
         for path in [] if surplus <= 0 else list(self._open):
             if not self._users[path]:

@@ -1,7 +1,7 @@
-"""The temporary files and folders that this process is writing now.
+"""Temporary files and folders that this process is writing.
 
-Their modification time is renewed every few minutes, so that a search for leftovers by age does not find what is still
-being written, and all of them can be removed at once if the process has to end without waiting for its threads.
+Their modification times are renewed every few minutes, so that a search for leftovers by age does not find them, and
+all of them can be removed at once if the process has to end without waiting for its threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Protocol
 __all__ = ["RENEW_PERIOD_S", "LiveTargets", "live_targets"]
 
 RENEW_PERIOD_S = 600.0
-MAX_STEP_S = 60.0  # that the end of the process waits for an indivisible step
+MAX_STEP_S = 60.0  # maximum time that the end of the process waits for an indivisible step
 MAX_REMOVALS = 10
 
 
@@ -28,7 +28,7 @@ class _Temporary(Protocol):
 
 
 class LiveTargets:
-    """A set of targets that are neither committed nor discarded. Thread-safe."""
+    """Set of targets that are neither committed nor discarded. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,13 +37,13 @@ class LiveTargets:
         self._indivisible = 0
 
     def add(self, target: _Temporary) -> None:
-        """Keep a target's time of modification recent from now on."""
+        """Keep a target's modification time recent from now on."""
         with self._lock:
             self._targets[id(target)] = target
             if self._renewer is not None:
                 return
             self._renewer = threading.Thread(target=self._renew_for_ever, name="renewer", daemon=True)
-        with suppress(RuntimeError):  # the system refuses a thread: the times stay as writing leaves them
+        with suppress(RuntimeError):  # the system refuses a thread: the times are not renewed
             self._renewer.start()
 
     def remove(self, target: _Temporary) -> None:
@@ -52,7 +52,7 @@ class LiveTargets:
             self._targets.pop(id(target), None)
 
     def renew(self) -> None:
-        """Set the time of modification of all targets to now."""
+        """Set the modification time of all targets to now."""
         with self._lock:
             targets = list(self._targets.values())
         for target in targets:
@@ -61,7 +61,7 @@ class LiveTargets:
 
     @contextmanager
     def indivisible(self) -> Iterator[None]:
-        """A step that would damage what stands under a final name if the process ended in the middle of it."""
+        """Mark a step that would damage an existing result if the process ended in the middle of it."""
         with self._lock:
             self._indivisible += 1
         try:
@@ -71,18 +71,18 @@ class LiveTargets:
                 self._indivisible -= 1
 
     def discard_all(self) -> None:
-        """Remove everything temporary, although threads may still be writing it. For the end of the process only.
+        """Remove all temporary files, even those being written. For the end of the process only.
 
-        Waits for steps that are indivisible.
+        Waits for indivisible steps.
         """
         deadline = time.monotonic() + MAX_STEP_S
         while self._indivisible and time.monotonic() < deadline:
             time.sleep(0.01)
-        # Not under the lock: a thread that waits for ever may hold it.
+        # Not under the lock: a blocked thread may hold it.
         for target in list(self._targets.values()):
             for _ in range(MAX_REMOVALS):
                 target.discard()
-                time.sleep(0.005)  # a library may just be making the folders of a chunk anew
+                time.sleep(0.005)  # a library may be recreating the folders of a chunk
                 if not os.path.lexists(target.temporary):
                     break
 

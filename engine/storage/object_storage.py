@@ -1,7 +1,8 @@
 """Folders behind a URL, through tensorstore: s3://bucket/path, gs://bucket/path, and http(s)://host/path to read.
 
-Offers as much of pathlib as the formats use. Where credentials come from is decided here; they are neither taken from a
-URL nor shown. An object store knows no renaming, so what makes a complete image of the chunks is written last.
+Provides the part of pathlib that the formats use. The source of credentials is decided here; they are neither taken
+from a URL nor shown. An object store has no renaming, so the metadata that make chunks a complete image are written
+last.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ __all__ = ["RemotePath", "RemoteTarget", "is_url", "remote_errors"]
 log = logging.getLogger("pixelforest.export")
 
 _SCHEMES = ("s3", "gs", "http", "https")
-_REGION = "us-east-1"  # for servers that have none
+_REGION = "us-east-1"  # for servers without one
 _SERVER = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 
 
 def is_url(text: str) -> bool:
-    """True if a text is a URL and not a path."""
+    """Return True if a text is a URL and not a path."""
     return "://" in text
 
 
 class RemotePath:
-    """A folder or file behind a URL. Nothing is asked of the server before something is read.
+    """Folder or file behind a URL. No request is sent before something is read.
 
-    Raises InputError for URLs that cannot be meant.
+    Raises InputError for invalid URLs.
     """
 
     def __init__(self, url: str) -> None:
@@ -86,7 +87,7 @@ class RemotePath:
 
     @property
     def parents(self) -> tuple[RemotePath, ...]:
-        """The folders above, the nearest first."""
+        """Parent folders, the nearest first."""
         start = f"{self.scheme}://{self.server}"
         return tuple(RemotePath("/".join((start, *self._names[:i]))) for i in range(len(self._names) - 1, 0, -1))
 
@@ -94,14 +95,14 @@ class RemotePath:
         return Path(*self._names).relative_to(Path(*folder._names))
 
     def is_file(self) -> bool:
-        """True if something can be read under exactly this name. Raises InputError where the server does not say."""
+        """Return True if an object of exactly this name can be read. Raises InputError if the server cannot tell."""
         with suppress(FileNotFoundError):
             self.open()
             return True
         return False
 
     def open(self, mode: str = "rb") -> io.BytesIO:
-        """What lies there, to be read. Raises FileNotFoundError, InputError."""
+        """Open the object for reading. Raises FileNotFoundError, InputError."""
         assert mode == "rb"
         with remote_errors(self):
             found = _open_store(_spec(self, self._names[:-1])).read(self.name).result()
@@ -110,12 +111,12 @@ class RemotePath:
         return io.BytesIO(found.value)
 
     def store(self) -> dict[str, Any]:
-        """The folder as tensorstore's ``kvstore``. Raises InputError."""
+        """Return the folder as tensorstore's ``kvstore`` specification. Raises InputError."""
         return _spec(self, self._names)
 
 
 def _spec(folder: RemotePath, names: tuple[str, ...]) -> dict[str, Any]:
-    """A folder of the same server as tensorstore's ``kvstore``."""
+    """Return a folder of the same server as tensorstore's ``kvstore`` specification."""
     path = "".join(f"{name}/" for name in names)
     if folder.scheme == "gs":
         return {"driver": "gcs", "bucket": folder.server, "path": path}
@@ -132,7 +133,7 @@ def _spec(folder: RemotePath, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _credentials() -> dict[str, str]:
-    """Where keys are, without asking a place that is not there, which the library would complain about on its own."""
+    """Choose the source of credentials; absent ones are left out, since the library would log them."""
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return {"type": "environment"}
     if os.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or os.environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
@@ -163,7 +164,7 @@ def _open_store(spec: dict[str, Any]) -> tensorstore.KvStore:
 
 @contextmanager
 def remote_errors(what: object) -> Iterator[None]:
-    """Turn what tensorstore says about a server into an InputError in one line, without keys."""
+    """Turn tensorstore's exceptions about a server into an InputError in one line, without credentials."""
     try:
         yield
     except (ValueError, RuntimeError, OSError) as error:
@@ -173,7 +174,7 @@ def remote_errors(what: object) -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str:
-    """The server's answer in a line, with what to do about it; nothing of the request."""
+    """Describe the server's answer in one line, with advice, without any part of the request."""
     text = " ".join(str(error).split())
     code = re.search(r"HTTP response code: (\d+)", text)
     if re.search(r"PERMISSION_DENIED|UNAUTHENTICATED|code: 40[13]|AccessDenied|credentials", text):
@@ -189,18 +190,18 @@ def explain(error: BaseException) -> str:
 
 
 def _harmless(url: str) -> str:
-    """The URL without anything in it that may be a key."""
+    """Remove everything from a URL that may be a credential."""
     return re.sub(r"[?#].*$", "", re.sub(r"://[^/@]*@", "://", url))
 
 
-_UNFINISHED = ".pixelforest-unfinished"  # lies beside what is being written, and stays if the process is killed
+_UNFINISHED = ".pixelforest-unfinished"  # next to unfinished data, and remains if the process is killed
 
 
 class RemoteTarget:
-    """A folder behind a URL that is being written. Chunks go to their final place; what says what they are, afterwards.
+    """Folder behind a URL that is being written. Chunks go to their final place, their metadata afterwards.
 
-    Until ``commit`` there is nothing that could be taken for an image; ``discard`` removes what was written. What is
-    being written, or was left by a process that was killed, is known by a key of its own, which says whose it is.
+    Until ``commit`` nothing there is a valid image; ``discard`` removes everything written. Unfinished data, also of a
+    killed process, are marked by a key of their own, which names the owner.
     """
 
     def __init__(self, folder: RemotePath) -> None:
@@ -218,7 +219,7 @@ class RemoteTarget:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn what tensorstore raises into an ExportError about the target."""
+        """Turn tensorstore's exceptions into an ExportError about the target."""
         try:
             yield
         except ExportError:
@@ -228,13 +229,13 @@ class RemoteTarget:
             raise ExportError(text) from None
 
     def read(self, key: str) -> bytes | None:
-        """What lies under a key of the folder; None if nothing does. Raises ExportError."""
+        """Read the value of a key of the folder; None if there is none. Raises ExportError."""
         with self.errors():
             found = self._store.read(key).result()
             return bytes(found.value) if found.state == "value" else None
 
     def holds(self, prefix: str = "") -> bool:
-        """True if there is anything below the folder. Raises ExportError."""
+        """Return True if there is anything below ``prefix``. Raises ExportError."""
         with self.errors():
             return bool(self._store.list(_range(prefix)).result())
 
@@ -244,7 +245,7 @@ class RemoteTarget:
             self._store.delete_range(_range(prefix)).result()
 
     def check_free(self, what: str, *, prefix: str = "", may_replace: bool) -> None:
-        """Raise ExportError if another run is writing below ``prefix``, or was killed, unless that may be replaced."""
+        """Raise ExportError if another run is writing below ``prefix``, or was killed, unless it may be replaced."""
         if not may_replace and self.is_unfinished(prefix):
             raise ExportError(
                 f"cannot write {what}: another run is writing there, or was killed before it was done; if none is, "
@@ -252,11 +253,11 @@ class RemoteTarget:
             )
 
     def is_unfinished(self, prefix: str = "") -> bool:
-        """True if a write below ``prefix`` was begun, and neither completed nor removed. Raises ExportError."""
+        """Return True if a write below ``prefix`` was neither completed nor removed. Raises ExportError."""
         return self.read(prefix + _UNFINISHED) is not None
 
     def begin(self, *first: str, prefix: str = "") -> None:
-        """Take the place for what is written now, and clear it, but some keys before all others. Raises ExportError."""
+        """Mark the place as being written and clear it, certain keys first. Raises ExportError."""
         if self.is_unfinished(prefix):
             log.warning("%s: what a run that was killed had left there is removed", self.folder)
         import tensorstore
@@ -267,7 +268,7 @@ class RemoteTarget:
             tensorstore.KvStore.KeyRange(inclusive_min=mark + "\0", exclusive_max=place.exclusive_max),
         ]
         with self.errors():
-            # The mark comes first and stays: if this process is killed from here on, the place is known for what it is.
+            # The mark comes first and stays: if this process is killed from here on, the data are marked as unfinished.
             self._store.write(mark, self._token).result()
             self._begun = mark
             for key in first:
@@ -276,7 +277,7 @@ class RemoteTarget:
                 self._store.delete_range(part).result()
 
     def _is_ours(self) -> bool:
-        """False if another run has taken the place since."""
+        """Return False if another run has taken the place since."""
         return self._begun is None or self.read(self._begun) == self._token
 
     def _check_ours(self) -> None:
@@ -289,17 +290,17 @@ class RemoteTarget:
                 )
 
     def put(self, key: str, content: bytes) -> None:
-        """Write this now. Raises ExportError."""
+        """Write a value at once. Raises ExportError."""
         with self.errors():
             self._store.write(key, content).result()
 
     def holds_only(self, key: str) -> bool:
-        """True if nothing else lies in the folder. Raises ExportError."""
+        """Return True if the folder contains nothing else. Raises ExportError."""
         with self.errors():
             return [bytes(found) for found in self._store.list().result()] == [key.encode()]
 
     def check_keys(self, keys: Iterable[str]) -> None:
-        """Raise ExportError unless all of these keys are there."""
+        """Raise ExportError unless all of these keys exist."""
         wanted = set(keys)
         if not wanted:
             return
@@ -315,7 +316,7 @@ class RemoteTarget:
             )
 
     def put_later(self, key: str, content: bytes) -> None:
-        """Write this in ``commit``: deeper keys first."""
+        """Write a value in ``commit``: deeper keys first."""
         self._later[key] = content
 
     def commit(self) -> None:
@@ -330,7 +331,7 @@ class RemoteTarget:
         log.info("Wrote %s", self.folder)
 
     def discard(self, prefix: str = "") -> None:
-        """Remove what was written below ``prefix``, unless it is complete. Never raises."""
+        """Remove everything written below ``prefix``, unless it is complete. Never raises."""
         if not self._is_done:
             self._is_done = True
             with suppress(Exception):

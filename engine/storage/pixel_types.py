@@ -1,16 +1,16 @@
-"""Which stored number types can be pixels, and as what they are read."""
+"""Number types that pixels may be stored in, and the types they are read as."""
 
 from __future__ import annotations
 
 import numpy as np
 
-MAX_IMAGE_BYTES = 2**46  # 64 TiB; a header that declares more is taken for damaged
+MAX_IMAGE_BYTES = 2**46  # 64 TiB; a header that declares more is treated as damaged
 
 
 def pixel_type(stored: np.dtype) -> np.dtype:
-    """The native dtype that pixels of a stored dtype are read as. Raises ValueError for what is not a number.
+    """Native dtype that pixels of a stored dtype are read as. Raises ValueError for types that are not numbers.
 
-    Truth values become uint8 and float16 becomes float32, both without loss; byte order becomes the machine's.
+    Booleans are read as uint8 and float16 as float32, both without loss; byte order becomes the machine's.
     """
     if stored.kind == "b":
         return np.dtype(np.uint8)

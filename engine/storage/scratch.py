@@ -1,4 +1,4 @@
-"""Large intermediate arrays: in memory as long as a budget lasts, then in temporary files that need no clearing up."""
+"""Large intermediate arrays: in memory within a budget, then in temporary files that are removed automatically."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..errors import MemoryTooSmall
 
 
 class Scratch:
-    """Arrays of any size. Pages of zeros that are never written take no room, in memory or in a file.
+    """Allocator of arrays of any size. Pages of zeros that are never written take no space, in memory or in a file.
 
-    memory_bytes  what its arrays may take of memory together; further ones are mapped from files
-    directory     for the files; default: the system's folder for temporary files
-    Thread-safe. Closing gives everything back; an array must not be used after that.
+    memory_bytes  limit of its arrays in memory together; further ones are mapped from files
+    directory     folder of the files; default: the system's folder for temporary files
+    Thread-safe. Closing frees everything; an array must not be used after that.
     """
 
     def __init__(self, memory_bytes: int, directory: Path | None = None) -> None:
@@ -35,20 +35,20 @@ class Scratch:
 
     @property
     def bytes_in_memory(self) -> int:
-        """What its arrays take of the budget now."""
+        """Memory that its arrays take of the budget."""
         return self._in_memory
 
     @property
     def bytes_in_use(self) -> int:
-        """Of all its arrays, in memory and in files."""
+        """Bytes of all its arrays, in memory and in files."""
         return self._in_memory + self._in_files
 
     def lower_to(self, memory_bytes: int) -> None:
-        """Let arrays that are still to come have no more memory than this, with those there are."""
+        """Lower the budget for further arrays; existing ones count towards it."""
         self.memory_bytes = min(self.memory_bytes, max(memory_bytes, self._in_memory))
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """A new array of zeros. Raises MemoryTooSmall if neither memory nor the folder has room for it."""
+        """Allocate an array of zeros. Raises MemoryTooSmall if it fits neither the memory nor the folder."""
         wanted = np.dtype(dtype)
         size = prod(shape) * wanted.itemsize
         with self._lock:
@@ -70,7 +70,7 @@ class Scratch:
         return made
 
     def free(self, array: np.ndarray) -> None:
-        """Give back an array that ``array`` returned; one that is unknown, or free already, is left alone."""
+        """Free an array that ``array`` returned; one that is unknown, or already free, is ignored."""
         with self._lock:
             held = self._held.get(id(array))
             if held is None or held[0] is not array:
@@ -83,7 +83,7 @@ class Scratch:
             file.close()
 
     def close(self) -> None:
-        """Give back all arrays."""
+        """Free all arrays."""
         for array, _ in list(self._held.values()):
             self.free(array)
 
@@ -115,9 +115,9 @@ class Scratch:
             )
 
     def _unwritten(self) -> int:
-        """Bytes of its files that still have to find room; a full folder would end the process without a word.
+        """Bytes of its files that are not yet allocated on disk; a full folder would end the process without a message.
 
-        A file that has found all of its room is not looked at again.
+        A file that is allocated completely is not checked again.
         """
         total = 0
         for key, (size, file) in list(self._filling.items()):
@@ -129,7 +129,7 @@ class Scratch:
         return total
 
     def _map(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> tuple[np.ndarray, IO[bytes]]:
-        """An array in a file without a name (on Windows: one that goes with its last handle)."""
+        """Map an array in a file without a name (on Windows: one that is deleted with its last handle)."""
         file = tempfile.TemporaryFile(prefix="pixelforest-", dir=self._directory)  # noqa: SIM115  # closed by free
         try:
             file.truncate(size)

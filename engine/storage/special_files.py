@@ -1,6 +1,6 @@
-"""Outputs that are no plain files: devices, pipes, and open descriptors under names such as /dev/fd/3.
+"""Outputs that are not regular files: devices, pipes, and open descriptors under names such as /dev/fd/3.
 
-They are written into and never replaced. A pipe that nobody reads is waited for, but not for ever.
+They are written into and never replaced. Waiting for the reader of a pipe has a time limit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
 def is_special(path: Path) -> bool:
-    """True for a device, a pipe or a socket, also behind a link, and for the name of an open descriptor."""
+    """Return True for a device, a pipe or a socket, also behind a link, and for the name of an open descriptor."""
     if _descriptor(path) is not None:
         return True
     try:
@@ -43,7 +43,7 @@ def is_special(path: Path) -> bool:
 
 
 def describe_special(path: Path) -> str:
-    """A noun for what is at a path that is neither a plain file nor a folder; empty for those two and for nothing."""
+    """Return a noun for a special file at a path; empty for a regular file, a folder or nothing."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -58,12 +58,12 @@ def describe_special(path: Path) -> str:
 
 
 def resolve_links(path: Path) -> Path:
-    """The file that a path leads to, with all links followed. Special files keep their name: some have no other."""
+    """Resolve all links of a path. Special files keep their name: some have no other."""
     return path if is_special(path) else Path(os.path.realpath(path))
 
 
 def check_special(path: Path) -> None:
-    """Raise the OSError that writing into a special file would end with, as far as it can be known."""
+    """Raise the OSError that writing into a special file would raise, as far as it is known."""
     number = _descriptor(path)
     if number is None:
         if not os.access(path, os.W_OK):
@@ -82,7 +82,7 @@ def check_special(path: Path) -> None:
 
 
 class SpecialFile:
-    """Something that is written into from its present position on. Context manager; closing leaves it there.
+    """Special file written from its current position. Context manager; closing does not remove it.
 
     Raises OSError.
     """
@@ -101,7 +101,7 @@ class SpecialFile:
                 select.select([], [self._descriptor], [], _POLL_S)
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close it; may be called twice."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
@@ -114,7 +114,7 @@ class SpecialFile:
 
 
 def open_text(path: Path) -> TextIO:
-    """A special file to write lines of text into; closing leaves it there. Raises OSError."""
+    """Open a special file to write lines of text; closing does not remove it. Raises OSError."""
     number = _descriptor(path)
     descriptor = os.dup(number) if number is not None else _open_for_writing(path)
     os.set_blocking(descriptor, True)
@@ -143,7 +143,7 @@ def _open_for_writing(path: Path) -> int:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number in the name of an open descriptor; None for any other name."""
+    """Parse the number in the name of an open descriptor; None for any other name."""
     text = str(path)
     match = _DESCRIPTOR.fullmatch(text)
     number = int(match[1]) if match and len(match[1]) < 10 else _STANDARD.get(text)

@@ -1,1 +1,1 @@
-"""How a region is cut into tiles and how they pass through reading, computing and writing."""
+"""Cutting of a region into tiles, and their stream through reading, computing and writing."""

@@ -1,4 +1,4 @@
-"""How far the work on one frame has come, when several steps go over its voxels one after the other."""
+"""Progress within one frame when several steps process its voxels one after the other."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ...box import Box
 
 
 class FrameMeter:
-    """Reports the voxels of one frame while its steps go on, each step its share of them.
+    """Progress meter that reports the voxels of one frame, divided among its steps by their shares.
 
-    What ``on_progress`` raises comes out of the step, so every step passes by it now and then.
+    Exceptions of ``on_progress`` propagate out of the step, so every step calls it regularly.
     """
 
     def __init__(self, on_progress: Callable[[int], None], voxels: int) -> None:
         self._on_progress, self._voxels, self._left = on_progress, voxels, voxels
 
     def counter(self, share: float) -> Callable[[int], None]:
-        """Takes the voxels that a step has gone over; what exceeds the step's share is not reported."""
+        """Return a function that counts voxels processed by a step; those beyond the step's share are not reported."""
         allowance = int(self._voxels * share)
 
         def count(voxels: int) -> None:
@@ -32,7 +32,7 @@ class FrameMeter:
         return count
 
     def watch(self, read: Callable[[Box], np.ndarray], share: float) -> Callable[[Box], np.ndarray]:
-        """The same reading, counted."""
+        """Wrap a reader so that its voxels are counted."""
         count = self.counter(share)
 
         def counted(box: Box) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Tiles in groups that make whole chunks of what is written, so that few chunks wait for their last voxels.
+"""Groups of tiles that make up whole chunks of the output, so that few chunks are partially written at a time.
 
-In raster order every chunk that a row of tiles touches is begun before one is complete: of a wide volume in chunks of
-100 planes, 100 planes. A group's sides are whole chunks, and tiles divide a group; groups follow one another.
+In raster order every chunk that a row of tiles touches is started before one is complete: in a wide volume with chunks
+of 100 planes, 100 planes. A group's sides are whole chunks, and tiles divide a group; groups are processed in order.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import numpy as np
 
 from ...box import Box
 
-# Chunks waiting below both are not worth tiles of another size.
+# Partially written chunks below both limits do not justify tiles of another size.
 FREE_BYTES = 64 << 20
 FREE_SHARE = 1 / 16  # of the memory
-LARGEST_SHARE = 1 / 4  # of the memory, for a group; below it tiles would be mostly halo
-MOST_CHUNKS = 8  # along an axis of a group
-MOST_FOLLOWED = 20_000  # tiles
+MAX_GROUP_SHARE = 1 / 4  # of the memory, for a group; below it tiles would be mostly halo
+MAX_CHUNKS_ALONG_AXIS = 8  # along an axis of a group
+MAX_SIMULATED_TILES = 20_000  # tiles
 GOOD_FIT = 0.9  # of the tile that is best for computing
 
 
 @dataclass(frozen=True)
 class ChunkGrid:
-    """What is stored as one piece, counted from the region's start.
+    """Grid of the chunks of an output, counted from the region's start.
 
     shape             along z, y, x
-    bytes_per_voxel   that wait in memory until their chunk is complete
+    bytes_per_voxel   memory per voxel until its chunk is complete
     """
 
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class ChunkGrid:
 
 
 def choose_grid(grids: Iterable[ChunkGrid | None]) -> ChunkGrid | None:
-    """The grid whose chunks take the most memory, with the bytes of all; None without any."""
+    """Choose the grid whose chunks take the most memory, with the bytes of all; None without any."""
     found = [grid for grid in grids if grid is not None]
     if not found:
         return None
@@ -47,7 +47,7 @@ def choose_grid(grids: Iterable[ChunkGrid | None]) -> ChunkGrid | None:
 def choose_group(
     extent: Sequence[int], tile: Sequence[int], grid: ChunkGrid | None, *, memory_bytes: float
 ) -> tuple[int, ...] | None:
-    """The sides of groups for a region of this extent and tiles of about this size; None: the region is one group."""
+    """Choose the sides of groups for a region of this extent and tiles of about this size; None: one group."""
     if grid is None or grid.bytes_per_voxel * prod(extent) <= min(FREE_BYTES, memory_bytes * FREE_SHARE):
         return None
     counts = [_count_chunks(n, t, c) for n, t, c in zip(extent, tile, grid.shape, strict=True)]
@@ -55,26 +55,26 @@ def choose_group(
     def sides() -> tuple[int, ...]:
         return tuple(min(n, k * c) for n, k, c in zip(extent, counts, grid.shape, strict=True))
 
-    while prod(sides()) * grid.bytes_per_voxel > memory_bytes * LARGEST_SHARE and max(counts) > 1:
-        # first where tiles shrink the least beside their best size
+    while prod(sides()) * grid.bytes_per_voxel > memory_bytes * MAX_GROUP_SHARE and max(counts) > 1:
+        # first where tiles shrink the least relative to their best size
         longest = max(range(len(counts)), key=lambda i: (counts[i] > 1, sides()[i] / tile[i]))
         counts[longest] = (counts[longest] + 1) // 2
     return sides()
 
 
 def _count_chunks(extent: int, tile: int, chunk: int) -> int:
-    """How many chunks along an axis make a group that tiles of nearly the best size divide evenly."""
+    """Number of chunks along an axis that make a group which tiles of nearly the best size divide evenly."""
     best, best_fit = 1, 0.0
-    for count in range(1, MOST_CHUNKS + 1):
+    for count in range(1, MAX_CHUNKS_ALONG_AXIS + 1):
         side = min(extent, count * chunk)
         whole, rest = divmod(extent, side)
-        tiles = whole * ceil(side / tile) + ceil(rest / tile)  # what is left over counts: it is mostly halo
+        tiles = whole * ceil(side / tile) + ceil(rest / tile)  # the remainder counts: it is mostly halo
         fit = extent / tiles / tile
         if fit > best_fit + 1e-9:
             best, best_fit = count, fit
         if best_fit >= GOOD_FIT or side == extent:
             break
-    if best_fit < GOOD_FIT and chunk * MOST_CHUNKS < tile:  # tiny chunks
+    if best_fit < GOOD_FIT and chunk * MAX_CHUNKS_ALONG_AXIS < tile:  # tiny chunks
         return max(1, tile // chunk)
     return best
 
@@ -82,7 +82,7 @@ def _count_chunks(extent: int, tile: int, chunk: int) -> int:
 def waiting_bytes(
     extent: Sequence[int], group: Sequence[int] | None, tile: Sequence[int], grid: ChunkGrid | None, *, at_once: int
 ) -> float:
-    """The most memory that begun chunks take while ``at_once`` tiles are in work."""
+    """Maximum memory of partially written chunks while ``at_once`` tiles are in work."""
     if grid is None:
         return 0.0
     if group is None:
@@ -93,10 +93,10 @@ def waiting_bytes(
 
 
 def begun_bytes(tiles: Sequence[Box], grid: ChunkGrid | None, *, at_once: int) -> float:
-    """The most memory that begun chunks take while these tiles are worked on in their order, ``at_once`` at a time."""
+    """Maximum memory of partially written chunks when these tiles are processed in order, ``at_once`` at a time."""
     if grid is None or not tiles:
         return 0.0
-    tiles = tiles[:MOST_FOLLOWED]  # what comes behind them looks the same
+    tiles = tiles[:MAX_SIMULATED_TILES]  # later ones behave the same
     origin = tuple(min(tile.start[i] for tile in tiles) for i in range(3))
     places = [
         tuple(
@@ -109,7 +109,7 @@ def begun_bytes(tiles: Sequence[Box], grid: ChunkGrid | None, *, at_once: int) -
     for number, place in enumerate(places):
         first[place] = np.minimum(first[place], number)
         last[place] = number
-    waits = last > first  # the others lie in one tile and are stored when it is
+    waits = last > first  # the others are within one tile and are stored with it
     size = len(tiles) + 2
     begun = np.bincount(np.maximum(first[waits] - (at_once - 1), 0), minlength=size)[:size]
     ended = np.bincount(last[waits] + 1, minlength=size)[:size]
@@ -118,7 +118,7 @@ def begun_bytes(tiles: Sequence[Box], grid: ChunkGrid | None, *, at_once: int) -
 
 
 def cut_in_groups(region: Box, group: Sequence[int] | None, tile: Sequence[int]) -> Iterator[Box]:
-    """The tiles of a region, group by group; of at most the given size and about equally long."""
+    """Yield the tiles of a region, group by group; of at most the given size and about equally long."""
     for box in [region] if group is None else region.split(group):
         yield from box.split(even_sides(box.shape, tile))
 

@@ -1,4 +1,4 @@
-"""Which part of an image must be read so that the inside of a tile comes out exact."""
+"""Part of an image that must be read so that the inside of a tile is exact."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from ...box import Box
 
 
 def source_box(tile: Box, margin: Sequence[int], image: Sequence[int]) -> Box:
-    """The tile with its halo: ``margin`` voxels on every side, as far as the image reaches."""
+    """Add the halo to a tile: ``margin`` voxels on every side, as far as the image reaches."""
     return tile.grow(margin).clip(image)

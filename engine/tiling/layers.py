@@ -1,7 +1,7 @@
-"""Slabs read in order out of a file whose storage units are deeper than they are: no unit is unpacked twice.
+"""Reading of slabs in order from a file whose chunks are deeper than the slabs: no chunk is decompressed twice.
 
-All storage units side by side across a frame are a layer: 64 planes of a file with chunks of 64 x 64 x 64, say, where a
-slab has four. Layers stay in the scratch, in memory or in a file, as long as slabs need them.
+All chunks of a frame at the same depth are a layer: 64 planes of a file with chunks of 64 x 64 x 64, for example, for
+slabs of four. Layers stay in the scratch, in memory or in a file, as long as slabs need them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ..storage.scratch import Scratch
 
 Read = Callable[[Box], np.ndarray]
 
-# What formats keep unpacked by themselves suffices for smaller layers.
+# The decompressed chunks that formats cache themselves suffice for smaller layers.
 SMALL_LAYER_BYTES = 1 << 25
 PIECE_BYTES = 1 << 25  # of a layer, read at once
 
 
 class LayeredReads:
-    """Reads as ``read`` does, in less time if the boxes are slabs in scan order. For one thread.
+    """Reader equivalent to ``read``, faster for boxes that are slabs in scan order. For one thread.
 
-    read       gives the voxels (z, y, x, …) of a box (z, y, x) of a frame
-    shape      of the frame; chunks: of a storage unit of the file, None: there are none
-    Boxes that do not span the width of the frame are read as they are.
+    read       reads the voxels (z, y, x, …) of a box (z, y, x) of a frame
+    shape      of the frame; chunks: shape of the file's chunks, None without chunks
+    Boxes that do not span the width of the frame are read directly.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LayeredReads:
             return self._read(box)
         try:
             parts = [(layer, self._find(layer)) for layer in layers]
-        except MemoryTooSmall:  # there is no room to be faster
+        except MemoryTooSmall:  # not enough memory for the fast way
             return self._read(box)
         found = np.empty((*box.shape, *parts[0][1].shape[3:]), parts[0][1].dtype)
         for layer, voxels in parts:
@@ -55,7 +55,7 @@ class LayeredReads:
         return found
 
     def close(self) -> None:
-        """Give the layers back."""
+        """Free the layers."""
         while self._layers:
             self._scratch.free(self._layers.popitem()[1])
 
@@ -68,7 +68,7 @@ class LayeredReads:
         self.close()
 
     def _layers_of(self, box: Box) -> list[Box]:
-        """The layers that a slab meets; none where there is nothing to gain by them."""
+        """List the layers that a slab meets; none where they would gain nothing."""
         depth, height, width = self._shape
         if box.shape[2] != width:
             return []
@@ -87,7 +87,7 @@ class LayeredReads:
         return [_cut(layer, axis, start, min(start + size, length)) for start in starts]
 
     def _find(self, layer: Box) -> np.ndarray:
-        """The voxels of a layer; read piece by piece if they are not here."""
+        """Return the voxels of a layer; read piece by piece if they are not cached."""
         if layer not in self._layers:
             along = 1 if layer.shape[1] == self._shape[1] else 2
             size = self._chunks[along]
@@ -103,5 +103,5 @@ class LayeredReads:
 
 
 def _cut(box: Box, axis: int, start: int, stop: int) -> Box:
-    """The part of a box between two positions along an axis."""
+    """Cut out the part of a box between two positions along an axis."""
     return Box((*box.start[:axis], start, *box.start[axis + 1 :]), (*box.stop[:axis], stop, *box.stop[axis + 1 :]))

@@ -1,6 +1,6 @@
-"""Cutting a region into tiles that fit the memory budget and keep every thread busy.
+"""Cutting of a region into tiles that fit the memory budget and keep every thread busy.
 
-The plan decides only about time and memory: results are the same for every plan.
+The plan affects only time and memory: results are the same for every plan.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FLAT_TILE = (1, 256, 512)
 SOLID_TILE = (128, 128, 64)
 # A tile is not cut below the first for the sake of parallel work, nor below the second for want of memory: then nearly
 # all work would be halo.
-SMALLEST_SHARED: dict[str, Voxels] = {"flat": (1, 64, 128), "solid": (32, 32, 64)}
-SMALLEST = {"flat": (1, 16, 32), "solid": (4, 8, 16)}
+MIN_SHARED_TILE: dict[str, Voxels] = {"flat": (1, 64, 128), "solid": (32, 32, 64)}
+MIN_TILE = {"flat": (1, 16, 32), "solid": (4, 8, 16)}
 TILES_PER_THREAD = 3  # enough that threads finish at about the same time
 MAX_TILES = 1_000_000  # of a run: 10^12 voxels of a volume; their list takes 400 MB and some seconds
 READ_AHEAD = 2  # tiles that are read but not yet computed
@@ -31,13 +31,13 @@ LAST_HALVINGS = 2  # of each thread's last tile: no thread waits longer than suc
 
 @dataclass(frozen=True)
 class TileCost:
-    """Bytes one tile in work needs, and what is needed once.
+    """Memory in bytes of one tile in work, and of the whole run.
 
     per_source   for every voxel of the tile's source, halo included
     per_voxel    for every voxel of the tile itself
     fixed        for the whole run, such as writers that hold their image
-    worker       (sizes of the tile, sizes of its source) -> what computing it takes
-    grid         chunks of what is written, which wait in memory until they are complete; None: nothing waits
+    worker       (sizes of the tile, sizes of its source) -> memory of the computation
+    grid         chunks of the output, which stay in memory until they are complete; None: no chunks
     """
 
     per_source: float
@@ -47,7 +47,7 @@ class TileCost:
     grid: ChunkGrid | None = None
 
     def of(self, tile: Sequence[int], margin: Sequence[int], image: Sequence[int]) -> float:
-        """The most a tile of these sizes can need, wherever in the image it lies."""
+        """Maximum need of a tile of these sizes, at any position in the image."""
         source = tuple(min(n + 2 * m, size) for n, m, size in zip(tile, margin, image, strict=True))
         return self.per_source * prod(source) + self.per_voxel * prod(tile) + self.worker(tuple(tile), source)
 
@@ -61,9 +61,7 @@ def plan_tiles(
     resources: Resources,
     preference: TilePreference | None = None,
 ) -> list[Box]:
-    """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles, in raster order, or in groups that make whole
-    chunks of what is written where too many of those would wait for their last voxels. On a CPU the last tile of each
-    thread is in pieces.
+    """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles.
 
     margin      halo along z, y, x
     preference  tile sizes that the backend prefers; None: sizes that suit a CPU
@@ -98,7 +96,7 @@ def plan_tiles(
 
 
 def _check_number(region: Box, group: Sequence[int] | None, shape: Sequence[int]) -> None:
-    """Raise MemoryTooSmall for plans whose list of tiles alone would take a large part of a memory and of a minute."""
+    """Raise MemoryTooSmall for plans whose list of tiles alone would take much memory and time."""
     sides = region.shape if group is None else group
     groups = prod(ceil(n / g) for n, g in zip(region.shape, sides, strict=True))
     count = groups * prod(ceil(g / max(1, s)) for g, s in zip(sides, shape, strict=True))
@@ -111,7 +109,7 @@ def _check_number(region: Box, group: Sequence[int] | None, shape: Sequence[int]
 
 
 def _with_short_end(tiles: Sequence[Box], threads: int, smallest: Sequence[int]) -> list[Box]:
-    """The same tiles, the last ones in pieces: threads, and the processors under them, differ in speed."""
+    """Cut the last tiles into pieces, since threads and processors differ in speed."""
     pieces = list(tiles[:-threads])
     for tile in tiles[-threads:]:
         shape = list(tile.shape)
@@ -129,7 +127,7 @@ def _count(region: Box, shape: Sequence[int]) -> int:
 
 
 def _halve(shape: list[int], smallest: Sequence[int]) -> bool:
-    """Halve the axis whose length is largest beside its smallest; False if every axis is at its smallest."""
+    """Halve the axis with the largest length relative to its minimum; False if every axis is at its minimum."""
     ratios = [n / s for n, s in zip(shape, smallest, strict=True)]
     axis = max(range(3), key=lambda i: (ratios[i], -i))
     if ratios[axis] <= 1:
@@ -139,7 +137,7 @@ def _halve(shape: list[int], smallest: Sequence[int]) -> bool:
 
 
 def _text(size: float) -> str:
-    """A size, rounded up so that asking for it suffices."""
+    """Format a size, rounded up so that requesting it suffices."""
     if size >= 2**30:
         return f"{ceil(size / 2**30 * 100) / 100:.2f} GiB"
     return f"{ceil(max(size, 0) / 2**20)} MiB"
@@ -148,7 +146,7 @@ def _text(size: float) -> str:
 def needed_bytes(
     tiles: Collection[Box], image: Sequence[int], margin: Sequence[int], cost: TileCost, *, threads: int
 ) -> int:
-    """What these tiles need at most while they are computed on so many threads; arguments as for ``plan_tiles``."""
+    """Maximum memory of these tiles when computed on so many threads; arguments as for ``plan_tiles``."""
     shapes = {tile.shape for tile in tiles}
     at_once = min(len(tiles), threads + (READ_AHEAD if threads > 1 else 0))
     waiting = begun_bytes(list(dict.fromkeys(tiles)), cost.grid, at_once=at_once)

@@ -1,4 +1,4 @@
-"""Tiles on their way: read in order by the caller's thread, computed and written by a pool, never more than fit.
+"""Stream of tiles: read in order by the caller's thread, computed and written by a pool, within a limited number.
 
 Reading runs a few tiles ahead, so that reading, computing and writing overlap.
 """
@@ -24,7 +24,7 @@ def stream_tiles(
     *,
     threads: int,
 ) -> None:
-    """``process(tile, read(tile))`` for every tile, on ``threads`` threads; reads happen in the order of ``tiles``.
+    """Call ``process(tile, read(tile))`` for every tile on ``threads`` threads; reads follow the order of ``tiles``.
 
     The first error stops the stream: tiles in work are finished, no more are started, then it is raised.
     """
@@ -56,7 +56,7 @@ def stream_tiles(
                 source = read(tile)
                 try:
                     pool.submit(process_unless_failed, tile, source).add_done_callback(finish)
-                except RuntimeError as problem:  # so Python says that the system refused a thread
+                except RuntimeError as problem:  # Python's error if the system refuses a thread
                     failed.set()
                     raise MemoryTooSmall(
                         f"the system does not let this process start {threads} threads ({problem}); "

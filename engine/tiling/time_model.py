@@ -1,7 +1,7 @@
-"""About how long a lane will take: rates measured once on one machine, so an estimate and never a promise.
+"""Run-time cost model: rates per voxel measured on one machine.
 
-Measured with ``bench/calibrate_estimates.py`` on one thread of an AMD EPYC (Zen, AVX2); processors of the last ten
-years are within a factor of three of it. Results that compress badly, slow disks and busy machines take longer.
+Calibrated with ``bench/calibrate_estimates.py`` on one thread of an AMD EPYC (Zen, AVX2); processors of the last ten
+years are within a factor of three. Results that compress badly, slow disks and busy machines take longer.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ PER_TREE_S = 1.9e-9  # for a voxel and a tree
 PER_EXPORTED_VOXEL_S = 24.0e-9  # reading, converting, compressing, writing
 
 # Of objects, for a voxel of a frame: 82 for the first three together; 93 for labels and measuring where objects are
-# few (bench/sparse_volume.py); hulls and skeletons take next to nothing there, and 3600 where blobs of some pixels fill
-# half of an image. How many objects there are is not known, so what stands here is between.
+# few (bench/sparse_volume.py); hulls and skeletons take almost no time there, and 3600 where blobs of some pixels fill
+# half of an image. The number of objects is not known, so the rates here are in between.
 THRESHOLD_S = 42.0e-9
 LABEL_S = 25.0e-9
 PAINT_S = 15.0e-9
@@ -32,11 +32,11 @@ KNOWN_DEVICES = ("cpu",)
 def estimate_pixels(
     device: str, *, voxels: int, columns: int, trees: int, is_solid: bool, threads: int
 ) -> float | None:
-    """Seconds for the pixels of a lane; None for a device without measured rates.
+    """Estimate the seconds for the pixels of a lane; None for a device without measured rates.
 
-    voxels    of all tiles with their halos
-    columns   of the feature stack; 0 if no features are needed. trees: 0 if no classes are
-    is_solid  3-D filters
+    voxels    number in all tiles with their halos
+    columns   of the feature stack; 0 if no features are needed. trees: 0 if no classes are needed
+    is_solid  True for 3-D filters
     """
     if device not in KNOWN_DEVICES:
         return None
@@ -45,16 +45,16 @@ def estimate_pixels(
 
 
 def add_seconds(*parts: float | None) -> float | None:
-    """Their sum; None if one is not known."""
+    """Add durations; None if one is not known."""
     known = [part for part in parts if part is not None]
     return math.fsum(known) if len(known) == len(parts) else None
 
 
 def estimate_objects(*, voxels: int, is_thresholded: bool, features: Features, threads: int) -> float:
-    """Seconds for finding, measuring and painting the objects of a lane, on the CPU.
+    """Estimate the seconds for finding, measuring and rendering the objects of a lane on the CPU.
 
-    voxels    of all frames
-    features  those that are measured
+    voxels    number in all frames
+    features  features that are measured
     """
     names = [name for of_plugin in features.values() for name in of_plugin]
     per_voxel = LABEL_S + MEASURE_S + PAINT_S + (THRESHOLD_S if is_thresholded else 0.0)

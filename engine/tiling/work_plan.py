@@ -1,4 +1,4 @@
-"""What computing one lane will take, as far as it can be said before a voxel is read."""
+"""Predicted cost of computing one lane, as far as it is known before a voxel is read."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ Voxels = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class WorkPlan:
-    """How a lane is cut into pieces, and what they need.
+    """Tiles of a lane, and their memory and time.
 
-    tiles          how many pieces are computed one by one, over all time points
+    tiles          number of tiles over all time points
     tile           sizes along z, y, x of the largest one
     halo           voxels along z, y, x that are read around a tile
-    memory_bytes   at most so much is asked for by tiles in work, intermediate volumes and writers together
-    scratch_bytes  of that, and beyond it in temporary files: the intermediate volumes of one time point, at least
-    seconds        an estimate from measured rates; None where there are none for this device
+    memory_bytes   maximum of tiles in work, intermediate volumes and writers together
+    scratch_bytes  minimum of the intermediate volumes of one time point, within that and beyond it in temporary files
+    seconds        estimate from measured rates; None if there are none for this device
     """
 
     tiles: int

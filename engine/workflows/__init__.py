@@ -1,8 +1,8 @@
 """Kinds of projects, one folder each: the registry lists its own folders, then installed plug-ins.
 
-A plug-in is a package that an entry point of the group ``pixelforest.workflows`` names; it has what a folder here has:
-``KINDS`` in the package itself, and a module ``workflow`` that fulfils ``protocol.Workflow``. Plug-ins are looked for
-only where no folder of this one fits.
+A plug-in is a package named by an entry point of the group ``pixelforest.workflows``. Like a folder here it provides
+``KINDS`` in the package itself and a module ``workflow`` that implements ``protocol.Workflow``. Plug-ins are consulted
+only if no folder here matches.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PLUG_INS = "pixelforest.workflows"
 
 @cache
 def _own_kinds() -> Mapping[WorkflowKind, str]:
-    """Kind -> package that runs it, for the folders of this one."""
+    """Map each kind to the package that runs it, for the folders here."""
     names = sorted(folder.parent.name for folder in Path(__file__).parent.glob("*/workflow.py"))
     packages = [f"{__name__}.{name}" for name in names]
     return {kind: package for package in packages for kind in import_module(package).KINDS}
@@ -53,7 +53,7 @@ def kinds() -> tuple[WorkflowKind, ...]:
 
 
 def _kinds_for(stored_name: str | None) -> tuple[WorkflowKind, ...]:
-    """The kinds to look through for a stored name: plug-ins only if no own kind has it."""
+    """Kinds to search for a stored name: plug-ins only if no built-in kind has it."""
     own = tuple(_own_kinds())
     return own if find_kind(stored_name or "", own) else kinds()
 
@@ -69,8 +69,24 @@ def load_workflow(name: str) -> Workflow:
 def read_project(path: Path | str) -> Project:
     """Read a trained project. The file is closed again, and never locked or written.
 
-    Raises ProjectNotFound; ClassifierMissing if it is not trained; ProjectError if it is no project, of a kind or
-    version that is not supported, or damaged.
+    Parameters
+    ----------
+    path
+        The .ilp file.
+
+    Returns
+    -------
+    Project
+        The project, a value of the class that its kind defines.
+
+    Raises
+    ------
+    ProjectNotFound
+        If there is no such file.
+    ClassifierMissing
+        If the project is not trained.
+    ProjectError
+        If the file is no project, is damaged, or is of a kind or version that is not supported.
     """
     with open_project(path) as file:
         kind = read_kind(file)
@@ -78,7 +94,7 @@ def read_project(path: Path | str) -> Project:
 
 
 def read_kind(file: ProjectFile) -> WorkflowKind:
-    """Find the kind of an open project. Raises ProjectError if its version cannot be read, or its kind not be run."""
+    """Find the kind of an open project. Raises ProjectError if its version or its kind is not supported."""
     read_version(file)
     stored = file.text("workflowName") if file.has("workflowName") else None
     return read_workflow(file, _kinds_for(stored))
@@ -87,6 +103,19 @@ def read_kind(file: ProjectFile) -> WorkflowKind:
 def describe_project(path: Path | str) -> ProjectSummary:
     """Describe a project, also one that cannot be run.
 
-    Raises ProjectNotFound or ProjectError only if the file cannot be opened.
+    Parameters
+    ----------
+    path
+        The .ilp file.
+
+    Returns
+    -------
+    ProjectSummary
+        Everything that could be read, and a line about each problem.
+
+    Raises
+    ------
+    ProjectNotFound, ProjectError
+        Only if the file cannot be opened.
     """
     return summarize_project(path, kinds(), lambda file, kind: load_workflow(kind.name).describe(file, kind))

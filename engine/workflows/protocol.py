@@ -16,37 +16,78 @@ from ..tiling.work_plan import WorkPlan
 class Workflow(Protocol):
     """Everything that is particular to some kinds of projects.
 
-    The module ``workflow`` of a folder in this one, or of a plug-in, provides these functions; the folder itself has
-    ``KINDS``, the kinds of projects that it runs. ``project`` is always what ``read`` returned.
+    The module ``workflow`` of a folder here, or of a plug-in, provides these functions; the folder itself has
+    ``KINDS``, the kinds of projects that it runs. ``project`` is always the value that ``read`` returned, and
+    ``images`` maps roles to opened images.
     """
 
     def read(self, file: ProjectFile, project: Project, kind: WorkflowKind) -> Project:
         """Read a project of one of these kinds.
 
-        project  the part that all kinds share
-        Raises ClassifierMissing if it is not trained, ProjectError if it is damaged.
+        Parameters
+        ----------
+        file
+            The open project file.
+        project
+            The part that all kinds share.
+        kind
+            Kind that the file states.
+
+        Returns
+        -------
+        Project
+            A value of the workflow's own subclass, with the fields of ``project``.
+
+        Raises
+        ------
+        ClassifierMissing
+            If the project is not trained.
+        ProjectError
+            If it is damaged.
         """
 
     def describe(self, file: ProjectFile, kind: WorkflowKind) -> tuple[tuple[str, str], ...]:
-        """Facts that ``pixelforest info`` shows beyond those of all projects, as (label, text). Raises ProjectError."""
+        """Return facts for ``pixelforest info`` beyond those of all projects, as (label, text). Raises ProjectError."""
 
     def explain(self, project: Project) -> Mapping[str, Any]:
-        """Entries of the project in the document of ``pixelforest explain``, as plain values."""
+        """Return the project's entries in the document of ``pixelforest explain``, as plain values."""
 
     def result_names(self, project: Project) -> Sequence[str]:
-        """Names of the results that can be exported, the default first."""
+        """Return the names of the results that can be exported, the default first."""
 
     def resolve_table(self, project: Project, asked: TableOptions, *, lane_count: int) -> TableRequest | None:
-        """The table to write, or None. Raises UsageError for a table that was asked for and does not exist."""
+        """Resolve the table of objects.
+
+        Parameters
+        ----------
+        project
+            The project.
+        asked
+            Options of the request.
+        lane_count
+            Number of lanes of the job; with several, the names of tables are numbered.
+
+        Returns
+        -------
+        TableRequest or None
+            The table to write, if any.
+
+        Raises
+        ------
+        UsageError
+            If a table is requested that the project cannot have.
+        ExportError
+            If its format or path cannot be used.
+        """
 
     def table_notes(self, project: Project, table: TableRequest) -> Sequence[str]:
-        """Lines about the table for the log."""
+        """Return lines about the table for the log."""
 
     def count_table_columns(self, project: Project, images: Mapping[str, InputImage], request: TableRequest) -> int:
-        """Number of columns of a lane's table."""
+        """Return the number of columns of a lane's table."""
 
     def result_infos(self, project: Project, images: Mapping[str, InputImage]) -> Mapping[str, ResultInfo]:
-        """Everything that can be exported for a lane, by name."""
+        """Describe every result of a lane, by name."""
 
     def check_lane(self, project: Project, images: Mapping[str, InputImage]) -> None:
         """Raise InputMismatch if the images do not fit the project or each other."""
@@ -54,7 +95,7 @@ class Workflow(Protocol):
     def work_voxels(
         self, project: Project, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
     ) -> int:
-        """Number of voxels that ``classify_lane`` will report."""
+        """Return the total number of voxels that ``classify_lane`` will report."""
 
     def plan_work(
         self,
@@ -65,9 +106,28 @@ class Workflow(Protocol):
         has_table: bool,
         resources: Resources,
     ) -> WorkPlan:
-        """Plan the work of ``classify_lane`` with the same arguments. Raises its errors about memory.
+        """Plan the work of ``classify_lane``.
 
-        images   may be closed
+        Parameters
+        ----------
+        project, resources
+            As for ``classify_lane``.
+        images
+            As for ``classify_lane``; they may be closed.
+        exports
+            Demands of the exports, by name of the result.
+        has_table
+            True if a table is written.
+
+        Returns
+        -------
+        WorkPlan
+            Tiles, memory and estimated time.
+
+        Raises
+        ------
+        MemoryTooSmall, ProjectError
+            If ``classify_lane`` would raise them because of the memory or the classifiers.
         """
 
     def classify_lane(
@@ -80,4 +140,20 @@ class Workflow(Protocol):
         on_progress: Callable[[int], None],
         table: TableExport | None = None,
     ) -> None:
-        """Write the exports' regions; start and fill the table. An exception of ``on_progress`` ends the work."""
+        """Compute one lane: write the exports' regions, and start and fill the table.
+
+        Parameters
+        ----------
+        project
+            The project.
+        images
+            Opened images by role.
+        exports
+            Open exports by name of the result; the caller finishes them.
+        resources
+            Backend, threads and memory.
+        on_progress
+            Receives the number of voxels just finished. An exception that it raises ends the work.
+        table
+            Table to start and fill, finished by the caller; None: no table.
+        """

@@ -169,7 +169,7 @@ def test_memory_by_default_is_a_share_of_the_free_memory(monkeypatch: pytest.Mon
 
 def test_memory_by_default_is_never_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "free_memory", lambda: 0)
-    assert choose_memory(environment={}) == machine.SMALLEST_DEFAULT_BYTES
+    assert choose_memory(environment={}) == machine.MIN_DEFAULT_BYTES
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(dvid, "_FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr(dvid, "_LONGEST_PAUSE_S", 0.005)
+    monkeypatch.setattr(dvid, "_MAX_PAUSE_S", 0.005)
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -138,7 +138,7 @@ def test_chunks_are_looked_up_anew(path: Path, opened: list[Path]) -> None:
 
 
 def test_not_more_than_so_many(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdf5, "_MOST_SEEN", 2)
+    monkeypatch.setattr(hdf5, "_MAX_SEEN", 2)
     for i in range(4):
         write(path.with_name(f"{i}.h5"), i)
         read(path.with_name(f"{i}.h5"))

@@ -64,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way is taken for small images too, and every cache overflows."""
-    monkeypatch.setattr(hdf5_pixels, "_LEAST_CHUNK_BYTES", 4096)
+    monkeypatch.setattr(hdf5_pixels, "_MIN_CHUNK_BYTES", 4096)
     monkeypatch.setattr(hdf5_pixels, "_CACHE_BYTES", 60_000)
     monkeypatch.setattr(file_reads, "_BUFFER_BYTES", 5000)
     monkeypatch.setattr(file_reads, "_GAP_BYTES", 500)

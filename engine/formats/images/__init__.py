@@ -1,1 +1,1 @@
-"""One file an image format, its reader and its writers side by side."""
+"""Image formats, one file each with its reader and its writers."""

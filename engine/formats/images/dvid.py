@@ -1,9 +1,9 @@
-"""DVID: results sent to a data instance on a server, block by block while they are computed.
+"""DVID: results sent to a data instance on a server, block by block during the computation.
 
     http://<host>[:port]/api/node/<uuid>/<instance>
 
-Follows the HTTP interface that DVID documents; it has been tested against a server in the tests only. Unlike ilastik
-the position of a cut-out region is kept. What lies in the blocks around it is read from the server and sent back.
+The documented HTTP interface of DVID is used; it has only been tested with a stand-in server. Unlike in ilastik the
+position of a cut-out region is kept. Voxels around it in the same blocks are read from the server and sent back.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _DIMS = "0_1_2"  # all three, x first
 _BLOCK = 32  # side of the blocks of an instance that is created here
 _POST_BYTES = 1 << 21  # sent at once, as whole blocks
 _TIMEOUT_S = 120.0
-_BUSY_LIMIT_S = 600.0  # how long a server may say that it is busy
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 15.0
-_MAX_BROKEN = 3  # connections that may break for one request
+_BUSY_LIMIT_S = 600.0  # time limit for a busy server
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 15.0
+_MAX_BROKEN = 3  # failed connections per request
 
 # type of the voxels sent -> type of an instance for them
 _INSTANCES = {"uint8": "uint8blk", "uint64": "labelblk"}
 
 
 class _Instance:
-    """One data instance of a server, whether it exists or not."""
+    """Data instance of a server, existing or not."""
 
     def __init__(self, url: str) -> None:
         match = _URL.fullmatch(url)
@@ -59,7 +59,7 @@ class _Instance:
         self._server, self._uuid = match["server"], quote(unquote(match["uuid"]), safe="")
 
     def describe(self, what: str) -> dict[str, Any] | None:
-        """Its ``metadata`` or ``info``; None if there is no such instance. Raises ExportError."""
+        """Request its ``metadata`` or ``info``; None if there is no such instance. Raises ExportError."""
         answer = self._ask("GET", self._node(what), missing_is_none=True)
         if answer is None:
             return None
@@ -76,7 +76,7 @@ class _Instance:
         self._ask("DELETE", f"/api/repo/{self._uuid}/{quote(self.name, safe='')}", {"imsure": "true"}, limit_s=0.0)
 
     def read(self, box: Box, dtype: np.dtype) -> np.ndarray:
-        """The voxels (z, y, x) of whole blocks; 0 where nothing was ever written."""
+        """Read the voxels (z, y, x) of whole blocks; 0 where nothing was ever written."""
         answer = self._ask("GET", self._raw(box), {"throttle": "on"}) or b""
         if len(answer) != box.size * dtype.itemsize:
             raise ExportError(f"cannot write {self.url}: the server sent {len(answer)} bytes for the blocks of {box}")
@@ -109,7 +109,7 @@ class _Instance:
         missing_is_none: bool = False,
         limit_s: float | None = None,
     ) -> bytes | None:
-        """Send a request, again and again as long as the server is busy. Raises ExportError."""
+        """Send a request, repeated as long as the server is busy. Raises ExportError."""
         from http.client import HTTPException
         from urllib.error import HTTPError, URLError
         from urllib.request import Request, urlopen
@@ -141,16 +141,16 @@ class _Instance:
                         f"cannot write {self.url}: no answer from {self._server} ({reason}); check the address in "
                         "--output_filename_format"
                     ) from error
-            # by chance, so that many clients do not come back together
+            # random, so that many clients do not retry at the same time
             time.sleep((0.5 + os.urandom(1)[0] / 512) * pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            pause = min(2 * pause, _MAX_PAUSE_S)
 
 
 class DvidWriter(ImageWriter):
-    """Voxels go to the server as soon as whole blocks are complete.
+    """Writer that sends voxels to the server as soon as whole blocks are complete.
 
-    A server cannot swap a finished instance in, so an interrupted result shows: an instance made for it is removed
-    again, in one that was there before it stays incomplete.
+    A server cannot replace an instance in one step, so an interrupted result is visible: an instance created for it is
+    removed again, an existing one remains incomplete.
     """
 
     def __init__(self, url: str, internal_path: str, spec: ImageSpec) -> None:
@@ -168,7 +168,7 @@ class DvidWriter(ImageWriter):
         self.chunks = (*(min(n, size) for n, size in zip(self._chunk, spec.shape[:3], strict=True)), 1)
 
     def _prepare(self) -> tuple[int, ...]:
-        """Make the instance, or check the one that is there; its blocks' size along z, y and x."""
+        """Create the instance, or check an existing one; returns its blocks' size along z, y and x."""
         self._is_new = _find_instance(self._instance, self._dtype) is None
         if self._is_new:
             self._instance.create(_INSTANCES[self._dtype.name])
@@ -185,7 +185,7 @@ class DvidWriter(ImageWriter):
             self._send(corner, chunk)
 
     def _send(self, corner: tuple[int, ...], chunk: np.ndarray) -> None:
-        """Send the blocks of a chunk that the image reaches into."""
+        """Send the blocks of a chunk that overlap the image."""
         inside = Box(corner, tuple(a + n for a, n in zip(corner, self._chunk, strict=True))).intersect(self._image)
         blocks = Box(
             tuple(a // n * n for a, n in zip(inside.start, self._block, strict=True)),
@@ -220,18 +220,19 @@ class DvidWriter(ImageWriter):
 
 
 def check_url(url: str, internal_path: str, spec: ImageSpec) -> None:
-    """Raise ExportError unless the server answers and the instance, if there is one, takes the result."""
+    """Raise ExportError unless the server answers and an existing instance can take the result."""
     _find_instance(_Instance(url), _stored_dtype(spec))
 
 
 def _stored_dtype(spec: ImageSpec) -> np.dtype:
-    """uint32 goes to labels of 64 bits, the only ones an instance can be made for."""
+    """Type of the stored voxels: uint32 becomes 64-bit labels, the only ones an instance can be created for."""
     return np.dtype(np.uint8 if spec.dtype == np.uint8 else np.uint64)
 
 
 def _find_instance(instance: _Instance, dtype: np.dtype) -> Mapping[str, Any] | None:
-    """What the server says about an instance that is there; None if there is none. Raises ExportError if it is another
-    kind than the result needs."""
+    """Request the description of an existing instance; None if there is none.
+
+    Raises ExportError if it is of another kind than the result needs."""
     metadata = instance.describe("metadata")
     if metadata is None:
         return None

@@ -1,7 +1,7 @@
 """HDF5: one dataset of a file, read by region and written by chunks.
 
-Decided here: which attributes describe the axes, the layout of results, and how a dataset replaces
-another in a container that exists. Which datasets of a file may be opened at all is hdf5_datasets.py's business.
+This module decides the attributes that describe an image, the layout of results, and the replacement of a dataset in
+an existing container. The datasets that may be opened are decided in hdf5_datasets.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ..support.hdf5_datasets import HDF5_ERRORS, OpenDataset, list_datasets, rea
 from ..support.hdf5_fast_read import KnownArray, VoxelSource, open_known, open_voxels
 from ..support.vigra_attributes import read_axes, read_resolution, read_units, text_of
 
-# Patient enough for another job that is just putting its result into the same container.
+# Long enough for another job that is putting its result into the same container.
 _LOCK_WAIT_OPEN_S = 5.0
 _LOCK_WAIT_FINISH_S = 60.0
 _LOCK_POLL_S = 0.1
@@ -45,16 +45,16 @@ _ASIDE_PREFIX, _ASIDE_SUFFIX = ".pixelforest-", ".partial"
 _PUBLISHING = threading.Lock()
 
 
-_DESCRIBING = ("axistags", "axes", "drange", "display_mode", "axis_units")  # attributes that say what an image is
-# Every image is opened twice, to be checked and to be computed. What was found the first time is kept for the second,
-# for datasets in one piece, and used if the file is what it was; the name of a file's only dataset with it.
-_MOST_SEEN = 20_000
-_SETTLED_NS = 2 * 10**9  # a file that was changed just now can change again at what its system calls the same time
+_DESCRIBING = ("axistags", "axes", "drange", "display_mode", "axis_units")  # attributes that describe an image
+# Every image is opened twice, for the check and for the computation. The offset of a contiguous dataset, and the name
+# of a file's only dataset, are kept for the second time and used if the file has not changed.
+_MAX_SEEN = 20_000
+_SETTLED_NS = 2 * 10**9  # a file changed very recently can change again within the resolution of its time stamp
 _seen: dict[tuple[Path, str], tuple[KnownArray, ImageInfo, str]] = {}
 
 
 class Hdf5Reader(ImageReader):
-    """One dataset. Threads may read at once."""
+    """Reader of one dataset. Several threads may read at once."""
 
     def __init__(self, path: Path, internal: str) -> None:
         self._voxels: VoxelSource | None = None
@@ -69,14 +69,14 @@ class Hdf5Reader(ImageReader):
                 self._voxels = open_voxels(self._source.dataset, self._label)
             known = self._voxels.known
             is_settled = known is not None and time.time_ns() - known.changed_ns > _SETTLED_NS
-            if known is not None and is_settled and known.path == path and len(_seen) < _MOST_SEEN:
+            if known is not None and is_settled and known.path == path and len(_seen) < _MAX_SEEN:
                 _seen[path, internal] = known, self.info, self._label
         except BaseException:
             self.close()
             raise
 
     def _open_again(self, path: Path, internal: str) -> bool:
-        """Open what was opened before as it was then, a tenth of the work; False if it was not, or is another now."""
+        """Reopen a dataset as it was opened before, at a tenth of the cost; False if it is new or has changed."""
         found = _seen.pop((path, internal), None)
         if found is None:
             return False
@@ -92,11 +92,11 @@ class Hdf5Reader(ImageReader):
             return voxels.read(box).astype(self.info.dtype, copy=False)
 
     def verify(self) -> None:
-        if self._source is not None:  # else it lies in one piece, as it did when it was opened before
+        if self._source is not None:  # else it is contiguous, as when it was opened before
             self.unchecked = self._source.verify()
 
     def close(self) -> None:
-        # Nothing of h5py stays: at the end of every file it looks through all of its objects that there are.
+        # No object of h5py is kept: whenever a file is closed h5py searches all existing objects.
         voxels, self._voxels = self._voxels, None
         if voxels is not None:
             voxels.close()
@@ -106,7 +106,7 @@ class Hdf5Reader(ImageReader):
 
 
 def _read_info(dataset: h5py.Dataset) -> ImageInfo:
-    stored = dataset.attrs  # to ask for one that is not there takes HDF5 as long as to read one
+    stored = dataset.attrs  # querying a missing attribute takes HDF5 as long as reading one
     attributes = {name: stored[name] for name in _DESCRIBING if name in stored}
     shape = tuple(int(n) for n in dataset.shape)
     axes = read_axes(attributes, shape)
@@ -126,10 +126,10 @@ def _read_info(dataset: h5py.Dataset) -> ImageInfo:
 
 
 class Hdf5Writer(ImageWriter):
-    """One dataset, written into a file of its own that becomes, or is put into, the container at the end.
+    """Writer of one dataset, into a file of its own that becomes the container or is merged into it at the end.
 
-    Whole chunks are compressed by the thread that brings them, without a lock, and stored as they are. The container
-    is only touched in ``finish``: whatever happens before leaves it as it was.
+    Whole chunks are compressed by the thread that delivers them, without a lock, and stored directly. The container is
+    only changed in ``finish``: errors before that leave it unchanged.
     """
 
     def __init__(self, path: Path, internal: str, spec: ImageSpec, *, compress: bool) -> None:
@@ -185,7 +185,7 @@ class Hdf5Writer(ImageWriter):
         self._target.discard()
 
     def _replaces_everything(self) -> bool:
-        """True if the container holds nothing but the dataset that is replaced: the new file can take its place."""
+        """Return True if the container has only the dataset being replaced: the new file can replace the container."""
         with _open_container(self._container, wait_s=_LOCK_WAIT_FINISH_S, mode="r") as container:
             _check_place(self._container, container, self._names)
             node: object = container["/"]
@@ -198,10 +198,10 @@ class Hdf5Writer(ImageWriter):
         return True
 
     def _merge(self) -> None:
-        """Copy the finished dataset into the container under a name of its own, then swap it with the old one."""
+        """Copy the finished dataset into the container under a temporary name, then swap it with the old one."""
         free, needed = shutil.disk_usage(self._container.parent).free, self._target.temporary.stat().st_size
         if free < needed:
-            # Running full in the middle could damage what else is in the container.
+            # A full disk in the middle could damage other content of the container.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         aside = f"{_ASIDE_PREFIX}{os.getpid()}-{os.urandom(4).hex()}{_ASIDE_SUFFIX}"
         name = "/".join(self._names)
@@ -218,7 +218,7 @@ class Hdf5Writer(ImageWriter):
 
 
 def _swap(container: h5py.File, aside: str, name: str) -> None:
-    """Put the dataset ``aside`` under its final name. Both changes reach the disk together, when the file is closed."""
+    """Put the dataset ``aside`` under its final name. Both changes are written together when the file is closed."""
     if "/" in name:
         container.require_group(name.rpartition("/")[0])
     if name in container:
@@ -234,7 +234,7 @@ def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
 
 
 def is_result(path: Path, internal: str) -> bool:
-    """True if a dataset at ``internal`` adds to an HDF5 file, or replaces one that has axistags, as results have."""
+    """Return True if ``internal`` is new in an HDF5 file, or replaces a dataset with axistags, as results have."""
     from ..support.signature import HDF5_SIGNATURE, begins_with
 
     if not begins_with(HDF5_SIGNATURE)(path, internal):
@@ -268,7 +268,7 @@ def _chunks(spec: ImageSpec) -> tuple[int, ...]:
 
 
 def _exists(target: Path) -> bool:
-    """True if there is a container to be kept; an empty file is none."""
+    """Return True if there is a container to keep; an empty file is none."""
     return target.exists() and target.stat().st_size > 0
 
 
@@ -284,7 +284,7 @@ def _split_internal(path: Path, internal: str) -> list[str]:
 
 
 def _open_container(path: Path, *, wait_s: float, mode: str) -> h5py.File:
-    """Open the container that exists, waiting for other programs that hold it locked. Raises ExportError."""
+    """Open an existing container, waiting for other programs that have locked it. Raises ExportError."""
     if not h5py.is_hdf5(path):
         raise ExportError(f"cannot write {path}: it exists and is not an HDF5 file; remove it or choose another name")
     if not os.access(path, os.W_OK):
@@ -305,7 +305,7 @@ def _open_container(path: Path, *, wait_s: float, mode: str) -> h5py.File:
 
 @contextlib.contextmanager
 def _hdf5_errors(path: Path) -> Iterator[None]:
-    """Turn what h5py raises into an ExportError about ``path``, by the errno that HDF5 hides in its text."""
+    """Turn exceptions of h5py into an ExportError about ``path``, by the errno contained in HDF5's text."""
     with export_errors(path):
         try:
             yield
@@ -316,7 +316,7 @@ def _hdf5_errors(path: Path) -> Iterator[None]:
 
 
 def _check_place(path: Path, container: h5py.File, names: list[str]) -> None:
-    """Raise ExportError unless a dataset can be put at ``names`` without harm to anything else."""
+    """Raise ExportError unless a dataset can be put at ``names`` without damaging anything else."""
     node: object = container["/"]
     for depth, name in enumerate(names):
         here = "/".join(names[:depth])
@@ -357,7 +357,7 @@ def _create_dataset(
 
 
 def _deflate(chunk: np.ndarray) -> bytes:
-    """The chunk as a zlib stream, which is what HDF5's gzip filter stores.
+    """Compress a chunk to a zlib stream, as stored by HDF5's gzip filter.
 
     ISA-L at its level 1. On float32 probabilities (100 trees, one core) it makes 460 MB/s at 15.7 % of the size where
     zlib-ng makes 172 at 15.1 % (level 2) or 301 at 22.8 % (level 1); of features 270 against 34 at 88.2 %.

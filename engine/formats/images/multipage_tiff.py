@@ -1,7 +1,7 @@
-"""Stacks of any number of dimensions and channels as OME-TIFF: one file, or one for each position along an axis.
+"""OME-TIFF for stacks of any number of dimensions and channels: one file, or one for each position along an axis.
 
-Decided here: the layout inside the file (always TZCYX, uncompressed, a page after the other), and which units OME has
-a name for.
+This module decides the layout inside the file (always TZCYX, uncompressed, contiguous pages), and the units that OME
+has a name for.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SYMBOLS = {name: symbol for symbol, names in _UNITS.items() for name in names.s
 
 
 def _ome_metadata(spec: ImageSpec) -> dict[str, Any]:
-    """Axes, pixel sizes, units and range as OME wants them; a length without a known unit is in pixels."""
+    """Make OME metadata of axes, pixel sizes, units and range; a length without a known unit is in pixels."""
     from ..support.tiff_range import range_entry
 
     meta: dict[str, Any] = {"axes": _AXES.upper()}
@@ -66,7 +66,7 @@ def _ome_metadata(spec: ImageSpec) -> dict[str, Any]:
 
 
 class _MultipageWriter(ImageWriter):
-    """An OME-TIFF laid out in advance; every box goes straight to its place, so nothing is held in memory."""
+    """Writer of an OME-TIFF laid out in advance: every box is written directly, so nothing is held in memory."""
 
     def __init__(self, path: Path, internal_path: str, spec: ImageSpec) -> None:
         self._axes = spec.axes
@@ -103,7 +103,7 @@ class _MultipageWriter(ImageWriter):
         planes = np.moveaxis(to_canonical(data, self._axes), 4, 2).astype(self._dtype, copy=False)  # t z c y x
         start = dict(zip(self._axes, box.start, strict=True))
         corner = tuple(start.get(a, 0) for a in _AXES)
-        # Opened anew each time: a sequence has more of these files than a process may keep open.
+        # Opened each time: a sequence has more of these files than a process may keep open.
         with export_errors(self._target.path), open(self._target.temporary, "r+b", buffering=0) as file:
             for index in np.ndindex(planes.shape[:3]):
                 place = tuple(a + i for a, i in zip(corner, (*index, 0, 0), strict=True))
@@ -121,7 +121,7 @@ class _MultipageWriter(ImageWriter):
                 left = left[file.write(left) :]
 
     def check_alive(self) -> None:
-        """Raise ExportError if its temporary file was removed by somebody."""
+        """Raise ExportError if its temporary file was removed."""
         self._target.check_alive()
 
     def finish(self) -> list[Path]:
@@ -132,7 +132,7 @@ class _MultipageWriter(ImageWriter):
 
 
 class _StackSequenceWriter(ImageWriter):
-    """One OME-TIFF for each position along the first axis."""
+    """Writer of one OME-TIFF for each position along the first axis."""
 
     def __init__(self, path: Path, internal_path: str, spec: ImageSpec) -> None:
         self._axis = spec.axes.index(step_axis(spec.shape, spec.axes, max_dims=_SEQUENCE.max_dims))
@@ -157,7 +157,7 @@ class _StackSequenceWriter(ImageWriter):
         if len(self._writers) < len(self._paths):
             raise ExportError(f"cannot write {self._pattern}: some slices are incomplete")
         writers = [self._writers[i] for i in range(len(self._paths))]
-        for writer in writers:  # all or none, as far as that can be known
+        for writer in writers:  # all or none, as far as possible
             writer.check_alive()
         return [file for writer in writers for file in writer.finish()]
 
@@ -166,7 +166,7 @@ class _StackSequenceWriter(ImageWriter):
             writer.abort()
 
 
-_DTYPES = frozenset(["uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"])  # what OME knows
+_DTYPES = frozenset(["uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"])  # the types of OME
 _STACK = Limits(_DTYPES)
 _SEQUENCE = Limits(_DTYPES, max_dims=4)
 

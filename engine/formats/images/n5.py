@@ -1,4 +1,4 @@
-"""N5: one dataset of a container, which is a folder, read by region and written by chunks.
+"""N5: one dataset of a container, which is a folder; read by region and written by chunks.
 
 Axes are reversed in N5's metadata: the first one varies fastest. The attributes are ilastik's.
 """
@@ -44,14 +44,14 @@ from ..support.vigra_attributes import read_axes, read_resolution, read_units, t
 
 _METADATA = "attributes.json"
 _VERSION = "2.0.0"
-# The attributes tensorstore gets to see: it refuses ``axes`` as ilastik writes it.
+# Attributes passed to tensorstore: it refuses ``axes`` as ilastik writes it.
 _OF_THE_FORMAT = ("dimensions", "blockSize", "dataType", "compression")
-_MAX_FOLDERS = 10_000  # looked through for datasets
+_MAX_FOLDERS = 10_000  # searched for datasets
 _PUBLISHING = threading.Lock()  # one writer of this process at a time puts a dataset into a container
 
 
 class N5Reader(ImageReader):
-    """One dataset. Threads may read at once."""
+    """Reader of one dataset. Several threads may read at once."""
 
     unchecked = "the chunks"
 
@@ -116,7 +116,7 @@ def _check_container(container: Path) -> None:
 
 
 def _dataset_attributes(container: Path | RemotePath, name: str) -> dict[str, Any] | None:
-    """The attributes of a dataset; None if there is none of that name in the container."""
+    """Read the attributes of a dataset; None if there is none of that name in the container."""
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\\" in part or "\x00" in part for part in parts):
         raise InputError(f"cannot read {container}: {name!r} is not the name of a dataset in it")
@@ -134,7 +134,7 @@ def list_datasets(container: Path) -> tuple[str, ...]:
 
 
 def _walk(container: Path) -> Iterator[str]:
-    """Names of datasets. The folders of chunks below a dataset are not looked into, links are not followed."""
+    """Yield the names of datasets. The chunk folders of a dataset are not searched, links are not followed."""
     folders, seen = [""], 0
     while folders:
         name = folders.pop()
@@ -167,7 +167,7 @@ def _only_dataset(container: Path) -> str:
 
 
 class N5Writer(ImageWriter):
-    """One dataset, written into a container of its own that takes its place, or whose dataset does, at the end."""
+    """Writer of one dataset, into a container of its own that becomes the final one or is merged into it at the end."""
 
     def __init__(self, path: Path, internal: str, spec: ImageSpec, *, compress: bool) -> None:
         self.chunks = _chunks(spec)
@@ -228,7 +228,7 @@ class N5Writer(ImageWriter):
         return self._array
 
     def _merge(self) -> None:
-        """Move the finished dataset into the container that exists; all others in it stay as they are."""
+        """Move the finished dataset into the existing container; all others in it are unchanged."""
         if not (self._container / _METADATA).exists():  # an empty folder
             os.replace(self._target.temporary / _METADATA, self._container / _METADATA)
         place = FolderTarget(self._container.joinpath(*self._names))
@@ -240,13 +240,13 @@ class N5Writer(ImageWriter):
 
 
 class N5UrlWriter(ImageWriter):
-    """One dataset of a container behind a URL; a dataset that is replaced goes before the first chunk comes."""
+    """Writer of one dataset of a container behind a URL; a replaced dataset is removed before the first chunk."""
 
     def __init__(self, url: str, internal: str, spec: ImageSpec, *, compress: bool) -> None:
         self._target, key = _check_remote(url, internal, spec)
         self._prefix, self.chunks = f"{key}/", _chunks(spec)
         attributes = _attributes(spec, self.chunks, compress=compress)
-        # A container is described before anything is in it: that is no image, and other datasets may be written beside.
+        # The container's metadata are written first: they are no image, and other datasets may be written in parallel.
         self._has_made_container = self._target.read(_METADATA) is None
         if self._has_made_container:
             self._target.put(_METADATA, to_json({"n5": _VERSION}, indent=None).encode())
@@ -269,7 +269,7 @@ class N5UrlWriter(ImageWriter):
                 self._array.check_complete()
                 self._target.check_holds(self._array.files())
                 self._target.commit()
-                self._has_made_container = False  # nothing is left to take back
+                self._has_made_container = False  # nothing is left to undo
         finally:
             self.abort()
         return []
@@ -286,7 +286,7 @@ class N5UrlWriter(ImageWriter):
 
 
 def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore, str]:
-    """The container behind a URL and the key of the dataset; raises ExportError unless it can be put there."""
+    """Return the container behind a URL and the key of the dataset; raises ExportError unless it can be put there."""
     try:
         store = RemoteStore(RemotePath(url))
     except InputError as error:
@@ -357,7 +357,7 @@ def check_place(path: Path, internal: str, spec: ImageSpec) -> None:
 
 
 def _check_place(container: Path, names: list[str]) -> None:
-    """Raise ExportError unless a dataset can be put at ``names`` without harm to anything else."""
+    """Raise ExportError unless a dataset can be put at ``names`` without damaging anything else."""
     if not container.exists():
         return
     what = f"{container}/{'/'.join(names)}"

@@ -1,7 +1,7 @@
 """NumPy's files: .npy read by region and written through a memory map, arrays inside .npz.
 
-A .npz is a zip archive. Its arrays are read where they lie if they are stored as they are (numpy.savez), and unpacked
-whole at the first read if they are compressed (numpy.savez_compressed). Objects are never unpickled.
+A .npz is a zip archive. Its arrays are read by region if they are uncompressed (numpy.savez), and decompressed whole at
+the first read otherwise (numpy.savez_compressed). Objects are never unpickled.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from ..support.signature import begins_with
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _PARSING = threading.Lock()  # filters of warnings belong to the whole process
 _LOCAL_HEADER_BYTES = 30  # of a zip member, before its name and extra field
-_PIECE_BYTES = 2**24  # unpacked at once
-# What zipfile raises for damaged, encrypted or exotically packed archives.
+_PIECE_BYTES = 2**24  # decompressed at a time
+# Exceptions of zipfile for damaged or encrypted archives and unknown compression.
 _ARCHIVE_ERRORS = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-_MAX_DEFLATE_RATIO = 1100  # deflate cannot do better than about 1032; more is a lie about the size
+_MAX_DEFLATE_RATIO = 1100  # deflate reaches at most about 1032; a larger ratio means a false size
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What stands at the head of a .npy: the array's layout, and how many bytes into the file it starts."""
+    """Header of a .npy: the array's layout, and its offset in the file."""
 
     shape: tuple[int, ...]
     fortran_order: bool
@@ -58,13 +58,13 @@ class _Header:
 
 
 def _read_header(stream: IO[bytes], label: str) -> _Header:
-    """Read and check the head of a .npy, which begins where ``stream`` stands. Raises InputError."""
+    """Read and check the header of a .npy at the current position of ``stream``. Raises InputError."""
     try:
         version = np.lib.format.read_magic(stream)
         if version not in _HEADERS:
             raise ValueError(f"version {version[0]}.{version[1]} of the format is for arrays with named fields")
         with _PARSING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # files of Python 2 are as good as others
+            warnings.simplefilter("ignore")  # files of Python 2 are valid
             shape, fortran_order, dtype = _HEADERS[version](stream)
         pixel_type(dtype)
         header = _Header(tuple(int(n) for n in shape), bool(fortran_order), dtype, stream.tell())
@@ -88,7 +88,7 @@ def _array_info(header: _Header) -> ImageInfo:
 
 
 class StoredReader(ImageReader):
-    """An array that lies uncompressed in a file. Threads read at once."""
+    """Reader of an array stored uncompressed in a file. Several threads may read at once."""
 
     def __init__(self, path: Path, label: str, header: _Header) -> None:
         self.info = _array_info(header)
@@ -115,7 +115,7 @@ class StoredReader(ImageReader):
 
 
 class PackedReader(ImageReader):
-    """A compressed array of a .npz. It is unpacked whole at the first read and kept until closed."""
+    """Reader of a compressed array of a .npz, which is decompressed whole at the first read and kept until closed."""
 
     unchecked = "the compressed array"
 
@@ -144,7 +144,7 @@ class PackedReader(ImageReader):
         header = self._header
         try:
             array = np.empty(header.shape, header.dtype, order="F" if header.fortran_order else "C")
-            memory = array.reshape(-1, order="A").view(np.uint8)  # a flat view in memory order, whichever that is
+            memory = array.reshape(-1, order="A").view(np.uint8)  # a flat view in memory order
             done = 0
             with zipfile.ZipFile(self._path) as archive, archive.open(self._member) as stream:
                 stream.read(header.offset)
@@ -210,7 +210,7 @@ def _open_member(path: Path, name: str) -> ImageReader:
 
 
 def list_arrays(path: Path) -> tuple[str, ...]:
-    """Sorted names of the arrays in a .npz that can be images. A .npy has no names inside: ("",)."""
+    """List the sorted names of the arrays in a .npz that can be images. A .npy has no names inside: ("",)."""
     if path.suffix.lower() != ".npz":
         return ("",)
     names: list[str] = []
@@ -230,7 +230,7 @@ def list_arrays(path: Path) -> tuple[str, ...]:
 
 
 class NpyWriter(ImageWriter):
-    """A .npy written through a memory map, C order. Threads may write at once."""
+    """Writer of a .npy through a memory map, in C order. Several threads may write at once."""
 
     def __init__(self, path: Path, internal: str, spec: ImageSpec) -> None:
         self._path = path
@@ -248,9 +248,9 @@ class NpyWriter(ImageWriter):
             raise
 
     def _reserve(self, spec: ImageSpec) -> None:
-        """Write the head and give the file its full size on disk.
+        """Write the header and allocate the file's full size on disk.
 
-        A disk that runs full under a memory map ends the process, so all blocks are asked for before.
+        A disk that becomes full under a memory map ends the process, so all blocks are allocated before.
         """
         with self._target.temporary.open("wb") as stream:
             header = {"descr": np.lib.format.dtype_to_descr(spec.dtype), "fortran_order": False, "shape": spec.shape}

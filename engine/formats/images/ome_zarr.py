@@ -1,8 +1,8 @@
 """OME-Zarr: images with one or several levels of resolution in a folder, read by region and written by chunks.
 
-Written are axes t c z y x in ilastik's layout: version 0.4 (Zarr 2), or 0.5 (Zarr 3), where many chunks make up one
-file, a shard. Smaller levels are computed from the next larger one when that is complete. What the metadata say is
-multiscales.py's business.
+Axes t c z y x are written in ilastik's layout: version 0.4 (Zarr 2), or 0.5 (Zarr 3), where a file is a shard of many
+chunks. Smaller levels are computed from the next larger one when that is complete. Metadata are handled in
+ome_metadata.py.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ from ..support.pyramid import halved_shapes, shrink, shrunk_size
 
 VERSIONS = ("0.4", "0.5")
 CHUNK_BYTES = 1_024_000
-SHARDED_ABOVE = 256  # chunks of an array; fewer files than that are no burden
+SHARDED_ABOVE = 256  # chunks of an array; fewer files than that are harmless
 SHARD_CHUNKS = 32  # at most; a shard is held in memory until it is complete
-MAX_WORKERS = 4  # that compute a smaller level at once
+MAX_WORKERS = 4  # that compute a smaller level in parallel
 _BLOSC = {"cname": "lz4", "clevel": 5, "blocksize": 0}
 _SCALE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
 
 
 class OmeZarrReader(ImageReader):
-    """One level of an image. Threads may read at once."""
+    """Reader of one level of an image. Several threads may read at once."""
 
     unchecked = "the chunks"
 
     def __init__(self, path: Path | RemotePath, internal: str) -> None:
         if isinstance(path, Path) and path.exists() and not path.is_dir():
             raise InputError(f"cannot read {path}: a Zarr store is a folder, and this is a file")
-        from ..support.zarr_arrays import open_zarr  # not for writing, nor for looking whether a folder is a store
+        from ..support.zarr_arrays import open_zarr  # not needed for writing, nor to test whether a folder is a store
 
         image, level = find_multiscale(path / internal if internal else path)
         label = f"{image.root}/{level.path}"
@@ -90,7 +90,7 @@ class OmeZarrReader(ImageReader):
 
 
 class OmeZarrWriter(ImageWriter):
-    """One image in a store of its own, which replaces an older one only if it may."""
+    """Writer of one image in a store of its own, which replaces an older one only if allowed."""
 
     def __init__(self, path: Path | RemotePath, internal: str, spec: ImageSpec, *, is_multiscale: bool) -> None:
         if isinstance(path, Path):
@@ -145,7 +145,7 @@ class OmeZarrWriter(ImageWriter):
         return self._level
 
     def _complete_levels(self) -> list[StoredArray]:
-        """Compute the smaller levels; returns all of them."""
+        """Compute the smaller levels; returns all levels."""
         level = self._open_level()
         level.check_complete()
         levels = [level]
@@ -185,7 +185,7 @@ class OmeZarrWriter(ImageWriter):
         return attributes
 
     def _describe(self) -> None:
-        """Write what makes an OME-Zarr image of the arrays."""
+        """Write the metadata that make the arrays an OME-Zarr image."""
         spec, target = self._spec, self._target
         offset = dict(zip(spec.axes, spec.offset, strict=True))
         image = multiscale_json(
@@ -229,7 +229,7 @@ def _remote_store(url: str) -> RemoteStore:
 
 
 def _check_remote(store: RemoteStore, spec: ImageSpec) -> None:
-    """Raise ExportError if what stands there may not be replaced."""
+    """Raise ExportError if existing data there may not be replaced."""
     if not store.holds():
         return
     store.check_free(str(store.folder), may_replace=spec.may_replace)
@@ -246,7 +246,7 @@ def _check_remote(store: RemoteStore, spec: ImageSpec) -> None:
 
 
 def _open_remote(path: RemotePath, spec: ImageSpec) -> RemoteStore:
-    """Nothing can be swapped there: a store that is replaced goes before the first chunk comes."""
+    """Open a store behind a URL. Swapping is not possible: a replaced store is removed before the first chunk."""
     store = RemoteStore(path)
     _check_remote(store, spec)
     store.begin(*MARKS)
@@ -258,7 +258,7 @@ def _open_url(url: str, internal: str, spec: ImageSpec, *, is_multiscale: bool) 
 
 
 def _check_store(path: Path, spec: ImageSpec) -> None:
-    """Raise ExportError if what stands at ``path`` may not be replaced."""
+    """Raise ExportError if existing data at ``path`` may not be replaced."""
     if not path.exists():
         aside = find_aside(resolve_links(path))
         if aside is not None and not spec.may_replace:
@@ -280,10 +280,10 @@ def _check_store(path: Path, spec: ImageSpec) -> None:
 def level_shapes(
     spec: ImageSpec, shape: tuple[int, ...], chunk: tuple[int, ...], *, is_multiscale: bool
 ) -> dict[str, tuple[int, ...]]:
-    """Name -> shape (t, c, z, y, x) of the levels to write, the whole result first.
+    """Choose the levels to write: name -> shape (t, c, z, y, x), the whole result first.
 
-    They follow the levels of the input from the one that was processed on; without such, each is half of the one
-    before until one chunk holds it.
+    They follow the levels of the input, starting from the processed one; without such, each level is half the size of
+    the previous one until it fits into one chunk.
     """
     scales = spec.scales
     first = scales.active if scales is not None and _SCALE_NAME.fullmatch(scales.active) else "s0"
@@ -312,9 +312,9 @@ def level_shapes(
 
 
 def shard_shape(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
-    """What one file holds: a chunk of a small array; of a large one a row of chunks along x, or several rows.
+    """Choose the shape of one file: a chunk of a small array; for a large one a row of chunks along x, or several rows.
 
-    Never several along z: results arrive plane by plane, and shards that are not complete take memory.
+    Never several chunks along z: results arrive plane by plane, and incomplete shards take memory.
     """
     counts = [ceil(n / m) for n, m in zip(shape, chunk, strict=True)]
     if prod(counts) <= SHARDED_ABOVE:
@@ -325,7 +325,7 @@ def shard_shape(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
 
 
 def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spec: ImageSpec) -> None:
-    """Compute a level from the next larger one, several files at once."""
+    """Compute a level from the next larger one, several files in parallel."""
 
     def make(unit: Box) -> None:
         content = np.empty(unit.shape, spec.dtype)
@@ -396,24 +396,24 @@ def _layout(spec: ImageSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _unit_of_level(shape: Sequence[int], chunk: tuple[int, ...], version: str) -> tuple[int, ...]:
-    """What one file of a level holds."""
+    """Shape of one file of a level."""
     return chunk if version == "0.4" else shard_shape(shape, chunk)
 
 
 def _unit(spec: ImageSpec) -> tuple[int, ...]:
-    """What one file of the largest level holds, in output axes."""
+    """Shape of one file of the largest level, in output axes."""
     unit = _unit_of_level(*_layout(spec), spec.version or VERSIONS[0])
     sizes = dict(zip(AXES, unit, strict=True))
     return tuple(min(sizes[a], n) for a, n in zip(spec.axes, spec.shape, strict=True))
 
 
 def _ordered(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Canonical sizes in the order of the store."""
+    """Reorder canonical sizes to the order of the store."""
     return box_from(Box.whole(sizes), AXES).stop
 
 
 def _downscaling(spec: ImageSpec) -> dict[str, Any]:
-    """How the levels were made, in the words of ``multiscales``."""
+    """Describe the downscaling of the levels in the terms of ``multiscales``."""
     order = 0 if spec.is_labels else 1
     how = "nearest voxel" if spec.is_labels else "Gaussian of sigma factor / 4, mirrored, then linear interpolation"
     return {

@@ -1,7 +1,7 @@
 """PNG, JPEG, BMP and GIF; and the reader for pictures of all kinds: always axes yxc, the pixels as stored.
 
-What vigra makes of a file is the measure: palettes become RGB (their transparency is dropped), gray below 8 bits is
-scaled to 0..255, CMYK stays four channels, EXIF rotation and colour profiles are ignored, GIF gives the first frame.
+Files are decoded as by vigra: palettes become RGB (without transparency), gray below 8 bits is scaled to 0..255, CMYK
+stays four channels, EXIF rotation and colour profiles are ignored, GIF gives the first frame.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _read_png_header(data: bytes) -> PictureHeader:
             if not _find_png_end(io.BytesIO(data)):
                 raise ValueError("the file is truncated") from None
             raise
-        # The decoder adds the transparency of palettes and of single colours as a channel that nobody asked for.
+        # The decoder adds the transparency of palettes and of single colours as an unwanted channel.
         pixels: np.ndarray = np.atleast_3d(decoded)[..., :channels]
         return pixels
 
@@ -57,7 +57,7 @@ def _read_png_header(data: bytes) -> PictureHeader:
 
 
 def _find_png_end(file: BinaryIO) -> bool:
-    """Go from chunk to chunk; False if the last one is missing. Raises ValueError if one is cut short."""
+    """Scan all chunks; False if the last one is missing. Raises ValueError if one is truncated."""
     size = file.seek(0, io.SEEK_END)
     at = 8
     while at + 8 <= size:
@@ -110,7 +110,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
 
 
 def _is_complete_jpeg(data: bytes) -> bool:
-    """True if the end marker follows the last scan; libjpeg itself fills what is missing with grey."""
+    """Return True if the end marker follows the last scan; libjpeg itself fills missing parts with grey."""
     at = 2
     while (match := _JPEG_MARKER.search(data, at)) is not None:
         at, marker = match.end(), match[1][0]
@@ -127,7 +127,7 @@ _OS2_HEADER_BYTES = 12  # of the oldest kind of BMP, whose fields have 16 bits
 
 
 def _read_pillow_header(data: bytes) -> PictureHeader:
-    """BMP and GIF. The plugins are used directly: ``Image.open`` refuses or warns about large pictures."""
+    """Read the header of a BMP or GIF. Plugins are used directly: ``Image.open`` refuses or warns of large pictures."""
     picture = _open_with_pillow(data)
     table = _palette(picture)
     is_gray = (picture.mode in ("1", "L")) if table is None else bool((table == table[:, :1]).all())
@@ -158,11 +158,11 @@ _Check = Callable[[BinaryIO], object]
 
 
 def _check_gif(picture: Any) -> tuple[_Check, str]:
-    """The check of a GIF's first frame, and what it leaves to decoding."""
+    """Return the check of a GIF's first frame, and the part that only decoding checks."""
     start = picture.tile[0][2] if picture.tile else 0
 
     def check(file: BinaryIO) -> None:
-        """Go from block to block of the first frame up to the empty one."""
+        """Scan the blocks of the first frame up to the empty one."""
         size = file.seek(0, io.SEEK_END)
         at = start
         while 0 < at < size:
@@ -178,7 +178,7 @@ def _check_gif(picture: Any) -> tuple[_Check, str]:
 
 
 def _check_bmp(picture: Any, data: bytes, table: np.ndarray | None) -> tuple[_Check, str]:
-    """The check of a BMP, and what it leaves to decoding."""
+    """Return the check of a BMP, and the part that only decoding checks."""
     codec, _, start, arguments = picture.tile[0][:4]
     if codec != "raw":
         return lambda file: None, "the run lengths"
@@ -201,7 +201,7 @@ def _open_with_pillow(data: bytes) -> Any:
 
 
 def _palette(picture: Any) -> np.ndarray | None:
-    """The colours of a palette picture as (n, 3) uint8."""
+    """Lookup table of a palette picture as (n, 3) uint8."""
     if picture.mode != "P" or picture.palette is None:
         return None
     order = picture.palette.rawmode or picture.palette.mode
@@ -211,7 +211,7 @@ def _palette(picture: Any) -> np.ndarray | None:
 
 
 def _read_header(data: bytes) -> PictureHeader:
-    """The kind is told by the first bytes, not by the name of the file."""
+    """Read the header of a picture, whose kind is recognised by the first bytes, not by the file name."""
     for is_kind, read in _KINDS:
         if is_kind(data):
             return read(data)
@@ -258,7 +258,7 @@ def _store_bmp(path: Path, plane: np.ndarray) -> None:
 
 
 def _store_gif(path: Path, plane: np.ndarray) -> str | None:
-    """Gray levels and up to 256 colours are stored as they are."""
+    """Store a plane as GIF; gray levels and up to 256 colours are exact."""
     from PIL import Image
 
     if plane.shape[2] == 1:

@@ -1,7 +1,7 @@
 """PBM, PGM, PPM: read in all six variants, written as binary PGM or PPM.
 
-As in ilastik the number of channels decides which of the two is written, whatever the extension, and maxval is the
-largest value of the picture: most programs show it as white.
+As in ilastik the number of channels decides which of the two is written, regardless of the extension, and maxval is the
+largest value of the picture, which most programs show as white.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SIZES = re.compile(rb"P([1-6])" + rb"(?:\s|#[^\n]*\n)+([0-9]{1,9})" * 2)
 _COMMENT = re.compile(rb"#[^\n]*")
 _ASCII = (1, 2, 3)  # kinds whose pixels are text
 _MAX_DIGITS = 10  # of the largest maxval
-_MAX_SHOWN = 20  # letters of a damaged word
+_MAX_SHOWN = 20  # characters of a damaged word
 _MAXVAL = re.compile(rb"(?:\s|#[^\n]*\n)+([0-9]{1,10})")
 
 
 def read_pnm_header(data: bytes) -> PictureHeader:
-    """P1 to P6. Values are not scaled by maxval, and a set bit of a bitmap is 255. Raises ValueError."""
+    """Read the header of P1 to P6. Values are not scaled by maxval; a set bit of a bitmap is 255. Raises ValueError."""
     match = _SIZES.match(data)
     if match is None:
         raise ValueError("the header is damaged")
@@ -62,7 +62,7 @@ def read_pnm_header(data: bytes) -> PictureHeader:
 
 
 def _read_bits(text: bytes, count: int) -> np.ndarray:
-    """The pixels of a bitmap in ASCII, with or without blanks between them. Raises ValueError."""
+    """Parse the pixels of a bitmap in ASCII, with or without blanks between them. Raises ValueError."""
     digits = np.frombuffer(re.sub(rb"\s", b"", text), np.uint8)
     strange = (digits != ord("0")) & (digits != ord("1"))
     if strange.any():
@@ -73,10 +73,10 @@ def _read_bits(text: bytes, count: int) -> np.ndarray:
 
 
 def _read_numbers(text: bytes, count: int, maxval: int) -> np.ndarray:
-    """The values of a picture in ASCII, none above ``maxval``. Raises ValueError."""
+    """Parse the values of a picture in ASCII, none above ``maxval``. Raises ValueError."""
     words = text.split()
-    # There are far fewer different words than words. isdigit of bytes knows ASCII digits only, while int takes signs
-    # and underscores, and any number of digits.
+    # There are far fewer different words than words. isdigit of bytes accepts ASCII digits only, while int accepts
+    # signs, underscores, and any number of digits.
     wrong = {word for word in set(words) if not word.isdigit() or len(word) > _MAX_DIGITS or int(word) > maxval}
     if wrong:
         place, word = next((i, word) for i, word in enumerate(words) if word in wrong)
@@ -92,7 +92,7 @@ def _check_count(found: int, count: int) -> None:
 
 
 def _shown(word: bytes) -> str:
-    """A word of the file for a message."""
+    """Format a word of the file for a message."""
     text = word[:_MAX_SHOWN].decode("ascii", "backslashreplace")
     return repr(text + ("..." if len(word) > _MAX_SHOWN else ""))
 

@@ -18,14 +18,14 @@ from ..support.signature import RADIANCE_SIGNATURES
 
 __all__ = ["OUTPUTS", "read_radiance_header"]
 
-_LARGEST = float(np.nextafter(np.float32(2.0**127), np.float32(0)))  # the exponent is a byte
+_MAX_VALUE = float(np.nextafter(np.float32(2.0**127), np.float32(0)))  # the exponent is a byte
 _SIZES = re.compile(rb"\n\n-Y ([0-9]{1,9}) \+X ([0-9]{1,9})\n")
 # Four runs of at most 127 equal bytes, of two bytes each, stand for 127 pixels of twelve bytes.
 _EXPANSION = 127 * 12 / 8
 
 
 def read_radiance_header(data: bytes) -> PictureHeader:
-    """Rows from top to bottom, columns from left to right. Raises ValueError."""
+    """Read the header; rows must run from top to bottom, columns from left to right. Raises ValueError."""
     found = _SIZES.search(data)
     if found is None:
         raise ValueError("the header is damaged, or its rows and columns are not stored from the top left")
@@ -44,7 +44,7 @@ def read_radiance_header(data: bytes) -> PictureHeader:
 def _store_hdr(path: Path, plane: np.ndarray) -> str | None:
     import imagecodecs
 
-    inside = np.clip(np.nan_to_num(plane, nan=0.0), 0.0, _LARGEST)
+    inside = np.clip(np.nan_to_num(plane, nan=0.0), 0.0, _MAX_VALUE)
     pixels: Any = inside  # the stubs know only bytes
     path.write_bytes(imagecodecs.rgbe_encode(pixels, header=True))
     if np.array_equal(inside, plane):

@@ -1,7 +1,7 @@
-"""Sun raster: 8-bit gray, RGB and palette pictures, read with and without run lengths, written without.
+"""Sun raster: 8-bit gray, RGB and palette pictures, read with and without run-length encoding, written without.
 
-Rows end on even bytes. ilastik leaves that out where a row has an odd number of bytes; such files are recognised by
-their length and read as well.
+Rows are padded to an even number of bytes. ilastik omits the padding; such files are recognised by their length and
+read as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from ..support.picture_writers import picture_formats
 
 __all__ = ["OUTPUTS", "SUN_RASTER_MAGIC", "read_sun_raster_header"]
 
-SUN_RASTER_MAGIC = (b"\x59\xa6\x6a\x95", b"\x95\x6a\xa6\x59")  # big-endian, and what some programs made of it
+SUN_RASTER_MAGIC = (
+    b"\x59\xa6\x6a\x95",
+    b"\x95\x6a\xa6\x59",
+)  # big-endian, and a byte-swapped variant
 _HEADER_BYTES = 32
 _OLD, _STANDARD, _RUN_LENGTHS, _RGB = range(4)  # types; colours are stored as BGR except in the last
 _NO_MAP, _RGB_MAP, _RAW_MAP = range(3)
@@ -26,7 +29,7 @@ _RUN = re.compile(rb"\x80(?:\x00|([\x01-\xff])(.))", re.DOTALL)
 
 
 def read_sun_raster_header(data: bytes) -> PictureHeader:
-    """Depths of 1, 8 and 24 bits; of a depth of 1 a set bit is 0, another 255. Raises ValueError."""
+    """Read the header for depths of 1, 8 and 24 bits; at a depth of 1 a set bit is 0, others 255. Raises ValueError."""
     order = ">" if data.startswith(SUN_RASTER_MAGIC[0]) else "<"
     width, height, depth, length, kind, map_kind, map_bytes = struct.unpack(
         f"{order}7I", exactly(data, 4, _HEADER_BYTES - 4)

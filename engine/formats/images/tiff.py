@@ -1,7 +1,7 @@
 """TIFF: every image of one series, read by region; single pictures written. Stacks: multipage_tiff.py.
 
-Axes are those tifffile finds, with samples as channels and an image sequence as time; colour maps are ignored. Files
-with several series are refused. Reading touches only the strips or tiles that a region needs.
+Axes are those found by tifffile, with samples as channels and an image sequence as time; colour maps are ignored. Files
+with several series are refused. Only the strips or tiles that a region needs are read.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["INPUT", "OUTPUTS", "needs_bigtiff", "open_tiff"]
 
-_CACHE_BYTES = 64 << 20  # decoded strips and tiles kept per file; the latest one stays whatever its size
-_MAX_EXPANSION = 20_000  # decoded bytes from one stored byte that a codec may plausibly give
-_PLAUSIBLE_BYTES = 64 << 20  # segments up to this size are not judged by their expansion
+_CACHE_BYTES = 64 << 20  # decoded strips and tiles kept per file; the latest one is kept whatever its size
+_MAX_EXPANSION = 20_000  # plausible ratio of decoded to stored bytes
+_PLAUSIBLE_BYTES = 64 << 20  # the expansion of segments up to this size is not checked
 _DTYPES = frozenset(["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"])
 
 
@@ -46,12 +46,12 @@ def open_tiff(path: Path, internal_path: str = "") -> ImageReader:
 
 
 def open_incomplete_tiff(path: Path, internal_path: str = "") -> ImageReader:
-    """Open a TIFF file; planes that its metadata promise and no file holds are zeros. Raises as ``open_tiff``."""
+    """Open a TIFF file; planes mentioned in its metadata but in no file are zeros. Raises as ``open_tiff``."""
     return TiffReader(path, allow_missing=True)
 
 
 class TiffReader(ImageReader):
-    """An open TIFF. Uncompressed pages are read where they lie, others decoded segment by segment and cached."""
+    """Reader of a TIFF. Uncompressed pages are read directly, others decoded segment by segment and cached."""
 
     def __init__(self, path: Path, *, allow_missing: bool = False) -> None:
         self._path, self._lock, self._allow_missing = path, Lock(), allow_missing
@@ -128,7 +128,7 @@ class TiffReader(ImageReader):
         return (f"{planes.missing.describe(self._path)}; {end}",)
 
     def _check_chain(self) -> None:
-        """Refuse a file whose list of pages leads beyond its end; tifffile would leave out what follows."""
+        """Refuse a file whose list of pages leads beyond its end; tifffile would omit the following pages."""
         big = self._tiff.is_bigtiff
         count_size, entry_size, offset_size = (8, 20, 8) if big else (2, 12, 4)
         seen: set[int] = set()
@@ -147,7 +147,7 @@ class TiffReader(ImageReader):
         return int.from_bytes(data, "little" if self._tiff.byteorder == "<" else "big")
 
     def _find_series(self) -> int | None:
-        """Where the whole series lies in the file as one array, or None if it is not stored like that."""
+        """Find the offset of a series stored as one array, or None if it is not stored contiguously."""
         series = self._series
         if self.files or series.dataoffset is None or series.transform is not None:
             return None
@@ -164,7 +164,7 @@ class TiffReader(ImageReader):
 
     @contextmanager
     def _file_of(self, page: Any) -> Iterator[OpenFile]:
-        """The file that a page is in: this one, or another one of a set."""
+        """Borrow the file that a page is in: this one, or another one of a set."""
         if page.parent is self._tiff:
             yield self._file
         else:
@@ -181,7 +181,7 @@ class TiffReader(ImageReader):
             )
 
     def _check_extent(self, page: Any) -> None:
-        """Refuse a page that does not lie within the file; noticing that early saves computing for nothing."""
+        """Refuse a page that is not within the file, before anything is computed."""
         ends = (offset + size for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True))
         if page.parent is self._tiff and max(ends) > self._file.size:
             raise InputError(
@@ -190,7 +190,7 @@ class TiffReader(ImageReader):
             )
 
     def verify(self) -> None:
-        """Look at every page: its list of strips or tiles, and whether they lie within the file."""
+        """Check every page: its list of strips or tiles, and that they are within the file."""
         if self._whole is not None or self._offset is not None:
             return
         for number in range(len(self._series if self._planes is None else self._planes)):
@@ -228,14 +228,14 @@ class TiffReader(ImageReader):
             )
 
     def _translate(self, action: Callable[[], Any]) -> Any:
-        """Run something that reads the file; whatever goes wrong in the TIFF library becomes one line."""
+        """Run an action that reads the file; every error of the TIFF library becomes an InputError in one line."""
         try:
             return action()
         except (InputError, MemoryTooSmall):
             raise
         except MemoryError:
             raise MemoryTooSmall(f"the image in {self._path} does not fit into memory") from None
-        except Exception as error:  # tifffile and the codecs raise nearly every kind on damaged files
+        except Exception as error:  # tifffile and the codecs raise nearly every exception type on damaged files
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"cannot read {self._path}: {reason}") from error
 
@@ -260,7 +260,7 @@ class TiffReader(ImageReader):
             self._fill_page(into, number, Box(full.start[lead:], full.stop[lead:]))
 
     def _is_stored(self, page: Any) -> bool:
-        """True for pages whose pixels lie in the file as they are."""
+        """Return True for pages whose pixels are stored contiguously and uncompressed."""
         return page.is_final and self._page.dtype.name != "bool"
 
     def _fill_page(self, into: np.ndarray, number: int, box: Box) -> None:
@@ -283,14 +283,14 @@ class TiffReader(ImageReader):
             target[inside] = self._page.nodata if data is None else data[part]
 
     def _copy_stored(self, into: np.ndarray, page: Any, box: Box) -> None:
-        """A part of a page whose pixels follow one another in the file."""
+        """Copy a part of a page whose pixels are contiguous in the file."""
         dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
         with self._file_of(page) as file:
             self._check_end(page.dataoffsets[0], dtype, self._pages.page_shape, file)
             into[...] = file.read_box(page.dataoffsets[0], self._pages.page_shape, dtype, box)
 
     def _decode_segment(self, page: Any, index: int) -> np.ndarray | None:
-        """One strip or tile as (separate sample, depth, length, width, sample); None if it is not stored."""
+        """Decode one strip or tile as (separate sample, depth, length, width, sample); None if it is not stored."""
         keyframe = page.keyframe
         offset, size = page.dataoffsets[index], page.databytecounts[index]
         data = None
@@ -323,13 +323,13 @@ def _open_file(path: Path) -> Any:
         raise InputNotFound(f"there is no file {path}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # tifffile raises nearly every kind on damaged files
+    except Exception as error:  # tifffile raises nearly every exception type on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"cannot read {path}: {reason}") from error
 
 
 def _read_axes(series: Any, path: Path) -> tuple[str, bool]:
-    """The axes of a series and whether the file itself tells them."""
+    """Read the axes of a series, and whether the file itself states them."""
     stored, shape = series.axes, series.shape
     if not 2 <= len(shape) <= 5:
         raise InputError(f"cannot read {path}: only images of 2 to 5 dimensions are supported, not shape {shape}")
@@ -340,14 +340,14 @@ def _read_axes(series: Any, path: Path) -> tuple[str, bool]:
 
 
 class _Pages:
-    """Where the voxels of a series of ``count`` pages lie: the page, and in it the strip or tile.
+    """Mapping of the voxels of a series of ``count`` pages to pages, and in these to strips or tiles.
 
     shape      all axes of the series, those of length 1 included
-    page_shape the last of them, those within a page; ``lead`` others number the pages
+    page_shape the last of them, those within a page; the first ``lead`` axes number the pages
     segment    shape of a strip or tile as (separate sample, depth, length, width, sample)
-    grid       strips or tiles of a page along the first four of these; grid_strides: what one step adds to their number
+    grid       strips or tiles of a page along the first four of these; grid_strides: increment of their number per step
     chunks     the same unit in the axes of the series
-    is_regular False if the pages do not make up the series in this way
+    is_regular False if the pages do not form the series in this way
     """
 
     def __init__(self, series: Any, page: Any, count: int) -> None:
@@ -380,14 +380,14 @@ class _Pages:
         self.chunks = tuple(unit[i] for i in self._kept) if self.is_regular else None
 
     def expand(self, box: Box) -> Box:
-        """A box of the series with its axes of length 1 put back."""
+        """Add the axes of length 1 to a box of the series."""
         start, stop = [0] * len(self.shape), [1] * len(self.shape)
         for i, a, b in zip(self._kept, box.start, box.stop, strict=True):
             start[i], stop[i] = a, b
         return Box(tuple(start), tuple(stop))
 
     def normalise(self, box: Box) -> Box:
-        """A box of a page as (separate sample, depth, length, width, sample)."""
+        """Convert a box of a page to (separate sample, depth, length, width, sample)."""
         start, stop = [0] * 5, [1] * 5
         for place, a, b in zip(self._places, box.start, box.stop, strict=True):
             start[place], stop[place] = a, b
@@ -397,7 +397,7 @@ class _Pages:
 def _match_squeezed(
     axes: str, shape: tuple[int, ...], squeezed_axes: str, squeezed_shape: tuple[int, ...]
 ) -> list[int] | None:
-    """Positions of the squeezed axes among all axes; None if the difference is more than axes of length 1."""
+    """Find the positions of the squeezed axes among all axes; None if they differ in more than axes of length 1."""
     kept, at = [], 0
     for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
         if at < len(squeezed_axes) and squeezed_axes[at] == axis and squeezed_shape[at] == size:
@@ -412,7 +412,7 @@ _OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
 
 
 def _read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, str]]:
-    """Pixel sizes and units from OME metadata, else ImageJ's, else none; a unit may be an empty text."""
+    """Read pixel sizes and units from OME metadata, else ImageJ's, else none; a unit may be an empty string."""
     resolution: dict[str, float] = {}
     units: dict[str, str] = {}
     if tiff.is_ome and tiff.ome_metadata:
@@ -450,7 +450,7 @@ def _number(text: Any) -> float:
 
 
 def _inverse(fraction: Any) -> float:
-    """Pixel size from pixels per unit, a pair of numerator and denominator."""
+    """Convert pixels per unit, a pair of numerator and denominator, to a pixel size."""
     numerator, denominator = fraction
     if not numerator or not denominator:
         return 0.0
@@ -459,7 +459,7 @@ def _inverse(fraction: Any) -> float:
 
 
 def _decode_unit(text: Any) -> str:
-    """A unit as ImageJ stores it: escape sequences and, in some files, the text of a Python tuple."""
+    """Decode a unit as stored by ImageJ: escape sequences and, in some files, the text of a Python tuple."""
     unit = str(text)
     wrapped = re.fullmatch(r"\('(.*)',\)", unit)
     unit = wrapped[1] if wrapped else unit
@@ -470,12 +470,12 @@ def _decode_unit(text: Any) -> str:
 
 
 def needs_bigtiff(nbytes: int, pages: int) -> bool:
-    """True if the data and a directory for each page could exceed what 32-bit offsets reach."""
+    """Return True if the data and a directory for each page could exceed 32-bit offsets."""
     return nbytes + pages * 1024 + (1 << 16) > (1 << 32) - (1 << 25)
 
 
 def _store_with_range(spec: ImageSpec) -> Store:
-    """What stores the pictures of a result, with the range of its values where no stretching has changed it."""
+    """Make the function that stores the pictures of a result with the range of its values, unless it was stretched."""
     from ..support.tiff_range import imagej_description, range_entry
 
     def store(path: Path, plane: np.ndarray) -> None:
@@ -486,7 +486,7 @@ def _store_with_range(spec: ImageSpec) -> Store:
 
 
 def _store_tiff(path: Path, plane: np.ndarray, description: str) -> None:
-    """One picture as vigra lays it out: LZW without predictor, interleaved, strips of about 4 MB of float pixels."""
+    """Store one picture in vigra's layout: LZW without predictor, interleaved, strips of about 4 MB of float pixels."""
     import tifffile
 
     height, width, bands = plane.shape

@@ -1,7 +1,7 @@
-"""VIFF, the format of Khoros: any number of channels, one after the other, of five pixel types.
+"""VIFF, the format of Khoros: any number of planar channels, of five pixel types.
 
-Read as far as vigra does: uncompressed, one image a file, with or without colour maps. Written little-endian, the
-header as vigra fills it in.
+Files are read as far as vigra does: uncompressed, one image per file, with or without colour maps. They are written in
+little-endian order with vigra's header.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["OUTPUTS", "VIFF_MAGIC", "read_viff_header"]
 
 VIFF_MAGIC = b"\xab\x01"
 _HEADER_BYTES = 1024
-_FIELDS = 520  # behind a comment
+_FIELDS = 520  # after a comment
 _RELEASE, _VERSION = 1, 3
 _BYTE_ORDERS = {2: ">", 8: "<"}
 _LITTLE_ENDIAN = 8
@@ -31,7 +31,7 @@ _GENERIC_RGB = 15
 
 
 def read_viff_header(data: bytes) -> PictureHeader:
-    """Raises ValueError for damage, and for what neither vigra nor we read."""
+    """Read the header. Raises ValueError for damage, and for variants that vigra does not read either."""
     header = exactly(data, 0, _HEADER_BYTES)
     release, version, machine = header[2:5]
     if (release, version) != (_RELEASE, _VERSION) or machine not in _BYTE_ORDERS:
@@ -69,7 +69,7 @@ def _plain(width: int, height: int, bands: int, stored: np.dtype) -> PictureHead
 def _mapped(
     width: int, height: int, bands: int, stored: np.dtype, table: np.dtype, map_shape: tuple[int, int]
 ) -> PictureHeader:
-    """Each pixel is a place in the maps of its band, or of all that one band is mapped to."""
+    """Read mapped pixels: each is an index into the maps of its band, or of all bands that one band is mapped to."""
     count = map_shape[0] * map_shape[1]
     channels = max(map_shape[0], bands)
 
@@ -95,7 +95,7 @@ def _store_xv(path: Path, plane: np.ndarray) -> None:
     header = bytearray(_HEADER_BYTES)
     header[:5] = *VIFF_MAGIC, _RELEASE, _VERSION, _LITTLE_ENDIAN
     struct.pack_into("<2I", header, _FIELDS, width, height)
-    struct.pack_into("<5I", header, _FIELDS + 28, 1, 0, 1, bands, pixel_type)  # implicit places, one image
+    struct.pack_into("<5I", header, _FIELDS + 28, 1, 0, 1, bands, pixel_type)  # implicit locations, one image
     struct.pack_into("<I", header, _FIELDS + 80, _GENERIC_RGB if bands == 3 else 0)
     with open(path, "wb") as file:
         file.write(header)

@@ -1,8 +1,8 @@
-"""Finding and opening one dataset of an HDF5 file that nobody has checked.
+"""Opening of one dataset of an untrusted HDF5 file.
 
-HDF5 lets a file point into other files: external links, virtual datasets, external storage. Here that is allowed only
-for links and virtual datasets whose target lies in the folder of the file or below it, so that an image from somewhere
-else cannot pull in a file of the user that has nothing to do with it.
+HDF5 lets a file refer to other files: external links, virtual datasets, external storage. This is allowed only for
+links and virtual datasets whose target is in the folder of the file or below it, so that an image from an unknown
+source cannot include unrelated files of the user.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.type
 from ...errors import InputError, InputNotFound, MemoryTooSmall
 from ...storage.pixel_types import MAX_IMAGE_BYTES, pixel_type
 
-# h5py reports damage with any of these.
+# Exceptions of h5py for damaged files.
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, EOFError)
 
 _CHUNK_CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share through their halos
@@ -31,21 +31,21 @@ _MAX_NAMES = 10  # listed in a message
 
 
 def reason(error: BaseException) -> str:
-    """What HDF5 says about an error, without h5py's words around it, in one line."""
+    """Return HDF5's message of an error in one line, without h5py's text around it."""
     text = " ".join(str(error.args[-1] if error.args else error).split())
     inner = re.search(r"^(?:Unable to|Can't)[^(]*\((.*)\)$", text)
     return inner[1] if inner else text or type(error).__name__
 
 
 def list_datasets(path: Path) -> tuple[str, ...]:
-    """Sorted names, without a leading slash, of all datasets in the file that have 2 to 5 dimensions."""
+    """List the sorted names, without a leading slash, of all datasets in the file with 2 to 5 dimensions."""
     with open_file(path) as file:
         return _dataset_names(file, path)
 
 
 @contextlib.contextmanager
 def wrapped(what: str) -> Iterator[None]:
-    """Turn everything h5py raises into an InputError about ``what``."""
+    """Turn every exception of h5py into an InputError about ``what``."""
     try:
         yield
     except InputError:
@@ -69,7 +69,7 @@ def open_file(path: Path) -> h5py.File:
             locking=False,
             rdcc_nbytes=_CHUNK_CACHE_BYTES,
             rdcc_nslots=_CHUNK_CACHE_SLOTS,
-            rdcc_w0=0.0,  # a chunk read to its end stays as long as any other: the next tile's halo needs it again
+            rdcc_w0=0.0,  # a completely read chunk stays as long as any other: the next tile's halo needs it again
         )
     except PermissionError as error:
         raise InputError(f"cannot read {path}: {os.strerror(error.errno or 0)}") from error
@@ -78,11 +78,11 @@ def open_file(path: Path) -> h5py.File:
 
 
 class OpenDataset:
-    """A dataset with all files that had to be opened to reach it.
+    """A dataset with all files that were opened to reach it.
 
-    ``internal`` may be empty if the file holds exactly one dataset of 2 to 5 dimensions. The dataset has been checked:
-    it has 2 to 5 dimensions, pixels that are numbers, a believable size, no foreign storage and only filters that are
-    at hand. Raises InputError, InputNotFound.
+    ``internal`` may be empty if the file has exactly one dataset of 2 to 5 dimensions. The dataset is checked: it has 2
+    to 5 dimensions, numeric pixels, a plausible size, no external storage and only available filters. Raises
+    InputError, InputNotFound.
     """
 
     def __init__(self, path: Path, internal: str) -> None:
@@ -114,7 +114,7 @@ class OpenDataset:
                 self._files.pop().close()
 
     def verify(self) -> str:
-        """What only decoding tells of the dataset, or "". Raises InputError for parts beyond the end of the file."""
+        """Return the part that only decoding can check, or "". Raises InputError for a truncated file."""
         with wrapped(self.label):
             if self.dataset.is_virtual:
                 return "the sources of the virtual dataset"
@@ -140,7 +140,7 @@ class OpenDataset:
         return file
 
     def _follow(self, file: h5py.File, path: str, *, links_left: int, leave_file: bool) -> object:
-        """The object at ``path``, or None. Links are resolved here and never by HDF5."""
+        """Find the object at ``path``, or None. Links are resolved here and never by HDF5."""
         if not links_left:
             raise InputError(f"cannot read {self._path}: links in it lead in a circle at {path!r}")
         node: object = file["/"]
@@ -165,7 +165,7 @@ class OpenDataset:
         return node
 
     def _neighbour(self, name: str, what: str) -> Path:
-        """The file ``name`` that the input refers to, if it lies in the input's folder or below."""
+        """Find the file ``name`` that the input refers to, if it is in the input's folder or below."""
         folder = Path(os.path.realpath(self._path.parent))
         target = Path(os.path.realpath(folder / name))
         if not target.is_relative_to(folder):
@@ -189,7 +189,7 @@ class OpenDataset:
             raise InputError(f"cannot read {what}: it declares an impossible size, {' x '.join(map(str, shape))}")
 
     def _check_storage(self, dataset: h5py.Dataset, *, links_left: int) -> None:
-        """Refuse pixels in foreign files and pixels that no filter can unpack, also in the sources of virtual ones."""
+        """Refuse pixels in external files and pixels with unavailable filters, also in sources of virtual datasets."""
         if dataset.external:
             raise InputError(
                 f"cannot read {self.label}: its pixels are kept outside the HDF5 file, in {dataset.external[0][0]!r}; "
@@ -228,7 +228,7 @@ def _dataset_names(file: h5py.File, path: Path) -> tuple[str, ...]:
     names: list[str] = []
 
     def collect(name: str | bytes, node: object) -> None:
-        # A name that is not UTF-8 comes as bytes; it cannot be asked for either.
+        # A name that is not UTF-8 is returned as bytes; it cannot be requested either.
         if isinstance(name, str) and isinstance(node, h5py.Dataset) and 2 <= len(node.shape or ()) <= 5:
             names.append(name)
 

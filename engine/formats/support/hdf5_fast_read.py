@@ -1,8 +1,7 @@
-"""Voxels of HDF5 datasets past HDF5's own copying, for the layouts that nearly all files have.
+"""Fast path for reading HDF5 datasets: uncompressed data with a single copy, gzip chunks decompressed in parallel.
 
-HDF5 copies a chunk into its cache and from there row by row, and unpacks one chunk at a time. Here voxels that are
-stored as they are come out of the file in one copy, and packed chunks are unpacked side by side. Where they lie
-says HDF5; whatever is unusual about a dataset, or about one chunk of it, is read by HDF5 itself.
+HDF5 copies a chunk into its cache and from there row by row, and decompresses one chunk at a time. Offsets are queried
+from HDF5; datasets and chunks with unusual layouts are read by HDF5 itself.
 """
 
 from __future__ import annotations
@@ -29,30 +28,30 @@ from ...storage.thread_limit import thread_limit
 
 __all__ = ["KnownArray", "VoxelSource", "open_known", "open_voxels"]
 
-_LEAST_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 is done with a chunk before Python has looked it up
-_MOST_CHUNK_BYTES = 64 * 2**20  # above it, two unpacked chunks are more than HDF5 would hold
-_CACHE_BYTES = 64 * 2**20  # unpacked chunks that neighbouring tiles share
-_MOST_PLACES = 1_000_000  # of chunks, looked up beforehand in some seconds
-_MOST_WORKERS = 8
+_MIN_CHUNK_BYTES = 16 * 2**10  # below it, HDF5 reads a chunk faster than Python finds it
+_MAX_CHUNK_BYTES = 64 * 2**20  # above it, two decompressed chunks are more than HDF5 would hold
+_CACHE_BYTES = 64 * 2**20  # decompressed chunks that neighbouring tiles share
+_MAX_PLACES = 1_000_000  # of chunks, looked up beforehand in some seconds
+_MAX_WORKERS = 8
 _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 
 class VoxelSource(Protocol):
-    """The voxels of a dataset. Threads may read at once."""
+    """Reader of the voxels of a dataset. Several threads may read at once."""
 
     def read(self, box: Box) -> np.ndarray:
-        """The voxels of a box, in either byte order. Raises InputError and what h5py raises."""
+        """Read the voxels of a box, in either byte order. Raises InputError and h5py's exceptions."""
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close it; may be called twice."""
 
     @property
     def known(self) -> KnownArray | None:
-        """What suffices to open them again without HDF5; None: nothing does."""
+        """Return a record for reopening the dataset without HDF5; None if that is not possible."""
 
 
 def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
-    """The fastest way to read a dataset that has been checked. Raises what h5py raises."""
+    """Choose the fastest reader of a checked dataset. Raises h5py's exceptions."""
     slow = _Plain(dataset)
     if _has_few_addresses():
         return slow
@@ -69,19 +68,19 @@ def open_voxels(dataset: h5py.Dataset, label: str) -> VoxelSource:
         return slow
     size = prod(dataset.chunks) * dataset.dtype.itemsize
     filters = [settings.get_filter(i)[0] for i in range(settings.get_nfilters())]
-    if not filters and size >= _LEAST_CHUNK_BYTES and hasattr(dataset.id, "chunk_iter") and dataset.size:
-        if prod(_count_chunks(dataset)) > _MOST_PLACES:
+    if not filters and size >= _MIN_CHUNK_BYTES and hasattr(dataset.id, "chunk_iter") and dataset.size:
+        if prod(_count_chunks(dataset)) > _MAX_PLACES:
             return slow
         with suppress(OSError):
             return _StoredChunks(dataset, label, slow)
         return slow
-    if filters in ([_DEFLATE], [_SHUFFLE, _DEFLATE]) and _LEAST_CHUNK_BYTES <= size <= _MOST_CHUNK_BYTES:
+    if filters in ([_DEFLATE], [_SHUFFLE, _DEFLATE]) and _MIN_CHUNK_BYTES <= size <= _MAX_CHUNK_BYTES:
         return _PackedChunks(dataset, slow, is_shuffled=_SHUFFLE in filters)
     return slow
 
 
 class KnownArray(NamedTuple):
-    """Where a dataset in one piece lies in a file, as long as that is in this state (see ``_state_of``)."""
+    """Offset of a contiguous dataset in a file, valid while the file is in this state (see ``_state_of``)."""
 
     path: Path
     state: tuple[int, ...]
@@ -91,12 +90,12 @@ class KnownArray(NamedTuple):
 
     @property
     def changed_ns(self) -> int:
-        """When the file was changed last, in nanoseconds since 1970."""
+        """Time of the file's last change, in nanoseconds since 1970."""
         return max(self.state[-2:])
 
 
 def open_known(known: KnownArray, label: str) -> VoxelSource | None:
-    """The voxels of a dataset that was opened before, without HDF5; None if the file is another by now."""
+    """Reopen a dataset without HDF5; None if the file has changed."""
     try:
         content = OpenFile(known.path, label)
     except OSError:
@@ -108,7 +107,7 @@ def open_known(known: KnownArray, label: str) -> VoxelSource | None:
 
 
 def _has_few_addresses() -> bool:
-    """True under a limit on addresses (``ulimit -v``): every thread counts with all that it spans."""
+    """Return True under a limit on the address space (``ulimit -v``), of which every thread reserves a part."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -117,7 +116,7 @@ def _has_few_addresses() -> bool:
 
 
 class _Plain:
-    """HDF5 itself."""
+    """Reader that uses HDF5 itself."""
 
     known = None
 
@@ -129,16 +128,16 @@ class _Plain:
         return voxels
 
     def close(self) -> None:
-        """Its file is closed by whoever opened it."""
+        """Do nothing: the opener of the file closes it."""
 
 
 def _state_of(status: os.stat_result) -> tuple[int, ...]:
-    """Numbers of which one is another once a file was replaced, written to, or cut short; its times are the last."""
+    """Numbers that change if a file is replaced, written to, or truncated; its times are the last."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _open_contiguous(dataset: h5py.Dataset, label: str) -> _StoredArray | None:
-    """None if the dataset was never written, or the file ends before it does: HDF5 knows what that means."""
+    """Open a contiguous dataset; None if it was never written or the file is truncated, which is left to HDF5."""
     start = dataset.id.get_offset()
     if start is None or not dataset.size:
         return None
@@ -151,7 +150,7 @@ def _open_contiguous(dataset: h5py.Dataset, label: str) -> _StoredArray | None:
 
 
 class _StoredArray:
-    """A dataset in one piece."""
+    """Reader of a contiguous dataset."""
 
     def __init__(self, content: OpenFile, known: KnownArray) -> None:
         self.known = known
@@ -167,11 +166,11 @@ class _StoredArray:
 _Slices = tuple[slice, ...]
 _Piece = tuple[
     tuple[int, ...], _Slices, _Slices
-]  # a chunk's first voxel, where the part belongs in the box, in the chunk
+]  # first voxel of a chunk, position of the part in the box, and in the chunk
 
 
 class _Chunks:
-    """A chunked dataset, put together from pieces of its chunks."""
+    """Reader of a chunked dataset, assembled from pieces of its chunks."""
 
     known = None
 
@@ -183,15 +182,15 @@ class _Chunks:
         self._chunk_bytes = prod(self._chunks) * self._stored.itemsize
 
     def _pieces(self, box: Box) -> Iterator[_Piece]:
-        """The parts of a box that lie in one chunk each."""
-        # There are ten and more in a small tile: tuples, since boxes took most of the time.
+        """Split a box into parts within one chunk each."""
+        # A small tile has ten or more: tuples, since boxes took most of the time.
         for steps in product(*map(cut_range, box.start, box.stop, self._chunks)):
             corner, target, inside = zip(*steps, strict=True)
             yield corner, target, inside
 
 
 def _in_image(corner: tuple[int, ...], inside: _Slices) -> Box:
-    """A part of a chunk, as a box of the image."""
+    """Convert a part of a chunk to a box of the image."""
     return Box(
         tuple(c + s.start for c, s in zip(corner, inside, strict=True)),
         tuple(c + s.stop for c, s in zip(corner, inside, strict=True)),
@@ -199,7 +198,7 @@ def _in_image(corner: tuple[int, ...], inside: _Slices) -> Box:
 
 
 class _StoredChunks(_Chunks):
-    """Chunks that are stored as they are."""
+    """Reader of uncompressed chunks."""
 
     def __init__(self, dataset: h5py.Dataset, label: str, slow: _Plain) -> None:
         super().__init__(dataset, slow)
@@ -226,7 +225,7 @@ class _StoredChunks(_Chunks):
         self._content.close()
 
     def _find_places(self) -> np.ndarray:
-        """Where each chunk begins in the file; -1 where it is not all there. One pass: HDF5 finds none on its own."""
+        """Find the offset of each chunk in one pass; -1 for one that is not complete in the file."""
         places = np.full(_count_chunks(self._dataset), -1, np.int64)
         end = self._content.size
 
@@ -245,7 +244,7 @@ def _count_chunks(dataset: h5py.Dataset) -> tuple[int, ...]:
 
 
 class _PackedChunks(_Chunks):
-    """Chunks packed by the filter gzip, also with shuffle before it."""
+    """Reader of chunks compressed by the gzip filter, with or without shuffle before it."""
 
     def __init__(self, dataset: h5py.Dataset, slow: _Plain, *, is_shuffled: bool) -> None:
         super().__init__(dataset, slow)
@@ -253,13 +252,13 @@ class _PackedChunks(_Chunks):
         self._unpacked: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
         self._most_unpacked = max(1, _CACHE_BYTES // self._chunk_bytes)
         self._lock = threading.Lock()
-        workers = min(_MOST_WORKERS, thread_limit() or os.cpu_count() or 1)
+        workers = min(_MAX_WORKERS, thread_limit() or os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="unpack") if workers > 1 else None
 
     def read(self, box: Box) -> np.ndarray:
         result = np.empty(box.shape, self._native)
         pieces = list(self._pieces(box))
-        # No more at once than the cache holds: a large box is unpacked part by part.
+        # No more at once than the cache holds: a large box is decompressed part by part.
         for first in range(0, len(pieces), self._most_unpacked):
             some = pieces[first : first + self._most_unpacked]
             for (_, target, inside), chunk in zip(some, self._unpack([c for c, _, _ in some]), strict=True):
@@ -272,7 +271,7 @@ class _PackedChunks(_Chunks):
         self._unpacked.clear()
 
     def _unpack(self, corners: list[tuple[int, ...]]) -> list[np.ndarray]:
-        """Chunks by their first voxel, from the cache or side by side."""
+        """Get chunks by their first voxel, from the cache or decompressed in parallel."""
         with self._lock:
             found = {c: self._unpacked[c] for c in corners if c in self._unpacked}
             for corner in found:
@@ -294,11 +293,11 @@ class _PackedChunks(_Chunks):
     def _unpack_one(self, corner: tuple[int, ...]) -> np.ndarray:
         from isal import isal_zlib
 
-        # A chunk that is missing, was stored without the filters, or is damaged: HDF5 knows, or says what is wrong.
+        # A chunk that is missing, stored without the filters, or damaged: HDF5 reads it or reports the error.
         with suppress(Exception):
             skipped, packed = self._dataset.id.read_direct_chunk(corner)
             inflate = isal_zlib.decompressobj()
-            # One byte more than the chunk has shows that it is damaged, without unpacking all that it claims to be.
+            # One byte beyond the chunk's size reveals damage without decompressing everything.
             content = b"" if skipped else inflate.decompress(packed, self._chunk_bytes + 1)
             if inflate.eof and len(content) == self._chunk_bytes:
                 ordered = self._in_order(np.frombuffer(content, np.uint8))
@@ -310,7 +309,7 @@ class _PackedChunks(_Chunks):
         return chunk
 
     def _in_order(self, content: np.ndarray) -> np.ndarray:
-        """The bytes of each voxel together again, where all first bytes came first, then all second ones."""
+        """Undo the shuffle filter, which stores all first bytes of voxels, then all second ones."""
         size = self._stored.itemsize
         if not self._is_shuffled or size == 1:
             return content

@@ -1,7 +1,7 @@
-"""OME-Zarr's description of an image: its levels of resolution, axes and pixel sizes, read and made.
+"""OME-Zarr metadata of an image: its levels of resolution, axes and pixel sizes, read and created.
 
-Versions 0.1 to 0.4 lie in ``.zattrs`` of Zarr 2, version 0.5 in ``zarr.json`` of Zarr 3. What a file says is believed
-only after it was checked: levels lie inside their store.
+Versions 0.1 to 0.4 are in ``.zattrs`` of Zarr 2, version 0.5 in ``zarr.json`` of Zarr 3. Metadata are not trusted:
+levels must be inside their store.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ __all__ = ["AXES", "MARKS", "Level", "Multiscale", "find_multiscale", "is_in_sto
 
 logger = logging.getLogger("pixelforest.inputs")
 
-AXES = "tczyx"  # of everything that is written, and of files that do not say
+AXES = "tczyx"  # of written images, and of files that state none
 _KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 MARKS = (".zattrs", ".zgroup", ".zarray", "zarr.json")
 _MAX_LEVELS = 100
 _MAX_SIZE = 1e30  # of a pixel, in any unit; also keeps out infinity and NaN
 _MAX_NAMES = 5  # in a message
-_MAX_IMAGES = 1000  # looked for in a group
+_MAX_IMAGES = 1000  # searched in a group
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level of resolution: the array's path in the store, its metadata, its shape, factors to physical sizes."""
+    """One level of resolution: path of the array in the store, its metadata, shape, and factors to physical sizes."""
 
     path: str
     metadata: Mapping[str, Any]
@@ -48,10 +48,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Multiscale:
-    """An image with all its levels, as far as they are there.
+    """An image with all its existing levels.
 
     format        of the arrays: 2 or 3
-    axes_problem  what is wrong with the axes in the metadata, else ""; then ``axes`` are guessed from the shape
+    axes_problem  defect of the axes in the metadata, else ""; in this case ``axes`` are guessed from the shape
     """
 
     root: Path | RemotePath
@@ -64,7 +64,7 @@ class Multiscale:
     axes_problem: str = ""
 
     def resolution(self, level: Level) -> dict[str, float]:
-        """Axis letter -> pixel size, where one is known. What makes no sense is logged and left out."""
+        """Map axis letters to known pixel sizes. Invalid ones are logged and left out."""
         if level.scale is None:
             return {}
         factors = self.scale or (1.0,) * len(self.axes)
@@ -75,7 +75,7 @@ class Multiscale:
         return {a: n for a, n in sizes.items() if a not in bad}
 
     def scales(self, level: Level) -> Scales:
-        """All levels, with the one that is read."""
+        """Describe all levels and the one that is read."""
         moves = [t for t in (level.translation, self.translation) if t is not None]
         shift = {a: sum(t[i] for t in moves) for i, a in enumerate(self.axes)}
         return Scales(
@@ -86,17 +86,17 @@ class Multiscale:
 
 
 def is_in_store(path: Path | RemotePath) -> bool:
-    """True if a path, whether it exists or not, is a Zarr store or lies in one."""
+    """Return True if a path, existing or not, is a Zarr store or inside one."""
     return any(is_store(folder) for folder in _upwards(path))
 
 
 def is_store(folder: Path | RemotePath) -> bool:
-    """True if a folder is a Zarr group or array."""
+    """Return True if a folder is a Zarr group or array."""
     return any((folder / mark).is_file() for mark in MARKS)
 
 
 def find_multiscale(path: Path | RemotePath) -> tuple[Multiscale, Level]:
-    """The image that a path names, and the level behind it; without a level the one with the highest resolution.
+    """Find the image and the level that a path names; without a level the one with the highest resolution.
 
     Raises InputError, InputNotFound.
     """
@@ -127,7 +127,7 @@ def find_multiscale(path: Path | RemotePath) -> tuple[Multiscale, Level]:
 
 
 def _list_images(folder: Path | RemotePath, attributes: Mapping[str, Any]) -> list[str]:
-    """Names of the images in a group that is none itself, such as the root that bioformats2raw writes."""
+    """List the images in a group that is none itself, such as the root that bioformats2raw writes."""
     names: list[object] = []
     if "bioformats2raw.layout" in attributes:
         names = _listed((_read_attributes(folder / "OME")[0] or {}).get("series"))
@@ -141,7 +141,7 @@ def _list_images(folder: Path | RemotePath, attributes: Mapping[str, Any]) -> li
 
 
 def _holds_image(folder: Path | RemotePath, name: str) -> bool:
-    """True if the group of this name in a folder is an image."""
+    """Return True if the group of this name in a folder is an image."""
     if not _is_harmless(name) or not is_inside(inner := folder.joinpath(*name.split("/")), folder):
         return False
     attributes, _ = _read_attributes(inner)
@@ -151,7 +151,7 @@ def _holds_image(folder: Path | RemotePath, name: str) -> bool:
 def _only_image(
     path: Path | RemotePath, folder: Path | RemotePath, names: list[str], wanted: str
 ) -> tuple[Multiscale, Level]:
-    """The image in a group that holds one. Raises InputError that lists them if there are several."""
+    """Find the image in a group with one. Raises InputError that lists them if there are several."""
     if wanted or len(names) > 1:
         what = f"there is no image {wanted!r} in {folder}" if wanted else f"cannot read {path}: it holds several images"
         raise InputError(f"{what}; name one of its images: {_shorten([f'{folder}/{n}' for n in names])}")
@@ -160,7 +160,7 @@ def _only_image(
 
 
 def _upwards(path: Path | RemotePath) -> Sequence[Path | RemotePath]:
-    """A path and the folders above it, up to one that is called a Zarr store."""
+    """List a path and its parents, up to one with the extension of a Zarr store."""
     folders: list[Path | RemotePath] = []
     for folder in (path, *path.parents):
         folders.append(folder)
@@ -170,7 +170,7 @@ def _upwards(path: Path | RemotePath) -> Sequence[Path | RemotePath]:
 
 
 def _read_attributes(folder: Path | RemotePath) -> tuple[dict[str, Any] | None, int]:
-    """What a group says in OME's words, and which format of Zarr it has; None if it is no group."""
+    """Read the OME attributes of a group, and its Zarr format; None if it is no group."""
     if not is_store(folder):
         return None, 0
     third = read_json(folder / "zarr.json")
@@ -182,7 +182,7 @@ def _read_attributes(folder: Path | RemotePath) -> tuple[dict[str, Any] | None, 
 
 
 def _refuse_collections(folder: Path | RemotePath, attributes: Mapping[str, Any]) -> None:
-    """Raise InputError, with what could be read, if this is a group of several images."""
+    """Raise InputError that lists the images if this is a group of several."""
     plate, well, labels = attributes.get("plate"), attributes.get("well"), attributes.get("labels")
     names: list[object]
     if isinstance(plate, dict):
@@ -216,7 +216,7 @@ def _member(value: object, key: str) -> object:
 def _choose_level(
     root: Path | RemotePath, images: list[object], wanted: str, zarr_format: int
 ) -> tuple[Multiscale, Level]:
-    """The image that has the level, or the first one, and the level."""
+    """Choose the image that has the level, or the first one, and the level."""
     found = [_parse_image(root, image, zarr_format) for image in images[:1]]
     if wanted and not any(level.path == wanted for level in found[0].levels):
         found += [_parse_image(root, image, zarr_format) for image in images[1:_MAX_LEVELS]]
@@ -249,7 +249,7 @@ def _parse_image(root: Path | RemotePath, image: object, zarr_format: int) -> Mu
 
 
 def _parse_axes(stored: object, shape: tuple[int, ...]) -> tuple[str, dict[str, str], str]:
-    """Letters, units, and what is wrong with the stored axes; then the letters are guessed from the shape."""
+    """Parse letters and units, and describe a defect of the stored axes, with letters guessed from the shape."""
     names = list(AXES) if stored is None else [a if isinstance(a, str) else _member(a, "name") for a in _listed(stored)]
     axes = "".join(n.lower() if isinstance(n, str) and len(n) == 1 else "?" for n in names)
     shown = ", ".join(map(str, names))[:80] or "not listed"
@@ -280,14 +280,14 @@ def _parse_level(root: Path | RemotePath, dataset: object, zarr_format: int) -> 
 
 
 def _is_harmless(path: str) -> bool:
-    """True for a relative path that does not lead out of its folder."""
+    """Return True for a relative path that does not lead out of its folder."""
     return not any(p in ("", ".", "..") or re.search(r"[\\:\x00-\x1f]", p) for p in path.split("/"))
 
 
 def _parse_transformations(
     where: Path | RemotePath, stored: object, ndim: int
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """The scale and the translation of a list of transformations; what is not understood is logged and left out."""
+    """Parse scale and translation of a list of transformations; unknown ones are logged and left out."""
     found: dict[str, tuple[float, ...]] = {}
     for entry in _listed(stored):
         kind = _member(entry, "type")
@@ -310,11 +310,11 @@ def multiscale_json(
     offset: Sequence[int],
     translation: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The entry of ``multiscales`` for arrays with the axes t c z y x, without a version.
+    """Create the entry of ``multiscales`` for arrays with the axes t c z y x, without a version.
 
     shapes       path -> shape, the largest first
     resolution   pixel sizes of the largest; those of axes along which levels differ go to the levels, others to all
-    offset       of the first voxel in the image that the arrays are a part of; ``translation``: of that image
+    offset       of the first voxel in the image that contains the arrays; ``translation``: of that image
     """
     pixel = [float(resolution.get(a) or 1.0) for a in AXES]
     first, *others = shapes.values()

@@ -1,4 +1,4 @@
-"""What OME-XML says about the images of a TIFF: how many planes they have, and in which files these are."""
+"""OME-XML metadata of the images of a TIFF: number of their planes, and the files that contain them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["MAX_PLANES", "OmeImage", "OmeMetadata", "read_ome"]
 
-MAX_PLANES = 10_000_000  # that a description is followed for
+MAX_PLANES = 10_000_000  # limit of planes in a description
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class OmeImage:
     blocks: tuple[tuple[int, int, str], ...]
 
     def file_of(self, plane: int, own_name: str) -> str:
-        """The file in which a plane should be; ``own_name`` is the name of the file with these metadata."""
+        """Name of the file that should contain a plane; ``own_name``: name of the file with these metadata."""
         for first, count, name in reversed(self.blocks):
             if first <= plane < first + count:
                 return name or own_name
@@ -34,14 +34,14 @@ class OmeImage:
 
 @dataclass(frozen=True)
 class OmeMetadata:
-    """All images that OME-XML describes; ``metadata_file``: the file that does instead, or ""."""
+    """All images that OME-XML describes; ``metadata_file``: the file with the full metadata instead, or ""."""
 
     images: tuple[OmeImage, ...] = ()
     metadata_file: str = ""
 
 
 def read_ome(text: str) -> OmeMetadata:
-    """The images of OME-XML; none if it cannot be read."""
+    """Read the images of OME-XML; none if it cannot be parsed."""
     from xml.etree import ElementTree
 
     try:
@@ -59,7 +59,7 @@ def _is(element: Any, name: str) -> bool:
 
 
 def _read_image(pixels: Any, name: str | None) -> OmeImage:
-    """Raises ValueError, KeyError for metadata that are not complete."""
+    """Read one image. Raises ValueError, KeyError for incomplete metadata."""
     axes = pixels.attrib["DimensionOrder"][:1:-1]  # of the planes, the slowest first
     sizes = {axis: int(pixels.attrib[f"Size{axis}"]) for axis in axes}
     channel = next((e for e in pixels if _is(e, "Channel")), None)

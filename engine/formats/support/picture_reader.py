@@ -1,7 +1,7 @@
-"""One picture file: its header read at once, its pixels decoded when they are asked for.
+"""Reader of one picture file: the header is read at once, pixels are decoded on demand.
 
-What is the same for every kind of picture: the checks of a header against the size of its file, and what becomes of
-errors. How a kind is decoded is the business of the files in images/.
+This module has the part common to all kinds of pictures: checks of a header against the size of its file, and the
+translation of errors. Decoding is decided by the files in images/.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ..spec import ImageInfo, ImageReader
 __all__ = ["PictureHeader", "PictureReader", "check_size", "exactly", "read_all"]
 
 _HEADER_BYTES = 1 << 16
-_SMALL_BYTES = 1 << 20  # a file of no more is read at once: that takes no longer than opening it once more
+_SMALL_BYTES = 1 << 20  # smaller files are read whole: that takes no longer than reopening them
 
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What the first bytes say.
+    """Header of a picture.
 
-    expansion  how many pixel bytes one byte of such a file can give at most
+    expansion  maximum number of pixel bytes per byte of such a file
     decode     the whole file -> pixels (height, width, channels) of this dtype; raises ValueError for damage
-    check      the open file: raises ValueError for damage that shows without decoding
-    unchecked  what ``check`` leaves to ``decode``; empty if nothing
+    check      the open file: raises ValueError for damage that is visible without decoding
+    unchecked  part that only ``decode`` checks; empty if none
     """
 
     width: int
@@ -47,7 +47,7 @@ class PictureHeader:
 
 
 def check_size(needed: int) -> Callable[[BinaryIO], None]:
-    """A check that the file has at least so many bytes."""
+    """Make a check that the file has at least so many bytes."""
 
     def check(file: BinaryIO) -> None:
         found = file.seek(0, io.SEEK_END)
@@ -58,27 +58,27 @@ def check_size(needed: int) -> Callable[[BinaryIO], None]:
 
 
 def read_all(file: BinaryIO) -> bytes:
-    """The whole content of an open file."""
+    """Read the whole content of an open file."""
     file.seek(0)
     return file.read()
 
 
 def exactly(data: bytes, start: int, size: int) -> bytes:
-    """A part of a file. Raises ValueError if the file ends before it does."""
+    """Cut a part out of a file. Raises ValueError if the file ends before the part."""
     if len(data) < start + size:
         raise ValueError("the file is truncated")
     return data[start : start + size]
 
 
 def _look(file: BinaryIO) -> tuple[int, bytes]:
-    """The size of a file, and its first bytes; of a small one all."""
+    """Read the size of a file and its first bytes; all bytes of a small one."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     return size, file.read(size if size <= _SMALL_BYTES else _HEADER_BYTES)
 
 
 class PictureReader(ImageReader):
-    """Knows the header from the start; decodes once, when the first pixel is asked for.
+    """Reader of a picture whose header is known at once; it is decoded once, at the first read.
 
     read_header  the first bytes, or all of them -> header; raises ValueError for damage
     Raises InputError, InputNotFound.
@@ -112,7 +112,7 @@ class PictureReader(ImageReader):
         except ValueError as error:
             if file_size <= len(start):
                 raise InputError(f"cannot read {self._path}: {error}") from None
-        whole = self._read(read_all)  # the size stands behind a long profile or comment
+        whole = self._read(read_all)  # the size follows a long profile or comment
         header: PictureHeader = self._translate(lambda: self._parse_header(whole))
         return header
 

@@ -1,7 +1,7 @@
-"""Results as two-dimensional pictures: which axis lies where, what 8-bit files make of other types, one file or many.
+"""Writers of results as two-dimensional pictures: order of axes, conversion to 8 bits, one file or a sequence.
 
-A picture format gives one function that stores a plane; ``plane_writer`` and ``sequence_writer`` do the rest, so that
-``<format> sequence`` costs one line. What a plane may look like (types, channels) stands in the format's Limits.
+A picture format provides one function that stores a plane; ``plane_writer`` and ``sequence_writer`` do the rest, so
+that ``<format> sequence`` costs one line. Valid planes (types, channels) are defined by the format's Limits.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ __all__ = [
 
 log = logging.getLogger("pixelforest.export")
 
-# (file to fill, plane of shape (height, width, channels)) -> what could not be stored as it is, or None
+# (file to fill, plane of shape (height, width, channels)) -> description of a loss, or None
 Store = Callable[[Path, np.ndarray], str | None]
 
 
 @dataclass(frozen=True)
 class DescribedStore:
-    """For formats whose files describe their image: ``of`` gives what stores the pictures of a result."""
+    """Store for formats whose files contain metadata: ``of`` returns the function that stores pictures of a result."""
 
     of: Callable[[ImageSpec], Store]
 
 
 _SLICE_INDEX = re.compile(r"\{slice_index(?::([^{}]*))?\}")
-_ROWS = 1 << 22  # elements stretched at once, which bounds the float64 copy
+_ROWS = 1 << 22  # elements stretched at a time, which bounds the float64 copy
 
 
 def fold_plane(array: np.ndarray, axes: str) -> np.ndarray:
-    """An array with at most two axes longer than 1 (besides c) as a picture of shape (height, width, channels).
+    """Convert an array with at most two axes longer than 1 (besides c) to a picture (height, width, channels).
 
-    The width is the first of x, y, z, t that is longer than 1 and the height the next one, whatever the order of
+    The width is the first of x, y, z, t that is longer than 1 and the height the next one, regardless of the order of
     ``axes``. A single line becomes one row.
     """
     whole = to_canonical(array, axes)
@@ -65,7 +65,7 @@ def fold_plane(array: np.ndarray, axes: str) -> np.ndarray:
 
 
 def stretch_to_uint8(plane: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """The plane mapped linearly from its own (finite) minimum and maximum to 0..255, and that range.
+    """Map a plane linearly from its own (finite) minimum and maximum to 0..255; returns also that range.
 
     Rounds half up; a constant plane becomes 0, as does NaN.
     """
@@ -84,7 +84,7 @@ def stretch_to_uint8(plane: np.ndarray) -> tuple[np.ndarray, tuple[float, float]
 
 
 def step_axis(shape: Sequence[int], axes: str, *, max_dims: int | None = 3) -> str:
-    """The axis along which a sequence has one file per position: the first of ``axes`` that is longer than 1.
+    """Choose the axis along which a sequence has one file per position: the first of ``axes`` longer than 1.
 
     max_dims  of the whole sequence: 3 if its files are pictures, 4 if they are stacks
     Raises ExportError unless exactly that many axes are longer than 1, besides c.
@@ -102,7 +102,7 @@ def step_axis(shape: Sequence[int], axes: str, *, max_dims: int | None = 3) -> s
 
 
 def slice_paths(pattern: Path, offset: int, count: int) -> list[Path]:
-    """The files of a sequence; ``{slice_index}`` without a format of its own is padded to the last number's width."""
+    """List the files of a sequence; ``{slice_index}`` without a format is padded to the last number's width."""
     width = math.ceil(math.log10(offset + count + 1))
     text = str(pattern)
     if not _SLICE_INDEX.search(text):
@@ -121,7 +121,7 @@ def slice_paths(pattern: Path, offset: int, count: int) -> list[Path]:
 
 
 def _slice_shape(spec: ImageSpec) -> tuple[int, ...]:
-    """What one file of a sequence holds, in output axes."""
+    """Shape of one file of a sequence, in output axes."""
     axis = step_axis(spec.shape, spec.axes)
     return tuple(1 if a == axis else n for a, n in zip(spec.axes, spec.shape, strict=True))
 
@@ -135,9 +135,9 @@ def picture_formats(
     signatures: tuple[bytes, ...],
     max_side: int | None = None,
 ) -> tuple[OutputFormat, OutputFormat]:
-    """A format for single pictures, and ``<name> sequence``. Its name is the extension; max_side as in plane_writer.
+    """Make a format for single pictures, and ``<name> sequence``. Its name is the extension.
 
-    signatures   first bytes of its files
+    signatures   first bytes of its files; max_side as in ``plane_writer``
     """
     from .signature import begins_with
 
@@ -170,7 +170,7 @@ def picture_formats(
 def plane_writer(
     store: Store | DescribedStore, limits: Limits, *, max_side: int | None = None
 ) -> Callable[[Path, str, ImageSpec], ImageWriter]:
-    """What an OutputFormat for single pictures needs as ``open``; ``max_side`` is the format's widest picture."""
+    """Make ``OutputFormat.open`` for single pictures; ``max_side`` is the format's maximum width and height."""
 
     def open_writer(path: Path, internal_path: str, spec: ImageSpec) -> ImageWriter:
         _check_sides(spec, spec.axes, max_side)
@@ -182,7 +182,7 @@ def plane_writer(
 def sequence_writer(
     store: Store | DescribedStore, limits: Limits, *, max_side: int | None = None
 ) -> Callable[[Path, str, ImageSpec], ImageWriter]:
-    """What an OutputFormat for one picture per slice needs as ``open``; ``max_side`` as in plane_writer."""
+    """Make ``OutputFormat.open`` for one picture per slice; ``max_side`` as in ``plane_writer``."""
 
     def open_writer(path: Path, internal_path: str, spec: ImageSpec) -> ImageWriter:
         _check_sides(spec, spec.axes.replace(step_axis(spec.shape, spec.axes), ""), max_side)
@@ -238,7 +238,7 @@ def _check_sides(spec: ImageSpec, picture_axes: str, max_side: int | None) -> No
 
 
 class _Pictures:
-    """Stores planes, stretching them where the format does not hold their type, and remembers the ranges used."""
+    """Store of planes that stretches types the format does not support, and records the ranges used."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store, self._limits = store, limits
@@ -259,7 +259,7 @@ class _Pictures:
             self._losses.add(loss)
 
     def report(self, path: Path, dtype: np.dtype) -> None:
-        """Say once what was lost, and in which range the values were stretched."""
+        """Log once the losses, and the range from which values were stretched."""
         for loss in sorted(self._losses):
             log.warning("%s: %s", path, loss)
         if not self._ranges:
@@ -274,7 +274,7 @@ class _Pictures:
 
 
 class _PlaneWriter(ImageWriter):
-    """The whole result in memory until it is complete."""
+    """Writer that keeps the whole result in memory until it is complete."""
 
     def __init__(self, path: Path, spec: ImageSpec, store: Store, limits: Limits) -> None:
         _check_dims(spec.shape, spec.axes)
@@ -296,7 +296,7 @@ class _PlaneWriter(ImageWriter):
 
 
 class _SequenceWriter(ImageWriter):
-    """A slice is kept in memory until its last voxel has come, then stored by the thread that brought it."""
+    """Writer that keeps a slice in memory until it is complete; the thread with its last voxel stores it."""
 
     def __init__(self, path: Path, spec: ImageSpec, store: Store, limits: Limits) -> None:
         self._axis = spec.axes.index(step_axis(spec.shape, spec.axes))
@@ -341,7 +341,7 @@ class _SequenceWriter(ImageWriter):
         if any(self._missing):
             raise ExportError(f"cannot write {self._pattern}: some slices are incomplete")
         targets = [self._targets[i] for i in range(len(self._paths))]
-        for target in targets:  # all or none, as far as that can be known
+        for target in targets:  # all or none, as far as possible
             target.check_alive()
         paths = [target.commit() for target in targets]
         self._pictures.report(self._pattern, self._spec.dtype)

@@ -1,8 +1,8 @@
 """Smaller copies of an image: their sizes, and their voxels computed piece by piece from the next larger copy.
 
 Intensities are smoothed and then interpolated, with the arithmetic of scikit-image's ``resize`` (order 1, mirrored
-borders) and a sigma of a quarter of the factor, as ilastik does. Labels are picked, never mixed. A piece never depends
-on how the image is cut into pieces.
+borders) and a sigma of a quarter of the factor, as in ilastik. Labels are sampled, never mixed. Results do not depend
+on the cutting into pieces.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ SIGMA_OF_FACTOR = 0.25
 WINDOW = 4.0  # sigmas
 MAX_LEVELS = 42
 PIECE_VOXELS = 2**16
-_NOISE = 1e-6  # beside a whole number; truncating to integers must not see it
+_NOISE = 1e-6  # next to a whole number; truncation to integers must ignore it
 
 
 def shrunk_size(size: int, factor: float) -> int:
-    """How long an axis is after it was scaled down."""
+    """Length of an axis after downscaling."""
     return max(int(size / factor), 1)
 
 
 def halved_shapes(shape: Sequence[int], axes: str, limit: Sequence[int]) -> list[tuple[int, ...]]:
-    """The shape, then with z, y and x at a half, a quarter, … until they are all within ``limit``."""
+    """List the shape, then with z, y and x at a half, a quarter, … until they are all within ``limit``."""
     shapes: list[tuple[int, ...]] = []
     for level in range(MAX_LEVELS):
         shapes.append(tuple(shrunk_size(n, 2**level) if a in "zyx" else n for a, n in zip(axes, shape, strict=True)))
@@ -47,10 +47,10 @@ def shrink(
     *,
     is_labels: bool,
 ) -> np.ndarray:
-    """The voxels of ``box`` in an image of shape ``target``, made from one of shape ``source``.
+    """Compute the voxels of ``box`` in an image of shape ``target``, downscaled from one of shape ``source``.
 
     read   box of the source -> its voxels
-    dtype  of the result; integers are cut off, not rounded
+    dtype  of the result; integers are truncated, not rounded
     """
     window = _source_window(source, target, box, is_labels=is_labels)
     voxels = read(window)
@@ -58,7 +58,7 @@ def shrink(
     for piece in box.split(_piece_shape(box.shape)):
         part = _source_window(source, target, piece, is_labels=is_labels)
         values = voxels[part.relative_to(window.start).slices()]
-        # The axis that shrinks most goes first, since it leaves the others the least to do; the same for every box.
+        # The axis that shrinks most goes first, since it leaves the least work; the order is the same for every box.
         for axis in sorted(range(box.ndim), key=lambda i: target[i] / source[i]):
             places = np.arange(piece.start[axis], piece.stop[axis])
             if is_labels:
@@ -72,7 +72,7 @@ def shrink(
 
 
 def _piece_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """What is computed at once: little enough that what comes between stays in the cache."""
+    """Choose the shape computed at a time: small enough that intermediate values stay in the cache."""
     sides = list(shape)
     while prod(sides) > PIECE_VOXELS:
         longest = max(range(len(sides)), key=sides.__getitem__)
@@ -81,7 +81,7 @@ def _piece_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _source_window(source: Sequence[int], target: Sequence[int], box: Box, *, is_labels: bool) -> Box:
-    """The part of the source that a box of the target is made of."""
+    """Find the part of the source that a box of the target is computed from."""
     start, stop = [], []
     for n, m, a, b in zip(source, target, box.start, box.stop, strict=True):
         ends = np.array([a, b - 1])
@@ -90,7 +90,7 @@ def _source_window(source: Sequence[int], target: Sequence[int], box: Box, *, is
             low, high = _nearest(n, m, ends)
         else:
             low, high = np.floor(_positions(n, m, ends)).astype(np.int64)
-        # Mirroring at a border reaches no further into the image than the taps reach out of it.
+        # Mirroring at a border extends no further into the image than the taps extend out of it.
         spill = max(0, radius - int(low), int(high) + radius + 2 - n)
         start.append(max(0, min(int(low) - radius, n - 1 - spill) if radius else int(low)))
         stop.append(min(n, max(int(high) + radius + 2, spill + 1) if radius else int(high) + 1))
@@ -102,19 +102,19 @@ def _radius(factor: float) -> int:
 
 
 def _positions(size: int, shrunk: int, places: np.ndarray) -> np.ndarray:
-    """Where the centres of the shrunk axis' voxels lie on the original one."""
+    """Positions of the centres of the shrunk axis' voxels on the original one."""
     positions: np.ndarray = (places + 0.5) * (size / shrunk) - 0.5
     return positions
 
 
 def _nearest(size: int, shrunk: int, places: np.ndarray) -> np.ndarray:
-    """The one voxel each place is made of."""
+    """Index of the source voxel of each position."""
     indices = np.floor(_positions(size, shrunk, places) + 0.5).astype(np.int64)
     return np.minimum(indices, size - 1)
 
 
 def _taps(size: int, shrunk: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The voxels each place of an axis that shrinks is made of, and their weights, both (places, taps)."""
+    """Source voxels of each position of an axis that shrinks, and their weights, both (positions, taps)."""
     factor = size / shrunk
     sigma, radius = SIGMA_OF_FACTOR * factor, _radius(factor)
     gaussian = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)
@@ -131,7 +131,7 @@ def _taps(size: int, shrunk: int, places: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _mirrored(indices: np.ndarray, size: int) -> np.ndarray:
-    """Indices outside of an axis reflected into it; the voxel at the border is not repeated."""
+    """Reflect indices outside of an axis into it; the voxel at the border is not repeated."""
     if size == 1:
         return np.zeros_like(indices)
     folded = np.abs(indices) % (2 * (size - 1))
@@ -140,11 +140,11 @@ def _mirrored(indices: np.ndarray, size: int) -> np.ndarray:
 
 
 def _combine(voxels: np.ndarray, axis: int, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted sums along an axis, float64, tap by tap: voxels no tap touches (a NaN, say) have no effect."""
+    """Compute weighted sums along an axis, float64, tap by tap: voxels without a tap (a NaN, say) have no effect."""
     places, taps = indices.shape
     before, after = (slice(None),) * axis, (1,) * (voxels.ndim - axis - 1)
     step = _even_step(indices, voxels.shape[axis])
-    if step:  # then slices do instead of copies
+    if step:  # then slices suffice instead of copies
         voxels = voxels.astype(np.float64, copy=False)
     total: np.ndarray | None = None
     for tap in range(taps):
@@ -164,7 +164,7 @@ def _combine(voxels: np.ndarray, axis: int, indices: np.ndarray, weights: np.nda
 
 
 def _even_step(indices: np.ndarray, size: int) -> int:
-    """The step from each place's taps to the next one's, if it is the same everywhere; else 0."""
+    """Step from each position's taps to the next one's, if it is constant; else 0."""
     steps = np.unique(np.diff(indices, axis=0))
     return int(steps[0]) if len(steps) == 1 and steps[0] > 0 and indices.max() < size else 0
 
@@ -175,7 +175,7 @@ def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if dtype.kind in "iu" and values.dtype.kind == "f":
         info = np.iinfo(dtype)
         cut = np.trunc(values + np.copysign(_NOISE, values))
-        # Weights only ever average, so what lies beyond the type is noise; 64-bit limits are not exact as floats.
+        # Weights only average, so values beyond the type are noise; 64-bit limits are not exact as floats.
         low, high = float(info.min), float(info.max)
         result = np.where(cut >= high, 0, cut).astype(dtype)
         return np.where(cut >= high, dtype.type(info.max), np.where(cut < low, dtype.type(info.min), result))

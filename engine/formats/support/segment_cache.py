@@ -1,7 +1,7 @@
-"""Decoded strips and tiles of one image, kept for the next region that needs them, within a limit of bytes.
+"""Cache of decoded strips and tiles of one image, within a limit of bytes.
 
-Looking up, adding and dropping a segment take the same time however many segments there are: files with one row per
-strip have tens of thousands of them.
+Looking up, adding and dropping a segment take constant time, since files with one row per strip have tens of thousands
+of segments.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 
 __all__ = ["ENTRY_BYTES", "SegmentCache"]
 
-ENTRY_BYTES = 512  # that an entry takes besides its voxels, so that segments without voxels are limited too
+ENTRY_BYTES = 512  # of an entry besides its voxels, so that segments without voxels are limited, too
 
 _Key = tuple[int, int]
 
 
 class SegmentCache:
-    """The most recently used segments. A segment wanted by several threads at once is decoded by one of them.
+    """Cache of the most recently used segments. A segment requested by several threads at once is decoded by one.
 
     decode     (page, segment index) -> voxels, or None for a segment that is not stored
     max_bytes  of all segments; the latest one is kept whatever its size
@@ -30,13 +30,13 @@ class SegmentCache:
 
     def __init__(self, decode: Callable[[Any, int], np.ndarray | None], max_bytes: int) -> None:
         self._decode, self._max_bytes, self._lock = decode, max_bytes, Lock()
-        # Apart from each other, so that dropping the oldest segment never has to step over unfinished ones.
+        # Separate, so that dropping the oldest segment never has to skip unfinished ones.
         self._pending: dict[_Key, Future[np.ndarray | None]] = {}
         self._decoded: OrderedDict[_Key, np.ndarray | None] = OrderedDict()
         self._bytes = 0
 
     def get(self, number: int, index: int, page: Any) -> np.ndarray | None:
-        """Segment ``index`` of page ``number``."""
+        """Get segment ``index`` of page ``number``."""
         key = (number, index)
         with self._lock:
             if key in self._decoded:

@@ -1,4 +1,4 @@
-"""Recognition of earlier results by the first bytes of a file, for the question whether a project may replace it."""
+"""Recognition of earlier results by the first bytes of a file, to decide whether a project may replace it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RADIANCE_SIGNATURES = (b"#?RA", b"#?RGBE")
 
 
 def begins_with(*signatures: bytes) -> Callable[[Path, str], bool]:
-    """An ``OutputFormat.is_result`` for files that begin with one of these bytes.
+    """Make ``OutputFormat.is_result`` for files that begin with one of these byte strings.
 
     A device, a FIFO, a folder or a file that cannot be read is no result; none of them is waited for.
     """

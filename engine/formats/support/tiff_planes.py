@@ -1,8 +1,8 @@
-"""The planes that the metadata of a TIFF promise, and which of them a file holds.
+"""Planes declared in the metadata of a TIFF, and those that its files contain.
 
-tifffile takes planes that it cannot find for zeros, or falls back to those that it finds, and raises nothing. Here the
-promise of each kind of metadata is counted. Strips and tiles that a page leaves out are not its business: a sparse file
-leaves them out where the image is empty.
+tifffile treats planes that it cannot find as zeros, or falls back to those that it finds, and raises nothing. Here the
+declared planes of each kind of metadata are counted. Missing strips and tiles of a page are allowed: a sparse file
+omits them where the image is empty.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ __all__ = ["MissingPlanes", "Planes", "check_ndtiff_files", "find_planes"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_NAMED = 3  # files in a message
-_FALLBACKS = ("uniform", "generic")  # kinds of series that tifffile makes of pages whose metadata it could not use
+_FALLBACKS = ("uniform", "generic")  # kinds of series that tifffile creates from pages whose metadata it could not use
 
 
 @dataclass(frozen=True)
 class MissingPlanes:
-    """How many planes of how many are in no file, and where they should be.
+    """Number of planes that are in no file, of the declared total, and the files that should contain them.
 
-    promise   the kind of metadata
-    files     name of the file -> number of its planes that are missing; "" where the metadata name no file
+    promise   kind of metadata
+    files     name of the file -> number of its missing planes; "" if the metadata name no file
     """
 
     count: int
@@ -40,7 +40,7 @@ class MissingPlanes:
     files: dict[str, int]
 
     def describe(self, path: Path) -> str:
-        """What is missing and where it should be, as one clause."""
+        """Describe the missing planes and their files, as one clause."""
         are = "is" if self.count == 1 else "are"
         what = f"{self.count} of {self.total} planes that its {self.promise} promise {are} missing"
         others = self._other_files(path)
@@ -51,7 +51,7 @@ class MissingPlanes:
         return f"{what}: they should be in {named}{more}"
 
     def error(self, path: Path) -> InputError:
-        """The refusal to read such a file."""
+        """Create the error that refuses such a file."""
         advice = f"bring these files to {path.parent}" if self._other_files(path) else "copy or save it again"
         return InputError(
             f"cannot read {path}: {self.describe(path)}; {advice}, or use --allow-missing-planes to read zeros in "
@@ -64,14 +64,14 @@ class MissingPlanes:
 
 @dataclass(frozen=True)
 class Planes:
-    """The image of a TIFF as tifffile describes it, and its planes.
+    """Image of a TIFF as described by tifffile, and its planes.
 
-    series    completed where tifffile left planes out
+    series    completed if tifffile omitted planes
     pages     a tifffile page for each plane, None for a missing one; None instead of the list: none is missing and
               the series finds them by itself
     missing   None: no plane is missing
-    notes     lines about other things that are not read
-    files     all files of a set of several, in the order of the planes; empty for a single file
+    notes     lines about other content that is not read
+    files     all files of a multi-file image, in the order of the planes; empty for a single file
     """
 
     series: Any
@@ -82,7 +82,7 @@ class Planes:
 
 
 def find_planes(tiff: Any, series: Any, path: Path) -> Planes:
-    """Look for every plane of an open TIFF file's only series.
+    """Find every plane of an open TIFF file's only series.
 
     Raises InputError if a file of the set holds planes of another shape or type.
     """
@@ -109,7 +109,7 @@ def find_planes(tiff: Any, series: Any, path: Path) -> Planes:
 
 
 def check_ndtiff_files(tiff: Any, path: Path) -> None:
-    """Raise InputError if the index of an NDTiff data set names files that are not there."""
+    """Raise InputError if the index of an NDTiff data set names files that do not exist."""
     if not tiff.is_ndtiff:
         return
     import tifffile
@@ -122,7 +122,7 @@ def check_ndtiff_files(tiff: Any, path: Path) -> None:
 
 
 def _reason(path: Path, name: str) -> str:
-    """Why planes in a file of this name, beside ``path``, cannot be read."""
+    """Reason why planes in a file of this name, next to ``path``, cannot be read."""
     try:
         with open(path.parent / name, "rb") as file:
             return "too few planes" if file.read(4) in _MAGIC else "not a TIFF file"
@@ -132,11 +132,11 @@ def _reason(path: Path, name: str) -> str:
         return (error.strerror or str(error)).lower()
 
 
-# ------------------------------------------------------------------------------------------------------ what there is
+# ------------------------------------------------------------------------------------------------------ existing planes
 
 
 def _list_pages(series: Any) -> list[Any] | None:
-    """A page for every plane; None if the series finds all of them by itself."""
+    """List a page for every plane; None if the series finds all of them by itself."""
     keyframe, listed = series.keyframe, series._pages
     total = prod(series.get_shape(False)) // max(1, prod(keyframe.shape))
     if total <= 1:
@@ -148,13 +148,13 @@ def _list_pages(series: Any) -> list[Any] | None:
             return None if held >= total else [*_cut_planes(first, held), *[None] * (total - held)]
         held = min(total, len(series.parent.pages) - first.index)
         listed = [series[i] for i in range(held)]
-    if series.kind == "mmstack":  # a frame beyond the end of a truncated file has no place in it
+    if series.kind == "mmstack":  # a frame beyond the end of a truncated file is missing
         listed = [None if page is None or not page.offset else page for page in listed]
     return [*listed[:total], *[None] * (total - len(listed))]
 
 
 def _list_files(tiff: Any, pages: Sequence[Any], path: Path) -> tuple[Path, ...]:
-    """The files that pages are in, and the one that was opened; none if that is the only one."""
+    """List the files of pages, and the opened one; none if that is the only one."""
     parents = {id(page.parent): page.parent for page in pages if page is not None}
     if set(parents) <= {id(tiff)}:
         return ()
@@ -163,7 +163,7 @@ def _list_files(tiff: Any, pages: Sequence[Any], path: Path) -> tuple[Path, ...]
 
 
 def _is_cut(first: Any, total: int) -> bool:
-    """True if the next page's directory lies where planes that follow the first one without a gap would be."""
+    """Return True if the next page's directory is in the place of planes that would follow the first one directly."""
     pages = first.parent.pages
     if len(pages) <= first.index + 1:
         return False
@@ -172,12 +172,12 @@ def _is_cut(first: Any, total: int) -> bool:
 
 
 def _count_in_file(page: Any) -> int:
-    """How many planes like this one, each after the other, fit into the file from this one on."""
+    """Number of contiguous planes like this one that fit into the file from this one on."""
     return int(max(0, page.parent.filehandle.size - page.dataoffsets[0]) // max(1, page.nbytes))
 
 
 def _cut_planes(first: Any, count: int) -> list[Any]:
-    """Pages for planes that follow one another in the file, of which only the first has a page of its own."""
+    """Create pages for contiguous planes, of which only the first has a page in the file."""
     import tifffile
 
     return [
@@ -205,11 +205,11 @@ def _check_alike(pages: Sequence[Any], series: Any, path: Path) -> None:
             )
 
 
-# --------------------------------------------------------------------------------------------------- what is promised
+# --------------------------------------------------------------------------------------------------- declared planes
 
 
 def _read_ome_of(tiff: Any, series: Any) -> tuple[OmeImage | None, tuple[str, ...]]:
-    """The OME image that a series is, and what else the metadata mention that is not read."""
+    """Read the OME image of a series, and list other images of the metadata that are not read."""
     if not tiff.is_ome or series.kind not in ("ome", *_FALLBACKS):
         return None, ()
     ome = read_ome(tiff.ome_metadata or "")
@@ -230,7 +230,7 @@ def _read_ome_of(tiff: Any, series: Any) -> tuple[OmeImage | None, tuple[str, ..
 
 
 def _promised_by_ome(image: OmeImage, series: Any, path: Path) -> MissingPlanes | None:
-    """What is missing where the file was read as plain pages because none of the promised planes was found."""
+    """Return the missing planes if the file was read as plain pages because no declared plane was found."""
     total, found = image.plane_count, len(series)
     if total <= found:
         return None
@@ -239,7 +239,7 @@ def _promised_by_ome(image: OmeImage, series: Any, path: Path) -> MissingPlanes 
 
 
 def _complete_imagej(tiff: Any, series: Any) -> Any:
-    """All planes that ImageJ's metadata promise, if these are more than tifffile fell back to."""
+    """Complete a series to all planes of ImageJ's metadata, if tifffile fell back to fewer."""
     meta, page = tiff.imagej_metadata, tiff.pages.first
     sizes = {axis: meta.get(name, 1) for axis, name in (("T", "frames"), ("Z", "slices"), ("C", "channels"))}
     if not all(isinstance(n, int) and n > 0 for n in sizes.values()):
@@ -252,7 +252,7 @@ def _complete_imagej(tiff: Any, series: Any) -> Any:
     if total <= count or page.shape != series.keyframe.shape:
         return series
     held = [tiff.pages[i] for i in range(count)]
-    if count == 1 and page.is_final:  # one page for all planes, which follow one another
+    if count == 1 and page.is_final:  # one page for all planes, which are contiguous
         held = _cut_planes(page, max(1, min(total, _count_in_file(page))))
     order = {"czt": "TZC", "ctz": "ZTC", "zct": "TCZ", "ztc": "CTZ", "tcz": "ZCT", "tzc": "CZT"}
     axes = order.get(str(meta.get("order", "czt")).lower(), "TZC")
@@ -260,7 +260,7 @@ def _complete_imagej(tiff: Any, series: Any) -> Any:
 
 
 def _complete_mmstack(tiff: Any, series: Any) -> Any:
-    """All planes that Micro-Manager's summary promises; tifffile leaves the files that are not there out."""
+    """Complete a series to all planes of Micro-Manager's summary; tifffile omits missing files."""
     settings = tiff.micromanager_metadata
     names = {"C": "Channels", "Z": "Slices", "T": "Frames", "R": "Positions"}
     columns = {"C": 0, "Z": 1, "T": 2, "R": 3}

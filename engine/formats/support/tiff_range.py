@@ -1,8 +1,8 @@
 """Range of the values of a TIFF image, as text in its ImageDescription.
 
-No tag of TIFF, OME or ImageJ means the range of the data: min and max of ImageJ are what a screen shows. So the text
-carries an entry of our own, and min and max of ImageJ say the same to ImageJ. Only our entry is ever read: ilastik
-ignores the others, and thresholds must not follow somebody's choice of contrast.
+No tag of TIFF, OME or ImageJ is defined as the range of the data: min and max of ImageJ are the display range. So the
+text contains an entry of its own, and min and max for ImageJ. Only the former is read: ilastik ignores the others, and
+thresholds must not depend on a choice of contrast.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def imagej_description(spec: ImageSpec) -> str:
 
 
 def read_range(description: str, dtype: np.dtype) -> tuple[float, float] | None:
-    """Range of values of this type in an ImageDescription; None if it says nothing about such values."""
+    """Range of values of this type in an ImageDescription; None if it contains none."""
     found = _ENTRY.search(description)
     if found is None or found[1] != dtype.name:
         return None

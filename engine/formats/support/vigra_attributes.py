@@ -1,4 +1,4 @@
-"""What HDF5 and N5 datasets say about themselves in attributes, in the way of ilastik: axes, units, pixel sizes."""
+"""Attributes of HDF5 and N5 datasets in ilastik's format: axes, units, pixel sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FileAxes:
 
     letters  in file order; where no attribute tells, guessed from the shape
     is_own   True if an attribute tells
-    problem  what is wrong with the attribute that should tell, else ""
+    problem  defect of the attribute that should tell, else ""
     """
 
     letters: str
@@ -29,7 +29,7 @@ class FileAxes:
 
 
 def read_axes(attributes: Mapping[str, object], shape: tuple[int, ...]) -> FileAxes:
-    """Axes by the attribute axistags, else by a reversed ``axes``, else by the shape."""
+    """Read the axes from the attribute axistags, else from a reversed ``axes``, else guess from the shape."""
     tags = text_of(attributes.get("axistags"))
     if tags is not None and "?" not in tags:
         try:
@@ -49,14 +49,14 @@ def read_axes(attributes: Mapping[str, object], shape: tuple[int, ...]) -> FileA
 
 
 def read_units(text: str | None, axes: str) -> dict[str, str]:
-    """Axis letter -> unit, from the text of the attribute axis_units."""
+    """Parse the attribute axis_units: axis letter -> unit."""
     with contextlib.suppress(ValueError, AttributeError, RecursionError):
         return {a: u for a, u in json.loads(text or "{}").items() if a in axes and isinstance(u, str)}
     return {}
 
 
 def read_resolution(axistags: str | None, axes: str) -> dict[str, float]:
-    """Axis letter -> pixel size where one is known, from an axistags text."""
+    """Parse known pixel sizes of an axistags text: axis letter -> pixel size."""
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sizes = {tag["key"]: float(tag.get("resolution", 0)) for tag in json.loads(axistags or "{}")["axes"]}
         return {a: n for a, n in sizes.items() if a in axes and 0 < n < float("inf")}
@@ -64,7 +64,7 @@ def read_resolution(axistags: str | None, axes: str) -> dict[str, float]:
 
 
 def text_of(value: object) -> str | None:
-    """A string attribute in any of the ways HDF5 files hold one; None if it is something else."""
+    """Convert a string attribute of any type that HDF5 files use to str; None if it is something else."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.item()
     if isinstance(value, bytes):

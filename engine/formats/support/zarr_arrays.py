@@ -1,7 +1,7 @@
 """Zarr arrays whose metadata or codecs tensorstore refuses although other libraries read them.
 
-Metadata are mended before tensorstore sees them. Chunks with codecs that it does not know are decoded here. What
-remains is refused with the name of the codec.
+Metadata are corrected before they are passed to tensorstore. Chunks with codecs that it does not support are decoded
+here. Other codecs are refused by name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Codec:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What has to be known to decode the chunks of an array without its library.
+    """Layout needed to decode the chunks of an array without tensorstore.
 
     dtype      as stored, with its byte order
     order      of the voxels in a chunk, "C" or "F"
@@ -68,7 +68,7 @@ class _Layout:
 def open_zarr(zarr_format: int, folder: Path | RemotePath, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
     """Open the array in a folder for reading, by its metadata.
 
-    Raises InputError for a codec that cannot be decoded, and what tensorstore raises.
+    Raises InputError for a codec that cannot be decoded, and tensorstore's exceptions.
     """
     driver = "zarr" if zarr_format == 2 else "zarr3"
     mended = mend_metadata(zarr_format, metadata)
@@ -81,7 +81,7 @@ def open_zarr(zarr_format: int, folder: Path | RemotePath, metadata: Mapping[str
 
 
 def mend_metadata(zarr_format: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata in the way in which tensorstore reads them; what is not understood stays as it is."""
+    """Convert metadata to the form that tensorstore reads; unknown parts stay unchanged."""
     mended = dict(metadata)
     dtype = _dtype_of(mended.get("dtype" if zarr_format == 2 else "data_type"))
     if zarr_format != 2:
@@ -97,7 +97,7 @@ def mend_metadata(zarr_format: int, metadata: Mapping[str, Any]) -> dict[str, An
     if isinstance(compressor, dict) and compressor.get("id") in _LIBRARY_2:
         known = {"id", *_LIBRARY_2[compressor["id"]]}
         kept = {k: v for k, v in compressor.items() if k in known}
-        if kept.get("level") == -1:  # zlib's word for its default
+        if kept.get("level") == -1:  # zlib's default
             del kept["level"]
         mended["compressor"] = kept
     mended.setdefault("compressor", None)
@@ -113,7 +113,7 @@ def _dtype_of(stored: object) -> np.dtype | None:
 
 
 def _mend_fill_value(value: object, dtype: np.dtype | None) -> object:
-    """A number or a word that tensorstore takes for a fill value of this type."""
+    """Convert a fill value to a number or word that tensorstore accepts for this type."""
     if dtype is None or value is None:
         return value
     if isinstance(value, float) and value != value:
@@ -131,7 +131,7 @@ def _mend_fill_value(value: object, dtype: np.dtype | None) -> object:
 
 
 def _is_identity(settings: object) -> bool:
-    """True for a filter that leaves the bytes as they are: a shuffle of elements of one byte."""
+    """Return True for a filter without effect: a shuffle of elements of one byte."""
     return isinstance(settings, dict) and settings.get("id") == "shuffle" and settings.get("elementsize", 4) == 1
 
 
@@ -139,7 +139,7 @@ def _is_identity(settings: object) -> bool:
 
 
 def _find_layout(zarr_format: int, metadata: Mapping[str, Any], folder: object) -> _Layout | None:
-    """What is needed to decode the array here; None if tensorstore does. Raises InputError for an unknown codec."""
+    """Find the layout for decoding here; None if tensorstore decodes. Raises InputError for an unknown codec."""
     return _find_layout_2(metadata, folder) if zarr_format == 2 else _find_layout_3(metadata, folder)
 
 
@@ -152,7 +152,7 @@ def _find_layout_2(metadata: Mapping[str, Any], folder: object) -> _Layout | Non
     _check_known(codecs, folder, "blosc, zstd, zlib, gzip or bz2")
     dtype = _dtype_of(metadata.get("dtype"))
     if dtype is None:
-        return None  # tensorstore says what is wrong with it
+        return None  # tensorstore reports the error
     return _Layout(
         shape=_sizes(metadata.get("shape")),
         chunk=_sizes(metadata.get("chunks")),
@@ -198,7 +198,7 @@ def _find_layout_3(metadata: Mapping[str, Any], folder: object) -> _Layout | Non
 
 
 def _steps_of(holder: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The codecs that metadata or a shard list."""
+    """List the codecs of metadata or of a shard."""
     return [s if isinstance(s, dict) else {"name": str(s)} for s in holder.get("codecs") or ()]
 
 
@@ -246,12 +246,12 @@ def _fill_of(layout: _Layout) -> float:
 
 
 def _decode(stored: bytes, layout: _Layout) -> np.ndarray:
-    """The voxels of a chunk in native byte order. Raises ValueError for damaged data."""
+    """Decode the voxels of a chunk in native byte order. Raises ValueError for damaged data."""
     size = prod(layout.chunk) * layout.dtype.itemsize
     for codec in layout.codecs:
         try:
             stored = DECODERS[codec.name](stored, codec.settings, size)
-        except Exception as error:  # every library raises its own
+        except Exception as error:  # every library raises its own exceptions
             raise ValueError(f"a chunk is damaged ({codec.name}: {error})") from None
     if len(stored) != size:
         raise ValueError(f"a chunk is damaged: {len(stored)} bytes instead of {size}")

@@ -1,6 +1,6 @@
-"""Codecs of Zarr chunks, undone here where tensorstore does not: bytes in, bytes out.
+"""Decoders of Zarr codecs that tensorstore does not support: bytes in, bytes out.
 
-Nothing is unpacked to more than the size that a chunk has.
+No data are decompressed beyond the size of a chunk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 __all__ = ["DECODERS", "Decoder"]
 
-# (bytes as stored, settings of the codec, size of a chunk) -> bytes before the codec; raises what its library raises
+# (bytes as stored, settings of the codec, size of a chunk) -> decoded bytes; raises its library's exceptions
 Decoder = Callable[[bytes, Mapping[str, Any], int], bytes]
 _LZMA_MEMORY_BYTES = 2**28
 
@@ -47,7 +47,7 @@ def _by_imagecodecs(name: str, stored: bytes, settings: Mapping[str, Any], size:
 
 
 def _unpack_lz4(stored: bytes, settings: Mapping[str, Any], size: int) -> bytes:
-    """LZ4 as numcodecs stores it: the length in four bytes, then a block."""
+    """Decompress LZ4 as stored by numcodecs: the length in four bytes, then a block."""
     import imagecodecs
 
     if int.from_bytes(stored[:4], "little") != size:
@@ -56,7 +56,7 @@ def _unpack_lz4(stored: bytes, settings: Mapping[str, Any], size: int) -> bytes:
 
 
 def _unshuffle(stored: bytes, settings: Mapping[str, Any], size: int) -> bytes:
-    """Put the bytes of each element together again; what is left over at the end was never shuffled."""
+    """Undo the shuffle of the bytes of elements; the remainder at the end was never shuffled."""
     width = int(settings.get("elementsize", 4))
     count = len(stored) // width
     whole = np.frombuffer(stored[: count * width], np.uint8).reshape(width, count).T.tobytes()

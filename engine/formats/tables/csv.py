@@ -1,4 +1,4 @@
-"""Comma-separated tables, as text that ilastik would have written: the shortest digits that give a number back."""
+"""Comma-separated tables in ilastik's text form: the shortest digits that reproduce a number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 4096
 
 
 class CsvWriter(TableWriter):
-    """Rows become text as they come; nothing but the current rows is held."""
+    """Writer that converts rows to text as they arrive; only the current rows are held."""
 
     def __init__(self, path: Path, columns: Sequence[TableColumn]) -> None:
         self._columns = tuple(columns)
@@ -61,20 +61,20 @@ class CsvWriter(TableWriter):
 
 
 def _texts(column: TableColumn, values: np.ndarray) -> list[str]:
-    """The cells of a column. Few columns have many different values, so each value is turned into text once."""
+    """Format the cells of a column. Most columns have few different values, so each value is formatted once."""
     if column.texts is not None:
         names = [_field(text) for text in column.texts]
         return [names[i] for i in values.tolist()]
     if values.dtype.kind != "f":
         return list(map(str, values.tolist()))
-    bits = values.view(f"u{values.dtype.itemsize}")  # so that -0.0 stays apart from 0.0
+    bits = values.view(f"u{values.dtype.itemsize}")  # so that -0.0 differs from 0.0
     different, place = np.unique(bits, return_inverse=True)
     texts = [_number(value) for value in different.view(values.dtype)]
     return [texts[i] for i in place.tolist()]
 
 
 def _number(value: np.floating) -> str:
-    """The shortest digits that give the value back in its own type; an exponent from 1e16 on, and below 1e-4."""
+    """Format a number with the shortest digits that reproduce it in its type; an exponent from 1e16, and below 1e-4."""
     text = str(value)
     if "e" in text and 1e-4 <= abs(value) < 1e16:  # newer versions of NumPy write float32 so from 1e7 on
         return str(np.format_float_positional(value, unique=True, trim="0"))
@@ -82,7 +82,7 @@ def _number(value: np.floating) -> str:
 
 
 def _field(text: str) -> str:
-    """A text as it is; in quotation marks only where it would otherwise be taken for several fields or lines."""
+    """Format a text; in quotation marks only if it would otherwise be read as several fields or lines."""
     if any(mark in text for mark in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text

@@ -1,4 +1,4 @@
-"""Tables in HDF5, as ilastik lays them out: a compound dataset ``table``, and pictures of the objects in ``images``."""
+"""Tables in HDF5 in ilastik's layout: a compound dataset ``table``, and pictures of the objects in ``images``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE_IMAGE_BYTES = 1 << 22
 
 
 class Hdf5TableWriter(TableWriter):
-    """Rows are appended to a dataset that grows; pictures are datasets of their own."""
+    """Writer that appends rows to a resizable dataset; pictures are datasets of their own."""
 
     def __init__(self, path: Path, columns: Sequence[TableColumn], compression: Mapping[str, object]) -> None:
         self._columns = tuple(columns)
@@ -93,7 +93,7 @@ class Hdf5TableWriter(TableWriter):
         try:
             with export_errors(self._target.path, OPTION):
                 yield
-        except (RuntimeError, ValueError, TypeError) as error:  # how HDF5 reports a full disk, or too many columns
+        except (RuntimeError, ValueError, TypeError) as error:  # HDF5's errors for a full disk, or too many columns
             raise ExportError(f"cannot write the table {self._target.path}: {' '.join(str(error).split())}") from error
 
 
@@ -111,7 +111,7 @@ def _open(path: Path, columns: Sequence[TableColumn], compression: Mapping[str, 
 
 
 def _is_result(path: Path, internal_path: str) -> bool:
-    """True for an HDF5 file that holds nothing but a table and its pictures: all of the file is replaced."""
+    """Return True for an HDF5 file with only a table and its pictures, since the whole file is replaced."""
     if not begins_with(HDF5_SIGNATURE)(path, internal_path):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Tables in Apache Parquet, through pyarrow, which is installed with the extra [parquet]."""
+"""Tables in Apache Parquet, through pyarrow, an optional dependency installed with the extra [parquet]."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS_AT_ONCE = 1 << 16
 
 
 class ParquetWriter(TableWriter):
-    """One group of rows for every call, larger ones in pieces."""
+    """Writer of one group of rows per call; larger ones are split."""
 
     def __init__(self, path: Path, columns: Sequence[TableColumn]) -> None:
         import pyarrow as pa  # type: ignore[import-not-found,import-untyped,unused-ignore]
@@ -67,7 +67,7 @@ class ParquetWriter(TableWriter):
         return self._arrow.array([column.texts[i] for i in values.tolist()], self._arrow.string())
 
     def _sink(self) -> str | IO[bytes]:
-        """The temporary file as pyarrow takes it: by name, or opened where its name is no UTF-8."""
+        """Return the temporary file as pyarrow accepts it: by name, or opened if its name is not UTF-8."""
         text = str(self._target.temporary)
         try:
             text.encode()

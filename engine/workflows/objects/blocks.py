@@ -1,4 +1,4 @@
-"""The blocks of blockwise results, which a project chooses: refused where they multiply the work beyond reason."""
+"""Limits on the blocks of blockwise results, which a project chooses: they must not multiply the work excessively."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ...project.object_features import BLOCKWISE
 
 # Work of a block that does not depend on its size, in voxels of objects found, measured and classified.
 BLOCK_VOXELS = 20_000
-# Halos multiply the work of usual settings by 1.5 to 30, those of blocks of 8 pixels by 600.
+# Halos multiply the work of usual settings by 1.5 to 30, that of blocks of 8 pixels by 600.
 MAX_REPETITION = 1_000
-# So few blocks take no time worth a refusal.
+# So few blocks take too little time to be refused.
 HARMLESS_BLOCKS = 1_000
 
 
 def check_blocks(project: ObjectProject, shape: Voxels) -> None:
-    """Refuse blocks that would be worked on a thousand times as long as the frame (z, y, x). Raises ProjectError."""
+    """Refuse blocks that would take a thousand times as long as the frame (z, y, x). Raises ProjectError."""
     sizes, halos = project.blocks.shape, project.blocks.halo
     count = prod(ceil(n / size) for n, size in zip(shape, sizes, strict=True))
     if count <= HARMLESS_BLOCKS:

@@ -1,6 +1,6 @@
 """Object Classification: probabilities or segmentation → threshold → label → object features → forest → images, table.
 
-One time point after the other; a frame's ids lie in a scratch array, everything else passes by in slabs and tiles.
+One time point after the other; a frame's ids are in a scratch array, everything else is processed in slabs and tiles.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def classify_lane(
     """Find, measure and classify the objects of a lane; write them into every export and into the table.
 
     images       by role; exports by the name of their result (see objects/results.py)
-    table        is started and filled, but not finished
+    table        started and filled here, finished by the caller
     on_progress  receives the number of voxels just finished
     """
     lane = Lane(project, images, resources)
@@ -76,7 +76,7 @@ def classify_lane(
 def work_voxels(
     project: ObjectProject, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
 ) -> int:
-    """How many voxels ``classify_lane`` will report in all."""
+    """Total number of voxels that ``classify_lane`` will report."""
     of_pixels = {result.name for result in object_results(project) if result.pixel_result}
     if project.pixels is not None and not has_table and exports.keys() <= of_pixels:
         return pixel_classification.work_voxels(project.pixels, pixel_images(images), exports, has_table=False)
@@ -84,15 +84,15 @@ def work_voxels(
 
 
 def result_infos(project: ObjectProject, images: Mapping[str, InputImage]) -> dict[str, ResultInfo]:
-    """What can be exported for a lane: name of the result -> its dtype, channels and metadata.
+    """Describe the results of a lane: name of the result -> its dtype, channels and metadata.
 
-    As in ilastik, a result inherits the range and display mode stored with what the objects are made of, blockwise
-    ones the range of the raw data; for probabilities the range they really have is kept beside it.
+    As in ilastik, a result inherits the range and display mode stored with the source of the objects, blockwise results
+    the range of the raw data; for probabilities the real range is kept in addition.
     """
     source = next((images[role] for role in SOURCES if role in images), None)
     drange = source.drange if source is not None else (0.0, 1.0)
     if PREDICTION in images and drange is not None:
-        drange = (0.0, 1.0)  # prediction maps with a range are brought to this one
+        drange = (0.0, 1.0)  # prediction maps with a range are scaled to this one
     display_mode = (source.display_mode or "default") if source is not None else "grayscale"
     pixels = pixel_classification.result_infos(project.pixels, pixel_images(images)) if project.pixels else {}
     return {

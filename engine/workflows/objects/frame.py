@@ -1,4 +1,4 @@
-"""The steps of object classification on one time point of one lane; in which order is ``object_classification``'s."""
+"""Steps of object classification on one time point of one lane; their order is decided in flow.py."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from .plan import PROBABILITIES, SCRATCH_SHARE, maps_region, memory_of
 
 Read = Callable[[Box], np.ndarray]
 
-# What the steps take of a frame's time, roughly, for the progress that is shown; the rest is the table.
+# Approximate share of each step in a frame's time, for the progress display; the rest is the table.
 MAPS_SHARE, THRESHOLD_SHARE, LABEL_SHARE, MEASURE_SHARE, PAINT_SHARE = 0.3, 0.2, 0.1, 0.2, 0.1
 
 
 @dataclass(frozen=True)
 class Lane:
-    """A project at work on one lane."""
+    """Project, inputs and resources of one lane."""
 
     project: ObjectProject
     images: Mapping[str, InputImage]
@@ -52,7 +52,7 @@ class Lane:
 
     @property
     def shape(self) -> Voxels:
-        """Of a frame, z, y, x."""
+        """Sizes of a frame along z, y, x."""
         _, z, y, x, _ = self.raw.shape
         return z, y, x
 
@@ -67,13 +67,13 @@ class Lane:
 
     @property
     def work(self) -> Resources:
-        """Everything but the memory of the scratch."""
+        """Resources without the memory of the scratch."""
         return self.resources.minus(self.scratch_bytes)
 
     def classify_pixels(
         self, sinks: Mapping[str, TileSink], resources: Resources, on_progress: Callable[[int], None]
     ) -> None:
-        """Run the pixel stage; sinks by the name of the pixel result they take."""
+        """Run the pixel stage; ``sinks``: by name of the pixel result they receive."""
         assert self.project.pixels is not None
         pixel_classification.classify_lane(
             self.project.pixels,
@@ -84,9 +84,9 @@ class Lane:
         )
 
     def measure(self, read_raw: Read, labels: LabelFrame, wanted: Features, held_bytes: int) -> ObjectFeatures:
-        """The wanted features of labelled objects, while so much memory is held by something else.
+        """Measure the wanted features of labelled objects, while ``held_bytes`` of memory are in use elsewhere.
 
-        read_raw  gives the image (z, y, x, c) around them
+        read_raw  reads the image (z, y, x, c) around them
         """
         return measure_frame(
             lambda box: read_raw(box).astype(np.float32, copy=False),
@@ -97,7 +97,7 @@ class Lane:
         )
 
     def classify(self, measured: ObjectFeatures) -> ObjectClasses:
-        """Ask the forest about every object."""
+        """Predict the class of every object."""
         classifier = self.project.classifier
         return classify_objects(
             measured.values,
@@ -112,7 +112,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What the objects of a frame are made of: values (z, y, x) of any box, their type, and the file's chunks."""
+    """Source of the objects of a frame: a reader of values (z, y, x) of a box, their type, and the file's chunks."""
 
     read: Read
     dtype: np.dtype
@@ -121,7 +121,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """What an export gets of a frame, until all blocks are done: the voxels (z, y, x, channels) of a box."""
+    """Buffer of an export's part of a frame until all blocks are done: the voxels (z, y, x, channels) of a box."""
 
     export: ImageExport
     make: Callable[[ObjectClasses], np.ndarray]
@@ -139,9 +139,9 @@ class Frame:
     meter: FrameMeter
 
     def segment(self, pixel_exports: Mapping[str, ImageExport]) -> Segmentation:
-        """Threshold the prediction maps; a segmentation or label image that is an input is taken as it is.
+        """Threshold the prediction maps; a segmentation or label image that is an input is used unchanged.
 
-        pixel_exports  take what the pixel stage makes of this frame on the way, if there is one
+        pixel_exports  exports that receive the results of the pixel stage for this frame, if there is one
         """
         lane, images = self.lane, self.lane.images
         settings = lane.project.thresholds
@@ -193,7 +193,7 @@ class Frame:
             raise InputMismatch(f"{self._shown(given)}: {error}") from error
 
     def measure(self, labels: LabelFrame, wanted: Features) -> ObjectFeatures:
-        """The wanted features of all objects. Raises MemoryTooSmall where these are too many."""
+        """Measure the wanted features of all objects. Raises MemoryTooSmall if there are too many objects."""
         raw = self.lane.raw
         self.scratch.lower_to(self.scratch.bytes_in_memory + self._spare_bytes(labels, wanted))
         held_bytes = self.scratch.memory_bytes
@@ -205,11 +205,11 @@ class Frame:
             raise MemoryTooSmall(f"{self._shown(raw)}: {error}") from error
 
     def _shown(self, image: InputImage) -> str:
-        """This frame of an image, for messages."""
+        """Name this frame of an image, for messages."""
         return f"{image.path_text}, time point {self.time}" if image.shape[0] > 1 else image.path_text
 
     def _spare_bytes(self, labels: LabelFrame, wanted: Features) -> int:
-        """What objects and slabs leave of the memory for further arrays of the scratch."""
+        """Memory that objects and slabs leave for further arrays of the scratch."""
         z, y, x = self.lane.shape
         each = bytes_per_object(
             wanted, dimensions=2 if z == 1 else 3, channels=self.lane.raw.shape[4], voxels=z * y * x
@@ -220,7 +220,7 @@ class Frame:
     def paint(
         self, labels: LabelFrame, classes: ObjectClasses | None, exports: Mapping[ObjectResult, ImageExport]
     ) -> None:
-        """Write the ids, or what the classes make of them, into the exports of the whole frame's objects."""
+        """Write the ids, or values derived from the classes, into the exports of the whole frame's objects."""
         paint_frame(
             self.meter.watch(_reader(labels.labels), PAINT_SHARE),
             self.lane.shape,
@@ -234,7 +234,7 @@ class Frame:
         )
 
     def paint_blocks(self, segmentation: Segmentation, exports: Mapping[ObjectResult, ImageExport]) -> None:
-        """Classify what each block with its halo shows of the objects, and write the inside of the blocks."""
+        """Classify the objects visible in each block with its halo, and write the inside of the blocks."""
         lane, blocks = self.lane, self.lane.project.blocks
         canvases = [canvas for result, export in exports.items() if (canvas := self._canvas(result, export))]
         for inside in Box.whole(lane.shape).split(blocks.shape):
@@ -259,7 +259,7 @@ class Frame:
             self.scratch.free(canvas.voxels)
 
     def _canvas(self, result: ObjectResult, export: ImageExport) -> _Canvas | None:
-        """Room for what an export wants of a blockwise result in this frame; None for other results, or nothing."""
+        """Allocate the buffer for an export's part of a blockwise result in this frame; None for other results."""
         box = wanted_part(export, self.time, Box.whole(self.lane.shape))
         if not result.is_blockwise or result.make is None or box is None:
             return None
@@ -269,7 +269,7 @@ class Frame:
     def _classify_block(
         self, segmentation: Segmentation, source: Box, scratch: Scratch
     ) -> tuple[LabelFrame, ObjectClasses]:
-        """Objects of a part of the frame as if there were nothing else: always components, also of a label image."""
+        """Find and classify objects in a part of the frame only: always components, also of a label image."""
         lane = self.lane
         labels = label_components(
             lambda box: segmentation.read(box.shift(source.start)),
@@ -284,15 +284,15 @@ class Frame:
             lane.project.features.selected,
             lane.scratch_bytes + scratch.memory_bytes,
         )
-        self.meter.counter(0.0)(0)  # where an interrupted run ends
+        self.meter.counter(0.0)(0)  # an interrupted run ends here
         return labels, lane.classify(measured)
 
     def _in_layers(self, read: Read, chunks: Sequence[int] | None, bytes_per_voxel: int) -> LayeredReads:
-        """The same reading for sweeps over the frame, slab by slab in scan order."""
+        """Wrap a reader for sweeps over the frame, slab by slab in scan order."""
         return LayeredReads(read, self.lane.shape, chunks, bytes_per_voxel=bytes_per_voxel, scratch=self.scratch)
 
     def _compute_maps(self, channels: Sequence[int], exports: Mapping[str, ImageExport]) -> np.ndarray:
-        """Those prediction maps of the pixel stage that are thresholded, (z, y, x, channels) float32."""
+        """Compute the prediction maps that are thresholded, (z, y, x, channels) float32."""
         lane = self.lane
         maps = self.scratch.array((*lane.shape, len(channels)), np.float32)
 
@@ -318,7 +318,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class _FrameSink:
-    """Hands the tiles of one frame to several takers; see export.images.TileSink."""
+    """Distributor of the tiles of one frame to several sinks; see export.images.TileSink."""
 
     region: Box
     takers: tuple[Callable[[Box, np.ndarray], None], ...]
@@ -328,7 +328,7 @@ class _FrameSink:
     conversion: None = None
 
     def write(self, box: Box, data: np.ndarray) -> None:
-        """Pass it on."""
+        """Pass a tile on to all sinks."""
         for take in self.takers:
             take(box, data)
 
@@ -339,7 +339,7 @@ class _FrameSink:
 
 
 def _chunks(image: InputImage) -> tuple[int, ...] | None:
-    """Of a frame, z, y, x."""
+    """Sizes of a frame along z, y, x."""
     return None if image.chunks is None else image.chunks[1:4]
 
 
@@ -348,10 +348,10 @@ def _reader(array: np.ndarray) -> Read:
 
 
 def object_results(project: ObjectProject) -> tuple[ObjectResult, ...]:
-    """Everything that can be exported for a project."""
+    """List all results of a project."""
     return results_of(has_pixels=project.pixels is not None)
 
 
 def class_count(project: ObjectProject) -> int:
-    """Classes of objects; never none."""
+    """Number of object classes, at least 1."""
     return max(1, len(project.classifier.label_names))

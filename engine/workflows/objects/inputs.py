@@ -1,4 +1,4 @@
-"""The inputs of object classification: what their roles are called, and whether they fit the project and each other."""
+"""Inputs of object classification: names of their roles, and checks that they fit the project and each other."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ logger = logging.getLogger("pixelforest.objects")
 
 
 def pixel_images(images: Mapping[str, InputImage]) -> dict[str, InputImage]:
-    """The inputs of the pixel stage: the atlas is its prediction mask."""
+    """Select the inputs of the pixel stage: the atlas is its prediction mask."""
     roles = {RAW: pixel_project.RAW, ATLAS: pixel_project.MASK}
     return {roles[role]: image for role, image in images.items() if role in roles}
 
 
 def check_lane(project: ObjectProject, images: Mapping[str, InputImage]) -> None:
-    """Refuse a lane that does not fit the project, before anything is computed. Raises InputMismatch, ProjectError."""
+    """Refuse a lane that does not fit the project before anything is computed. Raises InputMismatch, ProjectError."""
     raw = images[RAW]
     for role in project.roles:
         if role in SOURCES and role not in images:
@@ -55,7 +55,7 @@ def check_lane(project: ObjectProject, images: Mapping[str, InputImage]) -> None
 
 
 def _check_source(project: ObjectProject, images: Mapping[str, InputImage]) -> None:
-    """What the objects are made of."""
+    """Check the prediction maps or the segmentation that the objects are made of."""
     for role in (SEGMENTATION, LABEL):
         image = images.get(role)
         if image is not None and image.shape[4] != 1:
@@ -79,7 +79,7 @@ def _check_source(project: ObjectProject, images: Mapping[str, InputImage]) -> N
 
 
 def _warn_of_raw_thresholds(settings: ThresholdSettings, maps: InputImage) -> None:
-    """ilastik takes integers of unknown range as they are; only uint8 without a range counts as 0 to 255."""
+    """Warn about integers of unknown range: ilastik thresholds them unscaled; only uint8 counts as 0 to 255."""
     if maps.drange is not None or maps.dtype.kind not in "iu":
         return
     used = [f"{n:g}" for n in ((settings.high, settings.low) if settings.method in TWO_LEVELS else (settings.low,))]
@@ -98,7 +98,7 @@ def _warn_of_raw_thresholds(settings: ThresholdSettings, maps: InputImage) -> No
 
 
 def _check_features(project: ObjectProject, raw: InputImage) -> None:
-    """The classifier reads a fixed number of values, which depends on channels and dimensions."""
+    """Check that the features have as many values as the classifier reads; it depends on channels and dimensions."""
     channels, dimensions = raw.shape[4], 3 if raw.shape[1] > 1 else 2
     check_features(project.features.measured(everything=True), dimensions=dimensions, channels=channels)
     width = sum(
@@ -127,7 +127,7 @@ def _advise(image: InputImage, needs: Needs, otherwise: str) -> str:
 
 
 def id_dtype(images: Mapping[str, InputImage]) -> np.dtype:
-    """Of Object Identities: the type of the label image, widened where ilastik does so."""
+    """Type of Object Identities: that of the label image, widened as in ilastik."""
     if LABEL not in images or images[LABEL].dtype == np.uint16:
         return np.dtype(np.uint32)
     return images[LABEL].dtype

@@ -1,4 +1,4 @@
-"""What finding, measuring and classifying the objects of a lane will take: memory, intermediate volumes, time."""
+"""Plan of finding, measuring and classifying the objects of a lane: memory, intermediate volumes, time."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from ..pixel import flow as pixel_classification
 from .blocks import check_blocks
 from .inputs import ATLAS, LABEL, PREDICTION, RAW, pixel_images
 
-# The part of the memory budget that intermediate volumes may take before they go to files.
+# Share of the memory budget for intermediate volumes before they go to files.
 SCRATCH_SHARE = 0.5
 PROBABILITIES = "Probabilities"
 
-# Bytes a voxel of a frame takes at most, whatever is in it.
+# Maximum bytes per voxel of a frame, whatever its content.
 _ID_BYTES = 4
-_RUN_BYTES = 16  # runs of components, and what is known of each component
+_RUN_BYTES = 16  # runs of components, and the record of each component
 _FLOOD_BYTES = 16  # cost and queue where cores grow
 _SLAB_BYTES = 64  # of a slab in work, its channels not counted
 
@@ -48,9 +48,9 @@ def plan_work(
     has_table: bool,
     resources: Resources,
 ) -> WorkPlan:
-    """What ``classify_lane`` will do. Raises what it would raise about the classifiers, the memory and the scratch.
+    """Plan the work of ``classify_lane``. Raises its errors about the classifiers, the memory and the scratch.
 
-    How many objects there are is not known, so the tables of their features are left out.
+    The number of objects is not known, so the tables of their features are left out.
     """
     results = [result for result in results_of(has_pixels=project.pixels is not None) if result.name in exports]
     of_pixels = {result.pixel_result: exports[result.name] for result in results if result.pixel_result}
@@ -100,7 +100,7 @@ def plan_work(
 
 
 def frame_times(images: Mapping[str, InputImage], exports: Collection[TileDemand], *, has_table: bool) -> range:
-    """The time points that have to be looked at: all for a table, else those of the exports."""
+    """Range of time points to process: all for a table, else those of the exports."""
     if has_table:
         return range(images[RAW].shape[0])
     regions = [export.region for export in exports]
@@ -108,7 +108,7 @@ def frame_times(images: Mapping[str, InputImage], exports: Collection[TileDemand
 
 
 def count_columns(project: ObjectProject, images: Mapping[str, InputImage], wanted: Collection[str] | None) -> int:
-    """How many columns the table of a lane has. ``wanted``: the features that become columns, None: all."""
+    """Number of columns of a lane's table. ``wanted``: features that become columns, None: all."""
     labels = images.get(LABEL)
     label_dtype = None if labels is None else labels.dtype
     layout = plan_layout(project, images[RAW], wanted, atlas=images.get(ATLAS), label_dtype=label_dtype)
@@ -116,14 +116,14 @@ def count_columns(project: ObjectProject, images: Mapping[str, InputImage], want
 
 
 def memory_of(export: TileDemand | None, *, own_bytes: int) -> tuple[int, int, ChunkGrid | None]:
-    """What ``TileDemand`` says about memory, of a sink that keeps maps and hands them to an export, if there is one."""
+    """Memory fields of ``TileDemand`` for a sink that keeps maps and passes them to an export, if there is one."""
     if export is None:
         return own_bytes, 0, None
     return own_bytes + export.bytes_per_voxel, export.held_bytes, export.grid
 
 
 def maps_region(shape: Voxels, time: int, channels: Sequence[int], export: TileDemand | None) -> Box:
-    """What of a pixel result is computed for a frame (z, y, x): some channels, and those that an export wants."""
+    """Region of a pixel result that is computed for a frame (z, y, x): ``channels``, and those that an export wants."""
     wanted = [*channels]
     if export is not None:
         wanted += range(export.region.start[4], export.region.stop[4])
@@ -132,7 +132,7 @@ def maps_region(shape: Voxels, time: int, channels: Sequence[int], export: TileD
 
 @dataclass(frozen=True)
 class _Demand:
-    """See export.images.TileDemand; values are kept as they are made."""
+    """Demand without a conversion; see export.images.TileDemand."""
 
     region: Box
     bytes_per_voxel: int
@@ -143,7 +143,7 @@ class _Demand:
 
 @dataclass(frozen=True)
 class _Frame:
-    """One time point of a lane. ``canvas_bytes``: of blockwise results, kept until all blocks are done."""
+    """One time point of a lane. ``canvas_bytes``: buffers of blockwise results, kept until all blocks are done."""
 
     project: ObjectProject
     images: Mapping[str, InputImage]
@@ -165,7 +165,7 @@ class _Frame:
 
     @property
     def scratch_bytes(self) -> int:
-        """Of the volumes that every frame has: prediction maps, what the thresholds leave, ids, blockwise results."""
+        """Bytes of the volumes of every frame: prediction maps, segmentation, ids, blockwise results."""
         settings = self.project.thresholds
         per_voxel = _ID_BYTES
         if settings is not None:
@@ -175,12 +175,12 @@ class _Frame:
 
     @property
     def slab_bytes(self) -> int:
-        """Of a voxel of a slab in work, over all steps."""
+        """Bytes per voxel of a slab in work, the maximum of all steps."""
         channels = max(self.images[role].shape[4] for role in (RAW, PREDICTION) if role in self.images)
         return _SLAB_BYTES + 12 * channels
 
     def pixel_stage(self, time: int, exports: Mapping[str, TileDemand]) -> WorkPlan | None:
-        """The stage that makes the prediction maps of a frame; None if they are an input."""
+        """Plan the stage that computes the prediction maps of a frame; None if they are an input."""
         settings, pixels = self.project.thresholds, self.project.pixels
         if settings is None or pixels is None:
             return None
@@ -198,7 +198,7 @@ class _Frame:
         )
 
     def check_scratch(self) -> None:
-        """Raise MemoryTooSmall if what does not fit the memory does not fit the folder for temporary files either."""
+        """Raise MemoryTooSmall if volumes that exceed the memory do not fit the folder for temporary files either."""
         beyond = self.scratch_bytes - self.scratch_share
         if beyond <= 0:
             return

@@ -36,7 +36,7 @@ def read(file: ProjectFile, project: Project, kind: WorkflowKind) -> ObjectProje
 
 
 def describe(file: ProjectFile, kind: WorkflowKind) -> tuple[tuple[str, str], ...]:
-    """Nothing: the summary of every project has the fields of object classification."""
+    """Return nothing: the summary of every project has the fields of object classification."""
     return ()
 
 
@@ -46,7 +46,7 @@ def result_names(project: ObjectProject) -> tuple[str, ...]:
 
 
 def resolve_table(project: ObjectProject, asked: TableOptions, *, lane_count: int) -> TableRequest | None:
-    """Return the table that was asked for, or that the project was set up to write. Raises UsageError, ExportError."""
+    """Return the requested table, or the one the project is set up to write. Raises UsageError, ExportError."""
     table = resolve_object_table(
         asked.filename,
         project.table,
@@ -61,7 +61,7 @@ def resolve_table(project: ObjectProject, asked: TableOptions, *, lane_count: in
 
 
 def table_notes(project: ObjectProject, table: TableRequest) -> list[str]:
-    """Lines about names of classes that a spreadsheet takes for formulas, and about columns that are left out."""
+    """Lines about class names that a spreadsheet treats as formulas, and about columns that are left out."""
     lines = []
     if table.format.is_plain_text and not table.is_defused:
         from ...export.formulas import describe_formulas
@@ -83,7 +83,7 @@ def count_table_columns(project: ObjectProject, images: Mapping[str, InputImage]
 
 
 def explain(project: ObjectProject) -> Mapping[str, Any]:
-    """The entry ``objects``: how objects are made and classified."""
+    """Return the entry ``objects``, which describes how objects are made and classified."""
     features = project.features
     objects = {
         "made_from": _source(project),

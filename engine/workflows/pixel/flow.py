@@ -33,7 +33,7 @@ from ...tiling.work_plan import WorkPlan
 if TYPE_CHECKING:
     from ...pixels.annotations import Annotations
 
-# What a lane takes beside its tiles, at most: the forest in a backend, and everything that is small.
+# Upper bound of a lane's memory besides its tiles: the forest in a backend, and everything small.
 BYTES_PER_NODE = 64
 TABLES_BYTES = 1 << 20
 
@@ -53,14 +53,14 @@ def classify_lane(
 
     images       by role; exports by the name of their result (see pixels/results.py), all of the same region
     on_progress  receives the number of voxels just finished
-    table        there are no objects, hence no table of them
+    table        always None: there are no objects
     """
     raw, mask = images[RAW], images.get(MASK)
     classifier = prepare_classifier(project, resources.backend, channels=raw.shape[4], image=_size(raw))
     plan = _plan(classifier, raw.shape, raw.dtype, _demands(exports), resources)
     requests = plan.requests
     annotations = _find_annotations(project, raw) if LABELS in requests else None
-    unclassified: list[int] = []  # voxels, of one tile after the other
+    unclassified: list[int] = []  # voxels per tile
 
     def read(tile: Box) -> tuple[np.ndarray, np.ndarray | None]:
         source = source_box(tile, (0, *classifier.margin, 0), raw.shape)
@@ -96,7 +96,7 @@ def plan_work(
     has_table: bool,
     resources: Resources,
 ) -> WorkPlan:
-    """What ``classify_lane`` will do. Raises what it would raise about the classifier and the memory."""
+    """Plan the work of ``classify_lane``. Raises its errors about the classifier and the memory."""
     raw = images[RAW]
     classifier = prepare_classifier(project, resources.backend, channels=raw.shape[4], image=_size(raw))
     return _plan_work(project, classifier, raw.shape, raw.dtype, _demands(exports), resources)
@@ -105,13 +105,13 @@ def plan_work(
 def work_voxels(
     project: PixelProject, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
 ) -> int:
-    """How many voxels ``classify_lane`` will report in all."""
+    """Total number of voxels that ``classify_lane`` will report."""
     region = _common_region(exports.values())
     return Box(region.start[:4], region.stop[:4]).size
 
 
 def check_lane(project: PixelProject, images: Mapping[str, InputImage]) -> None:
-    """Refuse a lane that does not fit the project, before anything is computed. Raises InputMismatch."""
+    """Refuse a lane that does not fit the project before anything is computed. Raises InputMismatch."""
     raw, mask = images[RAW], images.get(MASK)
     _check_dimensions(project, raw)
     _check_channels(project, raw)
@@ -124,7 +124,7 @@ def check_lane(project: PixelProject, images: Mapping[str, InputImage]) -> None:
 
 
 def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dict[str, ResultInfo]:
-    """What can be exported for a lane: name of the result -> its dtype, channels and metadata."""
+    """Describe the results of a lane: name of the result -> its dtype, channels and metadata."""
     image = images[RAW]
     plan = plan_features(project.features, channels=image.shape[4], depth=image.shape[1])
     classes = max(1, len(project.classifier.label_names))
@@ -143,7 +143,7 @@ def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dic
 
 @dataclass(frozen=True)
 class _Demand:
-    """What an export asks of tiles (see export.images.TileDemand), by value: equal for lanes of one kind.
+    """Demand of an export on tiles (see export.images.TileDemand), compared by value: equal for lanes of one kind.
 
     written  the conversion as text: ranges of integers and of floats are equal as numbers, but computed differently
     """
@@ -159,11 +159,11 @@ class _Demand:
 
 @dataclass(frozen=True)
 class _TilePlan:
-    """How a lane is computed; the same for all lanes of its kind.
+    """Plan of a lane's tiles; the same for all lanes of its kind.
 
     tiles     (t, z, y, x, c), one time point each
-    cost      what one of them needs
-    requests  result -> how it is wanted
+    cost      memory that one of them needs
+    requests  result -> its channels and conversion
     """
 
     tiles: tuple[Box, ...]
@@ -185,8 +185,8 @@ def _common_region(exports: Iterable[TileDemand | _Demand]) -> Box:
 
 
 def _request(export: _Demand, region: Box) -> ResultRequest:
-    """Only the exported channels, and already converted; but not if some of ``region`` is not exported: then what does
-    not fit must not be counted in all of it."""
+    """Request only the exported channels, already converted; unconverted if some of ``region`` is not exported, since
+    overflows must be counted in the exported part only."""
     channels = (export.region.start[4], export.region.stop[4])
     covers = (export.region.start[:4], export.region.stop[:4]) == (region.start[:4], region.stop[:4])
     return ResultRequest(channels, export.conversion if covers else None)
@@ -210,7 +210,7 @@ def _plan(
     demands: tuple[_Demand, ...],
     resources: Resources,
 ) -> _TilePlan:
-    """The tiles for an image of this shape (t, z, y, x, c) and type; the last few plans are kept for the next lanes."""
+    """Plan the tiles of an image of this shape (t, z, y, x, c) and type; recent plans are cached for further lanes."""
     region = _common_region(demands)
     requests = {demand.name: _request(demand, region) for demand in demands}
     cost = TileCost(
@@ -245,7 +245,7 @@ def _plan_work(
     demands: tuple[_Demand, ...],
     resources: Resources,
 ) -> WorkPlan:
-    """See ``plan_work``; arguments as for ``_plan``."""
+    """Plan work as ``plan_work`` does, with the arguments of ``_plan``."""
     plan = _plan(classifier, shape, dtype, demands, resources)
     names = plan.requests.keys()
     insides = [Box(tile.start[1:4], tile.stop[1:4]) for tile in plan.tiles]
@@ -275,13 +275,13 @@ def _find_annotations(project: PixelProject, raw: InputImage) -> Annotations:
 
 
 def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:
-    """Which voxels of a tile any channel of the mask leaves in, (z, y, x) bool."""
+    """Read the mask of a tile, (z, y, x) bool: True where any channel of the mask image is above 0."""
     values = mask.read(Box((*tile.start[:4], 0), (*tile.stop[:4], mask.shape[4])))[0]
     return np.asarray((values > 0).any(axis=-1))
 
 
 def _check_dimensions(project: PixelProject, raw: InputImage) -> None:
-    """A project trained on volumes takes volumes, one trained on flat images flat ones; time may differ."""
+    """Check the depth: a project trained on volumes takes volumes, one trained on flat images flat ones."""
     needs = _needs(project, raw)
     is_flat = raw.shape[1] == 1
     if needs.is_flat is None or needs.is_flat == is_flat:
@@ -295,7 +295,7 @@ def _check_dimensions(project: PixelProject, raw: InputImage) -> None:
 
 
 def _check_channels(project: PixelProject, raw: InputImage) -> None:
-    """The classifier has a fixed number of columns, each channel contributes as many."""
+    """Check the number of channels: the classifier has a fixed number of columns, the same for each channel."""
     columns = project.classifier.column_count
     plan = plan_features(project.features, channels=raw.shape[4], depth=raw.shape[1])
     if plan.width == columns:

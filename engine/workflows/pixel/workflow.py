@@ -34,12 +34,12 @@ def read(file: ProjectFile, project: Project, kind: WorkflowKind) -> PixelProjec
 
 
 def describe(file: ProjectFile, kind: WorkflowKind) -> tuple[tuple[str, str], ...]:
-    """Nothing: the summary of every project has the fields of pixel classification."""
+    """Return nothing: the summary of every project has the fields of pixel classification."""
     return ()
 
 
 def explain(project: PixelProject) -> Mapping[str, Any]:
-    """Nothing beyond the entries of every project."""
+    """Return nothing beyond the entries of every project."""
     return {}
 
 
@@ -49,8 +49,8 @@ def result_names(project: PixelProject) -> tuple[str, ...]:
 
 
 def resolve_table(project: PixelProject, asked: TableOptions, *, lane_count: int) -> None:
-    """Return None. Raises UsageError where a table was asked for."""
-    # An empty file name asks for a table, too.
+    """Return None. Raises UsageError if a table was requested."""
+    # An empty file name requests a table, too.
     for option, is_given in (("table_filename", asked.filename is not None), ("table_only", asked.is_alone)):
         if is_given:
             raise UsageError(f"--{option}: {project.workflow} projects have no objects, so there is no table of them")
@@ -62,5 +62,5 @@ def table_notes(project: PixelProject, table: TableRequest) -> list[str]:
 
 
 def count_table_columns(project: PixelProject, images: Mapping[str, InputImage], request: TableRequest) -> int:
-    """Zero: there is no table."""
+    """Return 0: there is no table."""
     return 0

@@ -91,7 +91,7 @@ def test_segmentations_that_are_no_numbers_are_refused(backend: Backend, dtype: 
 def test_more_objects_than_ids_are_refused(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, *, renumber: bool
 ) -> None:
-    monkeypatch.setattr(label, "MOST_OBJECTS", 3)
+    monkeypatch.setattr(label, "MAX_OBJECTS", 3)
     assert objects_of(np.array([[[1, 2, 3]]], np.uint8), backend, renumber=renumber).count == 3
     with pytest.raises(InputMismatch, match="4 objects, more than"):
         objects_of(np.array([[[1, 2, 3, 4]]], np.uint8), backend, renumber=renumber)
