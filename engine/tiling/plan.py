@@ -70,7 +70,7 @@ def plan_tiles(
     kind, threads, memory_bytes = "flat" if image[0] == 1 else "solid", resources.threads, resources.memory_bytes
     by_processor = preference is None
     if preference is None:
-        preference = TilePreference(FLAT_TILE if kind == "flat" else SOLID_TILE, SMALLEST_SHARED[kind], threads)
+        preference = TilePreference(FLAT_TILE if kind == "flat" else SOLID_TILE, MIN_SHARED_TILE[kind], threads)
     shape = [min(n, p) for n, p in zip(region.shape, preference.largest, strict=True)]
     at_once = preference.at_once
     while _count(region, shape) < at_once * TILES_PER_THREAD and at_once > 1 and _halve(shape, preference.smallest):
@@ -86,7 +86,7 @@ def plan_tiles(
             if by_processor and at_once > 1:
                 return _with_short_end(tiles, at_once, preference.smallest)
             return tiles
-        if not _halve(shape, SMALLEST[kind]):
+        if not _halve(shape, MIN_TILE[kind]):
             alone = cost.fixed + cost.of(shape, margin, image)
             alone += waiting_bytes(region.shape, group, shape, cost.grid, at_once=1)
             raise MemoryTooSmall(
