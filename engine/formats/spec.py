@@ -1,9 +1,9 @@
 """What a format file provides: how to read one image, how to write one, how to write a table, and what it can hold.
 
 A file of images/ sets ``INPUT`` (an InputFormat, or None) and ``OUTPUTS`` (a tuple of OutputFormat), one of tables/
-sets ``TABLE`` (a TableFormat). The registry in ``formats/__init__.py`` collects them; choices, help texts and the
-shared tests follow from that list. Readers and writers keep the axes of the file; canonical axes are the callers'
-business.
+sets ``TABLE`` (a TableFormat); a plug-in's module sets any of them. The registry in ``formats/__init__.py`` collects
+them; choices, help texts and the shared tests follow from that list. Readers and writers keep the axes of the file;
+canonical axes are the callers' business.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import numpy as np
 from ...box import Box
 from ..storage.atomic_write import check_file_place
 from ..storage.object_storage import RemotePath
+
+SEQUENCE = " sequence"  # end of the names of formats that write a file per slice
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class InputFormat:
     is_image      for images that are folders: True if a folder is one of them, or a part of one
     open_remote   ``open`` for what lies behind a URL; None: files only
     open_incomplete   ``open`` that reads zeros where the file promises voxels that no file holds; None: there are none
+    container_extensions   those of its extensions behind which an internal path may follow; needs list_images
+    opens_any_url   True for the one format that opens a URL whose extension is no format's; plug-ins are not asked
     """
 
     name: str
@@ -123,6 +127,8 @@ class InputFormat:
     is_image: Callable[[Path], bool] = lambda folder: False
     open_remote: Callable[[RemotePath, str], ImageReader] | None = None
     open_incomplete: Callable[[Path, str], ImageReader] | None = None
+    container_extensions: tuple[str, ...] = ()
+    opens_any_url: bool = False
 
 
 @dataclass(frozen=True)

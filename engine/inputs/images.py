@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ import numpy as np
 from ...box import Box
 from ..axes import CANONICAL, box_from_canonical, canonical_shape, is_axis_order, to_canonical
 from ..errors import InputError, UsageError
-from ..formats import input_formats
+from ..formats import find_input_format, find_input_format_of_folder, find_remote_format, input_formats
 from ..formats.spec import ImageInfo, ImageReader, InputFormat
 from ..quotes import split_entries
 from ..storage.object_storage import RemotePath, is_url
@@ -242,8 +242,7 @@ def _open_behind_url(
     """One OME-Zarr image or N5 dataset on a server."""
     ((external, internal), *_) = split_internal(argument, POSIX)
     place = RemotePath(external)
-    able = {e: f for f in input_formats() if f.open_remote is not None for e in f.extensions}
-    chosen = able.get(place.suffix.lower().removeprefix("."), able["zarr"])
+    chosen = find_remote_format(place.suffix.lower().removeprefix("."))
     assert chosen.open_remote is not None
     rule = _axes_rule(argument, role_index, training, options, log)
     reader = chosen.open_remote(place, internal)
@@ -426,28 +425,22 @@ def _say_nothing(level: int, message: str, *arguments: object) -> None:
 def _format_of(file: Path) -> InputFormat:
     """The format of a file, by its extension. Raises InputError that lists the ones there are."""
     if not file.is_file():
-        for file_format in input_formats():
-            if file_format.is_image(file):
-                return file_format
+        of_folder = find_input_format_of_folder(file)
+        if of_folder is not None:
+            return of_folder
         if file.is_dir():
             raise InputError(f"cannot read {file}: it is a folder; name the image in it")
-    extension = file.suffix.lower().removeprefix(".")
-    known = _formats_of_files()
-    if extension not in known:
+    found = find_input_format(file.suffix.lower().removeprefix("."))
+    if found is None:
+        known = sorted({extension for f in input_formats() for extension in f.extensions})
         raise InputError(
-            f"cannot read {file}: it has an unrecognized format; the ones that can be read: {', '.join(sorted(known))}"
+            f"cannot read {file}: it has an unrecognized format; the ones that can be read: {', '.join(known)}"
         )
-    return known[extension]
-
-
-@cache
-def _formats_of_files() -> dict[str, InputFormat]:
-    """Extension -> the format of such files."""
-    return {e: f for f in input_formats() for e in f.extensions}
+    return found
 
 
 def _is_image(folder: Path) -> bool:
-    return any(f.is_image(folder) for f in input_formats())
+    return find_input_format_of_folder(folder) is not None
 
 
 def _list_images(file: Path) -> Sequence[str]:

@@ -367,7 +367,8 @@ def _deflate(chunk: np.ndarray) -> bytes:
     return isal_zlib.compress(np.ascontiguousarray(chunk).data, level=1)
 
 
-INPUT = InputFormat("hdf5", ("h5", "hdf5", "ilp"), Hdf5Reader, list_images=list_datasets)
+_EXTENSIONS = ("h5", "hdf5", "ilp")
+INPUT = InputFormat("hdf5", _EXTENSIONS, Hdf5Reader, list_images=list_datasets, container_extensions=_EXTENSIONS)
 OUTPUTS = (
     OutputFormat(
         "hdf5",
