@@ -73,9 +73,11 @@ class ImageReader(ABC):
     unchecked    what ``verify`` leaves to decoding, such as "the PNG data"; empty if nothing
     warnings     lines to tell the user about what is read, such as planes that are missing
     files        all files that are read, if there are others besides the one that was opened
+    known        what ``InputFormat.reopen`` opens the same image with, a value that can be pickled; None: nothing
     """
 
     info: ImageInfo
+    known: object = None
     held_bytes: int = 0
     unchecked: str = ""
     warnings: tuple[str, ...] = ()
@@ -116,6 +118,8 @@ class InputFormat:
     open_remote   ``open`` for what lies behind a URL; None: files only
     open_incomplete   ``open`` that reads zeros where the file promises voxels that no file holds; None: there are none
     container_extensions   those of its extensions behind which an internal path may follow; needs list_images
+    reopen        ``open`` in less time, with what a reader of the same image had as ``known``; None where the file is
+                  another by now
     opens_any_url   True for the one format that opens a URL whose extension is no format's; plug-ins are not asked
     """
 
@@ -128,6 +132,7 @@ class InputFormat:
     open_remote: Callable[[RemotePath, str], ImageReader] | None = None
     open_incomplete: Callable[[Path, str], ImageReader] | None = None
     container_extensions: tuple[str, ...] = ()
+    reopen: Callable[[object], ImageReader | None] = lambda known: None
     opens_any_url: bool = False
 
 
