@@ -18,7 +18,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from reference.second_readers import SECOND_READERS  # noqa: E402
 
 from pixelforest.engine.formats import input_formats, output_formats, table_formats  # noqa: E402
-from pixelforest.engine.formats.spec import OutputFormat  # noqa: E402
+from pixelforest.engine.formats.spec import InputFormat, OutputFormat  # noqa: E402
 
 _TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
 _BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -36,10 +36,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _inputs() -> str:
-    rows = (
-        [f.name, ", ".join(f"`.{e}`" for e in f.extensions), "yes" if f.list_images else "no"] for f in input_formats()
-    )
+    rows = ([f.name, ", ".join(f"`.{e}`" for e in f.extensions), _describe_containers(f)] for f in input_formats())
     return _table(["format", "extensions", "takes an internal path"], rows)
+
+
+def _describe_containers(f: InputFormat) -> str:
+    if not f.container_extensions or f.container_extensions == f.extensions:
+        return "yes" if f.container_extensions else "no"
+    return ", ".join(f"`.{e}`" for e in f.container_extensions)
 
 
 def _results() -> str:

@@ -10,14 +10,13 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from string import Formatter
 
 from ...box import Box
 from ..axes import CANONICAL
 from ..errors import ExportError
-from ..formats import input_formats, output_formats
+from ..formats import is_image_extension
 
 __all__ = [
     "LANE_PLACEHOLDERS",
@@ -48,10 +47,6 @@ PLACEHOLDERS |= {f"{axis}_{end}" for axis in CANONICAL for end in ("start", "sto
 MAX_FIELD_WIDTH = 255
 MAX_TEMPLATE_LENGTH = 4096
 
-# Extensions of image files that no format here reads or writes, but that are not part of a name either.
-_OTHER_EXTENSIONS = frozenset(["exr", "json", "klb", "raw"])
-
-
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a single letter is a drive
 
 
@@ -60,17 +55,10 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
-@cache
-def _image_extensions() -> frozenset[str]:
-    read = (extension for f in input_formats() for extension in f.extensions)
-    written = (f.extension for f in output_formats().values())
-    return _OTHER_EXTENSIONS | frozenset(read) | frozenset(written)
-
-
 def _split_extension(text: str) -> tuple[str, str]:
     """Split a path or template from its last suffix, if that belongs to an image format; else the suffix is empty."""
     stem, suffix = os.path.splitext(text)
-    return (stem, suffix) if suffix and suffix[1:].lower() in _image_extensions() else (text, "")
+    return (stem, suffix) if suffix and is_image_extension(suffix[1:].lower()) else (text, "")
 
 
 def adapt_template(

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...box import Box
 from ..errors import ExportError
-from ..formats import table_format, table_formats
+from ..formats import table_format
 from ..formats.spec import TableColumn, TableFormat, TableWriter
 from ..storage.atomic_write import check_file_place, copy_file
 from .filenames import (
@@ -158,7 +158,7 @@ def resolve_table(
         template = str(Path(filename).expanduser()) if filename.startswith("~") else filename
         chosen, features = table_format(Path(template)), None
     elif stored is not None:
-        chosen = next(f for f in table_formats() if stored.file_type in f.extensions)
+        chosen = table_format(Path(f"table.{stored.file_type}"))
         from .stored_places import StoredPlace
 
         place = StoredPlace(stored.file_path, "table path", _OPTION, may_be_url=allow_project_urls)

@@ -1,8 +1,9 @@
 """Specification of a format: reader and writer of images, writer of tables, and the limits of files.
 
 A file of images/ sets ``INPUT`` (an InputFormat, or None) and ``OUTPUTS`` (a tuple of OutputFormat), one of tables/
-sets ``TABLE`` (a TableFormat). The registry in ``formats/__init__.py`` collects them; choices, help texts and the
-shared tests follow from that list. Readers and writers keep the axes of the file; callers convert to canonical axes.
+sets ``TABLE`` (a TableFormat); a plug-in's module sets any of them. The registry in ``formats/__init__.py`` collects
+them; choices, help texts and the shared tests follow from that list. Readers and writers keep the axes of the file;
+callers convert to canonical axes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 from ...box import Box
 from ..storage.atomic_write import check_file_place
 from ..storage.object_storage import RemotePath
+
+SEQUENCE = " sequence"  # end of the names of formats that write a file per slice
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,12 @@ class ImageReader(ABC):
         Lines for the user about the data, such as missing planes.
     files
         All files that are read, if there are others besides the opened one.
+    known
+        Value that ``InputFormat.reopen`` opens the same image with; it can be pickled. None if there is none.
     """
 
     info: ImageInfo
+    known: object = None
     held_bytes: int = 0
     unchecked: str = ""
     warnings: tuple[str, ...] = ()
@@ -167,6 +173,12 @@ class InputFormat:
         ``open`` for images behind a URL; None: files only.
     open_incomplete
         ``open`` that reads zeros for voxels declared in metadata but in no file; None: not supported.
+    container_extensions
+        Those of its extensions that an internal path may follow; needs ``list_images``.
+    reopen
+        Faster ``open``, with ``ImageReader.known`` of the same image; None where the file has changed.
+    opens_any_url
+        True for the one format that opens a URL whose extension belongs to no format; plug-ins are not asked.
     """
 
     name: str
@@ -177,6 +189,9 @@ class InputFormat:
     is_image: Callable[[Path], bool] = lambda folder: False
     open_remote: Callable[[RemotePath, str], ImageReader] | None = None
     open_incomplete: Callable[[Path, str], ImageReader] | None = None
+    container_extensions: tuple[str, ...] = ()
+    reopen: Callable[[object], ImageReader | None] = lambda known: None
+    opens_any_url: bool = False
 
 
 @dataclass(frozen=True)

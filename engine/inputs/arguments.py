@@ -17,10 +17,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import InputError, InputMismatch, InputNotFound
+from ..formats import own_container_extensions, own_input_extensions, plugged_container_extensions
 from ..quotes import unquote
-
-# Extensions that an internal path may follow.
-CONTAINER_EXTENSIONS = ("ilp", "h5", "hdf5", "npz", "n5")
 
 _SCHEMES = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)*[A-Za-z][A-Za-z0-9+.-]*")
 
@@ -33,9 +31,9 @@ class PathStyle:
     slashes: str
 
     @property
-    def container_end(self) -> re.Pattern[str]:
-        """Return the pattern of a container's extension, at the end or in front of an internal path."""
-        return re.compile(rf"\.(?:{'|'.join(CONTAINER_EXTENSIONS)})(?=[{re.escape(self.slashes)}]|$)", re.IGNORECASE)
+    def extension(self) -> re.Pattern[str]:
+        """Return the pattern of the extension of a file or folder, at the end of a path or in the middle."""
+        return re.compile(rf"\.([^.\n{re.escape(self.slashes)}]+)(?=[{re.escape(self.slashes)}]|$)")
 
 
 POSIX = PathStyle(":", "/")
@@ -81,9 +79,19 @@ def split_internal(part: str, style: PathStyle = NATIVE) -> tuple[tuple[str, str
 
     The internal path has forward slashes, none of them at its ends. A part without a container gives (part, "").
     """
-    cuts = [match.end() for match in style.container_end.finditer(part)]
-    ways = [(part[:end], part[end:]) for end in reversed(cuts)] or [(part, "")]
+    ways = [(part[:end], part[end:]) for end in reversed(_container_ends(part, style))] or [(part, "")]
     return tuple((external, re.sub(f"[{re.escape(style.slashes)}]+", "/", rest).strip("/")) for external, rest in ways)
+
+
+def _container_ends(part: str, style: PathStyle) -> list[int]:
+    """Positions behind the names of containers; plug-ins are asked about extensions that no own format has."""
+    found = [(match.end(), match[1].lower()) for match in style.extension.finditer(part)]
+    own = own_container_extensions()
+    ends = [end for end, extension in found if extension in own]
+    if ends or all(extension in own_input_extensions() for _, extension in found):
+        return ends
+    plugged = plugged_container_extensions()
+    return [end for end, extension in found if extension in plugged]
 
 
 def expand_argument(

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ import numpy as np
 from ...box import Box
 from ..axes import CANONICAL, box_from_canonical, canonical_shape, is_axis_order, to_canonical
 from ..errors import InputError, UsageError
-from ..formats import input_formats
+from ..formats import find_input_format, find_input_format_of_folder, find_remote_format, input_formats
 from ..formats.spec import ImageInfo, ImageReader, InputFormat
 from ..quotes import split_entries
 from ..storage.object_storage import RemotePath, is_url
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ..project.lanes import TrainingImage
 
 logger = logging.getLogger("pixelforest.inputs")
+
+MAX_KNOWN = 20_000  # files of one image, each with about 1 kB of what is known about it
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class InputImage:
     file_shape   its shape in file order
     sources      number of files or datasets that were stacked
     axes_option  spells --input_axes with given letters for its role
+    ref          opens it again
     """
 
     def __init__(
@@ -206,9 +209,11 @@ class InputImage:
         path_text: str,
         nickname: str,
         axes_option: Callable[[str], str],
+        ref: ImageRef,
         dataset_dir: Path | None = None,
     ) -> None:
         self._reader = reader
+        self.ref = ref
         self.file_shape, self.sources, self.axes_option = info.shape, len(sources), axes_option
         self.file_axes, self.has_own_axes = reader.info.axes, reader.info.own_axes
         self.held_bytes = reader.held_bytes
@@ -266,6 +271,52 @@ class InputImage:
         self.close()
 
 
+@dataclass(frozen=True)
+class ImageRef:
+    """An image that was opened, as a value that can be pickled: enough to open it again.
+
+    argument, role_index, training, options  as for ``open_image``
+    known   what formats learnt about its files or datasets
+    """
+
+    argument: str
+    role_index: int
+    training: TrainingImage | None
+    options: InputOptions
+    known: Mapping[Source, object]
+
+    def reopen(self) -> InputImage:
+        """Open the image again, in less time where its files have not changed. Logs nothing; raises InputError."""
+        return open_image(
+            self.argument,
+            role_index=self.role_index,
+            training=self.training,
+            options=self.options,
+            announce=False,
+            known=self.known,
+        )
+
+
+class _Opener:
+    """Opens files of one format, those that were opened before in less time.
+
+    known   source -> what the format learnt about it; grows with every image that is opened
+    """
+
+    def __init__(self, file_format: InputFormat, known: Mapping[Source, object]) -> None:
+        self.file_format = file_format
+        self.known = dict(known)
+
+    def open(self, source: Source) -> ImageReader:
+        known = self.known.get(source)
+        reader = None if known is None else self.file_format.reopen(known)
+        if reader is None:
+            reader = self.file_format.open(source.file, source.internal)
+            if reader.known is not None and len(self.known) < MAX_KNOWN:
+                self.known[source] = reader.known
+        return reader
+
+
 def _open_behind_url(
     argument: str,
     role_index: int,
@@ -276,8 +327,7 @@ def _open_behind_url(
     """Open one OME-Zarr image or N5 dataset on a server."""
     ((external, internal), *_) = split_internal(argument, POSIX)
     place = RemotePath(external)
-    able = {e: f for f in input_formats() if f.open_remote is not None for e in f.extensions}
-    chosen = able.get(place.suffix.lower().removeprefix("."), able["zarr"])
+    chosen = find_remote_format(place.suffix.lower().removeprefix("."))
     assert chosen.open_remote is not None
     rule = _axes_rule(argument, role_index, training, options, log)
     reader = chosen.open_remote(place, internal)
@@ -296,6 +346,7 @@ def _open_behind_url(
         path_text=argument,
         nickname=Path(name).stem,
         axes_option=rule.axes_option,
+        ref=ImageRef(argument, role_index, training, options, {}),
         dataset_dir=options.project_dir.absolute(),
     )
 
@@ -307,6 +358,7 @@ def open_image(
     training: TrainingImage | None,
     options: InputOptions,
     announce: bool = True,
+    known: Mapping[Source, object] | None = None,
 ) -> InputImage:
     """Open the image that an argument names. Relative paths are relative to the current directory.
 
@@ -322,6 +374,8 @@ def open_image(
         Options for reading.
     announce
         False for an image that was opened before: its log lines are not repeated.
+    known
+        Known parts of an ``ImageRef``.
 
     Returns
     -------
@@ -348,14 +402,15 @@ def open_image(
     file_format = _format_of(sources[0].file)
     if options.allow_missing_planes and file_format.open_incomplete is not None:
         file_format = replace(file_format, open=file_format.open_incomplete)
-    slices = _merge_parts(argument, sources, file_format, log)
+    opener = _Opener(file_format, known or {})
+    slices = _merge_parts(argument, sources, opener, log)
     rule = _axes_rule(argument, role_index, training, options, log, sources=len(slices))
     if len(slices) == 1:
-        reader, axes = _open_single(slices[0], file_format, rule)
+        reader, axes = _open_single(slices[0], opener, rule)
     else:
         if options.preconvert_stacks:
             log(logging.INFO, "--preconvert_stacks is not needed: the files of %s are read slice by slice", argument)
-        reader, axes = _open_stack(slices, file_format, options.stack_along, rule)
+        reader, axes = _open_stack(slices, opener, options.stack_along, rule)
         log(logging.INFO, "%s: %d images are stacked into one, with axes %s", argument, len(slices), axes)
     if reader.files:
         log(logging.INFO, "%s: it is read from %s", argument, _list_names(reader.files))
@@ -369,6 +424,7 @@ def open_image(
         path_text=argument,
         nickname=nickname,
         axes_option=rule.axes_option,
+        ref=ImageRef(argument, role_index, training, options, opener.known),
     )
 
 
@@ -393,20 +449,20 @@ def _axes_rule(
 
 
 def _merge_parts(
-    argument: str, sources: Sequence[Source], file_format: InputFormat, log: Callable[..., None]
+    argument: str, sources: Sequence[Source], opener: _Opener, log: Callable[..., None]
 ) -> Sequence[Source]:
     """Merge sources that are files of the same image, such as a multi-file OME-TIFF, into one source per image.
 
     Only done if the first source is such an image: stacks of thousands of plain files are not opened once more.
     """
-    if len(sources) == 1 or file_format.stack == "picture":
+    if len(sources) == 1 or opener.file_format.stack == "picture":
         return sources
     kept: list[Source] = []
     parts: set[str] = set()
     for source in sources:
         if os.path.realpath(source.file) in parts:
             continue
-        with file_format.open(source.file, source.internal) as reader:
+        with opener.open(source) as reader:
             files = reader.files
         if not files and not kept:
             return sources
@@ -428,8 +484,8 @@ def _list_names(files: Sequence[Path]) -> str:
     return f"{len(files)} files: {names}{', …' if len(files) > 3 else ''}"
 
 
-def _open_single(source: Source, file_format: InputFormat, rule: AxesRule) -> tuple[ImageReader, str]:
-    reader = file_format.open(source.file, source.internal)
+def _open_single(source: Source, opener: _Opener, rule: AxesRule) -> tuple[ImageReader, str]:
+    reader = opener.open(source)
     try:
         _check_sizes(reader.info, source)
         rule.log_guess(reader.info)
@@ -439,21 +495,19 @@ def _open_single(source: Source, file_format: InputFormat, rule: AxesRule) -> tu
         raise
 
 
-def _open_stack(
-    sources: Sequence[Source], file_format: InputFormat, along: str, rule: AxesRule
-) -> tuple[ImageReader, str]:
-    with file_format.open(sources[0].file, sources[0].internal) as reader:
+def _open_stack(sources: Sequence[Source], opener: _Opener, along: str, rule: AxesRule) -> tuple[ImageReader, str]:
+    with opener.open(sources[0]) as reader:
         first, files, warnings = reader.info, reader.files, reader.warnings
     _check_sizes(first, sources[0])
     rule.log_guess(first)
-    slices = [Slice(str(s), partial(file_format.open, s.file, s.internal), s.file) for s in sources]
-    stack = StackReader(slices, first, axis=along, kind=file_format.stack)
+    slices = [Slice(str(s), partial(opener.open, s), s.file) for s in sources]
+    stack = StackReader(slices, first, axis=along, kind=opener.file_format.stack)
     try:
         of_slices = rule.axes_of_slices(stack.info, first)
         if of_slices is None:
             axes = rule.choose_for_stack(stack.info, first, is_swapped=stack.is_swapped)
         else:
-            stack = StackReader(slices, first, axis=along, kind=file_format.stack, axes=of_slices)
+            stack = StackReader(slices, first, axis=along, kind=opener.file_format.stack, axes=of_slices)
             axes = stack.info.axes
     except BaseException:
         stack.close()
@@ -481,28 +535,22 @@ def _say_nothing(level: int, message: str, *arguments: object) -> None:
 def _format_of(file: Path) -> InputFormat:
     """Find the format of a file by its extension. Raises InputError that lists the known ones."""
     if not file.is_file():
-        for file_format in input_formats():
-            if file_format.is_image(file):
-                return file_format
+        of_folder = find_input_format_of_folder(file)
+        if of_folder is not None:
+            return of_folder
         if file.is_dir():
             raise InputError(f"cannot read {file}: it is a folder; name the image in it")
-    extension = file.suffix.lower().removeprefix(".")
-    known = _formats_of_files()
-    if extension not in known:
+    found = find_input_format(file.suffix.lower().removeprefix("."))
+    if found is None:
+        known = sorted({extension for f in input_formats() for extension in f.extensions})
         raise InputError(
-            f"cannot read {file}: it has an unrecognized format; the ones that can be read: {', '.join(sorted(known))}"
+            f"cannot read {file}: it has an unrecognized format; the ones that can be read: {', '.join(known)}"
         )
-    return known[extension]
-
-
-@cache
-def _formats_of_files() -> dict[str, InputFormat]:
-    """Map extensions to formats."""
-    return {e: f for f in input_formats() for e in f.extensions}
+    return found
 
 
 def _is_image(folder: Path) -> bool:
-    return any(f.is_image(folder) for f in input_formats())
+    return find_input_format_of_folder(folder) is not None
 
 
 def _list_images(file: Path) -> Sequence[str]:

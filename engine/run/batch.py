@@ -30,7 +30,7 @@ from ..resources import Resources
 from ..storage.thread_limit import set_thread_limit
 from ..workflows import load_workflow
 from ..workflows.protocol import Workflow
-from .check import JobCheck, LaneCheck, check_job, is_small, open_images
+from .check import JobCheck, LaneCheck, check_job, is_small
 from .lane_log import LaneLog
 from .outcome import BatchReport, LaneResult
 
@@ -205,7 +205,8 @@ class _Batch:
         table: TableExport | None = None
         files: list[Path] = []
         with contextlib.ExitStack() as stack:
-            open_images(self.job, lane.lane, stack, images)
+            for role, image in lane.images.items():
+                images[role] = stack.enter_context(image.ref.reopen())
             try:
                 for name, export_plan in lane.exports.items():
                     export_logger.info("Exporting to %s", export_plan.shown_path)

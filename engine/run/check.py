@@ -46,7 +46,7 @@ class LaneCheck:
     """Findings about a lane; for one that cannot be computed, those up to the error.
 
     name       its main input, as it was given
-    images     by role, closed
+    images     by role, closed; their refs open them again
     exports    by name of the result
     voxels     total of its progress
     error      reason why it cannot be computed
@@ -144,7 +144,7 @@ def check_job(job: Job, workflow: Workflow, open_resources: Callable[[int], Reso
     return JobCheck(tuple(lanes), len(job.lanes) - len(lanes), resources, workers, error)
 
 
-def open_images(job: Job, lane: LaneArguments, stack: contextlib.ExitStack, into: dict[str, InputImage]) -> None:
+def _open_images(job: Job, lane: LaneArguments, stack: contextlib.ExitStack, into: dict[str, InputImage]) -> None:
     """Open a lane's images by role, closed with the stack."""
     for index, role in enumerate(job.project.roles):
         if role in lane.arguments:
@@ -185,7 +185,7 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
     project = job.project
     selection_logger.info("%s", describe_axes_choice(job.input_options, training_images(job)))
     with contextlib.ExitStack() as stack:
-        open_images(job, found.lane, stack, found.images)
+        _open_images(job, found.lane, stack, found.images)
         for image in found.images.values():
             image.verify()
         found.unchecked = tuple(_find_unchecked(found.images))

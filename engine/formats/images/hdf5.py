@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
@@ -45,12 +45,16 @@ _ASIDE_PREFIX, _ASIDE_SUFFIX = ".pixelforest-", ".partial"
 _PUBLISHING = threading.Lock()
 
 
-_DESCRIBING = ("axistags", "axes", "drange", "display_mode", "axis_units")  # attributes that describe an image
-# Every image is opened twice, for the check and for the computation. The offset of a contiguous dataset, and the name
-# of a file's only dataset, are kept for the second time and used if the file has not changed.
-_MAX_SEEN = 20_000
-_SETTLED_NS = 2 * 10**9  # a file changed very recently can change again within the resolution of its time stamp
-_seen: dict[tuple[Path, str], tuple[KnownArray, ImageInfo, str]] = {}
+_DESCRIBING = ("axistags", "axes", "drange", "display_mode", "axis_units")  # attributes that say what an image is
+_SETTLED_NS = 2 * 10**9  # a file that was changed just now can change again at what its system calls the same time
+
+
+class _KnownDataset(NamedTuple):
+    """A dataset in one piece: where it lies in a file, as long as that does not change, and what is known about it."""
+
+    array: KnownArray
+    info: ImageInfo
+    label: str
 
 
 class Hdf5Reader(ImageReader):
@@ -58,10 +62,7 @@ class Hdf5Reader(ImageReader):
 
     def __init__(self, path: Path, internal: str) -> None:
         self._voxels: VoxelSource | None = None
-        self._source: OpenDataset | None = None
-        if self._open_again(path, internal):
-            return
-        self._source = OpenDataset(path, internal)
+        self._source: OpenDataset | None = OpenDataset(path, internal)
         try:
             self._label = self._source.label
             with wrapped(self._label):
@@ -69,20 +70,23 @@ class Hdf5Reader(ImageReader):
                 self._voxels = open_voxels(self._source.dataset, self._label)
             known = self._voxels.known
             is_settled = known is not None and time.time_ns() - known.changed_ns > _SETTLED_NS
-            if known is not None and is_settled and known.path == path and len(_seen) < _MAX_SEEN:
-                _seen[path, internal] = known, self.info, self._label
+            if known is not None and is_settled and known.path == path:
+                self.known = _KnownDataset(known, self.info, self._label)
         except BaseException:
             self.close()
             raise
 
-    def _open_again(self, path: Path, internal: str) -> bool:
-        """Reopen a dataset as it was opened before, at a tenth of the cost; False if it is new or has changed."""
-        found = _seen.pop((path, internal), None)
-        if found is None:
-            return False
-        known, self.info, self._label = found
-        self._voxels = open_known(known, self._label)
-        return self._voxels is not None
+    @classmethod
+    def reopen(cls, known: object) -> Hdf5Reader | None:
+        """Open a dataset without HDF5, a tenth of the work; None if its file is another by now."""
+        assert isinstance(known, _KnownDataset)
+        voxels = open_known(known.array, known.label)
+        if voxels is None:
+            return None
+        reader = cls.__new__(cls)
+        reader._voxels, reader._source = voxels, None
+        reader.known, reader.info, reader._label = known, known.info, known.label
+        return reader
 
     def read(self, box: Box) -> np.ndarray:
         voxels = self._voxels
@@ -92,7 +96,7 @@ class Hdf5Reader(ImageReader):
             return voxels.read(box).astype(self.info.dtype, copy=False)
 
     def verify(self) -> None:
-        if self._source is not None:  # else it is contiguous, as when it was opened before
+        if self._source is not None:  # else it lies in one piece, as it did when it was opened first
             self.unchecked = self._source.verify()
 
     def close(self) -> None:
@@ -367,7 +371,15 @@ def _deflate(chunk: np.ndarray) -> bytes:
     return isal_zlib.compress(np.ascontiguousarray(chunk).data, level=1)
 
 
-INPUT = InputFormat("hdf5", ("h5", "hdf5", "ilp"), Hdf5Reader, list_images=list_datasets)
+_EXTENSIONS = ("h5", "hdf5", "ilp")
+INPUT = InputFormat(
+    "hdf5",
+    _EXTENSIONS,
+    Hdf5Reader,
+    list_images=list_datasets,
+    container_extensions=_EXTENSIONS,
+    reopen=Hdf5Reader.reopen,
+)
 OUTPUTS = (
     OutputFormat(
         "hdf5",

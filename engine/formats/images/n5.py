@@ -382,7 +382,15 @@ def _check_place(container: Path, names: list[str]) -> None:
         raise ExportError(f"cannot write {what}: the container cannot be examined ({error})") from error
 
 
-INPUT = InputFormat("n5", ("n5",), N5Reader, list_images=list_datasets, is_image=_is_container, open_remote=N5Reader)
+INPUT = InputFormat(
+    "n5",
+    ("n5",),
+    N5Reader,
+    list_images=list_datasets,
+    is_image=_is_container,
+    open_remote=N5Reader,
+    container_extensions=("n5",),
+)
 OUTPUTS = (
     OutputFormat(
         "n5",

@@ -290,7 +290,7 @@ class NpyWriter(ImageWriter):
         self._target.discard()
 
 
-INPUT = InputFormat("numpy", ("npy", "npz"), open_array, list_images=list_arrays)
+INPUT = InputFormat("numpy", ("npy", "npz"), open_array, list_images=list_arrays, container_extensions=("npz",))
 OUTPUTS = (
     OutputFormat(
         "numpy",

@@ -431,7 +431,9 @@ def _creator() -> dict[str, str]:
 
 
 _SUMMARY = "OME-Zarr 0.4 or 0.5 (--ome-zarr-version)"
-INPUT = InputFormat("ome-zarr", ("zarr",), OmeZarrReader, is_image=is_in_store, open_remote=OmeZarrReader)
+INPUT = InputFormat(
+    "ome-zarr", ("zarr",), OmeZarrReader, is_image=is_in_store, open_remote=OmeZarrReader, opens_any_url=True
+)
 OUTPUTS = tuple(
     OutputFormat(
         name,

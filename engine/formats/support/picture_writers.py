@@ -20,7 +20,7 @@ from ....box import Box
 from ...axes import to_canonical
 from ...errors import ExportError
 from ...storage.atomic_write import Target, check_file_place, export_errors
-from ..spec import ImageSpec, ImageWriter, Limits, OutputFormat
+from ..spec import SEQUENCE, ImageSpec, ImageWriter, Limits, OutputFormat
 
 __all__ = [
     "DescribedStore",
@@ -153,7 +153,7 @@ def picture_formats(
             is_result=is_result,
         ),
         OutputFormat(
-            f"{name} sequence",
+            f"{name}{SEQUENCE}",
             name,
             sequence_writer(store, limits, max_side=max_side),
             sequence_limits,
