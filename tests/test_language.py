@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("engine", "frontend")
+FOLDERS = ("engine", "frontend", "kernels")
 MODULES = ("__main__.py", "box.py", "cli.py")
 # First words of relative clauses: "What is known of a job" instead of "Findings about a job".
 CLAUSES = {"How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"}

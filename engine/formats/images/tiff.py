@@ -261,7 +261,7 @@ class TiffReader(ImageReader):
 
     def _is_stored(self, page: Any) -> bool:
         """Return True for pages whose pixels are stored contiguously and uncompressed."""
-        return page.is_final and self._page.dtype.name != "bool"
+        return bool(page.is_final) and self._page.dtype.name != "bool"
 
     def _fill_page(self, into: np.ndarray, number: int, box: Box) -> None:
         with self._lock:  # looking up a page may read its directory
