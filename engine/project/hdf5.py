@@ -18,7 +18,6 @@ import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.type
 import numpy as np
 
 from ..errors import ProjectError, ProjectNotFound
-from .object_header import HEADER_BYTES, read_header
 from .text_heap import TextHeap
 
 # Limit of the bytes read from one file: this many times its size, plus a constant. Real projects are stored without
@@ -66,7 +65,6 @@ _KINDS: dict[Kind, str] = {"integers": "iu", "numbers": "iuf", "booleans": "biu"
 class _Dataset:
     """Properties of a dataset before its values are read.
 
-    id     None: HDF5 was not used, since the header is sufficient
     shape  None: it has no extent
     chunk  None: it is not stored in chunks
     plain  offset of its values in the file, contiguous as in an array; None: only HDF5 can read them
@@ -104,8 +102,6 @@ class ProjectFile:
             creation = self._file.id.get_create_plist()
             self._base, widths = creation.get_userblock(), creation.get_sizes()
             self._heap = TextHeap(self._stream, self.size_bytes, self._base, *widths)
-            # h5py gives addresses as C integers.
-            self._has_plain_addresses = widths == (8, 8) and self.size_bytes < 1 << 31
         except ProjectError:
             raise
         except _FAILURES as error:
@@ -213,13 +209,13 @@ class ProjectFile:
         An array marked ``isEmpty`` is returned without elements.
         """
         with self._reading(path):
-            found = self._plain_dataset(path) or self._dataset(path)
+            found = self._dataset(path)
             if found is None:
                 return None
             dtype = found.dtype
             if dtype.kind not in _KINDS[kind]:
                 raise self.error(path, f"holds values of type {dtype} where {kind} belong")
-            if found.id is not None and self._is_flagged_empty(found, path):
+            if self._is_flagged_empty(found, path):
                 return np.empty(0, dtype)
             values = self._values(found, path, max_bytes)
             if kind == "booleans":
@@ -339,24 +335,6 @@ class ProjectFile:
         chunk = creation.get_chunk() if layout == h5py.h5d.CHUNKED else None
         return _Dataset(found, found.shape, found.dtype, chunk)
 
-    def _plain_dataset(self, path: str) -> _Dataset | None:
-        """Read the header of a dataset without attributes without HDF5; None: HDF5 is needed."""
-        folder, _, name = path.rpartition("/")
-        group = self._groups.get(f"/{folder}")
-        if group is None or not self._has_plain_addresses:
-            return None
-        try:
-            link = group.links.get_info(name.encode("utf-8", "surrogateescape"))
-            if link.type != h5py.h5l.TYPE_HARD:
-                return None
-            self._stream.seek(self._base + link.u)
-        except _FAILURES:
-            return None
-        found = read_header(self._stream.read(HEADER_BYTES))
-        if found is None:
-            return None
-        return _Dataset(None, found.shape, found.dtype, None, self._base + found.start)
-
     def _values(self, found: _Dataset, path: str, max_bytes: int) -> np.ndarray:
         """Read all values of a dataset of fixed-size elements."""
         if found.shape is None:
@@ -364,7 +342,7 @@ class ProjectFile:
         size = found.count * found.dtype.itemsize
         if size == 0:
             return np.empty(found.shape, found.dtype)
-        stored = size if found.id is None else int(found.id.get_storage_size())
+        stored = int(found.id.get_storage_size())
         if stored == 0 or (found.chunk is None and stored < size):
             raise self.error(path, f"declares {size} bytes, of which {stored} are in the file; the file is damaged")
         if size > max_bytes:
