@@ -30,7 +30,8 @@ setup(
         "numpy>=2.0,<2.6",
         "numba>=0.62.1,<0.69",
         "h5py>=3.11,<4",
-        "tifffile>=2024.8.30,<2026.5",  # 2026.5 omits axes of length 1 from the shapes of series
+        "tifffile>=2024.8.30",
+        "packaging>=22",  # order of versions as in PEP 440
         "imagecodecs>=2024.9.22",
         "isal>=1.7,<2",
         "Pillow>=10.4",

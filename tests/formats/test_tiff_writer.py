@@ -18,6 +18,7 @@ from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import multipage_tiff, tiff
 from pixelforest.engine.formats.spec import ImageSpec
+from pixelforest.engine.formats.support.tiff_series import list_series, read_series_axes
 from pixelforest.engine.storage.atomic_write import MAX_HELD_FILES
 
 RNG = np.random.default_rng(2)
@@ -75,7 +76,7 @@ def test_stacks_are_ome_with_fixed_axes(tmp_path: Path) -> None:
         assert file.is_ome
         assert not file.is_bigtiff
         assert len(file.pages) == 6
-        assert file.series[0].get_axes(False).startswith("TZCYX")
+        assert read_series_axes(list_series(file)[0]).stored_axes.startswith("TZCYX")
         assert file.pages[0].compression == 1
         assert file.pages[0].dataoffsets[1:] == ()
         assert file.pages[0].software == "ilastik"
@@ -199,9 +200,9 @@ def test_sequences_of_stacks(axes: str, shape: tuple[int, ...], step: str, tmp_p
     assert [file.name for file in files] == [f"a_{i:02d}.tiff" for i in range(7, 10)]
     for i, file in enumerate(files):
         with tifffile.TiffFile(file) as tiff_file:
-            series = tiff_file.series[0]
-            assert series.get_axes(False).startswith("TZCYX")
-            found = series.asarray(squeeze=False)
+            series = list_series(tiff_file)[0]
+            assert read_series_axes(series).stored_axes.startswith("TZCYX")
+            found = series.asarray()
             assert 'PhysicalSizeZ="2.5"' in str(tiff_file.ome_metadata)
         expected = np.moveaxis(to_canonical(np.take(array, [i], axis=at), axes), 4, 2)
         assert np.array_equal(found.reshape(expected.shape), expected)

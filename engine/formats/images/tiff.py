@@ -31,6 +31,7 @@ from ..support.signature import TIFF_SIGNATURES
 
 if TYPE_CHECKING:
     from ..support.tiff_planes import Planes
+    from ..support.tiff_series import SeriesAxes
 
 __all__ = ["INPUT", "OUTPUTS", "needs_bigtiff", "open_tiff"]
 
@@ -72,10 +73,11 @@ class TiffReader(ImageReader):
 
     def _look(self) -> None:
         from ..support.tiff_planes import check_ndtiff_files, find_planes
+        from ..support.tiff_series import list_series, read_series_axes
 
         self._check_chain()
         check_ndtiff_files(self._tiff, self._path)
-        series_list = self._tiff.series
+        series_list = list_series(self._tiff)
         if not series_list:
             raise InputError(f"cannot read {self._path}: the TIFF file holds no image")
         if len(series_list) > 1:
@@ -89,16 +91,18 @@ class TiffReader(ImageReader):
         series = self._series = planes.series
         self._planes = planes.pages
         self._page = page = series.keyframe
-        axes, own_axes = _read_axes(series, self._path)
+        series_axes = read_series_axes(series)
+        shape = self._shape = series_axes.shape
+        axes, own_axes = _read_axes(series_axes, self._path)
         stored = np.dtype(series.dtype).newbyteorder("=")
         widened: dict[str, np.dtype] = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.float32)}
         self._dtype = widened.get(stored.name, stored)
         if self._dtype.name not in _DTYPES:
             raise InputError(f"cannot read {self._path}: pixels of type {stored} are not supported")
-        if min(series.shape) < 1:
-            raise InputError(f"cannot read {self._path}: the image is empty (shape {series.shape})")
+        if min(shape) < 1:
+            raise InputError(f"cannot read {self._path}: the image is empty (shape {shape})")
         resolution, units = _read_pixel_size(self._tiff, axes)
-        self._pages = _Pages(series, page, len(series if self._planes is None else self._planes))
+        self._pages = _Pages(series, series_axes, len(series if self._planes is None else self._planes))
         self._cache = SegmentCache(self._decode_segment, _CACHE_BYTES)
         self.files = planes.files
         self.warnings = (*planes.notes, *self._describe_missing(planes))
@@ -108,13 +112,13 @@ class TiffReader(ImageReader):
             if planes.missing is not None:
                 raise planes.missing.error(self._path)
             self._check_expansion(series.nbytes, self._file.size)
-            self._whole = series.asarray(maxworkers=thread_limit())
+            self._whole = series.asarray(maxworkers=thread_limit()).reshape(shape)
         is_plain = self._offset is not None or self._whole is not None
         chunks = None if is_plain else self._pages.chunks
         from ..support.tiff_range import read_range  # only runs with TIFF files need it
 
         drange = read_range(page.description, self._dtype)
-        self.info = ImageInfo(series.shape, self._dtype, axes, own_axes, drange, None, units, resolution, chunks)
+        self.info = ImageInfo(shape, self._dtype, axes, own_axes, drange, None, units, resolution, chunks)
         if not is_plain:
             self._check_count(page)
             self._check_extent(page)
@@ -151,7 +155,7 @@ class TiffReader(ImageReader):
         series = self._series
         if self.files or series.dataoffset is None or series.transform is not None:
             return None
-        self._check_end(series.dataoffset, series.dtype, series.shape, self._file)
+        self._check_end(series.dataoffset, series.dtype, self._shape, self._file)
         return int(series.dataoffset)
 
     def _check_end(self, offset: int, dtype: Any, shape: tuple[int, ...], file: OpenFile) -> None:
@@ -244,7 +248,7 @@ class TiffReader(ImageReader):
             return np.array(self._whole[box.slices()], self._dtype, order="C")
         if self._offset is not None:
             stored = np.dtype(self._series.dtype).newbyteorder(self._tiff.byteorder)
-            return self._file.read_box(self._offset, self._series.shape, stored, box).astype(self._dtype, copy=False)
+            return self._file.read_box(self._offset, self._shape, stored, box).astype(self._dtype, copy=False)
         result = np.empty(box.shape, self._dtype)
         self._translate(lambda: self._fill(result, box))
         return result
@@ -328,7 +332,7 @@ def _open_file(path: Path) -> Any:
         raise InputError(f"cannot read {path}: {reason}") from error
 
 
-def _read_axes(series: Any, path: Path) -> tuple[str, bool]:
+def _read_axes(series: SeriesAxes, path: Path) -> tuple[str, bool]:
     """Read the axes of a series, and whether the file itself states them."""
     stored, shape = series.axes, series.shape
     if not 2 <= len(shape) <= 5:
@@ -350,20 +354,17 @@ class _Pages:
     is_regular False if the pages do not form the series in this way
     """
 
-    def __init__(self, series: Any, page: Any, count: int) -> None:
-        self.shape: tuple[int, ...] = series.get_shape(False)
-        axes = series.get_axes(False)
+    def __init__(self, series: Any, series_axes: SeriesAxes, count: int) -> None:
+        page = series.keyframe
+        self.shape, axes, self._kept = series_axes.stored_shape, series_axes.stored_axes, series_axes.kept
         self.page_shape, self._page_axes = page.shape, page.axes
         # a trailing sample axis of length 1 is added to the series, not to the page
         if axes.endswith("S") and self.shape[-1] == 1 and not page.axes.endswith("S"):
             self.page_shape, self._page_axes = (*page.shape, 1), page.axes + "S"
         self.lead = len(self.shape) - len(self.page_shape)
         self._places = [{"Z": 1, "Y": 2, "X": 3}.get(a, 4 if i else 0) for i, a in enumerate(self._page_axes)]
-        kept = _match_squeezed(axes, self.shape, series.axes, series.shape)
-        self._kept = kept or []
         self.is_regular = (
             series.transform is None
-            and kept is not None
             and self.lead >= 0
             and self.shape[self.lead :] == self.page_shape
             and math.prod(self.shape[: self.lead]) == count
@@ -392,20 +393,6 @@ class _Pages:
         for place, a, b in zip(self._places, box.start, box.stop, strict=True):
             start[place], stop[place] = a, b
         return Box(tuple(start), tuple(stop))
-
-
-def _match_squeezed(
-    axes: str, shape: tuple[int, ...], squeezed_axes: str, squeezed_shape: tuple[int, ...]
-) -> list[int] | None:
-    """Find the positions of the squeezed axes among all axes; None if they differ in more than axes of length 1."""
-    kept, at = [], 0
-    for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
-        if at < len(squeezed_axes) and squeezed_axes[at] == axis and squeezed_shape[at] == size:
-            kept.append(i)
-            at += 1
-        elif size != 1:
-            return None
-    return kept if at == len(squeezed_axes) else None
 
 
 _OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"

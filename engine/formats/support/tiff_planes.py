@@ -18,6 +18,7 @@ import numpy as np
 
 from ...errors import InputError
 from .ome_xml import OmeImage, read_ome
+from .tiff_series import read_series_axes
 
 __all__ = ["MissingPlanes", "Planes", "check_ndtiff_files", "find_planes"]
 
@@ -138,7 +139,7 @@ def _reason(path: Path, name: str) -> str:
 def _list_pages(series: Any) -> list[Any] | None:
     """List a page for every plane; None if the series finds all of them by itself."""
     keyframe, listed = series.keyframe, series._pages
-    total = prod(series.get_shape(False)) // max(1, prod(keyframe.shape))
+    total = prod(read_series_axes(series).stored_shape) // max(1, prod(keyframe.shape))
     if total <= 1:
         return None
     if len(listed) == 1:
@@ -219,7 +220,7 @@ def _read_ome_of(tiff: Any, series: Any) -> tuple[OmeImage | None, tuple[str, ..
     if not ome.images:
         return None, ()
     names = [image for image in ome.images if series.kind == "ome" and (image.name or "") == series.name]
-    shape = series.get_shape(False)
+    shape = read_series_axes(series).stored_shape
     names = names or list(ome.images)
     planes = prod(shape) // max(1, prod(series.keyframe.shape))
     chosen = next((image for image in names if image.plane_count == planes), names[0])
@@ -264,8 +265,9 @@ def _complete_mmstack(tiff: Any, series: Any) -> Any:
     settings = tiff.micromanager_metadata
     names = {"C": "Channels", "Z": "Slices", "T": "Frames", "R": "Positions"}
     columns = {"C": 0, "Z": 1, "T": 2, "R": 3}
-    axes = series.get_axes(False)[: -len(series.keyframe.shape)]
-    found = series.get_shape(False)[: len(axes)]
+    stored = read_series_axes(series)
+    axes = stored.stored_axes[: -len(series.keyframe.shape)]
+    found = stored.stored_shape[: len(axes)]
     if not set(axes) <= set(names):
         return series
     first = np.min(settings["IndexMap"][:, :4], axis=0)
