@@ -92,7 +92,7 @@ def _require_settings(file: ProjectFile, group: str) -> None:
         raise file.error(
             group, "is empty, so the thresholds are unknown; open the project in ilastik, check them and save"
         )
-    if version_order(read_version(file)) < FULLY_STORED:
+    if version_order(read_version(file)).release < FULLY_STORED:
         return
     for name in STORED:
         if not file.has(f"{group}/{name}"):

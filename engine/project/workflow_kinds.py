@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import ProjectError
 from .hdf5 import ProjectFile
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 # (major, minor) pairs whose project files ilastik itself treats as interchangeable.
 READABLE_VERSIONS = ((0, 6), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5))
@@ -94,16 +98,12 @@ def _too_old(file: ProjectFile, version: str) -> ProjectError:
     )
 
 
-def version_order(version: str) -> tuple[int, ...]:
-    """Sort key of ilastik versions, as in PEP 440: 1.3.3 < 1.3.3post2 < 1.4.0b7 < 1.4.0."""
-    found = re.match(
-        r"\s*v?(\d+)\.(\d+)(?:\.(\d+))?[.\-_]?(?:(a|b|rc)(\d+))?[.\-_]?(?:(?:post)(\d+))?[.\-_]?(dev)?", version
-    )
-    if not found:
-        return (0,)
-    major, minor, micro, stage, stage_number, post, dev = found.groups()
-    rank = {"a": 1, "b": 2, "rc": 3, None: 4}[stage]
-    if dev and not stage and post is None:
-        rank = 0
-    post_rank = -1 if post is None else int(post)
-    return (int(major), int(minor), int(micro or 0), rank, int(stage_number or 0), post_rank, 0 if dev else 1)
+def version_order(version: str) -> Version:
+    """Return a key that sorts ilastik versions as PEP 440 does: 1.3.3 < 1.3.3post2 < 1.4.0b7 < 1.4.0.
+
+    What follows a version in the text is ignored; a text that begins with none sorts below all versions.
+    """
+    from packaging.version import VERSION_PATTERN, Version  # not every project needs the order
+
+    found = re.match(VERSION_PATTERN, version.strip(), re.VERBOSE | re.IGNORECASE)
+    return Version(found[0] if found else "0.dev0")

@@ -132,6 +132,7 @@ def test_versions_sort_as_they_were_released() -> None:
     shuffled = released[5:] + released[:5]
     assert sorted(shuffled, key=version_order) == released
     assert version_order("?") < version_order("0.6")
+    assert version_order(" v1.4.0b7 (copy)") == version_order("1.4.0b7")
 
 
 # -- lanes ------------------------------------------------------------------------------------------------------
