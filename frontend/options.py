@@ -1,6 +1,6 @@
 """What a command-line option is, and how a command line is taken apart by a table of them.
 
-The table itself is in cli.py. Nothing here knows a particular option, opens a file or imports anything heavy.
+The table itself is in options_table.py. Nothing here knows a particular option, opens a file or imports anything heavy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Option:
     """One row of the table of options.
 
     name      as it is written in the help; dashes and underscores are the same
-    sets      the field of the request (or of the console's settings) that it changes; the name unless given
     parse     makes the field's value of the typed text; raises ValueError that says what is wrong
     is_path   the value names a file, or is a part of a name: blanks at its ends belong to it
     default   what holds without the option, in words; left out of the help if empty
@@ -47,7 +46,6 @@ class Option:
     metavar: str = "VALUE"
     default: str = ""
     choices: tuple[str, ...] = ()
-    sets: str = ""
     parse: Callable[[str], object] = str
     is_path: bool = False
     is_shown: bool = True
@@ -55,12 +53,8 @@ class Option:
 
     @property
     def key(self) -> str:
-        """The name by which it is compared: no leading dashes, underscores inside."""
+        """Name by which it is compared, and the field it sets: no leading dashes, underscores inside."""
         return _key(self.name)
-
-    @property
-    def field(self) -> str:
-        return self.sets or self.key
 
     @property
     def usage(self) -> str:
@@ -79,7 +73,7 @@ class Option:
 class CommandLine:
     """A command line taken apart.
 
-    values      field -> value, for the options that were typed
+    values      key -> value, for the options that were typed
     paths       key of an option that takes paths -> what was given, in order
     positional  what belongs to no option
     """
@@ -129,7 +123,7 @@ def parse_command_line(table: Sequence[Option], argv: Sequence[str]) -> CommandL
         if option.takes is Takes.PATHS:
             result.paths.setdefault(option.key, []).extend(typed)
         else:
-            result.values[option.field] = _value(option, typed)
+            result.values[option.key] = _value(option, typed)
     return result
 
 
