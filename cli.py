@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pixelforest import __version__
-from pixelforest.engine.errors import PixelforestError, UsageError
+from pixelforest.engine.errors import PixelforestError, UsageError, as_flag
 from pixelforest.engine.jobs import Request
 from pixelforest.engine.public_text import public_document
 from pixelforest.engine.quotes import unquote
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Console(_pick(ConsoleSettings, line)) as console:
             return run_guarded(partial(action, line, console), console)
     except UsageError as error:
-        write_line(sys.stderr, f"{PROGRAM}: error: {printable(str(error))}")
+        write_line(sys.stderr, f"{PROGRAM}: error: {printable(error.render(as_flag))}")
         return STATUS_USAGE
     finally:
         let_go_of_closed_pipes()
@@ -112,9 +112,10 @@ def run_project(line: CommandLine, console: Console) -> int:
             log_labels(job.project.path, request.label_search_value)
         record.begin(job)
         report = run_batch(job, progress=console.progress, on_lane=record.add)
-        if report.message:
-            console.fail(report.message)
-        record.end(report.status, report.message)
+        message = report.describe(as_flag)
+        if message:
+            console.fail(message)
+        record.end(report.status, message)
     return report.status
 
 
@@ -130,10 +131,10 @@ def explain_run(line: CommandLine, console: Console) -> int:
         job = resolve_job(build_request(line))
         if job.debug:
             console.set_debug()
-        document = explain_job(job)
+        document = explain_job(job, as_flag)
     except Exception as error:
         if is_json:
-            _print(_as_json(explain_failure(error)))
+            _print(_as_json(explain_failure(error, as_flag)))
         raise
     _print(_as_json(document) if is_json else format_explanation(document))
     if document["error"]:
