@@ -113,7 +113,7 @@ def test_a_missing_project() -> None:
 
 @pytest.mark.parametrize("option", ["table_filename", "table_only"])
 def test_a_table_is_refused_where_there_are_no_objects(option: str) -> None:
-    with pytest.raises(UsageError, match=f"--{option}: Pixel Classification projects have no objects"):
+    with pytest.raises(UsageError, match=f"{option}: Pixel Classification projects have no objects"):
         resolve_job(request(**{option: "t.csv"}))
 
 
