@@ -6,7 +6,7 @@ import logging
 
 from .. import kernels
 from ..kernels.contract import Backend, DeviceUnavailable, KernelError
-from .errors import BackendUnavailable, UsageError
+from .errors import BackendUnavailable, UsageError, setting
 
 FORESTS = ("auto", "native", "nvforest")
 GPU_START_S = 2.0  # libraries, driver and kernels, before the first result
@@ -28,7 +28,10 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
     if forest not in FORESTS:
         raise UsageError(f"there is no forest {forest!r}; choose one of: {', '.join(FORESTS)}")
     if forest == "nvforest" and kind == "cpu":
-        raise UsageError(f"--forest=nvforest needs a GPU, but --device={device} was given; leave out one of the two")
+        raise UsageError(
+            f"{setting('forest')}=nvforest needs a GPU, but {setting('device')}={device} was given; leave out one "
+            "of the two"
+        )
     if kind not in ("auto", "cpu", "cuda"):
         raise UsageError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:0,1")
     if kind == "cpu":
@@ -41,9 +44,11 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
         return kernels.load("cuda", indices=indices, falls_back=kind == "auto", forest=forest)
     except (DeviceUnavailable, ImportError) as error:
         if kind == "cuda":
-            raise BackendUnavailable(f"--device={device}: {error}; --device=cpu works without a GPU") from None
+            raise BackendUnavailable(
+                f"{setting('device')}={device}: {error}; {setting('device')}=cpu works without a GPU"
+            ) from None
         if forest == "nvforest":
-            raise BackendUnavailable(f"--forest=nvforest: {error}; leave it out to use the CPU") from None
+            raise BackendUnavailable(f"{setting('forest')}=nvforest: {error}; leave it out to use the CPU") from None
         logger.info("Using the CPU: %s", error)
     return _open_cpu()
 

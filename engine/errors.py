@@ -13,19 +13,85 @@ PixelforestError
 ├── BackendFailed                       the device failed while it was computing
 └── MemoryTooSmall (MemoryError)        the budget is too small for the smallest unit of work
 
-A message says what was asked, what was found, where, and what to do about it, in one line. Only cli.py turns
-these into an exit status.
+A message says what was asked, what was found, where, and what to do about it, in one line. It names settings by
+``setting("input_axes")``: ``input_axes`` in Python, ``--input_axes`` on a terminal. Only cli.py turns these into an
+exit status.
 """
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# Noncharacters of Unicode, which no text from outside should contain: they mark the name of a setting in a message.
+_BEGIN, _END = "\ufdd0", "\ufdd1"
+_MARKED = re.compile(f"{_BEGIN}(\\w+){_END}")
+
+Spell = Callable[[str], str]
+"""Spelling of a setting's name where a message is shown."""
+
+
+def as_field(name: str) -> str:
+    """Spell a setting as the field of a request."""
+    return name
+
+
+def as_flag(name: str) -> str:
+    """Spell a setting as an option of the command line."""
+    return f"--{name}"
+
+
+def as_marked(name: str) -> str:
+    """Keep a setting marked, for a message that becomes a part of another error's message."""
+    return f"{_BEGIN}{name}{_END}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that a message names, with a value if the message proposes or quotes one.
+
+    In an f-string it is marked, so that the message can be spelled later; as ``str`` it is plain.
+    """
+
+    name: str
+    value: object = None
+
+    def __str__(self) -> str:
+        return self._text(as_field)
+
+    def __format__(self, specification: str) -> str:
+        return self._text(as_marked)
+
+    def _text(self, spell: Spell) -> str:
+        return spell(self.name) + ("" if self.value is None else f"={self.value}")
+
+
+def setting(name: str, value: object = None) -> Setting:
+    """Return a setting to be named in the message of an error."""
+    return Setting(name, value)
+
+
+OUTPUT_FILES = setting("output_filename_format")  # most advice about outputs names it
+
+
+def render_settings(text: str, spell: Spell) -> str:
+    """Spell the settings that a text names."""
+    return _MARKED.sub(lambda found: spell(found[1]), text) if _BEGIN in text else text
 
 
 class PixelforestError(Exception):
     """Base of all errors that the user can do something about."""
 
     def __str__(self) -> str:
-        """Return the message, without credentials in URLs."""
+        """Message in Python's spelling, without keys in URLs."""
+        return self.render(as_field)
+
+    def render(self, spell: Spell) -> str:
+        """Return the message with its settings spelled for the reader, without keys in URLs."""
         from .public_text import public_text
 
-        return public_text(super().__str__())
+        return public_text(render_settings(super().__str__(), spell))
 
 
 class UsageError(PixelforestError, ValueError):

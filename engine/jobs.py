@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config import Config, find_config, read_config
-from .errors import UsageError
+from .errors import UsageError, setting
 from .machine import choose_memory, choose_threads
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def resolve_job(request: Request) -> Job:
     threads = choose_threads(request.threads, config=config.threads)
     memory_bytes = choose_memory(request.memory, config_mb=config.total_ram_mb)
     if request.project is None:
-        raise UsageError("there is no project to run; name it with --project=MyProject.ilp")
+        raise UsageError(f"there is no project to run; name it with {setting('project')}=MyProject.ilp")
     project_logger.info("Opening Project: %s", request.project)
     project = read_project(Path(request.project).expanduser())
     axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
@@ -243,13 +243,13 @@ def arguments_by_role(request: Request, roles: Sequence[str]) -> dict[str, tuple
     names |= {alias: names[key] for alias, key in _ROLE_ALIASES.items() if key in names and alias not in names}
     for key, _ in request.inputs_by_role:
         if key not in names:
-            options = ", ".join(f"--{role_key(role)}" for role in roles)
-            raise UsageError(f"--{key} is not an input of this project; its inputs are: {options}")
+            options = ", ".join(f"{setting(role_key(role))}" for role in roles)
+            raise UsageError(f"{setting(key)} is not an input of this project; its inputs are: {options}")
     if request.inputs and request.inputs_by_role:
-        given = ", ".join(f"--{key}" for key, _ in request.inputs_by_role)
+        given = ", ".join(f"{setting(key)}" for key, _ in request.inputs_by_role)
         raise UsageError(
             f"some inputs were given with {given}, others without an option ({request.inputs[0]}); "
-            f"put all images of the main role behind --{role_key(roles[0])}"
+            f"put all images of the main role behind {setting(role_key(roles[0]))}"
         )
     if request.inputs:
         return {roles[0]: request.inputs}

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import UsageError, setting
 from .quotes import unquote
 
 MIB = 2**20
@@ -45,7 +45,7 @@ def choose_threads(
     """
     environment = os.environ if environment is None else environment
     wishes = (
-        ("--threads", asked),
+        (setting("threads"), asked),
         ("LAZYFLOW_THREADS", _integer(environment, "LAZYFLOW_THREADS")),
         ("threads in the configuration file", config),
     )

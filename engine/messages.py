@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from .errors import PixelforestError
+from .errors import PixelforestError, Spell, as_field, as_marked, render_settings, setting
 
 _HINTS = {
     errno.ENOSPC: "; free some space, or let TMPDIR and the options for outputs name folders with more room",
@@ -15,14 +15,22 @@ _HINTS = {
 MAX_FOREIGN_MESSAGE = 300  # characters; messages not written for users can be pages long
 
 
-def describe_error(error: BaseException) -> str:
-    """Return the message of an exception written for users; for any other, its kind and a hint on how to learn more."""
-    text = " ".join(str(error).split())
+def describe_error(error: BaseException, spell: Spell = as_field) -> str:
+    """Return the message of an exception that was meant for users; for any other, its kind and how to learn more.
+
+    spell   how the settings that the message names are spelled for the reader
+    """
+    return render_settings(_describe(error), spell)
+
+
+def _describe(error: BaseException) -> str:
     if isinstance(error, PixelforestError):
-        return text
+        return " ".join(error.render(as_marked).split())
+    text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
-        return f"out of memory; give less of it with --memory, or close other programs{f' ({text})' if text else ''}"
+        more = f" ({text})" if text else ""
+        return f"out of memory; give less of it with {setting('memory')}, or close other programs{more}"
     if isinstance(error, OSError):
         return f"{text or type(error).__name__}{_HINTS.get(error.errno, '')}"
     shown = text if len(text) <= MAX_FOREIGN_MESSAGE else f"{text[:MAX_FOREIGN_MESSAGE]}…"
-    return f"unexpected {type(error).__name__}: {shown or 'no message'}; run with --debug for the traceback"
+    return f"unexpected {type(error).__name__}: {shown or 'no message'}; run with {setting('debug')} for the traceback"

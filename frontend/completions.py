@@ -75,7 +75,7 @@ def _bash(program: str, options: Sequence[Option], commands: Mapping[str, str]) 
 
 def _zsh(program: str, options: Sequence[Option], commands: Mapping[str, str]) -> str:
     def escape(text: str) -> str:
-        return text.translate(str.maketrans({"[": "(", "]": ")", ":": "\\:", "'": "’", "`": "’"}))
+        return text.translate(str.maketrans("[]'`", "()’’")).replace(":", "\\:")
 
     def specification(option: Option) -> str:
         start = f"{option.name}[{escape(_first_sentence(option.help))}]"

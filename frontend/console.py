@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from pixelforest.engine.errors import UsageError
+from pixelforest.engine.errors import PixelforestError, UsageError, as_flag
 from pixelforest.engine.progress import Progress
 from pixelforest.engine.public_text import public_text
 from pixelforest.engine.terminal_text import printable, printable_lines
@@ -27,6 +27,7 @@ LOGFILE_BACKUPS = 5
 # Third-party loggers that are too verbose at DEBUG.
 # tifffile logs the defect of a damaged file before it raises; the error is enough.
 _CHATTY = {"numba": logging.WARNING, "PIL": logging.WARNING, "h5py": logging.WARNING, "tifffile": logging.CRITICAL}
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 _DETAILED = "%(levelname)s %(asctime)s %(module)s %(process)d %(threadName)s %(message)s"
 
 
@@ -76,6 +77,14 @@ class _Formatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         return printable(super().formatMessage(record))
+
+    def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
+        text, error = super().formatException(ei), ei[1]
+        while error is not None:
+            if isinstance(error, PixelforestError):
+                text = text.replace(str(error), error.render(as_flag))
+            error = error.__cause__ or error.__context__
+        return text
 
     def format(self, record: logging.LogRecord) -> str:
         return printable_lines(public_text(super().format(record)))

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-from pixelforest.engine.errors import UsageError
+from pixelforest.engine.errors import UsageError, as_flag
 from pixelforest.engine.messages import describe_error
 from pixelforest.frontend.console import PROGRAM, Console
 
@@ -54,7 +54,7 @@ def ending(error: BaseException) -> tuple[int, str]:
         return 128 + signal.SIGTERM, "terminated; no unfinished file was left behind"
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT, "interrupted; no unfinished file was left behind"
-    return STATUS_USAGE if isinstance(error, UsageError) else STATUS_FAILED, describe_error(error)
+    return STATUS_USAGE if isinstance(error, UsageError) else STATUS_FAILED, describe_error(error, as_flag)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelforest import __version__
+from pixelforest.engine.errors import as_flag, setting
 from pixelforest.engine.terminal_text import printable_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pixelforest.engine.run.outcome import LaneResult
 
 SCHEMA = "pixelforest/report/1"
-OPTION = "--report_json"
+OPTION = setting("report_json")
 
 
 class RunReport:
@@ -92,7 +93,7 @@ class RunReport:
         lanes = []
         for lane in job.lanes:
             result = self._lanes.get(lane.index)
-            error = None if result is None or result.error is None else describe_error(result.error)
+            error = None if result is None or result.error is None else describe_error(result.error, as_flag)
             lanes.append(
                 {
                     "lane": lane.index + 1,

@@ -1,6 +1,6 @@
 """Definition of a command-line option, and the parser of a command line by a table of options.
 
-The table itself is in cli.py. This module knows no particular option, opens no file and imports nothing heavy.
+The table itself is in options_table.py. Nothing here knows a particular option, opens a file or imports anything heavy.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ class Takes(Enum):
 class Option:
     """One row of the table of options.
 
-    name      as shown in the help; dashes and underscores are equivalent
-    sets      field of the request (or of the console's settings) that it changes; by default the name
-    parse     converts the typed text to the field's value; raises ValueError with the reason
-    is_path   True if the value is a path or a part of a name: blanks at its ends belong to it
-    default   description of the default; left out of the help if empty
-    is_shown  False hides it from the help
-    refused   reason why it is not available, for the error message
+    name      as it is written in the help; dashes and underscores are the same
+    parse     makes the field's value of the typed text; raises ValueError that says what is wrong
+    is_path   the value names a file, or is a part of a name: blanks at its ends belong to it
+    default   what holds without the option, in words; left out of the help if empty
+    is_shown  False leaves it out of the help
+    refused   why it is not available; typing it is an error that says so
     """
 
     name: str
@@ -47,7 +46,6 @@ class Option:
     metavar: str = "VALUE"
     default: str = ""
     choices: tuple[str, ...] = ()
-    sets: str = ""
     parse: Callable[[str], object] = str
     is_path: bool = False
     is_shown: bool = True
@@ -55,12 +53,8 @@ class Option:
 
     @property
     def key(self) -> str:
-        """Name used for comparison: no leading dashes, underscores inside."""
+        """Name by which it is compared, and the field it sets: no leading dashes, underscores inside."""
         return _key(self.name)
-
-    @property
-    def field(self) -> str:
-        return self.sets or self.key
 
     @property
     def usage(self) -> str:
@@ -79,9 +73,9 @@ class Option:
 class CommandLine:
     """A parsed command line.
 
-    values      field -> value, for the options that were typed
-    paths       key of an option that takes paths -> its values, in order
-    positional  arguments that belong to no option
+    values      key -> value, for the options that were typed
+    paths       key of an option that takes paths -> what was given, in order
+    positional  what belongs to no option
     """
 
     values: dict[str, object] = field(default_factory=dict)
@@ -129,7 +123,7 @@ def parse_command_line(table: Sequence[Option], argv: Sequence[str]) -> CommandL
         if option.takes is Takes.PATHS:
             result.paths.setdefault(option.key, []).extend(typed)
         else:
-            result.values[option.field] = _value(option, typed)
+            result.values[option.key] = _value(option, typed)
     return result
 
 

@@ -24,7 +24,7 @@ def make_man_page(*, program: str, version: str, usage: str, examples: str, opti
         f"{program} \\- run trained ilastik projects without ilastik",
         ".SH SYNOPSIS",
         ".nf",
-        *map(_troff, usage.split("\n\n")[0].removeprefix("usage: ").splitlines()),
+        *map(_troff, (line[len("usage: ") :] for line in usage.split("\n\n")[0].splitlines())),
         ".fi",
         ".SH DESCRIPTION",
         *map(_troff, usage.split("\n\n")[1].splitlines()),
@@ -45,7 +45,7 @@ def make_reference(*, program: str, usage: str, examples: str, options: Sequence
     lines = [
         "# Command line",
         "",
-        f"<!-- Written by `{program} reference`; do not edit. -->",
+        "<!-- Written by `python docs/build_reference.py`; do not edit. -->",
         "",
         "```text",
         usage.split("\n\n")[0],
@@ -56,8 +56,7 @@ def make_reference(*, program: str, usage: str, examples: str, options: Sequence
     for group, members in _groups(options):
         lines += ["", f"## {group}", ""]
         for option in members:
-            lines += [f"`{option.usage}`", f": {_help(option)}", ""]
-        lines.pop()
+            lines.append(f"- `{option.usage}`: {_help(option)}")
     refused = [option for option in options if option.refused]
     if refused:
         lines += ["", "## Options of ilastik that are refused", ""]

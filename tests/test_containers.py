@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pixelforest.cli import OPTIONS
 from pixelforest.frontend.options import parse_command_line
+from pixelforest.frontend.options_table import OPTIONS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPES = REPOSITORY / "containers"

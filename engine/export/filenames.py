@@ -15,7 +15,7 @@ from string import Formatter
 
 from ...box import Box
 from ..axes import CANONICAL
-from ..errors import ExportError
+from ..errors import OUTPUT_FILES, ExportError, Setting, setting
 from ..formats import is_image_extension
 
 __all__ = [
@@ -79,7 +79,7 @@ def adapt_template(
         if _split_extension(template)[0] != _split_extension(default)[0]:
             raise ExportError(
                 f"the name of an image sequence needs {{slice_index}}, but it is {template!r}; "
-                f"use --output_filename_format={stem}_{{slice_index}}{suffix}"
+                f"use {OUTPUT_FILES}={stem}_{{slice_index}}{suffix}"
             )
         stem += "_{slice_index}"
     if not is_sequence and "slice_index" in fields:
@@ -88,7 +88,7 @@ def adapt_template(
             right = re.sub(r"\{slice_index[^{}]*\}", "{nickname}_{result_type}", template)
         raise ExportError(
             f"{{slice_index}} is for image sequences only, but the output path is {template!r}; "
-            f"use --output_filename_format={right} or an --output_format that ends in 'sequence'"
+            f"use {OUTPUT_FILES}={right} or an {setting('output_format')} that ends in 'sequence'"
         )
     return stem + suffix
 
@@ -194,7 +194,7 @@ def force_extension(text: str, extension: str) -> str:
 
 
 def check_protected(
-    paths: Iterable[Path | str], protected: Mapping[Path, str], *, option: str = "--output_filename_format"
+    paths: Iterable[Path | str], protected: Mapping[Path, str], *, option: Setting = OUTPUT_FILES
 ) -> None:
     """Refuse to overwrite an input or the project.
 
@@ -230,8 +230,8 @@ class LaneNames:
         return tuple(s if is_url(s) else os.path.realpath(s) for s in self.sources)
 
 
-def advise_on_collision(first: LaneNames | None, second: LaneNames | None, option: str) -> str:
-    """Advice for two lanes whose results have the same path, chosen by ``option``. None: names are not known."""
+def advise_on_collision(first: LaneNames | None, second: LaneNames | None, option: Setting) -> str:
+    """Advice for two lanes whose results go to the same place; ``option`` says where. None: names are not known."""
     if first is None or second is None:
         return f"use {{nickname}} and {{dataset_dir}} in {option} to tell them apart"
     if first.key == second.key:
@@ -254,11 +254,11 @@ def check_collisions(
         if key in taken:
             first = taken[key]
             if first == lane:
-                who, advice = f"two results of lane {lane + 1}", "use {result_type} in --output_filename_format"
+                who, advice = f"two results of lane {lane + 1}", f"use {{result_type}} in {OUTPUT_FILES}"
                 advice += " to tell them apart"
             else:
                 who = f"lanes {first + 1} and {lane + 1}"
-                advice = advise_on_collision(names.get(first), names.get(lane), "--output_filename_format")
+                advice = advise_on_collision(names.get(first), names.get(lane), OUTPUT_FILES)
             raise ExportError(f"{who} would both be written to {path}; {advice}")
         taken[key] = lane
 

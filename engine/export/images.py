@@ -18,7 +18,7 @@ import numpy as np
 
 from ...box import Box
 from ..axes import CANONICAL, box_from_canonical, from_canonical, pipeline_axes
-from ..errors import ExportError
+from ..errors import ExportError, setting
 from ..formats import output_formats
 from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat, Scales
 from ..formats.support.picture_writers import slice_paths, step_axis
@@ -357,7 +357,8 @@ def _choose_axes(settings: ExportSettings, image: LaneImage, region: Box) -> str
         if axis not in axes and size != 1:
             raise ExportError(
                 f"the output axis order {axes} lacks {axis}, but the result has {size} positions along it; "
-                f"add {axis} to --output_axis_order or cut out one position with --cutout_subregion"
+                f"add {axis} to {setting('output_axis_order')} or cut out one position with "
+                f"{setting('cutout_subregion')}"
             )
     return axes
 
@@ -477,5 +478,5 @@ def _choose_internal_path(settings: ExportSettings, values: Mapping[str, object]
         return ""
     text = fill_template(settings.internal_path, values).strip("/")
     if not text or any(part in ("", ".", "..") for part in text.split("/")):
-        raise ExportError(f"--output_internal_path: {settings.internal_path!r} is not the name of a dataset")
+        raise ExportError(f"{setting('output_internal_path')}: {settings.internal_path!r} is not the name of a dataset")
     return text

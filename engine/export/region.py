@@ -13,9 +13,11 @@ from typing import Any
 
 from ...box import Box
 from ..axes import CANONICAL, box_to_canonical
-from ..errors import ExportError, UsageError
+from ..errors import ExportError, Setting, UsageError, setting
 
 __all__ = ["Cutout", "describe_region", "parse_list", "parse_region", "resolve_region"]
+
+CUTOUT = setting("cutout_subregion")
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class Cutout:
 
     start: tuple[int | None, ...]
     stop: tuple[int | None, ...]
-    origin: str = "--cutout_subregion"
+    origin: Setting | str = CUTOUT
 
 
-def parse_list(text: str, option: str) -> list[Any]:
-    """Parse a list of an export option: JSON that may contain ``( )`` and ``None``. Raises UsageError."""
+def parse_list(text: str, option: Setting) -> list[Any]:
+    """A list as the export options take it: JSON in which ``( )`` and ``None`` may be used. Raises UsageError."""
     literal = re.sub(r"\bNone\b", "null", text.replace("(", "[").replace(")", "]"))
 
     def refuse(constant: str) -> None:
@@ -48,8 +50,8 @@ def parse_list(text: str, option: str) -> list[Any]:
     return value
 
 
-def parse_region(text: str, option: str = "--cutout_subregion") -> Cutout:
-    """Parse a region such as ``[(0,0,0),(50,100,None)]``. Raises UsageError, or ExportError for a wrong shape."""
+def parse_region(text: str, option: Setting = CUTOUT) -> Cutout:
+    """``[(0,0,0),(50,100,None)]`` as a Cutout. Raises UsageError, or ExportError for a list of the wrong shape."""
     corners = parse_list(text, option)
     example = "e.g. '[(0,0,0), (50,100,1)]'"
     if len(corners) != 2 or not all(isinstance(corner, list) for corner in corners):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..axes import CANONICAL, is_axis_order
-from ..errors import ExportError, UsageError
+from ..errors import ExportError, Setting, UsageError, setting
 from ..formats import output_format, output_formats
 from ..formats.spec import OutputFormat
 from ..quotes import split_entries
@@ -200,17 +200,16 @@ def choose_results(sources: str | None, results: Sequence[str]) -> tuple[str, ..
     for text in split_entries(sources):
         name = names.get(" ".join(text.split()).casefold())
         if name is None:
-            raise ExportError(f"invalid option for --export_source: {text!r}; valid options are: {', '.join(results)}")
+            raise ExportError(
+                f"invalid option for {setting('export_source')}: {text!r}; valid options are: {', '.join(results)}"
+            )
         if name not in chosen:
             chosen.append(name)
     return tuple(chosen)
 
 
-def parse_range(text: str, option: str) -> Range:
-    """Parse a range such as ``(0.0,1.0)``; ints stay ints, which decides the arithmetic.
-
-    Raises UsageError, ExportError.
-    """
+def parse_range(text: str, option: Setting) -> Range:
+    """``(0.0,1.0)`` as two numbers; ints stay ints, which decides the arithmetic. Raises UsageError, ExportError."""
     values = parse_list(text, option)
     if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
         raise ExportError(
@@ -233,20 +232,23 @@ def complete_conversion(settings: ExportSettings, dtype: np.dtype, drange: Range
         given = _natural_range(dtype, drange)
         if given is None:
             raise ExportError(
-                f"--export_drange needs --pipeline_result_drange for {settings.source}: the range of its values "
+                f"{setting('export_drange')} needs {setting('pipeline_result_drange')} for {settings.source}: the "
+                "range of its values "
                 f"({dtype}) is not known"
             )
     if wanted is None:
         wanted = _natural_range(target, drange)
         if wanted is None:
             raise ExportError(
-                f"--pipeline_result_drange needs --export_drange for {settings.source}: the range of the exported "
+                f"{setting('pipeline_result_drange')} needs {setting('export_drange')} for {settings.source}: the "
+                "range of the exported "
                 f"values ({target}) is not known"
             )
     if given[0] == given[1]:
         raise ExportError(
             f"the range of {settings.source} that is mapped to {wanted} is empty: from {given[0]} to {given[1]}; "
-            "give two numbers with --pipeline_result_drange (the project stores them as InputMin and InputMax)"
+            f"give two numbers with {setting('pipeline_result_drange')} (the project stores them as InputMin and "
+            "InputMax)"
         )
     try:
         return Conversion(dtype, target, given, wanted, settings.clip)
@@ -271,7 +273,7 @@ def _choose_format(request: ExportRequest, stored: StoredSettings, defaults: Def
         origin = "the project" if stored.format else "the configuration file"
         raise ExportError(
             f"{origin} asks for the output format {name!r}, which is not supported; "
-            f"choose one with --output_format: {', '.join(output_formats())}"
+            f"choose one with {setting('output_format')}: {', '.join(output_formats())}"
         ) from None
 
 
@@ -294,7 +296,7 @@ def _choose_template(
     place = StoredPlace(
         stored.filename_format,
         "output path",
-        "--output_filename_format",
+        setting("output_filename_format"),
         may_be_url=request.allow_project_urls,
         is_explained=request.is_explained,
     )
@@ -322,7 +324,7 @@ def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | 
     if request.dtype is not None:
         if request.dtype not in EXPORT_DTYPES:
             raise UsageError(
-                f"--export_dtype: invalid choice {request.dtype!r}; choose from {', '.join(EXPORT_DTYPES)}"
+                f"{setting('export_dtype')}: invalid choice {request.dtype!r}; choose from {', '.join(EXPORT_DTYPES)}"
             )
         return np.dtype(request.dtype)
     if stored.dtype is None:
@@ -330,7 +332,7 @@ def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | 
     if stored.dtype not in _STORED_DTYPES:
         raise ExportError(
             f"the project (ExportDtype) asks for the unknown pixel type {stored.dtype!r}; "
-            "choose one with --export_dtype"
+            f"choose one with {setting('export_dtype')}"
         )
     return np.dtype(stored.dtype)
 
@@ -341,7 +343,9 @@ def _choose_axis_order(request: ExportRequest, stored: StoredSettings) -> str | 
         return None
     if not is_axis_order(order.lower()):
         origin = (
-            "--output_axis_order" if request.axis_order else "the axis order stored in the project (OutputAxisOrder)"
+            f"{setting('output_axis_order')}"
+            if request.axis_order
+            else "the axis order stored in the project (OutputAxisOrder)"
         )
         raise ExportError(
             f"invalid axes specified for {origin}: {order!r}; use letters of {CANONICAL}, each at most once"
@@ -350,9 +354,9 @@ def _choose_axis_order(request: ExportRequest, stored: StoredSettings) -> str | 
 
 
 def _choose_ranges(request: ExportRequest, stored: StoredSettings) -> tuple[Range | None, Range | None]:
-    """Choose the two ranges; one of them is None only if the other was given on the command line."""
-    given = parse_range(request.pipeline_range, "--pipeline_result_drange") if request.pipeline_range else None
-    wanted = parse_range(request.export_range, "--export_drange") if request.export_range else None
+    """The two ranges; one of them is None only if the other was asked for on the command line."""
+    given = parse_range(request.pipeline_range, setting("pipeline_result_drange")) if request.pipeline_range else None
+    wanted = parse_range(request.export_range, setting("export_drange")) if request.export_range else None
     is_asked = given is not None or wanted is not None
     given, wanted = given or stored.input_range, wanted or stored.export_range
     if not is_asked and (given is None or wanted is None):

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
-from ..errors import ExportError
+from ..errors import ExportError, Setting, as_flag, render_settings, setting
 from ..terminal_text import has_controls, printable
 
 __all__ = ["StoredPlace", "check_stored_dataset"]
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-_PERMIT = "--allow_project_urls"
+_PERMIT = setting("allow_project_urls")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class StoredPlace:
 
     template: str
     what: str
-    option: str
+    option: Setting
     may_be_url: bool = False
     is_explained: bool = False
 
@@ -76,7 +76,8 @@ class StoredPlace:
             how = "a path with '..'"
         else:
             return ""
-        return f"the {self._shown}, is {how} and is obeyed; {self.option} chooses another place"
+        line = f"the {self._shown}, is {how} and is obeyed; {self.option} chooses another place"
+        return render_settings(line, as_flag)  # a line for the log
 
     def check_path(
         self,
@@ -131,7 +132,7 @@ def check_stored_dataset(name: str, *, is_folder: bool) -> None:
     if has_controls(name) or "\\" in name or (is_folder and any(part.startswith(".") for part in parts)):
         raise ExportError(
             f"the dataset name stored in the project, '{printable(name)}', is none that can be written; choose another "
-            "one with --output_internal_path"
+            f"one with {setting('output_internal_path')}"
         )
 
 

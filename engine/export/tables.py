@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ...box import Box
-from ..errors import ExportError
+from ..errors import ExportError, setting
 from ..formats import table_format
 from ..formats.spec import TableColumn, TableFormat, TableWriter
 from ..storage.atomic_write import check_file_place, copy_file
@@ -51,7 +51,7 @@ log = logging.getLogger("pixelforest.export")
 
 _SEPARATORS = tuple(each for each in (os.sep, os.altsep) if each)
 
-_OPTION = "--table_filename"
+_OPTION = setting("table_filename")
 
 
 class StoredTable(Protocol):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..errors import setting
+
 if TYPE_CHECKING:
     from ..project.lanes import TrainingImage
 
@@ -102,11 +104,11 @@ def _advise_on_stack(needs: Needs, sizes: Mapping[str, int], sources: int) -> st
                 "arguments (a pattern without quotes)"
             )
         if channels * sources == needed:
-            return f"--stack_along=c makes channels of its {sources} parts"
+            return f"{setting('stack_along')}=c makes channels of its {sources} parts"
     is_along_c = channels == needed * sources
     is_along_t = channels == needed and sizes.get("t", 1) == sources
     if needs.is_flat is False and depth == 1 and (is_along_c or is_along_t):
-        return f"--stack_along=z makes a volume of its {sources} parts"
+        return f"{setting('stack_along')}=z makes a volume of its {sources} parts"
     return ""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, InputMismatch
+from ..errors import InputError, InputMismatch, as_flag, render_settings, setting
 from ..formats.spec import ImageInfo
 from .axes_advice import advise, needs_of
 
@@ -50,7 +50,7 @@ class AxesRule:
         """The axes of a single image, in file order. Raises InputError, InputMismatch."""
         if self.given is not None:
             if len(self.given) != len(info.shape):
-                raise self._misfit(info.shape, f"--input_axes={self.given} does not fit")
+                raise self._misfit(info.shape, f"{setting('input_axes')}={self.given} does not fit")
             return self._checked(self.given)
         self._check_stated(info)
         return self._checked(self._trained_or_own(info, own=info.axes if info.own_axes else ""))
@@ -84,7 +84,9 @@ class AxesRule:
         if self.given is None or len(self.given) == len(stack.shape):
             return None
         if len(self.given) != len(first.shape):
-            raise self._misfit(stack.shape, f"--input_axes={self.given} fits neither it nor one slice {first.shape}")
+            raise self._misfit(
+                stack.shape, f"{setting('input_axes')}={self.given} fits neither it nor one slice {first.shape}"
+            )
         return self.given
 
     def log_guess(self, info: ImageInfo) -> None:
@@ -110,7 +112,7 @@ class AxesRule:
                 self.argument,
                 info.axes,
                 trained,
-                f" ({self.axes_option(trained)} would do that)"
+                f" ({render_settings(self.axes_option(trained), as_flag)} would do that)"
                 if is_other and needs_of(self.training).fit(trained, info.shape)
                 else "",
             )
@@ -124,7 +126,7 @@ class AxesRule:
             needs = needs_of(self.training)
             advice = f"use an image with the axes {trained}, or a project trained on such images"
             if needs.fit(info.axes, info.shape):
-                advice = f"--ignore_training_axistags reads it as {info.axes}"
+                advice = f"{setting('ignore_training_axistags')} reads it as {info.axes}"
             else:
                 advice = advise(
                     needs,
@@ -153,7 +155,8 @@ class AxesRule:
                 self.trained if self.trained and len(self.trained) == len(info.shape) else info.axes
             )
             raise InputError(
-                f"cannot read {self.argument}: {info.axes_problem}; say what its axes are with --input_axes, as in "
+                f"cannot read {self.argument}: {info.axes_problem}; say what its axes are with "
+                f"{setting('input_axes')}, as in "
                 f"{example}"
             )
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...box import Box
 from ..axes import CANONICAL, box_from_canonical, canonical_shape, is_axis_order, to_canonical
-from ..errors import InputError, UsageError
+from ..errors import InputError, UsageError, setting
 from ..formats import find_input_format, find_input_format_of_folder, find_remote_format, input_formats
 from ..formats.spec import ImageInfo, ImageReader, InputFormat
 from ..quotes import split_entries
@@ -69,10 +69,10 @@ class InputOptions:
     def spell_axes(self, role_index: int, axes: str) -> str:
         """Spell the option that gives one role these letters and leaves the others unchanged."""
         if self.role_count == 1:
-            return f"--input_axes={axes}"
+            return f"{setting('input_axes')}={axes}"
         entries = [self.axes_of_role(index) or "None" for index in range(self.role_count)]
         entries[role_index] = axes
-        return f"--input_axes={','.join(entries)}"
+        return f"{setting('input_axes')}={','.join(entries)}"
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,14 @@ def parse_input_axes(text: str, roles: Sequence[str]) -> tuple[str | None, ...]:
     for entry in entries:
         if entry is not None and not (is_axis_order(entry) and {"x", "y"} <= set(entry)):
             raise UsageError(
-                f"--input_axes={text}: {entry!r} is no axis order; write distinct letters out of t, z, y, x, c that "
+                f"{setting('input_axes')}={text}: {entry!r} is no axis order; write distinct letters out of t, z, "
+                "y, x, c that "
                 "include x and y, as in zyxc, and commas between roles"
             )
     if len(entries) > len(roles):
-        raise UsageError(f"--input_axes={text}: {len(entries)} values for {len(roles)} roles ({', '.join(roles)})")
+        raise UsageError(
+            f"{setting('input_axes')}={text}: {len(entries)} values for {len(roles)} roles ({', '.join(roles)})"
+        )
     return entries
 
 
@@ -390,7 +393,7 @@ def open_image(
         For options that do not apply.
     """
     if options.stack_along not in CANONICAL:
-        raise UsageError(f"--stack_along={options.stack_along}: choose one of {', '.join(CANONICAL)}")
+        raise UsageError(f"{setting('stack_along')}={options.stack_along}: choose one of {', '.join(CANONICAL)}")
     argument = plain_argument(argument, cwd=Path.cwd(), is_image=_is_image)
     if is_url(argument):
         return _open_behind_url(argument, role_index, training, options, logger.log if announce else _say_nothing)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...box import Box
 from ...kernels.contract import SECOND_PASS, Voxels
-from ..errors import MemoryTooSmall
+from ..errors import MemoryTooSmall, setting
 from ..machine import format_size
 from ..project.object_features import DEFAULT_FEATURES, HULL_2D, HULL_3D, SKELETON, STANDARD, Features
 from ..resources import Resources
@@ -103,7 +103,8 @@ def _table_bytes(labels: LabelFrame, channels: int, wanted: Features, memory_byt
     if needed + line > memory_bytes:
         raise MemoryTooSmall(
             f"the features of {labels.count} objects take {format_size(needed)} ({each} bytes each), but only "
-            f"{format_size(memory_bytes)} are left for them; allow more with --memory, deselect features in ilastik, "
+            f"{format_size(memory_bytes)} are left for them; allow more with {setting('memory')}, deselect "
+            "features in ilastik, "
             "or process parts of the image one by one"
         )
     return needed

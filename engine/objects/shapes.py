@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from ..errors import MemoryTooSmall
+from ..errors import MemoryTooSmall, setting
 from ..project.object_features import SKELETON
 from .feature_catalogue import CATALOGUE
 from .sweep import FrameSweep, Range
@@ -63,7 +63,7 @@ def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray) -> np.ndarray:
         size = int(volumes[largest]) * _SKELETON_BYTES
         raise MemoryTooSmall(
             f"the skeleton of object {largest + 1} needs {size / 2**30:.1f} GiB for its bounding box, but only "
-            f"{memory_bytes / 2**30:.1f} GiB may be used; allow more with --memory"
+            f"{memory_bytes / 2**30:.1f} GiB may be used; allow more with {setting('memory')}"
         )
     limit = memory_bytes // (_SKELETON_BYTES * frame.threads)
     large = np.flatnonzero(volumes > limit)

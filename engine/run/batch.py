@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 
 from ...kernels.contract import KernelError
 from ..backends import always_available, open_backend
-from ..errors import BackendFailed, MemoryTooSmall, raise_if_interrupted
+from ..errors import BackendFailed, MemoryTooSmall, as_flag, raise_if_interrupted, setting
 from ..export.images import ImageExport, open_export
 from ..export.tables import TableExport, open_table
 from ..inputs.images import InputImage
@@ -115,8 +115,8 @@ def _log_notes(job: Job) -> None:
 
 
 def _log_failure(job: Job, index: int, name: str, error: Exception) -> None:
-    if len(job.lanes) > 1:  # a single lane's error is the final message anyway
-        logger.error("lane %d (%s): %s", index + 1, name, describe_error(error))
+    if len(job.lanes) > 1:  # a single lane's error is the last word anyway
+        logger.error("lane %d (%s): %s", index + 1, name, describe_error(error, as_flag))
 
 
 class _Stopped(Exception):  # not an error: ends lanes running in parallel with one that was interrupted
@@ -192,7 +192,8 @@ class _Batch:
             except _Stopped:
                 pass
             except KernelError as error:
-                text = f"{self.resources.backend.describe()}: {error}; --device=cpu computes the same without it"
+                text = f"{self.resources.backend.describe()}: {error}; {setting('device', 'cpu')} computes the same "
+                text += "without it"
                 self._record_failure(lane, BackendFailed(text), seconds=time.monotonic() - started_s)
             except Exception as error:
                 raise_if_interrupted(error)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ..errors import ExportError, MemoryTooSmall, raise_if_interrupted
+from ..errors import OUTPUT_FILES, ExportError, MemoryTooSmall, raise_if_interrupted
 from ..export.filenames import LaneNames
 from ..export.images import ExportPlan, check_exports, plan_export
 from ..export.tables import TablePlan, check_tables, plan_table
@@ -289,7 +289,7 @@ def _check_room(good: Iterable[LaneCheck]) -> None:
                     found.error = ExportError(
                         f"cannot write {export.path}: the disk is full: the result takes {format_size(needed)}, "
                         f"{format_size(left)} are free; free some space or choose another folder with "
-                        "--output_filename_format"
+                        f"{OUTPUT_FILES}"
                     )
                     break
                 free[disk] = left - needed + _replaced_bytes(export)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import __version__
 from ..axes import CANONICAL
-from ..errors import UsageError
+from ..errors import Spell, UsageError, as_field
 from ..export.images import ExportPlan
 from ..inputs.images import InputImage
 from ..jobs import Job
@@ -29,13 +29,16 @@ SCHEMA = "pixelforest/explain/1"
 Document = dict[str, Any]
 
 
-def explain_job(job: Job) -> Document:
-    """Explain a job. Writes nothing. Raises BackendUnavailable."""
+def explain_job(job: Job, spell: Spell = as_field) -> Document:
+    """The document. Writes nothing. Raises BackendUnavailable.
+
+    spell   how errors spell settings for the reader
+    """
     check = check_batch(job)
     resources, report = check.resources, check.forecast(fail_fast=job.fail_fast)
-    status, message = report.status, report.message
+    status, message = report.status, report.describe(spell)
     if check.error is not None:
-        status, message = failure_status(check.error), describe_error(check.error)
+        status, message = failure_status(check.error), describe_error(check.error, spell)
     return {
         **_head(status, message),
         "project": _project(job.project),
@@ -46,14 +49,14 @@ def explain_job(job: Job) -> Document:
         },
         "warnings": list(job.notes),
         "seconds": _rounded(_total_seconds(check)),
-        "lanes": [_lane(job, lane, is_begun=True) for lane in check.lanes]
-        + [_lane(job, lane, is_begun=False) for lane in _not_begun(job, check)],
+        "lanes": [_lane(job, lane, spell, is_begun=True) for lane in check.lanes]
+        + [_lane(job, lane, spell, is_begun=False) for lane in _not_begun(job, check)],
     }
 
 
-def explain_failure(error: Exception) -> Document:
-    """Explain a run that would fail before its lanes."""
-    return {**_head(failure_status(error), describe_error(error)), "project": None, "machine": None, "lanes": []}
+def explain_failure(error: Exception, spell: Spell = as_field) -> Document:
+    """The document of a run that would not come as far as its lanes."""
+    return {**_head(failure_status(error), describe_error(error, spell)), "project": None, "machine": None, "lanes": []}
 
 
 def failure_status(error: Exception) -> int:
@@ -100,7 +103,7 @@ def _project(project: Project) -> Document:
 # -------------------------------------------------------------------------------------------------------------- lanes
 
 
-def _lane(job: Job, found: LaneCheck, *, is_begun: bool) -> Document:
+def _lane(job: Job, found: LaneCheck, spell: Spell, *, is_begun: bool) -> Document:
     trained = dict(zip(job.project.roles, training_images(job), strict=True))
     state = "not begun" if not is_begun else "ok" if found.error is None else "fails"
     return {
@@ -108,7 +111,7 @@ def _lane(job: Job, found: LaneCheck, *, is_begun: bool) -> Document:
         "name": found.name,
         "state": state,
         "status": None if not is_begun else 0 if found.error is None else failure_status(found.error),
-        "error": None if found.error is None else describe_error(found.error),
+        "error": None if found.error is None else describe_error(found.error, spell),
         "inputs": [
             _input(role, argument, found.images.get(role), _wanted_axes(job, role, trained[role]))
             for role, argument in found.lane.arguments.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import Spell, UsageError, as_field
 from ..messages import describe_error
 
 
@@ -66,12 +66,16 @@ class BatchReport:
 
     @property
     def message(self) -> str:
-        """Final message of a run with errors; empty without errors."""
+        """The last word on a run that did not go well; empty if it did."""
+        return self.describe(as_field)
+
+    def describe(self, spell: Spell) -> str:
+        """Return the same with settings spelled for the reader."""
         if not self.failed:
             return ""
         first = self.failed[0]
         if len(self.lanes) + self.skipped == 1 and first.error is not None:
-            return describe_error(first.error)
+            return describe_error(first.error, spell)
         done = len(self.lanes) - len(self.failed)
         failed, are, were = (
             ("would fail", "would be", "would not be") if self.is_forecast else ("failed", "are", "were not")

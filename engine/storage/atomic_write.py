@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import ExportError
+from ..errors import OUTPUT_FILES, ExportError, Setting
 from .live_targets import live_targets
 from .special_files import check_special, copy_into, is_special
 
@@ -36,7 +36,7 @@ _CAN_HOLD = os.name == "posix"
 
 
 @contextmanager
-def export_errors(path: object, option: str = "--output_filename_format") -> Iterator[None]:
+def export_errors(path: object, option: Setting = OUTPUT_FILES) -> Iterator[None]:
     """Turn an OSError raised inside into an ExportError that names ``path``, the reason, and what to change."""
     try:
         yield
@@ -59,8 +59,8 @@ def export_errors(path: object, option: str = "--output_filename_format") -> Ite
         raise ExportError(f"cannot write {path}: {reason}") from error
 
 
-def check_file_place(path: Path, option: str = "--output_filename_format") -> None:
-    """Raise the ExportError that a ``Target`` would raise, as far as it is known without writing."""
+def check_file_place(path: Path, option: Setting = OUTPUT_FILES) -> None:
+    """Raise the ExportError that a ``Target`` would end with, as far as it can be known without writing."""
     with export_errors(path, option):
         if is_special(path):
             check_special(path)
@@ -69,8 +69,8 @@ def check_file_place(path: Path, option: str = "--output_filename_format") -> No
         _check_writable(path)
 
 
-def check_folder_place(path: Path, option: str = "--output_filename_format") -> None:
-    """Raise the ExportError that a ``FolderTarget`` would raise, as far as it is known without writing."""
+def check_folder_place(path: Path, option: Setting = OUTPUT_FILES) -> None:
+    """The same for a ``FolderTarget``."""
     with export_errors(path, option):
         _refuse_file(path)
         _check_writable(path)
@@ -133,7 +133,7 @@ class Target:
     _held_files = 0
     _counting = threading.Lock()
 
-    def __init__(self, path: Path, option: str = "--output_filename_format") -> None:
+    def __init__(self, path: Path, option: Setting = OUTPUT_FILES) -> None:
         self.path = path
         self.option = option
         folder = Path(tempfile.gettempdir()) if is_special(path) else path.parent
@@ -241,7 +241,7 @@ class Target:
                 folder.rmdir()
 
 
-def copy_file(source: Path, path: Path, option: str = "--output_filename_format") -> None:
+def copy_file(source: Path, path: Path, option: Setting = OUTPUT_FILES) -> None:
     """Give a finished file a second name; the copy appears in one step. Raises ExportError."""
     target = Target(path, option)
     try:
@@ -255,7 +255,7 @@ def copy_file(source: Path, path: Path, option: str = "--output_filename_format"
 class FolderTarget(Target):
     """One folder being written. It exists from the start under its temporary name."""
 
-    def __init__(self, path: Path, option: str = "--output_filename_format") -> None:
+    def __init__(self, path: Path, option: Setting = OUTPUT_FILES) -> None:
         from .exchange import recover_folder
 
         with export_errors(path, option):

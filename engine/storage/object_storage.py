@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import ExportError, InputError
+from ..errors import ExportError, InputError, as_marked, setting
 
 if TYPE_CHECKING:
     import tensorstore
@@ -225,8 +225,9 @@ class RemoteTarget:
         except ExportError:
             raise
         except (ValueError, RuntimeError, OSError, InputError) as error:
-            text = str(error) if isinstance(error, InputError) else f"cannot write {self.folder}: {explain(error)}"
-            raise ExportError(text) from None
+            if isinstance(error, InputError):
+                raise ExportError(error.render(as_marked)) from None
+            raise ExportError(f"cannot write {self.folder}: {explain(error)}") from None
 
     def read(self, key: str) -> bytes | None:
         """Read the value of a key of the folder; None if there is none. Raises ExportError."""
@@ -249,7 +250,7 @@ class RemoteTarget:
         if not may_replace and self.is_unfinished(prefix):
             raise ExportError(
                 f"cannot write {what}: another run is writing there, or was killed before it was done; if none is, "
-                "--overwrite clears away what it left"
+                f"{setting('overwrite')} clears away what it left"
             )
 
     def is_unfinished(self, prefix: str = "") -> bool:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import MemoryTooSmall
+from ..errors import MemoryTooSmall, setting
 
 
 class Scratch:
@@ -110,7 +110,8 @@ class Scratch:
         if size + self._unwritten() > free:
             raise MemoryTooSmall(
                 f"an intermediate array of {_text(size)} fits neither the memory budget of {_text(self.memory_bytes)} "
-                f"nor the folder {self._directory}, which has {_text(free)} left; raise --memory, or let TMPDIR name a "
+                f"nor the folder {self._directory}, which has {_text(free)} left; raise {setting('memory')}, or "
+                "let TMPDIR name a "
                 "folder with more room"
             )
 

@@ -11,7 +11,7 @@ from math import ceil, prod
 
 from ...box import Box
 from ...kernels.contract import TilePreference, Voxels
-from ..errors import MemoryTooSmall
+from ..errors import MemoryTooSmall, setting
 from ..resources import Resources
 from .groups import ChunkGrid, begun_bytes, choose_group, cut_in_groups, waiting_bytes
 
@@ -89,9 +89,10 @@ def plan_tiles(
         if not _halve(shape, MIN_TILE[kind]):
             alone = cost.fixed + cost.of(shape, margin, image)
             alone += waiting_bytes(region.shape, group, shape, cost.grid, at_once=1)
+            fewer = f" or lower {setting('threads')}"
             raise MemoryTooSmall(
                 f"the memory budget of {_text(memory_bytes)} does not hold the smallest tiles of {threads} threads "
-                f"({_text(total)}); raise --memory{' or lower --threads' if alone <= memory_bytes else ''}"
+                f"({_text(total)}); raise {setting('memory')}{fewer if alone <= memory_bytes else ''}"
             )
 
 
@@ -104,7 +105,7 @@ def _check_number(region: Box, group: Sequence[int] | None, shape: Sequence[int]
         size = " x ".join(f"{axis}={n}" for axis, n in zip("zyx", region.shape, strict=True))
         raise MemoryTooSmall(
             f"a region of {size} voxels makes {count} tiles, and a run plans at most {MAX_TILES}; process it in parts "
-            "with --cutout_subregion, or raise --memory for larger tiles"
+            f"with {setting('cutout_subregion')}, or raise {setting('memory')} for larger tiles"
         )
 
 

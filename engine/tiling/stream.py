@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from ..errors import MemoryTooSmall
+from ..errors import MemoryTooSmall, setting
 from .plan import READ_AHEAD
 
 Tile = TypeVar("Tile")
@@ -60,7 +60,7 @@ def stream_tiles(
                     failed.set()
                     raise MemoryTooSmall(
                         f"the system does not let this process start {threads} threads ({problem}); "
-                        "lower --threads, or raise the limit (ulimit -v, ulimit -u)"
+                        f"lower {setting('threads')}, or raise the limit (ulimit -v, ulimit -u)"
                     ) from problem
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -10,6 +10,7 @@ import pytest
 from pixelforest import cli
 from pixelforest.engine.errors import UsageError
 from pixelforest.frontend.options import Takes, find_option, format_help, parse_command_line
+from pixelforest.frontend.options_table import OPTIONS
 
 # Every option of ilastik 1.4, by who reads it there. True: it does something here, or is accepted for its sake;
 # False: it is refused by name.
@@ -91,11 +92,11 @@ WORKFLOW_OPTIONS = {
     "--big_data_viewer_xml_file": False,
 }
 OF_ILASTIK = GLOBAL_OPTIONS | ROLE_OPTIONS | INPUT_OPTIONS | EXPORT_OPTIONS | WORKFLOW_OPTIONS
-BY_KEY = {option.key: option for option in cli.OPTIONS}
+BY_KEY = {option.key: option for option in OPTIONS}
 
 
 def parse(*argv: str):
-    return parse_command_line(cli.OPTIONS, argv)
+    return parse_command_line(OPTIONS, argv)
 
 
 def values(*argv: str) -> dict[str, object]:
@@ -109,7 +110,7 @@ def values(*argv: str) -> dict[str, object]:
 def test_every_option_of_ilastik_is_known_in_both_spellings(name: str) -> None:
     body = name.removeprefix("--")
     for spelling in ("--" + body.replace("-", "_"), "--" + body.replace("_", "-")):
-        option = find_option(cli.OPTIONS, spelling)
+        option = find_option(OPTIONS, spelling)
         assert bool(option.refused) != OF_ILASTIK[name]
 
 
@@ -118,7 +119,7 @@ def test_every_option_of_ilastik_is_known_in_both_spellings(name: str) -> None:
 def test_what_cannot_be_done_is_refused_by_name(name: str, form: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--project=p.ilp", form.format(name), "in.png"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"pixelforest: error: {find_option(cli.OPTIONS, name).name} is not available: ")
+    assert error.startswith(f"pixelforest: error: {find_option(OPTIONS, name).name} is not available: ")
     assert error.count("\n") == 1
 
 
@@ -130,13 +131,13 @@ def test_every_option_changes_the_request_or_the_console() -> None:
 
     known = {field.name for kind in (Request, ConsoleSettings) for field in fields(kind)}
     without_effect = {"headless", "readonly", "help", "version", "warm", "architectures"}  # the last for doctor alone
-    for option in cli.OPTIONS:
+    for option in OPTIONS:
         if not option.refused and option.takes is not Takes.PATHS:
-            assert option.field in known | without_effect, option.name
+            assert option.key in known | without_effect, option.name
 
 
 def test_names_are_unique() -> None:
-    assert len(BY_KEY) == len(cli.OPTIONS)
+    assert len(BY_KEY) == len(OPTIONS)
 
 
 # ---------------------------------------------------------------------------------------------------------- spellings
@@ -316,8 +317,8 @@ def test_help(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_shows_what_works_and_nothing_else() -> None:
-    text = format_help(cli.OPTIONS, width=80)
-    for option in cli.OPTIONS:
+    text = format_help(OPTIONS, width=80)
+    for option in OPTIONS:
         assert (f"  {option.usage}\n" in text) == option.is_shown, option.name
     assert max(len(line) for line in text.splitlines()) <= 90
 

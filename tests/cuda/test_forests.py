@@ -67,7 +67,7 @@ def test_other_words_are_refused() -> None:
 
 
 def test_the_command_line_offers_the_same_words() -> None:
-    from pixelforest.cli import FORESTS
     from pixelforest.engine import backends
+    from pixelforest.frontend.options_table import FORESTS
 
     assert FORESTS == backends.FORESTS == CHOICES

@@ -137,5 +137,5 @@ def test_a_fault_of_a_device_that_was_asked_for_ends_the_run(start: Start) -> No
     report, found = start(compose_backend([FaultyDevice(fails_at_launch=12)]), RUNS[0])
     assert (report.status, found) == (1, {})
     assert report.message == (
-        "cuda:0 (host stand-in): an illegal address was met; --device=cpu computes the same without it"
+        "cuda:0 (host stand-in): an illegal address was met; device=cpu computes the same without it"
     )

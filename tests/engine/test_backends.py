@@ -91,9 +91,9 @@ def test_without_a_gpu_auto_is_the_cpu_and_says_why(no_gpu: None, caplog: pytest
 
 
 def test_without_a_gpu_cuda_fails_with_the_reason(no_gpu: None) -> None:
-    with pytest.raises(BackendUnavailable, match=r"--device=cuda:0: there is no NVIDIA driver.*--device=cpu works"):
+    with pytest.raises(BackendUnavailable, match=r"device=cuda:0: there is no NVIDIA driver.*device=cpu works"):
         open_backend("cuda:0")
-    with pytest.raises(BackendUnavailable, match=r"--forest=nvforest: there is no NVIDIA driver"):
+    with pytest.raises(BackendUnavailable, match=r"forest=nvforest: there is no NVIDIA driver"):
         open_backend("auto", "nvforest")
 
 

@@ -118,7 +118,7 @@ class TestInputAxesOption:
 
     @pytest.mark.parametrize("text", ["", "yxq", "yxx", "yzc", "YX", "yx,", "none", "yx,yx,yx"])
     def test_refused(self, text: str) -> None:
-        with pytest.raises(UsageError, match="--input_axes"):
+        with pytest.raises(UsageError, match="input_axes"):
             parse_input_axes(text, ROLES)
 
     def test_one_value_is_for_all_roles(self) -> None:
@@ -187,7 +187,7 @@ class TestAxes:
 
     def test_the_option_must_fit(self) -> None:
         np.save("a.npy", IMAGE)
-        with pytest.raises(InputMismatch, match=r"--input_axes=yx does not fit"):
+        with pytest.raises(InputMismatch, match=r"input_axes=yx does not fit"):
             open_with("a.npy", given=("yx",))
 
     def test_a_role_without_a_value_is_read_like_the_training_image(self) -> None:
@@ -277,7 +277,7 @@ class TestBadInput:
 
     def test_senseless_stack_axis(self) -> None:
         np.save("a.npy", IMAGE)
-        with pytest.raises(UsageError, match="--stack_along=q"):
+        with pytest.raises(UsageError, match="stack_along=q"):
             open_with("a.npy", along="q")
 
     def test_files_are_closed_after_an_error(self) -> None:

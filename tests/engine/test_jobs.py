@@ -37,14 +37,14 @@ def test_inputs_keep_their_roles() -> None:
 
 def test_both_kinds_of_inputs_are_refused() -> None:
     asked = Request(inputs=("b.png",), inputs_by_role=(("raw_data", ("a.png",)),))
-    with pytest.raises(UsageError, match=r"given with --raw_data, others without an option \(b.png\)"):
+    with pytest.raises(UsageError, match=r"given with raw_data, others without an option \(b.png\)"):
         arguments_by_role(asked, ROLES)
 
 
 def test_a_role_of_another_workflow_is_refused() -> None:
     asked = Request(inputs_by_role=(("segmentation_image", ("a.png",)),))
     with pytest.raises(
-        UsageError, match="--segmentation_image is not an input of this project; its inputs are: --raw_data"
+        UsageError, match="segmentation_image is not an input of this project; its inputs are: raw_data"
     ):
         arguments_by_role(asked, ROLES)
 
@@ -113,7 +113,7 @@ def test_a_missing_project() -> None:
 
 @pytest.mark.parametrize("option", ["table_filename", "table_only"])
 def test_a_table_is_refused_where_there_are_no_objects(option: str) -> None:
-    with pytest.raises(UsageError, match=f"--{option}: Pixel Classification projects have no objects"):
+    with pytest.raises(UsageError, match=f"{option}: Pixel Classification projects have no objects"):
         resolve_job(request(**{option: "t.csv"}))
 
 

@@ -154,7 +154,7 @@ def test_too_little_memory_is_one_clear_line(image: tuple[int, int, int], memory
         plan_tiles(Box.whole(image), image, (0, 38, 38), CHEAP, resources=Resources(load("cpu"), threads, memory))
     message = str(caught.value)
     assert "\n" not in message
-    assert "--memory" in message
+    assert "raise memory" in message
     assert isinstance(caught.value, MemoryError)
 
 

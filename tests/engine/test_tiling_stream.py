@@ -195,6 +195,6 @@ def test_threads_that_the_system_refuses_are_an_error_with_advice(
         time.sleep(0.05)  # so that the next tile needs another thread
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    with pytest.raises(MemoryTooSmall, match="lower --threads"):
+    with pytest.raises(MemoryTooSmall, match="lower threads"):
         stream_tiles(range(20), lambda tile: tile, process, threads=4)
     assert not any(thread.is_alive() for thread in started)

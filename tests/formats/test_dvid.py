@@ -277,12 +277,12 @@ def test_an_instance_of_another_type_is_refused(typename: str, found: str, serve
     ],
 )
 def test_addresses_that_are_not_dvids(url: str) -> None:
-    with pytest.raises(ExportError, match="needs --output_filename_format=http"):
+    with pytest.raises(ExportError, match="needs output_filename_format=http"):
         open_dvid(url, noise("uint8"))
 
 
 def test_files_are_refused(tmp_path) -> None:
-    with pytest.raises(ExportError, match="needs --output_filename_format=http"):
+    with pytest.raises(ExportError, match="needs output_filename_format=http"):
         output_format("dvid").open(tmp_path / "a", "", ImageSpec((1, 1, 1, 1), np.dtype("uint8"), "zyxc", (0,) * 4))
 
 

@@ -218,7 +218,7 @@ class TestWriting:
         chosen = output_format(SINGLE)
         spec = spec_of(noise((7, 8)), "yx")
         for check in (lambda p, s: chosen.check_place(p, "", s), lambda p, s: chosen.open(p, "", s)):
-            with pytest.raises(ExportError, match=r"it exists; --overwrite replaces it"):
+            with pytest.raises(ExportError, match=r"it exists; overwrite replaces it"):
                 check(path, spec)
         assert sorted(path.rglob("*")) == before
         write(path, noise((7, 8)), "yx", may_replace=True, version="0.5")

@@ -212,7 +212,7 @@ def test_what_a_killed_run_leaves_is_no_image_and_in_nobodys_way(
     with pytest.raises(InputError):
         open_image(f"s3://results/{folder}{tail}", role_index=0, training=None, options=InputOptions())
     bucket.put_object(Key=f"{folder}{tail}/{'9/' * 5}9", Body=b"a chunk that the next run does not have")
-    with pytest.raises(ExportError, match=r"another run is writing there, or was killed .* --overwrite clears"):
+    with pytest.raises(ExportError, match=r"another run is writing there, or was killed .* overwrite clears"):
         open_writer(name, array)
     writer = open_writer(name, array, may_replace=True)
     assert "what a run that was killed had left there is removed" in caplog.text
@@ -222,7 +222,7 @@ def test_what_a_killed_run_leaves_is_no_image_and_in_nobodys_way(
     assert not [item.key for item in bucket.objects.all() if item.key.endswith(UNFINISHED)]
     assert f"{folder}{tail}/{'9/' * 5}9" not in keys(bucket)
     assert set(others) <= set(keys(bucket))
-    with pytest.raises(ExportError, match=r"it exists; --overwrite replaces it"):
+    with pytest.raises(ExportError, match=r"it exists; overwrite replaces it"):
         open_writer(name, array)
     url = f"s3://results/{folder}{tail or '/s0'}"
     with open_image(url, role_index=0, training=None, options=InputOptions(project_dir=tmp_path)) as found:
@@ -242,7 +242,7 @@ def test_a_run_whose_place_another_takes_says_so(name: str, bucket: Any, small_c
     write(second, array)
     second.finish()
     first.abort()
-    with pytest.raises(ExportError, match=r"it exists; --overwrite replaces it"):
+    with pytest.raises(ExportError, match=r"it exists; overwrite replaces it"):
         open_writer(name, array)
 
 
@@ -269,7 +269,7 @@ def test_what_is_there_is_replaced_only_if_it_may_be(name: str, bucket: Any) -> 
     write(writer, array)
     writer.finish()
     before = keys(bucket)
-    with pytest.raises(ExportError, match=r"it exists; --overwrite replaces it"):
+    with pytest.raises(ExportError, match=r"it exists; overwrite replaces it"):
         open_writer(name, array)
     assert keys(bucket) == before
     smaller = np.ascontiguousarray(array[:, :2, :10, :10])

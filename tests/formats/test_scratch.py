@@ -48,7 +48,7 @@ def test_empty_arrays(tmp_path: Path) -> None:
 
 def test_a_folder_without_room_is_named(tmp_path: Path) -> None:
     with Scratch(1 << 20, tmp_path) as scratch:
-        with pytest.raises(MemoryTooSmall, match=r"of 1048576\.00 GiB fits neither .* raise --memory"):
+        with pytest.raises(MemoryTooSmall, match=r"of 1048576\.00 GiB fits neither .* raise memory"):
             scratch.array((1 << 50,), np.uint8)
         assert scratch.bytes_in_use == 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pixelforest.engine.errors import ExportError
+from pixelforest.engine.errors import ExportError, setting
 from pixelforest.engine.storage import atomic_write as module
 from pixelforest.engine.storage.atomic_write import (
     FolderTarget,
@@ -62,7 +62,7 @@ def test_a_file_of_somebody_else_in_a_shared_folder(tmp_path: Path, monkeypatch:
     tmp_path.chmod(0o1777)
     check_file_place(tmp_path / "x")
     monkeypatch.setattr(module.os, "geteuid", lambda: os.getuid() + 12345)
-    assert "choose another folder with --output_filename_format" in message_of(check_file_place, tmp_path / "x")
+    assert "choose another folder with output_filename_format" in message_of(check_file_place, tmp_path / "x")
     check_file_place(tmp_path / "y")
 
 
@@ -71,11 +71,11 @@ def test_a_file_of_somebody_else_in_a_shared_folder(tmp_path: Path, monkeypatch:
     [
         (errno.ENOSPC, "the disk is full; free some space"),
         (errno.EFBIG, "raise the limit, or choose another disk"),
-        (errno.EROFS, "choose another folder with --table_filename"),
+        (errno.EROFS, "choose another folder with table_filename"),
         (errno.ENAMETOOLONG, "choose a shorter one"),
     ],
 )
 def test_the_words_of_the_system_say_what_to_do(number: int, hint: str) -> None:
-    with pytest.raises(ExportError, match=hint) as caught, export_errors(Path("x"), "--table_filename"):
+    with pytest.raises(ExportError, match=hint) as caught, export_errors(Path("x"), setting("table_filename")):
         raise OSError(number, os.strerror(number))
     assert str(caught.value).startswith("cannot write x: ")

@@ -28,13 +28,13 @@ def check(template: str, *, is_windows: bool) -> None:
 
 @pytest.mark.parametrize("template", OF_WINDOWS)
 def test_paths_of_windows_elsewhere(template: str) -> None:
-    with pytest.raises(ExportError, match=r"is a path of Windows; .*--output_filename_format"):
+    with pytest.raises(ExportError, match=r"is a path of Windows; .*output_filename_format"):
         check(template, is_windows=False)
 
 
 @pytest.mark.parametrize("template", ["/home/me/out/{nickname}", "/{nickname}"])
 def test_paths_of_other_systems_on_windows(template: str) -> None:
-    with pytest.raises(ExportError, match=r"another system; .*--output_filename_format"):
+    with pytest.raises(ExportError, match=r"another system; .*output_filename_format"):
         check(template, is_windows=True)
 
 

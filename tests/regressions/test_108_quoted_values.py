@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from pixelforest import cli
-from pixelforest.cli import OPTIONS, build_request
+from pixelforest.cli import build_request
 from pixelforest.engine.config import read_config
 from pixelforest.engine.inputs.images import parse_input_axes
 from pixelforest.engine.machine import choose_memory
 from pixelforest.engine.quotes import split_entries, unquote
-from pixelforest.frontend.options import Takes, parse_command_line
+from pixelforest.frontend.options import Option, Takes, parse_command_line
+from pixelforest.frontend.options_table import OPTIONS
 
 QUOTES = pytest.mark.parametrize("quote", ['"', "'"])
 # A value that each option accepts where its own check would refuse "x".
@@ -67,7 +68,7 @@ def test_entries_of_a_list_are_plain() -> None:
 
 @QUOTES
 @pytest.mark.parametrize("option", WITH_VALUE, ids=lambda option: option.key)
-def test_every_value_may_be_quoted(option: cli.Option, quote: str) -> None:
+def test_every_value_may_be_quoted(option: Option, quote: str) -> None:
     value = option.choices[0] if option.choices else VALUES.get(option.key, "x")
     plain = parse_command_line(OPTIONS, [f"{option.name}={value}"]).values
     for typed in (f"{quote}{value}{quote}", f" {quote}{value}{quote} "):
@@ -77,10 +78,10 @@ def test_every_value_may_be_quoted(option: cli.Option, quote: str) -> None:
 
 
 @pytest.mark.parametrize("option", WITH_VALUE, ids=lambda option: option.key)
-def test_blanks_belong_to_paths_only(option: cli.Option) -> None:
+def test_blanks_belong_to_paths_only(option: Option) -> None:
     value = option.choices[0] if option.choices else VALUES.get(option.key, "x")
-    padded = parse_command_line(OPTIONS, [f"{option.name}= {value} "]).values[option.field]
-    plain = parse_command_line(OPTIONS, [f"{option.name}={value}"]).values[option.field]
+    padded = parse_command_line(OPTIONS, [f"{option.name}= {value} "]).values[option.key]
+    plain = parse_command_line(OPTIONS, [f"{option.name}={value}"]).values[option.key]
     assert padded == (f" {value} " if option.is_path else plain)
 
 

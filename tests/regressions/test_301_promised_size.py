@@ -45,7 +45,7 @@ def test_a_plan_has_a_limited_number_of_tiles(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(plan, "cut_in_groups", count_tiles)
     whole = Box((0, 0, 0), (1, 10**7, 10**7))
-    with pytest.raises(MemoryTooSmall, match=f"at most {MAX_TILES}; process it in parts with --cutout_subregion"):
+    with pytest.raises(MemoryTooSmall, match=f"at most {MAX_TILES}; process it in parts with cutout_subregion"):
         plan_tiles(whole, whole.shape, (0, 8, 8), COST, resources=RESOURCES)
 
 

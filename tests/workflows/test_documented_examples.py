@@ -23,6 +23,7 @@ import tifffile
 from PIL import Image
 
 from pixelforest import cli
+from pixelforest.frontend.options_table import EXAMPLES
 from tests.conftest import GOLDEN
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and shell scripts of POSIX")
@@ -172,7 +173,7 @@ def test_examples_of_the_help(planes: Path) -> None:
     Path("my_next_image.png").unlink()
     Path("my_next_image2.png").unlink()
     ran = 0
-    for command in cli.EXAMPLES.replace("\\\n", " ").splitlines()[1:]:
+    for command in EXAMPLES.replace("\\\n", " ").splitlines()[1:]:
         words = shlex.split(command.replace("/tmp/results", "results"))
         assert words[0] == "pixelforest"
         if words[-1] not in ("next.png", "next2.png", "*.png"):  # for projects of other kinds

@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urlencode
 import numpy as np
 
 from ....box import Box
-from ...errors import ExportError
+from ...errors import OUTPUT_FILES, ExportError, setting
 from ...storage.chunks import ChunkAssembler
 from ..spec import ImageSpec, ImageWriter, Limits, OutputFormat
 
@@ -51,7 +51,7 @@ class _Instance:
         match = _URL.fullmatch(url)
         if match is None:
             raise ExportError(
-                f"the format dvid needs --output_filename_format=http://<host>:<port>/api/node/<uuid>/<name>, not {url}"
+                f"the format dvid needs {OUTPUT_FILES}=http://<host>:<port>/api/node/<uuid>/<name>, not {url}"
             )
         if "@" in match["server"]:
             raise ExportError(f"cannot write {url}: user names and passwords in a URL are not used; leave them out")
@@ -139,7 +139,7 @@ class _Instance:
                 if not isinstance(reason, ConnectionResetError | BrokenPipeError) or broken >= _MAX_BROKEN:
                     raise ExportError(
                         f"cannot write {self.url}: no answer from {self._server} ({reason}); check the address in "
-                        "--output_filename_format"
+                        f"{OUTPUT_FILES}"
                     ) from error
             # random, so that many clients do not retry at the same time
             time.sleep((0.5 + os.urandom(1)[0] / 512) * pause)
@@ -242,15 +242,13 @@ def _find_instance(instance: _Instance, dtype: np.dtype) -> Mapping[str, Any] | 
         held = " and ".join(found) or "no voxels"
         raise ExportError(
             f"cannot write {instance.url}: the instance there holds {held}, but the result is one channel of "
-            f"{dtype}; choose another name or --export_dtype"
+            f"{dtype}; choose another name or {setting('export_dtype')}"
         )
     return metadata
 
 
 def _refuse_file(path: Path, internal_path: str, spec: ImageSpec) -> NoReturn:
-    raise ExportError(
-        f"the format dvid needs --output_filename_format=http://<host>:<port>/api/node/<uuid>/<name>, not {path}"
-    )
+    raise ExportError(f"the format dvid needs {OUTPUT_FILES}=http://<host>:<port>/api/node/<uuid>/<name>, not {path}")
 
 
 OUTPUTS = (

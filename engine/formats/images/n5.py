@@ -19,7 +19,7 @@ import numpy as np
 
 from ....box import Box
 from ...axes import axistags_json
-from ...errors import ExportError, InputError, InputNotFound
+from ...errors import ExportError, InputError, InputNotFound, as_marked, setting
 from ...storage.atomic_write import FolderTarget, check_folder_place
 from ...storage.chunk_store import (
     ChunkNames,
@@ -290,7 +290,7 @@ def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore
     try:
         store = RemoteStore(RemotePath(url))
     except InputError as error:
-        raise ExportError(str(error)) from None
+        raise ExportError(error.render(as_marked)) from None
     names = _split_internal(store.folder, internal)
     key = "/".join(names)
     if store.read(_METADATA) is None and store.holds():
@@ -308,7 +308,8 @@ def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore
         raise ExportError(f"cannot write {store.folder}/{key}: there is a group of that name; choose another one")
     if old and not spec.may_replace:
         raise ExportError(
-            f"cannot write {store.folder}/{key}: it exists; --overwrite replaces it (nothing can be swapped there, "
+            f"cannot write {store.folder}/{key}: it exists; {setting('overwrite')} replaces it (nothing can be "
+            "swapped there, "
             "so it goes before the new one is complete)"
         )
     return store, key

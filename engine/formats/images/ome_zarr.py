@@ -22,7 +22,7 @@ import numpy as np
 from ....box import Box
 from ...axes import axistags_json, box_to_canonical, canonical_shape, from_canonical, to_canonical
 from ...axes import box_from_canonical as box_from
-from ...errors import ExportError, InputError
+from ...errors import OUTPUT_FILES, ExportError, InputError, as_marked, setting
 from ...storage.atomic_write import check_folder_place
 from ...storage.chunk_store import (
     ChunkNames,
@@ -225,7 +225,7 @@ def _remote_store(url: str) -> RemoteStore:
     try:
         return RemoteStore(RemotePath(url))
     except InputError as error:
-        raise ExportError(str(error)) from None
+        raise ExportError(error.render(as_marked)) from None
 
 
 def _check_remote(store: RemoteStore, spec: ImageSpec) -> None:
@@ -238,8 +238,9 @@ def _check_remote(store: RemoteStore, spec: ImageSpec) -> None:
         return
     if not spec.may_replace:
         raise ExportError(
-            f"cannot write {store.folder}: it exists; --overwrite replaces it (nothing can be swapped there, so it "
-            "goes before the new one is complete), --output_filename_format chooses another place"
+            f"cannot write {store.folder}: it exists; {setting('overwrite')} replaces it (nothing can be swapped "
+            "there, so it "
+            f"goes before the new one is complete), {OUTPUT_FILES} chooses another place"
         )
     if not is_described:
         raise ExportError(f"cannot write {store.folder}: what stands there is not a Zarr store; remove it first")
@@ -264,14 +265,14 @@ def _check_store(path: Path, spec: ImageSpec) -> None:
         if aside is not None and not spec.may_replace:
             raise ExportError(
                 f"cannot write {path}: a run that was killed while it replaced it has left it as {aside}; move that "
-                "back, or replace it with --overwrite"
+                f"back, or replace it with {setting('overwrite')}"
             )
         return
     if not path.is_dir():
         raise ExportError(f"cannot write {path}: there is a file of that name, and a Zarr store is a folder")
     if not spec.may_replace:
         raise ExportError(
-            f"cannot write {path}: it exists; --overwrite replaces it, --output_filename_format chooses another place"
+            f"cannot write {path}: it exists; {setting('overwrite')} replaces it, {OUTPUT_FILES} chooses another place"
         )
     if not is_store(path) and any(path.iterdir()):
         raise ExportError(f"cannot write {path}: the folder that stands there is not a Zarr store; remove it first")

@@ -18,7 +18,7 @@ import numpy as np
 
 from ....box import Box
 from ...axes import to_canonical
-from ...errors import ExportError
+from ...errors import ExportError, setting
 from ...storage.atomic_write import Target, check_file_place, export_errors
 from ..spec import SEQUENCE, ImageSpec, ImageWriter, Limits, OutputFormat
 
@@ -96,8 +96,9 @@ def step_axis(shape: Sequence[int], axes: str, *, max_dims: int | None = 3) -> s
     sizes = ", ".join(f"{a}={n}" for a, n in zip(axes, shape, strict=True))
     raise ExportError(
         f"an image sequence needs exactly {'three' if count == 3 else 'four'} axes longer than 1 (a channel axis that "
-        f"is not the first does not count), but the result has {sizes}; choose a region with --cutout_subregion, "
-        "another --output_axis_order, or --output_format=hdf5"
+        f"is not the first does not count), but the result has {sizes}; choose a region with "
+        f"{setting('cutout_subregion')}, "
+        f"another {setting('output_axis_order')}, or {setting('output_format')}=hdf5"
     )
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from ....box import Box
 from ...axes import axistags_json
-from ...errors import ExportError
+from ...errors import ExportError, setting
 from ...storage.atomic_write import Target, export_errors
 from ..spec import TableColumn, TableFormat, TableWriter
 from ..support.signature import HDF5_SIGNATURE, begins_with
 
-OPTION = "--table_filename"
+OPTION = setting("table_filename")
 ROWS_AT_ONCE = 4096
 CHUNK_BYTES = 1 << 18
 IMAGES = "images"

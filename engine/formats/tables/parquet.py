@@ -10,12 +10,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from ...errors import ExportError
+from ...errors import ExportError, setting
 from ...storage.atomic_write import Target, export_errors
 from ..spec import TableColumn, TableFormat, TableWriter
 from ..support.signature import begins_with
 
-OPTION = "--table_filename"
+OPTION = setting("table_filename")
 EXTRA = "pixelforest[parquet]"
 ROWS_AT_ONCE = 1 << 16
 

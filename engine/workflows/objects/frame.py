@@ -10,7 +10,7 @@ import numpy as np
 
 from ....box import Box
 from ....kernels.contract import Voxels
-from ...errors import InputMismatch, MemoryTooSmall
+from ...errors import InputMismatch, MemoryTooSmall, as_marked
 from ...export.images import ImageExport, TileSink
 from ...inputs.images import InputImage
 from ...objects.classify import ObjectClasses, classify_objects
@@ -190,7 +190,7 @@ class Frame:
         except InputMismatch as error:
             if given is None:
                 raise
-            raise InputMismatch(f"{self._shown(given)}: {error}") from error
+            raise InputMismatch(f"{self._shown(given)}: {error.render(as_marked)}") from error
 
     def measure(self, labels: LabelFrame, wanted: Features) -> ObjectFeatures:
         """Measure the wanted features of all objects. Raises MemoryTooSmall if there are too many objects."""
@@ -202,7 +202,7 @@ class Frame:
             with self._in_layers(reads, _chunks(raw), raw.shape[4] * raw.dtype.itemsize) as read:
                 return self.lane.measure(self.meter.watch(read, MEASURE_SHARE), labels, wanted, held_bytes)
         except MemoryTooSmall as error:
-            raise MemoryTooSmall(f"{self._shown(raw)}: {error}") from error
+            raise MemoryTooSmall(f"{self._shown(raw)}: {error.render(as_marked)}") from error
 
     def _shown(self, image: InputImage) -> str:
         """Name this frame of an image, for messages."""

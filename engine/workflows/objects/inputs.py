@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...errors import InputMismatch
+from ...errors import InputMismatch, setting
 from ...inputs.axes_advice import Needs, advise, advise_channels, needs_of
 from ...inputs.images import InputImage
 from ...objects.feature_catalogue import check_features, count_values
@@ -35,7 +35,7 @@ def check_lane(project: ObjectProject, images: Mapping[str, InputImage]) -> None
     for role in project.roles:
         if role in SOURCES and role not in images:
             option = role.lower().replace(" ", "_")
-            raise InputMismatch(f"there is no {role} for {raw.path_text}; name it with --{option}")
+            raise InputMismatch(f"there is no {role} for {raw.path_text}; name it with {setting(option)}")
     for role, image in images.items():
         if image.shape[:4] != raw.shape[:4]:
             raise InputMismatch(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ....box import Box
 from ....kernels.contract import Voxels
-from ...errors import MemoryTooSmall
+from ...errors import MemoryTooSmall, setting
 from ...export.images import TileDemand
 from ...inputs.images import InputImage
 from ...machine import format_size
@@ -211,5 +211,5 @@ class _Frame:
             raise MemoryTooSmall(
                 f"the intermediate volumes of a frame take {format_size(self.scratch_bytes)}; they fit neither the "
                 f"memory budget of {format_size(self.resources.memory_bytes)} nor the folder {folder}, which has "
-                f"{format_size(free)} left; raise --memory, or let TMPDIR name a folder with more room"
+                f"{format_size(free)} left; raise {setting('memory')}, or let TMPDIR name a folder with more room"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import UsageError
+from ...errors import UsageError, setting
 from ...export.tables import TableOptions, TableRequest
 from ...export.tables import resolve_table as resolve_object_table
 from ...inputs.images import InputImage
@@ -56,7 +56,10 @@ def resolve_table(project: ObjectProject, asked: TableOptions, *, lane_count: in
         allow_project_urls=asked.allow_project_urls,
     )
     if asked.is_alone and table is None:
-        raise UsageError("--table_only: this project was not set up to write a table; say where with --table_filename")
+        raise UsageError(
+            f"{setting('table_only')}: this project was not set up to write a table; say where with "
+            f"{setting('table_filename')}"
+        )
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import UsageError
+from ...errors import UsageError, setting
 from ...export.tables import TableOptions, TableRequest
 from ...inputs.images import InputImage
 from ...pixels.results import RESULTS
@@ -53,7 +53,9 @@ def resolve_table(project: PixelProject, asked: TableOptions, *, lane_count: int
     # An empty file name requests a table, too.
     for option, is_given in (("table_filename", asked.filename is not None), ("table_only", asked.is_alone)):
         if is_given:
-            raise UsageError(f"--{option}: {project.workflow} projects have no objects, so there is no table of them")
+            raise UsageError(
+                f"{setting(option)}: {project.workflow} projects have no objects, so there is no table of them"
+            )
 
 
 def table_notes(project: PixelProject, table: TableRequest) -> list[str]:

@@ -105,9 +105,9 @@ def test_templates_of_sequences() -> None:
     assert adapt(DEFAULT, is_sequence=True) == DEFAULT + "_{slice_index}"
     assert adapt(DEFAULT + ".h5", is_sequence=True) == DEFAULT + "_{slice_index}.h5"
     assert adapt("a_{slice_index:05d}.png", is_sequence=True) == "a_{slice_index:05d}.png"
-    with pytest.raises(ExportError, match=r"--output_filename_format=out/a_\{slice_index\}\.png"):
+    with pytest.raises(ExportError, match=r"output_filename_format=out/a_\{slice_index\}\.png"):
         adapt("out/a.png", is_sequence=True)
-    with pytest.raises(ExportError, match=r"--output_filename_format=out/a\.png"):
+    with pytest.raises(ExportError, match=r"output_filename_format=out/a\.png"):
         adapt("out/a_{slice_index:03d}.png")
 
 

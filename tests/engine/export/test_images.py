@@ -190,7 +190,7 @@ def test_sequences_are_numbered_by_their_own_axis(volume: Lane) -> None:
 def test_sequences_need_three_axes(plane: Lane) -> None:
     with pytest.raises(ExportError, match="exactly three axes"):
         plan(plane, format="png sequence", sources="Simple Segmentation")
-    with pytest.raises(ExportError, match=r"--output_filename_format=out_\{slice_index\}\.png"):
+    with pytest.raises(ExportError, match=r"output_filename_format=out_\{slice_index\}\.png"):
         plan(plane, format="png sequence", filename_format="out.png")
 
 

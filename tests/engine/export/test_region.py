@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pixelforest.box import Box
-from pixelforest.engine.errors import ExportError, UsageError
+from pixelforest.engine.errors import ExportError, UsageError, setting
 from pixelforest.engine.export.region import Cutout, describe_region, parse_list, parse_region, resolve_region
 
 SHAPE = (1, 1, 73, 187, 2)
@@ -81,12 +81,12 @@ def test_malformed_regions(text: str, error: type[Exception], message: str) -> N
 
 
 def test_lists_keep_ints_and_floats_apart() -> None:
-    assert [type(v) for v in parse_list("(0,255)", "--x")] == [int, int]
-    assert [type(v) for v in parse_list("(0.0, 255.0)", "--x")] == [float, float]
-    assert parse_list("[ None , (1 , 2) ]", "--x") == [None, [1, 2]]
+    assert [type(v) for v in parse_list("(0,255)", setting("x"))] == [int, int]
+    assert [type(v) for v in parse_list("(0.0, 255.0)", setting("x"))] == [float, float]
+    assert parse_list("[ None , (1 , 2) ]", setting("x")) == [None, [1, 2]]
     for text in ("(0.,1.)", "(NaN,1)", "(-Infinity,1)", "[" * 100_000):
-        with pytest.raises(UsageError, match="--x: expected a list"):
-            parse_list(text, "--x")
+        with pytest.raises(UsageError, match="x: expected a list"):
+            parse_list(text, setting("x"))
 
 
 def test_a_stored_region_is_named_as_such() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelforest.engine.errors import ExportError, UsageError
+from pixelforest.engine.errors import ExportError, UsageError, setting
 from pixelforest.engine.export.region import Cutout
 from pixelforest.engine.export.settings import (
     Defaults,
@@ -133,9 +133,9 @@ def test_the_missing_range_is_taken_from_the_result(asked, result_dtype: str, dr
 
 
 def test_a_missing_range_that_nobody_knows_is_an_error() -> None:
-    with pytest.raises(ExportError, match="--export_drange needs --pipeline_result_drange for Features"):
+    with pytest.raises(ExportError, match="export_drange needs pipeline_result_drange for Features"):
         complete_conversion(resolve(sources="features", export_range="(0,255)"), np.dtype("float32"), None)
-    with pytest.raises(ExportError, match="--pipeline_result_drange needs --export_drange"):
+    with pytest.raises(ExportError, match="pipeline_result_drange needs export_drange"):
         complete_conversion(resolve(pipeline_range="(0,255)"), np.dtype("float32"), None)
     with pytest.raises(ExportError, match="too large for a data range"):
         complete_conversion(resolve(export_range=f"(0,{1 << 70})"), np.dtype("uint8"), None)
@@ -164,9 +164,9 @@ def test_several_results_get_their_names_into_the_path(caplog: pytest.LogCapture
         ({"dtype": "uint64"}, UsageError, "invalid choice 'uint64'"),
         ({"axis_order": "yxq"}, ExportError, "invalid axes"),
         ({"axis_order": "yxx"}, ExportError, "invalid axes"),
-        ({"pipeline_range": "0,1"}, UsageError, "--pipeline_result_drange: expected a list"),
-        ({"pipeline_range": "(0,1,2)"}, ExportError, "didn't understand --pipeline_result_drange"),
-        ({"export_range": "(0,None)"}, ExportError, "didn't understand --export_drange"),
+        ({"pipeline_range": "0,1"}, UsageError, "pipeline_result_drange: expected a list"),
+        ({"pipeline_range": "(0,1,2)"}, ExportError, "didn't understand pipeline_result_drange"),
+        ({"export_range": "(0,None)"}, ExportError, "didn't understand export_drange"),
         ({"filename_format": "{nickname"}, ExportError, "cannot be understood"),
     ],
 )
@@ -191,4 +191,4 @@ def test_damaged_stored_settings(stored: Stored, message: str) -> None:
 
 
 def test_ranges_keep_their_kind() -> None:
-    assert [type(v) for v in parse_range("(0,1.0)", "--x")] == [int, float]
+    assert [type(v) for v in parse_range("(0,1.0)", setting("x"))] == [int, float]

@@ -66,7 +66,7 @@ def test_what_is_asked_for_reaches_the_writer(tmp_path: Path) -> None:
 def test_a_store_that_exists_is_refused_before_computing(tmp_path: Path) -> None:
     lane = Lane(tmp_path)
     export(plan(lane))
-    with pytest.raises(ExportError, match=r"g_Simple Segmentation\.zarr: it exists; --overwrite"):
+    with pytest.raises(ExportError, match=r"g_Simple Segmentation\.zarr: it exists; overwrite"):
         plan(lane)
     export(plan(lane, overwrite=True))
 

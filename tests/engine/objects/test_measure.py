@@ -340,7 +340,7 @@ def test_refused(flat: tuple[np.ndarray, np.ndarray], backend: Backend) -> None:
     solid = np.repeat(labels, 2, axis=0), np.repeat(raw, 2, axis=0)
     with pytest.raises(InputMismatch, match="set for 2 axes"):
         measure(*solid, {STANDARD: {"Mean in neighborhood": (2, 2)}}, backend)
-    with pytest.raises(MemoryTooSmall, match="--memory"):
+    with pytest.raises(MemoryTooSmall, match="memory"):
         measure(labels, raw, {SKELETON: {"Diameter": None}}, backend, memory_bytes=500)
 
 
@@ -433,9 +433,7 @@ def test_more_objects_than_the_memory_holds_are_refused_before_anything_is_read(
 
     wanted = everything(2, 1, (1, 1))
     needed = labels.count * bytes_per_object(wanted, dimensions=2, channels=1, voxels=labels.labels.size)
-    message = (
-        r"^the features of 1600 objects take 4 MiB \(\d+ bytes each\), .* 4 MiB are left for them; allow more with --me"
-    )
+    message = r"^the features of 1600 objects take 4 MiB \(\d+ bytes each\), .* 4 MiB are left for them; allow more"
     with pytest.raises(MemoryTooSmall, match=message):
         measure_frame(read, labels, 1, wanted, resources=Resources(backend, 1, needed - (1 << 18)))
 

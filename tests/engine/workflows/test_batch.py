@@ -274,7 +274,7 @@ def test_a_lane_that_does_not_fit_is_never_computed(workflow: FakeWorkflow, imag
 def test_a_bug_in_a_lane_is_one_line(workflow: FakeWorkflow, images: tuple[str, ...]) -> None:
     workflow.hooks = {"a": raise_(ZeroDivisionError("division\nby zero"))}
     report = run_batch(make_job("a.png"))
-    assert report.message == "unexpected ZeroDivisionError: division by zero; run with --debug for the traceback"
+    assert report.message == "unexpected ZeroDivisionError: division by zero; run with debug for the traceback"
 
 
 def test_an_earlier_result_survives_a_failure(workflow: FakeWorkflow, images: tuple[str, ...]) -> None:
