@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from support.forecast import explain
 
 from pixelforest import cli
 from pixelforest.engine.jobs import Request, resolve_job
 from pixelforest.engine.run.batch import run_batch
 from pixelforest.engine.run.explain import SCHEMA, explain_job
-from tests.workflows.forecast import explain
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "explain.md"
 

@@ -15,12 +15,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from support.forecast import explain
+from support.golden import GOLDEN
 
 from pixelforest import cli
 from pixelforest.engine.machine import granted_cpus
 from pixelforest.frontend.json_report import SCHEMA
-from tests.conftest import GOLDEN
-from tests.workflows.forecast import explain
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"
 

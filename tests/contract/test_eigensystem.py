@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.objects import CHANNELS, ONE_CHANNEL, make_labels, make_raw, measure
 from reference import objects as reference
+from support.labelled_frames import CHANNELS, ONE_CHANNEL, make_labels, make_raw, measure
 
 from pixelforest.kernels.contract import Backend
 

@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 import pytest
-from contract.builders import (
+from reference import features as reference
+from support.kernel_inputs import (
     assert_same_bits,
     assert_same_values,
     compute_features,
@@ -16,7 +17,6 @@ from contract.builders import (
     open_stack,
     random_image,
 )
-from reference import features as reference
 
 from pixelforest.kernels.contract import OPERATIONS, Backend, FeaturePlan, Voxels
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.builders import NO_FILTER, assert_same_values, compute_features, random_image
 from reference import features as reference
+from support.kernel_inputs import NO_FILTER, assert_same_values, compute_features, random_image
 
 from pixelforest.kernels.contract import Backend, FeaturePlan, ScalePlan
 

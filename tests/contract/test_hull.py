@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.objects import KINDS, boxes_of, make_labels
 from reference import objects as reference
+from support.labelled_frames import KINDS, boxes_of, make_labels
 
 from pixelforest.kernels.contract import Backend
 

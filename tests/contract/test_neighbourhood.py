@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.objects import assert_exact, boxes_of, make_labels, make_raw
 from reference import objects as reference
+from support.labelled_frames import assert_exact, boxes_of, make_labels, make_raw
 
 from pixelforest.kernels.contract import Backend, MeasurePlan
 

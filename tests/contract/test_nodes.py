@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.builders import leaf_tree, random_forest, random_tree
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.kernel_inputs import leaf_tree, random_forest, random_tree
 
 from pixelforest.kernels.contract import ForestArrays, TreeArrays
 from pixelforest.kernels.shared.nodes import exact_float32_threshold, forest_value, pack_forest

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from contract.objects import CHANNELS, KINDS, ONE_CHANNEL, assert_exact, make_labels, make_raw, measure
 from reference import objects as reference
+from support.labelled_frames import CHANNELS, KINDS, ONE_CHANNEL, assert_exact, make_labels, make_raw, measure
 
 from pixelforest.kernels.contract import MEASURES, Backend
 

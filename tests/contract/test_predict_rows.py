@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract.builders import assert_same_values, random_forest
 from reference import walk as reference
+from support.kernel_inputs import assert_same_values, random_forest
 
 from pixelforest.kernels.contract import Backend, ForestArrays
 
@@ -64,7 +64,7 @@ FRESH = """
 import sys
 
 import numpy as np
-from contract.builders import random_forest
+from support.kernel_inputs import random_forest
 from pixelforest import kernels
 
 backend = kernels.load("cpu")

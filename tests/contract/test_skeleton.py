@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.objects import boxes_of, make_labels
+from support.labelled_frames import boxes_of, make_labels
 
 from pixelforest.kernels.contract import Backend
 

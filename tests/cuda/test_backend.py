@@ -11,7 +11,7 @@ import pytest
 from cuda_host.faults import FaultyDevice
 from cuda_host.host_device import HostDevice
 from cuda_host.jobs import CPU, KINDS, REGIONS, assert_cpu_bytes, expected, limit_tiles
-from properties.test_tiles import SHAPES, assert_same_part, classify, make_image, make_mask, make_project
+from support.tile_jobs import SHAPES, assert_same_part, classify, make_image, make_mask, make_project
 
 from pixelforest.box import Box
 from pixelforest.engine.pixels.classify import ResultRequest, prepare_classifier

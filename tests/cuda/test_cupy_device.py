@@ -15,7 +15,7 @@ import pytest
 from cuda_host.build import SHIM_NUMBER
 from cuda_host.fake_cupy import Machine, make_cupy
 from cuda_host.jobs import REGIONS, assert_cpu_bytes, expected, limit_tiles
-from properties.test_tiles import assert_same_part, classify
+from support.tile_jobs import assert_same_part, classify
 
 from pixelforest import kernels
 from pixelforest.box import Box

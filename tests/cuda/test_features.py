@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from contract.builders import assert_same_bits, compute_features, make_plan, open_stack, random_image
 from cuda_host.host_device import HostArray, HostDevice
+from support.kernel_inputs import assert_same_bits, compute_features, make_plan, open_stack, random_image
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import OPERATIONS, FeaturePlan, KernelError, ScalePlan, Voxels

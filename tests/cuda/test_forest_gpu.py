@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from contract.builders import random_forest, random_tree
 from cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.kernel_inputs import random_forest, random_tree
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import DeviceUnavailable, ForestArrays, Voxels

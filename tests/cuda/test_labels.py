@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from contract.paths import snake, spiral
-from contract.test_labels import TYPES, Storage, random_values
 from cuda_host.host_device import HostDevice
+from support.label_slabs import TYPES, Storage, random_values
+from support.long_paths import snake, spiral
 
 from pixelforest.kernels.contract import Backend, KernelError
 from pixelforest.kernels.cpu.host import labels as cpu

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from contract.objects import make_labels, make_raw, measure
-from contract.paths import snake, spiral
-from contract.test_labels import Storage, random_values
 from scipy import ndimage
+from support.label_slabs import Storage, random_values
+from support.labelled_frames import make_labels, make_raw, measure
+from support.long_paths import snake, spiral
 
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import DeviceUnavailable, MapPlan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from properties.test_tiles import NAMES, assert_same_part, classify, make_mask
+from support.tile_jobs import NAMES, assert_same_part, classify, make_mask
 
 from pixelforest import kernels
 from pixelforest.box import Box

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.odd_names import NAME, only_where_there_are_such_names
 
 from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.formats import output_formats, table_formats
 from pixelforest.engine.inputs.images import InputOptions, open_image
 from pixelforest.engine.storage.chunk_store import open_array
-from tests.support.odd_names import NAME, only_where_there_are_such_names
 
 pytestmark = only_where_there_are_such_names
 SHOWN = r"n\xff\xfe"

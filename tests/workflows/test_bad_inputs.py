@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from support.golden import GOLDEN
 
 from pixelforest import cli
 from pixelforest.engine.formats.images import hdf5
 from pixelforest.engine.workflows.pixel import workflow as pixel_workflow
-from tests.conftest import GOLDEN
 
 RECORDED = GOLDEN / "px2d_gray" / "expected" / "probabilities.h5"
 HALO = 60  # voxels; no filter of px2d_gray reaches further

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from support.golden import GOLDEN, REPOSITORY
 
 from pixelforest import cli
-from tests.conftest import GOLDEN, REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
 

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from support.golden import GOLDEN
 
 from pixelforest import cli
-from tests.conftest import GOLDEN
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and shell scripts of POSIX")
 DEADLINE_S = 120

@@ -11,11 +11,11 @@ from typing import Any
 
 import h5py
 import pytest
+from support.forecast import explain, foretold_files
+from support.golden import GoldenCase, golden_cases, golden_folders
+from support.recorded import Allowed, assert_same_dataset
 
 from pixelforest import cli
-from tests.conftest import GoldenCase, golden_cases, golden_folders
-from tests.workflows.forecast import explain, foretold_files
-from tests.workflows.recorded import Allowed, assert_same_dataset
 
 FOLDERS = [folder for folder in golden_folders() if folder.name.startswith(("obj", "pcoc"))]
 CASES = [case for folder in FOLDERS for case in golden_cases(folder)]

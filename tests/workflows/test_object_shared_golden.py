@@ -14,10 +14,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from support.golden import SHARED
+from support.recorded import NOTHING, Allowed, assert_same_dataset, assert_same_picture
 
 from pixelforest import cli
-from tests.conftest import SHARED
-from tests.workflows.recorded import NOTHING, Allowed, assert_same_dataset, assert_same_picture
 
 GROUPS = ("ObjectClassification*", "trained_*", "variants_oc")
 # ilastik wants a table to be set up in the project; here a path is enough.

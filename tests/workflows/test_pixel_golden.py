@@ -6,11 +6,11 @@ from pathlib import Path
 
 import h5py
 import pytest
+from support.forecast import explain, foretold_files
+from support.golden import GoldenCase, golden_cases, golden_folders
+from support.recorded import Allowed, assert_same_dataset, assert_same_values
 
 from pixelforest import cli
-from tests.conftest import GoldenCase, golden_cases, golden_folders
-from tests.workflows.forecast import explain, foretold_files
-from tests.workflows.recorded import Allowed, assert_same_dataset, assert_same_values
 
 FOLDERS = [folder for folder in golden_folders() if folder.name.startswith("px")]
 # ilastik exports Labels of zeros even for a training image; what is exported instead: regressions/test_106_labels.py.

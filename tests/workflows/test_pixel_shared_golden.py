@@ -14,10 +14,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-
-from pixelforest import cli
-from tests.conftest import SHARED
-from tests.workflows.recorded import (
+from support.golden import SHARED
+from support.recorded import (
     NOTHING,
     Allowed,
     assert_same_attributes,
@@ -26,6 +24,8 @@ from tests.workflows.recorded import (
     assert_same_picture,
     assert_same_values,
 )
+
+from pixelforest import cli
 
 GROUPS = ("PixelClassification*", "api_Pixel*", "api_2464*", "variants_api")
 # In this run ilastik added its eight forests in another order than in the run that recorded the probabilities: two

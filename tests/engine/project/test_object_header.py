@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.golden import GOLDEN
 
 from pixelforest.engine.errors import ProjectError
 from pixelforest.engine.project import open_project
 from pixelforest.engine.project.hdf5 import ProjectFile
 from pixelforest.engine.project.object_header import HEADER_BYTES, PlainArray, read_header
-from tests.conftest import GOLDEN
 
 PROJECTS = sorted(GOLDEN.glob("*/project.ilp"))
 
