@@ -95,14 +95,15 @@ def test_radius(sigma: float, window: float, expected: int) -> None:
     assert radius_voxels(sigma, window) == expected
 
 
-@pytest.mark.parametrize("sigma", SIGMAS, ids=lambda v: f"{v:.4g}")
+WIDE = [sigma for sigma in SIGMAS if min(len(gaussian_taps(sigma, n, PRESMOOTHER_WINDOW)) for n in (0, 1, 2)) > 1]
+
+
+@pytest.mark.parametrize("sigma", WIDE, ids=lambda v: f"{v:.4g}")
 def test_moments(sigma: float) -> None:
     """What each order answers to a constant, to x and to x²/2."""
     sums = {}
     for order in (0, 1, 2):
         taps = gaussian_taps(sigma, order, PRESMOOTHER_WINDOW).astype(np.float64)
-        if len(taps) == 1:
-            return
         x = np.arange(len(taps))
         sums[order] = (taps[0] + 2 * taps[1:].sum(), (2 * x * taps).sum(), (x**2 * taps).sum())
     assert sums[0][0] == pytest.approx(1, abs=1e-6)

@@ -119,7 +119,7 @@ def test_templates_of_several_results() -> None:
 
 
 def test_inputs_and_the_project_are_not_written_over(tmp_path: Path) -> None:
-    raw, link = tmp_path / "raw.png", tmp_path / "link.png"
+    raw = tmp_path / "raw.png"
     raw.write_bytes(b"")
     protected = {raw: "an input of this run", tmp_path / "p.ilp": "the project"}
     check_protected([tmp_path / "other.png"], protected)
@@ -127,12 +127,14 @@ def test_inputs_and_the_project_are_not_written_over(tmp_path: Path) -> None:
         check_protected([tmp_path / "other.png", tmp_path / "sub" / ".." / "raw.png"], protected)
     with pytest.raises(ExportError, match="is the project"):
         check_protected([tmp_path / "p.ilp"], protected)
-    try:
-        link.symlink_to(raw)
-    except OSError:
-        return  # this platform or user has no links
+
+
+def test_a_link_to_an_input_is_not_written_over(tmp_path: Path) -> None:
+    raw, link = tmp_path / "raw.png", tmp_path / "link.png"
+    raw.write_bytes(b"")
+    link.symlink_to(raw)
     with pytest.raises(ExportError, match="is an input"):
-        check_protected([link], protected)
+        check_protected([link], {raw: "an input of this run"})
 
 
 def test_two_lanes_with_one_name() -> None:
