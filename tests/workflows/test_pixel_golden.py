@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import pytest
+from support.annotations import assert_annotations
 from support.forecast import explain, foretold_files
 from support.golden import GoldenCase, golden_cases, golden_folders
 from support.recorded import Allowed, assert_same_dataset, assert_same_values
@@ -13,8 +14,7 @@ from support.recorded import Allowed, assert_same_dataset, assert_same_values
 from pixelforest import cli
 
 FOLDERS = [folder for folder in golden_folders() if folder.name.startswith("px")]
-# ilastik exports Labels of zeros even for a training image; what is exported instead: regressions/test_106_labels.py.
-CASES = [case for folder in FOLDERS for case in golden_cases(folder) if case.outputs[0]["export_source"] != "Labels"]
+CASES = [case for folder in FOLDERS for case in golden_cases(folder)]
 
 
 def test_all_kinds_of_projects_are_recorded() -> None:
@@ -55,7 +55,9 @@ def test_a_recorded_run(
             with h5py.File(case.folder / record["file"], "r") as recorded:
                 expected = recorded["exported_data"]
                 assert "".join(axis.label for axis in found.dims) == record["axes"]
-                if "region" in record:  # a part of what was written
+                if record["export_source"] == "Labels":  # of the training image
+                    assert_annotations(found, expected, case.folder / case.project)
+                elif "region" in record:  # a part of what was written
                     y0, x0, y1, x1 = record["region"]
                     assert_same_values(found[y0:y1, x0:x1], expected[()], allowed)
                 else:

@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from support.annotations import assert_annotations
 from support.golden import SHARED
 from support.recorded import (
     NOTHING,
@@ -32,6 +33,8 @@ GROUPS = ("PixelClassification*", "api_Pixel*", "api_2464*", "variants_api")
 # voxels, which tie at 0.5 there, have the other class.
 RECORDED_WITH_TIES = ("PixelClassification3d-simple_segmentation",)
 SLOW = ("PixelClassification2d-features",)
+# Runs on an image that the project was trained on.
+ANNOTATED = ("api_PixelClass-labels", "api_PixelClass3D-labels", "api_2464_PixelClassification_xy_input_tif-labels")
 # ilastik refuses files that differ from the training images by axes of length 1; they are read here.
 READ_HERE = ("variants_api-other_size", "variants_api-uint16_tif", "variants_api-vol_tif")
 
@@ -94,7 +97,9 @@ def assert_as_recorded(path: Path, run: Run, output: dict[str, Any]) -> None:
             assert hashlib.sha256(np.ascontiguousarray(found[()]).tobytes()).hexdigest() == about["sha256"]
             return
         with h5py.File(expected, "r") as recorded:
-            if run.name in RECORDED_WITH_TIES:
+            if run.name in ANNOTATED:
+                assert_annotations(found, recorded[name], run.folder / run.record["project"])
+            elif run.name in RECORDED_WITH_TIES:
                 with h5py.File(run.folder / "expected" / "probabilities.h5", "r") as probabilities:
                     assert_same_classes(found[()], recorded[name][()], probabilities["exported_data"][()])
                 assert_same_attributes(found, recorded[name])
