@@ -102,7 +102,7 @@ def test_a_run_that_does_not_come_to_its_lanes_has_a_document_too(
     assert captured.err == line == f"pixelforest: error: {document['error']}\n"
 
 
-def test_every_field_is_documented(gray: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_field_of_explain_is_documented(gray: Path, capsys: pytest.CaptureFixture[str]) -> None:
     documented = DOCS.read_text(encoding="utf-8")
     document = explain(capsys, "--project=project.ilp", "raw.png")
 

@@ -117,7 +117,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_done(
     assert not Path("a_Probabilities.h5").exists()
 
 
-def test_every_field_is_documented(gray: Path) -> None:
+def test_every_field_of_run_reports_is_documented(gray: Path) -> None:
     _, report = run("a.png")
     documented = DOCS.read_text(encoding="utf-8")
     assert not {name for name in (*report, *report["lanes"][0]) if f"`{name}`" not in documented}

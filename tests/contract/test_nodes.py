@@ -130,7 +130,7 @@ def test_a_forest_beyond_the_layout_is_refused() -> None:
     ],
     ids=["pure", "weight-unused", "weighted", "weight-one", "impure", "both", "neither", "twice"],
 )
-def test_purity(tree: object, is_weighted: bool, expected: bool) -> None:
+def test_a_forest_is_pure_if_its_leaves_are(tree: object, is_weighted: bool, expected: bool) -> None:
     assert pack_forest([ForestArrays((tree,), 2, is_weighted)]).is_pure is expected  # type: ignore[arg-type]
 
 

@@ -65,14 +65,14 @@ def test_derivatives_one_voxel_wide_do_not_depend_on_sigma(sigma: float) -> None
 
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("sigma", [0.0, 1e-7, 0.15, 0.198])
-def test_filters_without_width_copy(sigma: float, order: int) -> None:
+def test_taps_without_width_are_one(sigma: float, order: int) -> None:
     assert gaussian_taps(sigma, order, FEATURE_WINDOW).tolist() == [1]
 
 
 @pytest.mark.parametrize("window", [FEATURE_WINDOW, PRESMOOTHER_WINDOW])
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("sigma", SIGMAS, ids=lambda v: f"{v:.4g}")
-def test_definition(sigma: float, order: int, window: float) -> None:
+def test_taps_equal_their_definition(sigma: float, order: int, window: float) -> None:
     np.testing.assert_array_equal(gaussian_taps(sigma, order, window), reference.taps(sigma, order, window))
 
 
@@ -91,7 +91,7 @@ def test_definition(sigma: float, order: int, window: float) -> None:
         (1.0, FEATURE_WINDOW, 2),
     ],
 )
-def test_radius(sigma: float, window: float, expected: int) -> None:
+def test_the_radius_follows_from_sigma_and_window(sigma: float, window: float, expected: int) -> None:
     assert radius_voxels(sigma, window) == expected
 
 
@@ -99,7 +99,7 @@ WIDE = [sigma for sigma in SIGMAS if min(len(gaussian_taps(sigma, n, PRESMOOTHER
 
 
 @pytest.mark.parametrize("sigma", WIDE, ids=lambda v: f"{v:.4g}")
-def test_moments(sigma: float) -> None:
+def test_moments_of_taps_are_those_of_derivatives(sigma: float) -> None:
     """What each order answers to a constant, to x and to x²/2."""
     sums = {}
     for order in (0, 1, 2):

@@ -266,7 +266,7 @@ def test_what_is_there_is_replaced_only_if_it_may_be(name: str, bucket: Any) -> 
         open_writer(name, array)
 
 
-def test_other_datasets_of_a_container_stay(bucket: Any) -> None:
+def test_other_datasets_of_a_remote_container_stay(bucket: Any) -> None:
     array = image()
     chosen = output_format("n5")
     assert chosen.open_url is not None
@@ -407,7 +407,7 @@ def test_what_was_written_is_read_from_s3_and_from_http(
         ("/out.zarr/s7", "there is no scale 's7'"),
     ],
 )
-def test_what_is_not_there(url: str, complaint: str, web: tuple[str, Path]) -> None:
+def test_a_remote_store_that_is_not_there(url: str, complaint: str, web: tuple[str, Path]) -> None:
     address, folder = web
     (folder / "picture.png").write_bytes(b"x")
     array = image()

@@ -243,7 +243,7 @@ def test_an_older_result_is_replaced(chosen: OutputFormat, tmp_path: Path) -> No
 
 
 @each_format
-def test_a_folder_that_cannot_be_made(chosen: OutputFormat, tmp_path: Path) -> None:
+def test_an_image_in_a_folder_that_cannot_be_made(chosen: OutputFormat, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     array, axes = make_image(chosen)
     with pytest.raises(ExportError):
@@ -252,7 +252,7 @@ def test_a_folder_that_cannot_be_made(chosen: OutputFormat, tmp_path: Path) -> N
 
 
 @each_format
-def test_a_folder_that_cannot_be_written_to(chosen: OutputFormat, unwritable_folder: Path) -> None:
+def test_an_image_in_a_folder_that_cannot_be_written_to(chosen: OutputFormat, unwritable_folder: Path) -> None:
     array, axes = make_image(chosen)
     with pytest.raises(ExportError, match=r"cannot|permission"):
         open_writer(unwritable_folder, chosen, make_spec(array, axes))

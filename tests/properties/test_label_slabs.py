@@ -37,7 +37,7 @@ def random_values(shape: tuple[int, int, int], share: float, stretch: int, seed:
 @also_on_the_host
 @EXAMPLES
 @given(shapes, st.floats(0, 1), st.integers(1, 9), st.integers(0, 99), plans)
-def test_components(
+def test_components_do_not_depend_on_slabs(
     backend: Backend, shape: tuple[int, int, int], share: float, stretch: int, seed: int, plan: dict[str, int]
 ) -> None:
     values = random_values(shape, share, stretch, seed)
@@ -79,7 +79,7 @@ def test_label_images(
     st.integers(0, 99),
     plans,
 )
-def test_thresholds(
+def test_thresholds_do_not_depend_on_slabs(
     backend: Backend,
     method: str,
     shape: tuple[int, int, int],

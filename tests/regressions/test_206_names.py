@@ -51,7 +51,7 @@ def test_every_format(name: str, work: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_sequences(name: str, work: Path) -> None:
+def test_sequences_keep_odd_names(name: str, work: Path) -> None:
     words = ["--export_source=Probabilities", "--output_axis_order=cyx", f"--output_format={name}"]
     assert run(*words, "--output_filename_format={dataset_dir}/o/{nickname}_{slice_index}") == 0
     assert all(file.name.startswith(NAME) for file in (work / "o").iterdir())
@@ -92,7 +92,7 @@ def test_reports_and_logs_show_their_bytes(work: Path, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("table", [t.name for t in table_formats() if not t.find_missing()])
-def test_tables(table: str, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_keep_odd_names(table: str, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy_golden("obj2d_label")
     monkeypatch.chdir(folder)
     (chosen,) = [t for t in table_formats() if t.name == table]

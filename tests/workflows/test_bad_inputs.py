@@ -561,7 +561,7 @@ def test_a_result_in_the_place_of_an_input(
         assert part in line
 
 
-def test_two_lanes_with_one_name(scene: Scene) -> None:
+def test_a_run_of_two_lanes_with_one_name(scene: Scene) -> None:
     (scene.folder / "sub").mkdir()
     shutil.copy(scene.good, scene.folder / "sub" / "raw.png")
     line = scene.fails(scene.good, scene.folder / "sub" / "raw.png")

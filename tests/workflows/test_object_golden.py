@@ -23,7 +23,7 @@ IMAGES = [case for case in CASES if "--table_only" not in case.args]
 TABLES = [case for case in CASES if "--table_only" in case.args]
 
 
-def test_all_kinds_of_projects_are_recorded() -> None:
+def test_all_kinds_of_object_projects_are_recorded() -> None:
     assert [folder.name for folder in FOLDERS] == [
         "obj2d_label",
         "obj2d_pred",

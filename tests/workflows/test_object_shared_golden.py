@@ -65,7 +65,7 @@ def test_a_run_whose_content_was_decided_otherwise_has_the_same_files(
 
 
 @pytest.mark.parametrize("run", recorded_runs())
-def test_a_recorded_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorded_run_of_ilastiks_object_projects(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for found, path in written_files(run, tmp_path, monkeypatch).items():
         if path.suffix == ".csv":
             assert_same_columns(read_csv(found), read_csv(path))

@@ -17,7 +17,7 @@ FOLDERS = [folder for folder in golden_folders() if folder.name.startswith("px")
 CASES = [case for folder in FOLDERS for case in golden_cases(folder)]
 
 
-def test_all_kinds_of_projects_are_recorded() -> None:
+def test_all_kinds_of_pixel_projects_are_recorded() -> None:
     assert [folder.name for folder in FOLDERS] == [
         "px2d_big",
         "px2d_gray",
@@ -32,7 +32,7 @@ def test_all_kinds_of_projects_are_recorded() -> None:
 
 @pytest.mark.golden
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_a_recorded_run(
+def test_a_recorded_run_of_a_pixel_project(
     case: GoldenCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(case.folder)

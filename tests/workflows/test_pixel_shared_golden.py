@@ -69,7 +69,7 @@ def recorded_runs(*, refused: bool) -> list[Any]:
 
 
 @pytest.mark.parametrize("run", recorded_runs(refused=False))
-def test_a_recorded_run(
+def test_a_recorded_run_of_ilastiks_pixel_projects(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(run.folder)

@@ -49,7 +49,7 @@ def values(nickname: str = "g", **changes) -> dict[str, object]:
         ("{nickname.__class__}{roi[0]}{0}{}", "{nickname.__class__}{roi[0]}{0}{}"),
     ],
 )
-def test_placeholders(template: str, expected: str) -> None:
+def test_placeholders_of_a_template_are_filled(template: str, expected: str) -> None:
     assert fill_template(template, values()) == expected
 
 
@@ -86,7 +86,9 @@ def test_nicknames_lead_nowhere_else(nickname: str, expected: str) -> None:
         ("d/.hidden", "npy", "d/.hidden.npy", False),
     ],
 )
-def test_extensions(text: str, extension: str, expected: str, says_so: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_extension_is_that_of_the_format(
+    text: str, extension: str, expected: str, says_so: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "pixelforest.export")
     assert force_extension(text, extension).replace(os.sep, "/") == expected
     assert bool(caplog.records) == says_so
@@ -137,7 +139,7 @@ def test_a_link_to_an_input_is_not_written_over(tmp_path: Path) -> None:
         check_protected([link], {raw: "an input of this run"})
 
 
-def test_two_lanes_with_one_name() -> None:
+def test_files_of_two_lanes_with_one_name() -> None:
     check_collisions([(0, Path("a.h5"), "x"), (1, Path("a.h5"), "y"), (0, Path("b.h5"), "x")])
     with pytest.raises(ExportError, match=r"lanes 1 and 3 would both be written to .*a\.h5"):
         check_collisions([(0, Path("a.h5"), "x"), (1, Path("b.h5"), "x"), (2, Path("a.h5"), "x")])
