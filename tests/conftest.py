@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from cuda_host.host_device import HostDevice
 from support.backends import AVAILABLE, ON_THE_HOST
+from support.cuda_host.host_device import HostDevice
 from support.golden import GOLDEN, REPOSITORY, SHARED, golden_cases, golden_folders
 
 from pixelforest import kernels
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs CUDA kernels without a GPU, thread after thread, is not part of the fast set."""
     for item in items:
-        if item.path.parent.name == "cuda" and "gpu" not in item.keywords:
+        if item.path.parent.name in ("cuda", "parity") and "gpu" not in item.keywords:
             item.add_marker(pytest.mark.slow)
 
 

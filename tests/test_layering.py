@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -175,3 +176,12 @@ def called_name(call: ast.Call) -> str:
 
 def test_every_exception_to_the_file_rule_is_needed() -> None:
     assert set(FILE_OPENERS) <= set(MODULES)
+
+
+def test_what_tests_share_is_in_support() -> None:
+    """Nothing imports conftest.py or another test module."""
+    imports = re.compile(r"^\s*(?:from|import) .*\b(?:conftest|test_\w+)\b.*", re.MULTILINE)
+    paths = sorted((REPOSITORY / "tests").glob("**/*.py"))
+    found = [f"{path}: {each[0].strip()}" for path in paths for each in imports.finditer(path.read_text("utf-8"))]
+    assert paths
+    assert found == []

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 
 from pixelforest.kernels.cuda.forest import VARIANTS
 from pixelforest.kernels.cuda.nvforest import find_missing

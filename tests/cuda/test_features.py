@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from cuda_host.host_device import HostArray, HostDevice
+from support.cuda_host.host_device import HostArray, HostDevice
 from support.kernel_inputs import assert_same_bits, compute_features, make_plan, open_stack, random_image
 
 from pixelforest import kernels

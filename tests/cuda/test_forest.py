@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from cuda_host.host_device import HostDevice
-from cuda_host.nvrtc import compile_kernels
-from cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.cuda_host.host_device import HostDevice
+from support.cuda_host.nvrtc import compile_kernels
+from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
 from support.kernel_inputs import leaf_tree, make_tree, random_forest, stump
 
 from pixelforest.kernels.contract import ForestArrays, TreeArrays, Voxels

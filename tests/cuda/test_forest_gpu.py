@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
 from support.kernel_inputs import random_forest, random_tree
 
 from pixelforest import kernels

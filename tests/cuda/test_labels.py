@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 from support.label_slabs import TYPES, Storage, random_values
 from support.long_paths import snake, spiral
 

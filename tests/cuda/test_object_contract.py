@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cuda_host.host_device import HostDevice
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cuda_host.host_device import HostDevice
 from support.label_slabs import Storage, random_values
 
 from pixelforest.engine.objects.label import label_components

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from cuda_host.host_device import HostArray, HostDevice
+from support.cuda_host.host_device import HostArray, HostDevice
 
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory
 from pixelforest.kernels.cuda.launch import read_source

@@ -1,4 +1,4 @@
-"""Jobs of properties/test_tiles.py, small enough for the host stand-in, and what the CPU makes of them."""
+"""Jobs of support/tile_jobs.py, small enough for the host stand-in, and what the CPU makes of them."""
 
 from __future__ import annotations
 

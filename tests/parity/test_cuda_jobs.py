@@ -1,5 +1,5 @@
 """The whole backend on the host stand-in: the CPU's bytes for every result, with several devices, too little memory and
-devices that fail. The jobs are those of properties/test_tiles.py."""
+devices that fail. The jobs are those of support/tile_jobs.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from cuda_host.faults import FaultyDevice
-from cuda_host.host_device import HostDevice
-from cuda_host.jobs import CPU, KINDS, REGIONS, assert_cpu_bytes, expected, limit_tiles
+from support.cuda_host.faults import FaultyDevice
+from support.cuda_host.host_device import HostDevice
+from support.cuda_host.jobs import CPU, KINDS, REGIONS, assert_cpu_bytes, expected, limit_tiles
 from support.tile_jobs import SHAPES, assert_same_part, classify, make_image, make_mask, make_project
 
 from pixelforest.box import Box
