@@ -1,71 +1,24 @@
-"""Fixtures and recorded cases that several test folders share.
-
-`tests/golden/` is part of the project: a file missing there is a failure. More recorded cases may lie in a folder
-`shared` beside the checkout; what needs it is skipped where it is absent.
-"""
+"""Fixtures that several test folders use, and marks that depend on the folder."""
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.backends import AVAILABLE, ON_THE_HOST
+from support.cuda_host.host_device import HostDevice
+from support.golden import GOLDEN, REPOSITORY, SHARED, golden_cases, golden_folders
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import Backend, KernelError
-
-TESTS = Path(__file__).resolve().parent
-REPOSITORY = TESTS.parent
-GOLDEN = TESTS / "golden"
-SHARED = REPOSITORY.parent / "shared"
+from pixelforest.kernels.cuda.backend import compose_backend
 
 # What a developer's own settings would change.
 _ENVIRONMENT = ("LAZYFLOW_THREADS", "LAZYFLOW_TOTAL_RAM_MB", "SLURM_CPUS_PER_TASK", "XDG_CONFIG_HOME", "COLUMNS")
-
-
-@dataclass(frozen=True)
-class GoldenCase:
-    """One recorded run of ilastik.
-
-    folder    holds the project, the inputs and expected/
-    args      what followed --project, with {out} for the folder of the results
-    outputs   what was written: records with "file" (in folder), "dataset", "shape", "dtype", "axes"
-    """
-
-    name: str
-    folder: Path
-    project: str
-    args: tuple[str, ...]
-    outputs: tuple[dict[str, Any], ...] = field(compare=False)
-    exit_status: int = 0
-
-
-def golden_folders() -> list[Path]:
-    """The folders under tests/golden, by name."""
-    return sorted(path.parent for path in GOLDEN.glob("*/case.json"))
-
-
-def golden_cases(folder: Path) -> list[GoldenCase]:
-    """The recorded runs of one folder under tests/golden; records that share a command are one run."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for record in json.loads((folder / "case.json").read_text(encoding="utf-8"))["expected"]:
-        runs.setdefault(record["command"], []).append(record)
-    return [_golden_case(folder, command, records) for command, records in runs.items()]
-
-
-def _golden_case(folder: Path, command: str, records: list[dict[str, Any]]) -> GoldenCase:
-    words = [word for word in shlex.split(command)[1:] if word != "--headless"]
-    project = next(word.split("=", 1)[1] for word in words if word.startswith("--project="))
-    args = [word.replace("expected/", "{out}/") for word in words if not word.startswith("--project=")]
-    name = f"{folder.name}-{Path(records[0]['file']).stem}"
-    return GoldenCase(name, folder, project, tuple(args), tuple(records), records[0].get("exit_status", 0))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs CUDA kernels without a GPU, thread after thread, is not part of the fast set."""
     for item in items:
-        if item.path.parent.name == "cuda" and "gpu" not in item.keywords:
+        if item.path.parent.name in ("cuda", "parity") and "gpu" not in item.keywords:
             item.add_marker(pytest.mark.slow)
 
 
@@ -156,12 +109,11 @@ def unwritable_folder(tmp_path: Path) -> Iterator[Path]:
         folder.chmod(0o700)
 
 
-@pytest.fixture(
-    scope="session",
-    params=[pytest.param(name, marks=pytest.mark.gpu if name == "cuda" else ()) for name in kernels.available()],
-)
+@pytest.fixture(scope="session", params=AVAILABLE)
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Every available backend, one after the other; a device that is not here is skipped with its reason."""
+    if request.param == ON_THE_HOST:
+        return compose_backend([HostDevice()])
     if request.param == "cpu":
         return kernels.load("cpu")
     try:

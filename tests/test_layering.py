@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = "pixelforest"
@@ -58,16 +58,20 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 MODULES = dict(modules())
-ALL = [pytest.param(name, id=name) for name in MODULES]
-ENGINE = [pytest.param(name, id=name) for name in MODULES if name.startswith("engine")]
+ENGINE = [name for name in MODULES if name == "engine" or name.startswith("engine.")]
 
 
+@cache
+def parsed(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+@cache
 def imports_of(name: str) -> set[str]:
     """Absolute names of all imported modules and members, with our own package's prefix taken off."""
-    path = MODULES[name]
-    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -87,53 +91,77 @@ def layer_of(name: str) -> int | None:
     return max(fitting)[1] if fitting else None
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_imports_run_one_way(name: str) -> None:
-    if name == "__init__":
-        assert imports_of(name) == set(), "the package itself imports nothing"
-        return
-    own = layer_of(name)
-    assert own is not None, f"{name} stands in no layer"
-    if name == "engine":
-        return  # only hands names on, when they are asked for
-    upward = {each for each in imports_of(name) if (layer := layer_of(each)) is not None and layer > own}
-    assert not upward, f"{name} imports from layers above its own"
+def test_the_package_itself_imports_nothing() -> None:
+    assert imports_of("__init__") == set()
 
 
-@pytest.mark.parametrize("name", [each for each in MODULES if is_within(each, "kernels")])
-def test_kernels_import_nothing_of_the_engine(name: str) -> None:
-    assert not [each for each in imports_of(name) if is_within(each, "engine")]
+def test_every_module_is_in_a_layer() -> None:
+    assert [name for name in MODULES if name != "__init__" and layer_of(name) is None] == []
 
 
-@pytest.mark.parametrize("name", ENGINE)
-def test_only_backends_import_kernels(name: str) -> None:
+def test_imports_run_one_way() -> None:
+    """But for ``engine``, which only hands names on, when they are asked for."""
+    upward = [
+        f"{name} imports {each}"
+        for name in set(MODULES) - {"__init__", "engine"}
+        for each in imports_of(name)
+        if rank(each) > rank(name)
+    ]
+    assert upward == []
+
+
+def rank(name: str) -> int:
+    """Number of the layer; other libraries are below all of ours."""
+    layer = layer_of(name)
+    return -1 if layer is None else layer
+
+
+def test_kernels_import_nothing_of_the_engine() -> None:
+    kernels = [name for name in MODULES if is_within(name, "kernels")]
+    assert kernels
+    assert importing(kernels, ["engine"]) == []
+
+
+def test_only_backends_import_kernels() -> None:
     """The door; kernels.contract and kernels.shared are vocabulary that both sides speak."""
-    inside = {each for each in imports_of(name) if is_within(each, "kernels")}
-    words = {each for each in inside if is_within(each, "kernels.contract") or is_within(each, "kernels.shared")}
-    assert name == "engine.backends" or inside == words
+    others = [name for name in ENGINE if name != "engine.backends"]
+    words = importing(others, ["kernels.contract", "kernels.shared"])
+    assert words
+    assert sorted(set(importing(others, ["kernels"])) - set(words)) == []
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_only_the_device_folder_imports_device_libraries(name: str) -> None:
-    if not is_within(name, DEVICE_FOLDER):
-        assert not [each for each in imports_of(name) for library in DEVICE_LIBRARIES if is_within(each, library)]
+def test_only_the_device_folder_imports_device_libraries() -> None:
+    assert importing([name for name in MODULES if not is_within(name, DEVICE_FOLDER)], DEVICE_LIBRARIES) == []
+
+
+def importing(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:
+    """``a imports b`` for every module a of ``names`` and every b within one of the prefixes."""
+    return [
+        f"{name} imports {each}"
+        for name in names
+        for each in sorted(imports_of(name))
+        if any(is_within(each, prefix) for prefix in prefixes)
+    ]
 
 
 def test_one_module_imports_the_forest_library() -> None:
-    importing = {name for name in MODULES for each in imports_of(name) if is_within(each, "nvforest")}
-    assert importing == {f"{DEVICE_FOLDER}.nvforest"}
+    users = {name for name in MODULES for each in imports_of(name) if is_within(each, "nvforest")}
+    assert users == {f"{DEVICE_FOLDER}.nvforest"}
 
 
-@pytest.mark.parametrize("name", [each for each in MODULES if is_within(each, "engine")])
-def test_only_formats_and_the_project_open_files(name: str) -> None:
-    if is_within(name, "engine.formats") or is_within(name, "engine.storage") or name in FILE_OPENERS:
-        return
-    assert not [each for each in imports_of(name) for library in OPENING_LIBRARIES if is_within(each, library)]
-    calls = [
-        node for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+def test_only_formats_and_the_project_open_files() -> None:
+    folders = ("engine.formats", "engine.storage")
+    others = [
+        name for name in ENGINE if name not in FILE_OPENERS and not any(is_within(name, folder) for folder in folders)
     ]
-    opening = {f"line {call.lineno}: {called_name(call)}" for call in calls if called_name(call) in OPENING_CALLS}
-    assert not opening
+    assert others
+    assert importing(others, OPENING_LIBRARIES) == []
+    assert [place for name in others for place in opening_calls(name)] == []
+
+
+def opening_calls(name: str) -> list[str]:
+    calls = [node for node in ast.walk(parsed(name)) if isinstance(node, ast.Call)]
+    return [f"{name}:{call.lineno} {called_name(call)}" for call in calls if called_name(call) in OPENING_CALLS]
 
 
 def called_name(call: ast.Call) -> str:
@@ -148,3 +176,12 @@ def called_name(call: ast.Call) -> str:
 
 def test_every_exception_to_the_file_rule_is_needed() -> None:
     assert set(FILE_OPENERS) <= set(MODULES)
+
+
+def test_what_tests_share_is_in_support() -> None:
+    """Nothing imports conftest.py or another test module."""
+    imports = re.compile(r"^\s*(?:from|import) .*\b(?:conftest|test_\w+)\b.*", re.MULTILINE)
+    paths = sorted((REPOSITORY / "tests").glob("**/*.py"))
+    found = [f"{path}: {each[0].strip()}" for path in paths for each in imports.finditer(path.read_text("utf-8"))]
+    assert paths
+    assert found == []

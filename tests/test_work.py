@@ -11,8 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from contract.builders import make_plan
 from PIL import Image
+from support.golden import GOLDEN
+from support.kernel_inputs import make_plan
 
 from pixelforest import cli
 from pixelforest.box import Box
@@ -25,7 +26,6 @@ from pixelforest.kernels.cpu.host.pure_forest_buffers import BLOCKS_PER_VECTOR, 
 from pixelforest.kernels.cpu.loops.pure_forest import cut_forest, find_bounds
 from pixelforest.kernels.shared.plan import pack_plan
 from pixelforest.kernels.shared.program import OP, PARITIES, SUMS, Op, Sums
-from tests.conftest import GOLDEN
 
 ALL_SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
 PROJECT = GOLDEN / "px2d_gray" / "project.ilp"

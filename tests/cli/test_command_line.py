@@ -302,14 +302,14 @@ def test_nothing_asked_is_no_error(argv: list[str], capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("argv", [["--version"], ["--headless", "--version"], ["--version", "--bogus"]])
-def test_version(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_line_names_the_compatible_ilastik(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv) == 0
     assert capsys.readouterr().out == cli.VERSION_LINE + "\n"
     assert "(ilastik 1.4.3 compatible)" in cli.VERSION_LINE
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["-h"], ["--project=x.ilp", "--bogus", "--help"]])
-def test_help(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_every_heading(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv) == 0
     text = capsys.readouterr().out
     for heading in ("usage:", "What to run:", "Inputs:", "Results:", "Machine:", "Screen and log:", "Examples:"):

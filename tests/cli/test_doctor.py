@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 
 from pixelforest import cli
 from pixelforest.engine import backends

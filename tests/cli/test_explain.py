@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from support.forecast import explain
 
 from pixelforest import cli
 from pixelforest.engine.jobs import Request, resolve_job
 from pixelforest.engine.run.batch import run_batch
 from pixelforest.engine.run.explain import SCHEMA, explain_job
-from tests.workflows.forecast import explain
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "explain.md"
 
@@ -102,7 +102,7 @@ def test_a_run_that_does_not_come_to_its_lanes_has_a_document_too(
     assert captured.err == line == f"pixelforest: error: {document['error']}\n"
 
 
-def test_every_field_is_documented(gray: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_field_of_explain_is_documented(gray: Path, capsys: pytest.CaptureFixture[str]) -> None:
     documented = DOCS.read_text(encoding="utf-8")
     document = explain(capsys, "--project=project.ilp", "raw.png")
 

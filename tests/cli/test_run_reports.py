@@ -15,12 +15,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from support.forecast import explain
+from support.golden import GOLDEN
 
 from pixelforest import cli
 from pixelforest.engine.machine import granted_cpus
 from pixelforest.frontend.json_report import SCHEMA
-from tests.conftest import GOLDEN
-from tests.workflows.forecast import explain
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"
 
@@ -117,7 +117,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_done(
     assert not Path("a_Probabilities.h5").exists()
 
 
-def test_every_field_is_documented(gray: Path) -> None:
+def test_every_field_of_run_reports_is_documented(gray: Path) -> None:
     _, report = run("a.png")
     documented = DOCS.read_text(encoding="utf-8")
     assert not {name for name in (*report, *report["lanes"][0]) if f"`{name}`" not in documented}

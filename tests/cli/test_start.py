@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import GOLDEN
+from support.golden import GOLDEN
 
 PROJECT, RAW = GOLDEN / "px2d_gray" / "project.ilp", GOLDEN / "px2d_gray" / "raw.png"
 RUN = """

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from support.golden import GOLDEN
 
 from pixelforest.engine.machine import granted_cpus
-from tests.conftest import GOLDEN
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are told apart by Linux's /proc")
 PROJECT = GOLDEN / "px2d_gray" / "project.ilp"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.objects import CHANNELS, ONE_CHANNEL, make_labels, make_raw, measure
 from reference import objects as reference
+from support.labelled_frames import CHANNELS, ONE_CHANNEL, make_labels, make_raw, measure
 
 from pixelforest.kernels.contract import Backend
 
@@ -56,7 +56,7 @@ def test_axes_of_channels(backend: Backend, channels: int) -> None:
     ],
     ids=["bent", "zigzag", "ring", "one voxel"],
 )
-def test_signs(backend: Backend, rows: list[str], expected: list[float]) -> None:
+def test_signs_of_principal_axes_are_ilastiks(backend: Backend, rows: list[str], expected: list[float]) -> None:
     labels = np.zeros((1, 10, 12), np.uint32)
     for y, row in enumerate(rows):
         labels[0, 1 + y, 1 : 1 + len(row)] = [int(v) for v in row]

@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 import pytest
-from contract.builders import (
+from reference import features as reference
+from support.kernel_inputs import (
     assert_same_bits,
     assert_same_values,
     compute_features,
@@ -16,7 +17,6 @@ from contract.builders import (
     open_stack,
     random_image,
 )
-from reference import features as reference
 
 from pixelforest.kernels.contract import OPERATIONS, Backend, FeaturePlan, Voxels
 
@@ -123,7 +123,7 @@ def recorded_image_3d() -> np.ndarray:
         pytest.param(recorded_image_3d(), RECORDED_3D_SCALES, False, RECORDED_3D_POSITIONS, RECORDED_3D, id="3d"),
     ],
 )
-def test_recorded_numbers(
+def test_recorded_features(
     backend: Backend,
     image: np.ndarray,
     scales: tuple[float, ...],
@@ -201,7 +201,7 @@ def test_operations_in_another_order(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-def test_channels(backend: Backend, channels: int) -> None:
+def test_features_of_several_channels_equal_the_reference(backend: Backend, channels: int) -> None:
     image = random_image((channels, 1, 13, 21))
     assert_equals_reference(backend, image, make_plan([(0.7, True), (1.6, True)], channels=channels))
 
@@ -248,7 +248,7 @@ def test_sources_that_are_not_contiguous(backend: Backend) -> None:
 
 @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
 @pytest.mark.parametrize("value", [0.0, 7.0, -3.5, 1e30])
-def test_constant_images(backend: Backend, value: float, slicewise: bool) -> None:
+def test_features_of_constant_images_equal_the_reference(backend: Backend, value: float, slicewise: bool) -> None:
     """No gradient: matrices of zeros, and eigenvalues that are equal."""
     image = np.full((1, 6, 7, 70), value, np.float32)
     assert_equals_reference(backend, image, make_plan([(1.0, slicewise)]))
@@ -277,7 +277,7 @@ def test_values_that_are_not_finite_spread(backend: Backend, bad: float, slicewi
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-40, 1e20], ids=["tiny", "denormal", "huge"])
-def test_extreme_values(backend: Backend, scale: float) -> None:
+def test_features_of_extreme_values_equal_the_reference(backend: Backend, scale: float) -> None:
     """Denormal numbers are neither flushed to zero nor is anything scaled; huge ones overflow where float32 does."""
     image = (random_image((1, 6, 7, 70), dtype="float32").astype(np.float64) * scale).astype(np.float32)
     assert_equals_reference(backend, image, make_plan([(0.7, True), (1.0, False)]))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.builders import NO_FILTER, assert_same_values, compute_features, random_image
 from reference import features as reference
+from support.kernel_inputs import NO_FILTER, assert_same_values, compute_features, random_image
 
 from pixelforest.kernels.contract import Backend, FeaturePlan, ScalePlan
 
@@ -74,7 +74,7 @@ def test_line_as_short_as_the_radius_allows(backend: Backend, sigma: float) -> N
     assert_same_values(compute_features(backend, image, plan), reference.feature_stack(image, plan))
 
 
-def test_filters_without_width_copy(backend: Backend) -> None:
+def test_filters_without_width_copy_the_image(backend: Backend) -> None:
     image = random_image((3, 2, 5, 7), dtype="float32")
     found = compute_features(backend, image, smoothing_plan(NO_FILTER, channels=3))
     np.testing.assert_array_equal(found, image.transpose(1, 2, 3, 0))

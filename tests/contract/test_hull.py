@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.objects import KINDS, boxes_of, make_labels
 from reference import objects as reference
+from support.labelled_frames import KINDS, boxes_of, make_labels
 
 from pixelforest.kernels.contract import Backend
 
@@ -34,7 +34,7 @@ def test_every_column(backend: Backend, shape: tuple[int, int, int], kind: str) 
         np.testing.assert_allclose(row[8], expected[8], rtol=1e-14)
 
 
-def test_ranges_change_nothing(backend: Backend) -> None:
+def test_ranges_of_objects_do_not_change_hulls(backend: Backend) -> None:
     labels = make_labels("blobs", (1, 18, 17))
     count = int(labels.max())
     pieces = hulls_of(backend, labels, [(i, i + 1) for i in reversed(range(count))])

@@ -7,40 +7,15 @@ from pathlib import Path
 import cc3d
 import numpy as np
 import pytest
-from contract.paths import spiral
 from reference import labels as reference
+from support.backends import also_on_the_host
+from support.label_slabs import TYPES, Storage, label_whole, random_values
+from support.long_paths import spiral
 
 from pixelforest.kernels.contract import Backend, KernelError
 
-TYPES = ("bool", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64")
 # Rows shorter than, as long as and longer than the 64 voxels that are compared at once.
 SHAPES = ((1, 1, 1), (1, 1, 200), (1, 9, 1), (7, 1, 1), (1, 13, 63), (1, 5, 64), (1, 4, 65), (3, 5, 30), (4, 3, 129))
-
-
-class Storage:
-    """Arrays in memory."""
-
-    def array(self, shape: tuple[int, ...], dtype: object) -> np.ndarray:
-        return np.zeros(shape, dtype)
-
-    def free(self, array: np.ndarray) -> None:
-        """Nothing to do."""
-
-
-def random_values(shape: tuple[int, int, int], dtype: str, *, share: float, values: int = 2) -> np.ndarray:
-    """``share`` of the voxels with one of a few values, the others background."""
-    rng = np.random.default_rng([values, int(100 * share), *shape])
-    made = rng.integers(1, values + 1, shape) * (rng.random(shape) < share)
-    return made.astype(dtype)
-
-
-def label_whole(backend: Backend, values: np.ndarray) -> tuple[np.ndarray, int]:
-    """A frame that is one slab."""
-    slab = backend.labels.label_slab(values, Storage())
-    ids = np.arange(slab.count + 1)
-    labels = np.zeros(values.shape, np.uint32)
-    backend.labels.write_labels(slab, ids, 0, labels)
-    return labels, slab.count
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
@@ -53,28 +28,33 @@ def test_a_slab_equals_the_plain_search(backend: Backend, shape: tuple[int, int,
     assert count == expected.max()
 
 
+@also_on_the_host
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_type_is_compared_by_value(backend: Backend, dtype: str) -> None:
     values = random_values((2, 6, 150), dtype, share=0.7, values=1 if dtype == "bool" else 3)
     np.testing.assert_array_equal(label_whole(backend, values)[0], reference.label_components(values))
 
 
+@also_on_the_host
 @pytest.mark.parametrize("swap", [">u2", ">f4"])
 def test_byte_order_does_not_matter(backend: Backend, swap: str) -> None:
     values = random_values((2, 6, 70), "uint8", share=0.7, values=3)
     np.testing.assert_array_equal(label_whole(backend, values.astype(swap))[0], label_whole(backend, values)[0])
 
 
+@also_on_the_host
 def test_floats_compare_as_numbers_do(backend: Backend) -> None:
     values = np.array([[[-0.0, 0.0, 1.5, 1.5, -1.5, np.nan, np.nan, np.inf, np.inf, -0.0]]], np.float32)
     assert label_whole(backend, values)[0].tolist() == [[[0, 0, 1, 1, 2, 3, 4, 5, 5, 0]]]
 
 
+@also_on_the_host
 def test_values_that_touch_and_differ_are_apart(backend: Backend) -> None:
     values = np.array([[[1, 1, 2], [2, 1, 2], [2, 2, 2]]], np.uint8)
     assert label_whole(backend, values)[0].tolist() == [[[1, 1, 2], [2, 1, 2], [2, 2, 2]]]
 
 
+@also_on_the_host
 def test_diagonal_neighbours_are_apart(backend: Backend) -> None:
     assert label_whole(backend, np.eye(5, dtype=np.uint8)[np.newaxis])[1] == 5
     values = np.zeros((2, 2, 2), np.uint8)
@@ -103,6 +83,7 @@ def test_complex_values_are_refused(backend: Backend) -> None:
         backend.labels.label_slab(np.zeros((1, 2, 2), np.complex64), Storage())
 
 
+@also_on_the_host
 @pytest.mark.parametrize("shape", [(1, 700, 900), (60, 70, 80)], ids=["flat", "solid"])
 @pytest.mark.parametrize("share", [0.1, 0.45, 0.7])
 def test_ids_equal_those_of_another_library(backend: Backend, shape: tuple[int, int, int], share: float) -> None:
@@ -112,6 +93,7 @@ def test_ids_equal_those_of_another_library(backend: Backend, shape: tuple[int, 
     np.testing.assert_array_equal(label_whole(backend, values)[0].reshape(expected.shape), expected)
 
 
+@also_on_the_host
 @pytest.mark.parametrize("axis", [0, 1])
 def test_two_slabs_join_where_they_meet(backend: Backend, axis: int) -> None:
     shape = (6, 7, 90) if axis == 0 else (1, 8, 150)
@@ -134,6 +116,7 @@ def test_two_slabs_join_where_they_meet(backend: Backend, axis: int) -> None:
     np.testing.assert_array_equal(sizes[1:], np.bincount(whole.reshape(-1))[1:])
 
 
+@also_on_the_host
 def test_ids_go_beyond_32_bits_before_they_are_numbered(backend: Backend, tmp_path: Path) -> None:
     """A frame of many slabs needs such ids: here the array of parents is a file, of which only one page is touched."""
     slab = backend.labels.label_slab(np.ones((1, 1, 3), np.uint8), Storage())
@@ -145,6 +128,7 @@ def test_ids_go_beyond_32_bits_before_they_are_numbered(backend: Backend, tmp_pa
     assert labels.tolist() == [[[7, 7, 7]]]
 
 
+@also_on_the_host
 def test_dropped_components_are_not_written(backend: Backend) -> None:
     slab = backend.labels.label_slab(np.array([[[1, 0, 1, 0, 1]]], np.uint8), Storage())
     ids = np.arange(4)
@@ -154,6 +138,7 @@ def test_dropped_components_are_not_written(backend: Backend) -> None:
     assert labels.tolist() == [[[1, 0, 0, 0, 3]]]
 
 
+@also_on_the_host
 def test_overlaps_are_found_and_dropped_components_have_none(backend: Backend) -> None:
     cores = backend.labels.label_slab(np.array([[[0, 1, 0, 1, 0, 0, 1, 1]]], np.uint8), Storage())
     final = backend.labels.label_slab(np.array([[[1, 1, 0, 1, 1, 0, 0, 1]]], np.uint8), Storage())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.objects import assert_exact, boxes_of, make_labels, make_raw
 from reference import objects as reference
+from support.labelled_frames import assert_exact, boxes_of, make_labels, make_raw
 
 from pixelforest.kernels.contract import Backend, MeasurePlan
 
@@ -69,7 +69,7 @@ def check(
         ((5, 7, 8), (3, 2, 5)),
     ],
 )
-def test_every_quantity(
+def test_every_quantity_of_neighbourhoods(
     backend: Backend, shape: tuple[int, int, int], margin: tuple[int, int, int], kind: str, includes_object: bool
 ) -> None:
     labels, raw = make_labels(kind, shape), make_raw(shape, 1)
@@ -77,7 +77,7 @@ def test_every_quantity(
     check(labels, raw, margin, found, includes_object=includes_object)
 
 
-def test_channels(backend: Backend) -> None:
+def test_neighbourhoods_of_several_channels(backend: Backend) -> None:
     labels, raw = make_labels("blobs", (1, 16, 19)), make_raw((1, 16, 19), 3, "float")
     found = surroundings(backend, labels, raw, (0, 4, 4), includes_object=False)
     check(labels, raw, (0, 4, 4), found, includes_object=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.builders import leaf_tree, random_forest, random_tree
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.kernel_inputs import leaf_tree, random_forest, random_tree
 
 from pixelforest.kernels.contract import ForestArrays, TreeArrays
 from pixelforest.kernels.shared.nodes import exact_float32_threshold, forest_value, pack_forest
@@ -130,7 +130,7 @@ def test_a_forest_beyond_the_layout_is_refused() -> None:
     ],
     ids=["pure", "weight-unused", "weighted", "weight-one", "impure", "both", "neither", "twice"],
 )
-def test_purity(tree: object, is_weighted: bool, expected: bool) -> None:
+def test_a_forest_is_pure_if_its_leaves_are(tree: object, is_weighted: bool, expected: bool) -> None:
     assert pack_forest([ForestArrays((tree,), 2, is_weighted)]).is_pure is expected  # type: ignore[arg-type]
 
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from contract.objects import CHANNELS, KINDS, ONE_CHANNEL, assert_exact, make_labels, make_raw, measure
 from reference import objects as reference
+from support.labelled_frames import CHANNELS, KINDS, ONE_CHANNEL, assert_exact, make_labels, make_raw, measure
 
 from pixelforest.kernels.contract import MEASURES, Backend
 
@@ -52,7 +52,9 @@ def check_object(labels: np.ndarray, raw: np.ndarray, found: dict[str, np.ndarra
 @pytest.mark.parametrize(
     ("channels", "values"), [(1, "uint8"), (1, "float"), (1, "signed"), (1, "constant"), (3, "float")]
 )
-def test_every_quantity(backend: Backend, shape: tuple[int, int, int], kind: str, channels: int, values: str) -> None:
+def test_every_quantity_of_objects(
+    backend: Backend, shape: tuple[int, int, int], kind: str, channels: int, values: str
+) -> None:
     labels, raw = make_labels(kind, shape), make_raw(shape, channels, values)
     groups = ONE_CHANNEL if channels == 1 else CHANNELS
     found = measure(backend, labels, raw, groups)

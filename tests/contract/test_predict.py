@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.builders import (
+from reference import walk as reference
+from support.kernel_inputs import (
     assert_same_bits,
     assert_same_values,
     compute_features,
@@ -18,7 +19,6 @@ from contract.builders import (
     random_tree,
     stump,
 )
-from reference import walk as reference
 
 from pixelforest.kernels.contract import Backend, ForestArrays, TreeArrays, Voxels
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract.builders import assert_same_values, random_forest
 from reference import walk as reference
+from support.kernel_inputs import assert_same_values, random_forest
 
 from pixelforest.kernels.contract import Backend, ForestArrays
 
@@ -34,13 +34,13 @@ def test_any_number_of_rows(backend: Backend, pure: bool, count: int) -> None:
 
 @pytest.mark.parametrize("classes", [1, 2, 5])
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "impure"])
-def test_several_forests(backend: Backend, pure: bool, classes: int) -> None:
+def test_rows_through_several_forests(backend: Backend, pure: bool, classes: int) -> None:
     rng = np.random.default_rng(5)
     forests = [random_forest(rng, trees=trees, columns=4, classes=classes, pure=pure) for trees in (10, 13, 41)]
     assert_walks_alike(backend, random_rows(130, 4), forests)
 
 
-def test_weighted_leaves(backend: Backend) -> None:
+def test_rows_through_weighted_leaves(backend: Backend) -> None:
     rng = np.random.default_rng(6)
     forest = random_forest(rng, trees=10, columns=4, classes=3, pure=False, is_weighted=True)
     assert_walks_alike(backend, random_rows(70, 4), [forest])
@@ -64,7 +64,7 @@ FRESH = """
 import sys
 
 import numpy as np
-from contract.builders import random_forest
+from support.kernel_inputs import random_forest
 from pixelforest import kernels
 
 backend = kernels.load("cpu")

@@ -72,7 +72,7 @@ def test_where_the_x_pass_is_fused(width: int, radius: int, expected: tuple[int,
     assert ((found[0], found[-1] + 1) if len(found) else None) == expected
 
 
-def test_mirror() -> None:
+def test_the_reference_mirrors_without_the_edge_voxel() -> None:
     line = np.arange(5, dtype=np.float32).reshape(1, 1, 5)
     assert reference.shifted(line, 2, -4)[0, 0].tolist() == [4, 3, 2, 1, 0]
     assert reference.shifted(line, 2, 2)[0, 0].tolist() == [2, 3, 4, 3, 2]

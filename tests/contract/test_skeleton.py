@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.objects import boxes_of, make_labels
+from support.labelled_frames import boxes_of, make_labels
 
 from pixelforest.kernels.contract import Backend
 
@@ -41,7 +41,7 @@ def frame_of(rows: list[str]) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_recorded_numbers(backend: Backend) -> None:
+def test_recorded_skeletons(backend: Backend) -> None:
     np.testing.assert_allclose(skeletons_of(backend, frame_of(FRAME)), [BENT, ZIGZAG, RING], rtol=1e-6)
 
 
@@ -77,7 +77,7 @@ def test_place_and_company_change_nothing(backend: Backend, kind: str, shift: tu
     np.testing.assert_array_equal(skeletons_of(backend, company)[: len(present)], alone)
 
 
-def test_ranges_change_nothing(backend: Backend) -> None:
+def test_ranges_of_objects_do_not_change_skeletons(backend: Backend) -> None:
     labels = make_labels("blobs", (1, 40, 41))[0]
     whole, boxes = skeletons_of(backend, labels), boxes_of(labels[None])
     pieces = np.zeros_like(whole)

@@ -65,14 +65,14 @@ def test_derivatives_one_voxel_wide_do_not_depend_on_sigma(sigma: float) -> None
 
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("sigma", [0.0, 1e-7, 0.15, 0.198])
-def test_filters_without_width_copy(sigma: float, order: int) -> None:
+def test_taps_without_width_are_one(sigma: float, order: int) -> None:
     assert gaussian_taps(sigma, order, FEATURE_WINDOW).tolist() == [1]
 
 
 @pytest.mark.parametrize("window", [FEATURE_WINDOW, PRESMOOTHER_WINDOW])
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("sigma", SIGMAS, ids=lambda v: f"{v:.4g}")
-def test_definition(sigma: float, order: int, window: float) -> None:
+def test_taps_equal_their_definition(sigma: float, order: int, window: float) -> None:
     np.testing.assert_array_equal(gaussian_taps(sigma, order, window), reference.taps(sigma, order, window))
 
 
@@ -91,18 +91,19 @@ def test_definition(sigma: float, order: int, window: float) -> None:
         (1.0, FEATURE_WINDOW, 2),
     ],
 )
-def test_radius(sigma: float, window: float, expected: int) -> None:
+def test_the_radius_follows_from_sigma_and_window(sigma: float, window: float, expected: int) -> None:
     assert radius_voxels(sigma, window) == expected
 
 
-@pytest.mark.parametrize("sigma", SIGMAS, ids=lambda v: f"{v:.4g}")
-def test_moments(sigma: float) -> None:
+WIDE = [sigma for sigma in SIGMAS if min(len(gaussian_taps(sigma, n, PRESMOOTHER_WINDOW)) for n in (0, 1, 2)) > 1]
+
+
+@pytest.mark.parametrize("sigma", WIDE, ids=lambda v: f"{v:.4g}")
+def test_moments_of_taps_are_those_of_derivatives(sigma: float) -> None:
     """Response of each order to a constant, to x and to x²/2."""
     sums = {}
     for order in (0, 1, 2):
         taps = gaussian_taps(sigma, order, PRESMOOTHER_WINDOW).astype(np.float64)
-        if len(taps) == 1:
-            return
         x = np.arange(len(taps))
         sums[order] = (taps[0] + 2 * taps[1:].sum(), (2 * x * taps).sum(), (x**2 * taps).sum())
     assert sums[0][0] == pytest.approx(1, abs=1e-6)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.test_labels import Storage
 from reference import threshold as reference
+from support.backends import also_on_the_host
+from support.label_slabs import Storage
 
 from pixelforest.kernels.contract import Backend, MapPlan
 from pixelforest.kernels.shared.taps import threshold_taps
@@ -32,6 +33,7 @@ def plan_of(sigma: tuple[float, float, float], shape: tuple[int, ...], channels:
     return MapPlan(channels, None, (z, y, x))
 
 
+@also_on_the_host
 @pytest.mark.parametrize("shape", [(1, 9, 70), (7, 8, 9), (1, 1, 33), (12, 6, 5)], ids=lambda s: "x".join(map(str, s)))
 @pytest.mark.parametrize("sigma", [(0.3, 0.5, 1.0), (1.3, 1.0, 0.3), (1.0, 1.3, 1.3)], ids=str)
 def test_smoothing_equals_its_definition(
@@ -45,6 +47,7 @@ def test_smoothing_equals_its_definition(
     np.testing.assert_array_equal(found[1], reference.smooth(maps[..., 0], sigma))
 
 
+@also_on_the_host
 def test_a_tile_equals_its_part_of_the_whole(backend: Backend) -> None:
     shape, sigma = (9, 14, 30), (1.0, 1.3, 0.7)
     maps = np.random.default_rng(3).random((*shape, 1), np.float32)
@@ -57,6 +60,7 @@ def test_a_tile_equals_its_part_of_the_whole(backend: Backend) -> None:
         np.testing.assert_array_equal(found, whole[z, y])
 
 
+@also_on_the_host
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
 def test_ranges_are_brought_to_one_in_float32(backend: Backend, dtype: str) -> None:
     maps = (np.random.default_rng(4).random((1, 5, 40, 1)) * 200 + 10).astype(dtype)

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
-def test_the_whole_bench_on_the_stand_in(
+def test_the_bench_of_features_on_the_stand_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])
@@ -32,7 +32,7 @@ def test_the_whole_bench_on_the_stand_in(
     assert sum(name.endswith("features in 1 kernel") for name in names) == 7
 
 
-def test_without_a_gpu_it_is_one_line() -> None:
+def test_the_bench_of_features_without_a_gpu_is_one_line() -> None:
     done = subprocess.run(
         [sys.executable, str(BENCH / "cuda_features.py"), "--quick"],
         capture_output=True,

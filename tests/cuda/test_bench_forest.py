@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 
 from pixelforest.kernels.cuda.forest import VARIANTS
 from pixelforest.kernels.cuda.nvforest import find_missing
@@ -17,7 +17,7 @@ from pixelforest.kernels.cuda.nvforest import find_missing
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
-def test_the_whole_bench_on_the_stand_in(
+def test_the_bench_of_forests_on_the_stand_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(BENCH), str(BENCH / "kernels"), *sys.path])
@@ -40,7 +40,7 @@ def test_the_whole_bench_on_the_stand_in(
     assert {"entered_staged", "direct"} <= set(VARIANTS)
 
 
-def test_without_a_gpu_it_is_one_line() -> None:
+def test_the_bench_of_forests_without_a_gpu_is_one_line() -> None:
     done = subprocess.run(
         [sys.executable, str(BENCH / "cuda_forest.py"), "--quick"],
         capture_output=True,

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
@@ -26,7 +26,7 @@ def test_a_small_case_on_the_stand_in(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "HDF5 to HDF5, uint8" in said
 
 
-def test_without_a_gpu_it_is_one_line() -> None:
+def test_the_bench_of_images_without_a_gpu_is_one_line() -> None:
     done = subprocess.run(
         [sys.executable, str(BENCH / "cuda_pipeline.py"), "--quick"],
         capture_output=True,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from contract.builders import make_plan
-from cuda_host.nvrtc import Compiled, CompileError, compile_kernels, library_path
+from support.cuda_host.nvrtc import Compiled, CompileError, compile_kernels, library_path
+from support.kernel_inputs import make_plan
 
 from pixelforest.kernels.contract import OPERATIONS
 from pixelforest.kernels.cuda.features import load_plan

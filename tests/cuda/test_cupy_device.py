@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_host.build import SHIM_NUMBER
-from cuda_host.fake_cupy import Machine, make_cupy
-from cuda_host.jobs import REGIONS, assert_cpu_bytes, expected, limit_tiles
-from properties.test_tiles import assert_same_part, classify
+from support.cuda_host.build import SHIM_NUMBER
+from support.cuda_host.fake_cupy import Machine, make_cupy
+from support.cuda_host.jobs import REGIONS, assert_cpu_bytes, expected, limit_tiles
+from support.tile_jobs import assert_same_part, classify
 
 from pixelforest import kernels
 from pixelforest.box import Box

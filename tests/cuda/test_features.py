@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from contract.builders import assert_same_bits, compute_features, make_plan, open_stack, random_image
-from cuda_host.host_device import HostArray, HostDevice
+from support.cuda_host.host_device import HostArray, HostDevice
+from support.kernel_inputs import assert_same_bits, compute_features, make_plan, open_stack, random_image
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import OPERATIONS, FeaturePlan, KernelError, ScalePlan, Voxels
@@ -96,7 +96,7 @@ def test_all_operations_in_one_kernel(device: HostDevice, tile: Tile) -> None:
 
 @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_one_operation_alone(quick_device: HostDevice, operation: str, slicewise: bool) -> None:
+def test_one_operation_alone_on_the_device(quick_device: HostDevice, operation: str, slicewise: bool) -> None:
     plan = make_plan([(1.6, slicewise)], operations=[operation])
     assert_same_features(quick_device, random_image((1, 7, 9, 40), dtype="float32"), plan)
     small = ((2, 3, 5), (6, 8, 38))
@@ -124,13 +124,13 @@ def test_small_and_odd_slices(device: HostDevice, shape: Voxels) -> None:
 
 
 @pytest.mark.parametrize("tile", SHAPES_OF_TILES, ids=str)
-def test_tiles(device: HostDevice, tile: Tile) -> None:
+def test_tiles_need_no_more_than_their_halo(device: HostDevice, tile: Tile) -> None:
     """A tile gets no more than its halo; scales in 2-d and 3-d side by side, several channels."""
     image = random_image((2, 12, 19, 75), dtype="uint16")
     assert_same_features(device, image, make_plan([(1.0, False), (1.6, True)], channels=2), tile)
 
 
-def test_more_halo_than_needed_changes_nothing(device: HostDevice) -> None:
+def test_more_halo_than_needed_changes_nothing_on_the_device(device: HostDevice) -> None:
     image = random_image((1, 9, 16, 70))
     plan, tile = make_plan([(1.0, False)]), ((2, 5, 20), (6, 10, 60))
     backend = Features(device)
@@ -151,13 +151,13 @@ def test_values_that_are_not_finite(device: HostDevice, bad: float, slicewise: b
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-40, 1e20], ids=["tiny", "denormal", "huge"])
-def test_extreme_values(device: HostDevice, scale: float) -> None:
+def test_features_of_extreme_values_equal_those_of_the_cpu(device: HostDevice, scale: float) -> None:
     image = (random_image((1, 6, 7, 70), dtype="float32").astype(np.float64) * scale).astype(np.float32)
     assert_same_features(device, image, make_plan([(1.0, True), (1.0, False)]))
 
 
 @pytest.mark.parametrize("value", [0.0, -3.5])
-def test_constant_images(device: HostDevice, value: float) -> None:
+def test_features_of_constant_images_equal_those_of_the_cpu(device: HostDevice, value: float) -> None:
     image = np.full((1, 6, 7, 40), value, np.float32)
     assert_same_features(device, image, make_plan([(1.0, True), (1.0, False)]))
 
@@ -249,7 +249,7 @@ def test_every_half_is_converted_exactly(device: HostDevice) -> None:
     np.testing.assert_array_equal(found, halves.astype(np.float32))
 
 
-def test_sources_that_are_not_contiguous(device: HostDevice) -> None:
+def test_sources_that_are_not_contiguous_on_the_device(device: HostDevice) -> None:
     image = random_image((1, 6, 8, 10), dtype="uint16").transpose(0, 3, 2, 1)[:, ::2]
     np.testing.assert_array_equal(device.download(filters.upload_source(device, image)), image.astype(np.float32))
 
@@ -271,7 +271,7 @@ def test_chunks_cover_the_depth_in_few_steps(depth: int, across: int, resident: 
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 11, 5), (1, 5, 7, 33), (3, 3, 3, 70)])
-def test_transposition(device: HostDevice, shape: Sequence[int]) -> None:
+def test_a_transposed_stack_has_the_same_values(device: HostDevice, shape: Sequence[int]) -> None:
     z, y, x, f = shape
     stride = -(-(z * y * x) // 32) * 32
     values = np.random.default_rng(0).normal(size=(f, stride)).astype(np.float32)

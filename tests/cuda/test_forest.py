@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from contract.builders import leaf_tree, make_tree, random_forest, stump
-from cuda_host.host_device import HostDevice
-from cuda_host.nvrtc import compile_kernels
-from cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.cuda_host.host_device import HostDevice
+from support.cuda_host.nvrtc import compile_kernels
+from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.kernel_inputs import leaf_tree, make_tree, random_forest, stump
 
 from pixelforest.kernels.contract import ForestArrays, TreeArrays, Voxels
 from pixelforest.kernels.cuda import forest as cuda_forest
@@ -48,7 +48,7 @@ EVERY = pytest.mark.parametrize("variant", VARIANTS)
 @KINDS
 @EVERY
 @pytest.mark.parametrize("shape", [(1, 13, 37), (5, 6, 11)], ids=["2d", "3d"])
-def test_every_variant(variant: str, shape: Voxels, pure: bool) -> None:
+def test_every_variant_has_the_bits_of_the_cpu(variant: str, shape: Voxels, pure: bool) -> None:
     rng = np.random.default_rng(1)
     forests = [random_forest(rng, trees=t, columns=6, classes=3, pure=pure, depth=7) for t in (20, 13, 5, 40)]
     features = smooth_features(shape, 6)
@@ -87,7 +87,7 @@ def test_sizes_that_fill_no_patch(shape: Voxels, variant: str | None, pure: bool
 
 @KINDS
 @EVERY
-def test_neighbours_that_all_part_ways(variant: str, pure: bool) -> None:
+def test_neighbours_that_all_part_ways_on_the_device(variant: str, pure: bool) -> None:
     """64 voxels end in 64 leaves of a chain that is deeper than a warp has lanes; some leave it at every node."""
     shape = (1, 16, 16)
     features = np.random.default_rng(0).permutation(256).astype(np.float32)[:, None] / 2 + np.float32(0.25)
@@ -123,7 +123,7 @@ def chain(depth: int, *, to_left: bool, pure: bool) -> TreeArrays:
 
 @KINDS
 @pytest.mark.parametrize("variant", [None, "masks", "entered_wide"])
-def test_single_leaf_trees(variant: str | None, pure: bool) -> None:
+def test_single_leaf_trees_on_the_device(variant: str | None, pure: bool) -> None:
     leaves = ([0, 1], [1, 0], [0, 1]) if pure else ([0.25, 0.75], [1, 0], [0.5, 0.5])
     forests = [ForestArrays(tuple(leaf_tree(each) for each in leaves), 2, False)]
     features = smooth_features((1, 5, 20), 1)
@@ -169,7 +169,7 @@ def test_nodes_that_do_not_fit_are_staged_in_turn(variant: str, pure: bool) -> N
 
 
 @KINDS
-def test_weighted_leaves(pure: bool) -> None:
+def test_weighted_leaves_on_the_device(pure: bool) -> None:
     rng = np.random.default_rng(6)
     forests = [
         random_forest(rng, trees=t, columns=4, classes=3, pure=pure, is_weighted=weighted)
@@ -216,7 +216,7 @@ def test_values_at_thresholds_and_at_the_ends_of_numbers(variant: str, pure: boo
 
 @KINDS
 @EVERY
-def test_nothing_but_nan(variant: str, pure: bool) -> None:
+def test_nothing_but_nan_on_the_device(variant: str, pure: bool) -> None:
     forests = [random_forest(np.random.default_rng(8), trees=3, columns=2, classes=2, pure=pure)]
     features = np.full((200, 2), np.nan, np.float32)
     features[:, 1] = np.arange(200)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from contract.builders import random_forest, random_tree
-from cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.kernel_inputs import random_forest, random_tree
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import DeviceUnavailable, ForestArrays, Voxels
@@ -57,7 +57,9 @@ def some_forests(counts: Sequence[int], *, pure: bool, columns: int = 20, depth:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("shape", [FLAT, SOLID], ids=["2d", "3d"])
 @pytest.mark.parametrize("counts", [(100,), (10, 13, 41, 7)], ids=str)
-def test_every_variant(device: Device, counts: tuple[int, ...], shape: Voxels, variant: str, pure: bool) -> None:
+def test_every_variant_has_the_bits_of_the_cpu_on_a_real_gpu(
+    device: Device, counts: tuple[int, ...], shape: Voxels, variant: str, pure: bool
+) -> None:
     forests, features = some_forests(counts, pure=pure), some_features(shape, 20)
     forest = load_forest(device, forests, variant=variant)
     found = predict(device, forest, features, shape)
@@ -111,7 +113,7 @@ class TestNvForest:
 
     @pytest.mark.parametrize("shape", [FLAT, SOLID], ids=["2d", "3d"])
     @pytest.mark.parametrize("counts", [(100,), (10, 10, 10), (10, 13, 41, 7)], ids=str)
-    def test_pure_forests_have_the_native_bits(
+    def test_pure_forests_have_the_native_bits_on_a_real_gpu(
         self, device: Device, counts: tuple[int, ...], shape: Voxels, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(nvforest, "ROWS", 100_000)
@@ -119,13 +121,13 @@ class TestNvForest:
         found = predict(device, nvforest.load_forest(device, forests), features, shape)
         assert_equal_bits(found, features, forests)
 
-    def test_mixed_forests_differ_in_last_digits_only(self, device: Device) -> None:
+    def test_mixed_forests_differ_in_last_digits_only_on_a_real_gpu(self, device: Device) -> None:
         forests, features = some_forests((60, 13), pure=False), some_features(FLAT, 20)
         backend = kernels.load("cpu")
         expected = backend.pixels.predict_rows(features, backend.pixels.load_forest(forests, use="rows"))
         found = predict(device, nvforest.load_forest(device, forests), features, FLAT)
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
 
-    def test_threads_share_a_forest(self, device: Device) -> None:
+    def test_threads_share_a_forest_of_nvforest(self, device: Device) -> None:
         forests = some_forests((10, 13, 41, 7), pure=True)
         predict_side_by_side(device, nvforest.load_forest(device, forests), forests)

@@ -7,9 +7,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from contract.builders import random_forest
-from cuda_host.host_device import HostDevice
-from cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.cuda_host.host_device import HostDevice
+from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.kernel_inputs import random_forest
 
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import DeviceUnavailable

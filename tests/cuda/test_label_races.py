@@ -11,7 +11,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from cuda_host import build
+from support.cuda_host import build
 
 from pixelforest.kernels.cpu.loops.labels import number_components, unite_pairs
 from pixelforest.kernels.cuda.launch import read_source

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from contract.paths import snake, spiral
-from contract.test_labels import TYPES, Storage, random_values
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
+from support.label_slabs import TYPES, Storage, random_values
+from support.long_paths import snake, spiral
 
 from pixelforest.kernels.contract import Backend, KernelError
 from pixelforest.kernels.cpu.host import labels as cpu
@@ -44,18 +44,20 @@ def check(device: HostDevice, values: np.ndarray) -> SlabRuns:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 @pytest.mark.parametrize(("share", "values"), [(0.05, 1), (0.5, 1), (0.7, 1), (0.9, 2), (1.0, 3)])
-def test_random_slabs(device: HostDevice, shape: tuple[int, int, int], share: float, values: int) -> None:
+def test_random_slabs_have_the_runs_of_the_cpu(
+    device: HostDevice, shape: tuple[int, int, int], share: float, values: int
+) -> None:
     check(device, random_values(shape, "uint8", share=share, values=values))
 
 
 @pytest.mark.parametrize("dtype", [*TYPES, ">i4", ">f8"])
 @pytest.mark.parametrize("shape", [(1, 40, 70), (18, 19, 40)], ids=["flat", "solid"])
-def test_every_type(device: HostDevice, dtype: str, shape: tuple[int, int, int]) -> None:
+def test_every_type_is_labelled_by_the_device(device: HostDevice, dtype: str, shape: tuple[int, int, int]) -> None:
     check(device, random_values(shape, dtype, share=0.8, values=1 if dtype == "bool" else 3))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_floats_compare_as_numbers_do(device: HostDevice, dtype: str) -> None:
+def test_floats_compare_as_numbers_do_on_the_device(device: HostDevice, dtype: str) -> None:
     rng = np.random.default_rng(1)
     special = np.array([0.0, -0.0, 1.5, -1.5, np.nan, np.inf, -np.inf], dtype)
     check(device, rng.choice(special, (3, 20, 70)))
@@ -74,26 +76,28 @@ def test_a_value_for_every_voxel(device: HostDevice) -> None:
 
 @pytest.mark.parametrize("value", [0, 1, 255])
 @pytest.mark.parametrize("shape", [(1, 300, 100), (20, 33, 70)], ids=["flat", "solid"])
-def test_one_value_everywhere(device: HostDevice, shape: tuple[int, int, int], value: int) -> None:
+def test_one_value_everywhere_is_one_component(device: HostDevice, shape: tuple[int, int, int], value: int) -> None:
     assert check(device, np.full(shape, value, np.uint8)).count == min(value, 1)
 
 
 @pytest.mark.parametrize("shape", [(1, 260, 70), (18, 18, 66)], ids=["flat", "solid"])
 @pytest.mark.parametrize("values", [1, 2])
-def test_checkerboards(device: HostDevice, shape: tuple[int, int, int], values: int) -> None:
+def test_voxels_of_a_checkerboard_are_apart(device: HostDevice, shape: tuple[int, int, int], values: int) -> None:
     board = np.indices(shape).sum(axis=0) % 2 + (values - 1)
     assert check(device, board.astype(np.uint8)).count == (board != 0).sum()
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_a_spiral_is_one_component(device: HostDevice, turns: int) -> None:
+def test_a_spiral_is_one_component_for_the_device(device: HostDevice, turns: int) -> None:
     """Its arms meet last, across many bricks; turned, the root lies elsewhere."""
     assert check(device, np.rot90(spiral(301), turns)[np.newaxis]).count == 1
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 0), (2, 0, 1)], ids=str)
 @pytest.mark.parametrize("flips", [(), (0, 1, 2)], ids=["", "flipped"])
-def test_snakes(device: HostDevice, axes: tuple[int, int, int], flips: tuple[int, ...]) -> None:
+def test_a_snake_is_one_component_in_any_direction(
+    device: HostDevice, axes: tuple[int, int, int], flips: tuple[int, ...]
+) -> None:
     check(device, np.flip(snake((35, 35, 37)), flips).transpose(axes))
 
 
@@ -105,7 +109,7 @@ def test_combs_whose_teeth_meet_at_the_end(device: HostDevice) -> None:
     assert check(device, values).count == 1
 
 
-def test_slabs_that_are_not_contiguous(device: HostDevice) -> None:
+def test_slabs_that_are_not_contiguous_on_the_device(device: HostDevice) -> None:
     check(device, random_values((9, 40, 80), "uint16", share=0.6, values=3)[::2, ::-1, ::2])
 
 
@@ -120,7 +124,7 @@ def test_counts_are_added_up(device: HostDevice, n: int) -> None:
     np.testing.assert_array_equal(device.download(on_device), np.cumsum(counts, axis=1) - counts)
 
 
-def test_complex_values_are_refused(device: HostDevice) -> None:
+def test_complex_values_are_refused_by_the_device(device: HostDevice) -> None:
     with pytest.raises(KernelError, match="complex64"):
         labels.label_slab(device, np.zeros((1, 2, 2), np.complex64), Storage())
 

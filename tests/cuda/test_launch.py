@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 
 from pixelforest.kernels.contract import DeviceFailed
 from pixelforest.kernels.cuda import launch

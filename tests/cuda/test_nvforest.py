@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from contract.builders import leaf_tree, random_forest, random_tree, stump
-from cuda_host.host_device import HostDevice
-from cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.cuda_host.host_device import HostDevice
+from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.kernel_inputs import leaf_tree, random_forest, random_tree, stump
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import DeviceUnavailable, ForestArrays, Voxels
@@ -34,7 +34,7 @@ def predict(features: np.ndarray, forests: Sequence[ForestArrays], shape: Voxels
 @needs_nvforest
 @pytest.mark.parametrize("classes", [1, 2, 3, 5])
 @pytest.mark.parametrize("counts", [(100,), (10, 10, 10), (10, 13, 7), (41, 10, 47, 1)], ids=str)
-def test_pure_forests_have_the_native_bits(counts: tuple[int, ...], classes: int) -> None:
+def test_pure_forests_of_nvforest_have_the_native_bits(counts: tuple[int, ...], classes: int) -> None:
     """Some of these counts do not survive the division and product of averaging, so every rounding shows."""
     rng = np.random.default_rng([classes, *counts])
     forests = [random_forest(rng, trees=t, columns=35, classes=classes, pure=True, depth=6) for t in counts]
@@ -60,7 +60,7 @@ def test_voxels_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_nvforest
 @pytest.mark.parametrize("averages", [True, False])
 @pytest.mark.parametrize("is_weighted", [True, False])
-def test_mixed_forests_differ_in_last_digits_only(is_weighted: bool, averages: bool) -> None:
+def test_mixed_forests_of_nvforest_differ_in_last_digits_only(is_weighted: bool, averages: bool) -> None:
     rng = np.random.default_rng(2)
     counts = (60, 13) if averages else (60,)
     forests = [
@@ -104,7 +104,7 @@ def test_trees_that_are_one_leaf_and_columns_nobody_asks_for() -> None:
 
 
 @needs_nvforest
-def test_votes_of_leaves_without_weight_are_undefined_as_in_the_original() -> None:
+def test_votes_of_leaves_without_weight_are_undefined_in_nvforest_too() -> None:
     forests = [ForestArrays((leaf_tree([0.5, 0.5], weight=0.0),), 2, True)]
     assert np.isnan(predict(smooth_features((1, 1, 9), 1), forests, (1, 1, 9))).all()
 

@@ -4,29 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.test_labels import (  # noqa: F401  # collected here as well
-    Storage,
-    random_values,
-    test_byte_order_does_not_matter,
-    test_diagonal_neighbours_are_apart,
-    test_dropped_components_are_not_written,
-    test_every_type_is_compared_by_value,
-    test_floats_compare_as_numbers_do,
-    test_ids_equal_those_of_another_library,
-    test_ids_go_beyond_32_bits_before_they_are_numbered,
-    test_overlaps_are_found_and_dropped_components_have_none,
-    test_two_slabs_join_where_they_meet,
-    test_values_that_touch_and_differ_are_apart,
-)
-from contract.test_threshold import (  # noqa: F401
-    test_a_tile_equals_its_part_of_the_whole,
-    test_ranges_are_brought_to_one_in_float32,
-    test_smoothing_equals_its_definition,
-)
-from cuda_host.host_device import HostDevice
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from properties.test_label_slabs import test_components  # noqa: F401
+from support.cuda_host.host_device import HostDevice
+from support.label_slabs import Storage, random_values
 
 from pixelforest.engine.objects.label import label_components
 from pixelforest.engine.objects.threshold import threshold_frame

@@ -16,7 +16,7 @@ BENCH = TESTS.parent / "bench"
 ON_THE_STAND_IN = f"""
 import sys
 sys.path[:0] = [{str(BENCH)!r}, {str(TESTS)!r}]
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 import cuda_objects
 sys.exit(cuda_objects.main(sys.argv[1:], HostDevice()))
 """

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from contract.objects import make_labels, make_raw, measure
-from contract.paths import snake, spiral
-from contract.test_labels import Storage, random_values
 from scipy import ndimage
+from support.label_slabs import Storage, random_values
+from support.labelled_frames import make_labels, make_raw, measure
+from support.long_paths import snake, spiral
 
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import DeviceUnavailable, MapPlan
@@ -42,7 +42,7 @@ def check(device: Device, values: np.ndarray) -> int:
 
 @pytest.mark.parametrize("shape", [(256, 256, 256), (1, 4096, 4096), (31, 700, 333)], ids=str)
 @pytest.mark.parametrize("share", [0.05, 0.31, 0.5, 0.6, 0.95])
-def test_random_slabs(device: Device, shape: tuple[int, int, int], share: float) -> None:
+def test_random_slabs_on_a_real_gpu(device: Device, shape: tuple[int, int, int], share: float) -> None:
     """Shares around those where components grow without bounds: 0.31 in 3-D, 0.59 in 2-D."""
     values = random_values(shape, "uint8", share=share, values=1)
     for _ in range(3):
@@ -50,7 +50,7 @@ def test_random_slabs(device: Device, shape: tuple[int, int, int], share: float)
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_one_value_everywhere(device: Device, value: int) -> None:
+def test_one_value_everywhere_on_a_real_gpu(device: Device, value: int) -> None:
     assert check(device, np.full((200, 300, 400), value, np.uint8)) == value
 
 
@@ -62,7 +62,7 @@ def test_long_paths(device: Device) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64", "float32", "float64"])
-def test_every_type(device: Device, dtype: str) -> None:
+def test_every_type_is_labelled_by_a_real_gpu(device: Device, dtype: str) -> None:
     check(device, random_values((60, 300, 200), dtype, share=0.8, values=3))
 
 
@@ -73,7 +73,7 @@ def test_several_threads_at_once(device: Device) -> None:
 
 
 @pytest.mark.parametrize("shape", [(64, 200, 300), (1, 2000, 3000)], ids=["solid", "flat"])
-def test_smoothing(device: Device, shape: tuple[int, int, int]) -> None:
+def test_smoothed_maps_have_the_bits_of_the_cpu(device: Device, shape: tuple[int, int, int]) -> None:
     maps = np.random.default_rng(1).integers(0, 256, (*shape, 2)).astype(np.uint8)
     z, y, x = (threshold_taps(2.0) if n > 1 else None for n in shape)
     plan, where = MapPlan((1, 0), (0.0, 255.0), (z, y, x)), ((0, 0, 0), ((0, 0, 0), shape), shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 
 from pixelforest.kernels.contract import Conversion, ResultPlan, Wanted
 from pixelforest.kernels.cuda.results import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice
 
 from pixelforest.kernels.contract import Backend, MapPlan, Voxels
 from pixelforest.kernels.cpu.host import threshold as cpu
@@ -82,7 +82,7 @@ def test_zeros_of_either_sign_and_sums_that_vanish(device: HostDevice) -> None:
     "tile", [((0, 0), (3, 12)), ((4, 0), (5, 6)), ((2, 5), (6, 9)), ((6, 11), (7, 12))], ids=lambda t: str(t[0])
 )
 @pytest.mark.parametrize("spare", [0, 1])
-def test_tiles(
+def test_smoothed_tiles_equal_their_part_of_the_image(
     device: HostDevice, sigmas: tuple[float | None, ...], tile: tuple[tuple[int, int], tuple[int, int]], spare: int
 ) -> None:
     """A source that reaches as far as the taps, and one that reaches farther."""

@@ -86,7 +86,7 @@ class TestLanes:
             LaneArguments(1, {"Raw Data": "b"}),
         )
 
-    def test_nothing(self) -> None:
+    def test_no_inputs_are_no_lanes(self) -> None:
         assert pair_lanes({}, ROLES) == ()
 
     def test_main_role_is_needed_in_every_lane(self) -> None:
@@ -113,11 +113,11 @@ class TestInputAxesOption:
             ("None", (None,)),
         ],
     )
-    def test_values(self, text: str, entries: tuple[str | None, ...]) -> None:
+    def test_input_axes_are_parsed_by_role(self, text: str, entries: tuple[str | None, ...]) -> None:
         assert parse_input_axes(text, ROLES) == entries
 
     @pytest.mark.parametrize("text", ["", "yxq", "yxx", "yzc", "YX", "yx,", "none", "yx,yx,yx"])
-    def test_refused(self, text: str) -> None:
+    def test_input_axes_without_sense_are_refused(self, text: str) -> None:
         with pytest.raises(UsageError, match="input_axes"):
             parse_input_axes(text, ROLES)
 
@@ -253,7 +253,7 @@ class TestImages:
 
 
 class TestBadInput:
-    def test_missing(self) -> None:
+    def test_an_input_that_is_missing_says_where_it_was_looked_for(self) -> None:
         with pytest.raises(InputNotFound, match=r"nope\.png .looked in "):
             open_with("nope.png")
 
@@ -262,7 +262,7 @@ class TestBadInput:
         with pytest.raises(InputError, match=r"unrecognized format; the ones that can be read: .*h5.*npy"):
             open_with("a.xyz")
 
-    def test_folder(self) -> None:
+    def test_a_folder_is_no_picture(self) -> None:
         Path("folder.png").mkdir()
         with pytest.raises(InputError, match="is a folder"):
             open_with("folder.png")
@@ -302,7 +302,7 @@ class TestStacks:
         np.testing.assert_array_equal(whole(image)[0, ..., 0], data)
 
     @pytest.mark.parametrize("along", ["t", "z", "c"])
-    def test_along(self, along: str) -> None:
+    def test_slices_are_stacked_along_any_axis(self, along: str) -> None:
         data = self.write_slices()
         image = open_with("s_*.h5", along=along)
         assert image.axes == f"{along}yx"

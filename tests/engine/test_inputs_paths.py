@@ -116,7 +116,7 @@ class TestExpansion:
             ("m.h5/s1:m.h5/s0", ["m.h5/s0", "m.h5/s1"]),
         ],
     )
-    def test_found(self, folder: Path, argument: str, expected: list[str]) -> None:
+    def test_patterns_find_their_files(self, folder: Path, argument: str, expected: list[str]) -> None:
         assert found(argument, folder) == expected
 
     def test_absolute_paths_and_folders_of_others(self, folder: Path) -> None:
@@ -125,7 +125,7 @@ class TestExpansion:
         assert found("../da[t]a/s_?.png", folder) == ["s_1.png", "s_2.png"]
         assert found(f"{folder}/su[b]/?.png", folder) == ["sub/c.png"]
 
-    def test_home_is_expanded(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_home_is_expanded_in_inputs(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(folder / "sub"))
         monkeypatch.setenv("USERPROFILE", str(folder / "sub"))
         assert found("~/c.png", folder) == ["sub/c.png"]
@@ -161,7 +161,7 @@ class TestExpansion:
         with pytest.raises(InputMismatch, match=r"several kinds \(\.png, \.tif\)"):
             expand("a.png:b.tif", folder)
 
-    def test_network(self, folder: Path) -> None:
+    def test_stores_on_the_network_are_not_expanded(self, folder: Path) -> None:
         with pytest.raises(InputError, match="not from the network"):
             expand("https://host:80/a.zarr", folder)
 
@@ -196,7 +196,7 @@ class TestOrderWarning:
         (["noextension"], "noextension"),
     ],
 )
-def test_nickname(sources: list[str], nickname: str) -> None:
+def test_the_nickname_is_made_of_all_sources(sources: list[str], nickname: str) -> None:
     cut = [(Path("/some/dir") / name.partition("|")[0], name.partition("|")[2]) for name in sources]
     assert make_nickname([Source(file, internal) for file, internal in cut]) == nickname
 

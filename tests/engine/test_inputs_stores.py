@@ -80,7 +80,7 @@ def test_other_axes_know_nothing_of_levels(stores: Path) -> None:
         assert image.scales is None
 
 
-def test_what_is_not_there(stores: Path) -> None:
+def test_a_store_that_is_not_there(stores: Path) -> None:
     with pytest.raises(InputNotFound, match=r"no scale 's7' in .*z2\.zarr; it has: s0 \(1 x 1 x 1 x 1200 x 900\), s1"):
         open_with("zz/z2.zarr/s7")
     with pytest.raises(InputNotFound, match=r"no file matches c7\.n5"):

@@ -56,7 +56,7 @@ def test_segmentation_of_255_classes() -> None:
     ],
     ids=str,
 )
-def test_uncertainty(row: list[float], expected: float) -> None:
+def test_uncertainty_is_one_minus_the_margin_of_the_best(row: list[float], expected: float) -> None:
     found = uncertainty(as_tile([row]))
     assert found.shape == (1, 1, 1, 1)
     assert found.dtype == np.float32

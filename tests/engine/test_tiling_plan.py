@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
 from pixelforest.box import Box
@@ -56,7 +56,7 @@ def test_every_voxel_once_and_in_raster_order(job, threads, memory) -> None:  # 
     try:
         tiles = plan_tiles(region, image, margin, CHEAP, resources=Resources(load("cpu"), threads, memory))
     except MemoryTooSmall:
-        return
+        reject()
     seen = np.zeros(image, np.uint8)
     for tile in tiles:
         assert not tile.is_empty
@@ -88,7 +88,7 @@ def test_tiles_stay_within_the_budget(job, threads, memory, fixed) -> None:  # t
     try:
         tiles = plan_tiles(region, image, margin, cost, resources=Resources(load("cpu"), threads, memory))
     except MemoryTooSmall:
-        return
+        reject()
     dearest = max(cost.of(tile.shape, margin, image) for tile in tiles)
     assert fixed + dearest * working_tiles(threads) <= memory
 

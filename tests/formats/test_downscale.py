@@ -45,7 +45,7 @@ def reference(array: np.ndarray, target: tuple[int, ...], *, is_labels: bool = F
 
 
 @pytest.mark.parametrize(("shape", "target"), SHAPES, ids=str)
-def test_intensities(shape, target) -> None:
+def test_shrunk_intensities_equal_the_reference(shape, target) -> None:
     array = np.random.default_rng(0).random(shape)
     assert np.abs(shrink_whole(array, target) - reference(array, target)).max() < TOLERANCE
 
@@ -98,7 +98,7 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
     assert np.isfinite(found).sum() == 29
 
 
-def test_sizes() -> None:
+def test_sizes_of_levels_are_halved() -> None:
     assert shrunk_size(7, 2) == 3
     assert shrunk_size(1, 4) == 1
     limit = (1, 1, 63, 64, 63)

@@ -84,7 +84,7 @@ def check_reads(path: Path, name: str = "data") -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(path: Path, layout: str, dtype: str) -> None:
+def test_every_layout_is_read(path: Path, layout: str, dtype: str) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset("data", data=MIXED.astype(dtype), **LAYOUTS[layout])
     check_reads(path)
@@ -194,7 +194,7 @@ def test_numbers_of_odd_precision(path: Path) -> None:
         np.testing.assert_array_equal(reader.read(Box.whole(SHAPE)), MIXED % 4096)
 
 
-def test_enumerations(path: Path) -> None:
+def test_enumerations_are_read_as_integers(path: Path) -> None:
     with h5py.File(path, "w") as file:
         kind = h5py.enum_dtype({"LOW": 0, "HIGH": 42}, basetype="i2")
         file.create_dataset("data", data=(MIXED % 2 * 42).astype("i2"), dtype=kind, chunks=CHUNKS)
@@ -203,7 +203,7 @@ def test_enumerations(path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip", "gzip and shuffle", "lzf"])
 @pytest.mark.parametrize("written", ["nothing", "a corner", "a part of a chunk"])
-def test_missing_chunks_are_the_fill_value(path: Path, layout: str, written: str) -> None:
+def test_missing_chunks_are_the_fill_value_without_the_hdf5_library(path: Path, layout: str, written: str) -> None:
     with h5py.File(path, "w") as file:
         data = file.create_dataset("data", SHAPE, "i2", fillvalue=-9, **LAYOUTS[layout])
         if written == "a corner":
@@ -260,7 +260,7 @@ def test_behind_an_external_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip"])
-def test_threads_read_at_once(path: Path, layout: str) -> None:
+def test_threads_read_pixels_of_hdf5_at_once(path: Path, layout: str) -> None:
     data = MIXED.astype("u2")
     with h5py.File(path, "w") as file:
         file.create_dataset("data", data=data, **LAYOUTS[layout])
@@ -325,7 +325,7 @@ class TestDamage:
             assert np.array_equal(reader.read(Box.whole((8, 64, 64))), expected)
 
     @pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip"])
-    def test_reading_after_close(self, path: Path, layout: str) -> None:
+    def test_pixels_are_not_read_after_close(self, path: Path, layout: str) -> None:
         with h5py.File(path, "w") as file:
             file.create_dataset("data", data=MIXED, **LAYOUTS[layout])
         reader = INPUT.open(path, "data")

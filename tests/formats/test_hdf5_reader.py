@@ -39,7 +39,7 @@ class TestDatasets:
             assert reader.info.shape == VOLUME.shape
             np.testing.assert_array_equal(reader.read(Box.whole(VOLUME.shape)), VOLUME)
 
-    def test_several_need_a_name(self, path: Path) -> None:
+    def test_several_datasets_need_a_name(self, path: Path) -> None:
         write(path, "a")
         write(path, "b/c")
         with pytest.raises(InputError, match=r"several datasets; append .*image\.h5/a\. It has: a, b/c"):
@@ -67,14 +67,14 @@ class TestDatasets:
         with pytest.raises(InputError, match="d09 and 5 more"):
             INPUT.open(path, "")
 
-    def test_list_images(self, path: Path) -> None:
+    def test_images_of_an_hdf5_file_are_listed(self, path: Path) -> None:
         for name, shape in {"a": (2, 2), "g/b": (2,) * 5, "line": (3,), "six": (1,) * 6}.items():
             write(path, name, np.zeros(shape))
         assert INPUT.list_images is not None
         assert list(INPUT.list_images(path)) == ["a", "g/b"]
 
     @pytest.mark.parametrize("shape", [(), (3,), (1,) * 6])
-    def test_dimensions(self, path: Path, shape: tuple[int, ...]) -> None:
+    def test_hdf5_images_have_2_to_5_dimensions(self, path: Path, shape: tuple[int, ...]) -> None:
         write(path, "data", np.zeros(shape))
         with pytest.raises(InputError, match="2 to 5"):
             INPUT.open(path, "data")
@@ -95,7 +95,9 @@ class TestAxes:
             pytest.param({}, "zyx", False, id="guessed"),
         ],
     )
-    def test_letters(self, path: Path, attributes: dict[str, object], expected: str, own: bool) -> None:
+    def test_axes_of_hdf5_come_from_attributes(
+        self, path: Path, attributes: dict[str, object], expected: str, own: bool
+    ) -> None:
         write(path, **attributes)
         with INPUT.open(path, "") as reader:
             assert (reader.info.axes, reader.info.own_axes) == (expected, own)
@@ -107,7 +109,7 @@ class TestAxes:
             assert "axistags" in reader.info.axes_problem
             assert (reader.info.axes, reader.info.own_axes) == ("zyx", False)
 
-    def test_metadata(self, path: Path) -> None:
+    def test_metadata_of_hdf5_are_read(self, path: Path) -> None:
         units = json.dumps({"x": "um", "y": "µm", "q": "?"})
         tags = axistags_json("zyx", {"x": 0.25})
         write(path, axistags=tags, drange=np.array([2, 9]), display_mode="grayscale", axis_units=units)
@@ -129,7 +131,7 @@ class TestPixels:
         ("stored", "read"),
         [("u1", "u1"), (">u2", "u2"), (">f4", "f4"), (">f8", "f8"), ("i8", "i8"), ("?", "u1"), ("f2", "f4")],
     )
-    def test_types(self, path: Path, stored: str, read: str) -> None:
+    def test_every_number_type_of_hdf5_is_read(self, path: Path, stored: str, read: str) -> None:
         data = (np.arange(24).reshape(4, 6) % 2).astype(stored)
         write(path, data=data)
         with INPUT.open(path, "") as reader:
@@ -150,7 +152,7 @@ class TestPixels:
         with INPUT.open(path, "") as reader:
             assert reader.info.chunks == (1, 5, 3)
 
-    def test_threads_read_at_once(self, path: Path) -> None:
+    def test_threads_read_hdf5_at_once(self, path: Path) -> None:
         data = np.random.default_rng(0).integers(0, 255, (64, 64, 8), np.uint8)
         with h5py.File(path, "w") as file:
             file.create_dataset("data", data=data, chunks=(16, 16, 8), compression="gzip")
@@ -177,20 +179,20 @@ class TestPixels:
 
 
 class TestDamage:
-    def test_missing(self, path: Path) -> None:
+    def test_a_missing_hdf5_file_is_not_found(self, path: Path) -> None:
         with pytest.raises(InputNotFound, match=r"no file .*image\.h5"):
             INPUT.open(path, "")
 
-    def test_folder(self, tmp_path: Path) -> None:
+    def test_a_folder_is_no_hdf5_file(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="folder"):
             INPUT.open(tmp_path, "")
 
-    def test_not_hdf5(self, path: Path) -> None:
+    def test_a_file_that_is_no_hdf5_is_not_read(self, path: Path) -> None:
         path.write_bytes(b"\x89PNG" * 100)
         with pytest.raises(InputError, match="not an HDF5 file, or damaged"):
             INPUT.open(path, "")
 
-    def test_truncated(self, path: Path) -> None:
+    def test_a_truncated_hdf5_file_is_not_read(self, path: Path) -> None:
         write(path)
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(InputError, match=r"damaged \(truncated file: .*\)$"):
@@ -206,7 +208,7 @@ class TestDamage:
         with INPUT.open(path, "") as reader, pytest.raises(InputError, match=r"cannot read .*image\.h5/data: "):
             reader.read(Box.whole(VOLUME.shape))
 
-    def test_impossible_size(self, path: Path) -> None:
+    def test_hdf5_images_of_impossible_size_are_refused(self, path: Path) -> None:
         with h5py.File(path, "w") as file:
             file.create_dataset("data", shape=(2**31, 2**31), dtype="u1", chunks=(64, 64))
         with pytest.raises(InputError, match="impossible size, 2147483648 x 2147483648"):
@@ -222,7 +224,7 @@ class TestDamage:
         with pytest.raises(InputError, match=r"\(31999\), which needs a plugin"):
             INPUT.open(path, "data")
 
-    def test_reading_after_close(self, path: Path) -> None:
+    def test_hdf5_is_not_read_after_close(self, path: Path) -> None:
         reader = INPUT.open(write(path), "")
         reader.close()
         reader.close()

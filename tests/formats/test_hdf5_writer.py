@@ -101,7 +101,7 @@ class TestLayout:
             assert file["exported_data"].id.get_num_chunks() == 4
             assert file["exported_data"].id.get_storage_size() == 4 * 358 * 357 * 4
 
-    def test_attributes(self, path: Path) -> None:
+    def test_attributes_of_an_hdf5_result_are_ilastiks(self, path: Path) -> None:
         spec = ImageSpec(
             (4, 5), np.dtype(np.uint8), "yx", (0, 0), drange=(0.0, 255.0), display_mode="default",
             axis_units={"x": "um", "z": "s"}, resolution={"x": 0.5, "y": 2.0},
@@ -190,7 +190,7 @@ class TestPlace:
             open_writer(path, internal)
         assert os.listdir(path.parent) == []
 
-    def test_link_is_followed(self, tmp_path: Path, path: Path) -> None:
+    def test_a_link_to_an_hdf5_result_is_followed(self, tmp_path: Path, path: Path) -> None:
         real = tmp_path / "elsewhere" / "real.h5"
         export(real, "old")
         path.symlink_to(real)
@@ -221,7 +221,7 @@ class TestPlace:
         with pytest.raises(ExportError, match="cannot write"):
             writer.write(Box((2, 0), (4, 5)), SMALL[2:])
 
-    def test_unfinished_image_is_not_published(self, tmp_path: Path, path: Path) -> None:
+    def test_an_unfinished_hdf5_image_is_not_published(self, tmp_path: Path, path: Path) -> None:
         writer = open_writer(path)
         writer.write(Box((0, 0), (2, 5)), SMALL[:2])
         with pytest.raises(ExportError, match="20 voxels were never written"):
@@ -297,14 +297,14 @@ class TestContainer:
         assert path.read_bytes() == before
         assert os.listdir(path.parent) == [path.name]
 
-    def test_not_hdf5(self, path: Path) -> None:
+    def test_a_file_that_is_no_hdf5_is_not_written_to(self, path: Path) -> None:
         path.write_bytes(b"something else")
         with pytest.raises(ExportError, match="exists and is not an HDF5 file"):
             open_writer(path)
         assert path.read_bytes() == b"something else"
         assert os.listdir(path.parent) == [path.name]
 
-    def test_truncated(self, path: Path) -> None:
+    def test_a_truncated_hdf5_file_is_not_written_to(self, path: Path) -> None:
         export(path)
         path.write_bytes(path.read_bytes()[:-50])
         with pytest.raises(ExportError, match=r"exists and cannot be opened \(truncated file"):
@@ -326,7 +326,7 @@ class TestContainer:
             ("link/x", "a link"),
         ],
     )
-    def test_conflicts(self, path: Path, internal: str, message: str) -> None:
+    def test_internal_paths_that_conflict_are_refused(self, path: Path, internal: str, message: str) -> None:
         with h5py.File(path, "w") as file:
             file["data"] = SMALL
             file["group/inner"] = SMALL

@@ -59,7 +59,7 @@ class TestWriting:
         for name in names:
             assert (written / name).read_bytes() == (recorded / name).read_bytes(), name
 
-    def test_metadata(self, tmp_path: Path) -> None:
+    def test_metadata_of_n5_are_written(self, tmp_path: Path) -> None:
         array = noise((2, 5, 6), "uint16")
         path = write(
             tmp_path / "a.n5",
@@ -100,7 +100,7 @@ class TestWriting:
             box = Box((350, 300, 0), (500, 700, 1))
             assert np.array_equal(reader.read(box), array[box.slices()])
 
-    def test_other_datasets_of_a_container_stay(self, tmp_path: Path) -> None:
+    def test_other_datasets_of_an_n5_container_stay(self, tmp_path: Path) -> None:
         first, second, third = noise((4, 5)), noise((6, 7), "uint8"), noise((3, 3), "int64")
         path = write(tmp_path / "a.n5", first, "yx", "one")
         write(path, second, "yx", "group/two")
@@ -152,7 +152,7 @@ class TestWriting:
             output_format("n5").open(tmp_path / "a.n5", "x", spec_of(noise((4, 5)), "yx"))
         assert os.listdir(tmp_path / "a.n5") == ["thesis.tex"]
 
-    def test_missing_voxels(self, tmp_path: Path) -> None:
+    def test_missing_voxels_of_n5_are_zero(self, tmp_path: Path) -> None:
         array = noise((4, 5))
         writer = output_format("n5").open(tmp_path / "a.n5", "x", spec_of(array, "yx"))
         writer.write(Box((0, 0), (4, 4)), array[:, :4])
@@ -198,7 +198,7 @@ class TestReading:
         with pytest.raises(InputError, match="is a folder, and this is a file"):
             N5Reader(tmp_path / "c.n5", "")
 
-    def test_threads_read_at_once(self, tmp_path: Path) -> None:
+    def test_threads_read_n5_at_once(self, tmp_path: Path) -> None:
         array = noise((600, 500), "uint8")
         write(tmp_path / "a.n5", array, "yx", kind="compressed n5")
         with N5Reader(tmp_path / "a.n5", "") as reader:

@@ -46,7 +46,7 @@ class TestNpy:
             pytest.param(VOLUME.astype(np.int64), id="int64"),
         ],
     )
-    def test_read(self, path: Path, array: np.ndarray) -> None:
+    def test_npy_arrays_of_every_type_are_read(self, path: Path, array: np.ndarray) -> None:
         np.save(path, array)
         with INPUT.open(path, "") as reader:
             voxels = reader.read(BOX)
@@ -63,7 +63,7 @@ class TestNpy:
         with INPUT.open(path, "") as reader:
             np.testing.assert_array_equal(reader.read(BOX), VOLUME[BOX.slices()])
 
-    def test_threads_read_at_once(self, path: Path) -> None:
+    def test_threads_read_npy_at_once(self, path: Path) -> None:
         np.save(path, VOLUME)
         wrong = []
         with INPUT.open(path, "") as reader:
@@ -98,12 +98,12 @@ class TestNpy:
         ],
     )
     @pytest.mark.filterwarnings("ignore:Stored array in format 3.0")
-    def test_refused(self, path: Path, array: np.ndarray, message: str) -> None:
+    def test_arrays_that_are_no_images_are_refused(self, path: Path, array: np.ndarray, message: str) -> None:
         np.save(path, array, allow_pickle=True)
         with pytest.raises(InputError, match=message):
             INPUT.open(path, "")
 
-    def test_missing(self, path: Path) -> None:
+    def test_a_missing_npy_file_is_not_found(self, path: Path) -> None:
         with pytest.raises(InputNotFound, match=r"no file .*image\.npy"):
             INPUT.open(path, "")
 
@@ -113,14 +113,14 @@ class TestNpy:
         with pytest.raises(InputError, match=r"cannot read .*image\.npy: "):
             INPUT.open(path, "")
 
-    def test_truncated(self, path: Path) -> None:
+    def test_a_truncated_npy_file_is_not_read(self, path: Path) -> None:
         np.save(path, VOLUME)
         path.write_bytes(path.read_bytes()[:-1])
         with pytest.raises(InputError, match=r"cut short \(367 bytes, 368 declared"):
             INPUT.open(path, "")
 
     @pytest.mark.parametrize("shape", ["(1000000, 1000000, 1000000)", "(-4, 5)", "(99999999999999999999, 2)"])
-    def test_impossible_size(self, path: Path, shape: str) -> None:
+    def test_npy_arrays_of_impossible_size_are_refused(self, path: Path, shape: str) -> None:
         path.write_bytes(npy_bytes(VOLUME).replace(b"(4, 5, 6), }" + b" " * 40, f"{shape}, }}".ljust(52).encode()))
         with pytest.raises(InputError, match="impossible size"):
             INPUT.open(path, "")
@@ -138,7 +138,7 @@ class TestNpy:
             path.unlink()
             np.testing.assert_array_equal(reader.read(BOX), VOLUME[BOX.slices()])
 
-    def test_reading_after_close(self, path: Path) -> None:
+    def test_npy_is_not_read_after_close(self, path: Path) -> None:
         np.save(path, VOLUME)
         reader = INPUT.open(path, "")
         reader.close()
@@ -154,7 +154,7 @@ class TestNpz:
 
     @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
     @pytest.mark.parametrize("array", [VOLUME, np.asfortranarray(VOLUME), VOLUME.astype(">i4"), VOLUME % 2 == 0])
-    def test_read(self, path: Path, save, array: np.ndarray) -> None:
+    def test_npz_arrays_are_read_by_name(self, path: Path, save, array: np.ndarray) -> None:
         save(path, other=np.zeros(3), image=array)
         with INPUT.open(path, "/image") as reader:
             assert (reader.info.shape, reader.info.axes) == (array.shape, "zyx")
@@ -167,7 +167,7 @@ class TestNpz:
         with INPUT.open(path, "") as reader:
             np.testing.assert_array_equal(reader.read(BOX), VOLUME[BOX.slices()])
 
-    def test_several_need_a_name(self, path: Path) -> None:
+    def test_several_arrays_need_a_name(self, path: Path) -> None:
         np.savez(path, b=VOLUME, a=VOLUME)
         with pytest.raises(InputError, match=r"as in .*arrays\.npz/a\. It has: a, b"):
             INPUT.open(path, "")
@@ -179,7 +179,7 @@ class TestNpz:
         with pytest.raises(InputError, match="it holds no arrays"):
             INPUT.open(path, "")
 
-    def test_list_images(self, path: Path) -> None:
+    def test_arrays_of_an_npz_file_are_listed(self, path: Path) -> None:
         np.savez(path, b=VOLUME, a=VOLUME[0], line=np.zeros(3))
         assert INPUT.list_images is not None
         assert list(INPUT.list_images(path)) == ["a", "b"]
@@ -205,14 +205,14 @@ class TestNpz:
         with INPUT.open(path, "") as reader, pytest.raises(InputError, match=r"cannot read .*arrays\.npz/image: "):
             reader.read(Box((0, 0), (64, 64)))
 
-    def test_truncated(self, path: Path) -> None:
+    def test_a_truncated_npz_file_is_not_read(self, path: Path) -> None:
         np.savez(path, image=VOLUME)
         path.write_bytes(path.read_bytes()[:-30])
         for act in (lambda: INPUT.open(path, "image"), lambda: npy.list_arrays(path)):
             with pytest.raises(InputError, match="not a zip file"):
                 act()
 
-    def test_missing(self, path: Path) -> None:
+    def test_a_missing_npz_file_is_not_found(self, path: Path) -> None:
         for act in (lambda: INPUT.open(path, "image"), lambda: npy.list_arrays(path)):
             with pytest.raises(InputNotFound, match="no file"):
                 act()
@@ -246,7 +246,7 @@ class TestWriter:
         writer.finish()
         np.testing.assert_array_equal(np.load(path), VOLUME)
 
-    def test_link_is_followed(self, tmp_path: Path, path: Path) -> None:
+    def test_a_link_to_an_npy_result_is_followed(self, tmp_path: Path, path: Path) -> None:
         path.symlink_to(tmp_path / "real.npy")
         writer = output_format("numpy").open(path, "", SPEC)
         writer.write(Box.whole(VOLUME.shape), VOLUME)
@@ -265,7 +265,7 @@ class TestWriter:
         with pytest.raises(ExportError, match="closed"):
             writer.write(BOX, VOLUME[BOX.slices()])
 
-    def test_unfinished_image_is_not_published(self, path: Path) -> None:
+    def test_an_unfinished_npy_image_is_not_published(self, path: Path) -> None:
         writer = output_format("numpy").open(path, "", SPEC)
         with pytest.raises(ExportError, match="120 voxels were never written"):
             writer.finish()

@@ -91,7 +91,7 @@ class TestWriting:
     @pytest.mark.usefixtures("small_chunks")
     @pytest.mark.parametrize("version", ["0.4", "0.5"])
     @pytest.mark.parametrize("is_labels", [False, True])
-    def test_levels(self, version: str, is_labels: bool, tmp_path: Path) -> None:
+    def test_levels_of_a_pyramid_are_described(self, version: str, is_labels: bool, tmp_path: Path) -> None:
         array = noise((1, 2, 6, 50, 61), "uint8" if is_labels else "float32")
         path = write(tmp_path / "a.zarr", array, kind=MULTI, version=version, is_labels=is_labels)
         image = describe(path)["multiscales"][0]
@@ -178,7 +178,7 @@ class TestWriting:
             assert reader.info.chunks == (1, 1, 6, 13, 12)
             assert np.array_equal(reader.read(Box.whole(array.shape)), array)
 
-    def test_shards(self) -> None:
+    def test_shards_hold_whole_chunks(self) -> None:
         chunk = (1, 1, 63, 64, 63)
         assert shard_shape((1, 1, 100, 100, 100), chunk) == chunk
         assert shard_shape((1, 2, 1024, 1024, 1024), chunk) == (1, 1, 63, 64, 63 * 17)
@@ -246,7 +246,7 @@ class TestWriting:
             write(tmp_path / "a.zarr", noise((1, 1, 1, 1000, 900)), kind=MULTI)
         assert list(tmp_path.iterdir()) == []
 
-    def test_missing_voxels(self, tmp_path: Path) -> None:
+    def test_missing_voxels_of_zarr_are_the_fill_value(self, tmp_path: Path) -> None:
         writer = output_format(SINGLE).open(tmp_path / "a.zarr", "", spec_of(noise((7, 8)), "yx"))
         writer.write(Box((0, 0), (7, 4)), noise((7, 4)))
         with pytest.raises(ExportError, match="were never written"):
@@ -374,7 +374,7 @@ class TestReading:
         ],
         ids=["plate", "well", "labels", "odd"],
     )
-    def test_collections(self, attributes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    def test_collections_of_images_are_refused(self, attributes: dict[str, Any], message: str, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             OmeZarrReader(put_attributes(tmp_path / "a.zarr", attributes), "")
 

@@ -162,7 +162,7 @@ def test_jpeg_with_the_size_behind_a_long_profile(tmp_path: Path) -> None:
 # --- BMP and GIF -------------------------------------------------------------------------------------------------
 
 
-def test_bmp(tmp_path: Path) -> None:
+def test_bmp_of_every_mode_is_read(tmp_path: Path) -> None:
     assert np.array_equal(read(save(tmp_path / "c.bmp", RGB)), RGB)
     assert np.array_equal(read(save(tmp_path / "g.bmp", GRAY)), GRAY[..., None])
     bits = Image.fromarray(GRAY > 100)
@@ -205,7 +205,7 @@ def test_gif_gives_its_first_frame(tmp_path: Path) -> None:
         pytest.param(b"P6\n#\n1 1 255\n\x0a\x0b\x0c", [[[10, 11, 12]]], id="P6 whose pixel is a line feed"),
     ],
 )
-def test_pnm(data: bytes, expected: list, tmp_path: Path) -> None:
+def test_pnm_of_every_kind_is_read(data: bytes, expected: list, tmp_path: Path) -> None:
     (tmp_path / "a.pnm").write_bytes(data)
     pixels = read(tmp_path / "a.pnm")
     assert np.array_equal(pixels, np.atleast_3d(np.array(expected)))
@@ -249,7 +249,7 @@ def test_the_header_is_read_without_decoding(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "bmp", "gif", "ppm"])
 @pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.97])
-def test_truncated_files(extension: str, kept: float, tmp_path: Path) -> None:
+def test_truncated_pictures_are_refused(extension: str, kept: float, tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     save(tmp_path / f"a.{extension}", pixels)
     data = (tmp_path / f"a.{extension}").read_bytes()
@@ -299,7 +299,7 @@ def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path) -> None
         png(GRAY, 8, 5),
     ],
 )
-def test_damaged_files(data: bytes, tmp_path: Path) -> None:
+def test_damaged_pictures_are_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(InputError, match=r"cannot read .*a\.png"):
         read(tmp_path / "a.png")

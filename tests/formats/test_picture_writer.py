@@ -35,7 +35,7 @@ def pixels_of(path: Path) -> np.ndarray:
     ("axes", "expected"),
     [("yx", "yx"), ("xy", "yx"), ("zx", "zx"), ("xz", "zx"), ("yz", "zy"), ("zy", "zy"), ("tx", "tx"), ("zt", "tz")],
 )
-def test_orientation(axes: str, expected: str) -> None:
+def test_planes_keep_their_orientation(axes: str, expected: str) -> None:
     height, width = expected
     array = np.arange(SHAPE[axes[0]] * SHAPE[axes[1]]).reshape(SHAPE[axes[0]], SHAPE[axes[1]])
     plane = fold_plane(array, axes)
@@ -50,7 +50,7 @@ def test_one_line_becomes_a_row() -> None:
         fold_plane(np.zeros((2, 3, 4)), "zyx")
 
 
-def test_stretching() -> None:
+def test_values_are_stretched_to_8_bits() -> None:
     plane, used = stretch_to_uint8(np.array([[[-1.0], [0.0], [3.0]]], np.float32))
     assert plane.ravel().tolist() == [0, 64, 255]
     assert used == (-1.0, 3.0)
@@ -74,7 +74,7 @@ def test_stretching() -> None:
         ("fmt_bmp_simple_segmentation.bmp", "bmp"),
     ],
 )
-def test_pictures_equal_those_of_ilastik(recorded: str, name: str, shared_folder, tmp_path: Path) -> None:
+def test_written_pictures_equal_those_of_ilastik(recorded: str, name: str, shared_folder, tmp_path: Path) -> None:
     folder = shared_folder / "golden" / "variants_2d3c" / "expected"
     if "probabilities" in recorded:
         array = np.load(folder / "fmt_numpy_probabilities.npy")

@@ -80,7 +80,7 @@ def test_flat_pixels_without_regard_to_the_exposure(tmp_path: Path) -> None:
     ],
     ids=["no size", "truncated", "from below", "empty", "huge", "wrong row", "XYZ"],
 )
-def test_damaged_files(data: bytes, tmp_path: Path) -> None:
+def test_damaged_radiance_files_are_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.hdr").write_bytes(data)
     with pytest.raises(InputError, match=r"cannot read .*a\.hdr"):
         read(tmp_path / "a.hdr")

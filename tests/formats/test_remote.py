@@ -20,17 +20,18 @@ import numpy as np
 import pytest
 import zarr
 from PIL import Image
+from support.golden import GOLDEN
+from support.remote_images import EXTENSION, NAMES, image, open_writer, spec_of
 
 from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError, InputError
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import ome_zarr
-from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
+from pixelforest.engine.formats.spec import ImageWriter
 from pixelforest.engine.inputs.images import InputOptions, open_image
 from pixelforest.engine.storage import object_storage as remote
 from pixelforest.engine.storage.object_storage import RemotePath
-from tests.conftest import GOLDEN
 
 pytestmark = pytest.mark.slow
 
@@ -39,8 +40,6 @@ boto3 = pytest.importorskip("boto3")
 
 SECRET = "not-to-be-shown-anywhere"
 UNFINISHED = ".pixelforest-unfinished"
-NAMES = ["single-scale OME-Zarr", "multi-scale OME-Zarr", "n5", "compressed n5"]
-EXTENSION = {name: "n5" if "n5" in name else "zarr" for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -74,22 +73,6 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def keys(bucket: Any) -> list[str]:
     """All but the sign of a write that is under way."""
     return sorted(item.key for item in bucket.objects.all() if not item.key.endswith(UNFINISHED))
-
-
-def image() -> np.ndarray:
-    return np.random.default_rng(3).random((2, 5, 40, 60, 2)).astype(np.float32)
-
-
-def spec_of(array: np.ndarray, **more: Any) -> ImageSpec:
-    return ImageSpec(array.shape, array.dtype, "tzyxc", (0,) * 5, **more)
-
-
-def open_writer(name: str, array: np.ndarray, *, folder: str = "deep/out", **more: Any) -> ImageWriter:
-    chosen = output_format(name)
-    assert chosen.open_url is not None
-    url = f"s3://results/{folder}.{EXTENSION[name]}"
-    chosen.check_url(url, "exported_data", spec_of(array, **more))
-    return chosen.open_url(url, "exported_data", spec_of(array, **more))
 
 
 def write(writer: ImageWriter, array: np.ndarray) -> None:
@@ -158,10 +141,11 @@ KILLED = """
 import os, sys, time
 from pixelforest.engine.formats.images import ome_zarr
 ome_zarr.CHUNK_BYTES, ome_zarr.SHARDED_ABOVE = 4000, 3
-from tests.formats import test_remote as suite
+from support import remote_images as suite
+from pixelforest.box import Box
 writer = suite.open_writer(sys.argv[1], suite.image())
 array = suite.image()[:1]
-for box in suite.Box.whole(array.shape).split((1, 2, 30, 37, 2)):
+for box in Box.whole(array.shape).split((1, 2, 30, 37, 2)):
     writer.write(box, array[box.slices()])
 print("written", flush=True)
 time.sleep(600)
@@ -193,7 +177,7 @@ def test_what_a_killed_run_leaves_is_no_image_and_in_nobodys_way(
         first.finish()
         others += [k for k in keys(bucket) if k not in others]
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, name], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", KILLED, name], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
     ) as process:
         try:
             assert process.stdout is not None
@@ -282,7 +266,7 @@ def test_what_is_there_is_replaced_only_if_it_may_be(name: str, bucket: Any) -> 
         open_writer(name, array)
 
 
-def test_other_datasets_of_a_container_stay(bucket: Any) -> None:
+def test_other_datasets_of_a_remote_container_stay(bucket: Any) -> None:
     array = image()
     chosen = output_format("n5")
     assert chosen.open_url is not None
@@ -423,7 +407,7 @@ def test_what_was_written_is_read_from_s3_and_from_http(
         ("/out.zarr/s7", "there is no scale 's7'"),
     ],
 )
-def test_what_is_not_there(url: str, complaint: str, web: tuple[str, Path]) -> None:
+def test_a_remote_store_that_is_not_there(url: str, complaint: str, web: tuple[str, Path]) -> None:
     address, folder = web
     (folder / "picture.png").write_bytes(b"x")
     array = image()

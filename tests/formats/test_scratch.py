@@ -41,7 +41,7 @@ def test_memory_comes_back(tmp_path: Path) -> None:
     assert scratch.bytes_in_use == 0
 
 
-def test_empty_arrays(tmp_path: Path) -> None:
+def test_empty_scratch_arrays(tmp_path: Path) -> None:
     with Scratch(0, tmp_path) as scratch:
         assert scratch.array((0, 3), np.float32).shape == (0, 3)
 

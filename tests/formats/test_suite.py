@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reference.second_readers import SECOND_READERS
+from support.format_cases import FORMATS, make_image, make_spec, open_writer
 
 from pixelforest.box import Box
 from pixelforest.engine.axes import to_canonical
 from pixelforest.engine.errors import ExportError, UsageError
 from pixelforest.engine.formats import output_format, output_formats
-from pixelforest.engine.formats.spec import ImageSpec, ImageWriter, OutputFormat
+from pixelforest.engine.formats.spec import OutputFormat
 from pixelforest.engine.formats.support.picture_writers import fold_plane, stretch_to_uint8
 
 DTYPES = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
-FORMATS = [f for f in output_formats().values() if f.extension]  # the others are no files
 each_format = pytest.mark.parametrize("chosen", FORMATS, ids=[f.name for f in FORMATS])
 LOSSY_STEP = 40  # of a noise picture as JPEG at quality 75
 HDR_STEP = 1 / 128  # of the largest channel of a pixel, which shares its exponent with the others
@@ -43,36 +43,6 @@ def expected_content(array: np.ndarray, axes: str, chosen: OutputFormat) -> np.n
     if chosen.limits.dtypes is not None and array.dtype.name not in chosen.limits.dtypes:
         plane, _ = stretch_to_uint8(plane)
     return np.squeeze(plane)
-
-
-def make_image(chosen: OutputFormat, dtype: str | None = None, channels: int | None = None) -> tuple[np.ndarray, str]:
-    """A noise image as large in dimensions as the format takes, with distinct sizes; of uint8 if it takes that."""
-    limits = chosen.limits
-    if dtype is None:
-        dtype = "uint8" if limits.dtypes is None or "uint8" in limits.dtypes else min(limits.dtypes)
-    if channels is None:
-        channels = 3 if limits.channels is None or 3 in limits.channels else min(limits.channels)
-    spatial = {None: "tzyx", 4: "tzyx", 3: "zyx", 2: "yx"}[limits.max_dims]
-    sizes = {"t": 2, "z": 3, "y": 11, "x": 13, "c": channels}
-    axes = spatial + "c"
-    rng = np.random.default_rng(5)
-    shape = tuple(sizes[a] for a in axes)
-    if dtype.startswith("float"):
-        return rng.uniform(-3, 5, shape).astype(dtype), axes
-    info = np.iinfo(dtype)
-    return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True), axes
-
-
-def make_spec(array: np.ndarray, axes: str) -> ImageSpec:
-    return ImageSpec(array.shape, array.dtype, axes, (0,) * array.ndim, may_replace=True)
-
-
-def target_path(folder: Path, chosen: OutputFormat) -> Path:
-    return folder / f"{'out_{slice_index}' if chosen.sequence else 'out'}.{chosen.extension}"
-
-
-def open_writer(folder: Path, chosen: OutputFormat, spec: ImageSpec) -> ImageWriter:
-    return chosen.open(target_path(folder, chosen), "exported_data", spec)
 
 
 def write_whole(folder: Path, chosen: OutputFormat, array: np.ndarray, axes: str) -> list[Path]:
@@ -128,12 +98,18 @@ def test_names_are_what_the_command_line_takes() -> None:
         output_format("h5")
 
 
-@each_format
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_type_is_kept_stretched_or_refused(chosen: OutputFormat, dtype: str, tmp_path: Path) -> None:
+# Other types are refused before a writer is opened: tests/engine/export.
+TYPES = [
+    pytest.param(f, dtype, id=f"{f.name}-{dtype}")
+    for f in FORMATS
+    for dtype in DTYPES
+    if f.limits.dtypes is None or dtype in f.limits.dtypes or f.limits.stretches
+]
+
+
+@pytest.mark.parametrize(("chosen", "dtype"), TYPES)
+def test_every_type_is_kept_or_stretched(chosen: OutputFormat, dtype: str, tmp_path: Path) -> None:
     array, axes = make_image(chosen, dtype)
-    if chosen.limits.dtypes is not None and dtype not in chosen.limits.dtypes and not chosen.limits.stretches:
-        return  # refused before a writer is opened; tests/engine/export holds that
     check_files(write_whole(tmp_path, chosen, array, axes), chosen, array, axes)
 
 
@@ -203,7 +179,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from pixelforest.box import Box
-from tests.formats import test_suite as suite
+from support import format_cases as suite
 writers = []
 for number, chosen in enumerate(suite.FORMATS):
     array, axes = suite.make_image(chosen)
@@ -267,7 +243,7 @@ def test_an_older_result_is_replaced(chosen: OutputFormat, tmp_path: Path) -> No
 
 
 @each_format
-def test_a_folder_that_cannot_be_made(chosen: OutputFormat, tmp_path: Path) -> None:
+def test_an_image_in_a_folder_that_cannot_be_made(chosen: OutputFormat, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     array, axes = make_image(chosen)
     with pytest.raises(ExportError):
@@ -276,7 +252,7 @@ def test_a_folder_that_cannot_be_made(chosen: OutputFormat, tmp_path: Path) -> N
 
 
 @each_format
-def test_a_folder_that_cannot_be_written_to(chosen: OutputFormat, unwritable_folder: Path) -> None:
+def test_an_image_in_a_folder_that_cannot_be_written_to(chosen: OutputFormat, unwritable_folder: Path) -> None:
     array, axes = make_image(chosen)
     with pytest.raises(ExportError, match=r"cannot|permission"):
         open_writer(unwritable_folder, chosen, make_spec(array, axes))

@@ -43,7 +43,7 @@ def padded(pixels: np.ndarray) -> bytes:
 @pytest.mark.parametrize("width", [4, 5])
 @pytest.mark.parametrize("length", [None, 0], ids=["length", "no length"])
 @pytest.mark.parametrize("kind", [OLD, STANDARD, RGB])
-def test_colours(kind: int, length: int | None, width: int, tmp_path: Path) -> None:
+def test_colours_of_a_sun_raster_are_in_order(kind: int, length: int | None, width: int, tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (3, width, 3), dtype=np.uint8)
     stored = pixels if kind == RGB else pixels[..., ::-1]
     data = raster(padded(stored), width, 3, 24, kind, length=length)
@@ -83,7 +83,7 @@ def test_run_lengths(tmp_path: Path) -> None:
         assert np.asarray(picture).tolist() == [[1, 2, *[9] * 7, 128, *[128] * 3, 5]]
 
 
-def test_bits(tmp_path: Path) -> None:
+def test_bits_of_a_sun_raster_are_read(tmp_path: Path) -> None:
     data = raster(b"\xa0\x40\x00\x00", 10, 2, 1, STANDARD)
     pixels = read(tmp_path / "a.ras", data)[..., 0]
     with Image.open(tmp_path / "a.ras") as picture:
@@ -105,14 +105,14 @@ def test_bits(tmp_path: Path) -> None:
     ],
     ids=["no pixels", "short runs", "32 bits", "unknown type", "map for RGB", "empty", "huge", "short header"],
 )
-def test_damaged_files(data: bytes, tmp_path: Path) -> None:
+def test_damaged_sun_rasters_are_refused(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*a\.ras"):
         read(tmp_path / "a.ras", data)
 
 
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("width", [6, 7])
-def test_what_is_written(width: int, bands: int, tmp_path: Path) -> None:
+def test_a_written_sun_raster_is_read_by_others(width: int, bands: int, tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (4, width, bands), dtype=np.uint8)
     writer = output_format("ras").open(tmp_path / "a.ras", "", ImageSpec(pixels.shape, pixels.dtype, "yxc", (0,) * 3))
     writer.write(Box.whole(pixels.shape), pixels)

@@ -64,7 +64,7 @@ def read(path: Path) -> np.ndarray:
         pytest.param((1, 1, 2, 10, 20), {"ome": True, "metadata": {"axes": "TZCYX"}}, "cyx", True, id="OME, short"),
     ],
 )  # fmt: skip
-def test_axes(shape, options: dict, axes: str, own_axes: bool, tmp_path: Path) -> None:
+def test_axes_of_a_tiff_come_from_its_metadata(shape, options: dict, axes: str, own_axes: bool, tmp_path: Path) -> None:
     array = noise(shape)
     write(tmp_path / "a.tif", array, **options)
     with open_tiff(tmp_path / "a.tif") as image:
@@ -180,7 +180,7 @@ def test_every_region_of_every_way_of_storing(stored_stacks, name: str, data) ->
     ],
     ids=["plain", "jpeg", "strips", "tiles"],
 )
-def test_colours(options: dict, tmp_path: Path) -> None:
+def test_colours_of_a_tiff_are_its_last_axis(options: dict, tmp_path: Path) -> None:
     array = noise((5, 33, 47, 3), "u1")
     path = write(tmp_path / "a.tif", array, metadata={"axes": "ZYXS"}, **options)
     expected = tifffile.imread(path)
@@ -278,7 +278,7 @@ def test_resolution_tags_alone_say_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["contiguous", "strips", "tiles", "ome", "imagej", "bare", "one strip"])
 @pytest.mark.parametrize("kept", [0, 7, 0.3, 0.8])
-def test_truncated_files(stored_stacks, name: str, kept: float, tmp_path: Path) -> None:
+def test_truncated_tiffs_are_refused(stored_stacks, name: str, kept: float, tmp_path: Path) -> None:
     data = stored_stacks[name][0].read_bytes()
     (tmp_path / "a.tif").write_bytes(data[: kept if isinstance(kept, int) else int(len(data) * kept)])
     with pytest.raises(InputError, match=r"a\.tif") as caught:

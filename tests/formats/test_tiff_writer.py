@@ -51,7 +51,7 @@ def test_tags_of_pictures(bands: int, photometric: int, extra, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("source", ["probabilities", "simple_segmentation"])
-def test_pictures_equal_those_of_ilastik(source: str, shared_folder, tmp_path: Path) -> None:
+def test_written_tiffs_equal_those_of_ilastik(source: str, shared_folder, tmp_path: Path) -> None:
     recorded = shared_folder / "golden" / "variants_2d3c" / "expected" / f"fmt_tiff_{source}.tiff"
     array = tifffile.imread(recorded)
     ours = tags_of(write("tiff", tmp_path / "a.tiff", array.reshape(*array.shape[:2], -1), "yxc"))
@@ -150,7 +150,7 @@ def test_stacks_beyond_4_gb_are_laid_out_without_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["tiff", "multipage tiff", "png", "bmp", "jpg"])
-def test_a_full_disk(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stops_a_tiff(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = output_format(name)
     array = np.zeros((4, 5), np.uint8)
     full = OSError(errno.ENOSPC, "No space left on device")

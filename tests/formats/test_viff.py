@@ -56,7 +56,7 @@ def test_types_and_byte_orders(bands: int, dtype: str, order: str, tmp_path: Pat
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("bands", [1, 3, 4])
-def test_what_is_written(bands: int, dtype: str, tmp_path: Path) -> None:
+def test_a_written_viff_is_read_by_others(bands: int, dtype: str, tmp_path: Path) -> None:
     pixels = noise(dtype, bands)
     writer = output_format("xv").open(tmp_path / "a.xv", "", ImageSpec(pixels.shape, pixels.dtype, "yxc", (0,) * 3))
     writer.write(Box.whole(pixels.shape), pixels)
@@ -113,6 +113,6 @@ GOOD = {"width": 2, "height": 1, "bands": 1, "type": 1}
         viff(b"\x01\x02", maps=1, map_type=1, map_width=1, map_height=1 << 31, **GOOD),
     ],
 )
-def test_damaged_files(data: bytes, tmp_path: Path) -> None:
+def test_damaged_viff_files_are_refused(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*a\.xv"):
         read(tmp_path / "a.xv", data)

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.golden import REPOSITORY
 
-from tests.conftest import REPOSITORY
 from tests.fuzz.cases import KINDS, make_case, read_case, undamaged_cases
 from tests.fuzz.forks import MAX_GROWTH_BYTES, Ending
 from tests.fuzz.verdicts import judge

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import labels as reference
 from reference import threshold as threshold_reference
+from support.backends import also_on_the_host
 
 from pixelforest.engine.objects.label import label_components, renumber_labels
 from pixelforest.engine.objects.threshold import threshold_frame
@@ -33,9 +34,10 @@ def random_values(shape: tuple[int, int, int], share: float, stretch: int, seed:
     return np.repeat(values, stretch, axis=0)[: shape[0]]
 
 
+@also_on_the_host
 @EXAMPLES
 @given(shapes, st.floats(0, 1), st.integers(1, 9), st.integers(0, 99), plans)
-def test_components(
+def test_components_do_not_depend_on_slabs(
     backend: Backend, shape: tuple[int, int, int], share: float, stretch: int, seed: int, plan: dict[str, int]
 ) -> None:
     values = random_values(shape, share, stretch, seed)
@@ -77,7 +79,7 @@ def test_label_images(
     st.integers(0, 99),
     plans,
 )
-def test_thresholds(
+def test_thresholds_do_not_depend_on_slabs(
     backend: Backend,
     method: str,
     shape: tuple[int, int, int],

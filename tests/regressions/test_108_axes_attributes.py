@@ -56,7 +56,7 @@ def open_with(argument: str, *axes: str) -> tuple[str, tuple[int, ...]]:
 
 @pytest.mark.parametrize("save", [save_hdf5, save_n5])
 @pytest.mark.parametrize("tags", WRONG_TAGS.values(), ids=WRONG_TAGS)
-def test_axistags(work_folder: Path, save: Callable[[str], str], tags: str) -> None:
+def test_axistags_that_are_wrong_can_be_replaced(work_folder: Path, save: Callable[[str], str], tags: str) -> None:
     argument = save(tags)
     assert open_with(argument, "tyx") == ("tyx", (7, 1, 8, 9, 1))
     with pytest.raises(InputError, match=f"cannot read {argument}: its .*axistags.*input_axes") as caught:

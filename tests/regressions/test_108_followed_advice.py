@@ -184,7 +184,9 @@ def test_no_axes_are_advised_where_none_help(desk: Callable[[str], Desk]) -> Non
         ("px2d_rgb", "L", "save the image as RGB", "RGB"),
     ],
 )
-def test_channels(desk: Callable[[str], Desk], project: str, mode: str, advised: str, saved_as: str) -> None:
+def test_advice_about_channels_can_be_followed(
+    desk: Callable[[str], Desk], project: str, mode: str, advised: str, saved_as: str
+) -> None:
     here = desk(project)
     colors = Image.fromarray(RNG.integers(0, 255, (90, 80, 4), np.uint8))
     (colors if mode == "RGBA" else colors.convert("RGB").convert(mode)).save("a.png")

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from support.golden import GOLDEN
 
 from pixelforest.engine.errors import ProjectError
 from pixelforest.engine.project import open_project, read_classifier

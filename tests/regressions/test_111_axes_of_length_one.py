@@ -66,7 +66,7 @@ def enter(copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 @pytest.mark.parametrize("is_stated", [True, False], ids=["stated", "silent"])
-def test_letters(
+def test_axes_of_length_one_are_left_out_or_added(
     work_folder: Path,
     caplog: pytest.LogCaptureFixture,
     training: str,

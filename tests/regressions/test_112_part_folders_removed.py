@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.store_results import STORES, make_array, open_store, store_path, write_store
 
 from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
@@ -18,7 +19,6 @@ from pixelforest.engine.formats import output_formats
 from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
 from pixelforest.engine.storage.atomic_write import Target
 from pixelforest.engine.storage.live_targets import live_targets
-from tests.support.store_results import STORES, make_array, open_store, store_path, write_store
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 VERSIONS = [(name, "0.4") for name in STORES] + [(name, "0.5") for name in STORES[2:]]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.store_results import make_array, open_store, write_store
 
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.storage import exchange as module
 from pixelforest.engine.storage.atomic_write import FolderTarget
 from pixelforest.engine.storage.exchange import exchange, find_aside, replace_in_two_steps
-from tests.support.store_results import make_array, open_store, write_store
 
 ALL_STORES = ("n5", "single-scale OME-Zarr")
 

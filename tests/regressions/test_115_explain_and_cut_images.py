@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+from support.forecast import explain
+from support.small_pictures import PICTURES, noise
 
 from pixelforest import cli
 from pixelforest.box import Box
@@ -20,8 +22,6 @@ from pixelforest.engine.formats.images.hdf5 import Hdf5Reader
 from pixelforest.engine.formats.images.picture import open_picture
 from pixelforest.engine.formats.images.tiff import open_tiff
 from pixelforest.engine.formats.spec import ImageReader
-from tests.support.small_pictures import PICTURES, noise
-from tests.workflows.forecast import explain
 
 STORED = ("bmp", "colour bmp", "ascii bitmap", "bitmap", "ascii pgm", "pgm", "ascii ppm", "ppm", "sun raster", "viff")
 SHARES = (0.3, 0.6, 0.9, 0.99)

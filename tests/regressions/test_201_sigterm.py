@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-from tests.conftest import GOLDEN
+from support.golden import GOLDEN
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signals")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.odd_names import NAME, only_where_there_are_such_names
 
 from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.formats import output_formats, table_formats
 from pixelforest.engine.inputs.images import InputOptions, open_image
 from pixelforest.engine.storage.chunk_store import open_array
-from tests.support.odd_names import NAME, only_where_there_are_such_names
 
 pytestmark = only_where_there_are_such_names
 SHOWN = r"n\xff\xfe"
@@ -51,7 +51,7 @@ def test_every_format(name: str, work: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_sequences(name: str, work: Path) -> None:
+def test_sequences_keep_odd_names(name: str, work: Path) -> None:
     words = ["--export_source=Probabilities", "--output_axis_order=cyx", f"--output_format={name}"]
     assert run(*words, "--output_filename_format={dataset_dir}/o/{nickname}_{slice_index}") == 0
     assert all(file.name.startswith(NAME) for file in (work / "o").iterdir())
@@ -92,7 +92,7 @@ def test_reports_and_logs_show_their_bytes(work: Path, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("table", [t.name for t in table_formats() if not t.find_missing()])
-def test_tables(table: str, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_keep_odd_names(table: str, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy_golden("obj2d_label")
     monkeypatch.chdir(folder)
     (chosen,) = [t for t in table_formats() if t.name == table]

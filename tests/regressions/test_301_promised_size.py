@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+from support.small_pictures import noise
 
 from pixelforest import cli, kernels
 from pixelforest.box import Box
@@ -17,7 +18,6 @@ from pixelforest.engine.formats.images.tiff import open_tiff
 from pixelforest.engine.resources import Resources
 from pixelforest.engine.tiling import plan
 from pixelforest.engine.tiling.plan import MAX_TILES, TileCost, plan_tiles
-from tests.support.small_pictures import noise
 
 COST = TileCost(per_source=4.0, per_voxel=4.0)
 RESOURCES = Resources(kernels.load("cpu"), threads=1, memory_bytes=2**33)

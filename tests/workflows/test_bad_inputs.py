@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from support.golden import GOLDEN
 
 from pixelforest import cli
 from pixelforest.engine.formats.images import hdf5
 from pixelforest.engine.workflows.pixel import workflow as pixel_workflow
-from tests.conftest import GOLDEN
 
 RECORDED = GOLDEN / "px2d_gray" / "expected" / "probabilities.h5"
 HALO = 60  # voxels; no filter of px2d_gray reaches further
@@ -320,11 +320,9 @@ def test_a_mask_of_another_size(scene: Scene, copy_golden: Callable[[str], Path]
     assert "the prediction mask …/px2d_mask/small.png has the size y=30 x x=40" in line
 
 
-@pytest.mark.parametrize("others", [0, 2])
-def test_an_image_that_vanishes_before_it_is_computed(
-    scene: Scene, others: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Images are opened twice: when all lanes are planned, and when their turn comes."""
+@pytest.fixture
+def doomed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An image that vanishes before it is computed: images are opened when all lanes are planned, and in their turn."""
     doomed = scene.folder.parent / "doomed.png"
     shutil.copy(scene.good, doomed)
     check = pixel_workflow.check_lane
@@ -333,16 +331,20 @@ def test_an_image_that_vanishes_before_it_is_computed(
         check(project, images)
         doomed.unlink(missing_ok=True)
 
-    good = []
-    for number in range(others):
-        good.append(scene.folder / f"good{number}.png")
-        shutil.copy(scene.good, good[-1])
     monkeypatch.setattr(pixel_workflow, "check_lane", check_and_remove)
-    if not others:
-        outcome = scene.run(doomed)
-        assert (outcome.status, len(outcome.errors)) == (1, 1)
-        assert "doomed.png" in outcome.errors[0]
-        return
+    return doomed
+
+
+def test_an_image_that_vanishes_before_it_is_computed(scene: Scene, doomed: Path) -> None:
+    outcome = scene.run(doomed)
+    assert (outcome.status, len(outcome.errors)) == (1, 1)
+    assert "doomed.png" in outcome.errors[0]
+
+
+def test_other_images_are_done_when_one_vanishes(scene: Scene, doomed: Path) -> None:
+    good = [scene.folder / f"good{number}.png" for number in range(2)]
+    for path in good:
+        shutil.copy(scene.good, path)
     outcome = scene.run(doomed, *good)
     assert outcome.status == 3
     assert "doomed.png" in outcome.errors[0]
@@ -559,7 +561,7 @@ def test_a_result_in_the_place_of_an_input(
         assert part in line
 
 
-def test_two_lanes_with_one_name(scene: Scene) -> None:
+def test_a_run_of_two_lanes_with_one_name(scene: Scene) -> None:
     (scene.folder / "sub").mkdir()
     shutil.copy(scene.good, scene.folder / "sub" / "raw.png")
     line = scene.fails(scene.good, scene.folder / "sub" / "raw.png")

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from support.golden import GOLDEN, REPOSITORY
 
 from pixelforest import cli
-from tests.conftest import GOLDEN, REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
 
@@ -191,7 +191,7 @@ def test_fiji_before_2021(quotes: str, tmp_path: Path) -> None:
 # twice, and --readonly has no value.
 
 
-def test_trackmate(tmp_path: Path) -> None:
+def test_trackmate_runs_as_documented(tmp_path: Path) -> None:
     frames = read_hdf5(GOLDEN / "px2dt" / "raw_tzyxc.h5", "data")
     raw = write_hdf5(tmp_path / "ilastik4ij_in_raw.h5", "data", frames, compression="gzip", compression_opts=1)
     result = tmp_path / "ilastik4ij_out.h5"
@@ -211,7 +211,7 @@ def test_trackmate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("px2d_rgb", "float64"), ("px2d_gray", "float32")])
-def test_cellprofiler(name: str, dtype: str, tmp_path: Path) -> None:
+def test_cellprofiler_runs_as_documented(name: str, dtype: str, tmp_path: Path) -> None:
     temporary = tmp_path / ".cellprofiler_temp"
     raw = write_hdf5(temporary / "tmpa1b2c3.h5", "data", picture(name).astype(dtype))
     result = temporary / "tmpd4e5f6.h5"
@@ -259,7 +259,7 @@ def write_scifio_tiff(path: Path, array: np.ndarray, axes: str) -> Path:
     return path
 
 
-def test_knime(tmp_path: Path) -> None:
+def test_knime_runs_as_documented(tmp_path: Path) -> None:
     folder = tmp_path / "ilastik" / "0f8fad5b-d9cb-469f-a165-70867728950e"
     folder.mkdir(parents=True)
     raw = tifffile.imread(GOLDEN / "px2d_gray16_partial" / "raw.tif")
@@ -345,7 +345,7 @@ END_VERSIONS
 # where the result goes is stored in the project, of which every process gets a copy.
 
 
-def test_mcmicro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mcmicro_runs_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = project(
         tmp_path,
@@ -389,7 +389,7 @@ def set_training_axes(path: Path, axes: str, shape: Sequence[int]) -> None:
 # dataset "img", whose name becomes part of the result's and is taken off again.
 
 
-def test_steinbock(tmp_path: Path) -> None:
+def test_steinbock_runs_as_documented(tmp_path: Path) -> None:
     probabilities = tmp_path / "ilastik_probabilities"
     probabilities.mkdir()
     trained = project(tmp_path, "px2d_rgb")

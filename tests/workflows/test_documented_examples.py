@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from support.golden import GOLDEN
 
 from pixelforest import cli
 from pixelforest.frontend.options_table import EXAMPLES
-from tests.conftest import GOLDEN
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and shell scripts of POSIX")
 DEADLINE_S = 120

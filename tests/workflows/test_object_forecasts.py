@@ -8,9 +8,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from support.forecast import explain
 
 from pixelforest import cli
-from tests.workflows.forecast import explain
 
 
 def put(name: str, shape: tuple[int, ...], dtype: type = np.uint8) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 
 import h5py
 import pytest
+from support.forecast import explain, foretold_files
+from support.golden import GoldenCase, golden_cases, golden_folders
+from support.recorded import Allowed, assert_same_dataset
 
 from pixelforest import cli
-from tests.conftest import GoldenCase, golden_cases, golden_folders
-from tests.workflows.forecast import explain, foretold_files
-from tests.workflows.recorded import Allowed, assert_same_dataset
 
 FOLDERS = [folder for folder in golden_folders() if folder.name.startswith(("obj", "pcoc"))]
 CASES = [case for folder in FOLDERS for case in golden_cases(folder)]
@@ -23,7 +23,7 @@ IMAGES = [case for case in CASES if "--table_only" not in case.args]
 TABLES = [case for case in CASES if "--table_only" in case.args]
 
 
-def test_all_kinds_of_projects_are_recorded() -> None:
+def test_all_kinds_of_object_projects_are_recorded() -> None:
     assert [folder.name for folder in FOLDERS] == [
         "obj2d_label",
         "obj2d_pred",

@@ -14,10 +14,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from support.golden import SHARED
+from support.recorded import NOTHING, Allowed, assert_same_dataset, assert_same_picture
 
 from pixelforest import cli
-from tests.conftest import SHARED
-from tests.workflows.recorded import NOTHING, Allowed, assert_same_dataset, assert_same_picture
 
 GROUPS = ("ObjectClassification*", "trained_*", "variants_oc")
 # ilastik wants a table to be set up in the project; here a path is enough.
@@ -47,29 +47,41 @@ class Run:
         return cli.main(["--headless", *words])
 
 
-def recorded_runs(*, refused: bool) -> list[Any]:
+def recorded_runs(*, refused: bool = False, decided: bool = False) -> list[Any]:
+    """The runs that ilastik did or ``refused``; ``decided`` are those whose content is meant to differ."""
     folders = sorted(folder for group in GROUPS for folder in (SHARED / "golden").glob(group))
     runs = [Run(folder, record) for folder in folders for record in json.loads((folder / "cases.json").read_text())]
-    chosen = [run for run in runs if refused == bool(run.record["exit_status"])]
+    chosen = [
+        run for run in runs if refused == bool(run.record["exit_status"]) and decided == ("decided" in run.record)
+    ]
     return [pytest.param(run, id=run.name, marks=pytest.mark.golden) for run in chosen]
 
 
-@pytest.mark.parametrize("run", recorded_runs(refused=False))
-def test_a_recorded_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run.start(tmp_path, monkeypatch) == 0
-    out = tmp_path / "out"
-    expected = [run.folder / output["file"] for output in run.record["outputs"]]
-    assert sorted(path.name for path in out.iterdir()) == sorted(our_name(path) for path in expected)
-    if "decided" in run.record:
-        return
-    for path in expected:
-        found = out / our_name(path)
+@pytest.mark.parametrize("run", recorded_runs(decided=True))
+def test_a_run_whose_content_was_decided_otherwise_has_the_same_files(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written_files(run, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("run", recorded_runs())
+def test_a_recorded_run_of_ilastiks_object_projects(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, path in written_files(run, tmp_path, monkeypatch).items():
         if path.suffix == ".csv":
             assert_same_columns(read_csv(found), read_csv(path))
         elif path.suffix == ".h5":
             assert_same_hdf5(found, path, Allowed(forest_noise="pixel_prob" in run.name))
         else:
             assert_same_picture(found, path)
+
+
+def written_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[Path, Path]:
+    """What the run wrote, exactly the files that it should, each with the recorded one."""
+    assert run.start(tmp_path, monkeypatch) == 0
+    out = tmp_path / "out"
+    expected = {out / our_name(path): path for path in (run.folder / each["file"] for each in run.record["outputs"])}
+    assert sorted(out.iterdir()) == sorted(expected)
+    return expected
 
 
 @pytest.mark.parametrize("run", recorded_runs(refused=True))

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import h5py
 import pytest
+from support.annotations import assert_annotations
+from support.forecast import explain, foretold_files
+from support.golden import GoldenCase, golden_cases, golden_folders
+from support.recorded import Allowed, assert_same_dataset, assert_same_values
 
 from pixelforest import cli
-from tests.conftest import GoldenCase, golden_cases, golden_folders
-from tests.workflows.forecast import explain, foretold_files
-from tests.workflows.recorded import Allowed, assert_same_dataset, assert_same_values
 
 FOLDERS = [folder for folder in golden_folders() if folder.name.startswith("px")]
-# ilastik exports Labels of zeros even for a training image; what is exported instead: regressions/test_106_labels.py.
-CASES = [case for folder in FOLDERS for case in golden_cases(folder) if case.outputs[0]["export_source"] != "Labels"]
+CASES = [case for folder in FOLDERS for case in golden_cases(folder)]
 
 
-def test_all_kinds_of_projects_are_recorded() -> None:
+def test_all_kinds_of_pixel_projects_are_recorded() -> None:
     assert [folder.name for folder in FOLDERS] == [
         "px2d_big",
         "px2d_gray",
@@ -32,7 +32,7 @@ def test_all_kinds_of_projects_are_recorded() -> None:
 
 @pytest.mark.golden
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_a_recorded_run(
+def test_a_recorded_run_of_a_pixel_project(
     case: GoldenCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(case.folder)
@@ -55,7 +55,9 @@ def test_a_recorded_run(
             with h5py.File(case.folder / record["file"], "r") as recorded:
                 expected = recorded["exported_data"]
                 assert "".join(axis.label for axis in found.dims) == record["axes"]
-                if "region" in record:  # a part of what was written
+                if record["export_source"] == "Labels":  # of the training image
+                    assert_annotations(found, expected, case.folder / case.project)
+                elif "region" in record:  # a part of what was written
                     y0, x0, y1, x1 = record["region"]
                     assert_same_values(found[y0:y1, x0:x1], expected[()], allowed)
                 else:

@@ -14,10 +14,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-
-from pixelforest import cli
-from tests.conftest import SHARED
-from tests.workflows.recorded import (
+from support.annotations import assert_annotations
+from support.golden import SHARED
+from support.recorded import (
     NOTHING,
     Allowed,
     assert_same_attributes,
@@ -27,11 +26,15 @@ from tests.workflows.recorded import (
     assert_same_values,
 )
 
+from pixelforest import cli
+
 GROUPS = ("PixelClassification*", "api_Pixel*", "api_2464*", "variants_api")
 # In this run ilastik added its eight forests in another order than in the run that recorded the probabilities: two
 # voxels, which tie at 0.5 there, have the other class.
 RECORDED_WITH_TIES = ("PixelClassification3d-simple_segmentation",)
 SLOW = ("PixelClassification2d-features",)
+# Runs on an image that the project was trained on.
+ANNOTATED = ("api_PixelClass-labels", "api_PixelClass3D-labels", "api_2464_PixelClassification_xy_input_tif-labels")
 # ilastik refuses files that differ from the training images by axes of length 1; they are read here.
 READ_HERE = ("variants_api-other_size", "variants_api-uint16_tif", "variants_api-vol_tif")
 
@@ -66,7 +69,7 @@ def recorded_runs(*, refused: bool) -> list[Any]:
 
 
 @pytest.mark.parametrize("run", recorded_runs(refused=False))
-def test_a_recorded_run(
+def test_a_recorded_run_of_ilastiks_pixel_projects(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(run.folder)
@@ -94,7 +97,9 @@ def assert_as_recorded(path: Path, run: Run, output: dict[str, Any]) -> None:
             assert hashlib.sha256(np.ascontiguousarray(found[()]).tobytes()).hexdigest() == about["sha256"]
             return
         with h5py.File(expected, "r") as recorded:
-            if run.name in RECORDED_WITH_TIES:
+            if run.name in ANNOTATED:
+                assert_annotations(found, recorded[name], run.folder / run.record["project"])
+            elif run.name in RECORDED_WITH_TIES:
                 with h5py.File(run.folder / "expected" / "probabilities.h5", "r") as probabilities:
                     assert_same_classes(found[()], recorded[name][()], probabilities["exported_data"][()])
                 assert_same_attributes(found, recorded[name])

@@ -199,7 +199,7 @@ def test_nothing_to_do_hands_the_array_on() -> None:
     assert convert(array, conversion("float32", "float32"))[0] is array
 
 
-def test_empty_arrays() -> None:
+def test_empty_arrays_are_converted() -> None:
     assert run([], "float32", "uint8", (0, 1), (0, 255)) == ([], 0)
     assert run([], "uint8", "int8", (0, 1), (0, 255)) == ([], 0)
 

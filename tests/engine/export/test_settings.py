@@ -52,7 +52,7 @@ def resolve(stored: Stored | None = None, defaults: Defaults | None = None, **as
     return settings
 
 
-def test_defaults() -> None:
+def test_export_settings_have_ilastiks_defaults() -> None:
     settings = resolve()
     assert settings.source == "Probabilities"
     assert settings.format.name == "compressed hdf5"
@@ -95,7 +95,7 @@ def test_configured_defaults() -> None:
     assert (settings.format.name, settings.filename_format) == ("png", "/r/{nickname}")
 
 
-def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_is_expanded_in_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     monkeypatch.setenv("USERPROFILE", "/home/ada")
     assert resolve(filename_format="~/{nickname}").filename_format == str(Path("/home/ada/{nickname}"))

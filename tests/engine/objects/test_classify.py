@@ -91,7 +91,7 @@ def test_classes_the_forest_does_not_know_have_no_share(backend: Backend) -> Non
     assert found.probabilities.tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
-def test_no_objects(backend: Backend) -> None:
+def test_no_objects_are_classified(backend: Backend) -> None:
     forest = backend.pixels.load_forest([ForestArrays((stump(1, 1.0),), 2, False)], use="rows")
     found = classify_objects(
         {}, 0, SELECTED, forest=forest, columns=4, classes=2, resources=Resources(backend, 1, 1 << 28)

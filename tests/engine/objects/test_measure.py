@@ -286,7 +286,7 @@ def test_default_features_are_always_there(flat: tuple[np.ndarray, np.ndarray], 
     assert found.values[DEFAULT]["Count"].tolist() == [[11], [7], [18]]
 
 
-def test_types(flat: tuple[np.ndarray, np.ndarray], backend: Backend) -> None:
+def test_measured_features_have_ilastiks_types(flat: tuple[np.ndarray, np.ndarray], backend: Backend) -> None:
     found = measure(*flat, everything(2, 1, (2, 2)), backend)
     for plugin, features in found.values.items():
         for values in features.values():
@@ -294,7 +294,7 @@ def test_types(flat: tuple[np.ndarray, np.ndarray], backend: Backend) -> None:
             assert values.shape[0] == found.count == 3
 
 
-def test_no_objects(backend: Backend) -> None:
+def test_no_objects_are_measured(backend: Backend) -> None:
     labels, raw = np.zeros((1, 4, 5), np.uint32), np.zeros((1, 4, 5, 1), np.uint8)
     found = measure(labels, raw, everything(2, 1, (2, 2)), backend)
     assert found.count == 0
@@ -320,7 +320,7 @@ def test_neighbourhood_that_is_empty_for_some(backend: Backend) -> None:
     assert set(found) == {"Mean"}
 
 
-def test_margins(flat: tuple[np.ndarray, np.ndarray], backend: Backend) -> None:
+def test_the_largest_margin_counts_for_all_features(flat: tuple[np.ndarray, np.ndarray], backend: Backend) -> None:
     """The largest counts for all; without any there are no such features."""
     wanted = {STANDARD: {"Mean in neighborhood": (1, 2), "Sum in neighborhood": (2,)}}
     found = measure(*flat, wanted, backend).values[STANDARD]
@@ -331,7 +331,7 @@ def test_margins(flat: tuple[np.ndarray, np.ndarray], backend: Backend) -> None:
     assert one["Sum in neighborhood"][:, 0].tolist() == [249, 137, 429]  # the objects themselves
 
 
-def test_refused(flat: tuple[np.ndarray, np.ndarray], backend: Backend) -> None:
+def test_features_that_cannot_be_measured_are_refused(flat: tuple[np.ndarray, np.ndarray], backend: Backend) -> None:
     labels, raw = flat
     with pytest.raises(ProjectError, match="Spherical Texture"):
         measure(labels, raw, {"Spherical Texture": {"Spherical Texture": None}}, backend)

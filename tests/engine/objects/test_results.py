@@ -41,7 +41,7 @@ def test_without_objects_there_is_background() -> None:
     assert probabilities(nothing).tolist() == [[0, 0, 0]]
 
 
-def test_channels() -> None:
+def test_object_results_have_a_channel_per_class_or_one() -> None:
     channels = {result.name: result.channels(3) for result in RESULTS}
     assert channels["Object Probabilities"] == channels["Pixel Probabilities"] == 3
     assert channels["Object Identities"] == channels["Simple Segmentation"] == 1

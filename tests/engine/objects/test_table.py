@@ -83,7 +83,7 @@ def test_classes_of_one_name_have_columns_of_their_own() -> None:
     assert names_of(layout(names=("A", "A")))[5:7] == ["Probability of A", "Probability of A (2)"]
 
 
-def test_rows() -> None:
+def test_rows_of_a_table_are_complete() -> None:
     plan = layout({STANDARD: {"Mean": None, "Minimum in neighborhood": (2, 2)}}, original_id=np.dtype(np.int64))
     objects = ObjectClasses(np.array([[0.5, 0.5], [0.0, 1.0]], np.float32), np.array([0, 1]))
     default = {

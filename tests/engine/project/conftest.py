@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,26 +7,18 @@ from typing import Any
 
 import h5py
 import pytest
-
-
-def _load(path: Path) -> ModuleType:
-    """A helper module by its path: tests are no package, so it cannot be imported by name."""
-    spec = importlib.util.spec_from_file_location(f"project_tests_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from reference import forest
+from support import project_files
 
 
 @pytest.fixture(scope="session")
 def builders() -> ModuleType:
-    return _load(Path(__file__).with_name("builders.py"))
+    return project_files
 
 
 @pytest.fixture(scope="session")
 def reference_forest() -> ModuleType:
-    return _load(Path(__file__).parents[2] / "reference" / "forest.py")
+    return forest
 
 
 @pytest.fixture

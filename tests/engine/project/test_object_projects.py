@@ -284,7 +284,7 @@ def test_thresholds_that_cannot_be_are_refused(make_objects: MakeObjects, name: 
         thresholds_of(make_objects, **{name: value})
 
 
-def test_blocks(make_objects: MakeObjects) -> None:
+def test_block_sizes_of_an_object_project_are_read(make_objects: MakeObjects) -> None:
     def put(file: h5py.File) -> None:
         for name, sizes in (("BlockShape3dDict", (100, 90, 1)), ("HaloPadding3dDict", (30, 25, 0))):
             for axis, size in zip("xyz", sizes, strict=True):

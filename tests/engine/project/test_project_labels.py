@@ -237,7 +237,7 @@ def test_what_a_workflow_never_has_is_no_problem(make_project: MakeProject) -> N
     assert all("Object" in problem for problem in summary.problems)
 
 
-def test_what_is_broken_is_told_beside_the_rest(make_project: MakeProject) -> None:
+def test_broken_labels_are_told_beside_the_rest(make_project: MakeProject) -> None:
     def spoil(file: h5py.File) -> None:
         del file["FeatureSelections/Scales"]
         del file["PixelClassification/ClassifierForests/Forest0000/Tree_0/topology"]

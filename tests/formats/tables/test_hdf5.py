@@ -31,7 +31,7 @@ def test_types_and_compression(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", [{}, {"compression": "lzf"}])
-def test_pictures(tmp_path: Path, compression: dict[str, object]) -> None:
+def test_pictures_of_objects_are_written_beside_the_table(tmp_path: Path, compression: dict[str, object]) -> None:
     writer = TABLE.open(tmp_path / "t.h5", COLUMNS, compression)
     picture = np.arange(6, dtype=np.uint16).reshape(3, 2)
     writer.add_image("0/labeling", picture.shape, picture.dtype, axes="xy", kind="labeling")

@@ -116,7 +116,7 @@ def test_folders_are_made_and_files_replaced(table: TableFormat, tmp_path: Path)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_folder_that_cannot_be_made(table: TableFormat, tmp_path: Path) -> None:
+def test_a_table_in_a_folder_that_cannot_be_made(table: TableFormat, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ExportError, match="cannot write"):
         table.open(path_of(tmp_path / "file", table), COLUMNS, {})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from cuda_host.host_device import HostArray, HostDevice
+from support.cuda_host.host_device import HostArray, HostDevice
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import ForestArrays, Voxels

@@ -14,12 +14,12 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from support.golden import GOLDEN, GoldenCase
 
 from pixelforest import cli, kernels
 from pixelforest.engine.run import batch
 from pixelforest.kernels.contract import KernelError
 from pixelforest.kernels.cuda.backend import compose_backend
-from tests.conftest import GOLDEN, GoldenCase
 
 pytestmark = pytest.mark.gpu
 

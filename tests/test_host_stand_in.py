@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from cuda_host.host_device import HostArray, HostDevice
+from support.cuda_host.host_device import HostArray, HostDevice
 
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory
 from pixelforest.kernels.cuda.launch import read_source
@@ -136,7 +136,7 @@ def test_threads_that_left_hold_nobody_up(device: HostDevice, module) -> None:
         np.testing.assert_array_equal(found[warp], [3005] * 12 + [3101] * 20)
 
 
-def test_atomics(device: HostDevice, module) -> None:
+def test_atomic_operations_add_up(device: HostDevice, module) -> None:
     a, b, c, d, e = arrays(
         device,
         np.array([0, -5], np.int32),
@@ -152,7 +152,7 @@ def test_atomics(device: HostDevice, module) -> None:
     assert device.download(e).tolist() == [1, 2**32 - 1]
 
 
-def test_bits(device: HostDevice, module) -> None:
+def test_bit_functions_count_as_on_a_gpu(device: HostDevice, module) -> None:
     values = np.array([0, 1, 2, -1, 1 << 20], np.int32)
     source, out = arrays(device, values, values)
     module.kernel("bits")((1, 1, 1), (5, 1, 1), [source, out])

@@ -1,10 +1,10 @@
-"""Jobs of properties/test_tiles.py, small enough for the host stand-in, with the CPU's results."""
+"""Jobs of support/tile_jobs.py, small enough for the host stand-in, with the CPU's results."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from properties.test_tiles import NAMES, assert_same_part, classify, make_mask
+from support.tile_jobs import NAMES, assert_same_part, classify, make_mask
 
 from pixelforest import kernels
 from pixelforest.box import Box

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cuda_host.host_device import HostArray, HostDevice, HostKernel, HostModule
+from support.cuda_host.host_device import HostArray, HostDevice, HostKernel, HostModule
 
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory
 

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from cuda_host.build import SHIM_NUMBER, build_library
-from cuda_host.host_device import _Launch
+from support.cuda_host.build import SHIM_NUMBER, build_library
+from support.cuda_host.host_device import _Launch
 
 from pixelforest.kernels.contract import DeviceFailed
 

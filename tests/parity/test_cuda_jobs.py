@@ -1,6 +1,6 @@
 """Whole CUDA backend on the host stand-in: bytes equal to the CPU's, with several or failing devices and little memory.
 
-The jobs are those of properties/test_tiles.py."""
+The jobs are those of support/tile_jobs.py."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from cuda_host.faults import FaultyDevice
-from cuda_host.host_device import HostDevice
-from cuda_host.jobs import CPU, KINDS, REGIONS, assert_cpu_bytes, expected, limit_tiles
-from properties.test_tiles import SHAPES, assert_same_part, classify, make_image, make_mask, make_project
+from support.cuda_host.faults import FaultyDevice
+from support.cuda_host.host_device import HostDevice
+from support.cuda_host.jobs import CPU, KINDS, REGIONS, assert_cpu_bytes, expected, limit_tiles
+from support.tile_jobs import SHAPES, assert_same_part, classify, make_image, make_mask, make_project
 
 from pixelforest.box import Box
 from pixelforest.engine.pixels.classify import ResultRequest, prepare_classifier

@@ -9,8 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from cuda_host.faults import FaultyDevice
-from cuda_host.host_device import HostDevice
+from support.cuda_host.faults import FaultyDevice
+from support.cuda_host.host_device import HostDevice
 
 from pixelforest import kernels
 from pixelforest.engine.jobs import Request, resolve_job

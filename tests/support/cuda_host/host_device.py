@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cuda_host.build import SHIM_NUMBER, build_library
+from support.cuda_host.build import SHIM_NUMBER, build_library
 
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory
 
