@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from tests.conftest import GOLDEN
+from support.golden import GOLDEN
 
 PILE = """
 from pathlib import Path
