@@ -52,7 +52,9 @@ def read_pickle_text(content: bytes) -> Any:
             if operation.name == "STOP":
                 return machine.result()
             machine.apply(operation.name, argument)
-    except (ValueError, IndexError, KeyError) as error:  # UnicodeDecodeError is a ValueError
+    except (ValueError, IndexError, KeyError, DeprecationWarning) as error:
+        # UnicodeDecodeError is a ValueError. An unknown escape sequence in a string is a warning, which Python raises
+        # where it was started so.
         raise PickleTextError(f"it is damaged ({type(error).__name__})") from None
     raise PickleTextError("it ends too early")
 
