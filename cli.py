@@ -12,14 +12,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pixelforest import __version__
 from pixelforest.engine.errors import PixelforestError, UsageError, as_flag
-from pixelforest.engine.jobs import Request
 from pixelforest.engine.public_text import public_document
 from pixelforest.engine.quotes import unquote
 from pixelforest.engine.terminal_text import printable, printable_json
@@ -36,7 +35,12 @@ from pixelforest.frontend.json_report import RunReport
 from pixelforest.frontend.options import CommandLine, is_asked, parse_command_line
 from pixelforest.frontend.options_table import COMMANDS, OPTIONS, help_text
 
-Record = TypeVar("Record")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from pixelforest.engine.jobs import Request
+
+Record = TypeVar("Record", bound="DataclassInstance")
 Action = Callable[[CommandLine, Console], int]
 
 VERSION_LINE = f"{PROGRAM} {__version__} (ilastik 1.4.3 compatible)"
@@ -77,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_request(line: CommandLine) -> Request:
     """Make the request of a command line. Raises UsageError if it names no project."""
+    from pixelforest.engine.jobs import Request
+
     request = _pick(Request, line)
     positional = list(line.positional)
     projects = [unquote(path) for path in positional if unquote(path).endswith(".ilp")]
@@ -206,7 +212,7 @@ SUBCOMMANDS: dict[str, Action] = {
 
 def _pick(kind: type[Record], line: CommandLine) -> Record:
     """Make a record of the typed values that are its fields."""
-    names = kind.__annotations__
+    names = {field.name for field in fields(kind)}
     return kind(**{name: value for name, value in line.values.items() if name in names})
 
 

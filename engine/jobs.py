@@ -15,21 +15,16 @@ from typing import TYPE_CHECKING
 from .config import Config, find_config, read_config
 from .errors import UsageError, setting
 from .machine import choose_memory, choose_threads
+from .requests import ExportRequest, InputRequest, ResourceRequest, TableRequest
 
 if TYPE_CHECKING:
     from .export.settings import ExportSettings
-    from .export.tables import TableRequest
+    from .export.tables import TableSettings
     from .inputs.images import InputOptions, LaneArguments
     from .project import Project
 
 # Slices of a training image that are listed one by one, also those without a label.
 MAX_LISTED_SLICES = 100_000
-# Flags that request one image each, in the order in which the images are written.
-_IMAGE_FLAGS = {
-    "export_pixel_probability_img": "Pixel Probabilities",
-    "export_object_prediction_img": "Object Predictions",
-    "export_object_probability_img": "Object Probabilities",
-}
 # Former name of a role on ilastik's command line -> present name.
 _ROLE_ALIASES = {"binary_data": "segmentation_image"}
 
@@ -39,73 +34,24 @@ project_logger = logging.getLogger("ilastik.shell.projectManager")
 logger = logging.getLogger("pixelforest.jobs")
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(frozen=True, kw_only=True)
+class Request(InputRequest, ExportRequest, TableRequest, ResourceRequest):
     """A request as typed: names and texts, nothing resolved.
+
+    It has the fields of its four parts, which are resolved one by one, and those listed here.
 
     Parameters
     ----------
     project
         Path of the trained project.
-    inputs
-        Arguments for the main role.
-    inputs_by_role
-        Pairs of a role in option spelling, such as ``raw_data``, and its arguments.
-    threads, memory
-        Limits of the run, memory in bytes; None: chosen by the machine.
-    shard
-        Number of a part of the lanes, from 1, and the number of parts; None: all lanes.
     debug
         Also set by the configuration file.
-    dry_run
-        True if nothing will be written.
-    started_as_ilastik
-        True for scripts that replace ilastik's: files get the names that callers of ilastik look for.
-
-    Notes
-    -----
-    The other fields have the names, and take the values, of the options of the command line.
     """
 
     project: str | None = None
-    inputs: tuple[str, ...] = ()
-    inputs_by_role: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    input_axes: str | None = None
-    ignore_training_axistags: bool = False
-    stack_along: str = "z"
-    preconvert_stacks: bool = False
-    allow_missing_planes: bool = False
-    export_source: str | None = None
-    output_format: str | None = None
-    output_filename_format: str | None = None
-    output_internal_path: str | None = None
-    cutout_subregion: str | None = None
-    export_dtype: str | None = None
-    output_axis_order: str | None = None
-    pipeline_result_drange: str | None = None
-    export_drange: str | None = None
-    clip: bool = False
-    overwrite: bool = False
-    ome_zarr_version: str | None = None
-    table_filename: str | None = None
-    table_only: bool = False
-    safe_csv: bool = False
-    allow_project_urls: bool = False
-    export_object_prediction_img: bool = False
-    export_object_probability_img: bool = False
-    export_pixel_probability_img: bool = False
     print_labels_by_slice: bool = False
     label_search_value: int = 0
-    device: str = "auto"
-    forest: str = "auto"
-    threads: int | None = None
-    memory: int | None = None
-    configfile: str | None = None
-    fail_fast: bool = False
-    shard: tuple[int, int] | None = None
     debug: bool = False
-    dry_run: bool = False
-    started_as_ilastik: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +74,7 @@ class Job:
     lanes: tuple[LaneArguments, ...]
     input_options: InputOptions
     export: tuple[ExportSettings, ...]
-    table: TableRequest | None
+    table: TableSettings | None
     threads: int
     memory_bytes: int
     device: str
@@ -161,7 +107,6 @@ def resolve_job(request: Request) -> Job:
     ExportError
         For results and formats that do not exist or cannot be combined.
     """
-    from .export.tables import TableOptions
     from .inputs.images import InputOptions, pair_lanes, parse_input_axes
     from .workflows import load_workflow, read_project
 
@@ -177,14 +122,7 @@ def resolve_job(request: Request) -> Job:
     lanes = pair_lanes(arguments_by_role(request, project.roles), project.roles)
     workflow = load_workflow(project.workflow)
     results = workflow.result_names(project)
-    asked = TableOptions(
-        filename=request.table_filename,
-        is_alone=request.table_only,
-        has_ilastik_name=request.started_as_ilastik,
-        is_safe=request.safe_csv,
-        allow_project_urls=request.allow_project_urls,
-    )
-    table = workflow.resolve_table(project, asked, lane_count=len(lanes))
+    table = workflow.resolve_table(project, request, lane_count=len(lanes))
     export = _export_settings(request, project, results, config)
     return Job(
         project=project,
@@ -237,7 +175,7 @@ def role_key(role: str) -> str:
     return role.lower().replace(" ", "_").replace("-", "_")
 
 
-def arguments_by_role(request: Request, roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def arguments_by_role(request: InputRequest, roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Map roles to their arguments. Raises UsageError for a role the project lacks, or inputs given both ways."""
     names = {role_key(role): role for role in roles}
     names |= {alias: names[key] for alias, key in _ROLE_ALIASES.items() if key in names and alias not in names}
@@ -287,52 +225,25 @@ def _export_settings(
 
     A path of the command line is relative to the current directory, a path of the project to the project's folder.
     """
-    from .export.settings import Defaults, ExportRequest, resolve_settings
+    from .export.settings import Defaults, resolve_settings
 
-    flagged = {
-        source: f"-{name.removeprefix('export_').replace('_', '-')}"
-        for name, source in _IMAGE_FLAGS.items()
-        if getattr(request, name) and source in results
-    }
-    is_image_asked = request.export_source is not None or bool(flagged)
+    is_image_asked = request.export_source is not None or any(each in results for each in request.image_flags.values())
     if request.table_only or (request.table_filename is not None and not is_image_asked):
         return ()
-    asked = ExportRequest(
-        sources=request.export_source,
-        format=request.output_format,
-        filename_format=request.output_filename_format,
-        internal_path=request.output_internal_path,
-        cutout=request.cutout_subregion,
-        dtype=request.export_dtype,
-        axis_order=request.output_axis_order,
-        pipeline_range=request.pipeline_result_drange,
-        export_range=request.export_drange,
-        clip=request.clip,
-        overwrite=request.overwrite,
-        ome_zarr_version=request.ome_zarr_version,
-        allow_project_urls=request.allow_project_urls,
-        is_explained=request.dry_run,
-    )
     usual = Defaults()
     defaults = Defaults(config.output_format or usual.format, config.output_filename_format or usual.filename_format)
     return resolve_settings(
-        asked,
-        project.export,
-        defaults,
-        results=results,
-        project_dir=project.path.parent,
-        cwd=Path.cwd(),
-        flagged=flagged,
+        request, project.export, defaults, results=results, project_dir=project.path.parent, cwd=Path.cwd()
     )
 
 
-def _unused_flags(request: Request, project: Project, results: Sequence[str]) -> list[str]:
+def _unused_flags(request: ExportRequest, project: Project, results: Sequence[str]) -> list[str]:
     """Report each flag that requests an image this workflow does not have: ilastik documents that it has no effect."""
-    flags = [name for name, source in _IMAGE_FLAGS.items() if getattr(request, name) and source not in results]
+    flags = [name for name, source in request.image_flags.items() if source not in results]
     return [f"--{name} has no effect: {project.workflow} projects have no such image" for name in flags]
 
 
-def _odd_names(export: Sequence[ExportSettings], table: TableRequest | None) -> list[str]:
+def _odd_names(export: Sequence[ExportSettings], table: TableSettings | None) -> list[str]:
     """Report each template with placeholders that are never filled in."""
     from .export.filenames import LANE_PLACEHOLDERS, describe_unknown_fields
 
@@ -343,13 +254,13 @@ def _odd_names(export: Sequence[ExportSettings], table: TableRequest | None) -> 
     return list(dict.fromkeys(filter(None, lines)))
 
 
-def _unused_safety(request: Request, table: TableRequest | None) -> list[str]:
+def _unused_safety(request: TableRequest, table: TableSettings | None) -> list[str]:
     if request.safe_csv and (table is None or not table.is_defused):
         return ["--safe_csv has no effect: no CSV table is written"]
     return []
 
 
-def _empty_shard(request: Request, lane_count: int) -> list[str]:
+def _empty_shard(request: ResourceRequest, lane_count: int) -> list[str]:
     if request.shard is None or request.shard[0] <= lane_count:
         return []
     part, parts = request.shard

@@ -16,7 +16,7 @@ PACKAGE = "pixelforest"
 LAYERS = (
     ("box",),
     ("kernels",),
-    ("engine.errors", "engine.axes", "engine.public_text", "engine.quotes", "engine.terminal_text"),
+    ("engine.errors", "engine.axes", "engine.public_text", "engine.quotes", "engine.requests", "engine.terminal_text"),
     ("engine.config", "engine.machine", "engine.messages", "engine.progress"),
     ("engine.storage",),
     ("engine.formats",),

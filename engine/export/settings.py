@@ -7,7 +7,7 @@ for each lane.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +19,7 @@ from ..errors import ExportError, Setting, UsageError, setting
 from ..formats import output_format, output_formats
 from ..formats.spec import OutputFormat
 from ..quotes import split_entries
+from ..requests import ExportRequest
 from .convert import Conversion, Range
 from .filenames import RESULT_MARK, adapt_template, is_url
 from .region import Cutout, parse_list, parse_region
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = [
     "EXPORT_DTYPES",
     "Defaults",
-    "ExportRequest",
     "ExportSettings",
     "StoredSettings",
     "choose_results",
@@ -43,31 +43,6 @@ log = logging.getLogger("pixelforest.export")
 EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 _STORED_DTYPES = (*EXPORT_DTYPES, "uint64", "int64")  # ilastik's dialog offers two more than its command line
 DEFAULT_INTERNAL_PATH = "exported_data"
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """Export options of the command line as typed; None for those not given.
-
-    sources              names separated by commas, any case
-    allow_project_urls   True if a project may name servers that results are sent to
-    is_explained         True if nothing will be written
-    """
-
-    sources: str | None = None
-    format: str | None = None
-    filename_format: str | None = None
-    internal_path: str | None = None
-    cutout: str | None = None
-    dtype: str | None = None
-    axis_order: str | None = None
-    pipeline_range: str | None = None
-    export_range: str | None = None
-    clip: bool = False
-    overwrite: bool = False
-    ome_zarr_version: str | None = None
-    allow_project_urls: bool = False
-    is_explained: bool = False
 
 
 class StoredSettings(Protocol):
@@ -141,17 +116,20 @@ def resolve_settings(
     results: Sequence[str],
     project_dir: Path,
     cwd: Path,
-    flagged: Mapping[str, str] | None = None,
 ) -> tuple[ExportSettings, ...]:
     """Resolve the settings of every requested result, in the order of the request.
 
     results   names that the workflow offers; the first is exported if none is requested
-    flagged   results requested by an option of their own -> mark that distinguishes their files
     Raises UsageError for invalid options, ExportError for settings that do not exist or cannot be combined.
     """
-    marks = dict(flagged or {})
-    if request.sources is not None or not marks:
-        chosen_results = choose_results(request.sources, results)
+    # A result that a flag requests has the flag's name, instead of the result's, in the names of its files.
+    marks = {
+        source: f"-{flag.removeprefix('export_').replace('_', '-')}"
+        for flag, source in request.image_flags.items()
+        if source in results
+    }
+    if request.export_source is not None or not marks:
+        chosen_results = choose_results(request.export_source, results)
         marks |= {source: RESULT_MARK for source in chosen_results if source not in marks}
     chosen = _choose_format(request, stored, defaults)
     input_range, export_range = _choose_ranges(request, stored)
@@ -166,8 +144,8 @@ def resolve_settings(
         )
         for mark in dict.fromkeys(marks.values())
     }
-    internal_path = request.internal_path or stored.internal_path or DEFAULT_INTERNAL_PATH
-    if request.internal_path and not chosen.container:
+    internal_path = request.output_internal_path or stored.internal_path or DEFAULT_INTERNAL_PATH
+    if request.output_internal_path and not chosen.container:
         log.info("--output_internal_path has no effect with the output format %s", chosen.name)
     return tuple(
         ExportSettings(
@@ -185,7 +163,8 @@ def resolve_settings(
             overwrite=request.overwrite,
             ome_zarr_version=request.ome_zarr_version or "",
             stored_place=place,
-            is_dataset_stored=not request.internal_path and stored.internal_path not in (None, DEFAULT_INTERNAL_PATH),
+            is_dataset_stored=not request.output_internal_path
+            and stored.internal_path not in (None, DEFAULT_INTERNAL_PATH),
         )
         for source, mark in marks.items()
     )
@@ -264,8 +243,8 @@ def _natural_range(dtype: np.dtype, drange: Range | None) -> Range | None:
 
 
 def _choose_format(request: ExportRequest, stored: StoredSettings, defaults: Defaults) -> OutputFormat:
-    if request.format is not None:
-        return output_format(request.format)
+    if request.output_format is not None:
+        return output_format(request.output_format)
     name = stored.format or defaults.format
     try:
         return output_format(name)
@@ -284,8 +263,8 @@ def _choose_template(
 
     Raises ExportError for a stored template that is no path on this system or names a server.
     """
-    if request.filename_format is not None:
-        text = request.filename_format
+    if request.output_filename_format is not None:
+        text = request.output_filename_format
         return (str(Path(text).expanduser()) if text.startswith("~") else text), cwd, None
     if stored.filename_format is None:
         return defaults.filename_format, project_dir, None
@@ -298,7 +277,7 @@ def _choose_template(
         "output path",
         setting("output_filename_format"),
         may_be_url=request.allow_project_urls,
-        is_explained=request.is_explained,
+        is_explained=request.dry_run,
     )
     place.check_template()
     if is_url(place.template):
@@ -307,8 +286,8 @@ def _choose_template(
 
 
 def _choose_cutout(request: ExportRequest, stored: StoredSettings) -> Cutout | None:
-    if request.cutout is not None:
-        return parse_region(request.cutout)
+    if request.cutout_subregion is not None:
+        return parse_region(request.cutout_subregion)
     start, stop = stored.region_start, stored.region_stop
     if start is None or stop is None:
         return None
@@ -321,12 +300,13 @@ def _choose_cutout(request: ExportRequest, stored: StoredSettings) -> Cutout | N
 
 
 def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | None:
-    if request.dtype is not None:
-        if request.dtype not in EXPORT_DTYPES:
+    if request.export_dtype is not None:
+        if request.export_dtype not in EXPORT_DTYPES:
             raise UsageError(
-                f"{setting('export_dtype')}: invalid choice {request.dtype!r}; choose from {', '.join(EXPORT_DTYPES)}"
+                f"{setting('export_dtype')}: invalid choice {request.export_dtype!r}; "
+                f"choose from {', '.join(EXPORT_DTYPES)}"
             )
-        return np.dtype(request.dtype)
+        return np.dtype(request.export_dtype)
     if stored.dtype is None:
         return None
     if stored.dtype not in _STORED_DTYPES:
@@ -338,13 +318,13 @@ def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | 
 
 
 def _choose_axis_order(request: ExportRequest, stored: StoredSettings) -> str | None:
-    order = request.axis_order or stored.axis_order
+    order = request.output_axis_order or stored.axis_order
     if order is None:
         return None
     if not is_axis_order(order.lower()):
         origin = (
             f"{setting('output_axis_order')}"
-            if request.axis_order
+            if request.output_axis_order
             else "the axis order stored in the project (OutputAxisOrder)"
         )
         raise ExportError(
@@ -355,8 +335,12 @@ def _choose_axis_order(request: ExportRequest, stored: StoredSettings) -> str | 
 
 def _choose_ranges(request: ExportRequest, stored: StoredSettings) -> tuple[Range | None, Range | None]:
     """The two ranges; one of them is None only if the other was asked for on the command line."""
-    given = parse_range(request.pipeline_range, setting("pipeline_result_drange")) if request.pipeline_range else None
-    wanted = parse_range(request.export_range, setting("export_drange")) if request.export_range else None
+    given = (
+        parse_range(request.pipeline_result_drange, setting("pipeline_result_drange"))
+        if request.pipeline_result_drange
+        else None
+    )
+    wanted = parse_range(request.export_drange, setting("export_drange")) if request.export_drange else None
     is_asked = given is not None or wanted is not None
     given, wanted = given or stored.input_range, wanted or stored.export_range
     if not is_asked and (given is None or wanted is None):

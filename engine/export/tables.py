@@ -19,6 +19,7 @@ from ...box import Box
 from ..errors import ExportError, setting
 from ..formats import table_format
 from ..formats.spec import TableColumn, TableFormat, TableWriter
+from ..requests import TableRequest
 from ..storage.atomic_write import check_file_place, copy_file
 from .filenames import (
     LANE_PLACEHOLDERS,
@@ -38,9 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TableExport",
-    "TableOptions",
     "TablePlan",
-    "TableRequest",
+    "TableSettings",
     "check_tables",
     "open_table",
     "plan_table",
@@ -72,14 +72,14 @@ class StoredTable(Protocol):
 
 
 @dataclass(frozen=True)
-class TableRequest:
-    """The requested table, the same for every lane.
+class TableSettings:
+    """Settings of the table, the same for every lane.
 
     template      its path, relative to the current directory; {dataset_dir} and {nickname} are filled in
     is_numbered   True if the lane's number from 0 is added before the extension
     features      ids or display names of the features that become columns; None: all that are computed
     has_images    True if pictures of the objects are stored with the rows
-    margin, includes_raw, compression   see project.table_settings.TableSettings
+    margin, includes_raw, compression   see project.table_settings.StoredTableSettings
     stored_place  set if the path is the project's choice; None: the user's
     has_ilastik_name  True if the table also gets the name that ilastik would give it
     is_defused    True if texts that a spreadsheet treats as formulas get an apostrophe
@@ -100,13 +100,13 @@ class TableRequest:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """Plan of the table of one lane: the request and the final path.
+    """Plan of the table of one lane: its settings and the final path.
 
     outside        see ExportPlan
     ilastik_path   a copy of the table under the name that ilastik gives it; None: no copy
     """
 
-    request: TableRequest
+    settings: TableSettings
     path: Path
     outside: str = ""
     ilastik_path: Path | None = None
@@ -117,42 +117,12 @@ class TablePlan:
         return (self.path,) if self.ilastik_path is None else (self.path, self.ilastik_path)
 
 
-@dataclass(frozen=True)
-class TableOptions:
-    """Options for the table of a lane.
+def resolve_table(request: TableRequest, stored: StoredTable | None, *, lane_count: int) -> TableSettings | None:
+    """Resolve the table: by the request, else by the project's settings; None without either.
 
-    filename            its path, or None: as the project stores it
-    is_alone            True if only the table is written
-    has_ilastik_name    True if it also gets the name that ilastik gives it
-    is_safe             True if a CSV table must not contain formulas
-    allow_project_urls  see ExportRequest
-    """
-
-    filename: str | None = None
-    is_alone: bool = False
-    has_ilastik_name: bool = False
-    is_safe: bool = False
-    allow_project_urls: bool = False
-
-
-def resolve_table(
-    filename: str | None,
-    stored: StoredTable | None,
-    *,
-    lane_count: int,
-    has_ilastik_name: bool = False,
-    is_safe: bool = False,
-    allow_project_urls: bool = False,
-) -> TableRequest | None:
-    """Resolve the table: by the command line, else by the project's settings; None without either.
-
-    filename  path given by the user; it is the file's exact name, its extension chooses the format, and every computed
-              feature becomes a column. A project's own path is changed as in ilastik, and its list of features applies
-    has_ilastik_name  True if the user's CSV table gets a copy under the name that ilastik gives it, <base>_table.csv
-    is_safe   True if a CSV table must not contain formulas
-    allow_project_urls  see ExportRequest; on Windows a path may begin with the name of a server
     Raises ExportError for a format that is not installed, or a stored path of another system.
     """
+    filename = request.table_filename
     place = None
     if filename is not None:
         template = str(Path(filename).expanduser()) if filename.startswith("~") else filename
@@ -161,7 +131,7 @@ def resolve_table(
         chosen = table_format(Path(f"table.{stored.file_type}"))
         from .stored_places import StoredPlace
 
-        place = StoredPlace(stored.file_path, "table path", _OPTION, may_be_url=allow_project_urls)
+        place = StoredPlace(stored.file_path, "table path", _OPTION, may_be_url=request.allow_project_urls)
         place.check_template()
         template, features = _stored_template(stored, chosen), frozenset(stored.features)
     else:
@@ -170,7 +140,7 @@ def resolve_table(
     if missing:
         raise ExportError(f"tables of the format {chosen.name} need more than is installed; pip install '{missing}'")
     of_project = stored is not None and stored.file_type in chosen.extensions
-    return TableRequest(
+    return TableSettings(
         template=template,
         format=chosen,
         is_numbered=lane_count > 1 and filename is not None and not LANE_PLACEHOLDERS & template_fields(template),
@@ -180,8 +150,8 @@ def resolve_table(
         includes_raw=stored is not None and of_project and stored.includes_raw,
         compression=dict(stored.compression) if stored is not None and of_project else {},
         stored_place=place,
-        has_ilastik_name=has_ilastik_name and filename is not None and chosen.name == "csv",
-        is_defused=is_safe and chosen.is_plain_text,
+        has_ilastik_name=request.started_as_ilastik and filename is not None and chosen.name == "csv",
+        is_defused=request.safe_csv and chosen.is_plain_text,
     )
 
 
@@ -199,7 +169,7 @@ def _stored_template(stored: StoredTable, chosen: TableFormat) -> str:
 
 
 def plan_table(
-    request: TableRequest, image: LaneImage, *, lane: int, protected: Mapping[Path, str] | None = None
+    settings: TableSettings, image: LaneImage, *, lane: int, protected: Mapping[Path, str] | None = None
 ) -> TablePlan:
     """Plan the path of a lane's table. Raises ExportError.
 
@@ -207,19 +177,19 @@ def plan_table(
     protected   files that must not be written to, with a description
     """
     values = lane_values(dataset_dir=image.dataset_dir, nickname=image.nickname)
-    text = fill_template(request.template, values)
-    if request.is_numbered:
+    text = fill_template(settings.template, values)
+    if settings.is_numbered:
         text = _with_suffix(text, f"-{lane}")
     if not Path(text).name or "\x00" in text:
-        raise ExportError(f"the table path {request.template!r} has no file name")
+        raise ExportError(f"the table path {settings.template!r} has no file name")
     if text.endswith(_SEPARATORS):
         raise ExportError(
-            f"the table path {request.template!r} is that of a folder; add a file name, as in {text}{{nickname}}.csv"
+            f"the table path {settings.template!r} is that of a folder; add a file name, as in {text}{{nickname}}.csv"
         )
     if is_url(text):
         raise ExportError(f"tables are written to files, not to {text}; choose a path with {_OPTION}")
-    path, place, outside = Path.cwd() / text, request.stored_place, ""
-    twin = _ilastik_path(path) if request.has_ilastik_name else None
+    path, place, outside = Path.cwd() / text, settings.stored_place, ""
+    twin = _ilastik_path(path) if settings.has_ilastik_name else None
     files = [path] if twin is None else [path, twin]
     check_protected(files, protected or {}, option=_OPTION)
     if place is not None:
@@ -228,14 +198,14 @@ def plan_table(
             path,
             named=(Path.cwd(), image.dataset_dir),
             is_folder=False,
-            is_result=lambda path: request.format.is_result(path, ""),
-            format_name=request.format.name,
+            is_result=lambda path: settings.format.is_result(path, ""),
+            format_name=settings.format.name,
         )
     for file in files:
         check_file_place(file, _OPTION)
     if twin is not None:
         log.info("the table %s is also given the name that ilastik gives it, %s", path, twin)
-    return TablePlan(request, path, outside, twin)
+    return TablePlan(settings, path, outside, twin)
 
 
 def _ilastik_path(path: Path) -> Path | None:
@@ -276,17 +246,17 @@ class TableExport:
 
     def __init__(self, plan: TablePlan) -> None:
         self.plan = plan
-        self.request = plan.request
+        self.settings = plan.settings
         self._writer: TableWriter | None = None
         self.row_count = 0
 
     def start(self, columns: Sequence[TableColumn]) -> None:
         """Start the file. Raises ExportError if the path cannot be written to."""
-        if self.request.is_defused:
+        if self.settings.is_defused:
             from .formulas import defuse_column
 
             columns = [defuse_column(column) for column in columns]
-        self._writer = self.request.format.open(self.plan.path, columns, self.request.compression)
+        self._writer = self.settings.format.open(self.plan.path, columns, self.settings.compression)
 
     def write(self, columns: Sequence[np.ndarray]) -> None:
         """Append rows, one array per column. Raises ExportError."""

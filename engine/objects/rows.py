@@ -59,10 +59,10 @@ class TableRows:
         label_dtype: np.dtype | None,
     ) -> None:
         self._table, self._raw, self._atlas = table, raw, atlas
-        self._request = table.request
-        self._layout = plan_layout(project, raw, self._request.features, atlas=atlas, label_dtype=label_dtype)
+        self._settings = table.settings
+        self._layout = plan_layout(project, raw, self._settings.features, atlas=atlas, label_dtype=label_dtype)
         table.start(self._layout.columns)
-        if self._request.has_images and self._request.includes_raw:
+        if self._settings.has_images and self._settings.includes_raw:
             self._store_raw()
 
     def add(self, time: int, labels: LabelFrame, measured: ObjectFeatures, objects: ObjectClasses) -> None:
@@ -71,7 +71,7 @@ class TableRows:
         if objects.count:
             extras = self._extras(time, labels, measured)
             self._table.write(self._layout.rows(time, first, objects, measured.values, extras))
-            if self._request.has_images:
+            if self._settings.has_images:
                 self._store_crops(time, labels, measured, first)
 
     def _extras(self, time: int, labels: LabelFrame, measured: ObjectFeatures) -> Mapping[str, np.ndarray]:
@@ -85,8 +85,8 @@ class TableRows:
         return extras
 
     def _store_crops(self, time: int, labels: LabelFrame, measured: ObjectFeatures, first: int) -> None:
-        read = None if self._request.includes_raw else partial(self._raw.read_frame, time)
-        crops = cut_objects(labels.labels, read, _object_boxes(measured), self._request.margin)
+        read = None if self._settings.includes_raw else partial(self._raw.read_frame, time)
+        crops = cut_objects(labels.labels, read, _object_boxes(measured), self._settings.margin)
         for number, crop in enumerate(crops, first):
             self._table.add_image(f"{number}/labeling", crop.mask, axes=crop.axes, kind="labeling")
             if crop.raw is not None:

@@ -17,7 +17,7 @@ from .pixel_features import FeatureSelection, read_feature_selection
 from .pixel_project import PixelProject, read_pixel_project
 from .project import Project, count_project_labels, read_common, read_label_blocks
 from .summary import ForestSummary, ObjectSummary, ProjectSummary, summarize_project
-from .table_settings import TableSettings
+from .table_settings import StoredTableSettings
 from .thresholding import ThresholdSettings
 from .tree_arrays import StoredTree
 from .workflow_kinds import WorkflowKind, read_workflow
@@ -37,8 +37,8 @@ __all__ = [
     "ProjectSummary",
     "StoredExportSettings",
     "StoredForest",
+    "StoredTableSettings",
     "StoredTree",
-    "TableSettings",
     "ThresholdSettings",
     "TrainingImage",
     "TrainingLane",

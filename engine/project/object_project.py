@@ -12,7 +12,7 @@ from .object_annotations import GROUP, read_object_class_names
 from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_features
 from .pixel_project import PixelProject, read_pixel_project
 from .project import Project
-from .table_settings import TableSettings, read_table_settings
+from .table_settings import StoredTableSettings, read_table_settings
 from .thresholding import ThresholdSettings, read_thresholding
 
 
@@ -29,7 +29,7 @@ class ObjectProject(Project):
     features: ObjectFeatures
     classifier: Classifier
     blocks: Blocks
-    table: TableSettings | None
+    table: StoredTableSettings | None
     thresholds: ThresholdSettings | None
     pixels: PixelProject | None
 

@@ -20,7 +20,7 @@ from .lanes import TrainingImage, first_image, read_lanes, read_roles
 from .object_annotations import count_object_labels, read_object_class_names
 from .object_features import Blocks, ObjectFeatures, read_blocks, read_object_features
 from .pixel_features import FeatureSelection, read_feature_selection
-from .table_settings import TableSettings, read_table_settings
+from .table_settings import StoredTableSettings, read_table_settings
 from .thresholding import ThresholdSettings, read_thresholding
 from .workflow_kinds import WorkflowKind, find_kind, read_version, read_workflow
 
@@ -61,7 +61,7 @@ class ObjectSummary:
     label_counts: tuple[int, ...]
     thresholds: ThresholdSettings | None
     blocks: Blocks | None
-    table: TableSettings | None
+    table: StoredTableSettings | None
 
 
 @dataclass(frozen=True)

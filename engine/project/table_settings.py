@@ -18,7 +18,7 @@ MAX_MARGIN = 1 << 16
 
 
 @dataclass(frozen=True)
-class TableSettings:
+class StoredTableSettings:
     """Table that a project is set up to write.
 
     file_type      "csv" or "h5", regardless of the extension of the path
@@ -37,7 +37,7 @@ class TableSettings:
     includes_raw: bool = False
 
 
-def read_table_settings(file: ProjectFile, path: str = PATH) -> TableSettings | None:
+def read_table_settings(file: ProjectFile, path: str = PATH) -> StoredTableSettings | None:
     """Read the stored settings; None if the table was never set up. Raises ProjectError if they are not ilastik's."""
     content = file.opaque(path)
     if content is None:
@@ -63,7 +63,7 @@ def read_table_settings(file: ProjectFile, path: str = PATH) -> TableSettings | 
     margin, compression = settings.get("margin", 0), settings.get("compression")
     if not isinstance(margin, int) or not 0 <= margin < MAX_MARGIN:
         raise _unreadable(file, path, f"the margin is no whole number from 0 to {MAX_MARGIN - 1}")
-    return TableSettings(
+    return StoredTableSettings(
         file_type=file_type,
         file_path=file_path,
         features=tuple(name for name in features if isinstance(name, str)),

@@ -179,9 +179,9 @@ def _table(job: Job, found: LaneCheck) -> Document | None:
     return {
         "path": str(found.table.path),
         "also": None if found.table.ilastik_path is None else str(found.table.ilastik_path),
-        "format": found.table.request.format.name,
+        "format": found.table.settings.format.name,
         "exists": os.path.lexists(found.table.path),
-        "columns": workflow.count_table_columns(job.project, found.images, found.table.request),
+        "columns": workflow.count_table_columns(job.project, found.images, found.table.settings),
     }
 
 

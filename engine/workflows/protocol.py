@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..export.images import ExportPlan, ImageExport, ResultInfo, TileDemand
-from ..export.tables import TableExport, TableOptions, TableRequest
+from ..export.tables import TableExport, TableSettings
 from ..inputs.images import InputImage
 from ..project import Project, ProjectFile, WorkflowKind
+from ..requests import TableRequest
 from ..resources import Resources
 from ..tiling.work_plan import WorkPlan
 
@@ -55,21 +56,21 @@ class Workflow(Protocol):
     def result_names(self, project: Project) -> Sequence[str]:
         """Return the names of the results that can be exported, the default first."""
 
-    def resolve_table(self, project: Project, asked: TableOptions, *, lane_count: int) -> TableRequest | None:
+    def resolve_table(self, project: Project, request: TableRequest, *, lane_count: int) -> TableSettings | None:
         """Resolve the table of objects.
 
         Parameters
         ----------
         project
             The project.
-        asked
-            Options of the request.
+        request
+            The table's part of the request.
         lane_count
             Number of lanes of the job; with several, the names of tables are numbered.
 
         Returns
         -------
-        TableRequest or None
+        TableSettings or None
             The table to write, if any.
 
         Raises
@@ -80,10 +81,10 @@ class Workflow(Protocol):
             If its format or path cannot be used.
         """
 
-    def table_notes(self, project: Project, table: TableRequest) -> Sequence[str]:
+    def table_notes(self, project: Project, table: TableSettings) -> Sequence[str]:
         """Return lines about the table for the log."""
 
-    def count_table_columns(self, project: Project, images: Mapping[str, InputImage], request: TableRequest) -> int:
+    def count_table_columns(self, project: Project, images: Mapping[str, InputImage], settings: TableSettings) -> int:
         """Return the number of columns of a lane's table."""
 
     def result_infos(self, project: Project, images: Mapping[str, InputImage]) -> Mapping[str, ResultInfo]:

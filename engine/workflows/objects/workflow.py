@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import UsageError, setting
-from ...export.tables import TableOptions, TableRequest
+from ...export.tables import TableSettings
 from ...export.tables import resolve_table as resolve_object_table
 from ...inputs.images import InputImage
 from ...objects.results import results_of
 from ...project import ObjectProject, Project, ProjectFile, ThresholdSettings, WorkflowKind, read_object_project
+from ...requests import TableRequest
 from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
 from .plan import count_columns
 
@@ -45,17 +46,10 @@ def result_names(project: ObjectProject) -> tuple[str, ...]:
     return tuple(result.name for result in results_of(has_pixels=project.pixels is not None))
 
 
-def resolve_table(project: ObjectProject, asked: TableOptions, *, lane_count: int) -> TableRequest | None:
+def resolve_table(project: ObjectProject, request: TableRequest, *, lane_count: int) -> TableSettings | None:
     """Return the requested table, or the one the project is set up to write. Raises UsageError, ExportError."""
-    table = resolve_object_table(
-        asked.filename,
-        project.table,
-        lane_count=lane_count,
-        has_ilastik_name=asked.has_ilastik_name,
-        is_safe=asked.is_safe,
-        allow_project_urls=asked.allow_project_urls,
-    )
-    if asked.is_alone and table is None:
+    table = resolve_object_table(request, project.table, lane_count=lane_count)
+    if request.table_only and table is None:
         raise UsageError(
             f"{setting('table_only')}: this project was not set up to write a table; say where with "
             f"{setting('table_filename')}"
@@ -63,7 +57,7 @@ def resolve_table(project: ObjectProject, asked: TableOptions, *, lane_count: in
     return table
 
 
-def table_notes(project: ObjectProject, table: TableRequest) -> list[str]:
+def table_notes(project: ObjectProject, table: TableSettings) -> list[str]:
     """Lines about class names that a spreadsheet treats as formulas, and about columns that are left out."""
     lines = []
     if table.format.is_plain_text and not table.is_defused:
@@ -80,9 +74,9 @@ def table_notes(project: ObjectProject, table: TableRequest) -> list[str]:
     return lines
 
 
-def count_table_columns(project: ObjectProject, images: Mapping[str, InputImage], request: TableRequest) -> int:
+def count_table_columns(project: ObjectProject, images: Mapping[str, InputImage], settings: TableSettings) -> int:
     """Number of columns of a lane's table."""
-    return count_columns(project, images, request.features)
+    return count_columns(project, images, settings.features)
 
 
 def explain(project: ObjectProject) -> Mapping[str, Any]:

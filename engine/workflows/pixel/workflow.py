@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import UsageError, setting
-from ...export.tables import TableOptions, TableRequest
+from ...export.tables import TableSettings
 from ...inputs.images import InputImage
 from ...pixels.results import RESULTS
 from ...project import PixelProject, Project, ProjectFile, WorkflowKind, read_pixel_project
+from ...requests import TableRequest
 from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
 
 __all__ = [
@@ -48,21 +49,24 @@ def result_names(project: PixelProject) -> tuple[str, ...]:
     return tuple(result.name for result in RESULTS)
 
 
-def resolve_table(project: PixelProject, asked: TableOptions, *, lane_count: int) -> None:
+def resolve_table(project: PixelProject, request: TableRequest, *, lane_count: int) -> None:
     """Return None. Raises UsageError if a table was requested."""
     # An empty file name requests a table, too.
-    for option, is_given in (("table_filename", asked.filename is not None), ("table_only", asked.is_alone)):
+    for option, is_given in (
+        ("table_filename", request.table_filename is not None),
+        ("table_only", request.table_only),
+    ):
         if is_given:
             raise UsageError(
                 f"{setting(option)}: {project.workflow} projects have no objects, so there is no table of them"
             )
 
 
-def table_notes(project: PixelProject, table: TableRequest) -> list[str]:
+def table_notes(project: PixelProject, table: TableSettings) -> list[str]:
     """Return no lines: there is no table."""
     return []
 
 
-def count_table_columns(project: PixelProject, images: Mapping[str, InputImage], request: TableRequest) -> int:
+def count_table_columns(project: PixelProject, images: Mapping[str, InputImage], settings: TableSettings) -> int:
     """Return 0: there is no table."""
     return 0

@@ -13,12 +13,12 @@ from pixelforest.engine.errors import ExportError, UsageError, setting
 from pixelforest.engine.export.region import Cutout
 from pixelforest.engine.export.settings import (
     Defaults,
-    ExportRequest,
     ExportSettings,
     complete_conversion,
     parse_range,
     resolve_settings,
 )
+from pixelforest.engine.requests import ExportRequest
 
 RESULTS = ("Probabilities", "Simple Segmentation", "Uncertainty", "Features", "Labels")
 
@@ -75,14 +75,14 @@ def test_the_command_line_wins_over_the_project() -> None:
     stored = Stored("{nickname}.h5", "hdf5", "a/b", "cyx", "int64", (0, 1), (0, 255), (1, None), (5, 7))
     settings = resolve(
         stored,
-        format="numpy",
-        filename_format="out/{nickname}",
-        internal_path="c",
-        cutout="[(0,0),(2,2)]",
-        dtype="uint8",
-        axis_order="YXC",
-        pipeline_range="(0.0,2.0)",
-        export_range="(1,2)",
+        output_format="numpy",
+        output_filename_format="out/{nickname}",
+        output_internal_path="c",
+        cutout_subregion="[(0,0),(2,2)]",
+        export_dtype="uint8",
+        output_axis_order="YXC",
+        pipeline_result_drange="(0.0,2.0)",
+        export_drange="(1,2)",
     )
     assert (settings.format.name, settings.filename_format, settings.internal_path) == ("numpy", "out/{nickname}", "c")
     assert (settings.base_dir, settings.axis_order, settings.dtype) == (Path("/here"), "yxc", np.dtype("uint8"))
@@ -98,7 +98,7 @@ def test_configured_defaults() -> None:
 def test_home_is_expanded_in_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     monkeypatch.setenv("USERPROFILE", "/home/ada")
-    assert resolve(filename_format="~/{nickname}").filename_format == str(Path("/home/ada/{nickname}"))
+    assert resolve(output_filename_format="~/{nickname}").filename_format == str(Path("/home/ada/{nickname}"))
 
 
 def test_one_stored_range_alone_has_no_effect() -> None:
@@ -108,23 +108,25 @@ def test_one_stored_range_alone_has_no_effect() -> None:
 
 def test_a_range_on_the_command_line_takes_the_other_from_the_project() -> None:
     stored = Stored(input_range=(0, 1), export_range=(0, 100))
-    assert resolve(stored, export_range="(0,7)").input_range == (0, 1)
-    assert resolve(stored, pipeline_range="(0,7)").export_range == (0, 100)
+    assert resolve(stored, export_drange="(0,7)").input_range == (0, 1)
+    assert resolve(stored, pipeline_result_drange="(0,7)").export_range == (0, 100)
 
 
 @pytest.mark.parametrize(
     ("asked", "result_dtype", "drange", "expected"),
     [
-        pytest.param({"export_range": "(0,255)"}, "float32", (0.0, 1.0), ((0.0, 1.0), (0, 255)), id="known values"),
-        pytest.param({"export_range": "(0,99)"}, "uint8", (0, 1), ((0, 255), (0, 99)), id="type of the values"),
+        pytest.param({"export_drange": "(0,255)"}, "float32", (0.0, 1.0), ((0.0, 1.0), (0, 255)), id="known values"),
+        pytest.param({"export_drange": "(0,99)"}, "uint8", (0, 1), ((0, 255), (0, 99)), id="type of the values"),
         pytest.param(
-            {"pipeline_range": "(0,1)", "dtype": "uint16"},
+            {"pipeline_result_drange": "(0,1)", "export_dtype": "uint16"},
             "float32",
             (0.0, 1.0),
             ((0, 1), (0, 65535)),
             id="wanted type",
         ),
-        pytest.param({"pipeline_range": "(0,2)"}, "float32", (0.0, 1.0), ((0, 2), (0.0, 1.0)), id="known wanted"),
+        pytest.param(
+            {"pipeline_result_drange": "(0,2)"}, "float32", (0.0, 1.0), ((0, 2), (0.0, 1.0)), id="known wanted"
+        ),
     ],
 )
 def test_the_missing_range_is_taken_from_the_result(asked, result_dtype: str, drange, expected) -> None:
@@ -134,40 +136,40 @@ def test_the_missing_range_is_taken_from_the_result(asked, result_dtype: str, dr
 
 def test_a_missing_range_that_nobody_knows_is_an_error() -> None:
     with pytest.raises(ExportError, match="export_drange needs pipeline_result_drange for Features"):
-        complete_conversion(resolve(sources="features", export_range="(0,255)"), np.dtype("float32"), None)
+        complete_conversion(resolve(export_source="features", export_drange="(0,255)"), np.dtype("float32"), None)
     with pytest.raises(ExportError, match="pipeline_result_drange needs export_drange"):
-        complete_conversion(resolve(pipeline_range="(0,255)"), np.dtype("float32"), None)
+        complete_conversion(resolve(pipeline_result_drange="(0,255)"), np.dtype("float32"), None)
     with pytest.raises(ExportError, match="too large for a data range"):
-        complete_conversion(resolve(export_range=f"(0,{1 << 70})"), np.dtype("uint8"), None)
+        complete_conversion(resolve(export_drange=f"(0,{1 << 70})"), np.dtype("uint8"), None)
 
 
 def test_results_are_named_in_any_case_and_listed_once() -> None:
-    names = [s.source for s in resolve_all(sources="simple segmentation, PROBABILITIES,Simple  Segmentation")]
+    names = [s.source for s in resolve_all(export_source="simple segmentation, PROBABILITIES,Simple  Segmentation")]
     assert names == ["Simple Segmentation", "Probabilities"]
 
 
 def test_several_results_get_their_names_into_the_path(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pixelforest.export")
-    both = resolve_all(sources="Probabilities,Labels", filename_format="out/{nickname}.h5")
+    both = resolve_all(export_source="Probabilities,Labels", output_filename_format="out/{nickname}.h5")
     assert {s.filename_format for s in both} == {"out/{nickname}_{result_type}.h5"}
     assert len(caplog.records) == 1
-    named = resolve_all(sources="Probabilities,Labels", filename_format="{result_type}/{nickname}")
+    named = resolve_all(export_source="Probabilities,Labels", output_filename_format="{result_type}/{nickname}")
     assert {s.filename_format for s in named} == {"{result_type}/{nickname}"}
 
 
 @pytest.mark.parametrize(
     ("asked", "error", "message"),
     [
-        ({"sources": "Foo"}, ExportError, "'Foo'; valid options are: Probabilities, Simple Segmentation"),
-        ({"sources": "Labels,"}, ExportError, "''"),
-        ({"format": "h5"}, UsageError, "no output format 'h5'"),
-        ({"dtype": "uint64"}, UsageError, "invalid choice 'uint64'"),
-        ({"axis_order": "yxq"}, ExportError, "invalid axes"),
-        ({"axis_order": "yxx"}, ExportError, "invalid axes"),
-        ({"pipeline_range": "0,1"}, UsageError, "pipeline_result_drange: expected a list"),
-        ({"pipeline_range": "(0,1,2)"}, ExportError, "didn't understand pipeline_result_drange"),
-        ({"export_range": "(0,None)"}, ExportError, "didn't understand export_drange"),
-        ({"filename_format": "{nickname"}, ExportError, "cannot be understood"),
+        ({"export_source": "Foo"}, ExportError, "'Foo'; valid options are: Probabilities, Simple Segmentation"),
+        ({"export_source": "Labels,"}, ExportError, "''"),
+        ({"output_format": "h5"}, UsageError, "no output format 'h5'"),
+        ({"export_dtype": "uint64"}, UsageError, "invalid choice 'uint64'"),
+        ({"output_axis_order": "yxq"}, ExportError, "invalid axes"),
+        ({"output_axis_order": "yxx"}, ExportError, "invalid axes"),
+        ({"pipeline_result_drange": "0,1"}, UsageError, "pipeline_result_drange: expected a list"),
+        ({"pipeline_result_drange": "(0,1,2)"}, ExportError, "didn't understand pipeline_result_drange"),
+        ({"export_drange": "(0,None)"}, ExportError, "didn't understand export_drange"),
+        ({"output_filename_format": "{nickname"}, ExportError, "cannot be understood"),
     ],
 )
 def test_what_cannot_be_meant(asked: dict, error: type[Exception], message: str) -> None:

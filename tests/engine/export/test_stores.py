@@ -13,9 +13,10 @@ import zarr
 from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
 from pixelforest.engine.export.images import ExportPlan, ResultInfo, open_export, plan_export
-from pixelforest.engine.export.settings import Defaults, ExportRequest, resolve_settings
+from pixelforest.engine.export.settings import Defaults, resolve_settings
 from pixelforest.engine.formats.spec import Scales
 from pixelforest.engine.project.export_settings import StoredExportSettings
+from pixelforest.engine.requests import ExportRequest
 
 SINGLE = "single-scale OME-Zarr"
 SEGMENTATION = ResultInfo("Simple Segmentation", np.dtype("uint8"), 1, (0, 1), "grayscale", is_labels=True)
@@ -34,7 +35,7 @@ class Lane:
 
 def plan(lane: Lane, protected=None, **asked) -> ExportPlan:
     (settings,) = resolve_settings(
-        ExportRequest(**{"format": SINGLE, **asked}),
+        ExportRequest(**{"output_format": SINGLE, **asked}),
         StoredExportSettings(),
         Defaults(),
         results=(SEGMENTATION.name,),
@@ -91,7 +92,7 @@ def test_inputs_in_a_store_are_never_replaced(tmp_path: Path) -> None:
 
 
 def test_a_cutout_knows_where_it_was(tmp_path: Path) -> None:
-    planned = plan(Lane(tmp_path), cutout="[(2,3,0),(9,10,1)]")
+    planned = plan(Lane(tmp_path), cutout_subregion="[(2,3,0),(9,10,1)]")
     assert planned.region == Box((0, 0, 2, 3, 0), (1, 1, 9, 10, 1))
     assert planned.spec.offset == (0, 0, 0, 2, 3)
     assert '"translation": [' in (export(planned) / ".zattrs").read_text(encoding="utf-8")

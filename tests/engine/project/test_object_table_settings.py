@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelforest.engine.errors import ProjectError
-from pixelforest.engine.project import TableSettings, open_project
+from pixelforest.engine.project import StoredTableSettings, open_project
 from pixelforest.engine.project.table_settings import PATH, read_table_settings
 
 CSV = {"file type": "csv", "file path": "{dataset_dir}/{nickname}.csv", "compression": {}}
@@ -28,7 +28,7 @@ H5 = {
 }
 
 
-def stored(tmp_path: Path, content: bytes, *, style: str = "void") -> TableSettings | None:
+def stored(tmp_path: Path, content: bytes, *, style: str = "void") -> StoredTableSettings | None:
     path = tmp_path / "p.ilp"
     with h5py.File(path, "w") as file:
         if style == "void":
@@ -40,19 +40,19 @@ def stored(tmp_path: Path, content: bytes, *, style: str = "void") -> TableSetti
         return read_table_settings(file)
 
 
-def settings_of(tmp_path: Path, settings: Any, features: Any, *, protocol: int = 0) -> TableSettings | None:
+def settings_of(tmp_path: Path, settings: Any, features: Any, *, protocol: int = 0) -> StoredTableSettings | None:
     return stored(tmp_path, pickle.dumps((settings, features), protocol))
 
 
 def test_a_csv_table(tmp_path: Path) -> None:
     found = settings_of(tmp_path, CSV, ["Count", "Mean in neighborhood"])
-    assert found == TableSettings("csv", "{dataset_dir}/{nickname}.csv", ("Count", "Mean in neighborhood"))
+    assert found == StoredTableSettings("csv", "{dataset_dir}/{nickname}.csv", ("Count", "Mean in neighborhood"))
 
 
 def test_an_hdf5_table(tmp_path: Path) -> None:
     found = settings_of(tmp_path, H5, ["Count"])
     compression = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-    assert found == TableSettings("h5", "t.h5", ("Count",), compression, margin=3)
+    assert found == StoredTableSettings("h5", "t.h5", ("Count",), compression, margin=3)
 
 
 def test_the_raw_image_as_a_whole(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_python_2_wrote(tmp_path: Path) -> None:
         b"((dp1\nS'file type'\np2\nS'csv'\np3\nsS'file path'\np4\nVt\\u00e4.csv\np5\nsS'compression'\np6\n(dp7\ns"
         b"(lp8\nS'Count'\np9\naS\"Hole Count\"\np10\natp11\n."
     )
-    assert stored(tmp_path, text, style="text") == TableSettings("csv", "tä.csv", ("Count", "Hole Count"))
+    assert stored(tmp_path, text, style="text") == StoredTableSettings("csv", "tä.csv", ("Count", "Hole Count"))
 
 
 def test_names_beyond_ascii(tmp_path: Path) -> None:
@@ -155,4 +155,4 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
     folder = tmp_path_factory.mktemp("bytes")
     with suppress(ProjectError):
         found = stored(folder, b"((dp1\n" + content + b"\n.")
-        assert found is None or isinstance(found, TableSettings)
+        assert found is None or isinstance(found, StoredTableSettings)

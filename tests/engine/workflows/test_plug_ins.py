@@ -51,8 +51,8 @@ def result_names(project):
     return ("Bright",)
 
 
-def resolve_table(project, asked, *, lane_count):
-    if asked.filename is not None or asked.is_alone:
+def resolve_table(project, request, *, lane_count):
+    if request.table_filename is not None or request.table_only:
         raise UsageError("bright pixels have no table")
 
 

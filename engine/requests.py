@@ -1,0 +1,124 @@
+"""Parts of a request as typed; each is resolved by the module that it concerns. ``jobs.Request`` unites them.
+
+Every field has the name, and takes the value, of an option of the command line, so that messages name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Flags that request one image each, in the order in which the images are written.
+_IMAGE_FLAGS = {
+    "export_pixel_probability_img": "Pixel Probabilities",
+    "export_object_prediction_img": "Object Predictions",
+    "export_object_probability_img": "Object Probabilities",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRequest:
+    """Images, and how they are read.
+
+    Parameters
+    ----------
+    inputs
+        Arguments for the main role.
+    inputs_by_role
+        Pairs of a role in option spelling, such as ``raw_data``, and its arguments.
+    """
+
+    inputs: tuple[str, ...] = ()
+    inputs_by_role: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    input_axes: str | None = None
+    ignore_training_axistags: bool = False
+    stack_along: str = "z"
+    preconvert_stacks: bool = False
+    allow_missing_planes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """Results, and how their images are written; None for options that were not given.
+
+    Parameters
+    ----------
+    export_source
+        Names separated by commas, in any case.
+    allow_project_urls
+        True if a project may name servers that results are sent to.
+    dry_run
+        True if nothing will be written.
+    """
+
+    export_source: str | None = None
+    output_format: str | None = None
+    output_filename_format: str | None = None
+    output_internal_path: str | None = None
+    cutout_subregion: str | None = None
+    export_dtype: str | None = None
+    output_axis_order: str | None = None
+    pipeline_result_drange: str | None = None
+    export_drange: str | None = None
+    clip: bool = False
+    overwrite: bool = False
+    ome_zarr_version: str | None = None
+    export_object_prediction_img: bool = False
+    export_object_probability_img: bool = False
+    export_pixel_probability_img: bool = False
+    allow_project_urls: bool = False
+    dry_run: bool = False
+
+    @property
+    def image_flags(self) -> Mapping[str, str]:
+        """Flags that were given -> the result that each requests, which not every workflow has."""
+        return {name: result for name, result in _IMAGE_FLAGS.items() if getattr(self, name)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRequest:
+    """The table of objects.
+
+    Parameters
+    ----------
+    table_filename
+        Path given by the user, or None. It is the file's exact name, its extension chooses the format, and every
+        computed feature becomes a column. A path that the project stores is changed as in ilastik, and the project's
+        list of features applies.
+    table_only
+        True if no image is written.
+    safe_csv
+        True if a CSV table must not contain formulas.
+    allow_project_urls
+        As in ``ExportRequest``; on Windows a path may begin with the name of a server.
+    started_as_ilastik
+        True for scripts that replace ilastik's: the user's CSV table gets a copy under the name that ilastik gives it,
+        ``<base>_table.csv``.
+    """
+
+    table_filename: str | None = None
+    table_only: bool = False
+    safe_csv: bool = False
+    allow_project_urls: bool = False
+    started_as_ilastik: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceRequest:
+    """Device, limits and share of the inputs of a run.
+
+    Parameters
+    ----------
+    threads, memory
+        Limits of the run, memory in bytes; None: chosen by the machine.
+    shard
+        Number of a part of the lanes, from 1, and the number of parts; None: all lanes.
+    """
+
+    device: str = "auto"
+    forest: str = "auto"
+    threads: int | None = None
+    memory: int | None = None
+    configfile: str | None = None
+    fail_fast: bool = False
+    shard: tuple[int, int] | None = None
