@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
@@ -18,6 +19,7 @@ from pixelforest.frontend.console import PROGRAM, Console
 STATUS_OK, STATUS_FAILED, STATUS_USAGE = 0, 1, 2
 FORCE_AFTER_S = 1.0  # after a signal; ending takes less than two seconds in total
 STEP_LIMIT_S = 0.25
+REPEAT_AFTER_S = 0.02  # of an exception that was lost
 
 
 class Terminated(KeyboardInterrupt):
@@ -79,7 +81,7 @@ def _signals(console: Console) -> Iterator[None]:
     _received.clear()
     _tell_compilers("allow_compilers")
     try:
-        with _Watch(before, console) if os.name == "posix" else contextlib.nullcontext():
+        with _Watch(before, stop, console) if os.name == "posix" else contextlib.nullcontext():
             for number in before:
                 signal.signal(number, stop)
             yield
@@ -91,21 +93,25 @@ def _signals(console: Console) -> Iterator[None]:
 class _Watch:
     """Context manager with a thread that is notified of signals, even while the main thread is inside a library.
 
-    The thread ends the process if the context is not left in time.
+    The exception of a signal is lost if it is raised where Python cannot pass it on: in a finalizer or in the callback
+    of a weak reference. It is then raised again. The thread ends the process if the context is not left in time.
     """
 
-    def __init__(self, numbers: Iterable[int], console: Console) -> None:
-        self._numbers, self._console = frozenset(numbers), console
+    def __init__(self, numbers: Iterable[int], stop: Callable[[int, FrameType | None], None], console: Console) -> None:
+        self._numbers, self._stop, self._console = frozenset(numbers), stop, console
         self._is_over = threading.Event()
+        self._is_lost, self._main = False, threading.get_ident()
         self._thread = threading.Thread(target=self._wait, name="signals", daemon=True)
 
     def __enter__(self) -> None:
         self._source, self._sink = os.pipe()
         os.set_blocking(self._sink, False)
         self._before = signal.set_wakeup_fd(self._sink, warn_on_full_buffer=False)
+        self._report, sys.unraisablehook = sys.unraisablehook, self._notice_lost
         self._thread.start()
 
     def __exit__(self, *error: object) -> None:
+        sys.unraisablehook = self._report
         signal.set_wakeup_fd(self._before)
         self._is_over.set()
         os.write(self._sink, b"\0")
@@ -113,12 +119,24 @@ class _Watch:
         os.close(self._source)
         os.close(self._sink)
 
+    def _notice_lost(self, unraisable: sys.UnraisableHookArgs) -> None:
+        if _received and unraisable.exc_type in (KeyboardInterrupt, Terminated):
+            signal.signal(_received[0], self._stop)
+            self._is_lost = True
+        else:
+            self._report(unraisable)
+
     def _wait(self) -> None:
         while (number := os.read(self._source, 1)[0]) not in self._numbers:
             if number == 0:
                 return
-        if not self._is_over.wait(FORCE_AFTER_S):
-            _end_by_force(number, self._console)
+        deadline = time.monotonic() + FORCE_AFTER_S
+        while not self._is_over.wait(REPEAT_AFTER_S):
+            if time.monotonic() >= deadline:
+                _end_by_force(number, self._console)
+            if self._is_lost:
+                self._is_lost = False
+                signal.pthread_kill(self._main, number)
 
 
 def _end_by_force(number: int, console: Console) -> None:

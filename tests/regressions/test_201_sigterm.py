@@ -273,3 +273,38 @@ def test_a_random_moment_of_a_run(name: str, phases: Path, work_folder: Path) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_random_moments_of_every_phase(name: str, phases: Path, work_folder: Path) -> None:
     check_random_moments(name, phases, work_folder, count=12, seed=2)
+
+
+@pytest.mark.parametrize(
+    "finalizer",
+    [
+        pytest.param("class Held:\n    __del__ = lambda self: end()\nHeld()", id="finalizer"),
+        pytest.param("class Held: pass\nheld = Held()\nreference = weakref.ref(held, end)\ndel held", id="weakref"),
+    ],
+)
+def test_an_exception_that_python_cannot_pass_on_is_raised_again(finalizer: str) -> None:
+    code = """
+import os, signal, sys, time, weakref
+from pixelforest.frontend import exit_status
+from pixelforest.frontend.console import Console, ConsoleSettings
+
+exit_status.FORCE_AFTER_S = 100
+def end(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(100): pass  # the handler runs here
+def work():
+    exec(FINALIZER)
+    try:
+        time.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+    return 0
+sys.exit(exit_status.run_guarded(work, Console(ConsoleSettings())))
+"""
+    code = f"FINALIZER = {finalizer!r}\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 143
+    assert done.stdout == "cleaned up\n"
+    assert "terminated" in done.stderr
+    assert "ignored" not in done.stderr
+    assert "Traceback" not in done.stderr
