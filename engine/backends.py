@@ -7,8 +7,8 @@ import logging
 from .. import kernels
 from ..kernels.contract import Backend, DeviceUnavailable, KernelError
 from .errors import BackendUnavailable, UsageError, setting
+from .requests import FORESTS
 
-FORESTS = ("auto", "native", "nvforest")
 GPU_START_S = 2.0  # libraries, driver and kernels, before the first result
 CPU_VOXELS_PER_S = 500_000  # of one thread, about, for all features and 100 trees
 

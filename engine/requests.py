@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+FORESTS = ("auto", "native", "nvforest")
+OME_ZARR_VERSIONS = ("0.4", "0.5")  # the first is the default
 # Flags that request one image each, in the order in which the images are written.
 _IMAGE_FLAGS = {
     "export_pixel_probability_img": "Pixel Probabilities",

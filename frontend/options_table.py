@@ -10,13 +10,11 @@ from typing import Any
 
 from pixelforest.engine.machine import parse_size
 from pixelforest.engine.quotes import split_entries
+from pixelforest.engine.requests import EXPORT_DTYPES, FORESTS, OME_ZARR_VERSIONS
 from pixelforest.frontend.console import PROGRAM
 from pixelforest.frontend.options import Option, Takes, format_help
 
 RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
-OME_ZARR_VERSIONS = ("0.4", "0.5")
-FORESTS = ("auto", "native", "nvforest")
-EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 
 NO_TRAINING = "training is not built in yet; train and save the project in ilastik"
 NO_GRAPHICS = "there is no graphical interface here"
@@ -160,7 +158,11 @@ OPTIONS: tuple[Option, ...] = (
     _flag("--clip", RESULTS, "Values outside the exported type's range become its limits, instead of wrapping around."),
     _flag("--overwrite", RESULTS, "Replace an OME-Zarr store that exists; other results are always replaced."),
     Option(
-        "--ome_zarr_version", RESULTS, "Version of OME-Zarr that is written.", choices=OME_ZARR_VERSIONS, default="0.4"
+        "--ome_zarr_version",
+        RESULTS,
+        "Version of OME-Zarr that is written.",
+        choices=OME_ZARR_VERSIONS,
+        default=OME_ZARR_VERSIONS[0],
     ),
     _flag("--allow_project_urls", RESULTS, "Write to servers that the project names; otherwise only you name them."),
     # --------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ..errors import ExportError, Setting, UsageError, setting
 from ..formats import output_format, output_formats
 from ..formats.spec import OutputFormat
 from ..quotes import split_entries
-from ..requests import ExportRequest
+from ..requests import EXPORT_DTYPES, OME_ZARR_VERSIONS, ExportRequest
 from .convert import Conversion, Range
 from .filenames import RESULT_MARK, adapt_template, is_url
 from .region import Cutout, parse_list, parse_region
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .stored_places import StoredPlace
 
 __all__ = [
-    "EXPORT_DTYPES",
     "Defaults",
     "ExportSettings",
     "StoredSettings",
@@ -40,7 +39,6 @@ __all__ = [
 
 log = logging.getLogger("pixelforest.export")
 
-EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 _STORED_DTYPES = (*EXPORT_DTYPES, "uint64", "int64")  # ilastik's dialog offers two more than its command line
 DEFAULT_INTERNAL_PATH = "exported_data"
 
@@ -161,7 +159,7 @@ def resolve_settings(
             export_range=export_range,
             clip=request.clip,
             overwrite=request.overwrite,
-            ome_zarr_version=request.ome_zarr_version or "",
+            ome_zarr_version=_choose_version(request),
             stored_place=place,
             is_dataset_stored=not request.output_internal_path
             and stored.internal_path not in (None, DEFAULT_INTERNAL_PATH),
@@ -301,11 +299,7 @@ def _choose_cutout(request: ExportRequest, stored: StoredSettings) -> Cutout | N
 
 def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | None:
     if request.export_dtype is not None:
-        if request.export_dtype not in EXPORT_DTYPES:
-            raise UsageError(
-                f"{setting('export_dtype')}: invalid choice {request.export_dtype!r}; "
-                f"choose from {', '.join(EXPORT_DTYPES)}"
-            )
+        _check_choice("export_dtype", request.export_dtype, EXPORT_DTYPES)
         return np.dtype(request.export_dtype)
     if stored.dtype is None:
         return None
@@ -315,6 +309,17 @@ def _choose_dtype(request: ExportRequest, stored: StoredSettings) -> np.dtype | 
             f"choose one with {setting('export_dtype')}"
         )
     return np.dtype(stored.dtype)
+
+
+def _choose_version(request: ExportRequest) -> str:
+    if request.ome_zarr_version:
+        _check_choice("ome_zarr_version", request.ome_zarr_version, OME_ZARR_VERSIONS)
+    return request.ome_zarr_version or ""
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"{setting(name)}: invalid choice {value!r}; choose from {', '.join(choices)}")
 
 
 def _choose_axis_order(request: ExportRequest, stored: StoredSettings) -> str | None:

@@ -67,7 +67,6 @@ def test_other_words_are_refused() -> None:
 
 
 def test_the_command_line_offers_the_same_words() -> None:
-    from pixelforest.engine import backends
-    from pixelforest.frontend.options_table import FORESTS
+    from pixelforest.engine.requests import FORESTS
 
-    assert FORESTS == backends.FORESTS == CHOICES
+    assert FORESTS == CHOICES

@@ -23,6 +23,7 @@ from ....box import Box
 from ...axes import axistags_json, box_to_canonical, canonical_shape, from_canonical, to_canonical
 from ...axes import box_from_canonical as box_from
 from ...errors import OUTPUT_FILES, ExportError, InputError, as_marked, setting
+from ...requests import OME_ZARR_VERSIONS
 from ...storage.atomic_write import check_folder_place
 from ...storage.chunk_store import (
     ChunkNames,
@@ -44,7 +45,6 @@ from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, 
 from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
 from ..support.pyramid import halved_shapes, shrink, shrunk_size
 
-VERSIONS = ("0.4", "0.5")
 CHUNK_BYTES = 1_024_000
 SHARDED_ABOVE = 256  # chunks of an array; fewer files than that are harmless
 SHARD_CHUNKS = 32  # at most; a shard is held in memory until it is complete
@@ -96,7 +96,7 @@ class OmeZarrWriter(ImageWriter):
         if isinstance(path, Path):
             _check_store(path, spec)
         self._path, self._spec = path, spec
-        self._version = spec.version or VERSIONS[0]
+        self._version = spec.version or OME_ZARR_VERSIONS[0]
         shape, self._chunk = _layout(spec)
         self._shapes = level_shapes(spec, shape, self._chunk, is_multiscale=is_multiscale)
         # A link is followed: what it points to is replaced, not the link.
@@ -403,7 +403,7 @@ def _unit_of_level(shape: Sequence[int], chunk: tuple[int, ...], version: str) -
 
 def _unit(spec: ImageSpec) -> tuple[int, ...]:
     """Shape of one file of the largest level, in output axes."""
-    unit = _unit_of_level(*_layout(spec), spec.version or VERSIONS[0])
+    unit = _unit_of_level(*_layout(spec), spec.version or OME_ZARR_VERSIONS[0])
     sizes = dict(zip(AXES, unit, strict=True))
     return tuple(min(sizes[a], n) for a, n in zip(spec.axes, spec.shape, strict=True))
 

@@ -164,6 +164,7 @@ def test_several_results_get_their_names_into_the_path(caplog: pytest.LogCapture
         ({"export_source": "Labels,"}, ExportError, "''"),
         ({"output_format": "h5"}, UsageError, "no output format 'h5'"),
         ({"export_dtype": "uint64"}, UsageError, "invalid choice 'uint64'"),
+        ({"ome_zarr_version": "0.3"}, UsageError, "invalid choice '0.3'; choose from 0.4, 0.5"),
         ({"output_axis_order": "yxq"}, ExportError, "invalid axes"),
         ({"output_axis_order": "yxx"}, ExportError, "invalid axes"),
         ({"pipeline_result_drange": "0,1"}, UsageError, "pipeline_result_drange: expected a list"),
