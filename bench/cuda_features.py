@@ -39,10 +39,11 @@ from pixelforest.kernels.cuda.features import (
     feature_stack,
     features,
     load_plan,
-    prepare_plan,
+    plan_kernels,
     stack_bytes,
 )
-from pixelforest.kernels.cuda.filters import Volume, grow_box, smooth, upload_source
+from pixelforest.kernels.cuda.filters import Volume, grow_box, smooth, source_kernels, upload_source
+from pixelforest.kernels.cuda.launch import prepare
 
 CHECKED = {2: (75, 140), 3: (36, 37, 70)}  # no axis shorter than ilastik's minimum for its widest scale
 FREE_SHARE = 0.8  # of the device's memory for a case; larger ones are cut along their first axis
@@ -105,8 +106,7 @@ def _check(report: Report, device: Device, dimensions: int) -> bool:
 def _measure(report: Report, device: Device, case: Case, bandwidth: float, repeats: int) -> None:
     plan = _plan(case.dimensions, 1 if case.dimensions == 2 else case.shape[0])
     loaded, in_one = load_plan(plan), load_plan(plan, split_solid=False)
-    prepare_plan(device, loaded, np.uint8)
-    prepare_plan(device, in_one)
+    prepare(device, [*plan_kernels(loaded), *plan_kernels(in_one), *source_kernels(np.dtype(np.uint8))])
     shape = _fitting(device, case.shape, loaded)
     base = tuple(min(a, b) for a, b in zip(shape, MAX_SIZES[case.dimensions], strict=True))
     image = enlarge(make_cells(base, seed=7 + case.dimensions)[0], shape)

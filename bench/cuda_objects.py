@@ -16,6 +16,7 @@ Variants of labels, none timed on a GPU yet:
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from pixelforest.engine.project.object_features import STANDARD
 from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
-from pixelforest.kernels.contract import Backend, DeviceUnavailable, MapPlan
+from pixelforest.kernels.contract import Backend, DeviceUnavailable, MapPlan, Voxels, as_voxels
 from pixelforest.kernels.cuda import labels, threshold
 from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.device import Device
@@ -95,10 +96,10 @@ class _Bench:
             expected = self._label(self.cpu, frame)
             same = np.array_equal(self._label(self.gpu, frame), expected)
             self.report.begin(f"{case.name}: components of {kind}", name=case.name, shape=frame.shape, kind=kind)
-            values, shape = self.device.upload(frame.reshape(-1)), _voxels(frame.shape)
+            values, shape = self.device.upload(frame.reshape(-1)), as_voxels(frame.shape)
             runs = labels.find_runs(self.device, values, shape).start.shape[0]
             timing = self._time(lambda values=values, shape=shape: labels.find_runs(self.device, values, shape))
-            floor = labels.moved_bytes(shape, 1, runs) / self.copied, "copy"
+            floor = _moved_bytes(shape, 1, runs) / self.copied, "copy"
             note = f"{_verdict(same, 'ids')}, {expected.max()} objects, {runs} runs"
             self.report.row("values to runs, on the device", timing, voxels=frame.size, floor=floor, note=note)
             for name, backend in (("GPU", self.gpu), ("CPU", self.cpu)):
@@ -114,7 +115,7 @@ class _Bench:
                 )
 
     def smoothing(self, case: Case) -> None:
-        shape = _voxels((1,) * (3 - len(case.shape)) + case.shape)
+        shape = as_voxels((1,) * (3 - len(case.shape)) + case.shape)
         maps = np.random.default_rng(3).integers(0, 256, (*shape, 2), np.uint8)
         taps = [threshold_taps(SIGMA) if n > 1 else None for n in shape]
         plan = MapPlan((0,), (0.0, 255.0), (taps[0], taps[1], taps[2]))
@@ -179,9 +180,12 @@ class _Bench:
         return 2 * nbytes / self._time(lambda: kernel((-(-n // 256), 1, 1), (256, 1, 1), (values, out, *sizes))).best
 
 
-def _voxels(shape: Sequence[int]) -> tuple[int, int, int]:
-    z, y, x = shape
-    return z, y, x
+def _moved_bytes(shape: Voxels, value_bytes: int, runs: int) -> float:
+    """Bytes that ``labels.find_runs`` reads and writes on the device, counted as in that module's docstring."""
+    voxels = math.prod(shape)
+    faces = (value_bytes + 4) * (1 / 4 if shape[0] > 1 else 2 / labels.BRICK_ROWS) + 4
+    per_run = 12 * runs + 3 * min(4 * voxels, 32 * runs)
+    return voxels * (value_bytes + 4 + faces + 3 * value_bytes) + per_run
 
 
 def _verdict(same: bool, what: str) -> str:

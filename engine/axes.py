@@ -32,6 +32,11 @@ def is_axis_order(text: str) -> bool:
     return bool(text) and set(text) <= set(CANONICAL) and len(set(text)) == len(text)
 
 
+def size_text(shape: Sequence[int]) -> str:
+    """Format the canonical shape of an image as ``z=5 x y=20 x x=30``, without axes t, z, c of length 1."""
+    return " x ".join(f"{a}={n}" for a, n in zip(CANONICAL, shape, strict=True) if n > 1 or a in "yx")
+
+
 def default_axes(shape: Sequence[int]) -> str:
     """Axes that ilastik assumes for an array that carries none. Raises ValueError outside 2 to 5 dimensions."""
     if len(shape) == 3:

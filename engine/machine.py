@@ -146,6 +146,11 @@ def format_size(count: int) -> str:
     return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
 
 
+def format_size_up(count: float) -> str:
+    """Format a size for an error, rounded up so that requesting it suffices: 18.63 GiB, 512 MiB."""
+    return f"{math.ceil(count / GIB * 100) / 100:.2f} GiB" if count >= GIB else f"{math.ceil(max(count, 0) / MIB)} MiB"
+
+
 def free_memory(root: Path = Path("/")) -> int:
     """Number of bytes available without swapping: as reported by the system, at most the remainder of the limits of
     this process's control groups, and half the remainder of a limit on the address space (``ulimit -v``)."""

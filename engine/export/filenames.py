@@ -17,6 +17,7 @@ from ...box import Box
 from ..axes import CANONICAL
 from ..errors import OUTPUT_FILES, ExportError, Setting, setting
 from ..formats import is_image_extension
+from ..storage.object_storage import is_url
 
 __all__ = [
     "LANE_PLACEHOLDERS",
@@ -30,7 +31,6 @@ __all__ = [
     "file_key",
     "fill_template",
     "force_extension",
-    "is_url",
     "lane_values",
     "placeholder_values",
     "template_fields",
@@ -46,13 +46,6 @@ PLACEHOLDERS |= {f"{axis}_{end}" for axis in CANONICAL for end in ("start", "sto
 # File systems allow names of 255 bytes and paths of 4096.
 MAX_FIELD_WIDTH = 255
 MAX_TEMPLATE_LENGTH = 4096
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a single letter is a drive
-
-
-def is_url(text: str) -> bool:
-    """Return True if an output path or template is a URL."""
-    return _URL.match(text) is not None
 
 
 def _split_extension(text: str) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from ..errors import ExportError, setting
 from ..formats import output_formats
 from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat, Scales
 from ..formats.support.picture_writers import slice_paths, step_axis
+from ..storage.object_storage import is_url
 from ..storage.special_files import is_special
 from ..tiling.groups import ChunkGrid
 from .convert import Conversion, Range, convert, convert_range
@@ -32,7 +33,6 @@ from .filenames import (
     check_protected,
     fill_template,
     force_extension,
-    is_url,
     placeholder_values,
     template_fields,
 )

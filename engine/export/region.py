@@ -93,7 +93,7 @@ def resolve_region(
         begin, end = max(0, begin), min(extent, end)
         if begin >= end:
             raise ExportError(
-                f"{cutout.origin} is empty along {axis}: from {_text(first)} to {_text(last)}, "
+                f"{cutout.origin} is empty along {axis}: from {first} to {last}, "
                 f"but the result has {extent} there (read as {reading})"
             )
         starts.append(begin)
@@ -129,7 +129,3 @@ def describe_region(box: Box, axes: str) -> str:
     """Format a canonical box as ``y 10:50, x 20:100``, for the log."""
     index = [CANONICAL.index(a) for a in axes]
     return ", ".join(f"{a} {box.start[i]}:{box.stop[i]}" for a, i in zip(axes, index, strict=True))
-
-
-def _text(entry: int | None) -> str:
-    return "None" if entry is None else str(entry)

@@ -20,8 +20,9 @@ from ..formats import output_format, output_formats
 from ..formats.spec import OutputFormat
 from ..quotes import split_entries
 from ..requests import EXPORT_DTYPES, OME_ZARR_VERSIONS, ExportRequest
+from ..storage.object_storage import is_url
 from .convert import Conversion, Range
-from .filenames import RESULT_MARK, adapt_template, is_url
+from .filenames import RESULT_MARK, adapt_template
 from .region import Cutout, parse_list, parse_region
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from ..formats import table_format
 from ..formats.spec import TableColumn, TableFormat, TableWriter
 from ..requests import TableRequest
 from ..storage.atomic_write import check_file_place, copy_file
+from ..storage.object_storage import is_url
 from .filenames import (
     LANE_PLACEHOLDERS,
     LaneNames,
@@ -28,7 +29,6 @@ from .filenames import (
     check_protected,
     file_key,
     fill_template,
-    is_url,
     lane_values,
     template_fields,
 )

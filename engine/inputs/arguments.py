@@ -127,7 +127,7 @@ def expand_argument(
         For files of different kinds in one argument.
     """
     if "://" in argument:
-        raise InputError(f"cannot read {argument}: images are read from files, not from the network")
+        raise InputError(f"cannot read {argument}: a URL must be an argument of its own")
     whole = _literal(argument, cwd, is_image)
     is_one = whole is not None and NATIVE.separator not in whole[1]
     parts = (

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...box import Box
+from ..tiling.layers import Read
 from .label import plan_slabs
 
 SLAB_VOXELS = 1 << 22
 
 
-def map_to_atlas(
-    read: Callable[[Box], np.ndarray], shape: Sequence[int], channels: int, dtype: np.dtype, centres: np.ndarray
-) -> np.ndarray:
+def map_to_atlas(read: Read, shape: Sequence[int], channels: int, dtype: np.dtype, centres: np.ndarray) -> np.ndarray:
     """Look up the atlas at the objects' centres, (objects, channels).
 
     read     reads the atlas (z, y, x, channels) of a box

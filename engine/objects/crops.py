@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...box import Box
+from ..tiling.layers import Read
 
 CROP_AXES = "xyzc"
 
@@ -26,9 +27,7 @@ class Crop:
     raw_axes: str
 
 
-def cut_objects(
-    labels: np.ndarray, read_raw: Callable[[Box], np.ndarray] | None, boxes: np.ndarray, margin: int
-) -> Iterator[Crop]:
+def cut_objects(labels: np.ndarray, read_raw: Read | None, boxes: np.ndarray, margin: int) -> Iterator[Crop]:
     """Cut out the pictures of the objects 1, 2, … of a frame.
 
     labels    (z, y, x)

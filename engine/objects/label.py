@@ -6,7 +6,7 @@ A frame is processed in slabs of whole planes or rows, by any number of threads;
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +20,9 @@ from ...kernels.contract import Backend, SlabComponents
 from ..errors import InputMismatch
 from ..resources import Resources
 from ..storage.scratch import Scratch
+from ..tiling.layers import Read
 from ..tiling.plan import READ_AHEAD
 from ..tiling.stream import stream_tiles
-
-Read = Callable[[Box], np.ndarray]
 
 MAX_OBJECTS = (1 << 32) - 1  # ids are uint32, 0 is background
 # All slabs in work take at most 1 / SLAB_SHARE of the memory budget; slabs above the maximum gain nothing, and they are

@@ -21,8 +21,9 @@ from ..errors import MemoryTooSmall, setting
 from ..machine import format_size
 from ..project.object_features import DEFAULT_FEATURES, HULL_2D, HULL_3D, SKELETON, STANDARD, Features
 from ..resources import Resources
+from ..tiling.layers import Read
 from .feature_catalogue import check_features, find_feature
-from .label import LabelFrame, Read, plan_slabs
+from .label import LabelFrame, plan_slabs
 from .quantities import (
     DEFAULTS,
     QUANTITIES,

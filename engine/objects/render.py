@@ -6,7 +6,7 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from ...box import Box
 from ..export.images import ImageExport, TileDemand, TileSink
 from ..resources import Resources
+from ..tiling.layers import Read
 from ..tiling.plan import TileCost, needed_bytes, plan_tiles
 from ..tiling.stream import stream_tiles
 
@@ -23,7 +24,7 @@ _PIECE_VOXELS = 1 << 20  # of a block, painted at once
 
 
 def paint_frame(
-    read: Callable[[Box], np.ndarray],
+    read: Read,
     shape: Sequence[int],
     time: int,
     exports: Collection[tuple[ImageExport, np.ndarray | None]],

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from ..errors import MemoryTooSmall, setting
+from ..machine import format_size_up
 from ..project.object_features import SKELETON
 from .feature_catalogue import CATALOGUE
 from .sweep import FrameSweep, Range
@@ -62,8 +63,8 @@ def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray) -> np.ndarray:
     if volumes[largest] * _SKELETON_BYTES > memory_bytes:
         size = int(volumes[largest]) * _SKELETON_BYTES
         raise MemoryTooSmall(
-            f"the skeleton of object {largest + 1} needs {size / 2**30:.1f} GiB for its bounding box, but only "
-            f"{memory_bytes / 2**30:.1f} GiB may be used; allow more with {setting('memory')}"
+            f"the skeleton of object {largest + 1} needs {format_size_up(size)} for its bounding box, but only "
+            f"{format_size_up(memory_bytes)} may be used; allow more with {setting('memory')}"
         )
     limit = memory_bytes // (_SKELETON_BYTES * frame.threads)
     large = np.flatnonzero(volumes > limit)

@@ -12,7 +12,8 @@ import numpy as np
 from ...box import Box
 from ...kernels.contract import MeasurePlan, ObjectBackend
 from ..resources import Resources
-from .label import LabelFrame, Read
+from ..tiling.layers import Read
+from .label import LabelFrame
 
 Range = tuple[int, int]
 

@@ -6,7 +6,7 @@ thread: its costs, labels and queue are in the scratch, up to 8 + 12 bytes per v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,15 +14,16 @@ from functools import partial
 import numpy as np
 
 from ...box import Box
-from ...kernels.contract import MapPlan, Voxels
+from ...kernels.contract import MapPlan, Voxels, as_voxels
 from ...kernels.shared.taps import threshold_taps
 from ..errors import InputMismatch, ProjectError, UsageError
 from ..project.thresholding import METHODS, ThresholdSettings
 from ..resources import Resources
 from ..storage.scratch import Scratch
 from ..tiling.halo import source_box
+from ..tiling.layers import Read
 from ..tiling.stream import stream_tiles
-from .label import MAX_OBJECTS, FrameComponents, Read, plan_slabs, slab_voxels
+from .label import MAX_OBJECTS, FrameComponents, plan_slabs, slab_voxels
 
 NO_SMOOTHING = 0.1  # a sigma below this switches smoothing off, along all axes
 _MAP_BYTES = 24.0  # float32 volumes of a slab between the passes, masks and runs, per voxel
@@ -81,7 +82,7 @@ def threshold_frame(
     if voxels is None:
         per_voxel = _MAP_BYTES + 4 * (channels + len(settings.channels))
         voxels = slab_voxels(shape, per_voxel, memory_bytes=resources.memory_bytes, threads=resources.threads)
-    frame = _Frame(read, _voxels(shape), settings, drange, plan_slabs(shape, voxels), resources, scratch)
+    frame = _Frame(read, as_voxels(shape), settings, drange, plan_slabs(shape, voxels), resources, scratch)
     return {"simple": _simple, "hysteresis": _hysteresis, "ipht": _ipht}[settings.method](frame)
 
 
@@ -124,8 +125,8 @@ class _Frame:
 
         def process(index: int, source: np.ndarray) -> None:
             slab = self.slabs[index]
-            start = _voxels(source_box(slab, margin, self.shape).start)
-            tile = (_voxels(slab.start), _voxels(slab.stop))
+            start = as_voxels(source_box(slab, margin, self.shape).start)
+            tile = (as_voxels(slab.start), as_voxels(slab.stop))
             maps = self.resources.backend.labels.smooth_maps(source, start, tile, self.shape, plan)
             final, core = maps[wanted.index(self.settings.channel)], maps[0]
             if len(maps) > 1:
@@ -225,9 +226,4 @@ def _taps(settings: ThresholdSettings, shape: Sequence[int]) -> Taps:
     if any(counts and sigma < NO_SMOOTHING for counts, sigma in sigmas):
         return None, None, None
     z, y, x = (threshold_taps(sigma) if counts else None for counts, sigma in sigmas)
-    return z, y, x
-
-
-def _voxels(position: Iterable[int]) -> Voxels:
-    z, y, x = (int(n) for n in position)
     return z, y, x

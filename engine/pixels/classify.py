@@ -22,6 +22,7 @@ from ...kernels.contract import (
     TreeArrays,
     Voxels,
     Wanted,
+    as_voxels,
 )
 from ...kernels.shared.conversion import convert
 from ..errors import ProjectError
@@ -73,7 +74,7 @@ class PixelClassifier:
 
     def tile_bytes(self, tile: tuple[int, ...], source: tuple[int, ...]) -> int:
         """Memory for computing a tile of these sizes; ``source``: sizes with its halo."""
-        return self.backend.pixels.tile_bytes(self.plan, self.classes, _voxels(tile), _voxels(source))
+        return self.backend.pixels.tile_bytes(self.plan, self.classes, as_voxels(tile), as_voxels(source))
 
     def preferred_tiles(self, requests: Mapping[str, ResultRequest], threads: int) -> TilePreference | None:
         """Tiles that suit the backend; None: any that suit a CPU."""
@@ -104,7 +105,7 @@ class PixelClassifier:
             everything = Wanted("probabilities", (0, self.classes), _unchanged(_PROBABILITIES))
             plan, names = replace(plan, wanted=(*plan.wanted, everything)), [*names, _COUNTED]
         if names:
-            corners = (_voxels(tile.start), _voxels(tile.stop))
+            corners = (as_voxels(tile.start), as_voxels(tile.stop))
             channels_first = source.transpose(3, 0, 1, 2)
             job = TileJob(channels_first, start, corners, self.image, active, self.plan, self.forest, plan)
             found.update(zip(names, self.backend.pixels.tile_results(job), strict=True))
@@ -190,8 +191,3 @@ def load_forest(classifier: Classifier, backend: Backend, *, use: ForestUse) -> 
 
 def _arrays(tree: StoredTree) -> TreeArrays:
     return TreeArrays(tree.feature, tree.threshold, tree.left, tree.right, tree.probabilities, tree.weight)
-
-
-def _voxels(position: tuple[int, ...]) -> Voxels:
-    z, y, x = position
-    return z, y, x

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
@@ -114,9 +113,7 @@ class ProjectFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -451,9 +448,7 @@ class _Reading:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, _FAILURES) and not isinstance(error, ProjectError):
             raise self._file.error(self._path, f"cannot be read ({error}); the file is damaged") from error
 

@@ -29,12 +29,13 @@ log = logging.getLogger("pixelforest.export")
 
 _SCHEMES = ("s3", "gs", "http", "https")
 _REGION = "us-east-1"  # for servers without one
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a single letter is a drive
 _SERVER = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 
 
 def is_url(text: str) -> bool:
-    """Return True if a text is a URL and not a path."""
-    return "://" in text
+    """Return True if an input, an output or a template is a URL and not a path."""
+    return _URL.match(text) is not None
 
 
 class RemotePath:

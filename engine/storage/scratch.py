@@ -8,12 +8,12 @@ import tempfile
 import threading
 from math import prod
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 
 from ..errors import MemoryTooSmall, setting
+from ..machine import format_size_up
 
 
 class Scratch:
@@ -31,17 +31,11 @@ class Scratch:
         self._held: dict[int, tuple[np.ndarray, IO[bytes] | None]] = {}
         self._filling: dict[int, tuple[int, IO[bytes]]] = {}  # size and file of arrays not yet written completely
         self._in_memory = 0
-        self._in_files = 0
 
     @property
     def bytes_in_memory(self) -> int:
         """Memory that its arrays take of the budget."""
         return self._in_memory
-
-    @property
-    def bytes_in_use(self) -> int:
-        """Bytes of all its arrays, in memory and in files."""
-        return self._in_memory + self._in_files
 
     def lower_to(self, memory_bytes: int) -> None:
         """Lower the budget for further arrays; existing ones count towards it."""
@@ -57,11 +51,11 @@ class Scratch:
                 self._in_memory += size
             elif size:
                 self._check_room(size)
-                self._in_files += size
         try:
             made, file = (np.zeros(shape, wanted), None) if fits or not size else self._map(shape, wanted, size)
         except BaseException:
-            self._count(size, in_memory=fits, sign=-1)
+            if fits:
+                self._release(size)
             raise
         with self._lock:
             self._held[id(made)] = (made, file)
@@ -78,8 +72,9 @@ class Scratch:
             del self._held[id(array)]
             self._filling.pop(id(array), None)
         _, file = held
-        self._count(array.nbytes, in_memory=file is None, sign=-1)
-        if file is not None:
+        if file is None:
+            self._release(array.nbytes)
+        else:
             file.close()
 
     def close(self) -> None:
@@ -90,17 +85,12 @@ class Scratch:
     def __enter__(self) -> Scratch:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _count(self, size: int, *, in_memory: bool, sign: int) -> None:
+    def _release(self, size: int) -> None:
         with self._lock:
-            if in_memory:
-                self._in_memory += sign * size
-            else:
-                self._in_files += sign * size
+            self._in_memory -= size
 
     def _check_room(self, size: int) -> None:
         try:
@@ -109,10 +99,9 @@ class Scratch:
             raise MemoryTooSmall(f"the folder {self._directory} for temporary files cannot be used: {error}") from error
         if size + self._unwritten() > free:
             raise MemoryTooSmall(
-                f"an intermediate array of {_text(size)} fits neither the memory budget of {_text(self.memory_bytes)} "
-                f"nor the folder {self._directory}, which has {_text(free)} left; raise {setting('memory')}, or "
-                "let TMPDIR name a "
-                "folder with more room"
+                f"an intermediate array of {format_size_up(size)} fits neither the memory budget of "
+                f"{format_size_up(self.memory_bytes)} nor the folder {self._directory}, which has "
+                f"{format_size_up(free)} left; raise {setting('memory')}, or let TMPDIR name a folder with more room"
             )
 
     def _unwritten(self) -> int:
@@ -139,7 +128,3 @@ class Scratch:
         except BaseException:
             file.close()
             raise
-
-
-def _text(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

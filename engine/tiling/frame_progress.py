@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...box import Box
+from .layers import Read
 
 
 class FrameMeter:
@@ -31,7 +32,7 @@ class FrameMeter:
 
         return count
 
-    def watch(self, read: Callable[[Box], np.ndarray], share: float) -> Callable[[Box], np.ndarray]:
+    def watch(self, read: Read, share: float) -> Read:
         """Wrap a reader so that its voxels are counted."""
         count = self.counter(share)
 

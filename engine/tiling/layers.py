@@ -7,7 +7,6 @@ slabs of four. Layers stay in the scratch, in memory or in a file, as long as sl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -62,9 +61,7 @@ class LayeredReads:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _layers_of(self, box: Box) -> list[Box]:

@@ -12,6 +12,7 @@ from math import ceil, prod
 from ...box import Box
 from ...kernels.contract import TilePreference, Voxels
 from ..errors import MemoryTooSmall, setting
+from ..machine import format_size_up
 from ..resources import Resources
 from .groups import ChunkGrid, begun_bytes, choose_group, cut_in_groups, waiting_bytes
 
@@ -91,8 +92,8 @@ def plan_tiles(
             alone += waiting_bytes(region.shape, group, shape, cost.grid, at_once=1)
             fewer = f" or lower {setting('threads')}"
             raise MemoryTooSmall(
-                f"the memory budget of {_text(memory_bytes)} does not hold the smallest tiles of {threads} threads "
-                f"({_text(total)}); raise {setting('memory')}{fewer if alone <= memory_bytes else ''}"
+                f"the memory budget of {format_size_up(memory_bytes)} does not hold the smallest tiles of {threads} "
+                f"threads ({format_size_up(total)}); raise {setting('memory')}{fewer if alone <= memory_bytes else ''}"
             )
 
 
@@ -135,13 +136,6 @@ def _halve(shape: list[int], smallest: Sequence[int]) -> bool:
         return False
     shape[axis] = max(smallest[axis], (shape[axis] + 1) // 2)
     return True
-
-
-def _text(size: float) -> str:
-    """Format a size, rounded up so that requesting it suffices."""
-    if size >= 2**30:
-        return f"{ceil(size / 2**30 * 100) / 100:.2f} GiB"
-    return f"{ceil(max(size, 0) / 2**20)} MiB"
 
 
 def needed_bytes(

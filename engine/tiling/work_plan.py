@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Voxels = tuple[int, int, int]
+from ...kernels.contract import Voxels
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .objects import BINS, MEASURE_NEEDS, MEASURES, QUANTILES, SECOND_PASS, Meas
 from .pixels import PixelBackend
 from .results import RESULTS, Conversion, Range, ResultPlan, TileResult, Wanted
 from .thresholds import MapPlan
-from .tile import TileJob, TilePreference, Voxels
+from .tile import TileJob, TilePreference, Voxels, as_voxels
 
 __all__ = [
     "BINS",
@@ -58,4 +58,5 @@ __all__ = [
     "ValueTable",
     "Voxels",
     "Wanted",
+    "as_voxels",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -15,6 +16,12 @@ Plan = TypeVar("Plan")
 Forest = TypeVar("Forest")
 OtherPlan = TypeVar("OtherPlan")
 OtherForest = TypeVar("OtherForest")
+
+
+def as_voxels(position: Iterable[int]) -> Voxels:
+    """Return numbers along z, y, x, of any integer type, as Python integers."""
+    z, y, x = (int(n) for n in position)
+    return z, y, x
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import OPERATIONS, FeaturePlan, ScalePlan, Voxels
+from ..contract import OPERATIONS, FeaturePlan, ScalePlan, Voxels, as_voxels
 from ..shared import polynomials
 from ..shared.plan import PackedPlan, pack_plan
 from ..shared.program import GRADIENT_OF_TENSOR, NARROW_GAUSSIAN
 from ..shared.taps import FEATURE_WINDOW, gaussian_taps
 from .device import Device, DeviceArray
-from .filters import FILTERS, Volume, box_shape, grow_box, smooth, source_kernels, transpose_stack
-from .launch import Compilation, KernelFile, prepare
+from .filters import FILTERS, Volume, box_shape, grow_box, smooth, transpose_stack
+from .launch import Compilation, KernelFile
 
 FEATURES = KernelFile("features.cu")
 
@@ -157,14 +157,6 @@ def plan_kernels(plan: CudaPlan) -> list[Compilation]:
     return [(FILTERS, ()), *((FEATURES, defines) for defines in variants)]
 
 
-def prepare_plan(device: Device, plan: CudaPlan, source_type: Any = None) -> None:
-    """Compile and load all kernels of a plan in parallel; otherwise each is compiled on first use.
-
-    source_type  dtype of the images, if it is known
-    """
-    prepare(device, [*plan_kernels(plan), *(() if source_type is None else source_kernels(np.dtype(source_type)))])
-
-
 def stack_bytes(plan: CudaPlan, tile: Voxels, source: Voxels) -> int:
     """Device memory of ``feature_stack`` for a tile, including source and result; sizes along z, y, x.
 
@@ -250,7 +242,7 @@ def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan, *, split_sol
         filters=filters,
         pre_radius=int(packed.pre_radius[index]),
         pre_row=index,
-        margin=_voxels(packed.margin[index]),
+        margin=as_voxels(packed.margin[index]),
         taps=tuple(np.concatenate(padded).astype(np.float32)),
         columns=scale.columns,
         kernels=tuple(FusedKernel((f"SCALE={part.parameters}", *more), part.reach, resident) for part in parts),
@@ -322,8 +314,3 @@ def _column_stride(voxels: int) -> int:
 def count_voxels(shape: Voxels, margin: Voxels = (0, 0, 0)) -> int:
     """Number of voxels of a box that is larger than ``shape`` by a margin on every side."""
     return math.prod(n + 2 * m for n, m in zip(shape, margin, strict=True))
-
-
-def _voxels(row: np.ndarray) -> Voxels:
-    z, y, x = (int(v) for v in row)
-    return z, y, x

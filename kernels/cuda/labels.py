@@ -19,7 +19,6 @@ bottleneck, then the atomics.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,14 +61,6 @@ def label_slab(device: Device, values: np.ndarray, storage: Storage) -> SlabRuns
             on_host[-1][...] = device.download(array)
     first, start, stop, component = on_host
     return SlabRuns((depth, height, width), first, start, stop, component, found.count)
-
-
-def moved_bytes(shape: Voxels, value_bytes: int, runs: int) -> float:
-    """Bytes that ``find_runs`` reads and writes on the device, counted as in the module docstring."""
-    voxels = math.prod(shape)
-    faces = (value_bytes + 4) * (1 / 4 if shape[0] > 1 else 2 / BRICK_ROWS) + 4
-    per_run = 12 * runs + 3 * min(4 * voxels, 32 * runs)
-    return voxels * (value_bytes + 4 + faces + 3 * value_bytes) + per_run
 
 
 @dataclass(frozen=True)

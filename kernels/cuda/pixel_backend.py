@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ..contract import (
     TilePreference,
     TileResult,
     Voxels,
+    as_voxels,
 )
 from ..cpu.pixel_backend import CpuPixels
 from ..shared.nodes import pack_forest
@@ -88,12 +88,12 @@ class CudaPixels:
         smallest = MIN_FLAT_TILE if flat else MIN_SOLID_TILE
         tile = [min(a, b) for a, b in zip(FLAT_TILE if flat else SOLID_TILE, image, strict=True)]
         margin = plan.source_margin
-        while not all(worker.fits(plan, results, _voxels(tile), _grown(tile, margin, image)) for worker in alive):
+        while not all(worker.fits(plan, results, as_voxels(tile), _grown(tile, margin, image)) for worker in alive):
             axis = max(range(3), key=lambda i: tile[i] / smallest[i])
             if tile[axis] <= 1:
                 break  # the tile is tried anyway, and split
             tile[axis] = (tile[axis] + 1) // 2
-        return TilePreference(_voxels(tile), smallest, min(threads, TILES_IN_FLIGHT * len(self._pool.workers)))
+        return TilePreference(as_voxels(tile), smallest, min(threads, TILES_IN_FLIGHT * len(self._pool.workers)))
 
     def tile_results(self, job: CudaJob) -> tuple[TileResult, ...]:
         if job.is_masked_out and not job.wants_features:
@@ -158,9 +158,4 @@ def pixel_kernels() -> list[Compilation]:
 
 
 def _grown(tile: Sequence[int], margin: Voxels, image: Voxels) -> Voxels:
-    return _voxels([min(n + 2 * m, size) for n, m, size in zip(tile, margin, image, strict=True)])
-
-
-def _voxels(sizes: Any) -> Voxels:
-    z, y, x = (int(n) for n in sizes)
-    return z, y, x
+    return as_voxels([min(n + 2 * m, size) for n, m, size in zip(tile, margin, image, strict=True)])

@@ -19,7 +19,6 @@ NARROW_GAUSSIAN = 0.66  # of a difference of Gaussians, times the feature sigma
 GRADIENT_OF_TENSOR = (
     0.5  # sigma of the gradient in the structure tensor, times the feature sigma; its window has the whole
 )
-MAX_INPUTS = 6
 
 
 class Op(IntEnum):

@@ -195,7 +195,7 @@ def test_plans_are_prepared_before_the_first_tile(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(launch.cache, "folders", lambda: iter(()))
     plan = load_plan(make_plan([(1.0, True), (1.6, True), (1.0, False)]))
     fresh = HostDevice(optimise=False)
-    cuda_features.prepare_plan(fresh, plan, np.uint8)
+    launch.prepare(fresh, [*cuda_features.plan_kernels(plan), *filters.source_kernels(np.dtype(np.uint8))])
     assert sorted(fresh.compiled) == ["features.cu"] * 3 + ["filters.cu", "sources.cu"]
     image = random_image((1, 6, 7, 40))
     assert_same_features(fresh, image, make_plan([(1.0, True), (1.6, True), (1.0, False)]))

@@ -161,9 +161,9 @@ class TestExpansion:
         with pytest.raises(InputMismatch, match=r"several kinds \(\.png, \.tif\)"):
             expand("a.png:b.tif", folder)
 
-    def test_stores_on_the_network_are_not_expanded(self, folder: Path) -> None:
-        with pytest.raises(InputError, match="not from the network"):
-            expand("https://host:80/a.zarr", folder)
+    def test_urls_are_not_parts_of_a_list(self, folder: Path) -> None:
+        with pytest.raises(InputError, match="argument of its own"):
+            expand("a.png:https://host:80/a.zarr", folder)
 
 
 class TestOrderWarning:

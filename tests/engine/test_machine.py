@@ -16,6 +16,7 @@ from pixelforest.engine.machine import (
     choose_memory,
     choose_threads,
     format_size,
+    format_size_up,
     free_memory,
     parse_size,
     usable_cpus,
@@ -269,3 +270,9 @@ def test_other_sizes_are_refused(text: str) -> None:
 def test_sizes_are_written_for_people() -> None:
     assert format_size(20 * GIB) == "20.0 GiB"
     assert format_size(512 * MIB) == "512 MiB"
+
+
+def test_sizes_to_request_are_rounded_up() -> None:
+    assert format_size_up(20 * GIB + 1) == "20.01 GiB"
+    assert format_size_up(512 * MIB + 1) == "513 MiB"
+    assert format_size_up(-1) == "0 MiB"

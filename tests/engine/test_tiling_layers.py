@@ -51,7 +51,7 @@ def test_slabs_are_what_is_there_and_units_are_unpacked_once(
         with file.layered(scratch) as read:
             for slab in plan_slabs(shape, voxels):
                 assert np.array_equal(read(slab), file.voxels[slab.slices()])
-        assert scratch.bytes_in_use == 0
+        assert scratch.bytes_in_memory == 0
     assert set(file.unpacked.values()) == {1}
 
 
@@ -62,7 +62,7 @@ def test_slabs_with_a_surrounding_need_two_layers_at_most(rows: int) -> None:
         for slab in Box.whole((12, 20, 40)).split((1, rows, 40)):
             box = slab.grow((1, 2, 0)).clip((12, 20, 40))
             assert np.array_equal(read(box), file.voxels[box.slices()])
-            assert scratch.bytes_in_use <= 2 * 4 * 4 * 20 * 40
+            assert scratch.bytes_in_memory <= 2 * 4 * 4 * 20 * 40
     assert set(file.unpacked.values()) == {1}
 
 
@@ -107,4 +107,4 @@ def test_blocks_and_whole_layers_are_read_as_they_are(box: Box) -> None:
     file = Chunked((8, 10, 10), (4, 10, 10))
     with Scratch(1 << 20) as scratch, file.layered(scratch) as read:
         assert np.array_equal(read(box), file.voxels[box.slices()])
-        assert scratch.bytes_in_use == 0
+        assert scratch.bytes_in_memory == 0

@@ -11,6 +11,8 @@ import pytest
 from pixelforest.engine.errors import MemoryTooSmall
 from pixelforest.engine.storage.scratch import Scratch
 
+OPEN_FILES = Path("/proc/self/fd")
+
 
 @pytest.mark.parametrize("budget", [0, 1 << 20], ids=["file", "memory"])
 def test_arrays_are_zeros_and_keep_what_is_written(tmp_path: Path, budget: int) -> None:
@@ -30,15 +32,25 @@ def test_memory_comes_back(tmp_path: Path) -> None:
         first = scratch.array((100,), np.uint8)
         second = scratch.array((100,), np.uint8)
         assert scratch.bytes_in_memory == 100
-        assert scratch.bytes_in_use == 200
         scratch.free(second)
         scratch.free(first)
         scratch.free(first)
         scratch.free(np.zeros(3))
-        assert scratch.bytes_in_use == 0
+        assert scratch.bytes_in_memory == 0
         scratch.array((100,), np.uint8)
         assert scratch.bytes_in_memory == 100
-    assert scratch.bytes_in_use == 0
+    assert scratch.bytes_in_memory == 0
+
+
+@pytest.mark.skipif(not OPEN_FILES.exists(), reason="counts the open files of the process")
+def test_files_are_closed_with_their_arrays(tmp_path: Path) -> None:
+    with Scratch(0, tmp_path) as scratch:
+        before = len(list(OPEN_FILES.iterdir()))
+        array = scratch.array((100,), np.uint8)
+        assert len(list(OPEN_FILES.iterdir())) > before
+        scratch.free(array)
+        del array
+        assert len(list(OPEN_FILES.iterdir())) == before
 
 
 def test_empty_scratch_arrays(tmp_path: Path) -> None:
@@ -50,7 +62,7 @@ def test_a_folder_without_room_is_named(tmp_path: Path) -> None:
     with Scratch(1 << 20, tmp_path) as scratch:
         with pytest.raises(MemoryTooSmall, match=r"of 1048576\.00 GiB fits neither .* raise memory"):
             scratch.array((1 << 50,), np.uint8)
-        assert scratch.bytes_in_use == 0
+        assert scratch.bytes_in_memory == 0
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -69,4 +81,4 @@ def test_many_threads(tmp_path: Path) -> None:
             return total
 
         assert list(pool.map(use, range(200))) == [50 * i for i in range(200)]
-        assert scratch.bytes_in_use == 0
+        assert scratch.bytes_in_memory == 0

@@ -27,12 +27,10 @@ from ...resources import Resources
 from ...storage.scratch import Scratch
 from ...tiling.frame_progress import FrameMeter
 from ...tiling.groups import ChunkGrid
-from ...tiling.layers import LayeredReads
+from ...tiling.layers import LayeredReads, Read
 from ..pixel import flow as pixel_classification
 from .inputs import LABEL, PREDICTION, RAW, SEGMENTATION, pixel_images
 from .plan import PROBABILITIES, SCRATCH_SHARE, maps_region, memory_of
-
-Read = Callable[[Box], np.ndarray]
 
 # Approximate share of each step in a frame's time, for the progress display; the rest is the table.
 MAPS_SHARE, THRESHOLD_SHARE, LABEL_SHARE, MEASURE_SHARE, PAINT_SHARE = 0.3, 0.2, 0.1, 0.2, 0.1

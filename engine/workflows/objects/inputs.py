@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...axes import size_text
 from ...errors import InputMismatch, setting
 from ...inputs.axes_advice import Needs, advise, advise_channels, needs_of
 from ...inputs.images import InputImage
@@ -39,8 +40,8 @@ def check_lane(project: ObjectProject, images: Mapping[str, InputImage]) -> None
     for role, image in images.items():
         if image.shape[:4] != raw.shape[:4]:
             raise InputMismatch(
-                f"Shapes do not match: {role} ({image.path_text}) has the size {_sizes(image)}, {RAW} "
-                f"({raw.path_text}) {_sizes(raw)}; they must agree except for channels"
+                f"Shapes do not match: {role} ({image.path_text}) has the size {size_text(image.shape)}, {RAW} "
+                f"({raw.path_text}) {size_text(raw.shape)}; they must agree except for channels"
             )
     for axis, size in zip("yx", raw.shape[2:4], strict=True):
         if size == 1:
@@ -60,7 +61,8 @@ def _check_source(project: ObjectProject, images: Mapping[str, InputImage]) -> N
         image = images.get(role)
         if image is not None and image.shape[4] != 1:
             raise InputMismatch(
-                f"{role} {image.path_text} has {image.shape[4]} channels ({_sizes(image)}), but one is needed; "
+                f"{role} {image.path_text} has {image.shape[4]} channels "
+                f"({size_text(image.shape)}), but one is needed; "
                 f"{_advise(image, Needs(is_flat=image.shape[1] == 1, channels=1), advise_channels(image.shape[4], 1))}"
             )
     labels = images.get(LABEL)
@@ -110,7 +112,7 @@ def _check_features(project: ObjectProject, raw: InputImage) -> None:
         otherwise = f"it needs {RAW} with as many channels and dimensions as the training images"
         raise InputMismatch(
             f"the object classifier was trained on {project.classifier.column_count} values an object, but "
-            f"{raw.path_text} ({_sizes(raw)}) yields {width}; {_advise(raw, _needs(project), otherwise)}"
+            f"{raw.path_text} ({size_text(raw.shape)}) yields {width}; {_advise(raw, _needs(project), otherwise)}"
         )
 
 
@@ -131,7 +133,3 @@ def id_dtype(images: Mapping[str, InputImage]) -> np.dtype:
     if LABEL not in images or images[LABEL].dtype == np.uint16:
         return np.dtype(np.uint32)
     return images[LABEL].dtype
-
-
-def _sizes(image: InputImage) -> str:
-    return " x ".join(f"{a}={n}" for a, n in zip("tzyxc", image.shape, strict=True) if n > 1 or a in "yx")

@@ -12,7 +12,7 @@ import numpy as np
 
 from ....box import Box
 from ....kernels.contract import Conversion, TileResult, Voxels
-from ...axes import pipeline_axes
+from ...axes import pipeline_axes, size_text
 from ...errors import InputMismatch
 from ...export.images import ExportPlan, ResultInfo, TileDemand, TileSink
 from ...inputs.axes_advice import Needs, advise, advise_channels
@@ -118,8 +118,8 @@ def check_lane(project: PixelProject, images: Mapping[str, InputImage]) -> None:
     check_size(project.features, _size(raw), raw.path_text)
     if mask is not None and mask.shape[:4] != raw.shape[:4]:
         raise InputMismatch(
-            f"the prediction mask {mask.path_text} has the size {_sizes(mask)}, the image {raw.path_text} "
-            f"{_sizes(raw)}; they must agree except for channels"
+            f"the prediction mask {mask.path_text} has the size {size_text(mask.shape)}, the image {raw.path_text} "
+            f"{size_text(raw.shape)}; they must agree except for channels"
         )
 
 
@@ -290,7 +290,7 @@ def _check_dimensions(project: PixelProject, raw: InputImage) -> None:
     advice = _advise(raw, needs, otherwise=f"use a project trained on {kinds[is_flat]}")
     raise InputMismatch(
         f"the project was trained on {kinds[needs.is_flat]}, but {raw.path_text} is one of the {kinds[is_flat]} "
-        f"(axes {pipeline_axes(dict(zip('tzyxc', raw.shape, strict=True)))}, size {_sizes(raw)}); {advice}"
+        f"(axes {pipeline_axes(dict(zip('tzyxc', raw.shape, strict=True)))}, size {size_text(raw.shape)}); {advice}"
     )
 
 
@@ -309,7 +309,7 @@ def _check_channels(project: PixelProject, raw: InputImage) -> None:
             f"{_advise(raw, _needs(project, raw), otherwise=advise_channels(raw.shape[4], needed))}"
         )
     raise InputMismatch(
-        f"the classifier was trained on {columns} feature columns, but {raw.path_text} ({_sizes(raw)}) yields "
+        f"the classifier was trained on {columns} feature columns, but {raw.path_text} ({size_text(raw.shape)}) yields "
         f"{plan.width}; 2-D and 3-D images need projects of their own"
     )
 
@@ -335,7 +335,3 @@ def _advise(raw: InputImage, needs: Needs, *, otherwise: str) -> str:
 def _size(image: InputImage) -> Voxels:
     _, z, y, x, _ = image.shape
     return z, y, x
-
-
-def _sizes(image: InputImage) -> str:
-    return " x ".join(f"{a}={n}" for a, n in zip("tzyxc", image.shape, strict=True) if n > 1 or a in "yx")

@@ -340,12 +340,6 @@ def changes_64(typing_context, buffer, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def count_bits(typing_context, mask):  # type: ignore[no-untyped-def]
-    """Count the set bits of a uint64."""
-    return types.int64(types.uint64), lambda context, builder, sig, args: builder.ctpop(args[0])
-
-
-@intrinsic
 def lowest_bit(typing_context, mask):  # type: ignore[no-untyped-def]
     """Position of the lowest set bit of a uint64 other than 0."""
     return types.int64(types.uint64), lambda context, builder, sig, args: builder.cttz(

@@ -176,4 +176,4 @@ def test_a_frame_costs_its_labels_and_nothing_else(backend: Backend) -> None:
             lambda box: values[box.slices()], values.shape, values.dtype,
             resources=Resources(backend, 1, scratch.memory_bytes), scratch=scratch, voxels=5000,
         )  # fmt: skip
-        assert scratch.bytes_in_use == frame.labels.nbytes
+        assert scratch.bytes_in_memory == frame.labels.nbytes

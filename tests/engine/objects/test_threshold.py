@@ -38,7 +38,7 @@ def threshold(
             lambda box: maps[box.slices()], shape, maps.shape[3], settings, drange,
             resources=Resources(backend, 2, PLENTY), scratch=scratch, voxels=voxels,
         )  # fmt: skip
-        assert scratch.bytes_in_use == found.nbytes
+        assert scratch.bytes_in_memory == found.nbytes
         frame = label_components(
             lambda box: found[box.slices()],
             shape,
