@@ -380,30 +380,19 @@ INPUT = InputFormat(
     container_extensions=_EXTENSIONS,
     reopen=Hdf5Reader.reopen,
 )
-OUTPUTS = (
+OUTPUTS = tuple(
     OutputFormat(
-        "hdf5",
+        name,
         "h5",
-        partial(Hdf5Writer, compress=False),
+        partial(Hdf5Writer, compress=compress),
         Limits(),
-        summary="HDF5, chunked, not compressed",
+        summary=f"HDF5, chunked, {what}",
         streams=True,
         container=True,
         unit=_chunks,
         check_place=check_place,
         is_result=is_result,
-        least_bytes=lambda spec: spec.nbytes,
-    ),
-    OutputFormat(
-        "compressed hdf5",
-        "h5",
-        partial(Hdf5Writer, compress=True),
-        Limits(),
-        summary="HDF5, chunked, gzip level 1",
-        streams=True,
-        container=True,
-        unit=_chunks,
-        check_place=check_place,
-        is_result=is_result,
-    ),
+        least_bytes=(lambda spec: 0) if compress else (lambda spec: spec.nbytes),
+    )
+    for name, compress, what in (("hdf5", False, "not compressed"), ("compressed hdf5", True, "gzip level 1"))
 )

@@ -392,35 +392,21 @@ INPUT = InputFormat(
     open_remote=N5Reader,
     container_extensions=("n5",),
 )
-OUTPUTS = (
+OUTPUTS = tuple(
     OutputFormat(
+        name,
         "n5",
-        "n5",
-        partial(N5Writer, compress=False),
+        partial(N5Writer, compress=compress),
         Limits(),
-        summary="N5, chunked, not compressed",
+        summary=f"N5, chunked, {what}",
         streams=True,
         container=True,
-        open_url=partial(N5UrlWriter, compress=False),
+        open_url=partial(N5UrlWriter, compress=compress),
         check_url=check_url,
         unit=_chunks,
         check_place=check_place,
         is_result=lambda path, internal: path.is_dir(),  # check_place asks for a container
         is_folder=True,
-    ),
-    OutputFormat(
-        "compressed n5",
-        "n5",
-        partial(N5Writer, compress=True),
-        Limits(),
-        summary="N5, chunked, gzip level 1",
-        streams=True,
-        container=True,
-        open_url=partial(N5UrlWriter, compress=True),
-        check_url=check_url,
-        unit=_chunks,
-        check_place=check_place,
-        is_result=lambda path, internal: path.is_dir(),  # check_place asks for a container
-        is_folder=True,
-    ),
+    )
+    for name, compress, what in (("n5", False, "not compressed"), ("compressed n5", True, "gzip level 1"))
 )

@@ -134,8 +134,14 @@ def find_runs(values, rows, height, width, first, start, stop, parent):
 def number_roots(parent):
     """Replace parents by the numbers 1, 2, … of their roots and count these. No parent comes after its child."""
     noinline()
+    return number_from(parent, 0)
+
+
+@njit(nogil=True, cache=True)
+def number_from(parent, first):
+    """Apply ``number_roots`` to the parents from ``first`` on."""
     count = 0
-    for i in range(len(parent)):
+    for i in range(first, len(parent)):
         if parent[i] == i:
             count += 1
             parent[i] = count
@@ -185,15 +191,8 @@ def unite_pairs(parent, base_a, ids_a, base_b, ids_b):
 def number_components(parent):
     """Apply ``number_roots`` to the parents from 1 on; entry 0 becomes the background."""
     noinline()
-    count = 0
     parent[0] = 0
-    for i in range(1, len(parent)):
-        if parent[i] == i:
-            count += 1
-            parent[i] = count
-        else:
-            parent[i] = parent[parent[i]]
-    return count
+    return number_from(parent, 1)
 
 
 @njit(nogil=True, cache=True)
