@@ -38,7 +38,9 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
         return _open_cpu()
     indices = tuple(int(number) for number in numbers.split(",")) if numbers else None
     if kind == "auto" and forest == "auto" and voxels is not None and is_short(voxels, threads):
-        logger.info("Using the CPU: this job is done before a GPU has started (--device=cuda takes one anyway)")
+        logger.info(
+            "Using the CPU: this job is done before a GPU has started (%s takes one anyway)", setting("device", "cuda")
+        )
         return _open_cpu()
     try:
         return kernels.load("cuda", indices=indices, falls_back=kind == "auto", forest=forest)

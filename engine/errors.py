@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 # Noncharacters of Unicode, which no text from outside should contain: they mark the name of a setting in a message.
 _BEGIN, _END = "\ufdd0", "\ufdd1"
@@ -75,8 +76,31 @@ def setting(name: str, value: object = None) -> Setting:
 OUTPUT_FILES = setting("output_filename_format")  # most advice about outputs names it
 
 
+class Text(str):
+    """Text of a note, a warning or a line of the log that names settings.
+
+    In an f-string they are marked, so that they can be spelled later; otherwise the text is plain. A log record keeps
+    them if the text, or a setting, is one of its arguments (``messages.describe_record``).
+    """
+
+    marked: str
+
+    def __new__(cls, marked: str) -> Self:
+        """Make a text from an f-string that contains settings."""
+        text = super().__new__(cls, render_settings(marked, as_field))
+        text.marked = marked
+        return text
+
+    def __format__(self, specification: str) -> str:
+        return self.marked
+
+    def __getnewargs__(self) -> tuple[str]:
+        return (self.marked,)
+
+
 def render_settings(text: str, spell: Spell) -> str:
     """Spell the settings that a text names."""
+    text = text.marked if isinstance(text, Text) else text
     return _MARKED.sub(lambda found: spell(found[1]), text) if _BEGIN in text else text
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config import Config, find_config, read_config
-from .errors import UsageError, setting
+from .errors import Text, UsageError, setting
 from .machine import choose_memory, choose_threads
 from .requests import ExportRequest, InputRequest, ResourceRequest, TableRequest
 
@@ -124,6 +124,15 @@ def resolve_job(request: Request) -> Job:
     results = workflow.result_names(project)
     table = workflow.resolve_table(project, request, lane_count=len(lanes))
     export = _export_settings(request, project, results, config)
+    notes = (
+        *config.notes,
+        *_empty_shard(request, len(lanes)),
+        *_unused_flags(request, project, results),
+        *_check_labels(request),
+        *_odd_names(export, table),
+        *_unused_safety(request, table),
+        *(() if table is None else workflow.table_notes(project, table)),
+    )
     return Job(
         project=project,
         lanes=deal_lanes(lanes, request.shard),
@@ -145,15 +154,7 @@ def resolve_job(request: Request) -> Job:
         fail_fast=request.fail_fast,
         shard=request.shard,
         debug=request.debug or config.debug,
-        notes=(
-            *config.notes,
-            *_empty_shard(request, len(lanes)),
-            *_unused_flags(request, project, results),
-            *_check_labels(request),
-            *_odd_names(export, table),
-            *_unused_safety(request, table),
-            *(() if table is None else workflow.table_notes(project, table)),
-        ),
+        notes=tuple(map(Text, notes)),
     )
 
 
@@ -240,23 +241,23 @@ def _export_settings(
 def _unused_flags(request: ExportRequest, project: Project, results: Sequence[str]) -> list[str]:
     """Report each flag that requests an image this workflow does not have: ilastik documents that it has no effect."""
     flags = [name for name, source in request.image_flags.items() if source not in results]
-    return [f"--{name} has no effect: {project.workflow} projects have no such image" for name in flags]
+    return [f"{setting(name)} has no effect: {project.workflow} projects have no such image" for name in flags]
 
 
 def _odd_names(export: Sequence[ExportSettings], table: TableSettings | None) -> list[str]:
     """Report each template with placeholders that are never filled in."""
     from .export.filenames import LANE_PLACEHOLDERS, describe_unknown_fields
 
-    lines = [describe_unknown_fields(one.filename_format, "--output_filename_format") for one in export]
-    lines += [describe_unknown_fields(one.internal_path, "--output_internal_path") for one in export]
+    lines = [describe_unknown_fields(one.filename_format, setting("output_filename_format")) for one in export]
+    lines += [describe_unknown_fields(one.internal_path, setting("output_internal_path")) for one in export]
     if table is not None:
-        lines.append(describe_unknown_fields(table.template, "--table_filename", LANE_PLACEHOLDERS))
+        lines.append(describe_unknown_fields(table.template, setting("table_filename"), LANE_PLACEHOLDERS))
     return list(dict.fromkeys(filter(None, lines)))
 
 
 def _unused_safety(request: TableRequest, table: TableSettings | None) -> list[str]:
     if request.safe_csv and (table is None or not table.is_defused):
-        return ["--safe_csv has no effect: no CSV table is written"]
+        return [f"{setting('safe_csv')} has no effect: no CSV table is written"]
     return []
 
 
@@ -269,5 +270,5 @@ def _empty_shard(request: ResourceRequest, lane_count: int) -> list[str]:
 
 def _check_labels(request: Request) -> list[str]:
     if request.label_search_value and not request.print_labels_by_slice:
-        return ["--label_search_value has no effect without --print_labels_by_slice"]
+        return [f"{setting('label_search_value')} has no effect without {setting('print_labels_by_slice')}"]
     return []

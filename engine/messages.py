@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 
-from .errors import PixelforestError, Spell, as_field, as_marked, render_settings, setting
+from .errors import PixelforestError, Setting, Spell, Text, as_field, as_marked, render_settings, setting
 
 _HINTS = {
     errno.ENOSPC: "; free some space, or let TMPDIR and the options for outputs name folders with more room",
@@ -21,6 +22,16 @@ def describe_error(error: BaseException, spell: Spell = as_field) -> str:
     spell   how the settings that the message names are spelled for the reader
     """
     return render_settings(_describe(error), spell)
+
+
+def describe_record(record: logging.LogRecord, spell: Spell) -> str:
+    """Return the message of a log record, with the settings among its arguments spelled for the reader."""
+    arguments = record.args
+    if not isinstance(arguments, tuple) or not any(isinstance(each, Setting | Text) for each in arguments):
+        return record.getMessage()
+    return str(record.msg) % tuple(
+        render_settings(f"{each}", spell) if isinstance(each, Setting | Text) else each for each in arguments
+    )
 
 
 def _describe(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from pixelforest.engine.errors import PixelforestError, UsageError, as_flag
+from pixelforest.engine.messages import describe_record
 from pixelforest.engine.progress import Progress
 from pixelforest.engine.public_text import public_text
 from pixelforest.engine.terminal_text import printable, printable_lines
@@ -76,6 +77,7 @@ class _Formatter(logging.Formatter):
     """Formatter of messages in one line without credentials in URLs; tracebacks keep their lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = describe_record(record, as_flag)
         return printable(super().formatMessage(record))
 
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelforest import __version__
-from pixelforest.engine.errors import as_flag, setting
+from pixelforest.engine.errors import as_flag, render_settings, setting
 from pixelforest.engine.terminal_text import printable_json
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class RunReport:
                     "outputs": [] if result is None else [str(file) for file in result.files],
                     "device": None if result is None else result.device,
                     "seconds": None if result is None else round(result.seconds, 3),
-                    "warnings": [] if result is None else list(result.warnings),
+                    "warnings": [] if result is None else [render_settings(text, as_flag) for text in result.warnings],
                 }
             )
         return lanes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from pixelforest.engine.errors import as_flag, render_settings
 from pixelforest.engine.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _export(export: StoredExportSettings) -> str:
 
 def list_formats(formats: Iterable[OutputFormat]) -> str:
     """List the output formats, one line each."""
-    rows = [(f.name, f.extension and f".{f.extension}", f.summary) for f in formats]
+    rows = [(f.name, f.extension and f".{f.extension}", render_settings(f.summary, as_flag)) for f in formats]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{name:<{widths[0]}}  {suffix:<{widths[1]}}  {text}".rstrip() for name, suffix, text in rows)
 
@@ -165,5 +166,5 @@ def describe_health(health: Health) -> str:
         width = max(len(finding.name) for finding in findings) + 1
         for finding in findings:
             mark = "!!" if finding.is_fault else "  "
-            lines.append(printable(f"{mark}{finding.name + ':':<{width}} {finding.text}"))
+            lines.append(printable(f"{mark}{finding.name + ':':<{width}} {render_settings(finding.text, as_flag)}"))
     return "\n".join(lines)

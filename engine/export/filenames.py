@@ -103,8 +103,8 @@ def _parse(template: str) -> list[tuple[str, str | None, str | None, str | None]
         raise ExportError(f"the output path {template!r} cannot be understood: {error}") from None
 
 
-def describe_unknown_fields(template: str, option: str, known: Collection[str] = PLACEHOLDERS) -> str:
-    """Describe placeholders of a template that are never filled in; empty if there are none. Raises ExportError."""
+def describe_unknown_fields(template: str, option: Setting, known: Collection[str] = PLACEHOLDERS) -> str:
+    """Describe placeholders that are never filled in, with a marked option; empty without any. Raises ExportError."""
     unknown = sorted(template_fields(template) - set(known))
     if not unknown:
         return ""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ..errors import setting
 from ..formats.spec import TableColumn
 
 __all__ = ["defuse_column", "describe_formulas", "is_formula"]
@@ -21,14 +22,14 @@ def is_formula(text: str) -> bool:
 
 
 def describe_formulas(texts: Iterable[str]) -> str:
-    """Compose a log line about texts that are formulas; empty if none is."""
+    """Compose a line about texts that are formulas, its setting marked; empty if none is."""
     found = [text for text in dict.fromkeys(texts) if is_formula(text)]
     if not found:
         return ""
     more = f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
     return (
         f"a spreadsheet takes names of classes for formulas: {', '.join(map(repr, found[:_MAX_SHOWN]))}{more}; "
-        "--safe-csv puts an apostrophe before them"
+        f"{setting('safe_csv')} puts an apostrophe before them"
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...box import Box
 from ..axes import CANONICAL, box_from_canonical, from_canonical, pipeline_axes
-from ..errors import ExportError, setting
+from ..errors import ExportError, Text, setting
 from ..formats import output_formats
 from ..formats.spec import ImageSpec, ImageWriter, Limits, OutputFormat, Scales
 from ..formats.support.picture_writers import slice_paths, step_axis
@@ -191,7 +191,8 @@ def plan_export(
             warnings.append(f"{file} is the project's choice, so no server was asked whether it takes the result")
         else:
             settings.format.check_url(file, internal_path, spec)
-    for text in warnings:
+    texts = tuple(map(Text, warnings))
+    for text in texts:
         log.warning("%s", text)
     return ExportPlan(
         result=result,
@@ -202,7 +203,7 @@ def plan_export(
         path=path,
         internal_path=internal_path,
         files=files,
-        warnings=tuple(warnings),
+        warnings=texts,
         outside=outside,
     )
 
@@ -317,9 +318,9 @@ class ImageExport:
             what = (
                 "were cut to its limits"
                 if conversion.clip
-                else "wrapped around (--clip cuts them to its limits instead)"
+                else f"wrapped around ({setting('clip')} cuts them to its limits instead)"
             )
-            text = f"{self.path}: {self._overflow_count} values do not fit {conversion.target} and {what}"
+            text = Text(f"{self.path}: {self._overflow_count} values do not fit {conversion.target} and {what}")
             self.warnings.append(text)
             log.warning("%s", text)
         return files
@@ -346,7 +347,7 @@ def _warn_of_lost_fractions(result: ResultInfo, conversion: Conversion) -> list[
     top = min(int(np.iinfo(target).max), _MAX_SPREAD)
     return [
         f"{result.name} as {target}: values from {known[0]:g} to {known[1]:g} become whole numbers, so that only 0 and "
-        f"1 are left; --export_drange=(0,{top}) spreads them"
+        f"1 are left; {setting('export_drange', f'(0,{top})')} spreads them"
     ]
 
 

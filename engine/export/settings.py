@@ -145,7 +145,7 @@ def resolve_settings(
     }
     internal_path = request.output_internal_path or stored.internal_path or DEFAULT_INTERNAL_PATH
     if request.output_internal_path and not chosen.container:
-        log.info("--output_internal_path has no effect with the output format %s", chosen.name)
+        log.info("%s has no effect with the output format %s", setting("output_internal_path"), chosen.name)
     return tuple(
         ExportSettings(
             source=source,

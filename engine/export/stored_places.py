@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
-from ..errors import ExportError, Setting, as_flag, render_settings, setting
+from ..errors import ExportError, Setting, Text, setting
 from ..terminal_text import has_controls, printable
 
 __all__ = ["StoredPlace", "check_stored_dataset"]
@@ -61,7 +61,7 @@ class StoredPlace:
                 "chooses a place"
             )
 
-    def describe_outside(self, text: str, dataset_dir: Path) -> str:
+    def describe_outside(self, text: str, dataset_dir: Path) -> Text:
         """Compose a log line if the template leads away from the images and the project; else empty.
 
         text          the template with its placeholders filled in
@@ -75,9 +75,8 @@ class StoredPlace:
         elif ".." in re.split(r"[\\/]" if os.name == "nt" else "/", own):
             how = "a path with '..'"
         else:
-            return ""
-        line = f"the {self._shown}, is {how} and is obeyed; {self.option} chooses another place"
-        return render_settings(line, as_flag)  # a line for the log
+            return Text("")
+        return Text(f"the {self._shown}, is {how} and is obeyed; {self.option} chooses another place")
 
     def check_path(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, InputMismatch, as_flag, render_settings, setting
+from ..errors import InputError, InputMismatch, Text, setting
 from ..formats.spec import ImageInfo
 from .axes_advice import advise, needs_of
 
@@ -64,11 +64,11 @@ class AxesRule:
             if is_swapped and self.given.index("y") < self.given.index("x"):
                 self.log(
                     logging.WARNING,
-                    "%s: pictures stacked along c have x before y; with --input_axes=%s x and y of the result are "
-                    "swapped (--input_axes=%s would keep them)",
+                    "%s: pictures stacked along c have x before y; with %s x and y of the result are "
+                    "swapped (%s would keep them)",
                     self.argument,
-                    self.given,
-                    stack.axes,
+                    setting("input_axes", self.given),
+                    setting("input_axes", stack.axes),
                 )
             return self._checked(self.given)
         self._check_stated(first)
@@ -112,7 +112,7 @@ class AxesRule:
                 self.argument,
                 info.axes,
                 trained,
-                f" ({render_settings(self.axes_option(trained), as_flag)} would do that)"
+                Text(f" ({self.axes_option(trained)} would do that)")
                 if is_other and needs_of(self.training).fit(trained, info.shape)
                 else "",
             )

@@ -409,7 +409,12 @@ def open_image(
         reader, axes = _open_single(slices[0], opener, rule)
     else:
         if options.preconvert_stacks:
-            log(logging.INFO, "--preconvert_stacks is not needed: the files of %s are read slice by slice", argument)
+            log(
+                logging.INFO,
+                "%s is not needed: the files of %s are read slice by slice",
+                setting("preconvert_stacks"),
+                argument,
+            )
         reader, axes = _open_stack(slices, opener, options.stack_along, rule)
         log(logging.INFO, "%s: %d images are stacked into one, with axes %s", argument, len(slices), axes)
     if reader.files:

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 
 from ...kernels.contract import KernelError
 from ..backends import always_available, open_backend
-from ..errors import BackendFailed, MemoryTooSmall, as_flag, raise_if_interrupted, setting
+from ..errors import BackendFailed, MemoryTooSmall, Text, as_marked, raise_if_interrupted, setting
 from ..export.images import ImageExport, open_export
 from ..export.tables import TableExport, open_table
 from ..inputs.images import InputImage
@@ -116,7 +116,7 @@ def _log_notes(job: Job) -> None:
 
 def _log_failure(job: Job, index: int, name: str, error: Exception) -> None:
     if len(job.lanes) > 1:  # a single lane's error is the last word anyway
-        logger.error("lane %d (%s): %s", index + 1, name, describe_error(error, as_flag))
+        logger.error("lane %d (%s): %s", index + 1, name, Text(describe_error(error, as_marked)))
 
 
 class _Stopped(Exception):  # not an error: ends lanes running in parallel with one that was interrupted

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ...kernels.contract import Backend, KernelError
 from ...kernels.shared.self_test import SELF_TESTS, count_differences, digest
 from ..backends import open_backend, survey_backends, warm_architecture
-from ..errors import BackendUnavailable, as_flag
+from ..errors import BackendUnavailable, Text, as_marked
 from ..machine import choose_memory, choose_threads, format_size
 
 __all__ = ["Finding", "Health", "examine"]
@@ -61,7 +61,7 @@ def examine(device: str = "auto", *, warm: bool = False, architectures: Sequence
         try:
             _test("cuda", open_backend("cuda" if device == "auto" else device), cpu, health, warm=warm)
         except BackendUnavailable as error:
-            health.add("cuda", "self-test", f"not done: {error.render(as_flag)}", is_fault=device != "auto")
+            health.add("cuda", "self-test", Text(f"not done: {error.render(as_marked)}"), is_fault=device != "auto")
     else:
         open_backend(device)
     return health
@@ -74,7 +74,7 @@ def _warm_architecture(architecture: str, health: Health) -> None:
         text = f"{count} files compiled and kept, {time.monotonic() - started_s:.1f} s"
         health.add("cuda", f"kernels for {architecture}", text)
     except BackendUnavailable as error:
-        health.add("cuda", f"kernels for {architecture}", f"none: {error.render(as_flag)}", is_fault=True)
+        health.add("cuda", f"kernels for {architecture}", Text(f"none: {error.render(as_marked)}"), is_fault=True)
 
 
 def _test(part: str, backend: Backend, other: Backend | None, health: Health, *, warm: bool) -> None:

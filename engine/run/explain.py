@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import __version__
 from ..axes import CANONICAL
-from ..errors import Spell, UsageError, as_field
+from ..errors import Spell, UsageError, as_field, render_settings
 from ..export.images import ExportPlan
 from ..inputs.images import InputImage
 from ..jobs import Job
@@ -32,7 +32,7 @@ Document = dict[str, Any]
 def explain_job(job: Job, spell: Spell = as_field) -> Document:
     """The document. Writes nothing. Raises BackendUnavailable.
 
-    spell   how errors spell settings for the reader
+    spell   how settings are spelled for the reader
     """
     check = check_batch(job)
     resources, report = check.resources, check.forecast(fail_fast=job.fail_fast)
@@ -47,7 +47,7 @@ def explain_job(job: Job, spell: Spell = as_field) -> Document:
             "threads": resources.threads,
             "memory_bytes": resources.memory_bytes,
         },
-        "warnings": list(job.notes),
+        "warnings": [render_settings(text, spell) for text in job.notes],
         "seconds": _rounded(_total_seconds(check)),
         "lanes": [_lane(job, lane, spell, is_begun=True) for lane in check.lanes]
         + [_lane(job, lane, spell, is_begun=False) for lane in _not_begun(job, check)],
@@ -113,23 +113,23 @@ def _lane(job: Job, found: LaneCheck, spell: Spell, *, is_begun: bool) -> Docume
         "status": None if not is_begun else 0 if found.error is None else failure_status(found.error),
         "error": None if found.error is None else describe_error(found.error, spell),
         "inputs": [
-            _input(role, argument, found.images.get(role), _wanted_axes(job, role, trained[role]))
+            _input(role, argument, found.images.get(role), _wanted_axes(job, role, trained[role], spell))
             for role, argument in found.lane.arguments.items()
         ],
         "results": [_result(name, export) for name, export in found.exports.items()],
         "table": _table(job, found),
         "work": None if found.work is None else _work(found, found.work),
         "unchecked": list(found.unchecked),
-        "notes": list(found.notes),
-        "warnings": list(found.warnings),
+        "notes": [render_settings(text, spell) for text in found.notes],
+        "warnings": [render_settings(text, spell) for text in found.warnings],
     }
 
 
-def _wanted_axes(job: Job, role: str, trained: TrainingImage | None) -> tuple[str | None, str]:
+def _wanted_axes(job: Job, role: str, trained: TrainingImage | None, spell: Spell) -> tuple[str | None, str]:
     """Requested axes, and the source of the request."""
     given = job.input_options.axes_of_role(job.project.roles.index(role))
     if given:
-        return given, "--input_axes"
+        return given, spell("input_axes")
     if trained is None or not trained.axes or job.input_options.ignore_training_axistags:
         return None, "the file"
     return trained.axes, "the project"

@@ -8,6 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+from ..errors import Text, as_marked
+from ..messages import describe_record
+
 _LOGGERS = ("pixelforest", "py.warnings")
 _lane: ContextVar[int | None] = ContextVar("lane", default=None)
 
@@ -22,7 +25,7 @@ class LaneLog(logging.Handler):
         super().__init__(level)
         self._guard = threading.Lock()
         self._active: list[int] = []
-        self._lines: dict[int, list[tuple[int, str]]] = {}
+        self._lines: dict[int, list[tuple[int, Text]]] = {}
 
     @contextlib.contextmanager
     def about(self, lane: int) -> Iterator[None]:
@@ -45,13 +48,13 @@ class LaneLog(logging.Handler):
             if lane is None and len(self._active) == 1:
                 lane = self._active[0]
             if lane is not None:
-                self._lines.setdefault(lane, []).append((record.levelno, record.getMessage()))
+                self._lines.setdefault(lane, []).append((record.levelno, Text(describe_record(record, as_marked))))
 
-    def notes(self, lane: int) -> tuple[str, ...]:
+    def notes(self, lane: int) -> tuple[Text, ...]:
         """Lines below warnings, each once."""
         return tuple(dict.fromkeys(text for level, text in self._lines.get(lane, ()) if level < logging.WARNING))
 
-    def warnings(self, lane: int) -> tuple[str, ...]:
+    def warnings(self, lane: int) -> tuple[Text, ...]:
         """Lines that are warnings, each once; errors are not among them."""
         lines = self._lines.get(lane, ())
         return tuple(dict.fromkeys(text for level, text in lines if logging.WARNING <= level < logging.ERROR))

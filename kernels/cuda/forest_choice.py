@@ -26,5 +26,5 @@ def warn_of_rounding(packed: PackedForest, choice: str) -> None:
     if choice == "nvforest" and not packed.is_pure:
         logger.warning(
             "This classifier has leaves of several classes, whose sums nvForest rounds in an order of its own: the "
-            "last digits of probabilities may differ from those without --forest=nvforest"
+            "last digits of probabilities may differ from those of the native forest"
         )

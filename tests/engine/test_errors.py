@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import ast
+import json
+import logging
 import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from pixelforest.engine.errors import (
     ExportError,
     InputMismatch,
     PixelforestError,
+    Text,
     as_field,
     as_flag,
     as_marked,
     render_settings,
     setting,
 )
-from pixelforest.engine.messages import describe_error
+from pixelforest.engine.messages import describe_error, describe_record
+from pixelforest.frontend.console import Console, ConsoleSettings
 
-# Text below the front end that spells options itself. Lines of the log and warnings are read by scripts and by
-# reports as they are; only messages of exceptions are spelled by their reader.
+# Text below the front end that looks like an option of ours but is one of another program.
 EXCEPTIONS = {
-    ("engine/backends.py", "--device"): "a line of the log",
-    ("engine/export/formulas.py", "--safe"): "a warning",
-    ("engine/export/images.py", "--clip"): "a warning",
-    ("engine/export/images.py", "--export_drange"): "a warning",
-    ("engine/export/settings.py", "--output_internal_path"): "a line of the log",
-    ("engine/formats/images/ome_zarr.py", "--ome"): "the description in the list of formats",
-    ("engine/formats/support/tiff_planes.py", "--allow"): "spelled with dashes",
-    ("engine/inputs/axes_rule.py", "--input_axes"): "a warning",
-    ("engine/inputs/images.py", "--preconvert_stacks"): "a line of the log",
-    ("engine/jobs.py", "--label_search_value"): "a warning",
-    ("engine/jobs.py", "--print_labels_by_slice"): "a warning",
-    ("engine/jobs.py", "--safe_csv"): "a warning",
-    ("engine/jobs.py", "--output_filename_format"): "a warning",
-    ("engine/jobs.py", "--output_internal_path"): "a warning",
-    ("engine/jobs.py", "--table_filename"): "a warning",
-    ("engine/run/explain.py", "--input_axes"): "a value of the JSON document",
     ("kernels/cuda/cupy_device.py", "--gpu"): "an option of the compiler",
-    ("kernels/cuda/forest_choice.py", "--forest"): "a line of the log",
     ("kernels/cuda/launch.py", "--define"): "an option of the compiler",
     ("kernels/cuda/launch.py", "--fmad"): "an option of the compiler",
     ("kernels/cuda/launch.py", "--ftz"): "an option of the compiler",
@@ -94,6 +82,30 @@ def test_errors_of_other_kinds_are_spelled_too() -> None:
 
 def test_a_setting_is_plain_in_lines_of_the_log() -> None:
     assert "%s" % setting("memory", "8G") == "memory=8G"  # noqa: UP031  # as logging does it
+
+
+def test_a_line_of_the_log_is_spelled_by_its_reader(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("pixelforest.test")
+    log.warning("%s: %s", setting("clip"), Text(f"{setting('memory', '8G')} of 3%"))
+    log.warning("%d of %s", 3, "it")
+    assert caplog.messages == ["clip: memory=8G of 3%", "3 of it"]
+    lines = [describe_record(record, as_flag) for record in caplog.records]
+    assert lines == ["--clip: --memory=8G of 3%", "3 of it"]
+
+
+def test_lines_of_the_log_are_options_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console(ConsoleSettings()):
+        logging.getLogger("pixelforest.test").info("%s has no effect", setting("clip"))
+    assert capsys.readouterr().out == "INFO pixelforest.test: --clip has no effect\n"
+
+
+def test_a_text_keeps_its_settings() -> None:
+    text = Text(f"see {setting('clip')}")
+    copy: Text = pickle.loads(pickle.dumps(text))
+    for each in (text, copy, Text(f"{text}")):
+        assert each == "see clip"
+        assert json.dumps([each]) == '["see clip"]'
+        assert render_settings(each, as_flag) == "see --clip"
 
 
 def test_a_pickled_error_is_spelled_as_before() -> None:

@@ -384,7 +384,7 @@ class TestStacks:
         options = InputOptions(preconvert_stacks=True)
         open_image("s_*.h5", role_index=0, training=None, options=options).close()
         assert len([m for m in caplog.messages if "lexicographic order" in m]) == 1
-        assert len([m for m in caplog.messages if "--preconvert_stacks is not needed" in m]) == 1
+        assert len([m for m in caplog.messages if "preconvert_stacks is not needed" in m]) == 1
 
     def test_nothing_is_said_twice(self, caplog: pytest.LogCaptureFixture) -> None:
         self.write_slices(count=11)

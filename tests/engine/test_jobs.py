@@ -122,13 +122,13 @@ def test_a_table_is_refused_where_there_are_no_objects(option: str) -> None:
 )
 def test_flags_for_images_of_objects_are_noted(option: str) -> None:
     assert resolve_job(request(**{option: True})).notes == (
-        f"--{option} has no effect: Pixel Classification projects have no such image",
+        f"{option} has no effect: Pixel Classification projects have no such image",
     )
 
 
 def test_a_label_to_search_for_needs_the_search() -> None:
     assert resolve_job(request(label_search_value=2)).notes == (
-        "--label_search_value has no effect without --print_labels_by_slice",
+        "label_search_value has no effect without print_labels_by_slice",
     )
     assert resolve_job(request(label_search_value=2, print_labels_by_slice=True)).notes == ()
 

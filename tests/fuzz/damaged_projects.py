@@ -160,7 +160,7 @@ PROJECT_CASES: dict[str, Damaged] = {
     ),
     "203 a path upwards": Damaged(partial(_stored_template, "out/../out/{nickname}"), 0, r"WARNING.*\.\."),
     "204 formulas": Damaged(
-        partial(_table, "formulas", _HYSTERESIS, _formulas, "--table_filename=out/t.csv"), 0, "--safe-csv"
+        partial(_table, "formulas", _HYSTERESIS, _formulas, "--table_filename=out/t.csv"), 0, "--safe_csv"
     ),
     "204 escapes": Damaged(partial(project_case, "escapes", "px2d_gray", _escapes, "--print_labels_by_slice")),
 }

@@ -53,7 +53,7 @@ def refusal(path: Path) -> str:
         open_tiff(path)
     text = str(caught.value)
     assert str(path) in text
-    assert "--allow-missing-planes" in text
+    assert "allow_missing_planes" in text
     assert "\n" not in text
     return text
 

@@ -44,7 +44,7 @@ def test_formulas_are_written_as_ilastik_writes_them_with_one_warning(
     objects: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(objects, "--table_filename=t.csv") == 0
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "--safe-csv" in line]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "--safe_csv" in line]
     assert len(warnings) == 1
     assert NAMES[0] in warnings[0]
     assert NAMES[2] not in warnings[0]

@@ -22,7 +22,7 @@ import numpy as np
 from ....box import Box
 from ...axes import axistags_json, box_to_canonical, canonical_shape, from_canonical, to_canonical
 from ...axes import box_from_canonical as box_from
-from ...errors import OUTPUT_FILES, ExportError, InputError, as_marked, setting
+from ...errors import OUTPUT_FILES, ExportError, InputError, Text, as_marked, setting
 from ...requests import OME_ZARR_VERSIONS
 from ...storage.atomic_write import check_folder_place
 from ...storage.chunk_store import (
@@ -431,7 +431,7 @@ def _creator() -> dict[str, str]:
     return {"name": "pixelforest", "version": __version__}
 
 
-_SUMMARY = "OME-Zarr 0.4 or 0.5 (--ome-zarr-version)"
+_SUMMARY = f"OME-Zarr 0.4 or 0.5 ({setting('ome_zarr_version')})"
 INPUT = InputFormat(
     "ome-zarr", ("zarr",), OmeZarrReader, is_image=is_in_store, open_remote=OmeZarrReader, opens_any_url=True
 )
@@ -441,7 +441,7 @@ OUTPUTS = tuple(
         "zarr",
         partial(OmeZarrWriter, is_multiscale=is_multiscale),
         Limits(),
-        summary=f"{_SUMMARY}, {what}",
+        summary=Text(f"{_SUMMARY}, {what}"),
         streams=True,
         fixed_axes=AXES,
         unit=_unit,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, setting
 from .ome_xml import OmeImage, read_ome
 from .tiff_series import read_series_axes
 
@@ -55,8 +55,8 @@ class MissingPlanes:
         """Create the error that refuses such a file."""
         advice = f"bring these files to {path.parent}" if self._other_files(path) else "copy or save it again"
         return InputError(
-            f"cannot read {path}: {self.describe(path)}; {advice}, or use --allow-missing-planes to read zeros in "
-            "their place"
+            f"cannot read {path}: {self.describe(path)}; {advice}, or use {setting('allow_missing_planes')} to read "
+            "zeros in their place"
         )
 
     def _other_files(self, path: Path) -> list[str]:

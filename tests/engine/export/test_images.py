@@ -171,7 +171,7 @@ def test_wrapped_values_are_counted(plane: Lane, caplog: pytest.LogCaptureFixtur
     (file,), values = export(plan(plane, **asked), plane)
     assert set(np.unique(np.load(file))) <= {255, 254, 253}
     count = int((values > 1).sum())
-    assert f"{count} values do not fit uint8 and wrapped around (--clip" in caplog.text
+    assert f"{count} values do not fit uint8 and wrapped around (clip" in caplog.text
     (file,), _ = export(plan(plane, **asked, clip=True), plane)
     assert set(np.unique(np.load(file))) == {255}
     assert f"{count} values do not fit uint8 and were cut to its limits" in caplog.text
