@@ -27,7 +27,8 @@ from data import Material, prepare
 from measure import Report, time_work, usable_processors
 
 from pixelforest.box import Box
-from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.inputs.images import open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.jobs import Request, resolve_job
 from pixelforest.engine.resources import Resources
 from pixelforest.engine.run import batch

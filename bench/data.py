@@ -22,7 +22,8 @@ from cases import Case
 
 from pixelforest import kernels
 from pixelforest.box import Box
-from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.inputs.images import open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.project import FeatureSelection, Project
 from pixelforest.engine.workflows import read_project

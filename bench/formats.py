@@ -43,10 +43,12 @@ from data import data_folder, enlarge, make_cells
 from measure import Report, Timing, run_process, usable_processors
 
 from pixelforest.box import Box
-from pixelforest.engine.export.images import ResultInfo, open_export, plan_export
+from pixelforest.engine.export.images import ResultInfo, plan_export
 from pixelforest.engine.export.settings import ExportSettings
+from pixelforest.engine.export.tile_sinks import open_export
 from pixelforest.engine.formats import output_format
-from pixelforest.engine.inputs.images import InputImage, InputOptions, open_image
+from pixelforest.engine.inputs.images import InputImage, open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.machine import parse_size
 from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.chunks import chunk_shape

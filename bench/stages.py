@@ -14,8 +14,10 @@ from measure import Limits, Report, Timing, time_work
 from walks import arrange, visits_per_block
 
 from pixelforest.box import Box
-from pixelforest.engine.export.images import open_export, plan_export
-from pixelforest.engine.inputs.images import InputImage, InputOptions, open_image
+from pixelforest.engine.export.images import plan_export
+from pixelforest.engine.export.tile_sinks import open_export
+from pixelforest.engine.inputs.images import InputImage, open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.jobs import Job
 from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.pixels.results import PROBABILITIES

@@ -20,7 +20,7 @@ from .requests import ExportRequest, InputRequest, ResourceRequest, TableRequest
 if TYPE_CHECKING:
     from .export.settings import ExportSettings
     from .export.tables import TableSettings
-    from .inputs.images import InputOptions, LaneArguments
+    from .inputs.lanes import InputOptions, LaneArguments
     from .project import Project
 
 # Slices of a training image that are listed one by one, also those without a label.
@@ -107,7 +107,7 @@ def resolve_job(request: Request) -> Job:
     ExportError
         For results and formats that do not exist or cannot be combined.
     """
-    from .inputs.images import InputOptions, pair_lanes, parse_input_axes
+    from .inputs.lanes import InputOptions, pair_lanes, parse_input_axes
     from .workflows import load_workflow, read_project
 
     config = read_config(find_config(request.configfile))

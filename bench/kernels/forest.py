@@ -50,7 +50,8 @@ from walks import (
 )
 
 from pixelforest.box import Box
-from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.inputs.images import open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.pixels.feature_plan import plan_features
 from pixelforest.engine.project import Project
 from pixelforest.kernels import load

@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from ...box import Box
-from ..export.images import ImageExport, TileDemand, TileSink
+from ..export.tile_sinks import ImageExport, TileDemand, TileSink
 from ..resources import Resources
 from ..tiling.layers import Read
 from ..tiling.plan import TileCost, needed_bytes, plan_tiles

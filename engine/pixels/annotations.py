@@ -21,7 +21,8 @@ from ...box import Box
 from ..axes import canonical_shape
 from ..errors import PixelforestError
 from ..inputs.arguments import NATIVE, WINDOWS, split_internal, split_list
-from ..inputs.images import InputImage, InputOptions, open_image
+from ..inputs.images import InputImage, open_image
+from ..inputs.lanes import InputOptions
 from ..project import LabelBlock, PixelProject, TrainingImage, read_label_blocks
 from ..project.annotations import ERASER
 from ..storage.object_storage import is_url

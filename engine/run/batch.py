@@ -19,8 +19,8 @@ from queue import Empty, SimpleQueue
 from ...kernels.contract import KernelError
 from ..backends import always_available, open_backend
 from ..errors import BackendFailed, MemoryTooSmall, Text, as_marked, raise_if_interrupted, setting
-from ..export.images import ImageExport, open_export
 from ..export.tables import TableExport, open_table
+from ..export.tile_sinks import ImageExport, open_export
 from ..inputs.images import InputImage
 from ..jobs import Job
 from ..machine import format_size

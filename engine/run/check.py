@@ -19,7 +19,8 @@ from ..errors import OUTPUT_FILES, ExportError, MemoryTooSmall, raise_if_interru
 from ..export.filenames import LaneNames
 from ..export.images import ExportPlan, check_exports, plan_export
 from ..export.tables import TablePlan, check_tables, plan_table
-from ..inputs.images import InputImage, LaneArguments, describe_axes_choice, open_image
+from ..inputs.images import InputImage, open_image
+from ..inputs.lanes import LaneArguments, describe_axes_choice
 from ..jobs import Job
 from ..machine import MIB, format_size
 from ..project import TrainingImage

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..export.images import ExportPlan, ImageExport, ResultInfo, TileDemand
+from ..export.images import ExportPlan, ResultInfo
 from ..export.tables import TableExport, TableSettings
+from ..export.tile_sinks import ImageExport, TileDemand
 from ..inputs.images import InputImage
 from ..project import Project, ProjectFile, WorkflowKind
 from ..requests import TableRequest

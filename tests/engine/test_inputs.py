@@ -13,12 +13,11 @@ import pytest
 from pixelforest.box import Box
 from pixelforest.engine.axes import axistags_json
 from pixelforest.engine.errors import InputError, InputMismatch, InputNotFound, UsageError
-from pixelforest.engine.inputs.images import (
-    InputImage,
+from pixelforest.engine.inputs.images import InputImage, open_image
+from pixelforest.engine.inputs.lanes import (
     InputOptions,
     LaneArguments,
     describe_axes_choice,
-    open_image,
     pair_lanes,
     parse_input_axes,
 )

@@ -11,7 +11,8 @@ from pixelforest.box import Box
 from pixelforest.engine.errors import InputError, InputNotFound
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.spec import ImageSpec
-from pixelforest.engine.inputs.images import InputImage, InputOptions, open_image
+from pixelforest.engine.inputs.images import InputImage, open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 
 SHAPE = (1, 1, 1, 1200, 900)
 

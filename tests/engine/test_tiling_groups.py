@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from pixelforest.box import Box
 from pixelforest.engine.errors import MemoryTooSmall
-from pixelforest.engine.export.images import ImageExport, ResultInfo, plan_export
+from pixelforest.engine.export.images import ResultInfo, plan_export
 from pixelforest.engine.export.settings import ExportSettings
+from pixelforest.engine.export.tile_sinks import ImageExport
 from pixelforest.engine.formats import output_format
-from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.inputs.images import open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.chunks import ChunkAssembler
 from pixelforest.engine.tiling.groups import FREE_BYTES, FREE_SHARE, ChunkGrid, choose_grid, choose_group, waiting_bytes

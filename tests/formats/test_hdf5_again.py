@@ -19,7 +19,8 @@ from pixelforest.engine.formats.images import hdf5
 from pixelforest.engine.formats.images.hdf5 import Hdf5Reader
 from pixelforest.engine.formats.support import hdf5_datasets
 from pixelforest.engine.inputs import images
-from pixelforest.engine.inputs.images import ImageRef, InputImage, InputOptions, open_image
+from pixelforest.engine.inputs.images import ImageRef, InputImage, open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from pixelforest.engine.errors import ExportError, InputError
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import ome_zarr
 from pixelforest.engine.formats.spec import ImageWriter
-from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.inputs.images import open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.storage import object_storage as remote
 from pixelforest.engine.storage.object_storage import RemotePath
 

@@ -17,7 +17,8 @@ from support.tiff_sets import plane_name, write_ome_set
 from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.errors import InputMismatch
-from pixelforest.engine.inputs.images import InputImage, InputOptions, open_image
+from pixelforest.engine.inputs.images import InputImage, open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 
 VOLUME = np.random.default_rng(6).integers(1, 200, (16, 20, 22), dtype="u1")
 

@@ -15,7 +15,8 @@ from support.zarr_stores import put_attributes, write_image
 from pixelforest import cli
 from pixelforest.engine.axes import axistags_json
 from pixelforest.engine.errors import InputError
-from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.inputs.images import open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 
 VOLUME = np.arange(7 * 8 * 9, dtype=np.uint8).reshape(7, 8, 9)
 WRONG_TAGS = {

@@ -12,7 +12,7 @@ from PIL import Image
 from pixelforest import cli
 from pixelforest.cli import build_request
 from pixelforest.engine.config import read_config
-from pixelforest.engine.inputs.images import parse_input_axes
+from pixelforest.engine.inputs.lanes import parse_input_axes
 from pixelforest.engine.machine import choose_memory
 from pixelforest.engine.quotes import split_entries, unquote
 from pixelforest.frontend.options import Option, Takes, parse_command_line

@@ -16,7 +16,8 @@ from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.axes import axistags_json
 from pixelforest.engine.errors import InputMismatch
-from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.inputs.images import open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.project.lanes import TrainingImage
 
 RNG = np.random.default_rng(111)

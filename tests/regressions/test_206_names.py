@@ -14,7 +14,8 @@ from support.odd_names import NAME, only_where_there_are_such_names
 from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.formats import output_formats, table_formats
-from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.inputs.images import open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.storage.chunk_store import open_array
 
 pytestmark = only_where_there_are_such_names

@@ -22,7 +22,8 @@ from support.tiff_sets import plane_name, write_ome_set
 from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.errors import InputError
-from pixelforest.engine.inputs.images import InputOptions, open_image
+from pixelforest.engine.inputs.images import open_image
+from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.storage.file_reads import OpenFile
 
 VOLUME = np.random.default_rng(4).integers(0, 200, (8, 64, 64), dtype="u1")

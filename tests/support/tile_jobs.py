@@ -58,7 +58,7 @@ class Image:
 
 
 class Export:
-    """A result in memory, as ``engine.export.images.TileSink``; every voxel of its region must come once."""
+    """A result in memory, as ``engine.export.tile_sinks.TileSink``; every voxel of its region must come once."""
 
     def __init__(self, info: ResultInfo, region: Box) -> None:
         channels = info.channels

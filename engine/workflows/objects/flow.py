@@ -12,8 +12,9 @@ from math import prod
 
 import numpy as np
 
-from ...export.images import ExportPlan, ImageExport, ResultInfo
+from ...export.images import ExportPlan, ResultInfo
 from ...export.tables import TableExport
+from ...export.tile_sinks import ImageExport
 from ...inputs.images import InputImage
 from ...objects.rows import TableRows
 from ...project import ObjectProject

@@ -11,7 +11,7 @@ import numpy as np
 from ....box import Box
 from ....kernels.contract import Voxels
 from ...errors import InputMismatch, MemoryTooSmall, as_marked
-from ...export.images import ImageExport, TileSink
+from ...export.tile_sinks import ImageExport, TileSink
 from ...inputs.images import InputImage
 from ...objects.classify import ObjectClasses, classify_objects
 from ...objects.label import LabelFrame, label_components, renumber_labels
@@ -316,7 +316,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class _FrameSink:
-    """Distributor of the tiles of one frame to several sinks; see export.images.TileSink."""
+    """Distributor of the tiles of one frame to several sinks; see export.tile_sinks.TileSink."""
 
     region: Box
     takers: tuple[Callable[[Box, np.ndarray], None], ...]

@@ -13,7 +13,7 @@ import numpy as np
 from ....box import Box
 from ....kernels.contract import Voxels
 from ...errors import MemoryTooSmall, setting
-from ...export.images import TileDemand
+from ...export.tile_sinks import TileDemand
 from ...inputs.images import InputImage
 from ...machine import format_size
 from ...objects.render import plan_painting
@@ -132,7 +132,7 @@ def maps_region(shape: Voxels, time: int, channels: Sequence[int], export: TileD
 
 @dataclass(frozen=True)
 class _Demand:
-    """Demand without a conversion; see export.images.TileDemand."""
+    """Demand without a conversion; see export.tile_sinks.TileDemand."""
 
     region: Box
     bytes_per_voxel: int

@@ -14,7 +14,8 @@ from ....box import Box
 from ....kernels.contract import Conversion, TileResult, Voxels
 from ...axes import pipeline_axes, size_text
 from ...errors import InputMismatch
-from ...export.images import ExportPlan, ResultInfo, TileDemand, TileSink
+from ...export.images import ExportPlan, ResultInfo
+from ...export.tile_sinks import TileDemand, TileSink
 from ...inputs.axes_advice import Needs, advise, advise_channels
 from ...inputs.images import InputImage
 from ...pixels.classify import PixelClassifier, ResultRequest, finish_labels, prepare_classifier
@@ -143,7 +144,7 @@ def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dic
 
 @dataclass(frozen=True)
 class _Demand:
-    """Demand of an export on tiles (see export.images.TileDemand), compared by value: equal for lanes of one kind.
+    """Demand of an export on tiles (see export.tile_sinks.TileDemand), compared by value: equal for lanes of one kind.
 
     written  the conversion as text: ranges of integers and of floats are equal as numbers, but computed differently
     """

@@ -18,8 +18,9 @@ from PIL import Image
 from pixelforest.box import Box
 from pixelforest.engine.axes import from_canonical
 from pixelforest.engine.errors import ExportError
-from pixelforest.engine.export.images import ExportPlan, ResultInfo, check_exports, open_export, plan_export
+from pixelforest.engine.export.images import ExportPlan, ResultInfo, check_exports, plan_export
 from pixelforest.engine.export.settings import Defaults, resolve_settings
+from pixelforest.engine.export.tile_sinks import open_export
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.spec import ImageSpec, ImageWriter, Scales
 from pixelforest.engine.project.export_settings import StoredExportSettings

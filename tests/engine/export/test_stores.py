@@ -12,8 +12,9 @@ import zarr
 
 from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
-from pixelforest.engine.export.images import ExportPlan, ResultInfo, open_export, plan_export
+from pixelforest.engine.export.images import ExportPlan, ResultInfo, plan_export
 from pixelforest.engine.export.settings import Defaults, resolve_settings
+from pixelforest.engine.export.tile_sinks import open_export
 from pixelforest.engine.formats.spec import Scales
 from pixelforest.engine.project.export_settings import StoredExportSettings
 from pixelforest.engine.requests import ExportRequest

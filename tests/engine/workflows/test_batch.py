@@ -20,7 +20,8 @@ from PIL import Image
 from pixelforest.box import Box
 from pixelforest.engine import jobs
 from pixelforest.engine.errors import ExportError, InputMismatch, MemoryTooSmall, UsageError
-from pixelforest.engine.export.images import ExportPlan, ImageExport, ResultInfo
+from pixelforest.engine.export.images import ExportPlan, ResultInfo
+from pixelforest.engine.export.tile_sinks import ImageExport
 from pixelforest.engine.inputs.images import InputImage
 from pixelforest.engine.progress import Progress
 from pixelforest.engine.resources import Resources

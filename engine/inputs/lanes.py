@@ -1,0 +1,159 @@
+"""Arguments and options of the inputs, as typed, assigned to lanes and roles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..axes import is_axis_order
+from ..errors import UsageError, setting
+from ..quotes import split_entries
+
+if TYPE_CHECKING:
+    from ..project.lanes import TrainingImage
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """Options for reading the images of all lanes.
+
+    input_axes                 axis letters by role, or one entry for all roles; None instead of letters: not given
+    ignore_training_axistags   take the axes from the files
+    stack_along                axis along which several files become one image
+    preconvert_stacks          accepted and without effect: stacks are read slice by slice anyway
+    project_dir                used as the folder of an image behind a URL
+    allow_missing_planes       read zeros for planes that a file's metadata mention and no file contains
+    role_count                 number of roles up to the last one with an image
+    """
+
+    input_axes: tuple[str | None, ...] | None = None
+    ignore_training_axistags: bool = False
+    stack_along: str = "z"
+    preconvert_stacks: bool = False
+    project_dir: Path = Path()
+    allow_missing_planes: bool = False
+    role_count: int = 1
+
+    def axes_of_role(self, role_index: int) -> str | None:
+        """Axis letters given for a role, or None."""
+        given = self.input_axes or ()
+        if len(given) == 1:
+            return given[0]
+        return given[role_index] if role_index < len(given) else None
+
+    def spell_axes(self, role_index: int, axes: str) -> str:
+        """Spell the option that gives one role these letters and leaves the others unchanged."""
+        if self.role_count == 1:
+            return f"{setting('input_axes')}={axes}"
+        entries = [self.axes_of_role(index) or "None" for index in range(self.role_count)]
+        entries[role_index] = axes
+        return f"{setting('input_axes')}={','.join(entries)}"
+
+
+@dataclass(frozen=True)
+class LaneArguments:
+    """Input arguments of one lane by role. A role without an image is not included; the main role always is."""
+
+    index: int
+    arguments: Mapping[str, str]
+
+
+def parse_input_axes(text: str, roles: Sequence[str]) -> tuple[str | None, ...]:
+    """Parse the value of ``--input_axes``: one entry for all roles, or one per role.
+
+    Parameters
+    ----------
+    text
+        Entries separated by commas, each of them axis letters or the word None. Blanks and quotes around entries are
+        ignored.
+    roles
+        All roles of the workflow.
+
+    Returns
+    -------
+    tuple of str or None
+        The entries; None where the file or the project decides.
+
+    Raises
+    ------
+    UsageError
+        For letters that are no axis order, or more entries than roles.
+    """
+    entries = tuple(None if entry == "None" else entry for entry in split_entries(text))
+    for entry in entries:
+        if entry is not None and not (is_axis_order(entry) and {"x", "y"} <= set(entry)):
+            raise UsageError(
+                f"{setting('input_axes')}={text}: {entry!r} is no axis order; write distinct letters out of t, z, "
+                "y, x, c that "
+                "include x and y, as in zyxc, and commas between roles"
+            )
+    if len(entries) > len(roles):
+        raise UsageError(
+            f"{setting('input_axes')}={text}: {len(entries)} values for {len(roles)} roles ({', '.join(roles)})"
+        )
+    return entries
+
+
+def pair_lanes(arguments_by_role: Mapping[str, Sequence[str]], roles: Sequence[str]) -> tuple[LaneArguments, ...]:
+    """Combine the arguments of all roles by position; a role may have fewer than the main one.
+
+    Parameters
+    ----------
+    arguments_by_role
+        Role name -> arguments; "" for arguments without a role, which go to the main one.
+    roles
+        All roles of the workflow, the main one first.
+
+    Returns
+    -------
+    tuple of LaneArguments
+        The lanes in order.
+
+    Raises
+    ------
+    UsageError
+        For an unknown role, arguments with and without a role at once, or a lane without the main role.
+    """
+    given = {role: list(arguments) for role, arguments in arguments_by_role.items() if arguments}
+    unknown = sorted(set(given) - {"", *roles})
+    if unknown:
+        raise UsageError(f"there is no input role {unknown[0]!r}; the roles are: {', '.join(roles)}")
+    if "" in given:
+        if len(given) > 1:
+            raise UsageError("You can only have trailing file paths if no other role was set by name")
+        given = {roles[0]: given[""]}
+    lanes = []
+    for index, row in enumerate(zip_longest(*(given.get(role, []) for role in roles))):
+        arguments = {role: argument for role, argument in zip(roles, row, strict=True) if argument is not None}
+        if roles[0] not in arguments:
+            other = next(iter(arguments))
+            raise UsageError(
+                f"You must provide values for {roles[0]} for every lane: lane {index + 1} has only {other} "
+                f"({arguments[other]})"
+            )
+        lanes.append(LaneArguments(index, arguments))
+    return tuple(lanes)
+
+
+def describe_axes_choice(options: InputOptions, training: Sequence[TrainingImage | None]) -> str:
+    """Compose the log line about the source of the axes.
+
+    Parameters
+    ----------
+    options
+        Options for reading.
+    training
+        Images of the project's last lane, one entry per role in order; empty without lanes.
+    """
+
+    def letters(entries: Sequence[str | None]) -> str:
+        return "[" + ", ".join(" ".join(e) if e else "None" for e in entries) + "]"
+
+    if any(options.input_axes or ()):
+        return f"Forcing input axes to {letters(options.input_axes or ())}"
+    if options.ignore_training_axistags or not any(training):
+        return "Using axistags from input files"
+    return f"Using axistags from previous lane: {letters([t.axes if t else None for t in training])}"
