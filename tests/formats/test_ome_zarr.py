@@ -19,8 +19,10 @@ from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError, InputError, InputNotFound
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import ome_zarr
-from pixelforest.engine.formats.images.ome_zarr import OmeZarrReader, level_shapes, shard_shape
+from pixelforest.engine.formats.images.ome_zarr import OmeZarrReader
 from pixelforest.engine.formats.spec import ImageSpec, Scales
+from pixelforest.engine.formats.support import ome_zarr_layout
+from pixelforest.engine.formats.support.ome_zarr_layout import level_shapes, shard_shape
 
 SINGLE, MULTI = "single-scale OME-Zarr", "multi-scale OME-Zarr"
 
@@ -56,8 +58,8 @@ def describe(store: Path) -> dict[str, Any]:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks so small that a small image has several, levels and shards."""
-    monkeypatch.setattr(ome_zarr, "CHUNK_BYTES", 4000)
-    monkeypatch.setattr(ome_zarr, "SHARDED_ABOVE", 3)
+    monkeypatch.setattr(ome_zarr_layout, "CHUNK_BYTES", 4000)
+    monkeypatch.setattr(ome_zarr_layout, "SHARDED_ABOVE", 3)
 
 
 class TestWriting:

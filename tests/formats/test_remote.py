@@ -27,8 +27,8 @@ from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError, InputError
 from pixelforest.engine.formats import output_format
-from pixelforest.engine.formats.images import ome_zarr
 from pixelforest.engine.formats.spec import ImageWriter
+from pixelforest.engine.formats.support import ome_zarr_layout
 from pixelforest.engine.inputs.images import open_image
 from pixelforest.engine.inputs.lanes import InputOptions
 from pixelforest.engine.storage import object_storage as remote
@@ -67,8 +67,8 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ome_zarr, "CHUNK_BYTES", 4000)
-    monkeypatch.setattr(ome_zarr, "SHARDED_ABOVE", 3)
+    monkeypatch.setattr(ome_zarr_layout, "CHUNK_BYTES", 4000)
+    monkeypatch.setattr(ome_zarr_layout, "SHARDED_ABOVE", 3)
 
 
 def keys(bucket: Any) -> list[str]:
@@ -140,8 +140,8 @@ def test_what_was_interrupted_is_gone_and_was_never_an_image(name: str, bucket: 
 
 KILLED = """
 import os, sys, time
-from pixelforest.engine.formats.images import ome_zarr
-ome_zarr.CHUNK_BYTES, ome_zarr.SHARDED_ABOVE = 4000, 3
+from pixelforest.engine.formats.support import ome_zarr_layout
+ome_zarr_layout.CHUNK_BYTES, ome_zarr_layout.SHARDED_ABOVE = 4000, 3
 from support import remote_images as suite
 from pixelforest.box import Box
 writer = suite.open_writer(sys.argv[1], suite.image())

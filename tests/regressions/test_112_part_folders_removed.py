@@ -84,7 +84,7 @@ def test_the_whole_folder_is_removed_before_the_end(
 def test_a_single_chunk_is_removed(
     name: str, version: str, which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixelforest.engine.formats.images.ome_zarr.CHUNK_BYTES", 1 << 16)
+    monkeypatch.setattr("pixelforest.engine.formats.support.ome_zarr_layout.CHUNK_BYTES", 1 << 16)
     array = make_array()
     writer = open_store(tmp_path, name, array, version=version)
     writer.write(Box.whole(array.shape), array)

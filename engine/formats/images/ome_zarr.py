@@ -8,19 +8,16 @@ ome_metadata.py.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
-from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ....box import Box
-from ...axes import axistags_json, box_to_canonical, canonical_shape, from_canonical, to_canonical
+from ...axes import axistags_json, box_to_canonical, from_canonical, to_canonical
 from ...axes import box_from_canonical as box_from
 from ...errors import OUTPUT_FILES, ExportError, InputError, Text, as_marked, setting
 from ...requests import OME_ZARR_VERSIONS
@@ -36,21 +33,23 @@ from ...storage.chunk_store import (
     store_export_errors,
     store_input_errors,
 )
-from ...storage.chunks import chunk_shape
 from ...storage.exchange import find_aside
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
 from ...storage.thread_limit import thread_limit
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
-from ..support.pyramid import halved_shapes, shrink, shrunk_size
+from ..support.ome_zarr_layout import (
+    file_shape,
+    file_shape_of_result,
+    largest_level,
+    level_shapes,
+    zarr2_metadata,
+    zarr3_metadata,
+)
+from ..support.pyramid import shrink
 
-CHUNK_BYTES = 1_024_000
-SHARDED_ABOVE = 256  # chunks of an array; fewer files than that are harmless
-SHARD_CHUNKS = 32  # at most; a shard is held in memory until it is complete
 MAX_WORKERS = 4  # that compute a smaller level in parallel
-_BLOSC = {"cname": "lz4", "clevel": 5, "blocksize": 0}
-_SCALE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
 
 
 class OmeZarrReader(ImageReader):
@@ -97,7 +96,7 @@ class OmeZarrWriter(ImageWriter):
             _check_store(path, spec)
         self._path, self._spec = path, spec
         self._version = spec.version or OME_ZARR_VERSIONS[0]
-        shape, self._chunk = _layout(spec)
+        shape, self._chunk = largest_level(spec)
         self._shapes = level_shapes(spec, shape, self._chunk, is_multiscale=is_multiscale)
         # A link is followed: what it points to is replaced, not the link.
         self._target: StoreTarget
@@ -108,7 +107,7 @@ class OmeZarrWriter(ImageWriter):
         self._level: StoredArray | None = None
         try:
             self._level = self._create(next(iter(self._shapes)))
-            self.chunks = _unit(spec)
+            self.chunks = file_shape_of_result(spec)
         except BaseException:
             self.abort()
             raise
@@ -161,13 +160,13 @@ class OmeZarrWriter(ImageWriter):
         shape = self._shapes[name]
         attributes = self._array_attributes()
         with store_export_errors(self._path):
-            unit = _unit_of_level(shape, self._chunk, self._version)
+            unit = file_shape(shape, self._chunk, self._version)
             if self._version == "0.4":
-                metadata = _zarr2_metadata(shape, self._chunk, self._spec.dtype)
+                metadata = zarr2_metadata(shape, self._chunk, self._spec.dtype)
                 array, names = self._target.create_array("zarr", name, metadata), ChunkNames(name)
                 self._target.put_json(f"{name}/.zattrs", attributes)
             else:
-                metadata = _zarr3_metadata(shape, unit, self._chunk, self._spec.dtype, attributes)
+                metadata = zarr3_metadata(shape, unit, self._chunk, self._spec.dtype, attributes)
                 array, names = self._target.create_array("zarr3", name, metadata), ChunkNames(f"{name}/c")
         return StoredArray(array, unit, self._path, names)
 
@@ -278,53 +277,6 @@ def _check_store(path: Path, spec: ImageSpec) -> None:
         raise ExportError(f"cannot write {path}: the folder that stands there is not a Zarr store; remove it first")
 
 
-def level_shapes(
-    spec: ImageSpec, shape: tuple[int, ...], chunk: tuple[int, ...], *, is_multiscale: bool
-) -> dict[str, tuple[int, ...]]:
-    """Choose the levels to write: name -> shape (t, c, z, y, x), the whole result first.
-
-    They follow the levels of the input, starting from the processed one; without such, each level is half the size of
-    the previous one until it fits into one chunk.
-    """
-    scales = spec.scales
-    first = scales.active if scales is not None and _SCALE_NAME.fullmatch(scales.active) else "s0"
-    if not is_multiscale:
-        return {first: shape}
-    if scales is None or len(scales.shapes) < 2:
-        return {f"s{i}": s for i, s in enumerate(halved_shapes(shape, AXES, chunk))}
-    levels = {first: shape}
-    names = list(scales.shapes)
-    active = scales.shapes[scales.active]
-    sizes = dict(zip(AXES, shape, strict=True))
-    is_whole = all(active.get(a, 1) == sizes[a] for a in "zyx")
-    last = shape
-    for name in names[names.index(scales.active) + 1 :]:
-        found = scales.shapes[name]
-        wanted = {a: found.get(a, 1) for a in "zyx"}
-        if not is_whole:
-            wanted = {a: shrunk_size(sizes[a], active.get(a, 1) / max(1, n)) for a, n in wanted.items()}
-            if sum(n > 1 for n in wanted.values()) < 2:
-                break
-        level = tuple(wanted.get(a, sizes[a]) for a in AXES)
-        if min(level) < 1 or any(n > m for n, m in zip(level, last, strict=True)) or not _SCALE_NAME.fullmatch(name):
-            break
-        levels[name] = last = level
-    return levels
-
-
-def shard_shape(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
-    """Choose the shape of one file: a chunk of a small array; for a large one a row of chunks along x, or several rows.
-
-    Never several chunks along z: results arrive plane by plane, and incomplete shards take memory.
-    """
-    counts = [ceil(n / m) for n, m in zip(shape, chunk, strict=True)]
-    if prod(counts) <= SHARDED_ABOVE:
-        return tuple(chunk)
-    along_x = min(counts[4], SHARD_CHUNKS)
-    along_y = min(counts[3], SHARD_CHUNKS // along_x)
-    return (*chunk[:3], chunk[3] * along_y, chunk[4] * along_x)
-
-
 def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spec: ImageSpec) -> None:
     """Compute a level from the next larger one, several files in parallel."""
 
@@ -345,72 +297,6 @@ def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spe
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     smaller.check_complete()
-
-
-def _zarr2_metadata(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
-    return {
-        "zarr_format": 2,
-        "shape": shape,
-        "chunks": chunk,
-        "dtype": np.dtype(dtype).newbyteorder("<").str,
-        "compressor": {"id": "blosc", "shuffle": 1, **_BLOSC},
-        "dimension_separator": "/",
-        "fill_value": 0,
-        "filters": None,
-        "order": "C",
-    }
-
-
-def _zarr3_metadata(
-    shape: tuple[int, ...],
-    unit: tuple[int, ...],
-    chunk: tuple[int, ...],
-    dtype: np.dtype,
-    attributes: dict[str, Any],
-) -> dict[str, Any]:
-    little = {"name": "bytes", "configuration": {"endian": "little"}}
-    compression = {
-        "name": "blosc",
-        "configuration": {**_BLOSC, "shuffle": "shuffle", "typesize": dtype.itemsize},
-    }
-    codecs: list[dict[str, Any]] = [little, compression]
-    if unit != chunk:
-        index = [little, {"name": "crc32c"}]
-        shard = {"chunk_shape": chunk, "codecs": codecs, "index_codecs": index, "index_location": "end"}
-        codecs = [{"name": "sharding_indexed", "configuration": shard}]
-    return {
-        "shape": shape,
-        "data_type": dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": unit}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "codecs": codecs,
-        "fill_value": 0,
-        "dimension_names": list(AXES),
-        "attributes": attributes,
-    }
-
-
-def _layout(spec: ImageSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and chunks of the largest level, t c z y x."""
-    shape = _ordered(canonical_shape(spec.shape, spec.axes))
-    return shape, chunk_shape(shape, AXES, spec.dtype.itemsize, chunk_bytes=CHUNK_BYTES)
-
-
-def _unit_of_level(shape: Sequence[int], chunk: tuple[int, ...], version: str) -> tuple[int, ...]:
-    """Shape of one file of a level."""
-    return chunk if version == "0.4" else shard_shape(shape, chunk)
-
-
-def _unit(spec: ImageSpec) -> tuple[int, ...]:
-    """Shape of one file of the largest level, in output axes."""
-    unit = _unit_of_level(*_layout(spec), spec.version or OME_ZARR_VERSIONS[0])
-    sizes = dict(zip(AXES, unit, strict=True))
-    return tuple(min(sizes[a], n) for a, n in zip(spec.axes, spec.shape, strict=True))
-
-
-def _ordered(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Reorder canonical sizes to the order of the store."""
-    return box_from(Box.whole(sizes), AXES).stop
 
 
 def _downscaling(spec: ImageSpec) -> dict[str, Any]:
@@ -444,7 +330,7 @@ OUTPUTS = tuple(
         summary=Text(f"{_SUMMARY}, {what}"),
         streams=True,
         fixed_axes=AXES,
-        unit=_unit,
+        unit=file_shape_of_result,
         open_url=partial(_open_url, is_multiscale=is_multiscale),
         check_url=check_url,
         check_place=check_place,

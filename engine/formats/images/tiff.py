@@ -7,8 +7,7 @@ with several series are refused. Only the strips or tiles that a region needs ar
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
@@ -72,8 +71,9 @@ class TiffReader(ImageReader):
             raise
 
     def _look(self) -> None:
+        from ..support.tiff_pixel_size import read_pixel_size
         from ..support.tiff_planes import check_ndtiff_files, find_planes
-        from ..support.tiff_series import list_series, read_series_axes
+        from ..support.tiff_series import PageGrid, list_series, read_series_axes
 
         self._check_chain()
         check_ndtiff_files(self._tiff, self._path)
@@ -101,8 +101,8 @@ class TiffReader(ImageReader):
             raise InputError(f"cannot read {self._path}: pixels of type {stored} are not supported")
         if min(shape) < 1:
             raise InputError(f"cannot read {self._path}: the image is empty (shape {shape})")
-        resolution, units = _read_pixel_size(self._tiff, axes)
-        self._pages = _Pages(series, series_axes, len(series if self._planes is None else self._planes))
+        resolution, units = read_pixel_size(self._tiff, axes)
+        self._pages = PageGrid(series, series_axes, len(series if self._planes is None else self._planes))
         self._cache = SegmentCache(self._decode_segment, _CACHE_BYTES)
         self.files = planes.files
         self.warnings = (*planes.notes, *self._describe_missing(planes))
@@ -341,116 +341,6 @@ def _read_axes(series: SeriesAxes, path: Path) -> tuple[str, bool]:
     if is_axis_order(axes):
         return axes, "I" not in stored
     return default_axes(shape), False
-
-
-class _Pages:
-    """Mapping of the voxels of a series of ``count`` pages to pages, and in these to strips or tiles.
-
-    shape      all axes of the series, those of length 1 included
-    page_shape the last of them, those within a page; the first ``lead`` axes number the pages
-    segment    shape of a strip or tile as (separate sample, depth, length, width, sample)
-    grid       strips or tiles of a page along the first four of these; grid_strides: increment of their number per step
-    chunks     the same unit in the axes of the series
-    is_regular False if the pages do not form the series in this way
-    """
-
-    def __init__(self, series: Any, series_axes: SeriesAxes, count: int) -> None:
-        page = series.keyframe
-        self.shape, axes, self._kept = series_axes.stored_shape, series_axes.stored_axes, series_axes.kept
-        self.page_shape, self._page_axes = page.shape, page.axes
-        # a trailing sample axis of length 1 is added to the series, not to the page
-        if axes.endswith("S") and self.shape[-1] == 1 and not page.axes.endswith("S"):
-            self.page_shape, self._page_axes = (*page.shape, 1), page.axes + "S"
-        self.lead = len(self.shape) - len(self.page_shape)
-        self._places = [{"Z": 1, "Y": 2, "X": 3}.get(a, 4 if i else 0) for i, a in enumerate(self._page_axes)]
-        self.is_regular = (
-            series.transform is None
-            and self.lead >= 0
-            and self.shape[self.lead :] == self.page_shape
-            and math.prod(self.shape[: self.lead]) == count
-            and set(self._page_axes) <= set("ZYXS")
-        )
-        _, _, length, width, samples = page.shaped
-        if page.is_tiled:
-            self.segment = (1, page.tiledepth, page.tilelength, page.tilewidth, samples)
-        else:
-            self.segment = (1, 1, min(page.rowsperstrip, length), width, samples)
-        self.grid = tuple(-(-n // s) for n, s in zip(page.shaped[:4], self.segment[:4], strict=True))
-        self.grid_strides = tuple(math.prod(self.grid[i + 1 :]) for i in range(4))
-        unit = [1] * self.lead + [min(self.segment[p], page.shaped[p]) for p in self._places]
-        self.chunks = tuple(unit[i] for i in self._kept) if self.is_regular else None
-
-    def expand(self, box: Box) -> Box:
-        """Add the axes of length 1 to a box of the series."""
-        start, stop = [0] * len(self.shape), [1] * len(self.shape)
-        for i, a, b in zip(self._kept, box.start, box.stop, strict=True):
-            start[i], stop[i] = a, b
-        return Box(tuple(start), tuple(stop))
-
-    def normalise(self, box: Box) -> Box:
-        """Convert a box of a page to (separate sample, depth, length, width, sample)."""
-        start, stop = [0] * 5, [1] * 5
-        for place, a, b in zip(self._places, box.start, box.stop, strict=True):
-            start[place], stop[place] = a, b
-        return Box(tuple(start), tuple(stop))
-
-
-_OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
-
-
-def _read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, str]]:
-    """Read pixel sizes and units from OME metadata, else ImageJ's, else none; a unit may be an empty string."""
-    resolution: dict[str, float] = {}
-    units: dict[str, str] = {}
-    if tiff.is_ome and tiff.ome_metadata:
-        from xml.etree import ElementTree
-
-        try:
-            pixels = ElementTree.fromstring(tiff.ome_metadata).find(f"{_OME}Image/{_OME}Pixels")
-        except ElementTree.ParseError:
-            pixels = None
-        if pixels is not None:
-            names = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
-            for axis in (a for a in axes if a in names):
-                resolution[axis] = _number(pixels.get(names[axis], "0"))
-                units[axis] = _decode_unit(pixels.get(f"{names[axis]}Unit", ""))
-            return {a: n for a, n in resolution.items() if n}, units
-    if tiff.is_imagej and tiff.imagej_metadata:
-        meta: Mapping[str, Any] = tiff.imagej_metadata
-        tags = tiff.pages[0].tags
-        for axis, name in (("x", "XResolution"), ("y", "YResolution")):
-            resolution[axis] = _inverse(tags.valueof(name, (1, 1)))
-        resolution["z"], resolution["t"] = _number(meta.get("spacing", 0)), _number(meta.get("finterval", 0))
-        units["x"] = _decode_unit(meta.get("unit", ""))
-        for axis in "yz":
-            units[axis] = _decode_unit(meta.get(f"{axis}unit", "")) or units["x"]
-        units["t"] = _decode_unit(meta.get("tunit", ""))
-    return {a: resolution[a] for a in axes if resolution.get(a)}, {a: units[a] for a in axes if a in units}
-
-
-def _number(text: Any) -> float:
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        return 0.0
-    return value if math.isfinite(value) else 0.0
-
-
-def _inverse(fraction: Any) -> float:
-    """Convert pixels per unit, a pair of numerator and denominator, to a pixel size."""
-    numerator, denominator = fraction
-    if not numerator or not denominator:
-        return 0.0
-    value = denominator / numerator
-    return float(round(value)) if abs(value - round(value)) < 1e-8 and round(value) else value
-
-
-def _decode_unit(text: Any) -> str:
-    """Decode a unit as stored by ImageJ: escape sequences and, in some files, the text of a Python tuple."""
-    unit = str(text)
-    wrapped = re.fullmatch(r"\('(.*)',\)", unit)
-    unit = wrapped[1] if wrapped else unit
-    return re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), unit)
 
 
 # --- writing -----------------------------------------------------------------------------------------------------
