@@ -76,16 +76,16 @@ def plan_tiles(
     at_once = preference.at_once
     while _count(region, shape) < at_once * TILES_PER_THREAD and at_once > 1 and _halve(shape, preference.smallest):
         pass
-    at_once = threads + (READ_AHEAD if threads > 1 else 0)
+    held = threads + (READ_AHEAD if threads > 1 else 0)  # tiles in memory at the same time
     while True:
         group = choose_group(region.shape, shape, cost.grid, memory_bytes=memory_bytes)
-        total = cost.fixed + cost.of(shape, margin, image) * at_once
-        total += waiting_bytes(region.shape, group, shape, cost.grid, at_once=at_once)
+        total = cost.fixed + cost.of(shape, margin, image) * held
+        total += waiting_bytes(region.shape, group, shape, cost.grid, at_once=held)
         if total <= memory_bytes:
             _check_number(region, group, shape)
             tiles = list(cut_in_groups(region, group, shape))
-            if by_processor and at_once > 1:
-                return _with_short_end(tiles, at_once, preference.smallest)
+            if by_processor and preference.at_once > 1:
+                return _with_short_end(tiles, preference.at_once, preference.smallest)
             return tiles
         if not _halve(shape, MIN_TILE[kind]):
             alone = cost.fixed + cost.of(shape, margin, image)
