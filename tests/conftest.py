@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -22,16 +23,29 @@ _ENVIRONMENT = ("LAZYFLOW_THREADS", "LAZYFLOW_TOTAL_RAM_MB", "SLURM_CPUS_PER_TAS
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A shell starts what runs in the background with SIGINT ignored, and so would be what tests start."""
+    """Undo settings of a shell that processes started by tests would inherit."""
+    # SIGINT is ignored by processes in the background.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Without bytecode files every process compiles the whole package: 0.4 s each, and tests start hundreds.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs CUDA kernels without a GPU, thread after thread, is not part of the fast set."""
+    """What runs CUDA kernels without a GPU, thread after thread, is not part of the fast set; see also ``sampled``."""
+    cases: dict[tuple[str, str], list[pytest.Function]] = {}
     for item in items:
         if item.path.parent.name in ("cuda", "parity") and "gpu" not in item.keywords:
             item.add_marker(pytest.mark.slow)
+        if "sampled" in item.keywords and isinstance(item, pytest.Function):
+            cases.setdefault((item.parent.nodeid, item.originalname), []).append(item)
+    for group in cases.values():
+        (count,) = group[0].get_closest_marker("sampled").args
+        fast = {i * (len(group) - 1) // max(1, count - 1) for i in range(count)}
+        for i, item in enumerate(group):
+            if i not in fast:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from support.sources import nodes_of
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = "pixelforest"
 
@@ -62,16 +64,11 @@ ENGINE = [name for name in MODULES if name == "engine" or name.startswith("engin
 
 
 @cache
-def parsed(name: str) -> ast.Module:
-    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
-
-
-@cache
 def imports_of(name: str) -> set[str]:
     """Absolute names of all imported modules and members, with our own package's prefix taken off."""
     package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
     found = set()
-    for node in ast.walk(parsed(name)):
+    for node in nodes_of(MODULES[name]):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -85,6 +82,7 @@ def is_within(name: str, parent: str) -> bool:
     return name == parent or name.startswith(f"{parent}.")
 
 
+@cache
 def layer_of(name: str) -> int | None:
     """Index of the layer of one of our own names; None for other libraries."""
     fitting = [(len(prefix), i) for i, layer in enumerate(LAYERS) for prefix in layer if is_within(name, prefix)]
@@ -160,7 +158,7 @@ def test_only_formats_and_the_project_open_files() -> None:
 
 
 def opening_calls(name: str) -> list[str]:
-    calls = [node for node in ast.walk(parsed(name)) if isinstance(node, ast.Call)]
+    calls = [node for node in nodes_of(MODULES[name]) if isinstance(node, ast.Call)]
     return [f"{name}:{call.lineno} {called_name(call)}" for call in calls if called_name(call) in OPENING_CALLS]
 
 

@@ -320,6 +320,7 @@ def test_interrupts_have_their_status(
     assert list(work_folder.glob("out/*")) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signals")
 @pytest.mark.parametrize("inputs", [1, 2])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -38,6 +38,7 @@ def give(monkeypatch: pytest.MonkeyPatch, backend: Backend | Exception) -> None:
     monkeypatch.setattr(backends.kernels, "load", open_it)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("test", SELF_TESTS, ids=[test.name for test in SELF_TESTS])
 def test_the_cpu_has_the_recorded_bits(test: SelfTest) -> None:
     assert digest(test.run(load("cpu"))) == test.recorded

@@ -192,6 +192,7 @@ def test_nothing_to_do(gray: Path, capsys: pytest.CaptureFixture[str]) -> None:
 # -------------------------------------------------------------------------------------------- then a run does just that
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "words",
     [
@@ -251,6 +252,7 @@ def test_too_little_memory_is_foretold(gray: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == foretold
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("output_format", ["numpy", "png"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_memory_that_is_said_suffices(gray: Path, output_format: str, threads: int) -> None:

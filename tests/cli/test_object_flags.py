@@ -75,6 +75,7 @@ def test_the_documented_example_writes_three_files(folder: Path) -> None:
         assert file["exported_data"].shape == (200, 240, 3)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
@@ -165,6 +166,7 @@ def test_the_table_has_a_row_for_each_object_and_all_features(folder: Path) -> N
     assert {len(row) for row in rows} == {len(head)}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["t.txt", "t", "t.CSV", "a.b/t"])
 def test_the_table_is_written_to_exactly_this_path(folder: Path, name: str) -> None:
     assert run(folder, f"--table_filename=out/{name}") == 0

@@ -127,6 +127,7 @@ def test_every_field_of_run_reports_is_documented(gray: Path) -> None:
 # --------------------------------------------------------------------------------------------------------------- shards
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("parts", [1, 2, 4, 7])
 def test_shards_share_the_inputs(gray: Path, parts: int, capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"{name}.png" for name in "abcde"]

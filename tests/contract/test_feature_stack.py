@@ -153,6 +153,7 @@ def test_smallest_volume(backend: Backend, scale: float) -> None:
     assert_equals_reference(backend, random_image((1, n, n, n)), make_plan([(scale, False)]))
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_flat_widths_around_the_fused_range(backend: Backend, width: int) -> None:
     plan = make_plan([(0.7, True), (1.0, True), (10.0, True)])
@@ -180,6 +181,7 @@ def test_images_beyond_one_cell(backend: Backend, shape: tuple[int, ...], scales
     assert_equals_reference(backend, random_image(shape), make_plan(scales))
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
 @pytest.mark.parametrize("scale", [0.2, 0.37, 0.7, 1.0, 3.5])

@@ -55,6 +55,7 @@ def check(
             assert_exact(found[name][i], expected, f"{name} of {i}")
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("includes_object", [False, True], ids=["around", "with object"])
 @pytest.mark.parametrize("kind", ["blobs", "boxes", "scattered", "noise"])
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def check_object(labels: np.ndarray, raw: np.ndarray, found: dict[str, np.ndarra
         assert_exact(of[name], expected, f"{name} of {i}")
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def library_power(value: float, exponent: float) -> float:
         return math.copysign(math.inf, value) if exponent == 3 else math.inf
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["deviations", "integers", "wide", "everything", "special"])
 def test_powers_equal_the_librarys(kind: str) -> None:
     rng, n = np.random.default_rng(3), 200_000

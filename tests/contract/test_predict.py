@@ -42,6 +42,7 @@ def assert_walks_alike(
     return found
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("classes", [1, 2, 3, 5])
 @pytest.mark.parametrize("trees", [1, 2, 10, 100])
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "impure"])
@@ -81,6 +82,7 @@ def test_votes_of_leaves_without_weight_are_undefined_as_in_the_original(backend
     assert np.isnan(compute_probabilities(backend, random_features(1, count=3), [forest])).all()
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "counts",
     [
@@ -164,6 +166,7 @@ def chain(depth: int, *, to_left: bool, pure: bool) -> TreeArrays:
     return make_tree(rows, probabilities, [1.0] * len(rows))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "impure"])
 @pytest.mark.parametrize("to_left", [True, False], ids=["left", "right"])
 def test_deep_chains(backend: Backend, to_left: bool, pure: bool) -> None:

@@ -69,6 +69,7 @@ def test_taps_without_width_are_one(sigma: float, order: int) -> None:
     assert gaussian_taps(sigma, order, FEATURE_WINDOW).tolist() == [1]
 
 
+@pytest.mark.sampled(100)
 @pytest.mark.parametrize("window", [FEATURE_WINDOW, PRESMOOTHER_WINDOW])
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("sigma", SIGMAS, ids=lambda v: f"{v:.4g}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.sources import nodes_of
 
 from pixelforest.engine.errors import (
     ExportError,
@@ -39,11 +40,10 @@ EXCEPTIONS = {
 
 def spelled_options(path: Path) -> Iterator[str]:
     """Yield the options that string literals of a module spell; documentation is left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    bodies = [node.body for node in ast.walk(tree) if isinstance(node, documented)]
+    bodies = [node.body for node in nodes_of(path) if isinstance(node, documented)]
     documentation = {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
             yield from re.findall(r"--[a-z_]+", node.value)
 

@@ -80,6 +80,7 @@ def test_small_regions_keep_raster_order() -> None:
     assert prod(image) * 4 < min(FREE_BYTES, FREE_SHARE * (1 << 31))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("channels", [1, 5])
 @pytest.mark.parametrize("chunk", [(50, 50, 51), (80, 80, 80), (64, 64, 1100), (96, 8, 500), (4, 357, 358)], ids=str)
 def test_a_wide_volume(chunk: tuple[int, ...], channels: int) -> None:

@@ -82,6 +82,7 @@ def check_reads(path: Path, name: str = "data") -> None:
             np.testing.assert_array_equal(voxels, expected[box.slices()].astype(voxels.dtype))
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_is_read(path: Path, layout: str, dtype: str) -> None:

@@ -65,6 +65,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestLayout:
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("name", ["hdf5", "compressed hdf5"])
     @pytest.mark.parametrize("tile", [(7, 300, 310, 2), (3, 64, 100, 2), (7, 40, 310, 1)])
     def test_any_tiles_from_several_threads(self, path: Path, name: str, tile: tuple[int, ...]) -> None:
@@ -433,6 +434,7 @@ class TestOthersInTheWay:
         writer.abort()
         assert os.listdir(path.parent) == []
 
+    @pytest.mark.sampled(1)
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of POSIX")
     @pytest.mark.parametrize("step", [0, 1_000_000])
     def test_file_size_limit(self, path: Path, step: int) -> None:

@@ -121,6 +121,7 @@ class TestWriting:
         }
         assert ("image-label" in describe(path)) == is_labels
 
+    @pytest.mark.sampled(2)
     @pytest.mark.usefixtures("small_chunks")
     @pytest.mark.parametrize("version", ["0.4", "0.5"])
     @pytest.mark.parametrize("is_labels", [False, True])

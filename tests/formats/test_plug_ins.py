@@ -135,6 +135,7 @@ def pile(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("dataset", ["second", "sec*"])
 def test_a_format_from_outside_is_read_and_written(tmp_path: Path, plug_in: Path, pile: Path, dataset: str) -> None:
     run_pixels(plug_in, tmp_path / "second.npy", tmp_path / "expected.npy", "numpy")

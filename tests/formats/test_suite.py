@@ -107,6 +107,7 @@ TYPES = [
 ]
 
 
+@pytest.mark.sampled(100)
 @pytest.mark.parametrize(("chosen", "dtype"), TYPES)
 def test_every_type_is_kept_or_stretched(chosen: OutputFormat, dtype: str, tmp_path: Path) -> None:
     array, axes = make_image(chosen, dtype)
@@ -121,12 +122,14 @@ CHANNELS = [
 ]
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize(("chosen", "channels"), CHANNELS)
 def test_every_number_of_channels_it_promises(chosen: OutputFormat, channels: int, tmp_path: Path) -> None:
     array, axes = make_image(chosen, channels=channels)
     check_files(write_whole(tmp_path, chosen, array, axes), chosen, array, axes)
 
 
+@pytest.mark.sampled(40)
 @each_format
 @pytest.mark.parametrize("piece", [(1, 1, 4, 5, 2), (2, 2, 11, 3, 1), (1, 2, 3, 13, 7)], ids=str)
 def test_boxes_may_come_in_any_order_from_any_thread(chosen: OutputFormat, piece, tmp_path: Path) -> None:

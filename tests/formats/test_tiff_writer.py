@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -238,24 +240,31 @@ def test_an_incomplete_sequence_of_stacks(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def ome_schema() -> Any:
+    """OME's own schema, as the package ome-types brings it."""
+    xmlschema = pytest.importorskip("xmlschema", reason="xmlschema is not installed")
+    ome_types = pytest.importorskip("ome_types", reason="ome-types is not installed")
+    return xmlschema.XMLSchema(Path(ome_types.__file__).parent / "ome-2016-06.xsd")
+
+
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32", "float64"])
 @pytest.mark.parametrize(
     "more", [{}, {"resolution": {"x": 0.5, "y": 0.25, "z": 2.0}, "axis_units": {"x": "um", "z": "µm"}}]
 )
-def test_the_description_of_a_stack_follows_omes_schema(dtype: str, more: dict[str, object], tmp_path: Path) -> None:
-    """The schema is OME's own, as the package ome-types brings it."""
-    xmlschema = pytest.importorskip("xmlschema", reason="xmlschema is not installed")
-    ome_types = pytest.importorskip("ome_types", reason="ome-types is not installed")
+def test_the_description_of_a_stack_follows_omes_schema(
+    dtype: str, more: dict[str, object], ome_schema: Any, tmp_path: Path
+) -> None:
     array = (RNG.random((2, 3, 9, 8, 2)) * 100).astype(dtype)
     path = write("multipage tiff", tmp_path / "a.tiff", array, "tzyxc", **more)
     with tifffile.TiffFile(path) as file:
         text = file.ome_metadata
     assert text is not None
-    schema = xmlschema.XMLSchema(Path(ome_types.__file__).parent / "ome-2016-06.xsd")
-    assert list(schema.iter_errors(text)) == []
-    pixels = ome_types.from_xml(text).images[0].pixels
+    assert list(ome_schema.iter_errors(text)) == []
+    pixels = importlib.import_module("ome_types").from_xml(text).images[0].pixels
     sizes = (pixels.size_t, pixels.size_c, pixels.size_z, pixels.size_y, pixels.size_x)
     assert sizes == (2, 2, 3, 9, 8)
     assert pixels.physical_size_x == (0.5 if more else None)
     broken = text.replace("SizeX=", "SizeW=")
-    assert list(schema.iter_errors(broken))
+    assert list(ome_schema.iter_errors(broken))

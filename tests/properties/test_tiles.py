@@ -42,6 +42,7 @@ def regions(draw: st.DrawFn, kind: str, *, most: bool = False) -> Box:
     return Box(tuple(start), tuple(stop))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", SHAPES)
 @settings(max_examples=12, deadline=None)
 @given(data=st.data(), threads=st.integers(1, 5))

@@ -27,6 +27,7 @@ ANY_FMA = re.compile(r"\bvfn?m(?:add|sub)\d{3}[ps][sd]\b")
 on_x86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="compiles for x86-64")
 
 
+@pytest.mark.sampled(1)
 @on_x86
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_formulas_are_vectors_and_never_contracted_whatever_the_registers(processor: str) -> None:

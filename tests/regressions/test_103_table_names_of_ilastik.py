@@ -65,6 +65,7 @@ def test_pixelforest_itself_writes_one_file(objects: Path) -> None:
     assert files_of(Path.cwd()) == ["t.csv"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize(
     ("typed", "written"),

@@ -99,6 +99,7 @@ def test_our_tiff_files_state_their_range(maps: np.ndarray, capsys: pytest.Captu
     assert WARNING not in capsys.readouterr().err
 
 
+@pytest.mark.sampled(30)
 @pytest.mark.parametrize(
     ("dtype", "drange", "is_labels", "expected"),
     [

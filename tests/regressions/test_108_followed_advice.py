@@ -173,6 +173,7 @@ def test_no_axes_are_advised_where_none_help(desk: Callable[[str], Desk]) -> Non
 # ----------------------------------------------------------------------------------------------------------- channels
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("project", "mode", "advised", "saved_as"),
     [
@@ -221,6 +222,7 @@ def test_the_same_file_twice(desk: Callable[[str], Desk]) -> None:
     assert here.run("raw.png")[0] == 0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("files", "template", "corrected"),
     [
@@ -253,6 +255,7 @@ def test_inputs_that_no_placeholder_tells_apart(desk: Callable[[str], Desk]) -> 
         assert here.run(name, f"--output_filename_format={place}/{{nickname}}.npy")[0] == 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("output_format", "template"),
     [
@@ -275,6 +278,7 @@ def test_corrected_templates(desk: Callable[[str], Desk], output_format: str, te
     assert status == 0, (advised[1], said)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["h5", "npz", "n5"])
 def test_datasets_of_a_container(desk: Callable[[str], Desk], tmp_path: Path, kind: str) -> None:
     here = desk("px2d_gray")
@@ -303,6 +307,7 @@ def test_datasets_of_a_container(desk: Callable[[str], Desk], tmp_path: Path, ki
 # ------------------------------------------------------------------------------------------------------------ options
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("output_format", ["jpg", "pbm", "bmp"])
 @pytest.mark.parametrize("source", ["Probabilities", "Simple Segmentation"])
 def test_formats_that_are_listed_hold_the_result(desk: Callable[[str], Desk], output_format: str, source: str) -> None:
@@ -385,6 +390,7 @@ def test_a_table_that_has_no_place(desk: Callable[[str], Desk]) -> None:
     assert here.run(f"--table_filename={found[1]}", *inputs)[0] == 0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("memory", "threads", "is_thread_advised"), [("20M", 2, True), ("1M", 2, False), ("1M", 1, False)]
 )

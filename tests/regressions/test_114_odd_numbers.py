@@ -83,6 +83,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize(
     ("case", "path", "value"), REFUSED, ids=[f"{path.rpartition('/')[2]}-{value}" for _, path, value in REFUSED]
 )
@@ -171,6 +172,7 @@ KEPT = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("case", "path", "value"), KEPT, ids=[f"{path.rpartition('/')[2]}-{value}" for _, path, value in KEPT]
 )

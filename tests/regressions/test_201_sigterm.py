@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -148,6 +149,7 @@ WAITS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("wait", WAITS)
 def test_every_wait_ends(wait: str, work: Path) -> None:
     shutil.copy("raw.png", "second.png")
@@ -174,10 +176,18 @@ def test_compilers_end_with_the_program(work: Path) -> None:
     seconds, errors = terminate(process)
     assert seconds < LIMIT_S + MAX_SLOWNESS_S
     assert errors.splitlines()[-1] == "pixelforest: error: terminated; no unfinished file was left behind"
-    time.sleep(0.2)
     for file in work.glob("compiler-*"):
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(file.name.removeprefix("compiler-")), 0)
+        wait_for_the_end(int(file.name.removeprefix("compiler-")))
+
+
+def wait_for_the_end(pid: int) -> None:
+    """A process that was killed is there until the system has reaped it, which takes time on a busy machine."""
+    end = time.monotonic() + MAX_SLOWNESS_S
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.kill(pid, 0)
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
 
 # ---------------------------------------------------------------------------------------------------- random moments
@@ -261,11 +271,6 @@ def terminate_or_done(process: subprocess.Popen[str]) -> tuple[float, str]:
     assert process.returncode in (143, -signal.SIGTERM, 0), errors
     assert "Traceback" not in errors
     return time.monotonic() - started, errors
-
-
-@pytest.mark.parametrize("name", ["zarr"])
-def test_a_random_moment_of_a_run(name: str, phases: Path, work_folder: Path) -> None:
-    check_random_moments(name, phases, work_folder, count=2, seed=1)
 
 
 @pytest.mark.slow

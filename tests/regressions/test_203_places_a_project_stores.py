@@ -48,6 +48,7 @@ def files_of(folder: Path) -> set[str]:
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("file_type", "stored", "written"),
     [
@@ -66,6 +67,7 @@ def test_a_table_has_the_extension_of_its_format(objects: Path, file_type: str, 
     assert files_of(Path.cwd()) - {f"obj2d_seg/{name}" for name in files_of(objects)} == {written}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_type", ["csv", "h5"])
 def test_a_stored_table_replaces_tables_only(objects: Path, file_type: str, capsys: pytest.CaptureFixture[str]) -> None:
     store_table(objects / "project.ilp", "t.h5" if file_type == "h5" else "t.csv", file_type=file_type)
@@ -120,6 +122,7 @@ def test_no_table_format_takes_a_strange_file_for_its_result(table, tmp_path: Pa
     assert not table.is_result(tmp_path, "")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "name", ["hdf5", "n5", "numpy", "tiff", "multipage tiff", "png", "jpg", "bmp", "gif", "ppm", "ras", "xv"]
 )
@@ -130,6 +133,7 @@ def test_a_result_is_replaced_by_the_next_run(pixels: Path, name: str) -> None:
     assert run(pixels, *options) == 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["png", "compressed hdf5", "numpy", "tiff", "n5", "png sequence"])
 def test_a_stored_path_replaces_no_strange_file(pixels: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     slices = "_{slice_index:01}" if name.endswith("sequence") else ""
@@ -295,6 +299,7 @@ def test_servers_that_a_project_names_need_the_users_word(
     assert asked
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["n5", "multi-scale OME-Zarr"])
 @pytest.mark.parametrize("template", ["s3://bucket/{nickname}", "gs://bucket/x", "s3:{nickname:/<2.0}bucket/x"])
 def test_no_bucket_of_a_project_is_used(

@@ -41,6 +41,7 @@ def run(*words: str) -> int:
     return cli.main([f"--project={NAME}/{NAME}.ilp", *ARGV, *words, f"{NAME}/{NAME}.png"])
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", SINGLE)
 def test_every_format(name: str, work: Path) -> None:
     words = ["--export_source=Simple Segmentation"]
@@ -58,6 +59,7 @@ def test_sequences_keep_odd_names(name: str, work: Path) -> None:
     assert all(file.name.startswith(NAME) for file in (work / "o").iterdir())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["n5", "single-scale OME-Zarr", "hdf5", "numpy", "multipage tiff"])
 def test_what_was_written_is_read_again(name: str, work: Path) -> None:
     template = "--output_filename_format={dataset_dir}/o/{nickname}"

@@ -154,6 +154,7 @@ def test_descriptors_that_cannot_be_written(work: Path, capfd: pytest.CaptureFix
     assert re.search(r"cannot write /dev/fd/\d+: descriptor \d+ is open for reading only", second)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_streams_are_no_error(closed: str, work: Path) -> None:
     """Nor does a result get the number of one, and with it what is printed."""

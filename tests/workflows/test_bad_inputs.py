@@ -250,6 +250,7 @@ BAD_IMAGES = {
 }
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("name", "make", "parts"), BAD_IMAGES.values(), ids=BAD_IMAGES)
 def test_a_bad_image(scene: Scene, name: str, make: Callable[[Path], None], parts: tuple[str, ...]) -> None:
     make(scene.folder / name)
@@ -469,6 +470,7 @@ def test_a_folder_on_a_disk_that_is_read_only(scene: Scene, mount: Callable[[str
     assert "ead-only" in line
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_full_disk(scene: Scene, mount: Callable[[str], Path], name: str) -> None:
     place = mount("size=16k")
@@ -514,6 +516,7 @@ def test_a_disk_that_fills_up_in_a_batch(scene: Scene, mount: Callable[[str], Pa
     assert all(np.array_equal(np.load(path), recorded) for path in place.iterdir())
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
 @pytest.mark.parametrize("name", ["compressed hdf5", "numpy"])
 def test_a_quota(scene: Scene, name: str) -> None:
@@ -539,6 +542,7 @@ sys.exit(main())"""
 # ----------------------------------------------------------------------------------------- results that would overwrite
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("template", "output_format", "parts"),
     [

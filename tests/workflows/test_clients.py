@@ -138,6 +138,7 @@ def run_like_fiji(folder: Path, project: Path, inputs: Mapping[str, tuple[np.nda
     return read_hdf5(result)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("source", "result"), [("Probabilities", "probabilities"), ("Simple Segmentation", "simple_segmentation")]
 )
@@ -169,6 +170,7 @@ def test_fiji_object_classification_from_probabilities(tmp_path: Path) -> None:
     assert np.array_equal(found, reorder(recorded("obj2d_pred", "object_predictions"), "yxc", FIJI_AXES))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("quotes", ["", '"'], ids=["bare", "quoted"])
 def test_fiji_before_2021(quotes: str, tmp_path: Path) -> None:
     """executors/PixelClassification.java: neither the file nor an option says which axes there are.
@@ -210,6 +212,7 @@ def test_trackmate_runs_as_documented(tmp_path: Path) -> None:
 # large as those of the file; the file for the result is there already, and empty.
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("name", "dtype"), [("px2d_rgb", "float64"), ("px2d_gray", "float32")])
 def test_cellprofiler_runs_as_documented(name: str, dtype: str, tmp_path: Path) -> None:
     temporary = tmp_path / ".cellprofiler_temp"
@@ -295,6 +298,7 @@ def planar(path: Path) -> np.ndarray:
 # its own; names are relative; options come from the pipeline's configuration, quotes and all.
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("options", "suffix", "result"),
     [

@@ -44,6 +44,7 @@ def test_the_page_has_an_example_for_each_workflow() -> None:
     assert [words[1].removeprefix("--project=") for words in COMMANDS] == list(WRITTEN)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("words", COMMANDS, ids=[words[1].removeprefix("--project=") for words in COMMANDS])
 def test_an_example_writes_what_the_page_says(words: list[str], work_folder: Path) -> None:
     for name, source in FILES.items():

@@ -73,6 +73,7 @@ def case(copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
     return enter
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("name", "inputs", "part"), BAD.values(), ids=BAD)
 @pytest.mark.parametrize("options", [[], ["--table_filename=t.csv"]], ids=["image", "table"])
 def test_bad_inputs_are_foretold(

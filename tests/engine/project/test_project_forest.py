@@ -354,6 +354,7 @@ def test_without_a_usable_classifier_it_says_what_to_do(
 FIRST = f"{STORED}/Forest0000"
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -303,6 +303,7 @@ def test_another_group_of_features_can_be_read(make_project: MakeProject) -> Non
 GROUP = "FeatureSelections"
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("change", "message"),
     [

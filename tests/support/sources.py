@@ -1,0 +1,18 @@
+"""Our own sources as syntax trees, each parsed once, for tests of rules that every module keeps."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a module, in the order of ``ast.walk``."""
+    return tuple(ast.walk(parse(path)))
