@@ -34,7 +34,7 @@ class Scales:
     shapes
         Level -> axis letter -> size, the largest level first.
     translation
-        Axis letter -> physical position of the first voxel, where it is not 0.
+        Axis letter -> physical position of the first voxel, in the unit of the axis, where it is not 0.
     """
 
     active: str
@@ -55,13 +55,13 @@ class ImageInfo:
     own_axes
         True if the file itself states its axes; False if ``axes`` is a guess.
     drange
-        Stored data range, or None.
+        Stored range of the values (smallest, largest), or None.
     display_mode
         Stored hint for viewers, or None.
     axis_units
-        Axis letter -> unit, empty if unknown.
+        Axis letter -> unit as stored, such as "µm" or "s"; empty if unknown.
     resolution
-        Axis letter -> pixel size, empty if unknown.
+        Axis letter -> pixel size in the unit of the axis; empty if unknown.
     chunks
         Storage unit of the file, in file order; None if rows can be read at no extra cost.
     scales
@@ -89,6 +89,8 @@ class ImageReader(ABC):
 
     Attributes
     ----------
+    info
+        Facts about the image.
     held_bytes
         Memory of the whole image once a part of it is read; 0 if parts are read from the file.
     unchecked
@@ -115,12 +117,12 @@ class ImageReader(ABC):
         Parameters
         ----------
         box
-            Region in file axes.
+            Region in file axes, within the image.
 
         Returns
         -------
         numpy.ndarray
-            The voxels in the file's dtype and native byte order.
+            The voxels in file axes, of the box's shape, in the file's dtype and native byte order.
 
         Raises
         ------
@@ -265,7 +267,18 @@ class ImageWriter(ABC):
 
     @abstractmethod
     def finish(self) -> list[Path]:
-        """Complete the file, put it under its final name, and return the files written. Raises ExportError."""
+        """Complete the file and put it under its final name.
+
+        Returns
+        -------
+        list of Path
+            The files written; none behind a URL.
+
+        Raises
+        ------
+        ExportError
+            If the file cannot be completed, or voxels are missing.
+        """
 
     @abstractmethod
     def abort(self) -> None:
@@ -379,10 +392,38 @@ class TableWriter(ABC):
 
     @abstractmethod
     def write(self, columns: Sequence[np.ndarray]) -> None:
-        """Append rows: one array per column, all of equal length, in the columns' types. Raises ExportError."""
+        """Append rows.
+
+        Parameters
+        ----------
+        columns
+            For each column (rows,), all of equal length, in the column's dtype.
+
+        Raises
+        ------
+        ExportError
+            If they cannot be written.
+        """
 
     def write_image(self, name: str, box: Box, data: np.ndarray) -> None:
-        """Store a part of a picture created by ``add_image`` under this name. Raises ExportError."""
+        """Store a part of a picture that ``add_image`` created under this name.
+
+        Parameters
+        ----------
+        name
+            Path inside the file.
+        box
+            Region in the picture's axes.
+        data
+            Its voxels, in the picture's axes and dtype.
+
+        Raises
+        ------
+        ExportError
+            If they cannot be written.
+        NotImplementedError
+            If the format holds no images.
+        """
         raise NotImplementedError("this format holds no images")
 
     def add_image(self, name: str, shape: Sequence[int], dtype: np.dtype, *, axes: str, kind: str) -> None:
@@ -408,7 +449,18 @@ class TableWriter(ABC):
 
     @abstractmethod
     def finish(self) -> Path:
-        """Complete the file, put it under its final name, and return that. Raises ExportError."""
+        """Complete the file and put it under its final name.
+
+        Returns
+        -------
+        Path
+            The final name.
+
+        Raises
+        ------
+        ExportError
+            If the file cannot be completed.
+        """
 
     @abstractmethod
     def abort(self) -> None:

@@ -25,12 +25,24 @@ __all__ = ["AxesRule"]
 class AxesRule:
     """The choice of axes for one argument.
 
-    given         letters of --input_axes, or None
-    training      image of the role in the project, or None
-    is_trained    False if --ignore_training_axistags was given
-    axes_option   how --input_axes is spelled with given letters
-    sources       number of files or datasets that are stacked
     The letters of a file that states its own are never overruled by the project, only by the option.
+
+    Parameters
+    ----------
+    argument
+        One lane's input for a role, for messages.
+    given
+        Letters of --input_axes in file order, or None.
+    training
+        Image of the role in the project, or None.
+    is_trained
+        False if --ignore_training_axistags was given.
+    axes_option
+        Letters -> --input_axes with them, as the reader of a message writes it.
+    log
+        (level, message, arguments), as ``logging.Logger.log``.
+    sources
+        Number of files or datasets that are stacked.
     """
 
     argument: str
@@ -47,7 +59,25 @@ class AxesRule:
         return None if self.training is None or not self.is_trained else self.training.axes or None
 
     def choose_for_image(self, info: ImageInfo) -> str:
-        """The axes of a single image, in file order. Raises InputError, InputMismatch."""
+        """Choose the axes of a single image.
+
+        Parameters
+        ----------
+        info
+            Facts about the image.
+
+        Returns
+        -------
+        str
+            One letter out of t, z, y, x, c for each axis, in file order.
+
+        Raises
+        ------
+        InputMismatch
+            If the letters do not fit its number of axes, or x or y is not among them.
+        InputError
+            If what the file states about its axes cannot be true, and no letters are given.
+        """
         if self.given is not None:
             if len(self.given) != len(info.shape):
                 raise self._misfit(info.shape, f"{setting('input_axes')}={self.given} does not fit")
@@ -56,9 +86,24 @@ class AxesRule:
         return self._checked(self._trained_or_own(info, own=info.axes if info.own_axes else ""))
 
     def choose_for_stack(self, stack: ImageInfo, first: ImageInfo, *, is_swapped: bool) -> str:
-        """The axes of a complete stack. Raises InputError, InputMismatch.
+        """Choose the axes of a complete stack.
 
-        is_swapped   its axes x and y are swapped with respect to its files
+        Parameters
+        ----------
+        stack, first
+            Facts about the stack and about its first slice.
+        is_swapped
+            True if axes x and y of the stack are swapped with respect to its files.
+
+        Returns
+        -------
+        str
+            One letter for each axis of the stack, in its order.
+
+        Raises
+        ------
+        InputMismatch, InputError
+            As for ``choose_for_image``.
         """
         if self.given is not None:
             if is_swapped and self.given.index("y") < self.given.index("x"):
@@ -80,7 +125,23 @@ class AxesRule:
         return self._checked(self._trained_or_own(stack, own=own))
 
     def axes_of_slices(self, stack: ImageInfo, first: ImageInfo) -> str | None:
-        """The given axes if they describe one slice and not the complete stack. Raises InputMismatch if neither."""
+        """Return the given axes if they describe one slice and not the complete stack.
+
+        Parameters
+        ----------
+        stack, first
+            Facts about the stack and about its first slice.
+
+        Returns
+        -------
+        str or None
+            Letters of a slice in file order; None if none are given, or they describe the complete stack.
+
+        Raises
+        ------
+        InputMismatch
+            If they describe neither.
+        """
         if self.given is None or len(self.given) == len(stack.shape):
             return None
         if len(self.given) != len(first.shape):

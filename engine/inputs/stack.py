@@ -30,7 +30,17 @@ PICTURE_AXES = "tzc"
 
 @dataclass(frozen=True)
 class Slice:
-    """One image of a stack: a function that opens it, its name for messages, and the file named for it."""
+    """One image of a stack.
+
+    Parameters
+    ----------
+    label
+        Its name in messages.
+    open
+        Opens it. Raises InputError.
+    file
+        File that was named for it; None if there is none.
+    """
 
     label: str
     open: Callable[[], ImageReader]
@@ -49,12 +59,30 @@ class _Slot:
 class StackReader(ImageReader):
     """Reader of a stack of slices. Several threads may read at once.
 
-    first       facts about the first slice; all others must agree with it
-    axis        axis along which they are stacked
-    kind        "picture" or "array" (InputFormat.stack)
-    axes        replaces the letters of a slice's axes, if given
-    The other slices of arrays are checked here, those of pictures by ``verify`` and when they are read. Raises
-    InputMismatch, UsageError.
+    The other slices of arrays are checked when the stack is made, those of pictures by ``verify`` and when they are
+    read.
+
+    Parameters
+    ----------
+    slices
+        Images in stacking order, at least one.
+    first
+        Facts about the first slice. All others must have its dtype and shape, except along ``axis`` if they have it.
+    axis
+        Letter of the axis along which they are stacked.
+    kind
+        "picture" or "array", as ``InputFormat.stack``.
+    axes
+        Letters of a slice's axes in file order; None: those of ``first``.
+
+    Raises
+    ------
+    UsageError
+        If pictures cannot be stacked along the axis.
+    InputMismatch
+        If a slice does not agree with the first one, or is a part of the same image as another.
+    InputError
+        If a slice cannot be read.
     """
 
     def __init__(
