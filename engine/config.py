@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..frozen import frozen
 from .errors import UsageError
 from .quotes import unquote
 
@@ -26,7 +26,7 @@ _READ = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Config:
     """Settings of the configuration file; None for those it does not contain.
 

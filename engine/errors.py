@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
+
+from ..frozen import frozen
 
 # Noncharacters of Unicode, which no text from outside should contain: they mark the name of a setting in a message.
 _BEGIN, _END = "\ufdd0", "\ufdd1"
@@ -48,7 +49,7 @@ def as_marked(name: str) -> str:
     return f"{_BEGIN}{name}{_END}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Setting:
     """A setting that a message names, with a value if the message proposes or quotes one.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..frozen import frozen
 from .config import Config, find_config, read_config
 from .errors import Text, UsageError, setting
 from .machine import choose_memory, choose_threads
@@ -34,7 +34,7 @@ project_logger = logging.getLogger("ilastik.shell.projectManager")
 logger = logging.getLogger("pixelforest.jobs")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Request(InputRequest, ExportRequest, TableRequest, ResourceRequest):
     """A request as typed: names and texts, nothing resolved.
 
@@ -54,7 +54,7 @@ class Request(InputRequest, ExportRequest, TableRequest, ResourceRequest):
     debug: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Job:
     """A resolved request: everything a run needs to know.
 

@@ -6,7 +6,8 @@ Every field has the name, and takes the value, of an option of the command line,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from ..frozen import frozen
 
 EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 FORESTS = ("auto", "native", "nvforest")
@@ -19,7 +20,7 @@ _IMAGE_FLAGS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class InputRequest:
     """Images, and how they are read.
 
@@ -40,7 +41,7 @@ class InputRequest:
     allow_missing_planes: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ExportRequest:
     """Results, and how their images are written; None for options that were not given.
 
@@ -78,7 +79,7 @@ class ExportRequest:
         return {name: result for name, result in _IMAGE_FLAGS.items() if getattr(self, name)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class TableRequest:
     """The table of objects.
 
@@ -106,7 +107,7 @@ class TableRequest:
     started_as_ilastik: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ResourceRequest:
     """Device, limits and share of the inputs of a run.
 

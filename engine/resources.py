@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ..frozen import frozen
 from ..kernels.contract import Backend
 
 
-@dataclass(frozen=True)
+@frozen
 class Resources:
     """Backend, threads and memory that a piece of work may use.
 

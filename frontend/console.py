@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -21,6 +20,7 @@ from pixelforest.engine.messages import describe_record
 from pixelforest.engine.progress import Progress
 from pixelforest.engine.public_text import public_text
 from pixelforest.engine.terminal_text import printable, printable_lines
+from pixelforest.frozen import frozen
 
 PROGRAM = "pixelforest"
 LOGFILE_BYTES = 50 * 10**6
@@ -32,7 +32,7 @@ ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] 
 _DETAILED = "%(levelname)s %(asctime)s %(module)s %(process)d %(threadName)s %(message)s"
 
 
-@dataclass(frozen=True)
+@frozen
 class ConsoleSettings:
     """Verbosity and destinations of the output.
 

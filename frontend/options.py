@@ -13,6 +13,7 @@ from enum import Enum
 
 from pixelforest.engine.errors import UsageError
 from pixelforest.engine.quotes import unquote
+from pixelforest.frozen import frozen
 
 TRUE_WORDS = ("1", "yes", "true", "on")
 FALSE_WORDS = ("0", "no", "false", "off")
@@ -27,7 +28,7 @@ class Takes(Enum):
     BOOLEAN = "a word such as true or off, or nothing, which means true"
 
 
-@dataclass(frozen=True)
+@frozen
 class Option:
     """One row of the table of options.
 

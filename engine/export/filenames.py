@@ -9,11 +9,11 @@ import logging
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
 from ...box import Box
+from ...frozen import frozen
 from ..axes import CANONICAL
 from ..errors import OUTPUT_FILES, ExportError, Setting, setting
 from ..formats import is_image_extension
@@ -206,7 +206,7 @@ def check_protected(
             raise ExportError(f"the output {path} holds {what} ({original}); choose another {option}")
 
 
-@dataclass(frozen=True)
+@frozen
 class LaneNames:
     """Names that distinguish the main inputs of lanes.
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ..axes import CANONICAL, box_from_canonical, pipeline_axes
 from ..errors import ExportError, Text, setting
 from ..formats import output_formats
@@ -49,7 +49,7 @@ log = logging.getLogger("pixelforest.export")
 _MAX_SPREAD = 65535  # more steps than a forest has different probabilities, and exact in float32
 
 
-@dataclass(frozen=True)
+@frozen
 class ResultInfo:
     """Facts about a result before it is computed.
 
@@ -86,7 +86,7 @@ class LaneImage(Protocol):
     def scales(self) -> Scales | None: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class ExportPlan:
     """Complete plan of one export.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...box import Box
+from ...frozen import frozen
 from ..axes import CANONICAL, box_to_canonical
 from ..errors import ExportError, Setting, UsageError, setting
 
@@ -20,7 +20,7 @@ __all__ = ["Cutout", "describe_region", "parse_list", "parse_region", "resolve_r
 CUTOUT = setting("cutout_subregion")
 
 
-@dataclass(frozen=True)
+@frozen
 class Cutout:
     """A region as written. None means the beginning or the end of an axis.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ...frozen import frozen
 from ..axes import CANONICAL, is_axis_order
 from ..errors import ExportError, Setting, UsageError, setting
 from ..formats import output_format, output_formats
@@ -67,7 +67,7 @@ class StoredSettings(Protocol):
     def region_stop(self) -> tuple[int | None, ...] | None: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Defaults:
     """Defaults for projects without export settings; the configuration file may replace both."""
 
@@ -75,7 +75,7 @@ class Defaults:
     filename_format: str = "{dataset_dir}/{nickname}_{result_type}"
 
 
-@dataclass(frozen=True)
+@frozen
 class ExportSettings:
     """Settings for the export of one result, the same for every lane.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
+from ...frozen import frozen
 from ..errors import ExportError, Setting, Text, setting
 from ..terminal_text import has_controls, printable
 
@@ -21,7 +21,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _PERMIT = setting("allow_project_urls")
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredPlace:
     """Template of a path as stored in the project.
 

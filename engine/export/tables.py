@@ -9,13 +9,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ..errors import ExportError, setting
 from ..formats import table_format
 from ..formats.spec import TableColumn, TableFormat, TableWriter
@@ -71,7 +72,7 @@ class StoredTable(Protocol):
     def includes_raw(self) -> bool: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class TableSettings:
     """Settings of the table, the same for every lane.
 
@@ -98,7 +99,7 @@ class TableSettings:
     is_defused: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class TablePlan:
     """Plan of the table of one lane: its settings and the final path.
 

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ..storage.atomic_write import check_file_place
 from ..storage.object_storage import RemotePath
 
 SEQUENCE = " sequence"  # end of the names of formats that write a file per slice
 
 
-@dataclass(frozen=True)
+@frozen
 class Scales:
     """Levels of resolution that an image is one of.
 
@@ -42,7 +43,7 @@ class Scales:
     translation: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class ImageInfo:
     """Facts about an image that are known before a voxel is read.
 
@@ -150,7 +151,7 @@ class ImageReader(ABC):
         self.close()
 
 
-@dataclass(frozen=True)
+@frozen
 class InputFormat:
     """Description of how files of one kind are recognised and opened.
 
@@ -193,7 +194,7 @@ class InputFormat:
     opens_any_url: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class ImageSpec:
     """Description of an image to write, in output axes.
 
@@ -285,7 +286,7 @@ class ImageWriter(ABC):
         """Remove everything temporary; existing data under the final name are untouched. Never raises."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Limits:
     """Limits of the images that a format can hold.
 
@@ -307,7 +308,7 @@ class Limits:
     channels: frozenset[int] | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class OutputFormat:
     """Description of how results are written under one name of ``--output_format``.
 
@@ -368,7 +369,7 @@ class OutputFormat:
     is_folder: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class TableColumn:
     """One column of a table.
 
@@ -467,7 +468,7 @@ class TableWriter(ABC):
         """Remove everything temporary; existing data under the final name are untouched. Never raises."""
 
 
-@dataclass(frozen=True)
+@frozen
 class TableFormat:
     """Description of how tables are written into files with one of these extensions.
 

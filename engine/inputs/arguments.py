@@ -12,10 +12,10 @@ import glob
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ...frozen import frozen
 from ..errors import InputError, InputMismatch, InputNotFound
 from ..formats import own_container_extensions, own_input_extensions, plugged_container_extensions
 from ..quotes import unquote
@@ -23,7 +23,7 @@ from ..quotes import unquote
 _SCHEMES = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)*[A-Za-z][A-Za-z0-9+.-]*")
 
 
-@dataclass(frozen=True)
+@frozen
 class PathStyle:
     """Path syntax of an operating system: separators of the parts of a list and of folders."""
 
@@ -41,7 +41,7 @@ WINDOWS = PathStyle(";", "\\/")
 NATIVE = WINDOWS if os.sep == "\\" else POSIX
 
 
-@dataclass(frozen=True)
+@frozen
 class Source:
     """One image to read: an absolute path of a file, and the internal path in it or ""."""
 
@@ -52,7 +52,7 @@ class Source:
         return f"{self.file}/{self.internal}" if self.internal else str(self.file)
 
 
-@dataclass(frozen=True)
+@frozen
 class Expansion:
     """All sources of an argument in stacking order, and a warning about that order, if any."""
 

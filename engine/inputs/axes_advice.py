@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...frozen import frozen
 from ..errors import setting
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _SUGGESTED = ("yx", "yxc", "cyx", "zyx", "tyx", "zyxc", "czyx", "zcyx", "tyxc", 
 _MAX_CHANNELS = 4  # a longer axis is not assumed to hold colors
 
 
-@dataclass(frozen=True)
+@frozen
 class Needs:
     """Kind of images that a project can process.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...frozen import frozen
 from ..errors import InputError, InputMismatch, Text, setting
 from ..formats.spec import ImageInfo
 from .axes_advice import advise, needs_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AxesRule"]
 
 
-@dataclass(frozen=True)
+@frozen
 class AxesRule:
     """The choice of axes for one argument.
 

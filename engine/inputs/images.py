@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ..axes import CANONICAL, box_from_canonical, canonical_shape, to_canonical
 from ..errors import InputError, UsageError, setting
 from ..formats import find_input_format, find_input_format_of_folder, find_remote_format, input_formats
@@ -123,7 +124,7 @@ class InputImage:
         self.close()
 
 
-@dataclass(frozen=True)
+@frozen
 class ImageRef:
     """An image that was opened, as a value that can be pickled: enough to open it again.
 

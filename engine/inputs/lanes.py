@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...frozen import frozen
 from ..axes import is_axis_order
 from ..errors import UsageError, setting
 from ..quotes import split_entries
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..project.lanes import TrainingImage
 
 
-@dataclass(frozen=True)
+@frozen
 class InputOptions:
     """Options for reading the images of all lanes.
 
@@ -53,7 +53,7 @@ class InputOptions:
         return f"{setting('input_axes')}={','.join(entries)}"
 
 
-@dataclass(frozen=True)
+@frozen
 class LaneArguments:
     """Input arguments of one lane by role. A role without an image is not included; the main role always is."""
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ..errors import InputMismatch, UsageError
 from ..formats.spec import ImageInfo, ImageReader
 
@@ -28,7 +29,7 @@ _MAX_OPEN_BYTES = 2**28  # of decoded slices; some readers keep decoded data
 PICTURE_AXES = "tzc"
 
 
-@dataclass(frozen=True)
+@frozen
 class Slice:
     """One image of a stack.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...frozen import frozen
 from ..errors import InputMismatch
 from ..project.object_features import Features
 from ..resources import Resources
@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 1 << 14
 Measured = Mapping[str, Mapping[str, np.ndarray]]
 
 
-@dataclass(frozen=True)
+@frozen
 class ObjectClasses:
     """Predictions for the objects of a frame, without the background.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ..tiling.layers import Read
 
 CROP_AXES = "xyzc"
 
 
-@dataclass(frozen=True)
+@frozen
 class Crop:
     """Surroundings of one object, without axes of length 1; ``axes`` and ``raw_axes`` are the letters of the others.
 

@@ -6,9 +6,9 @@ The quantities to be measured for a feature are in ``quantities.py``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
+from ...frozen import frozen
 from ...kernels.contract import BINS, QUANTILES
 from ..errors import InputMismatch, ProjectError
 from ..project.object_features import HULL_2D, HULL_3D, PLUGINS, SKELETON, STANDARD, Features
@@ -54,7 +54,7 @@ class Needs(Enum):
         return self is Needs.ANY or (channels == 1) == (self is Needs.ONE_CHANNEL)
 
 
-@dataclass(frozen=True)
+@frozen
 class FeatureEntry:
     """One feature of a plugin; ``is_local``: it has a margin and includes the neighbourhood of the object."""
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ...kernels.contract import Backend, SlabComponents
 from ..errors import InputMismatch
 from ..resources import Resources
@@ -33,7 +34,7 @@ MIN_SHARED_SLAB_VOXELS = 1 << 20
 _RUN_BYTES = 12  # a run as the kernels store it, at most one per voxel
 
 
-@dataclass(frozen=True)
+@frozen
 class LabelFrame:
     """Objects of one frame.
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ...kernels.contract import SECOND_PASS, Voxels
 from ..errors import MemoryTooSmall, setting
 from ..machine import format_size
@@ -42,7 +42,7 @@ _SLAB_VOXELS = 1 << 22  # more gains nothing
 _SLAB_SHARE = 4
 
 
-@dataclass(frozen=True)
+@frozen
 class ObjectFeatures:
     """Measured features of the objects of a frame, without the background.
 
@@ -126,13 +126,13 @@ def _measure_nothing(wanted: Features, *, dimensions: int, channels: int) -> Obj
     return ObjectFeatures(0, values)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Statistics:
     values: Mapping[str, Mapping[str, np.ndarray]]
     boxes: np.ndarray
 
 
-@dataclass(frozen=True)
+@frozen
 class _Neighbourhood:
     """Neighbourhoods of one kind during their measurement."""
 

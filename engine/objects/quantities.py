@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from ...frozen import frozen
 from ...kernels.contract import MEASURE_NEEDS, MEASURES, MeasurePlan, Voxels
 from ...kernels.shared.object_tables import table_bytes
 from ..errors import InputMismatch
@@ -72,7 +72,7 @@ _BOX_BYTES = 24  # an object's box
 _ORDER_BYTES = 32  # slabs and cost of each object: a few numbers per object
 
 
-@dataclass(frozen=True)
+@frozen
 class Surroundings:
     """Kind of neighbourhood: the features that end in ``suffix``, measured around the object or with it."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from ...frozen import frozen
 from .classify import ObjectClasses
 
 
-@dataclass(frozen=True)
+@frozen
 class ObjectResult:
     """A result of object classification, equal to ilastik's export source of that name.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ...kernels.contract import MeasurePlan, ObjectBackend
 from ..resources import Resources
 from ..tiling.layers import Read
@@ -20,7 +20,7 @@ Range = tuple[int, int]
 _RANGES_PER_THREAD = 8
 
 
-@dataclass(frozen=True)
+@frozen
 class FrameSweep:
     """A frame with the threads and the operations that process it."""
 

@@ -7,10 +7,10 @@ A feature of several values has a column for each, numbered from 0.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from ...frozen import frozen
 from ..formats.spec import TableColumn
 from ..project.object_features import DEFAULT_FEATURES, Features
 from .classify import ObjectClasses
@@ -22,7 +22,7 @@ ATLAS, ORIGINAL_ID = "AtlasMapping", "original_oid"
 UNLABELLED = "0"
 
 
-@dataclass(frozen=True)
+@frozen
 class _Part:
     """A feature of the table, with its number of values."""
 
@@ -31,7 +31,7 @@ class _Part:
     values: int
 
 
-@dataclass(frozen=True)
+@frozen
 class TableLayout:
     """Columns of a table, and the sources of their values.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ...kernels.contract import MapPlan, Voxels, as_voxels
 from ...kernels.shared.taps import threshold_taps
 from ..errors import InputMismatch, ProjectError, UsageError
@@ -86,7 +86,7 @@ def threshold_frame(
     return {"simple": _simple, "hysteresis": _hysteresis, "ipht": _ipht}[settings.method](frame)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Frame:
     """One frame with the settings and resources of its thresholding."""
 

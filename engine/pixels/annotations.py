@@ -12,12 +12,12 @@ import ntpath
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ..axes import canonical_shape
 from ..errors import PixelforestError
 from ..inputs.arguments import NATIVE, WINDOWS, split_internal, split_list
@@ -32,7 +32,7 @@ COMPARED_VOXELS = 1 << 22  # compared at a time
 logger = logging.getLogger("pixelforest.pixels")
 
 
-@dataclass(frozen=True)
+@frozen
 class Annotations:
     """Labels of one image; blocks in the order in which they overwrite each other."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ...kernels.contract import (
     Backend,
     Conversion,
@@ -38,7 +39,7 @@ _COUNTED = "to be counted"  # distinct from the results, whose names are capital
 _PROBABILITIES, _LABELS = (next(r for r in RESULTS if r.name == name) for name in (PROBABILITIES, LABELS))
 
 
-@dataclass(frozen=True)
+@frozen
 class ResultRequest:
     """Request for one result.
 
@@ -50,7 +51,7 @@ class ResultRequest:
     conversion: Conversion | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class PixelClassifier:
     """A project's features and forests on a backend, for images of one number of channels and one size.
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
+from ...frozen import frozen
 from ...kernels.contract import FeaturePlan, ScalePlan
 from ..errors import InputMismatch
 from ..project.pixel_features import COLUMNS_PER_CHANNEL, FeatureSelection
 
 
-@dataclass(frozen=True)
+@frozen
 class Feature:
     """One of ilastik's pixel features: its id in a project, its name in the dialog, its operation."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from ...frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class PixelResult:
     """A result of pixel classification, equal to ilastik's export source of that name.
 

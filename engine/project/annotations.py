@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from ...frozen import frozen
 from ..axes import CANONICAL, axes_from_axistags, is_axis_order, pipeline_axes, to_canonical
 from .hdf5 import ProjectFile
 from .lanes import TrainingImage, TrainingLane, first_image
@@ -25,7 +25,7 @@ MAX_LANES = 10_000
 MAX_LABELLED_SLICES = 1 << 17
 
 
-@dataclass(frozen=True)
+@frozen
 class LaneLabels:
     """Labelled pixels of one training lane.
 
@@ -117,7 +117,7 @@ def count_labels(
     return tuple(counted)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class LabelBlock:
     """A part of a training image in which labels were drawn.
 

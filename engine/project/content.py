@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cached_property
@@ -21,6 +20,8 @@ class ByContent:
     @cached_property
     def content(self) -> str:
         """Digest of all fields, the same in every process."""
+        import hashlib  # 10 ms, and not every run compares records
+
         digest = hashlib.sha256()
         _add(digest, self)
         return digest.hexdigest()

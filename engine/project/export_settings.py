@@ -5,16 +5,16 @@ Values are returned as stored; their meaning and validity are decided in ``engin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isfinite
 
+from ...frozen import frozen
 from .hdf5 import ProjectFile
 
 GROUP = "Prediction Export"
 MAX_DIMENSIONS = 5
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredExportSettings:
     """Stored settings; a field is None where the project stores nothing.
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
+from ...frozen import frozen
 from ..errors import ClassifierMissing
 from .annotations import read_label_names
 from .content import ByContent
@@ -32,7 +32,7 @@ MAX_TREES = 1 << 20
 _CLASS_REFERENCE = re.compile(r"c(lazyflow\.classifiers(?:\.\w+)*)\n(\w+)\n")
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredForest:
     """One random forest. ``is_weighted``: a leaf's probabilities are multiplied by its weight."""
 
@@ -43,7 +43,7 @@ class StoredForest:
     is_weighted: bool
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Classifier(ByContent):
     """Forests of a project and the meaning of their classes.
 
@@ -206,7 +206,7 @@ def _read_forests(file: ProjectFile, places: Sequence[str]) -> tuple[StoredFores
     return tuple(forests)
 
 
-@dataclass(frozen=True)
+@frozen
 class _ForestHeader:
     place: str
     class_count: int

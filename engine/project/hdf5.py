@@ -8,7 +8,6 @@ the path in it. Files are opened for reading and are never locked.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,6 +15,7 @@ from typing import Any, Literal, Self
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
 
+from ...frozen import frozen
 from ..errors import ProjectError, ProjectNotFound
 from .text_heap import TextHeap
 
@@ -60,7 +60,7 @@ Kind = Literal["integers", "numbers", "booleans"]
 _KINDS: dict[Kind, str] = {"integers": "iu", "numbers": "iuf", "booleans": "biu"}
 
 
-@dataclass(frozen=True)
+@frozen
 class _Dataset:
     """Properties of a dataset before its values are read.
 

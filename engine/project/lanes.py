@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite
 
+from ...frozen import frozen
 from ..axes import axes_from_axistags, default_axes, is_axis_order
 from .hdf5 import ProjectFile
 
@@ -20,7 +20,7 @@ MAX_DIMENSIONS = 5
 _LOCATIONS = {"ProjectInternal": "ProjectInternalDatasetInfo", "PreloadedArray": "PreloadedArrayDatasetInfo"}
 
 
-@dataclass(frozen=True)
+@frozen
 class TrainingImage:
     """Metadata of one of a project's images.
 
@@ -46,7 +46,7 @@ class TrainingImage:
         return {} if self.shape is None else dict(zip(self.axes, self.shape, strict=True))
 
 
-@dataclass(frozen=True)
+@frozen
 class TrainingLane:
     """One row of inputs. A role without an image is not in ``images``."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ...frozen import frozen
 from .hdf5 import ProjectFile
 
 COMPUTED = "ObjectExtraction/Features"
@@ -22,7 +23,7 @@ Margins = tuple[int, ...]
 Features = Mapping[str, Mapping[str, Margins | None]]
 
 
-@dataclass(frozen=True)
+@frozen
 class ObjectFeatures:
     """Plugin -> feature -> margin, both in code-point order, which is the order of the classifier's columns.
 
@@ -52,7 +53,7 @@ class ObjectFeatures:
         }
 
 
-@dataclass(frozen=True)
+@frozen
 class Blocks:
     """Blocks of blockwise results: sizes of a block and of the halo around it, along z, y, x."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ...frozen import frozen
 from . import pixel_project
 from .forest import Classifier, read_classifier
 from .hdf5 import ProjectFile
@@ -16,7 +17,7 @@ from .table_settings import StoredTableSettings, read_table_settings
 from .thresholding import ThresholdSettings, read_thresholding
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class ObjectProject(Project):
     """A project that classifies objects.
 

@@ -6,8 +6,8 @@ The meaning of the features and their order in the classifier are decided in ``e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ...frozen import frozen
 from .hdf5 import ProjectFile
 from .lanes import TrainingLane, first_image
 
@@ -26,7 +26,7 @@ MAX_SCALES = 1000
 MIN_SCALE, MAX_SCALE = 0.01, 1e4
 
 
-@dataclass(frozen=True)
+@frozen
 class FeatureSelection:
     """A project's table of features and scales.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...frozen import frozen
 from .forest import Classifier, read_classifier
 from .hdf5 import ProjectFile
 from .pixel_features import FeatureSelection, read_feature_selection
@@ -13,7 +12,7 @@ NAME = "Pixel Classification"
 ROLES = RAW, MASK = ("Raw Data", "Prediction Mask")
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class PixelProject(Project):
     """A project that classifies pixels."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ...frozen import frozen
 from .annotations import LabelBlock, LaneLabels, count_labels, read_blocks_of_lane
 from .content import ByContent
 from .export_settings import StoredExportSettings, read_export_settings
@@ -14,7 +15,7 @@ from .lanes import TrainingLane, read_lanes, read_roles
 from .workflow_kinds import WorkflowKind, read_version
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Project(ByContent):
     """A project that can be run: the part that all workflows share. A value, equal after pickling.
 

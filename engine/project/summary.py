@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from ...frozen import frozen
 from ..errors import ProjectError
 from . import object_annotations as object_labels
 from . import pixel_features
@@ -29,7 +29,7 @@ T = TypeVar("T")
 PIXEL_EXPORTS = "Prediction Export"
 
 
-@dataclass(frozen=True)
+@frozen
 class ForestSummary:
     """Size of a classifier. ``has_pure_leaves``: every leaf has a single class with probability 1."""
 
@@ -44,7 +44,7 @@ class ForestSummary:
     known_labels: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class ObjectSummary:
     """Object stage of a project. A field is None, or empty, if the file does not state it.
 
@@ -64,7 +64,7 @@ class ObjectSummary:
     table: StoredTableSettings | None
 
 
-@dataclass(frozen=True)
+@frozen
 class ProjectSummary:
     """Facts that ``pixelforest info`` prints. A field is None, or empty, if the file does not state it.
 

@@ -6,9 +6,10 @@ table that it is set up to write.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from ...frozen import frozen
 from ..errors import ProjectError
 from .hdf5 import ProjectFile
 
@@ -17,7 +18,7 @@ FILE_TYPES = ("csv", "h5")
 MAX_MARGIN = 1 << 16
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredTableSettings:
     """Table that a project is set up to write.
 

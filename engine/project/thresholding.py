@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...frozen import frozen
 from .hdf5 import ProjectFile
 from .workflow_kinds import read_version, version_order
 
@@ -27,7 +26,7 @@ STORED = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class ThresholdSettings:
     """Settings of thresholding, which turns prediction maps into a segmentation.
 
@@ -101,7 +100,7 @@ def _require_settings(file: ProjectFile, group: str) -> None:
             )
 
 
-@dataclass(frozen=True)
+@frozen
 class _Settings:
     """Numbers in the group of the thresholds, each checked against the range that ilastik can store."""
 

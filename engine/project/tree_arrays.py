@@ -8,10 +8,11 @@ trees are traversed together level by level, without recursion.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+
+from ...frozen import frozen
 
 # Node types; interior nodes of other types (hyperplanes, spheres) exist in vigra, but ilastik never makes them.
 THRESHOLD_NODE = 0
@@ -25,7 +26,7 @@ MAX_LEVELS = 10_000
 MAX_SUM_ERROR = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class StoredTree:
     """A tree with n nodes and K classes; node 0 is the root, nodes in depth-first order, left child first.
 
@@ -61,7 +62,7 @@ class TreeError(Exception):
         self.tree = tree
 
 
-@dataclass(frozen=True)
+@frozen
 class _Nodes:
     """All nodes of all trees in breadth-first order: the roots, then level by level, siblings next to each other.
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...frozen import frozen
 from ..errors import ProjectError
 from .hdf5 import ProjectFile
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 READABLE_VERSIONS = ((0, 6), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5))
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkflowKind:
     """A kind of project, as stated in its file.
 

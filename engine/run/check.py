@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from ...frozen import frozen
 from ..errors import OUTPUT_FILES, ExportError, MemoryTooSmall, raise_if_interrupted
 from ..export.filenames import LaneNames
 from ..export.images import ExportPlan, check_exports, plan_export
@@ -74,7 +75,7 @@ class LaneCheck:
         return (*images, *([] if self.table is None else self.table.files))
 
 
-@dataclass(frozen=True)
+@frozen
 class JobCheck:
     """Findings about a job.
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ...frozen import frozen
 from ...kernels.contract import Backend, KernelError
 from ...kernels.shared.self_test import SELF_TESTS, count_differences, digest
 from ..backends import open_backend, survey_backends, warm_architecture
@@ -15,7 +16,7 @@ from ..machine import choose_memory, choose_threads, format_size
 __all__ = ["Finding", "Health", "examine"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Finding:
     """One line of the report: a name, the finding, and whether it is a fault."""
 

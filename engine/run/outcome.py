@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from ...frozen import frozen
 from ..errors import Spell, UsageError, as_field
 from ..messages import describe_error
 
 
-@dataclass(frozen=True)
+@frozen
 class LaneResult:
     """Outcome of one lane: files or an error.
 
@@ -28,7 +28,7 @@ class LaneResult:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class BatchReport:
     """Outcomes of all lanes of a job.
 

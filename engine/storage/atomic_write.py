@@ -9,7 +9,6 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -136,6 +135,8 @@ class Target:
     def __init__(self, path: Path, option: Setting = OUTPUT_FILES) -> None:
         self.path = path
         self.option = option
+        import tempfile  # 3 ms, and few runs come here
+
         folder = Path(tempfile.gettempdir()) if is_special(path) else path.parent
         self.temporary = folder / f".{path.stem[:60]}.{os.urandom(6).hex()}.part"
         self._created: list[Path] = []

@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from math import isfinite, prod
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 from ..errors import ExportError, InputError, MemoryTooSmall
 from .atomic_write import FolderTarget, export_errors
 from .chunks import ChunkAssembler
@@ -354,7 +354,7 @@ class StoredImage:
         self._array = None
 
 
-@dataclass(frozen=True)
+@frozen
 class ChunkNames:
     """Names of the files of an array's units: ``<folder>/<i>/<j>/<k>``, by position in the grid of units.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import logging
 import os
 import sys
@@ -112,5 +111,7 @@ def _aside_prefix(path: Path) -> str:
     """Prefix of the name of a folder that was moved aside, unique to this folder."""
     name = path.name
     if len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        import hashlib  # 10 ms, and few runs come here
+
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return f".{name}."

@@ -7,12 +7,12 @@ of 100 planes, 100 planes. A group's sides are whole chunks, and tiles divide a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
 
 from ...box import Box
+from ...frozen import frozen
 
 # Partially written chunks below both limits do not justify tiles of another size.
 FREE_BYTES = 64 << 20
@@ -23,7 +23,7 @@ MAX_SIMULATED_TILES = 20_000  # tiles
 GOOD_FIT = 0.9  # of the tile that is best for computing
 
 
-@dataclass(frozen=True)
+@frozen
 class ChunkGrid:
     """Grid of the chunks of an output, counted from the region's start.
 

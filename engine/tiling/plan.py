@@ -6,10 +6,10 @@ The plan affects only time and memory: results are the same for every plan.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from math import ceil, prod
 
 from ...box import Box
+from ...frozen import frozen
 from ...kernels.contract import TilePreference, Voxels
 from ..errors import MemoryTooSmall, setting
 from ..machine import format_size_up
@@ -30,7 +30,7 @@ READ_AHEAD = 2  # tiles that are read but not yet computed
 LAST_HALVINGS = 2  # of each thread's last tile: no thread waits longer than such a piece takes for the others to end
 
 
-@dataclass(frozen=True)
+@frozen
 class TileCost:
     """Memory in bytes of one tile in work, and of the whole run.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...frozen import frozen
 from ...kernels.contract import Voxels
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkPlan:
     """Tiles of a lane, and their memory and time.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...frozen import frozen
 from .labels import LabelBackend
 from .objects import ObjectBackend
 from .pixels import PixelBackend
 
 
-@dataclass(frozen=True)
+@frozen
 class Backend:
     """Operations of one device; those that gain nothing from it may belong to another backend.
 

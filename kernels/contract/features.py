@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from ...frozen import frozen
 
 OPERATIONS = ("gaussian", "laplacian", "gradient_magnitude", "difference_of_gaussians", "structure_tensor", "hessian")
 """Feature operations of every backend; structure_tensor and hessian mean the eigenvalues, largest first."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ScalePlan:
     """Contribution of one scale to the feature stack.
 
@@ -31,7 +32,7 @@ class ScalePlan:
     columns: Mapping[str, int]
 
 
-@dataclass(frozen=True)
+@frozen
 class FeaturePlan:
     """All features of a project: every scale for every channel of the image.
 

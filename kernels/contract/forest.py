@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from ...frozen import frozen
 
 ForestUse = Literal["tiles", "rows"]
 """Use of a forest: feature stacks of tiles, or rows of features of objects."""
 
 
-@dataclass(frozen=True)
+@frozen
 class TreeArrays:
     """One decision tree. Node 0 is the root.
 
@@ -39,7 +40,7 @@ class TreeArrays:
     weight: np.ndarray
 
 
-@dataclass(frozen=True)
+@frozen
 class ForestArrays:
     """One stored forest.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from ...frozen import frozen
 from .tile import Voxels
 
 BINS = 64
@@ -53,7 +53,7 @@ MEASURE_NEEDS: Mapping[str, str] = {
 SECOND_PASS = frozenset({"axis_moments", "moments", "histogram", "weight_moments", "channel_moments"})
 
 
-@dataclass(frozen=True)
+@frozen
 class MeasurePlan:
     """Measurements of the objects of one frame.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
+
+from ...frozen import frozen
 
 Range = tuple[float, float]
 
@@ -19,7 +20,7 @@ RESULTS: Mapping[str, str] = {
 1 minus the lead of the most probable class over the second, 0 for a single class; the feature stack."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Conversion:
     """Conversion of the values of one result.
 
@@ -57,7 +58,7 @@ class Conversion:
         return self.input_range is None and self.source == self.target
 
 
-@dataclass(frozen=True)
+@frozen
 class Wanted:
     """Request for one result of a tile.
 
@@ -76,7 +77,7 @@ class Wanted:
     conversion: Conversion
 
 
-@dataclass(frozen=True)
+@frozen
 class ResultPlan:
     """Results to derive from a tile's features and probabilities.
 
@@ -95,7 +96,7 @@ class ResultPlan:
     wanted: tuple[Wanted, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class TileResult:
     """One wanted result of a tile, on the host.
 

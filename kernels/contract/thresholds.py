@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class MapPlan:
     """Conversion of channels of prediction maps to float32 maps that can be compared with a threshold.
 

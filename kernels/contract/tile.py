@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import numpy as np
 
+from ...frozen import frozen
 from .results import ResultPlan
 
 Voxels = tuple[int, int, int]
@@ -24,7 +25,7 @@ def as_voxels(position: Iterable[int]) -> Voxels:
     return z, y, x
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class TileJob(Generic[Plan, Forest]):
     """One tile of an image with the results to compute.
 
@@ -121,7 +122,7 @@ class TileJob(Generic[Plan, Forest]):
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class TilePreference:
     """Tile sizes that suit a backend, in voxels along z, y, x.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import MapPlan, Storage, Voxels
 from .host import labels as labelling
 from .host import threshold
@@ -18,7 +17,7 @@ _mark_overlaps, _write_runs = kernel("mark_overlaps"), kernel("write_runs")
 _add_label_sizes, _drop_labels = kernel("add_label_sizes"), kernel("drop_labels")
 
 
-@dataclass(frozen=True)
+@frozen
 class CpuLabels:
     """Components as runs of voxels along x. See ``contract.LabelBackend`` for the methods."""
 

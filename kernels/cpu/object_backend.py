@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import MeasurePlan, Voxels
 from .loader import kernel, warm
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _describe_hulls, _describe_skeletons = kernel("describe_hulls"), kernel("describe_skeletons")
 
 
-@dataclass(frozen=True)
+@frozen
 class CpuObjects:
     """Statistics, hulls and skeletons of objects. See ``contract.ObjectBackend`` for the methods."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import FeaturePlan, ForestArrays, ForestUse, ResultPlan, TileJob, TileResult, Voxels
 from ..shared.forest_by_feature import column_forest
 from ..shared.nodes import pack_forest
@@ -30,7 +30,7 @@ _predict_tile_pure, _predict_tile_mixed = kernel("predict_tile_pure"), kernel("p
 _predict_rows_pure, _predict_rows_mixed = kernel("predict_rows_pure"), kernel("predict_rows_mixed")
 
 
-@dataclass(frozen=True)
+@frozen
 class TileFeatures:
     """Tile with its pre-smoothed volumes; its features are derived cell by cell on demand."""
 

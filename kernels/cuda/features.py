@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import OPERATIONS, FeaturePlan, ScalePlan, Voxels, as_voxels
 from ..shared import polynomials
 from ..shared.plan import PackedPlan, pack_plan
@@ -43,7 +44,7 @@ _RESIDENT = {1: 2, 2: 4}
 _ALIGNED = 32  # voxels; columns begin on cache lines
 
 
-@dataclass(frozen=True)
+@frozen
 class CudaStack:
     """Features of a tile: ``values[column * column_stride + voxel]`` float32. shape is (z, y, x, f)."""
 
@@ -53,7 +54,7 @@ class CudaStack:
     column_stride: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Filters:
     """Parameters of the template Scale in features.cuh.
 
@@ -80,7 +81,7 @@ class Filters:
         return self.radius + self.gradient_radius * (_TENSOR in self.operations)
 
 
-@dataclass(frozen=True)
+@frozen
 class FusedKernel:
     """One compiled form of features.cu.
 
@@ -94,7 +95,7 @@ class FusedKernel:
     resident: int
 
 
-@dataclass(frozen=True)
+@frozen
 class ScaleLaunch:
     """Launch parameters of one scale.
 
@@ -127,7 +128,7 @@ class ScaleLaunch:
         ]
 
 
-@dataclass(frozen=True)
+@frozen
 class CudaPlan:
     """Feature plan prepared for any device."""
 

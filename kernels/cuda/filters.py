@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import KernelError, Voxels
 from .device import Device, DeviceArray, Kernel
 from .launch import Compilation, KernelFile
@@ -25,7 +25,7 @@ _FREE_SHARED_BYTES = 48 << 10  # of a block, with little effect on the number of
 _FLOAT = 4
 
 
-@dataclass(frozen=True)
+@frozen
 class Volume:
     """One channel on the device: C-contiguous float32, and the box of the image it holds."""
 

@@ -26,11 +26,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import ForestArrays, Voxels
 from ..shared.nodes import PackedForest, pack_forest
 from .device import Device, DeviceArray
@@ -47,7 +47,7 @@ _STAGING_WARPS = 12  # that must fit into shared memory in addition to nodes
 _STAGED_NODES = 4096  # a tree; of larger ones a block of voxels visits too few to copy them all
 
 
-@dataclass(frozen=True)
+@frozen
 class Variant:
     """One traversal variant; ``number`` is its number in forest.cu.
 
@@ -96,7 +96,7 @@ class StackOnDevice(Protocol):
     def column_stride(self) -> int: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Launch:
     """Launch parameters of one variant for one number of columns.
 
@@ -115,7 +115,7 @@ class Launch:
     segments: DeviceArray
 
 
-@dataclass(frozen=True)
+@frozen
 class Tables:
     """Arrays of a forest on the device, as read by kernels; see PackedForest.
 

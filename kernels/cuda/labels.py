@@ -19,10 +19,9 @@ bottleneck, then the atomics.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import Storage, Voxels
 from ..cpu.host.labels import SlabRuns, comparable
 from .device import Device, DeviceArray
@@ -63,7 +62,7 @@ def label_slab(device: Device, values: np.ndarray, storage: Storage) -> SlabRuns
     return SlabRuns((depth, height, width), first, start, stop, component, found.count)
 
 
-@dataclass(frozen=True)
+@frozen
 class DeviceRuns:
     """Runs of a slab on the device; arrays as in ``cpu.host.labels.SlabRuns``. ``count``: number of components."""
 

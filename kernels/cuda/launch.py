@@ -14,12 +14,12 @@ import re
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
+from ...frozen import frozen
 from ..contract import DeviceFailed
 from ..shared import cache
 from .device import Device, Kernel, Module
@@ -49,7 +49,7 @@ class Target(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@frozen
 class KernelFile:
     """A .cu file of this folder, by name."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import DeviceUnavailable, ForestArrays, TreeArrays
 from ..shared.nodes import PackedForest, exact_float32_threshold, pack_forest
 from .device import Device, DeviceArray
@@ -27,7 +27,7 @@ ROWS = 1 << 20
 Place = Literal["gpu", "cpu"]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Group:
     """A model with the trees that it sums: a group of votes for pure leaves, else a stored forest."""
 

@@ -7,10 +7,10 @@ choice affects the size of transfers, never the results.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import Conversion, ResultPlan, TileResult, Voxels, Wanted
 from ..shared.conversion import float32_steps
 from ..shared.results import finish_result
@@ -24,7 +24,7 @@ ALL_RESULTS = tuple((RESULTS, (f"TARGET={number}",)) for number in range(len(TAR
 THREADS = 256  # of a block
 
 
-@dataclass(frozen=True)
+@frozen
 class DeviceResult:
     """One wanted result before it is downloaded.
 
@@ -37,7 +37,7 @@ class DeviceResult:
     wanted: Wanted
 
 
-@dataclass(frozen=True)
+@frozen
 class HostResult:
     """A result after its download."""
 
@@ -51,7 +51,7 @@ class HostResult:
         return TileResult(finished.values, finished.overflow_count + self.overflow_count)
 
 
-@dataclass(frozen=True)
+@frozen
 class ClassColumns:
     """Column of each of the project's classes in a prediction; -1: the forest does not know the class."""
 
@@ -181,7 +181,7 @@ def _select(
     return DeviceResult(out, overflow_count if cast.can_overflow else None, _rest(wanted, 0, count, cast.rest))
 
 
-@dataclass(frozen=True)
+@frozen
 class _Cast:
     """The part of a conversion that the device does, and the rest."""
 

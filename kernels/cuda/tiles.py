@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, TileJob, TileResult, Voxels
 from ..cpu.host.workspace import CpuForest
 from ..shared.nodes import PackedForest
@@ -51,7 +52,7 @@ class LoadedForest:
         return self.load_on_cpu(self.stored)
 
 
-@dataclass(frozen=True)
+@frozen
 class ForestChoice:
     """Choice of the forest inference engine, see forest_choice.py.
 

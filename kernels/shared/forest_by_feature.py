@@ -6,14 +6,13 @@ depends on the voxels, so both are processed for many voxels at once without bra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...frozen import frozen
 from .nodes import PackedForest
 
 
-@dataclass(frozen=True)
+@frozen
 class ColumnForest:
     """The inner nodes of all trees, in batches of whole trees. Within a batch they are numbered in depth-first order.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import ForestArrays, TreeArrays
 
 
-@dataclass(frozen=True)
+@frozen
 class PackedForest:
     """Nodes of all trees one after the other, each tree in depth-first order, the left child after its parent.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import FeaturePlan, Voxels
 from .program import FIELDS, feature_program, padded_rows
 from .taps import PRESMOOTHER_WINDOW, gaussian_taps
 
 
-@dataclass(frozen=True)
+@frozen
 class PackedPlan:
     """Arrays with one entry per scale.
 

@@ -13,6 +13,7 @@ from enum import IntEnum, auto
 
 import numpy as np
 
+from ...frozen import frozen
 from .taps import FEATURE_WINDOW, gaussian_taps
 
 NARROW_GAUSSIAN = 0.66  # of a difference of Gaussians, times the feature sigma
@@ -74,7 +75,7 @@ class Volume:
     slots: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@frozen
 class Program:
     """Instructions for one scale, in order; see the field numbers above.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...frozen import frozen
 from ..contract import (
     OPERATIONS,
     RESULTS,
@@ -29,7 +29,7 @@ SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)  # offered by every project
 CLASSES, TREES, DEPTH = 3, 40, 7
 
 
-@dataclass(frozen=True)
+@frozen
 class SelfTest:
     """One tile that is a whole image, all its features, and a forest.
 

@@ -13,7 +13,6 @@ import threading
 import warnings
 import zipfile
 import zlib
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO
@@ -21,6 +20,7 @@ from typing import IO
 import numpy as np
 
 from ....box import Box
+from ....frozen import frozen
 from ...axes import default_axes
 from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
 from ...storage.atomic_write import Target, check_file_place, export_errors
@@ -39,7 +39,7 @@ _ARCHIVE_ERRORS = (OSError, EOFError, ValueError, RuntimeError, NotImplementedEr
 _MAX_DEFLATE_RATIO = 1100  # deflate reaches at most about 1032; a larger ratio means a false size
 
 
-@dataclass(frozen=True)
+@frozen
 class _Header:
     """Header of a .npy: the array's layout, and its offset in the file."""
 

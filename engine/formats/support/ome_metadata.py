@@ -10,12 +10,13 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice, takewhile
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from ....frozen import frozen
 from ...axes import default_axes, is_axis_order
 from ...errors import InputError, InputNotFound
 from ...storage.chunk_store import is_inside, read_json, store_input_errors
@@ -35,7 +36,7 @@ _MAX_NAMES = 5  # in a message
 _MAX_IMAGES = 1000  # searched in a group
 
 
-@dataclass(frozen=True)
+@frozen
 class Level:
     """One level of resolution: path of the array in the store, its metadata, shape, and factors to physical sizes."""
 
@@ -46,7 +47,7 @@ class Level:
     translation: tuple[float, ...] | None
 
 
-@dataclass(frozen=True)
+@frozen
 class Multiscale:
     """An image with all its existing levels.
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Any
+
+from ....frozen import frozen
 
 __all__ = ["MAX_PLANES", "OmeImage", "OmeMetadata", "read_ome"]
 
 MAX_PLANES = 10_000_000  # limit of planes in a description
 
 
-@dataclass(frozen=True)
+@frozen
 class OmeImage:
     """One image.
 
@@ -32,7 +33,7 @@ class OmeImage:
         return own_name
 
 
-@dataclass(frozen=True)
+@frozen
 class OmeMetadata:
     """All images that OME-XML describes; ``metadata_file``: the file with the full metadata instead, or ""."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ....box import Box
+from ....frozen import frozen
 from ...errors import InputError, InputNotFound, MemoryTooSmall
 from ..spec import ImageInfo, ImageReader
 
@@ -26,7 +26,7 @@ _HEADER_BYTES = 1 << 16
 _SMALL_BYTES = 1 << 20  # smaller files are read whole: that takes no longer than reopening them
 
 
-@dataclass(frozen=True)
+@frozen
 class PictureHeader:
     """Header of a picture.
 

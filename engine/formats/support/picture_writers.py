@@ -10,13 +10,14 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
 from ....box import Box
+from ....frozen import frozen
 from ...axes import to_canonical
 from ...errors import ExportError, setting
 from ...storage.atomic_write import Target, check_file_place, export_errors
@@ -40,7 +41,7 @@ log = logging.getLogger("pixelforest.export")
 Store = Callable[[Path, np.ndarray], str | None]
 
 
-@dataclass(frozen=True)
+@frozen
 class DescribedStore:
     """Store for formats whose files contain metadata: ``of`` returns the function that stores pictures of a result."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ....frozen import frozen
 from ...errors import InputError, setting
 from .ome_xml import OmeImage, read_ome
 from .tiff_series import read_series_axes
@@ -27,7 +27,7 @@ _MAX_NAMED = 3  # files in a message
 _FALLBACKS = ("uniform", "generic")  # kinds of series that tifffile creates from pages whose metadata it could not use
 
 
-@dataclass(frozen=True)
+@frozen
 class MissingPlanes:
     """Number of planes that are in no file, of the declared total, and the files that should contain them.
 
@@ -63,7 +63,7 @@ class MissingPlanes:
         return [name for name in self.files if name not in ("", path.name)]
 
 
-@dataclass(frozen=True)
+@frozen
 class Planes:
     """Image of a TIFF as described by tifffile, and its planes.
 

@@ -7,10 +7,10 @@ with all axes. The axes that the image keeps are decided here: those that ilasti
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from ....box import Box
+from ....frozen import frozen
 
 __all__ = ["PageGrid", "SeriesAxes", "list_series", "read_series_axes"]
 
@@ -18,7 +18,7 @@ _KEPT_AXES = "XY"  # also with length 1
 _KEPT_KIND = "shaped"  # tifffile's own metadata: the shape of the array that was written, kept as it is
 
 
-@dataclass(frozen=True)
+@frozen
 class SeriesAxes:
     """Axes of a series in tifffile's letters.
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from ....frozen import frozen
 from ...axes import axes_from_axistags, default_axes, is_axis_order
 
 __all__ = ["FileAxes", "read_axes", "read_resolution", "read_units", "text_of"]
 
 
-@dataclass(frozen=True)
+@frozen
 class FileAxes:
     """Axes of a dataset according to its attributes.
 

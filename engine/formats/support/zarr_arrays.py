@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....frozen import frozen
 from ...errors import InputError
 from ...storage.chunk_store import MAX_CHUNK_BYTES, chunk_files, open_array, virtual_array
 from ...storage.object_storage import RemotePath
@@ -37,7 +37,7 @@ _LIBRARY_3 = ("blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose
 _FLOAT_WORDS = ("NaN", "Infinity", "-Infinity")
 
 
-@dataclass(frozen=True)
+@frozen
 class _Codec:
     """One step of decoding: its name without a prefix, and its settings."""
 
@@ -45,7 +45,7 @@ class _Codec:
     settings: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Layout:
     """Layout needed to decode the chunks of an array without tensorstore.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from ....box import Box
+from ....frozen import frozen
 from ....kernels.contract import Voxels
 from ...errors import InputMismatch, MemoryTooSmall, as_marked
 from ...export.tile_sinks import ImageExport, TileSink
@@ -36,7 +37,7 @@ from .plan import PROBABILITIES, SCRATCH_SHARE, maps_region, memory_of
 MAPS_SHARE, THRESHOLD_SHARE, LABEL_SHARE, MEASURE_SHARE, PAINT_SHARE = 0.3, 0.2, 0.1, 0.2, 0.1
 
 
-@dataclass(frozen=True)
+@frozen
 class Lane:
     """Project, inputs and resources of one lane."""
 
@@ -108,7 +109,7 @@ class Lane:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class Segmentation:
     """Source of the objects of a frame: a reader of values (z, y, x) of a box, their type, and the file's chunks."""
 
@@ -117,7 +118,7 @@ class Segmentation:
     chunks: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class _Canvas:
     """Buffer of an export's part of a frame until all blocks are done: the voxels (z, y, x, channels) of a box."""
 
@@ -127,7 +128,7 @@ class _Canvas:
     voxels: np.ndarray
 
 
-@dataclass(frozen=True)
+@frozen
 class Frame:
     """One time point of a lane."""
 
@@ -314,7 +315,7 @@ class Frame:
         return maps
 
 
-@dataclass(frozen=True)
+@frozen
 class _FrameSink:
     """Distributor of the tiles of one frame to several sinks; see export.tile_sinks.TileSink."""
 

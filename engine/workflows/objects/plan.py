@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from ....box import Box
+from ....frozen import frozen
 from ....kernels.contract import Voxels
 from ...errors import MemoryTooSmall, setting
 from ...export.tile_sinks import TileDemand
@@ -130,7 +130,7 @@ def maps_region(shape: Voxels, time: int, channels: Sequence[int], export: TileD
     return Box((time, 0, 0, 0, min(wanted)), (time + 1, *shape, max(wanted) + 1))
 
 
-@dataclass(frozen=True)
+@frozen
 class _Demand:
     """Demand without a conversion; see export.tile_sinks.TileDemand."""
 
@@ -141,7 +141,7 @@ class _Demand:
     conversion: None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class _Frame:
     """One time point of a lane. ``canvas_bytes``: buffers of blockwise results, kept until all blocks are done."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ....box import Box
+from ....frozen import frozen
 from ....kernels.contract import Conversion, TileResult, Voxels
 from ...axes import pipeline_axes, size_text
 from ...errors import InputMismatch
@@ -142,7 +142,7 @@ def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dic
     }
 
 
-@dataclass(frozen=True)
+@frozen
 class _Demand:
     """Demand of an export on tiles (see export.tile_sinks.TileDemand), compared by value: equal for lanes of one kind.
 
@@ -158,7 +158,7 @@ class _Demand:
     grid: ChunkGrid | None
 
 
-@dataclass(frozen=True)
+@frozen
 class _TilePlan:
     """Plan of a lane's tiles; the same for all lanes of its kind.
 

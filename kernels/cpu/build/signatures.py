@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from dataclasses import dataclass
+from ....frozen import frozen
 
 Type: TypeAlias = "str | tuple[Type, ...]"
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """Entry point of a kernel: a function of a module in ``loops``.
 

@@ -6,10 +6,9 @@ root, so the numbers of components follow from the order of their roots: they de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ....frozen import frozen
 from ...contract import KernelError, Storage
 from ..loader import kernel, prepare
 
@@ -20,7 +19,7 @@ _FIRST_CAPACITY = 1 << 10
 _number_roots = kernel("number_roots")
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class SlabRuns:
     """Components of a slab.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ....frozen import frozen
 from ...shared.forest_by_feature import ColumnForest
 from ...shared.nodes import PackedForest
 from .pure_forest_buffers import bundle_memory, voting_memory
 
 
-@dataclass(frozen=True)
+@frozen
 class CpuForest:
     """Classifier, with the second form that prediction by forests of pure leaves uses."""
 

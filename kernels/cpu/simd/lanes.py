@@ -8,7 +8,6 @@ definition; on hardware without it, software computes it: slower, same bits. Not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ....frozen import frozen
+
 F32 = ir.FloatType()
 _I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -24,7 +25,7 @@ LANES = 8
 UNROLLED = 4  # interleaved sums of vectors, enough to hide the latency of an add and a multiply-add
 
 
-@dataclass(frozen=True)
+@frozen
 class Lanes:
     """One or eight float32 values in code that is being emitted; arithmetic on them emits instructions."""
 
