@@ -16,7 +16,7 @@ PACKAGE = "pixelforest"
 # Lower layers first; a module imports from its own layer and those below. Everything of the engine stands in one of
 # them, by the longest name that fits.
 LAYERS = (
-    ("box",),
+    ("box", "frozen"),
     ("kernels",),
     ("engine.errors", "engine.axes", "engine.public_text", "engine.quotes", "engine.requests", "engine.terminal_text"),
     ("engine.config", "engine.machine", "engine.messages", "engine.progress"),

@@ -27,6 +27,8 @@ READ_ALLOWANCE = 1 << 20
 MAX_SOFT_LINKS = 16
 # Strings are read this many at a time: their real length is only known afterwards.
 TEXTS_AT_ONCE = 64
+# An empty list is stored as one dummy element, or as one row of a table of colours or of a box.
+MAX_DUMMIES = 8
 MAX_ATTRIBUTE_BYTES = 1 << 20
 # Names of classes, of inputs and of feature columns: real projects have hundreds, thousands of columns at most.
 MAX_TEXTS = 1 << 18
@@ -407,7 +409,7 @@ class ProjectFile:
 
     def _is_flagged_empty(self, found: _Dataset, path: str) -> bool:
         """Return True for an empty list, which ilastik stores as one dummy element and this attribute."""
-        return h5py.h5a.exists(found.id, b"isEmpty") and bool(self.attribute_number(path, "isEmpty"))
+        return found.count <= MAX_DUMMIES and h5py.h5a.exists(found.id, b"isEmpty") and bool(self.attribute_number(path, "isEmpty"))
 
     def _attribute(self, path: str, name: str) -> Any:
         with self._reading(path):

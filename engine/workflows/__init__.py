@@ -13,19 +13,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ..project import (
-    Project,
-    ProjectFile,
-    ProjectSummary,
-    WorkflowKind,
-    open_project,
-    read_common,
-    read_workflow,
-    summarize_project,
-)
+from ..project import Project, ProjectFile, WorkflowKind, open_project, read_common, read_workflow
 from ..project.workflow_kinds import find_kind, read_version
 
 if TYPE_CHECKING:
+    from ..project import ProjectSummary
     from .protocol import Workflow
 
 PLUG_INS = "pixelforest.workflows"
@@ -118,4 +110,6 @@ def describe_project(path: Path | str) -> ProjectSummary:
     ProjectNotFound, ProjectError
         Only if the file cannot be opened.
     """
+    from ..project import summarize_project
+
     return summarize_project(path, kinds(), lambda file, kind: load_workflow(kind.name).describe(file, kind))

@@ -1,0 +1,69 @@
+"""Frozen records equal standard frozen dataclasses in everything that their users see."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pickle
+
+import pytest
+
+from pixelforest.frozen import frozen
+
+
+@frozen
+class Point:
+    x: int
+    y: int = 2
+    names: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Standard:
+    x: int
+    y: int = 2
+    names: list[str] = dataclasses.field(default_factory=list)
+
+
+@frozen(eq=False)
+class Same:
+    x: int
+
+
+@frozen(kw_only=True)
+class Named(Point):
+    z: int = 3
+
+
+def test_values_decide_about_equality_and_hash() -> None:
+    assert Point(1) == Point(1, 2)
+    assert Point(1) != Point(2)
+    assert Point(1) != Named(x=1)
+    assert hash(Point(1, names=())) == hash(dataclasses.astuple(Point(1, names=())))  # type: ignore[arg-type]
+    assert Same(1) != Same(1)
+
+
+@pytest.mark.parametrize("name", ["x", "y", "other"])
+def test_no_attribute_is_assigned(name: str) -> None:
+    point = Point(1)
+    with pytest.raises(dataclasses.FrozenInstanceError, match=name):
+        setattr(point, name, 5)
+    with pytest.raises(dataclasses.FrozenInstanceError, match=name):
+        delattr(point, name)
+    assert point == Point(1)
+
+
+def test_signature_fields_text_and_copies_are_those_of_the_standard_library() -> None:
+    assert inspect.signature(Point) == inspect.signature(Standard)
+    assert repr(Point(1)) == repr(Standard(1)).replace("Standard", "Point")
+    assert [field.name for field in dataclasses.fields(Point)] == [field.name for field in dataclasses.fields(Standard)]
+    assert dataclasses.replace(Point(1), y=5) == Point(1, 5)
+    assert dataclasses.asdict(Named(x=1)) == {"x": 1, "y": 2, "names": [], "z": 3}
+    assert pickle.loads(pickle.dumps(Point(1))) == Point(1)
+    assert Point(1).names is not Point(1).names
+
+
+def test_keyword_only_fields_are_not_positional() -> None:
+    assert Named(1, z=4).z == 4
+    with pytest.raises(TypeError):
+        Named(1, 2, [], 4)  # type: ignore[misc]
