@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, dataclass, field
+from dataclasses import FrozenInstanceError, dataclass, field, is_dataclass
 from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T", bound=type)
@@ -33,8 +33,8 @@ def frozen(cls: Any = None, /, *, eq: bool = True, kw_only: bool = False) -> Any
 
     Notes
     -----
-    ``dataclasses.fields``, ``replace``, ``asdict`` and ``inspect.signature`` treat such a class like any other
-    dataclass, but a subclass must use this decorator, too. Every field takes part in comparison and text.
+    ``dataclasses.fields``, ``replace``, ``asdict`` and ``inspect.signature`` treat such a class like any other frozen
+    dataclass, and ``dataclass(frozen=True)`` can extend it. Every field takes part in comparison and text.
     """
     if cls is None:
         return lambda found: _define(found, eq=eq, kw_only=kw_only)
@@ -42,7 +42,10 @@ def frozen(cls: Any = None, /, *, eq: bool = True, kw_only: bool = False) -> Any
 
 
 def _define(cls: Any, *, eq: bool, kw_only: bool) -> Any:
+    if any(is_dataclass(base) for base in cls.__mro__[1:]):  # few; dataclass requires it to extend a frozen one
+        return dataclass(frozen=True, eq=eq, kw_only=kw_only)(cls)
     made = dataclass(eq=False, repr=False, kw_only=kw_only)(cls)
+    made.__dataclass_params__.frozen = True
     methods = {"__repr__": _repr, "__setattr__": _set_once, "__delattr__": _refuse_to_delete}
     if eq:
         methods |= {"__eq__": _equals, "__hash__": _hash}

@@ -35,6 +35,13 @@ class Named(Point):
     z: int = 3
 
 
+@dataclasses.dataclass(frozen=True)
+class Extended(Point):
+    """As a plug-in extends a record."""
+
+    z: int = 3
+
+
 def test_values_decide_about_equality_and_hash() -> None:
     assert Point(1) == Point(1, 2)
     assert Point(1) != Point(2)
@@ -43,14 +50,15 @@ def test_values_decide_about_equality_and_hash() -> None:
     assert Same(1) != Same(1)
 
 
-@pytest.mark.parametrize("name", ["x", "y", "other"])
-def test_no_attribute_is_assigned(name: str) -> None:
-    point = Point(1)
+@pytest.mark.parametrize("kind", [Point, Named, Extended, Same])
+@pytest.mark.parametrize("name", ["x", "other"])
+def test_no_attribute_is_assigned(kind: type, name: str) -> None:
+    point = kind(x=1)
     with pytest.raises(dataclasses.FrozenInstanceError, match=name):
         setattr(point, name, 5)
     with pytest.raises(dataclasses.FrozenInstanceError, match=name):
         delattr(point, name)
-    assert point == Point(1)
+    assert point.x == 1
 
 
 def test_signature_fields_text_and_copies_are_those_of_the_standard_library() -> None:

@@ -409,7 +409,11 @@ class ProjectFile:
 
     def _is_flagged_empty(self, found: _Dataset, path: str) -> bool:
         """Return True for an empty list, which ilastik stores as one dummy element and this attribute."""
-        return found.count <= MAX_DUMMIES and h5py.h5a.exists(found.id, b"isEmpty") and bool(self.attribute_number(path, "isEmpty"))
+        return (
+            found.count <= MAX_DUMMIES
+            and h5py.h5a.exists(found.id, b"isEmpty")
+            and bool(self.attribute_number(path, "isEmpty"))
+        )
 
     def _attribute(self, path: str, name: str) -> Any:
         with self._reading(path):
