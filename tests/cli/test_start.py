@@ -34,7 +34,7 @@ FORMATS = {"PIL", "imagecodecs", "tensorstore", "tifffile"}
 OBJECTS = {"pixelforest.engine.objects", "pixelforest.engine.workflows.objects.frame"}
 OBJECT_KERNELS = {"pixelforest.kernels.cpu.host.measure", "pixelforest.kernels.cpu.host.neighbourhood"}
 KERNELS = {"llvmlite", "pixelforest.kernels.cpu"}
-OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 107, 147
+OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 112, 155
 
 
 def modules_of(*arguments: str) -> set[str]:
