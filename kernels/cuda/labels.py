@@ -25,7 +25,7 @@ from ...frozen import frozen
 from ..contract import Storage, Voxels
 from ..cpu.host.labels import SlabRuns, comparable
 from .device import Device, DeviceArray
-from .launch import KernelFile
+from .launch import TYPE_NAMES, KernelFile
 
 MAX_VOXELS = (1 << 31) - 1  # of a slab: positions are 32-bit numbers, their highest bit is a flag
 BRICK_ROWS, LANES, STRETCH = 256, 32, 1024  # as in labels.cu
@@ -33,14 +33,7 @@ _BRICK_THREADS, _THREADS, _SCAN_THREADS = 512, 256, 1024
 _MAX_BRICK_DEPTH = 16
 
 FILE = KernelFile("labels.cu")
-TYPES = {
-    "uint8": "unsigned char",
-    "uint16": "unsigned short",
-    "uint32": "unsigned int",
-    "uint64": "unsigned long long",
-    "float32": "float",
-    "float64": "double",
-}
+TYPES = {name: TYPE_NAMES[name] for name in ("uint8", "uint16", "uint32", "uint64", "float32", "float64")}
 """Types labelled without conversion, with their CUDA names; other types have the same components as one of these."""
 
 

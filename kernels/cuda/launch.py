@@ -30,6 +30,20 @@ OPTIONS = ("--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true",
 """Options of every compilation: no contraction, correctly rounded divisions and roots."""
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([\w.]+)"[ \t]*$', re.MULTILINE)
+TYPE_NAMES = {
+    "bool": "unsigned char",
+    "uint8": "unsigned char",
+    "uint16": "unsigned short",
+    "uint32": "unsigned int",
+    "uint64": "unsigned long long",
+    "int8": "signed char",
+    "int16": "short",
+    "int32": "int",
+    "int64": "long long",
+    "float32": "float",
+    "float64": "double",
+}
+"""Types that kernels take, with their CUDA names."""
 
 Key = TypeVar("Key", bound=Hashable)
 Made = TypeVar("Made")

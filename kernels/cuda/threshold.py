@@ -11,25 +11,13 @@ import numpy as np
 
 from ..contract import MapPlan, Voxels
 from .device import Device, DeviceArray
-from .launch import KernelFile
+from .launch import TYPE_NAMES, KernelFile
 
 MAX_VALUES = (1 << 31) - 1  # of a source: positions are 32-bit numbers
 _THREADS = 256
 
 FILE = KernelFile("threshold.cu")
-TYPES = {
-    "bool": "unsigned char",
-    "uint8": "unsigned char",
-    "uint16": "unsigned short",
-    "uint32": "unsigned int",
-    "uint64": "unsigned long long",
-    "int8": "signed char",
-    "int16": "short",
-    "int32": "int",
-    "int64": "long long",
-    "float32": "float",
-    "float64": "double",
-}
+TYPES = TYPE_NAMES
 """Types uploaded without conversion, with their CUDA names; others are uploaded as float32."""
 
 
