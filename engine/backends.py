@@ -1,4 +1,9 @@
-"""Choice and opening of a backend: the only access of the engine to kernels."""
+"""Choice and opening of a backend: the only access of the engine to kernels.
+
+Backends are the folders of ``kernels`` and plug-ins: packages with the same modules that an entry point of the group
+``pixelforest.backends`` names; the name of the entry point is that of the device. Plug-ins are looked for only if no
+folder has the name, and ``auto`` never chooses one.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import logging
 from .. import kernels
 from ..kernels.contract import Backend, DeviceUnavailable, KernelError
 from .errors import BackendUnavailable, UsageError, setting
+from .plug_ins import find_plug_ins
 from .requests import FORESTS
 
 GPU_START_S = 2.0  # libraries, driver and kernels, before the first result
@@ -16,7 +22,7 @@ logger = logging.getLogger("pixelforest.backends")
 
 
 def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None, threads: int = 1) -> Backend:
-    """Open the backend for a ``--device`` value: auto, cpu, cuda, or cuda with device numbers.
+    """Open the backend for a ``--device`` value: auto, cpu, cuda, cuda with device numbers, or the name of a plug-in.
 
     forest           forest inference engine on a GPU: native, nvforest, or auto, which is native
     voxels, threads  amount of work and threads for it: with ``auto`` the CPU does work that it finishes before a GPU
@@ -27,16 +33,18 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
     kind, _, numbers = device.partition(":")
     if forest not in FORESTS:
         raise UsageError(f"there is no forest {forest!r}; choose one of: {', '.join(FORESTS)}")
-    if forest == "nvforest" and kind == "cpu":
+    if not is_device(kind):
+        raise UsageError(f"there is no device {device!r}; choose {describe_devices()}")
+    if forest == "nvforest" and kind not in ("auto", "cuda"):
         raise UsageError(
             f"{setting('forest')}=nvforest needs a GPU, but {setting('device')}={device} was given; leave out one "
             "of the two"
         )
-    if kind not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:0,1")
     if kind == "cpu":
         return _open_cpu()
     indices = tuple(int(number) for number in numbers.split(",")) if numbers else None
+    if kind not in ("auto", "cuda"):
+        return _open_other(device, indices)
     if kind == "auto" and forest == "auto" and voxels is not None and is_short(voxels, threads):
         logger.info(
             "Using the CPU: this job is done before a GPU has started (%s takes one anyway)", setting("device", "cuda")
@@ -62,6 +70,31 @@ def _open_cpu() -> Backend:
         raise BackendUnavailable(f"the CPU cannot be used: {error}") from None
 
 
+def _open_other(device: str, indices: tuple[int, ...] | None) -> Backend:
+    """Open a backend that ``auto`` does not choose."""
+    name = device.partition(":")[0]
+    package = None if name in kernels.available() else plugged_devices()[name]
+    try:
+        return kernels.load(name, package=package, indices=indices)
+    except (KernelError, ImportError) as error:
+        raise BackendUnavailable(f"{setting('device')}={device}: {error}") from None
+
+
+def is_device(name: str) -> bool:
+    """Return True for auto and for the name of a backend, whether or not its device exists on this machine."""
+    return name in ("auto", *kernels.available()) or name in plugged_devices()
+
+
+def plugged_devices() -> dict[str, str]:
+    """Map the device names that installed packages add to the names of these packages."""
+    return {entry.name: entry.module for entry in find_plug_ins("pixelforest.backends")}
+
+
+def describe_devices() -> str:
+    """List the values of ``--device`` in one phrase."""
+    return ", ".join(["auto", *dict.fromkeys([*kernels.available(), *plugged_devices()])]) + " or cuda:0,1"
+
+
 def warm_architecture(architecture: str) -> int:
     """Compile and cache GPU kernels for an architecture such as sm_90, with or without such a device.
 
@@ -80,7 +113,13 @@ def always_available(device: str, forest: str) -> bool:
 
 def survey_backends() -> dict[str, list[tuple[str, str]]]:
     """Facts that each backend finds on this machine: backend -> (name, text) pairs."""
-    return {name: list(kernels.survey(name)) for name in kernels.available()}
+    found = {name: list(kernels.survey(name)) for name in kernels.available()}
+    for name, package in plugged_devices().items():
+        try:
+            found.setdefault(name, list(kernels.survey(name, package=package)))
+        except ImportError as error:
+            found[name] = [("plug-in", f"cannot be described: {error}")]
+    return found
 
 
 def is_short(voxels: int, threads: int) -> bool:

@@ -38,8 +38,13 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", text):
-        raise ValueError("choose auto, cpu, cuda or numbered devices such as cuda:0,1")
+    if re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", text):
+        return text
+    from pixelforest.engine.backends import describe_devices, is_device  # slow, and needed only for plug-ins
+
+    match = re.fullmatch(r"(\w+)(:\d+(,\d+)*)?", text)
+    if match is None or text.startswith(("auto:", "cpu:")) or not is_device(match[1]):
+        raise ValueError(f"choose {describe_devices()}")
     return text
 
 
@@ -188,7 +193,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--device",
         MACHINE,
-        "Where to compute: auto, cpu, cuda or numbered devices such as cuda:0,1.",
+        "Where to compute: auto, cpu, cuda, numbered devices such as cuda:0,1, or the name of an installed backend.",
         metavar="DEVICE",
         default="auto",
         parse=_device,

@@ -1,7 +1,8 @@
 """Computation of operations: arrays in, arrays out; no file, no project, no axis name.
 
-A backend is a folder with a module ``backend``; it is registered by listing the folders. The package of the folder may
-have a function ``check_presence``, which raises without loading the backend if there is no device for it.
+A backend is a folder with a module ``backend`` whose ``open_backend`` composes it; it is registered by listing the
+folders. The folder may have a module ``survey``, and in its package a function ``check_presence``, which raises without
+loading the backend if there is no device for it. A plug-in is such a package elsewhere: ``package`` is its full name.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(p.parent.name for p in Path(__file__).parent.glob("*/backend.py")))
 
 
-def load(name: str, **options: Any) -> Backend:
+def load(name: str, *, package: str | None = None, **options: Any) -> Backend:
     """Open a backend with its own options. Raises KernelError, or ImportError if one of its libraries is missing."""
-    check_presence = getattr(import_module(f".{name}", __package__), "check_presence", None)
+    package = package or f"{__package__}.{name}"
+    check_presence = getattr(import_module(package), "check_presence", None)
     if check_presence is not None:
         check_presence()
-    backend: Backend = import_module(f".{name}.backend", __package__).open_backend(**options)
+    backend: Backend = import_module(f"{package}.backend").open_backend(**options)
     return backend
 
 
@@ -41,7 +43,10 @@ def warm(name: str, **options: Any) -> int:
     return count
 
 
-def survey(name: str) -> Sequence[tuple[str, str]]:
-    """Describe the devices and libraries of a backend on this machine, as (name, text) pairs. Never raises."""
-    found: Sequence[tuple[str, str]] = import_module(f".{name}.survey", __package__).survey()
+def survey(name: str, *, package: str | None = None) -> Sequence[tuple[str, str]]:
+    """Describe the devices and libraries of a backend on this machine, as (name, text) pairs.
+
+    Raises ImportError only for a plug-in.
+    """
+    found: Sequence[tuple[str, str]] = import_module(f"{package or f'{__package__}.{name}'}.survey").survey()
     return found

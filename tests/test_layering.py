@@ -19,7 +19,7 @@ LAYERS = (
     ("box", "frozen"),
     ("kernels",),
     ("engine.errors", "engine.axes", "engine.public_text", "engine.quotes", "engine.requests", "engine.terminal_text"),
-    ("engine.config", "engine.machine", "engine.messages", "engine.progress"),
+    ("engine.config", "engine.machine", "engine.messages", "engine.plug_ins", "engine.progress"),
     ("engine.storage",),
     ("engine.formats",),
     ("engine.project", "engine.inputs", "engine.backends", "engine.resources"),

@@ -7,7 +7,6 @@ format fits, or where all formats are listed; an own format wins over a plug-in'
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import UsageError
+from ..plug_ins import load_plug_ins
 from .spec import SEQUENCE, InputFormat, OutputFormat, TableFormat
 
 __all__ = [
@@ -33,10 +33,6 @@ __all__ = [
     "table_format",
     "table_formats",
 ]
-
-logger = logging.getLogger("pixelforest.formats")
-
-PLUG_INS = "pixelforest.formats"
 
 # Formats of ilastik that are refused, and what to use instead.
 _REFUSED = {
@@ -65,19 +61,8 @@ def _own(folder: str) -> tuple[ModuleType, ...]:
     return tuple(_module(folder, name) for name in _names(folder))
 
 
-@cache
 def _plugged() -> tuple[ModuleType, ...]:
-    """Load all plug-ins; one that cannot be imported is left out with a warning."""
-    from importlib.metadata import entry_points
-
-    modules = []
-    for entry in sorted(entry_points(group=PLUG_INS), key=lambda each: (each.name, each.value)):
-        try:
-            modules.append(import_module(entry.module))
-        except Exception as error:
-            logger.debug("the error of the plug-in %s came from here", entry.name, exc_info=error)
-            logger.warning("the plug-in %s (%s) cannot be loaded: %s", entry.name, entry.value, error)
-    return tuple(modules)
+    return load_plug_ins("pixelforest.formats")
 
 
 def _in_turn(folder: str) -> Iterator[ModuleType]:

@@ -43,10 +43,10 @@ class Health:
 def examine(device: str = "auto", *, warm: bool = False, architectures: Sequence[str] = ()) -> Health:
     """Inspect this machine and test the backends that can be used.
 
-    device  as for a run; auto: the CPU, and GPUs if there are any; cuda: GPUs are required
+    device  as for a run; auto: the CPU, and GPUs if there are any; others are required
     warm    compile the kernels that do not depend on a project into the caches
     architectures  such as sm_90: compile for GPUs that are not present, as for a container image
-    The CPU's bits are compared with those recorded in this version, a GPU's with the CPU's. Raises UsageError.
+    The CPU's bits are compared with those recorded in this version, another device's with the CPU's. Raises UsageError.
     """
     health = Health()
     health.add("machine", "threads", str(choose_threads()))
@@ -58,13 +58,13 @@ def examine(device: str = "auto", *, warm: bool = False, architectures: Sequence
     _test("cpu", cpu, None, health, warm=warm)
     for architecture in architectures:
         _warm_architecture(architecture, health)
-    if device.startswith(("auto", "cuda")):
-        try:
-            _test("cuda", open_backend("cuda" if device == "auto" else device), cpu, health, warm=warm)
-        except BackendUnavailable as error:
-            health.add("cuda", "self-test", Text(f"not done: {error.render(as_marked)}"), is_fault=device != "auto")
-    else:
-        open_backend(device)
+    if device == "cpu":
+        return health
+    name = "cuda" if device == "auto" else device.partition(":")[0]
+    try:
+        _test(name, open_backend("cuda" if device == "auto" else device), cpu, health, warm=warm)
+    except BackendUnavailable as error:
+        health.add(name, "self-test", Text(f"not done: {error.render(as_marked)}"), is_fault=device != "auto")
     return health
 
 

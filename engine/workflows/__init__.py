@@ -13,14 +13,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ..plug_ins import load_plug_ins
 from ..project import Project, ProjectFile, WorkflowKind, open_project, read_common, read_workflow
 from ..project.workflow_kinds import find_kind, read_version
 
 if TYPE_CHECKING:
     from ..project import ProjectSummary
     from .protocol import Workflow
-
-PLUG_INS = "pixelforest.workflows"
 
 
 @cache
@@ -31,12 +30,8 @@ def _own_kinds() -> Mapping[WorkflowKind, str]:
     return {kind: package for package in packages for kind in import_module(package).KINDS}
 
 
-@cache
 def _plugged_kinds() -> Mapping[WorkflowKind, str]:
-    from importlib.metadata import entry_points
-
-    packages = [entry.value for entry in entry_points(group=PLUG_INS)]
-    return {kind: package for package in packages for kind in import_module(package).KINDS}
+    return {kind: package.__name__ for package in load_plug_ins("pixelforest.workflows") for kind in package.KINDS}
 
 
 def kinds() -> tuple[WorkflowKind, ...]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.golden import GOLDEN
+from support.plug_ins import install, run
 
 PILE = """
 from pathlib import Path
@@ -86,28 +84,7 @@ TABLE = TableFormat("tabs", ("tsv",), TabWriter, "text with tabs")
 
 @pytest.fixture
 def plug_in(tmp_path: Path) -> Path:
-    """A folder as pip would leave it: the module and its entry point."""
-    site = tmp_path / "site"
-    metadata = site / "pile_format-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (site / "pile_format.py").write_text(PILE)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: pile-format\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[pixelforest.formats]\npile = pile_format\n")
-    return site
-
-
-def run(plug_in: Path | None, *arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, [str(plug_in or ""), os.environ.get("PYTHONPATH", "")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "pixelforest", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == status, done.stderr
-    return done
+    return install(tmp_path / "site", "[pixelforest.formats]\npile = pile_format\n", {"pile_format.py": PILE})
 
 
 def run_pixels(plug_in: Path | None, image: object, result: Path, kind: str, status: int = 0) -> str:

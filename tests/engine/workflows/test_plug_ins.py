@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from support.plug_ins import install, run
 
 KINDS = """
 from pixelforest.engine.project import WorkflowKind
@@ -90,16 +88,8 @@ def classify_lane(project, images, exports, *, resources, on_progress, table=Non
 
 @pytest.fixture
 def plug_in(tmp_path: Path) -> Path:
-    """A folder as pip would leave it: the package and its entry point."""
-    package = tmp_path / "site" / "bright_pixels"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(KINDS)
-    (package / "workflow.py").write_text(WORKFLOW)
-    metadata = tmp_path / "site" / "bright_pixels-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: bright-pixels\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[pixelforest.workflows]\nbright = bright_pixels\n")
-    return tmp_path / "site"
+    files = {"bright_pixels/__init__.py": KINDS, "bright_pixels/workflow.py": WORKFLOW}
+    return install(tmp_path / "site", "[pixelforest.workflows]\nbright = bright_pixels\n", files)
 
 
 @pytest.fixture
@@ -112,24 +102,12 @@ def project(tmp_path: Path) -> Path:
     return path
 
 
-def run(plug_in: Path | None, *arguments: object) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, [str(plug_in or ""), os.environ.get("PYTHONPATH", "")]))
-    return subprocess.run(
-        [sys.executable, "-m", "pixelforest", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 def test_a_kind_of_project_from_outside_is_run_explained_and_described(
     tmp_path: Path, plug_in: Path, project: Path
 ) -> None:
     image = np.arange(12, dtype=np.uint8).reshape(3, 4)
     np.save(tmp_path / "image.npy", image)
-    done = run(plug_in, f"--project={project}", "--input_axes=yx", "--output_format=numpy", tmp_path / "image.npy")
-    assert done.returncode == 0, done.stderr
+    run(plug_in, f"--project={project}", "--input_axes=yx", "--output_format=numpy", tmp_path / "image.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "image_Bright.npy").squeeze(), image > 7)
 
     explained = run(plug_in, "explain", "--json", f"--project={project}", "--input_axes=yx", tmp_path / "image.npy")
@@ -138,12 +116,19 @@ def test_a_kind_of_project_from_outside_is_run_explained_and_described(
     assert [result["name"] for result in document["lanes"][0]["results"]] == ["Bright"]
 
     described = run(plug_in, "info", project)
-    assert described.returncode == 0, described.stderr
     assert "Bright Pixels" in described.stdout
     assert "limit:           7" in described.stdout
 
 
 def test_without_its_plug_in_a_kind_of_project_is_refused(project: Path) -> None:
-    done = run(None, f"--project={project}")
-    assert done.returncode == 1
+    done = run(None, f"--project={project}", status=1)
+    assert "workflow 'Bright Pixels' is not supported" in done.stderr
+
+
+def test_a_plug_in_that_cannot_be_loaded_is_left_out_with_a_warning(plug_in: Path, project: Path) -> None:
+    (plug_in / "bright_pixels" / "__init__.py").write_text("import a_library_that_is_not_there\n")
+    done = run(plug_in, f"--project={project}", status=1)
+    assert "the plug-in bright (bright_pixels) cannot be loaded: No module named 'a_library_that_is_not_there'" in (
+        done.stderr
+    )
     assert "workflow 'Bright Pixels' is not supported" in done.stderr
