@@ -200,14 +200,14 @@ class CupyDevice:
     """See ``device.Device``."""
 
     def __init__(self, index: int) -> None:
+        # Properties need no context. CuPy's ``Device.compute_capability`` would make one on GPU 0, for another GPU too.
         properties = runtime.getDeviceProperties(index)
-        attributes = cupy.cuda.Device(index).attributes
         self.index = index
         self.name = properties["name"].decode(errors="replace")
         self.compiler = describe_compiler()
-        self.architecture = _architecture(self.name, int(cupy.cuda.Device(index).compute_capability))
-        self.multiprocessors = int(attributes["MultiProcessorCount"])
-        self.shared_bytes_per_block = int(attributes["MaxSharedMemoryPerBlockOptin"])
+        self.architecture = _architecture(self.name, 10 * properties["major"] + properties["minor"])
+        self.multiprocessors = int(properties["multiProcessorCount"])
+        self.shared_bytes_per_block = int(properties["sharedMemPerBlockOptin"])
         self.total_bytes = int(properties["totalGlobalMem"])
         self._pool, self._pinned = cupy.cuda.MemoryPool(), cupy.cuda.PinnedMemoryPool()
         self._lanes = threading.local()
@@ -278,8 +278,9 @@ class CupyDevice:
 
     def synchronize(self) -> None:
         with _faults("the device failed"):
+            stream = self.stream()  # first, since an event belongs to the device that is current when it is made
             done = cupy.cuda.Event(block=True, disable_timing=True)
-            done.record(self.stream())
+            done.record(stream)
             done.synchronize()
 
     def compile(self, source: str, name: str, options: tuple[str, ...]) -> bytes:
@@ -296,8 +297,9 @@ class CupyDevice:
     def timer(self) -> Iterator[CupyTimer]:
         timer = CupyTimer()
         with _faults("the device failed"):
+            stream = self.stream()
             start, stop = cupy.cuda.Event(), cupy.cuda.Event(block=True)
-            start.record(self.stream())
+            start.record(stream)
         yield timer
         with _faults("the device failed"):
             stop.record(self.stream())

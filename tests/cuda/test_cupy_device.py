@@ -80,6 +80,35 @@ def test_devices_are_opened_by_number(load: Load) -> None:
     assert (device.multiprocessors, device.total_bytes, device.free_bytes()) == (2, 1 << 30, 1 << 30)
 
 
+def test_a_device_that_was_not_asked_for_is_not_touched(load: Load) -> None:
+    """A context takes some hundred MB, and GPU 0 may be another process's alone."""
+    module, machine = load(count=3)
+    (device,) = module.open_devices((2,))
+
+    def use() -> None:
+        device.synchronize()
+        with device.timer():
+            device.download(device.upload(np.zeros(10, np.float32)))
+
+    for work in (device.synchronize, device.free_bytes, use):
+        thread = threading.Thread(target=work)  # whose current device is 0
+        thread.start()
+        thread.join()
+    assert machine.contexts == {2}
+
+
+def test_a_thread_waits_for_one_device_after_the_other(load: Load) -> None:
+    module, _ = load(count=2)
+    first, second = module.open_devices()
+    for device in (first, second, first):
+        device.free_bytes()
+        other = second if device is first else first
+        other.synchronize()
+        with device.timer() as timer:
+            pass
+        assert timer.milliseconds == 1.5
+
+
 @pytest.mark.parametrize(("capability", "compiled"), [(89, 86), (121, 120), (103, 100)])
 def test_newer_devices_take_binaries_of_older_ones(load: Load, capability: int, compiled: int) -> None:
     module, _ = load()
@@ -241,7 +270,6 @@ def test_the_real_cupy_has_what_the_made_up_one_has() -> None:
     for kind, names in {
         cupy.cuda.Stream: ("use", "synchronize"),
         cupy.cuda.Event: ("record", "synchronize", "done"),
-        cupy.cuda.Device: ("attributes", "compute_capability"),
         cupy.cuda.Module: ("load", "get_function"),
         cupy.cuda.MemoryPool: ("malloc", "free_bytes"),
         cupy.cuda.PinnedMemoryPool: ("malloc",),

@@ -49,6 +49,7 @@ class Machine:
     count, driver  devices, and the driver's version; memory: bytes of each device
     fails          a status that the next wait for a stream raises
     used           bytes of each device that are in use; current: device of each thread
+    contexts       devices that were made current or given work
     """
 
     def __init__(self, count: int = 1, driver: int = 13020, memory: int = 1 << 30) -> None:
@@ -57,6 +58,7 @@ class Machine:
         self.pinned_sizes: list[int] = []
         self.shared_bytes: list[int] = []
         self.most_shared: dict[int, int] = {}  # of each function, once it was set
+        self.contexts: set[int] = set()
         self.local = threading.local()
         self.running = threading.Lock()  # the shim's kernels have one set of thread numbers
 
@@ -64,11 +66,18 @@ class Machine:
     def current(self) -> int:
         return int(getattr(self.local, "device", 0))
 
+    def enter(self, device: int | None = None) -> int:
+        """Make a context on a device (None: the thread's current one, 0 at first), as nearly every call does."""
+        if device is not None:
+            self.local.device = device
+        self.contexts.add(self.current)
+        return self.current
+
 
 class Stream:
     def __init__(self, machine: Machine, *, non_blocking: bool) -> None:
         assert non_blocking
-        self.machine, self.device_id = machine, machine.current
+        self.machine, self.device_id = machine, machine.enter()
         self.work: list[Callable[[], None]] = []
         self.done = 0
         self.ptr = id(self)
@@ -92,8 +101,11 @@ _streams: dict[int, Stream] = {}
 class Event:
     def __init__(self, machine: Machine, block: bool = False, disable_timing: bool = False) -> None:
         self.machine, self.timed, self.stream = machine, not disable_timing, None
+        self.device_id = machine.enter()
 
     def record(self, stream: Stream) -> None:
+        if stream.device_id != self.device_id:
+            raise CUDARuntimeError(400)  # the event is of another device
         self.stream, self.place = stream, stream.done + len(stream.work)
 
     @property
@@ -251,8 +263,11 @@ def make_cupy(machine: Machine) -> dict[str, ModuleType]:
 
     runtime.CUDARuntimeError, runtime.getDeviceCount = CUDARuntimeError, count  # type: ignore[attr-defined]
     runtime.driverGetVersion, runtime.runtimeGetVersion = lambda: machine.driver, lambda: 13020  # type: ignore[attr-defined]
-    runtime.getDeviceProperties = lambda index: {"name": b"made-up GPU", "totalGlobalMem": machine.memory}  # type: ignore[attr-defined]
-    runtime.setDevice = lambda index: setattr(machine.local, "device", index)  # type: ignore[attr-defined]
+    runtime.getDeviceProperties = lambda index: {  # type: ignore[attr-defined]
+        "name": b"made-up GPU", "totalGlobalMem": machine.memory, "major": 9, "minor": 0, "multiProcessorCount": 2,
+        "sharedMemPerBlockOptin": 99 << 10,
+    }  # fmt: skip
+    runtime.setDevice = machine.enter  # type: ignore[attr-defined]
     runtime.memGetInfo = lambda: (machine.memory - machine.used[machine.current], machine.memory)  # type: ignore[attr-defined]
     runtime.memcpyAsync, runtime.memsetAsync = copy, clear  # type: ignore[attr-defined]
     runtime.memcpyHostToDevice, runtime.memcpyDeviceToHost = 1, 2  # type: ignore[attr-defined]
@@ -287,12 +302,6 @@ def make_cupy(machine: Machine) -> dict[str, ModuleType]:
     nvrtc.destroyProgram = lambda program: None  # type: ignore[attr-defined]
     memory.OutOfMemoryError = OutOfMemoryError  # type: ignore[attr-defined]
 
-    class Device:
-        def __init__(self, index: int) -> None:
-            self.compute_capability = "90"
-            self.attributes = {"MultiProcessorCount": 2, "MaxSharedMemoryPerBlockOptin": 99 << 10}
-
-    cuda.Device = Device  # type: ignore[attr-defined]
     cuda.Stream = lambda non_blocking: Stream(machine, non_blocking=non_blocking)  # type: ignore[attr-defined]
     cuda.Event = lambda **options: Event(machine, **options)  # type: ignore[attr-defined]
     cuda.Module = lambda: Module(machine)  # type: ignore[attr-defined]
