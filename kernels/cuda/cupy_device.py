@@ -17,6 +17,7 @@ import numpy as np
 
 from ..contract import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable
 from .device import DeviceArray, Grid
+from .pinned import PinnedMemory
 
 try:
     import cupy
@@ -32,7 +33,8 @@ ERROR_OLD_DRIVER = 35
 ERROR_NO_DEVICE = 100
 PLAIN_SHARED_BYTES = 48 << 10  # available to every kernel without raising its limit
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-MIN_PINNED_BYTES = 1 << 16
+
+_pinned = PinnedMemory(lambda size: cupy.cuda.PinnedMemory(size, runtime.hostAllocPortable))  # portable: of all devices
 
 
 def open_devices(indices: Sequence[int] | None = None) -> tuple[CupyDevice, ...]:
@@ -105,6 +107,12 @@ def _faults(doing: str) -> Iterator[None]:
     except (runtime.CUDARuntimeError, driver.CUDADriverError) as error:
         kind = DeviceOutOfMemory if error.status == ERROR_OUT_OF_MEMORY else DeviceFailed
         raise kind(f"{doing}: {error}") from None
+
+
+def _pinned_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    size = math.prod(shape) * dtype.itemsize
+    with _faults(f"there is no room for {size} bytes of pinned host memory, which a copy needs"):
+        return _pinned.array(shape, dtype)
 
 
 class CupyArray:
@@ -190,10 +198,10 @@ class CupyTimer:
 
 @dataclass
 class _Lane:
-    """A host thread's part of a device. ``staged``: pending copies, with the pinned memory they read."""
+    """A host thread's part of a device. ``staged``: pending copies, with the pinned arrays they read."""
 
     stream: Any
-    staged: list[tuple[Any, Any]] = field(default_factory=list)
+    staged: list[tuple[Any, np.ndarray]] = field(default_factory=list)
 
 
 class CupyDevice:
@@ -209,7 +217,7 @@ class CupyDevice:
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.shared_bytes_per_block = int(properties["sharedMemPerBlockOptin"])
         self.total_bytes = int(properties["totalGlobalMem"])
-        self._pool, self._pinned = cupy.cuda.MemoryPool(), cupy.cuda.PinnedMemoryPool()
+        self._pool = cupy.cuda.MemoryPool()
         self._lanes = threading.local()
 
     def _lane(self) -> _Lane:
@@ -251,12 +259,13 @@ class CupyDevice:
         with _faults("the copy to the device failed"):
             lane = self._lane()
             lane.staged = [each for each in lane.staged if not each[0].done]
-            pinned, host = self._pinned_array(array.shape, copy.dtype)
+            host = _pinned_array(array.shape, copy.dtype)
             np.copyto(host, array)
-            runtime.memcpyAsync(copy.memory.ptr, pinned.ptr, copy.nbytes, runtime.memcpyHostToDevice, lane.stream.ptr)
+            there, here = copy.memory.ptr, host.ctypes.data
+            runtime.memcpyAsync(there, here, copy.nbytes, runtime.memcpyHostToDevice, lane.stream.ptr)
             copied = cupy.cuda.Event(disable_timing=True)
             copied.record(lane.stream)
-            lane.staged.append((copied, pinned))
+            lane.staged.append((copied, host))
         return copy
 
     def download(self, array: DeviceArray) -> np.ndarray:
@@ -265,8 +274,9 @@ class CupyDevice:
             return np.empty(array.shape, array.dtype)
         with _faults("the device failed"):
             lane = self._lane()
-            pinned, host = self._pinned_array(array.shape, array.dtype)
-            runtime.memcpyAsync(pinned.ptr, array.memory.ptr, array.nbytes, runtime.memcpyDeviceToHost, lane.stream.ptr)
+            host = _pinned_array(array.shape, array.dtype)
+            there, here = array.memory.ptr, host.ctypes.data
+            runtime.memcpyAsync(here, there, array.nbytes, runtime.memcpyDeviceToHost, lane.stream.ptr)
         self.synchronize()
         return host
 
@@ -305,18 +315,6 @@ class CupyDevice:
             stop.record(self.stream())
             stop.synchronize()
             timer.milliseconds = float(cupy.cuda.get_elapsed_time(start, stop))
-
-    def _pinned_array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Any, np.ndarray]:
-        """Allocate pinned memory with an array on it. The memory returns to the pool when the last reference goes.
-
-        Sizes are rounded up by an eighth at most, so that tiles of about the same size share memory: pinning takes
-        longer than copying.
-        """
-        count = math.prod(shape)
-        size = max(MIN_PINNED_BYTES, count * dtype.itemsize)
-        step = 1 << (size.bit_length() - 4)
-        pinned = self._pinned.malloc(-(-size // step) * step)
-        return pinned, np.frombuffer(pinned, dtype, count).reshape(shape)
 
 
 class Architecture:

@@ -28,6 +28,7 @@ from .filters import ALL_SOURCES, upload_source
 from .forest import all_forest_kernels
 from .forest_choice import warn_of_rounding
 from .launch import Compilation, prepare
+from .pinned import rounded_bytes
 from .pool import DevicePool
 from .results import ALL_RESULTS, needed_kernels, zero_results
 from .tiles import TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
@@ -36,6 +37,8 @@ from .tiles import TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
 # overlap with computing on any image large enough for a GPU. Not measured; bench/cuda_pipeline.py tries others.
 FLAT_TILE, MIN_FLAT_TILE = (1, 2048, 2048), (1, 512, 512)
 SOLID_TILE, MIN_SOLID_TILE = (128, 256, 256), (32, 128, 128)
+
+FLOAT_BYTES = 4
 
 
 class CudaPixels:
@@ -77,8 +80,8 @@ class CudaPixels:
         return plan.source_margin
 
     def tile_bytes(self, plan: CudaPlan, classes: int, tile: Voxels, source: Voxels) -> int:
-        pinned_copy = 4
-        return int(pinned_copy * plan.packed.channels * np.prod(source))
+        # The pinned copy of the source. Results are downloaded into the arrays that the engine counts itself.
+        return rounded_bytes(FLOAT_BYTES * plan.packed.channels * int(np.prod(source)))
 
     def preferred_tiles(self, plan: CudaPlan, results: ResultPlan, image: Voxels, threads: int) -> TilePreference:
         alive = self._pool.alive()

@@ -154,13 +154,26 @@ def test_what_is_uploaded_may_change_at_once(load: Load) -> None:
     assert [float(device.download(copy)[500]) for copy in copies] == [float(i) for i in range(20)]
 
 
-def test_pinned_memory_has_few_sizes(load: Load) -> None:
+def test_pinned_memory_is_used_again(load: Load) -> None:
     module, machine = load()
     (device,) = module.open_devices()
     for count in range(300_000, 340_000, 1000):
-        device.upload(np.zeros(count, np.uint8))
-    assert len(set(machine.pinned_sizes)) <= 4
-    assert all(size >= 300_000 for size in machine.pinned_sizes)
+        device.download(device.upload(np.zeros(count, np.uint8)))
+    assert sum(machine.pinned) <= 4 * 340_000 * 9 // 8
+    result = device.download(device.upload(np.arange(1000)))
+    device.download(device.upload(np.zeros(1000, int)))
+    assert np.array_equal(result, np.arange(1000)), "the memory of a result belongs to it"
+
+
+def test_pinned_memory_that_is_short_is_named(load: Load) -> None:
+    module, machine = load()
+    machine.pinned_limit = 1 << 20
+    (device,) = module.open_devices()
+    there = device.upload(np.ones(1 << 19, np.uint8))
+    assert device.download(there).all()
+    with pytest.raises(DeviceOutOfMemory, match="no room for 1048577 bytes of pinned host memory, which a copy needs"):
+        device.upload(np.ones((1 << 20) + 1, np.uint8))
+    assert device.download(device.upload(np.ones(1 << 18, np.uint8))).all()
 
 
 def test_kernels_and_time(load: Load) -> None:
@@ -272,9 +285,7 @@ def test_the_real_cupy_has_what_the_made_up_one_has() -> None:
         cupy.cuda.Event: ("record", "synchronize", "done"),
         cupy.cuda.Module: ("load", "get_function"),
         cupy.cuda.MemoryPool: ("malloc", "free_bytes"),
-        cupy.cuda.PinnedMemoryPool: ("malloc",),
         cupy.cuda.MemoryPointer: ("ptr", "__add__"),
-        cupy.cuda.PinnedMemoryPointer: ("ptr",),
         cupy.cuda.Function: ("ptr",),
     }.items():
         assert set(names) <= set(dir(kind)), kind

@@ -22,6 +22,7 @@ from support.cuda_host.host_device import _Launch
 from pixelforest.kernels.contract import DeviceFailed
 
 GUARD = 64
+HOST_ALLOC_PORTABLE = 1
 PLAIN_SHARED = 48 << 10  # bytes of a block that need no permission
 
 
@@ -49,13 +50,15 @@ class Machine:
     count, driver  devices, and the driver's version; memory: bytes of each device
     fails          a status that the next wait for a stream raises
     used           bytes of each device that are in use; current: device of each thread
+    pinned         sizes of all pinned memory; pinned_limit: their maximal sum
     contexts       devices that were made current or given work
     """
 
     def __init__(self, count: int = 1, driver: int = 13020, memory: int = 1 << 30) -> None:
         self.count, self.driver, self.memory, self.fails = count, driver, memory, 0
         self.used: dict[int, int] = defaultdict(int)
-        self.pinned_sizes: list[int] = []
+        self.pinned: list[int] = []
+        self.pinned_limit = 1 << 40
         self.shared_bytes: list[int] = []
         self.most_shared: dict[int, int] = {}  # of each function, once it was set
         self.contexts: set[int] = set()
@@ -146,12 +149,21 @@ class MemoryPointer:
         return MemoryPointer(self.mem, self.offset + offset)
 
 
-class Pinned(bytearray):
-    """Bytes with an address."""
+class PinnedMemory:
+    """Pinned memory of the host, for all devices."""
 
-    @property
-    def ptr(self) -> int:
-        return ctypes.addressof((ctypes.c_char * len(self)).from_buffer(self))
+    def __init__(self, machine: Machine, size: int, flags: int) -> None:
+        assert flags == HOST_ALLOC_PORTABLE
+        machine.enter()
+        if sum(machine.pinned) + size > machine.pinned_limit:
+            raise CUDARuntimeError(2)
+        machine.pinned.append(size)
+        self.machine, self.bytes = machine, np.zeros(size, np.uint8)
+        self.ptr = int(self.bytes.ctypes.data)
+
+    def __del__(self) -> None:
+        if hasattr(self, "bytes"):
+            self.machine.pinned.remove(self.bytes.nbytes)
 
 
 class Function:
@@ -224,15 +236,6 @@ class Pool:
         return 0
 
 
-class PinnedPool:
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-
-    def malloc(self, size: int) -> Pinned:
-        self.machine.pinned_sizes.append(size)
-        return Pinned(size)
-
-
 def make_cupy(machine: Machine) -> dict[str, ModuleType]:
     """Make modules by name, to be added to ``sys.modules``."""
     cupy, cuda, runtime, driver, nvrtc, memory = (
@@ -267,6 +270,7 @@ def make_cupy(machine: Machine) -> dict[str, ModuleType]:
         "name": b"made-up GPU", "totalGlobalMem": machine.memory, "major": 9, "minor": 0, "multiProcessorCount": 2,
         "sharedMemPerBlockOptin": 99 << 10,
     }  # fmt: skip
+    runtime.hostAllocPortable = HOST_ALLOC_PORTABLE  # type: ignore[attr-defined]
     runtime.setDevice = machine.enter  # type: ignore[attr-defined]
     runtime.memGetInfo = lambda: (machine.memory - machine.used[machine.current], machine.memory)  # type: ignore[attr-defined]
     runtime.memcpyAsync, runtime.memsetAsync = copy, clear  # type: ignore[attr-defined]
@@ -305,7 +309,8 @@ def make_cupy(machine: Machine) -> dict[str, ModuleType]:
     cuda.Stream = lambda non_blocking: Stream(machine, non_blocking=non_blocking)  # type: ignore[attr-defined]
     cuda.Event = lambda **options: Event(machine, **options)  # type: ignore[attr-defined]
     cuda.Module = lambda: Module(machine)  # type: ignore[attr-defined]
-    cuda.MemoryPool, cuda.PinnedMemoryPool = lambda: Pool(machine), lambda: PinnedPool(machine)  # type: ignore[attr-defined]
+    cuda.MemoryPool = lambda: Pool(machine)  # type: ignore[attr-defined]
+    cuda.PinnedMemory = lambda size, flags: PinnedMemory(machine, size, flags)  # type: ignore[attr-defined]
     cuda.get_elapsed_time = lambda start, stop: 1.5 if start.timed and stop.timed else 1 / 0  # type: ignore[attr-defined]
     cuda.runtime, cuda.driver, cuda.nvrtc, cuda.memory = runtime, driver, nvrtc, memory  # type: ignore[attr-defined]
     cupy.cuda, cupy.__version__ = cuda, "14.2.0"  # type: ignore[attr-defined]
