@@ -7,10 +7,13 @@ through reused pinned memory, and a waiting thread yields its processor.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import logging
 import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,8 @@ except ImportError as error:
         "driver is older"
     ) from None
 
+logger = logging.getLogger("pixelforest.kernels")
+
 ERROR_OUT_OF_MEMORY = 2  # of the runtime and of the driver
 ERROR_OLD_DRIVER = 35
 ERROR_NO_DEVICE = 100
@@ -38,19 +43,53 @@ _pinned = PinnedMemory(lambda size: cupy.cuda.PinnedMemory(size, runtime.hostAll
 
 
 def open_devices(indices: Sequence[int] | None = None) -> tuple[CupyDevice, ...]:
-    """Open the devices with these numbers among those that CUDA_VISIBLE_DEVICES shows; None: all.
+    """Open the devices with these numbers among those that CUDA_VISIBLE_DEVICES shows.
 
-    A number given twice is opened twice. Raises DeviceUnavailable with a remedy.
+    None opens all that can be used; a warning names the others. A device stays open until the process ends: its memory
+    and kernels serve later runs. Raises DeviceUnavailable with a remedy.
     """
-    count = _count_devices()
-    for index in indices or ():
-        if index >= count:
-            there = "the only one is 0" if count == 1 else f"there are 0 to {count - 1}"
-            raise DeviceUnavailable(f"there is no CUDA device {index}; {there}")
+    if indices is not None:
+        count = _count_devices()
+        for index in indices:
+            if index >= count:
+                there = "the only one is 0" if count == 1 else f"there are 0 to {count - 1}"
+                raise DeviceUnavailable(f"there is no CUDA device {index}; {there}")
+        return tuple(_usable_device(index) for index in indices)
+    usable, reasons = examine_devices()
+    if not usable:
+        raise DeviceUnavailable("; ".join(dict.fromkeys(reasons.values())))
+    for reason in reasons.values():
+        logger.warning("%s; the run uses the others", reason)
+    return tuple(usable)
+
+
+def examine_devices() -> tuple[list[CupyDevice], dict[int, str]]:
+    """Open all devices. Returns those that can be used, and for each other number the reason why not.
+
+    Raises DeviceUnavailable if there are none.
+    """
+    usable, reasons = [], {}
+    for index in range(_count_devices()):
+        try:
+            usable.append(_usable_device(index))
+        except DeviceUnavailable as error:
+            reasons[index] = str(error)
+    return usable, reasons
+
+
+def _usable_device(index: int) -> CupyDevice:
     try:
-        return tuple(CupyDevice(index) for index in (range(count) if indices is None else indices))
+        device = _open_once(index)
+        device.stream()  # fails if another process has the device for itself
+        runtime.memGetInfo()  # fails after a fault of an earlier run of this process
     except runtime.CUDARuntimeError as error:
-        raise DeviceUnavailable(f"the CUDA device cannot be used: {error}") from None
+        raise DeviceUnavailable(f"CUDA device {index} cannot be used: {error}") from None
+    return device
+
+
+@cache
+def _open_once(index: int) -> CupyDevice:
+    return CupyDevice(index)
 
 
 def describe_driver() -> str:
@@ -215,6 +254,7 @@ class CupyDevice:
         self.compiler = describe_compiler()
         self.architecture = _architecture(self.name, 10 * properties["major"] + properties["minor"])
         self.multiprocessors = int(properties["multiProcessorCount"])
+        self.threads_per_multiprocessor = int(properties["maxThreadsPerMultiProcessor"])
         self.shared_bytes_per_block = int(properties["sharedMemPerBlockOptin"])
         self.total_bytes = int(properties["totalGlobalMem"])
         self._pool = cupy.cuda.MemoryPool()
@@ -283,8 +323,11 @@ class CupyDevice:
     def adopt(self, array: Any) -> CupyArray:
         with _faults("an array of another library cannot be taken"):
             self._lane()
-            given = cupy.ascontiguousarray(array)
-            return CupyArray(given.data, given.shape, np.dtype(given.dtype))
+            has_interface = hasattr(array, "__cuda_array_interface__")
+            given = cupy.ascontiguousarray(cupy.asarray(array) if has_interface else cupy.from_dlpack(array))
+        if given.device.id != self.index:
+            raise ValueError(f"an array of CUDA device {given.device.id} was given to device {self.index}")
+        return CupyArray(given.data, given.shape, np.dtype(given.dtype))
 
     def synchronize(self) -> None:
         with _faults("the device failed"):
@@ -301,6 +344,8 @@ class CupyDevice:
         with _faults("a kernel binary cannot be loaded"):
             self._lane()
             module.load(binary)
+        # Never unloaded: CuPy would do that when the interpreter ends, in the context of whichever device is current.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(module))
         return CupyModule(self, module)
 
     @contextlib.contextmanager

@@ -70,6 +70,7 @@ class Device(Protocol):
 
     architecture            such as sm_90
     compiler                name and version; a binary of another compiler is not used
+    threads_per_multiprocessor  that can be resident at the same time
     shared_bytes_per_block  maximum of a block
     """
 
@@ -78,6 +79,7 @@ class Device(Protocol):
     architecture: str
     compiler: str
     multiprocessors: int
+    threads_per_multiprocessor: int
     shared_bytes_per_block: int
     total_bytes: int
 
@@ -104,7 +106,11 @@ class Device(Protocol):
         ...
 
     def adopt(self, array: Any) -> DeviceArray:
-        """Wrap an array that another library made on this device; its memory is shared and kept alive."""
+        """Wrap an array that another library made on this device; its memory is shared and kept alive.
+
+        array  has CUDA's array interface, or else that of DLPack; if it is not C-contiguous, it is copied
+        Raises ValueError for an array of another device.
+        """
         ...
 
     def synchronize(self) -> None:

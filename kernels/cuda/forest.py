@@ -40,7 +40,6 @@ FILE = KernelFile("forest.cu")
 WARP = 32
 _WARPS = 8  # of a block without staged nodes: small blocks are replaced evenly
 _STAGED_WARPS = 32
-_THREADS = 2048  # resident threads of a multiprocessor
 _NODE_BYTES = 8
 _MIN_WARPS = 4  # whose features must fit into a block's shared memory; otherwise they are read from global memory
 _STAGING_WARPS = 12  # that must fit into shared memory in addition to nodes
@@ -175,7 +174,8 @@ class CudaForest:
         patches = int(np.prod([((n - 1) >> b) + 1 for n, b in zip((z, y, x), bits, strict=True)]))
         blocks = -(-patches // launch.warps)
         if variant.staged:  # not more than run at once, so that nodes are copied once for many patches
-            resident = min(self.device.shared_bytes_per_block // launch.shared_bytes, _THREADS // (WARP * launch.warps))
+            by_threads = self.device.threads_per_multiprocessor // (WARP * launch.warps)
+            resident = min(self.device.shared_bytes_per_block // launch.shared_bytes, by_threads)
             blocks = min(blocks, self.device.multiprocessors * max(1, resident))
         kernel = FILE.kernel(self.device, *kernel_of(variant, is_pure=packed.is_pure))
         for first_class, class_count in launch.classes:

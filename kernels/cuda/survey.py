@@ -42,15 +42,14 @@ def _or_reason(describe: Callable[[], str]) -> str:
 
 def _devices() -> list[tuple[str, str]]:
     try:
-        from .cupy_device import open_devices
+        from .cupy_device import examine_devices
 
-        return [
-            (
-                f"GPU {device.index}",
-                f"{device.name}, {device.architecture}, {device.multiprocessors} multiprocessors, "
-                f"{device.free_bytes() / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free",
-            )
-            for device in open_devices()
-        ]
+        usable, reasons = examine_devices()
+        lines = {
+            device.index: f"{device.name}, {device.architecture}, {device.multiprocessors} multiprocessors, "
+            f"{device.free_bytes() / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free"
+            for device in usable
+        }
     except KernelError as error:
         return [("GPU", f"none: {error}")]
+    return [(f"GPU {index}", text) for index, text in sorted((lines | reasons).items())]

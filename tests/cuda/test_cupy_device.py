@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 import threading
@@ -21,6 +22,7 @@ from pixelforest import kernels
 from pixelforest.box import Box
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable
 from pixelforest.kernels.cuda import backend as cuda_backend
+from pixelforest.kernels.cuda import survey
 from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.launch import FOLDER, KernelFile
 from pixelforest.kernels.shared import cache
@@ -78,6 +80,40 @@ def test_devices_are_opened_by_number(load: Load) -> None:
     (device,) = module.open_devices((1,))
     assert (device.name, device.architecture, device.compiler) == ("made-up GPU", "sm_90", f"NVRTC 13.{SHIM_NUMBER}")
     assert (device.multiprocessors, device.total_bytes, device.free_bytes()) == (2, 1 << 30, 1 << 30)
+    assert (device.threads_per_multiprocessor, device.shared_bytes_per_block) == (1536, 99 << 10)
+    assert module.open_devices((1,)) == (device,), "a later run uses the same memory and kernels"
+
+
+def test_a_device_that_cannot_be_used_leaves_the_others(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    module, machine = load(count=3)
+    machine.busy = {1}
+    assert [device.index for device in module.open_devices()] == [0, 2]
+    assert caplog.messages == ["CUDA device 1 cannot be used: error 46; the run uses the others"]
+    assert dict(survey._devices())["GPU 1"] == "CUDA device 1 cannot be used: error 46"
+    assert dict(survey._devices())["GPU 2"].startswith("made-up GPU, sm_90, 2 multiprocessors, 1.0 of 1.0 GiB free")
+    with pytest.raises(DeviceUnavailable, match="CUDA device 1 cannot be used: error 46"):
+        module.open_devices((0, 1))
+    machine.busy = set()
+    assert [device.index for device in module.open_devices()] == [0, 1, 2]
+
+
+def test_devices_of_which_none_can_be_used(load: Load) -> None:
+    module, machine = load(count=2)
+    machine.busy = {0, 1}
+    with pytest.raises(DeviceUnavailable, match="CUDA device 0 cannot be used: error 46; CUDA device 1 cannot be used"):
+        module.open_devices()
+
+
+def test_modules_are_not_unloaded_in_the_context_of_another_device(load: Load) -> None:
+    """CuPy unloads a module when its last reference goes, whatever device is current then: at exit, any."""
+    module, machine = load(count=2)
+    (device,) = module.open_devices((1,))
+    binary = device.load(device.compile(SCALE, "scale.cu", ()))
+    binary.kernel("scale")
+    del device, binary
+    module._open_once.cache_clear()
+    gc.collect()
+    assert machine.unloaded == []
 
 
 def test_a_device_that_was_not_asked_for_is_not_touched(load: Load) -> None:

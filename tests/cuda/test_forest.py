@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from support.cuda_host.host_device import HostDevice
+from support.cuda_host.host_device import HostDevice, HostKernel
 from support.cuda_host.nvrtc import compile_kernels
 from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
 from support.kernel_inputs import leaf_tree, make_tree, random_forest, stump
@@ -166,6 +166,26 @@ def test_nodes_that_do_not_fit_are_staged_in_turn(variant: str, pure: bool) -> N
     rows = plan_segments(packed, 2048)
     assert len({(first, stop) for first, stop in rows[:, 2:4].tolist()}) > 4
     assert_equal_bits(predict(features, forests, shape, variant=variant, device=device), features, forests)
+
+
+@pytest.mark.parametrize(("threads", "resident"), [(1024, 1), (1536, 1), (2048, 2)])
+def test_no_more_blocks_with_staged_nodes_than_run_at_once(
+    threads: int, resident: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their number depends on the device: 1024 threads of a multiprocessor of Turing, 1536 of sm_86, 2048 of sm_80."""
+    grids: list[tuple[int, int, int]] = []
+    run = HostKernel.__call__
+
+    def record(self: HostKernel, grid: tuple[int, int, int], *rest: object, **options: int) -> None:
+        grids.append(grid)
+        run(self, grid, *rest, **options)
+
+    monkeypatch.setattr(HostKernel, "__call__", record)
+    device = HostDevice(multiprocessors=3, threads_per_multiprocessor=threads)
+    forests = [random_forest(np.random.default_rng(0), trees=3, columns=3, classes=2, pure=True, depth=2)]
+    features = smooth_features((1, 96, 128), 3)
+    assert_equal_bits(predict(features, forests, (1, 96, 128), device=device), features, forests)
+    assert grids == [(3 * resident, 1, 1)]
 
 
 @KINDS

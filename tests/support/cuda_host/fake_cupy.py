@@ -51,7 +51,8 @@ class Machine:
     fails          a status that the next wait for a stream raises
     used           bytes of each device that are in use; current: device of each thread
     pinned         sizes of all pinned memory; pinned_limit: their maximal sum
-    contexts       devices that were made current or given work
+    contexts       devices that were made current or given work; busy: those of another process
+    unloaded       devices that were current when a module was unloaded
     """
 
     def __init__(self, count: int = 1, driver: int = 13020, memory: int = 1 << 30) -> None:
@@ -62,6 +63,8 @@ class Machine:
         self.shared_bytes: list[int] = []
         self.most_shared: dict[int, int] = {}  # of each function, once it was set
         self.contexts: set[int] = set()
+        self.busy: set[int] = set()
+        self.unloaded: list[int] = []
         self.local = threading.local()
         self.running = threading.Lock()  # the shim's kernels have one set of thread numbers
 
@@ -72,6 +75,8 @@ class Machine:
     def enter(self, device: int | None = None) -> int:
         """Make a context on a device (None: the thread's current one, 0 at first), as nearly every call does."""
         if device is not None:
+            if device in self.busy:
+                raise CUDARuntimeError(46)
             self.local.device = device
         self.contexts.add(self.current)
         return self.current
@@ -215,6 +220,9 @@ class Module:
             path.write_bytes(cubin)
             self.library = ctypes.CDLL(str(path))
 
+    def __del__(self) -> None:
+        self.machine.unloaded.append(self.machine.current)
+
     def get_function(self, name: str) -> Function:
         return Function(self.machine, self.library, name)
 
@@ -268,7 +276,7 @@ def make_cupy(machine: Machine) -> dict[str, ModuleType]:
     runtime.driverGetVersion, runtime.runtimeGetVersion = lambda: machine.driver, lambda: 13020  # type: ignore[attr-defined]
     runtime.getDeviceProperties = lambda index: {  # type: ignore[attr-defined]
         "name": b"made-up GPU", "totalGlobalMem": machine.memory, "major": 9, "minor": 0, "multiProcessorCount": 2,
-        "sharedMemPerBlockOptin": 99 << 10,
+        "maxThreadsPerMultiProcessor": 1536, "sharedMemPerBlockOptin": 99 << 10,
     }  # fmt: skip
     runtime.hostAllocPortable = HOST_ALLOC_PORTABLE  # type: ignore[attr-defined]
     runtime.setDevice = machine.enter  # type: ignore[attr-defined]
