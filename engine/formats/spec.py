@@ -368,6 +368,12 @@ class OutputFormat:
     is_result: Callable[[Path, str], bool] = lambda path, internal: False
     is_folder: bool = False
 
+    def __reduce__(self) -> tuple[Callable[[str], OutputFormat], tuple[str]]:
+        """Pickle the name: the process that reads it finds the format by itself."""
+        from . import output_format
+
+        return output_format, (self.name,)
+
 
 @frozen
 class TableColumn:

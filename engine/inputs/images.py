@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -130,6 +131,7 @@ class ImageRef:
 
     argument, role_index, training, options  as for ``open_image``
     known   what formats learnt about its files or datasets
+    folder  folder that relative paths are relative to
     """
 
     argument: str
@@ -137,6 +139,7 @@ class ImageRef:
     training: TrainingImage | None
     options: InputOptions
     known: Mapping[Source, object]
+    folder: Path
 
     def reopen(self) -> InputImage:
         """Open the image again, in less time where its files have not changed. Logs nothing; raises InputError."""
@@ -147,7 +150,15 @@ class ImageRef:
             options=self.options,
             announce=False,
             known=self.known,
+            folder=self.folder,
         )
+
+
+@contextmanager
+def reopen_images(refs: Mapping[str, ImageRef]) -> Iterator[dict[str, InputImage]]:
+    """Open the images of a lane again, by role, within the context. Raises InputError."""
+    with ExitStack() as stack:
+        yield {role: stack.enter_context(ref.reopen()) for role, ref in refs.items()}
 
 
 class _Opener:
@@ -176,6 +187,7 @@ def _open_behind_url(
     training: TrainingImage | None,
     options: InputOptions,
     log: Callable[..., None],
+    folder: Path,
 ) -> InputImage:
     """Open one OME-Zarr image or N5 dataset on a server."""
     ((external, internal), *_) = split_internal(argument, POSIX)
@@ -199,7 +211,7 @@ def _open_behind_url(
         path_text=argument,
         nickname=Path(name).stem,
         axes_option=rule.axes_option,
-        ref=ImageRef(argument, role_index, training, options, {}),
+        ref=ImageRef(argument, role_index, training, options, {}, folder),
         dataset_dir=options.project_dir.absolute(),
     )
 
@@ -212,8 +224,9 @@ def open_image(
     options: InputOptions,
     announce: bool = True,
     known: Mapping[Source, object] | None = None,
+    folder: Path | None = None,
 ) -> InputImage:
-    """Open the image that an argument names. Relative paths are relative to the current directory.
+    """Open the image that an argument names.
 
     Parameters
     ----------
@@ -229,6 +242,8 @@ def open_image(
         False for an image that was opened before: its log lines are not repeated.
     known
         Known parts of an ``ImageRef``.
+    folder
+        Folder that relative paths are relative to; None: the current directory.
 
     Returns
     -------
@@ -244,11 +259,12 @@ def open_image(
     """
     if options.stack_along not in CANONICAL:
         raise UsageError(f"{setting('stack_along')}={options.stack_along}: choose one of {', '.join(CANONICAL)}")
-    argument = plain_argument(argument, cwd=Path.cwd(), is_image=_is_image)
-    if is_url(argument):
-        return _open_behind_url(argument, role_index, training, options, logger.log if announce else _say_nothing)
-    expansion = expand_argument(argument, cwd=Path.cwd(), list_images=_list_images, is_image=_is_image)
+    folder = folder or Path.cwd()
     log = logger.log if announce else _say_nothing
+    argument = plain_argument(argument, cwd=folder, is_image=_is_image)
+    if is_url(argument):
+        return _open_behind_url(argument, role_index, training, options, log, folder)
+    expansion = expand_argument(argument, cwd=folder, list_images=_list_images, is_image=_is_image)
     if expansion.warning:
         log(logging.WARNING, "%s: %s", argument, expansion.warning)
     sources = expansion.sources
@@ -282,7 +298,7 @@ def open_image(
         path_text=argument,
         nickname=nickname,
         axes_option=rule.axes_option,
-        ref=ImageRef(argument, role_index, training, options, opener.known),
+        ref=ImageRef(argument, role_index, training, options, opener.known, folder),
     )
 
 

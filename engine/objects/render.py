@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from ...box import Box
-from ..export.tile_sinks import ImageExport, TileDemand, TileSink
+from ..export.tile_sinks import TileDemand, TileSink
 from ..resources import Resources
 from ..tiling.layers import Read
 from ..tiling.plan import TileCost, needed_bytes, plan_tiles
@@ -27,23 +27,24 @@ def paint_frame(
     read: Read,
     shape: Sequence[int],
     time: int,
-    exports: Collection[tuple[ImageExport, np.ndarray | None]],
+    exports: Collection[tuple[TileSink, np.ndarray | None]],
     *,
+    id_dtype: np.dtype,
     resources: Resources,
 ) -> None:
     """Write every export's part of a frame.
 
     read     reads the ids (z, y, x) of a box
-    exports  each with a lookup table (ids, channels), indexed by id; None: the ids themselves are written
+    exports  each with a lookup table (ids, channels), indexed by id; None: the ids themselves, as ``id_dtype``
     """
     for export, colours in exports:
         tiles = _tiles(export, shape, time, resources)
 
         def process(
-            tile: Box, ids: np.ndarray, export: ImageExport = export, colours: np.ndarray | None = colours
+            tile: Box, ids: np.ndarray, export: TileSink = export, colours: np.ndarray | None = colours
         ) -> None:
             if colours is None:
-                write_frame(export, time, tile, ids.astype(export.plan.result.dtype)[..., np.newaxis])
+                write_frame(export, time, tile, ids.astype(id_dtype)[..., np.newaxis])
             else:
                 write_frame(export, time, tile, colours[ids])
 
@@ -51,7 +52,7 @@ def paint_frame(
 
 
 def write_canvas(
-    canvas: np.ndarray, start: Sequence[int], shape: Sequence[int], time: int, export: ImageExport,
+    canvas: np.ndarray, start: Sequence[int], shape: Sequence[int], time: int, export: TileSink,
     *, resources: Resources,
 ) -> None:  # fmt: skip
     """Write an export's part (z, y, x, channels) of a frame, which begins at ``start`` (z, y, x)."""
@@ -106,7 +107,7 @@ def plan_painting(
     return tiles, needed_bytes(tiles, shape, (0, 0, 0), cost, threads=resources.threads)
 
 
-def _tiles(export: ImageExport, shape: Sequence[int], time: int, resources: Resources) -> list[Box]:
+def _tiles(export: TileSink, shape: Sequence[int], time: int, resources: Resources) -> list[Box]:
     return plan_painting(export, shape, time, resources=resources)[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -40,6 +41,13 @@ def plan_layout(
         atlas=None if atlas is None else (atlas.shape[4], atlas.dtype),
         original_id=None if label_dtype is None else _id_dtype(label_dtype),
     )
+
+
+class ObjectSink(Protocol):
+    """Receiver of the objects of frames."""
+
+    def add(self, time: int, labels: LabelFrame, measured: ObjectFeatures, objects: ObjectClasses) -> None:
+        """Take the objects of a frame; ``labels`` are valid only during the call."""
 
 
 class TableRows:

@@ -21,7 +21,7 @@ from ..backends import always_available, open_backend
 from ..errors import BackendFailed, MemoryTooSmall, Text, as_marked, raise_if_interrupted, setting
 from ..export.tables import TableExport, open_table
 from ..export.tile_sinks import ImageExport, open_export
-from ..inputs.images import InputImage
+from ..inputs.images import reopen_images
 from ..jobs import Job
 from ..machine import format_size
 from ..messages import describe_error
@@ -201,13 +201,10 @@ class _Batch:
                     self._record_failure(lane, error, seconds=time.monotonic() - started_s)
 
     def _compute(self, lane: LaneCheck, resources: Resources) -> tuple[Path, ...]:
-        images: dict[str, InputImage] = {}
         exports: dict[str, ImageExport] = {}
         table: TableExport | None = None
         files: list[Path] = []
-        with contextlib.ExitStack() as stack:
-            for role, image in lane.images.items():
-                images[role] = stack.enter_context(image.ref.reopen())
+        with reopen_images({role: image.ref for role, image in lane.images.items()}) as images:
             try:
                 for name, export_plan in lane.exports.items():
                     export_logger.info("Exporting to %s", export_plan.shown_path)

@@ -14,9 +14,9 @@ import numpy as np
 
 from ...export.images import ExportPlan, ResultInfo
 from ...export.tables import TableExport
-from ...export.tile_sinks import ImageExport
+from ...export.tile_sinks import TileSink
 from ...inputs.images import InputImage
-from ...objects.rows import TableRows
+from ...objects.rows import ObjectSink, TableRows
 from ...project import ObjectProject
 from ...resources import Resources
 from ...storage.scratch import Scratch
@@ -26,7 +26,7 @@ from .frame import Frame, Lane, class_count, object_results
 from .inputs import ATLAS, LABEL, PREDICTION, RAW, SOURCES, check_lane, id_dtype, pixel_images
 from .plan import frame_times, plan_work
 
-__all__ = ["check_lane", "classify_lane", "plan_work", "result_infos", "work_voxels"]
+__all__ = ["check_lane", "classify_frame", "classify_lane", "plan_work", "result_infos", "work_voxels"]
 
 logger = logging.getLogger("pixelforest.objects")
 
@@ -34,7 +34,7 @@ logger = logging.getLogger("pixelforest.objects")
 def classify_lane(
     project: ObjectProject,
     images: Mapping[str, InputImage],
-    exports: Mapping[str, ImageExport],
+    exports: Mapping[str, TileSink],
     *,
     resources: Resources,
     on_progress: Callable[[int], None],
@@ -47,31 +47,47 @@ def classify_lane(
     on_progress  receives the number of voxels just finished
     """
     lane = Lane(project, images, resources)
-    wanted = {result: exports[result.name] for result in lane.results if result.name in exports}
-    pixel_exports = {result.pixel_result: export for result, export in wanted.items() if result.pixel_result}
+    pixel_exports = lane.pixel_sinks(exports)
     if len(pixel_exports) == len(exports) and table is None:
         lane.classify_pixels(pixel_exports, resources, on_progress)
         return
-    rows = None if table is None else _start_table(table, project, images)
-    is_classified = rows is not None or any(r.make is not None and not r.is_blockwise for r in wanted)
-    count = 0
-    for time in frame_times(images, exports.values(), has_table=rows is not None):
-        with Scratch(lane.scratch_bytes) as scratch:
-            frame = Frame(lane, time, scratch, FrameMeter(on_progress, prod(lane.shape)))
-            segmentation = frame.segment(pixel_exports)
-            labels = frame.label(segmentation)
-            count += labels.count
-            classes = None
-            if is_classified:
-                measured = frame.measure(labels, project.features.measured(everything=rows is not None))
-                classes = lane.classify(measured)
-                if rows is not None:
-                    rows.add(time, labels, measured, classes)
-            frame.paint(labels, classes, wanted)
-            frame.paint_blocks(segmentation, wanted)
-            frame.meter.finish()
+    rows = None if table is None else start_table(table, project, images)
+    times = frame_times(images, exports.values(), has_table=rows is not None)
+    count = sum(classify_frame(lane, time, exports, rows, on_progress=on_progress) for time in times)
     if count == 0:
         logger.warning("%s has no objects: its images are zero, its table has no rows", lane.raw.path_text)
+
+
+def classify_frame(
+    lane: Lane,
+    time: int,
+    exports: Mapping[str, TileSink],
+    rows: ObjectSink | None,
+    *,
+    on_progress: Callable[[int], None],
+) -> int:
+    """Find, measure and classify the objects of one time point; returns their number.
+
+    lane     opened by this process; other frames may be computed by others
+    exports  by name of the result
+    rows     receives the objects; None: no table is written
+    """
+    wanted = {result: exports[result.name] for result in lane.results if result.name in exports}
+    is_classified = rows is not None or any(r.make is not None and not r.is_blockwise for r in wanted)
+    with Scratch(lane.scratch_bytes) as scratch:
+        frame = Frame(lane, time, scratch, FrameMeter(on_progress, prod(lane.shape)))
+        segmentation = frame.segment(lane.pixel_sinks(exports))
+        labels = frame.label(segmentation)
+        classes = None
+        if is_classified:
+            measured = frame.measure(labels, lane.project.features.measured(everything=rows is not None))
+            classes = lane.classify(measured)
+            if rows is not None:
+                rows.add(time, labels, measured, classes)
+        frame.paint(labels, classes, wanted)
+        frame.paint_blocks(segmentation, wanted)
+        frame.meter.finish()
+        return labels.count
 
 
 def work_voxels(
@@ -112,7 +128,7 @@ def result_infos(project: ObjectProject, images: Mapping[str, InputImage]) -> di
     }
 
 
-def _start_table(table: TableExport, project: ObjectProject, images: Mapping[str, InputImage]) -> TableRows:
+def start_table(table: TableExport, project: ObjectProject, images: Mapping[str, InputImage]) -> TableRows:
     labels = images.get(LABEL)
     label_dtype = None if labels is None else labels.dtype
     return TableRows(table, project, images[RAW], atlas=images.get(ATLAS), label_dtype=label_dtype)

@@ -12,7 +12,7 @@ from ....box import Box
 from ....frozen import frozen
 from ....kernels.contract import Voxels
 from ...errors import InputMismatch, MemoryTooSmall, as_marked
-from ...export.tile_sinks import ImageExport, TileSink
+from ...export.tile_sinks import TileSink
 from ...inputs.images import InputImage
 from ...objects.classify import ObjectClasses, classify_objects
 from ...objects.label import LabelFrame, label_components, renumber_labels
@@ -30,7 +30,7 @@ from ...tiling.frame_progress import FrameMeter
 from ...tiling.groups import ChunkGrid
 from ...tiling.layers import LayeredReads, Read
 from ..pixel import flow as pixel_classification
-from .inputs import LABEL, PREDICTION, RAW, SEGMENTATION, pixel_images
+from .inputs import LABEL, PREDICTION, RAW, SEGMENTATION, id_dtype, pixel_images
 from .plan import PROBABILITIES, SCRATCH_SHARE, maps_region, memory_of
 
 # Approximate share of each step in a frame's time, for the progress display; the rest is the table.
@@ -39,7 +39,7 @@ MAPS_SHARE, THRESHOLD_SHARE, LABEL_SHARE, MEASURE_SHARE, PAINT_SHARE = 0.3, 0.2,
 
 @frozen
 class Lane:
-    """Project, inputs and resources of one lane."""
+    """Project, opened inputs and resources of one lane: what a process needs to compute any of its frames."""
 
     project: ObjectProject
     images: Mapping[str, InputImage]
@@ -68,6 +68,10 @@ class Lane:
     def work(self) -> Resources:
         """Resources without the memory of the scratch."""
         return self.resources.minus(self.scratch_bytes)
+
+    def pixel_sinks(self, exports: Mapping[str, TileSink]) -> dict[str, TileSink]:
+        """Select the exports that receive results of the pixel stage, by name of the pixel result."""
+        return {r.pixel_result: exports[r.name] for r in self.results if r.pixel_result and r.name in exports}
 
     def classify_pixels(
         self, sinks: Mapping[str, TileSink], resources: Resources, on_progress: Callable[[int], None]
@@ -122,7 +126,7 @@ class Segmentation:
 class _Canvas:
     """Buffer of an export's part of a frame until all blocks are done: the voxels (z, y, x, channels) of a box."""
 
-    export: ImageExport
+    export: TileSink
     make: Callable[[ObjectClasses], np.ndarray]
     box: Box
     voxels: np.ndarray
@@ -137,7 +141,7 @@ class Frame:
     scratch: Scratch
     meter: FrameMeter
 
-    def segment(self, pixel_exports: Mapping[str, ImageExport]) -> Segmentation:
+    def segment(self, pixel_exports: Mapping[str, TileSink]) -> Segmentation:
         """Threshold the prediction maps; a segmentation or label image that is an input is used unchanged.
 
         pixel_exports  exports that receive the results of the pixel stage for this frame, if there is one
@@ -217,22 +221,24 @@ class Frame:
         return max(0, free // 2)
 
     def paint(
-        self, labels: LabelFrame, classes: ObjectClasses | None, exports: Mapping[ObjectResult, ImageExport]
+        self, labels: LabelFrame, classes: ObjectClasses | None, exports: Mapping[ObjectResult, TileSink]
     ) -> None:
         """Write the ids, or values derived from the classes, into the exports of the whole frame's objects."""
+        lane = self.lane
         paint_frame(
             self.meter.watch(_reader(labels.labels), PAINT_SHARE),
-            self.lane.shape,
+            lane.shape,
             self.time,
             [
                 (export, None if r.make is None or classes is None else r.make(classes))
                 for r, export in exports.items()
                 if not r.is_blockwise and not r.pixel_result
             ],
-            resources=self.lane.work,
+            id_dtype=id_dtype(lane.images),
+            resources=lane.work,
         )
 
-    def paint_blocks(self, segmentation: Segmentation, exports: Mapping[ObjectResult, ImageExport]) -> None:
+    def paint_blocks(self, segmentation: Segmentation, exports: Mapping[ObjectResult, TileSink]) -> None:
         """Classify the objects visible in each block with its halo, and write the inside of the blocks."""
         lane, blocks = self.lane, self.lane.project.blocks
         canvases = [canvas for result, export in exports.items() if (canvas := self._canvas(result, export))]
@@ -257,13 +263,13 @@ class Frame:
             )
             self.scratch.free(canvas.voxels)
 
-    def _canvas(self, result: ObjectResult, export: ImageExport) -> _Canvas | None:
+    def _canvas(self, result: ObjectResult, export: TileSink) -> _Canvas | None:
         """Allocate the buffer for an export's part of a blockwise result in this frame; None for other results."""
         box = wanted_part(export, self.time, Box.whole(self.lane.shape))
         if not result.is_blockwise or result.make is None or box is None:
             return None
-        info = export.plan.result
-        return _Canvas(export, result.make, box, self.scratch.array((*box.shape, info.channels), info.dtype))
+        shape = (*box.shape, result.channels(class_count(self.lane.project)))
+        return _Canvas(export, result.make, box, self.scratch.array(shape, np.dtype(result.dtype)))
 
     def _classify_block(
         self, segmentation: Segmentation, source: Box, scratch: Scratch
@@ -290,7 +296,7 @@ class Frame:
         """Wrap a reader for sweeps over the frame, slab by slab in scan order."""
         return LayeredReads(read, self.lane.shape, chunks, bytes_per_voxel=bytes_per_voxel, scratch=self.scratch)
 
-    def _compute_maps(self, channels: Sequence[int], exports: Mapping[str, ImageExport]) -> np.ndarray:
+    def _compute_maps(self, channels: Sequence[int], exports: Mapping[str, TileSink]) -> np.ndarray:
         """Compute the prediction maps that are thresholded, (z, y, x, channels) float32."""
         lane = self.lane
         maps = self.scratch.array((*lane.shape, len(channels)), np.float32)

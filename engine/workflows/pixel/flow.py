@@ -18,7 +18,7 @@ from ...export.images import ExportPlan, ResultInfo
 from ...export.tile_sinks import TileDemand, TileSink
 from ...inputs.axes_advice import Needs, advise, advise_channels
 from ...inputs.images import InputImage
-from ...pixels.classify import PixelClassifier, ResultRequest, finish_labels, prepare_classifier
+from ...pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
 from ...pixels.feature_plan import check_size, plan_features
 from ...pixels.results import FEATURES, LABELS, RESULTS
 from ...project import PixelProject
@@ -30,6 +30,7 @@ from ...tiling.plan import TileCost, needed_bytes, plan_tiles
 from ...tiling.stream import stream_tiles
 from ...tiling.time_model import estimate_pixels
 from ...tiling.work_plan import WorkPlan
+from .tiles import TileSource, TileWork
 
 if TYPE_CHECKING:
     from ...pixels.annotations import Annotations
@@ -56,31 +57,22 @@ def classify_lane(
     on_progress  receives the number of voxels just finished
     table        always None: there are no objects
     """
-    raw, mask = images[RAW], images.get(MASK)
+    raw = images[RAW]
     classifier = prepare_classifier(project, resources.backend, channels=raw.shape[4], image=_size(raw))
     plan = _plan(classifier, raw.shape, raw.dtype, _demands(exports), resources)
-    requests = plan.requests
-    annotations = _find_annotations(project, raw) if LABELS in requests else None
+    annotations = _find_annotations(project, raw) if LABELS in plan.requests else None
+    tiles = TileWork(project, plan.requests, annotations).open(images, resources.backend)
     unclassified: list[int] = []  # voxels per tile
 
-    def read(tile: Box) -> tuple[np.ndarray, np.ndarray | None]:
-        source = source_box(tile, (0, *classifier.margin, 0), raw.shape)
-        return raw.read(source)[0], None if mask is None else _read_mask(mask, tile)
-
-    def process(tile: Box, source: tuple[np.ndarray, np.ndarray | None]) -> None:
-        pixels, active = source
-        _, *start, _ = source_box(tile, (0, *classifier.margin, 0), raw.shape).start
-        inside = Box(tile.start[1:4], tile.stop[1:4])
-        corner = (start[0], start[1], start[2])
-        results = classifier.results(inside, pixels, corner, active, requests, on_unclassified=unclassified.append)
-        if annotations is not None:
-            results[LABELS] = finish_labels(annotations.read(tile), requests[LABELS])
+    def process(tile: Box, source: TileSource) -> None:
+        computed = tiles.compute(tile, source)
+        unclassified.append(computed.unclassified)
         for name, export in exports.items():
-            _write(export, tile, results[name], requests[name])
-        on_progress(inside.size)
+            _write(export, tile, computed.results[name], plan.requests[name])
+        on_progress(Box(tile.start[1:4], tile.stop[1:4]).size)
 
-    stream_tiles(plan.tiles, read, process, threads=resources.threads)
-    if unclassified:
+    stream_tiles(plan.tiles, tiles.read, process, threads=resources.threads)
+    if any(unclassified):
         logger.warning(
             "%s: %d voxels have no class, since NaN, infinite or very large pixels make features that are no numbers; "
             "as in ilastik, every probability is 0 there, Simple Segmentation is 1 and Uncertainty 1",
@@ -273,12 +265,6 @@ def _find_annotations(project: PixelProject, raw: InputImage) -> Annotations:
     from ...pixels.annotations import find_annotations  # only for runs that export labels
 
     return find_annotations(project, raw, RAW)
-
-
-def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:
-    """Read the mask of a tile, (z, y, x) bool: True where any channel of the mask image is above 0."""
-    values = mask.read(Box((*tile.start[:4], 0), (*tile.stop[:4], mask.shape[4])))[0]
-    return np.asarray((values > 0).any(axis=-1))
 
 
 def _check_dimensions(project: PixelProject, raw: InputImage) -> None:

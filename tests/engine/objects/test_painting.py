@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from pixelforest.box import Box
-from pixelforest.engine.export.images import ResultInfo
 from pixelforest.engine.objects import render as painting
 from pixelforest.engine.objects.render import paint_frame, paint_part, plan_painting, write_canvas
 from pixelforest.engine.resources import Resources
@@ -18,11 +17,6 @@ from pixelforest.engine.tiling.groups import ChunkGrid
 from pixelforest.kernels import load
 
 SHAPE = (13, 21, 34)
-
-
-@dataclass
-class Plan:
-    result: ResultInfo
 
 
 @dataclass
@@ -40,7 +34,6 @@ class Sheet:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.plan = Plan(ResultInfo("it", np.dtype(self.dtype), self.channels))
         shape = self.region.shape
         self.assembler = ChunkAssembler(shape, self.chunks or (1, 4, 5, 6, 1), np.dtype(self.dtype))
         self.voxels = np.zeros(tuple(n + 6 for n in shape), self.dtype)
@@ -92,6 +85,7 @@ def test_every_export_gets_its_voxels_in_whole_chunks(ids: np.ndarray, region: B
         SHAPE,
         0,
         [(painted, colours), (plain, None)],
+        id_dtype=np.dtype(np.uint32),
         resources=Resources(load("cpu"), threads, 1 << 20),
     )
     inside = Box(region.start[1:4], region.stop[1:4]).slices()
