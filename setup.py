@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py as _build_py
 
 NAME = "pixelforest"
-TOP = ("engine", "frontend", "kernels")
+TOP = ("engine", "frontend", "kernels", "testing")
 NOT_SHIPPED = {"setup", "conftest"}
 
 sub_packages = find_packages(".", include=[p for t in TOP for p in (t, t + ".*")])
@@ -40,6 +40,7 @@ setup(
     ],
     extras_require={
         "parquet": ["pyarrow>=17"],
+        "testing": ["pytest>=8", "scipy>=1.13"],  # pixelforest.testing, for plug-ins
         # A GPU: CuPy without the mathematical libraries it can use, the compiler and the runtime of one CUDA.
         "cuda12": [
             "cupy-cuda12x>=14.0.1,!=14.1.0,<15",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from support.backends import AVAILABLE, ON_THE_HOST
+from support.backends import AVAILABLE, ON_THE_HOST, also_on_the_host
 from support.cuda_host.host_device import HostDevice
 from support.golden import GOLDEN, REPOSITORY, SHARED, golden_cases, golden_folders
 
@@ -38,14 +38,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name in ("cuda", "parity") and "gpu" not in item.keywords:
             item.add_marker(pytest.mark.slow)
-        if "sampled" in item.keywords and isinstance(item, pytest.Function):
+        is_left_out = any(item.get_closest_marker(name) for name in ("gpu", "slow"))
+        if isinstance(item, pytest.Function) and sampled_count(item) and not is_left_out:
             cases.setdefault((item.parent.nodeid, item.originalname), []).append(item)
     for group in cases.values():
-        (count,) = group[0].get_closest_marker("sampled").args
+        count = sampled_count(group[0])
         fast = {i * (len(group) - 1) // max(1, count - 1) for i in range(count)}
         for i, item in enumerate(group):
             if i not in fast:
                 item.add_marker(pytest.mark.slow)
+
+
+def sampled_count(item: pytest.Function) -> int:
+    """Number of cases in the fast set, by a mark or by the attribute ``sampled`` of a suite's class; 0: all."""
+    mark = item.get_closest_marker("sampled")
+    return mark.args[0] if mark else getattr(item.cls, "sampled", {}).get(item.originalname, 0)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,8 +63,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes ``golden_case`` runs once for each recorded run under tests/golden."""
+    """Parametrise by recorded runs under tests/golden, and small tests of suites by the CUDA kernels on the CPU."""
+    if getattr(metafunc.cls, "has_stand_in", False) and getattr(metafunc.function, "is_small", False):
+        metafunc.definition.add_marker(also_on_the_host)
     if "golden_case" in metafunc.fixturenames:
         cases = [case for folder in golden_folders() for case in golden_cases(folder)]
         metafunc.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from support.sources import nodes_of
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("engine", "frontend", "kernels")
+FOLDERS = ("engine", "frontend", "kernels", "testing")
 MODULES = ("__main__.py", "box.py", "cli.py")
 # First words of relative clauses: "What is known of a job" instead of "Findings about a job".
 CLAUSES = {"How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"}

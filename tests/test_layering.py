@@ -29,6 +29,7 @@ LAYERS = (
     ("engine.jobs",),
     ("engine.run",),
     ("engine",),
+    ("testing",),
     ("frontend",),
     ("cli",),
     ("__main__",),
@@ -51,7 +52,11 @@ def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(
         [
             *REPOSITORY.glob("*.py"),
-            *(path for folder in ("engine", "frontend", "kernels") for path in REPOSITORY.glob(f"{folder}/**/*.py")),
+            *(
+                path
+                for folder in ("engine", "frontend", "kernels", "testing")
+                for path in REPOSITORY.glob(f"{folder}/**/*.py")
+            ),
         ]
     ):
         if path.name not in ("setup.py", "conftest.py"):
@@ -140,6 +145,16 @@ def importing(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:
         for each in sorted(imports_of(name))
         if any(is_within(each, prefix) for prefix in prefixes)
     ]
+
+
+def test_only_the_suites_for_plug_ins_import_pytest() -> None:
+    users = {name for name in MODULES for each in imports_of(name) if is_within(each, "pytest")}
+    assert users
+    assert all(is_within(name, "testing") for name in users)
+
+
+def test_nothing_imports_the_suites_for_plug_ins() -> None:
+    assert importing([name for name in MODULES if not is_within(name, "testing")], ["testing"]) == []
 
 
 def test_one_module_imports_the_forest_library() -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.golden import GOLDEN
-from support.kernel_inputs import make_plan
 
 from pixelforest import cli
 from pixelforest.box import Box
@@ -26,6 +25,7 @@ from pixelforest.kernels.cpu.host.pure_forest_buffers import BLOCKS_PER_VECTOR, 
 from pixelforest.kernels.cpu.loops.pure_forest import cut_forest, find_bounds
 from pixelforest.kernels.shared.plan import pack_plan
 from pixelforest.kernels.shared.program import OP, PARITIES, SUMS, Op, Sums
+from pixelforest.testing.kernel_inputs import make_plan
 
 ALL_SCALES = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
 PROJECT = GOLDEN / "px2d_gray" / "project.ilp"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.kernel_inputs import leaf_tree, random_forest, random_tree
 
 from pixelforest.kernels.contract import ForestArrays, TreeArrays
 from pixelforest.kernels.shared.nodes import exact_float32_threshold, forest_value, pack_forest
+from pixelforest.testing.kernel_inputs import leaf_tree, random_forest, random_tree
 
 FLOAT32 = st.floats(width=32, allow_nan=True)
 

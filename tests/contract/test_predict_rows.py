@@ -1,70 +1,15 @@
-"""Forest prediction of rows of features: equality with a simple traversal of every tree, to the last bit."""
+"""Forest prediction of rows in a process that has not loaded numba."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
-
-import numpy as np
-import pytest
-from reference import walk as reference
-from support.kernel_inputs import assert_same_values, random_forest
-
-from pixelforest.kernels.contract import Backend, ForestArrays
-
-
-def random_rows(count: int, columns: int) -> np.ndarray:
-    return np.random.default_rng([count, columns]).normal(size=(count, columns)).astype(np.float32)
-
-
-def assert_walks_alike(backend: Backend, rows: np.ndarray, forests: list[ForestArrays]) -> None:
-    found = backend.pixels.predict_rows(rows, backend.pixels.load_forest(forests, use="rows"))
-    assert found.dtype == np.float32
-    assert_same_values(found, reference.predict(forests, rows))
-
-
-@pytest.mark.parametrize("count", [1, 63, 64, 65, 300])
-@pytest.mark.parametrize("pure", [True, False], ids=["pure", "impure"])
-def test_any_number_of_rows(backend: Backend, pure: bool, count: int) -> None:
-    forest = random_forest(np.random.default_rng(count), trees=20, columns=9, classes=3, pure=pure)
-    assert_walks_alike(backend, random_rows(count, 9), [forest])
-
-
-@pytest.mark.parametrize("classes", [1, 2, 5])
-@pytest.mark.parametrize("pure", [True, False], ids=["pure", "impure"])
-def test_rows_through_several_forests(backend: Backend, pure: bool, classes: int) -> None:
-    rng = np.random.default_rng(5)
-    forests = [random_forest(rng, trees=trees, columns=4, classes=classes, pure=pure) for trees in (10, 13, 41)]
-    assert_walks_alike(backend, random_rows(130, 4), forests)
-
-
-def test_rows_through_weighted_leaves(backend: Backend) -> None:
-    rng = np.random.default_rng(6)
-    forest = random_forest(rng, trees=10, columns=4, classes=3, pure=False, is_weighted=True)
-    assert_walks_alike(backend, random_rows(70, 4), [forest])
-
-
-def test_no_rows(backend: Backend) -> None:
-    forest = random_forest(np.random.default_rng(0), trees=3, columns=4, classes=2, pure=True)
-    assert backend.pixels.predict_rows(
-        np.empty((0, 4), np.float32), backend.pixels.load_forest([forest], use="rows")
-    ).shape == (0, 2)
-
-
-def test_rows_in_any_layout(backend: Backend) -> None:
-    forest = random_forest(np.random.default_rng(1), trees=5, columns=6, classes=2, pure=True)
-    rows = random_rows(100, 12)[:, ::2]
-    assert not rows.flags["C_CONTIGUOUS"]
-    assert_walks_alike(backend, rows, [forest])
-
 
 FRESH = """
 import sys
 
 import numpy as np
-from support.kernel_inputs import random_forest
+from pixelforest.testing.kernel_inputs import random_forest
 from pixelforest import kernels
 
 backend = kernels.load("cpu")
@@ -79,12 +24,5 @@ assert "numba" not in sys.modules
 
 def test_a_process_of_its_own_needs_nothing_of_numba() -> None:
     """In a process that has loaded numba, a kernel that calls its library would work, and nowhere else."""
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", FRESH],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

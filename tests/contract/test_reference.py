@@ -6,8 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from reference import features as reference
-from reference.fma import fused_multiply_add
+
+from pixelforest.testing.backends.forest import INEXACT, random_features
+from pixelforest.testing.kernel_inputs import random_forest
+from pixelforest.testing.reference import features as reference
+from pixelforest.testing.reference import walk
+from pixelforest.testing.reference.fma import fused_multiply_add
 
 
 def round_to_float32(value: Fraction) -> np.float32:
@@ -96,3 +100,17 @@ def test_eigenvalues_keep_the_flaw_of_the_original() -> None:
     zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
     found = [float(v[0]) for v in reference.eigenvalues_3x3(zero, zero, zero, zero, one, zero)]
     assert found == [float(np.float32(v)) for v in ("1.1547005", "-0.57735026", "-0.57735026")]
+
+
+@pytest.mark.parametrize("trees", INEXACT)
+def test_the_inexact_numbers_are_inexact(trees: int) -> None:
+    votes = np.arange(trees + 1, dtype=np.float32)
+    assert (votes / np.float32(trees) * np.float32(trees) != votes).any()
+
+
+def test_the_order_of_forests_shows() -> None:
+    """Otherwise the test above would compare nothing."""
+    rng = np.random.default_rng(0)
+    forests = [random_forest(rng, trees=t, columns=5, classes=3, pure=True) for t in INEXACT]
+    features = random_features(5, count=1000)
+    assert (walk.predict(forests, features) != walk.predict(forests[::-1], features)).any()

@@ -6,9 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from reference import features as reference
 
-from pixelforest.kernels.shared.taps import FEATURE_WINDOW, PRESMOOTHER_WINDOW, gaussian_taps, radius_voxels
+from pixelforest.kernels.shared.taps import (
+    FEATURE_WINDOW,
+    PRESMOOTHER_WINDOW,
+    gaussian_taps,
+    radius_voxels,
+    threshold_taps,
+)
+from pixelforest.testing.reference import features as reference
 
 OBSERVED = {
     (0.3, 0, 2.0): "0.992327511, 0.00383625855",
@@ -111,3 +117,20 @@ def test_moments_of_taps_are_those_of_derivatives(sigma: float) -> None:
     assert sums[1][1] == pytest.approx(1, abs=1e-6)
     assert sums[2][0] == pytest.approx(0, abs=1e-6)
     assert sums[2][2] == pytest.approx(1, abs=1e-6)
+
+
+# sigma -> normalised weights from the centre outwards, as ilastik's image library has them.
+OBSERVED_OF_THRESHOLDS = {
+    0.3: (0.9923275, 0.0038363),
+    0.5: (0.7869861, 0.106507),
+    1.0: (0.4026199, 0.2442013, 0.0544887),
+    1.3: (0.3086654, 0.229614, 0.0945214, 0.0215319),
+    2.0: (0.2041637, 0.1801738, 0.1238315, 0.0662822, 0.0276305),
+}
+
+
+@pytest.mark.parametrize("sigma", OBSERVED_OF_THRESHOLDS)
+def test_taps_before_a_threshold_equal_the_observed_ones(sigma: float) -> None:
+    taps = threshold_taps(sigma)
+    assert taps.dtype == np.float64
+    np.testing.assert_allclose(taps, OBSERVED_OF_THRESHOLDS[sigma], atol=5e-8)

@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from support.cuda_host.nvrtc import Compiled, CompileError, compile_kernels, library_path
-from support.kernel_inputs import make_plan
 
 from pixelforest.kernels.contract import OPERATIONS
 from pixelforest.kernels.cuda.features import load_plan
 from pixelforest.kernels.cuda.launch import FOLDER, read_source
+from pixelforest.testing.kernel_inputs import make_plan
 
 # Architecture -> major version of the CUDA whose compiler is taken; CUDA 13 no longer knows Volta.
 ARCHITECTURES = {"sm_70": 12, **dict.fromkeys(("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"), 13)}

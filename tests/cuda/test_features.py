@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from support.cuda_host.host_device import HostArray, HostDevice
-from support.kernel_inputs import assert_same_bits, compute_features, make_plan, open_stack, random_image
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import OPERATIONS, FeaturePlan, KernelError, ScalePlan, Voxels
 from pixelforest.kernels.cuda import features as cuda_features
 from pixelforest.kernels.cuda import filters, launch
 from pixelforest.kernels.cuda.features import CudaPlan, CudaStack, chunk_planes, load_plan, stack_bytes
+from pixelforest.testing.kernel_inputs import assert_same_bits, compute_features, make_plan, open_stack, random_image
 
 Tile = tuple[Voxels, Voxels]
 CPU = kernels.load("cpu")

@@ -9,12 +9,12 @@ import pytest
 from support.cuda_host.host_device import HostDevice, HostKernel
 from support.cuda_host.nvrtc import compile_kernels
 from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
-from support.kernel_inputs import leaf_tree, make_tree, random_forest, stump
 
 from pixelforest.kernels.contract import ForestArrays, TreeArrays, Voxels
 from pixelforest.kernels.cuda import forest as cuda_forest
 from pixelforest.kernels.cuda.forest import VARIANTS, choose_variant, load_forest, patch_bits, plan_segments
 from pixelforest.kernels.shared.nodes import pack_forest
+from pixelforest.testing.kernel_inputs import leaf_tree, make_tree, random_forest, stump
 
 
 @pytest.fixture(autouse=True)

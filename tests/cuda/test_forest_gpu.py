@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
-from support.kernel_inputs import random_forest, random_tree
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import DeviceUnavailable, ForestArrays, Voxels
@@ -16,6 +15,7 @@ from pixelforest.kernels.cuda import nvforest
 from pixelforest.kernels.cuda.device import Device
 from pixelforest.kernels.cuda.forest import VARIANTS, CudaForest, choose_variant, load_forest
 from pixelforest.kernels.cuda.nvforest import NvForest
+from pixelforest.testing.kernel_inputs import random_forest, random_tree
 
 pytestmark = pytest.mark.gpu
 

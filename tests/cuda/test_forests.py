@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from support.cuda_host.host_device import HostDevice
 from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
-from support.kernel_inputs import random_forest
 
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import DeviceUnavailable
@@ -20,6 +19,7 @@ from pixelforest.kernels.cuda.forest_choice import CHOICES, check_choice
 from pixelforest.kernels.cuda.nvforest import NvForest
 from pixelforest.kernels.cuda.tiles import ForestChoice, LoadedForest
 from pixelforest.kernels.shared.nodes import pack_forest
+from pixelforest.testing.kernel_inputs import random_forest
 
 
 @pytest.mark.parametrize("choice", CHOICES)

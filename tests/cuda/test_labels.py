@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from support.cuda_host.host_device import HostDevice
-from support.label_slabs import TYPES, Storage, random_values
-from support.long_paths import snake, spiral
 
 from pixelforest.kernels.contract import Backend, KernelError
 from pixelforest.kernels.cpu.host import labels as cpu
@@ -17,6 +15,8 @@ from pixelforest.kernels.cpu.host.labels import SlabRuns
 from pixelforest.kernels.cuda import labels
 from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.launch import prepare
+from pixelforest.testing.label_slabs import TYPES, Storage, random_values
+from pixelforest.testing.long_paths import snake, spiral
 
 # Bricks are 32 wide; 256 high in a plane, else 16 x 16, 128 x 2 or 64 x 4. A stretch has 1024 voxels.
 SHAPES = (

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from support.cuda_host.host_device import HostDevice
 from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
-from support.kernel_inputs import leaf_tree, random_forest, random_tree, stump
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import DeviceUnavailable, ForestArrays, Voxels
 from pixelforest.kernels.cuda import nvforest
+from pixelforest.testing.kernel_inputs import leaf_tree, random_forest, random_tree, stump
 
 MISSING = nvforest.find_missing()
 needs_nvforest = pytest.mark.skipif(

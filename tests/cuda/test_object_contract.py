@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cuda_host.host_device import HostDevice
-from support.label_slabs import Storage, random_values
 
 from pixelforest.engine.objects.label import label_components
 from pixelforest.engine.objects.threshold import threshold_frame
@@ -17,6 +16,7 @@ from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend
 from pixelforest.kernels.cuda.backend import compose_backend
+from pixelforest.testing.label_slabs import Storage, random_values
 
 
 @pytest.fixture(scope="module")

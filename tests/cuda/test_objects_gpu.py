@@ -7,9 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from scipy import ndimage
-from support.label_slabs import Storage, random_values
-from support.labelled_frames import make_labels, make_raw, measure
-from support.long_paths import snake, spiral
 
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import DeviceUnavailable, MapPlan
@@ -18,6 +15,9 @@ from pixelforest.kernels.cpu.host import threshold as cpu_threshold
 from pixelforest.kernels.cuda import labels, threshold
 from pixelforest.kernels.cuda.device import Device
 from pixelforest.kernels.shared.taps import threshold_taps
+from pixelforest.testing.label_slabs import Storage, random_values
+from pixelforest.testing.labelled_frames import make_labels, make_raw, measure
+from pixelforest.testing.long_paths import snake, spiral
 
 pytestmark = pytest.mark.gpu
 

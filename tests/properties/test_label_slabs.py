@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import labels as reference
-from reference import threshold as threshold_reference
 from support.backends import also_on_the_host
 
 from pixelforest.engine.objects.label import label_components, renumber_labels
@@ -16,6 +14,8 @@ from pixelforest.engine.project.thresholding import ThresholdSettings
 from pixelforest.engine.resources import Resources
 from pixelforest.engine.storage.scratch import Scratch
 from pixelforest.kernels.contract import Backend
+from pixelforest.testing.reference import labels as reference
+from pixelforest.testing.reference import threshold as threshold_reference
 
 EXAMPLES = settings(deadline=None, max_examples=60)
 shapes = st.one_of(

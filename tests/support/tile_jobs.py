@@ -8,7 +8,6 @@ from functools import cache
 from unittest.mock import patch
 
 import numpy as np
-from support.kernel_inputs import random_forest
 
 from pixelforest.box import Box
 from pixelforest.engine.export.images import ResultInfo
@@ -19,6 +18,7 @@ from pixelforest.engine.tiling import groups, plan
 from pixelforest.engine.tiling.groups import ChunkGrid
 from pixelforest.engine.workflows.pixel.flow import MASK, RAW, classify_lane, result_infos
 from pixelforest.kernels.contract import Backend
+from pixelforest.testing.kernel_inputs import random_forest
 
 IDS = (
     "GaussianSmoothing",

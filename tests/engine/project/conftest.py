@@ -7,8 +7,9 @@ from typing import Any
 
 import h5py
 import pytest
-from reference import forest
 from support import project_files
+
+from pixelforest.testing.reference import forest
 
 
 @pytest.fixture(scope="session")

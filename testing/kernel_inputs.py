@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pixelforest.kernels.contract import OPERATIONS, Backend, FeaturePlan, ForestArrays, ScalePlan, TreeArrays, Voxels
+from ..kernels.contract import OPERATIONS, Backend, FeaturePlan, ForestArrays, ScalePlan, TreeArrays, Voxels
 
 EIGENVALUES = ("structure_tensor", "hessian")
 NO_FILTER = 0.1  # a sigma so small that every filter copies its input
@@ -156,5 +156,6 @@ def random_forest(
     averages: bool = True,
     spread: float = 1.0,
 ) -> ForestArrays:
+    """Make a forest of random trees."""
     grown = [random_tree(rng, columns, classes, depth=depth, pure=pure, spread=spread) for _ in range(trees)]
     return ForestArrays(tuple(grown), classes, is_weighted, averages)

@@ -1,4 +1,4 @@
-"""What objects are: every voxel is asked for its neighbours, in scan order."""
+"""Definition of objects: the neighbours of every voxel are searched, in scan order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the features of an object are: its voxels one by one, in scan order, in double.
+"""Definitions of the features of an object: its voxels one by one, in scan order, in double.
 
 Eigenvectors are taken as given where something is projected on them: their sign has no definition shorter than the
 algorithm. Frames are (z, y, x) and (z, y, x, c); positions are x, y and, in 3-d, z.
@@ -11,8 +11,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from reference.labels import label_components
 from scipy import ndimage
+
+from .labels import label_components
 
 BINS = 64
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -38,6 +39,7 @@ def add_up(values: list[float]) -> float:
 
 
 def running_second(values: list[float]) -> float:
+    """Sum of squared differences from the mean, updated value by value."""
     total, second = 0.0, 0.0
     for k, v in enumerate(values, 1):
         total += v
@@ -66,6 +68,7 @@ def running_scatter(points: np.ndarray, weights: list[float] | None = None) -> n
 
 
 def power_sum(values: list[float], power: float, weights: list[float] | None = None) -> float:
+    """Sum of powers, in the order of the values."""
     total = 0.0
     for k, v in enumerate(values):
         total += math.pow(v, power) * (1.0 if weights is None else weights[k])
@@ -167,7 +170,7 @@ def measure_values(
 def describe_axes(
     prefix: str, n: float, spread: np.ndarray, along: list[list[float]], weights: list[float] | None = None
 ) -> dict[str, Any]:
-    """What follows from projections ``along`` the axes, whose eigenvalues are ``spread``."""
+    """Derive moments from projections ``along`` the axes, whose eigenvalues are ``spread``."""
     thirds, fourths = ([power_sum(u, p, weights) for u in along] for p in (3.0, 4.0))
     shapes = [shape_of(n, *moments) for moments in zip(spread.tolist(), thirds, fourths, strict=True)]
     return {

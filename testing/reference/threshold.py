@@ -1,4 +1,4 @@
-"""What thresholding means, for one frame (z, y, x, c), without any thought for speed."""
+"""Definition of thresholding for one frame (z, y, x, c)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def smooth(values: np.ndarray, sigma: tuple[float, float, float]) -> np.ndarray:
 
 
 def filter_sizes(labels: np.ndarray, smallest: int, largest: int) -> np.ndarray:
+    """Set labels to 0 whose number of voxels is outside of a range."""
     sizes = np.bincount(labels.reshape(-1))
     keep = (sizes >= smallest) & (sizes <= largest)
     return np.where(keep[labels], labels, 0)

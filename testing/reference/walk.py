@@ -1,4 +1,4 @@
-"""How a classifier answers: every tree walked from its root for every voxel, its leaves summed in the order they stand.
+"""Definition of prediction: every tree is traversed for every voxel, and leaves are summed in the order of the trees.
 
 Works on the records of ``kernels.contract``. ``forest.py`` beside this file does the same on vigra's own arrays.
 """
@@ -23,7 +23,7 @@ def find_leaves(tree: Any, features: np.ndarray) -> np.ndarray:
 
 
 def predict_forest(forest: Any, features: np.ndarray) -> np.ndarray:
-    """What one stored forest answers, (n, K) float32: float32 sums over trees, divided by a sum kept in double."""
+    """Predict (n, K) float32 by one stored forest: float32 sums over trees, divided by a sum in double."""
     share = np.zeros((len(features), forest.classes), np.float32)
     total = np.zeros(len(features))
     for tree in forest.trees:

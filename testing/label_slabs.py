@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelforest.kernels.contract import Backend
+from ..kernels.contract import Backend
 
 TYPES = ("bool", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64")
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from reference.fma import fused_multiply_add
+
+from .fma import fused_multiply_add
 
 AXES = {"z": 0, "y": 1, "x": 2}
 PRESMOOTHING_WINDOW = 3.5
@@ -20,6 +21,7 @@ F = np.float32
 
 
 def radius(sigma: float, window: float) -> int:
+    """Voxels on each side of the centre of a filter."""
     return 0 if abs(sigma) < 1e-6 else math.floor(window * sigma + 0.5)
 
 
@@ -61,13 +63,14 @@ def is_fused(width: int, r: int) -> np.ndarray:
 
 
 def shifted(volume: np.ndarray, axis: int, distance: int) -> np.ndarray:
-    """What stands ``distance`` voxels to the right of every voxel; the border mirrors without repeating the edge."""
+    """Values ``distance`` voxels to the right of every voxel; the border mirrors without repeating the edge."""
     n = volume.shape[axis]
     position = np.abs(np.arange(n) + distance)
     return volume.take(np.where(position < n, position, 2 * (n - 1) - position), axis)
 
 
 def filter_along(volume: np.ndarray, letter: str, weights: list[np.float32], *, odd: bool) -> np.ndarray:
+    """Filter along one axis, with one rounding of each product or of each sum as the contract says."""
     if len(weights) == 1:
         return volume.copy()
     axis = AXES[letter]
@@ -94,10 +97,12 @@ def separable(
 
 
 def gaussian(volume: np.ndarray, sigma: float, axes: str) -> list[np.ndarray]:
+    """Gaussian smoothing."""
     return [separable(volume, sigma, axes)]
 
 
 def laplacian(volume: np.ndarray, sigma: float, axes: str) -> list[np.ndarray]:
+    """Sum of the second derivatives."""
     second = {a: separable(volume, sigma, axes, a + a) for a in axes}
     if axes == "yx":
         return [second["y"] + second["x"]]
@@ -105,6 +110,7 @@ def laplacian(volume: np.ndarray, sigma: float, axes: str) -> list[np.ndarray]:
 
 
 def gradient_magnitude(volume: np.ndarray, sigma: float, axes: str) -> list[np.ndarray]:
+    """Length of the gradient."""
     square = {a: separable(volume, sigma, axes, a) ** 2 for a in axes}
     if axes == "yx":
         return [np.sqrt(square["y"] + square["x"])]
@@ -112,30 +118,35 @@ def gradient_magnitude(volume: np.ndarray, sigma: float, axes: str) -> list[np.n
 
 
 def difference_of_gaussians(volume: np.ndarray, sigma: float, axes: str) -> list[np.ndarray]:
+    """Difference of two Gaussians, the second with 0.66 of the sigma."""
     return [separable(volume, sigma, axes) - separable(volume, 0.66 * sigma, axes)]
 
 
 def structure_tensor(volume: np.ndarray, sigma: float, axes: str) -> list[np.ndarray]:
+    """Eigenvalues of the smoothed products of derivatives."""
     gradient = {a: separable(volume, 0.5 * sigma, axes, a) for a in axes}
     return eigenvalues({a + b: separable(gradient[a] * gradient[b], sigma, axes) for a, b in pairs(axes)}, axes)
 
 
 def hessian(volume: np.ndarray, sigma: float, axes: str) -> list[np.ndarray]:
+    """Eigenvalues of the second derivatives."""
     return eigenvalues({a + b: separable(volume, sigma, axes, a + b) for a, b in pairs(axes)}, axes)
 
 
 def pairs(axes: str) -> list[tuple[str, str]]:
+    """List the entries of a symmetric matrix."""
     return [(a, b) for i, a in enumerate(axes) for b in axes[i:]]
 
 
 def eigenvalues(entry: dict[str, np.ndarray], axes: str) -> list[np.ndarray]:
-    """Of symmetric matrices whose entries are named by two axes; largest first."""
+    """Eigenvalues of symmetric matrices whose entries are named by two axes; largest first."""
     if axes == "yx":
         return eigenvalues_2x2(entry["yy"], entry["yx"], entry["xx"])
     return eigenvalues_3x3(*(entry[name] for name in ("zz", "zy", "zx", "yy", "yx", "xx")))
 
 
 def eigenvalues_2x2(yy: np.ndarray, yx: np.ndarray, xx: np.ndarray) -> list[np.ndarray]:
+    """Eigenvalues of symmetric 2 x 2 matrices, the larger first."""
     mean = (xx + yy) * F(0.5)
     half = (xx - yy) * F(0.5)
     root = np.sqrt(half * half + yx * yx)

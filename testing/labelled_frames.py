@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from reference.labels import label_components
 from scipy import ndimage
 
-from pixelforest.kernels.contract import MEASURES, Backend, MeasurePlan
+from ..kernels.contract import MEASURES, Backend, MeasurePlan
+from .reference.labels import label_components
 
 ONE_CHANNEL = frozenset(MEASURES) - {"channels", "channel_moments"}
 CHANNELS = frozenset({"bounds", "axes", "axis_moments", "values", "moments", "channels", "channel_moments"})

@@ -1,0 +1,1 @@
+"""Definitions of all operations by simple NumPy code, slow and obvious."""
