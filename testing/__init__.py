@@ -7,4 +7,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("backends", "formats", "kernel_inputs")))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{name}" for name in ("backends", "formats", "kernel_inputs", "workflows"))
+)

@@ -29,9 +29,9 @@ LAYERS = (
     ("engine.jobs",),
     ("engine.run",),
     ("engine",),
-    ("testing",),
     ("frontend",),
     ("cli",),
+    ("testing",),
     ("__main__",),
 )
 # Device libraries and the only folder that may import them.

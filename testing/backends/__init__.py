@@ -2,10 +2,12 @@
 
 A test class gets its backend from a fixture of that name::
 
+    @pytest.fixture(scope="module")
+    def backend():
+        return open_backend()
+
     class TestMetal(BackendSuite):
-        @pytest.fixture(scope="class")
-        def backend(self):
-            return open_backend()
+        pass
 """
 
 from __future__ import annotations

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelforest.engine.formats import output_formats
-from pixelforest.engine.formats.spec import ImageSpec, ImageWriter, OutputFormat
-
-FORMATS = [f for f in output_formats().values() if f.extension]  # the others are no files
+from ..engine.formats.spec import ImageSpec, ImageWriter, OutputFormat
 
 
 def make_image(chosen: OutputFormat, dtype: str | None = None, channels: int | None = None) -> tuple[np.ndarray, str]:
-    """A noise image as large in dimensions as the format takes, with distinct sizes; of uint8 if it takes that."""
+    """Make noise with as many dimensions as the format takes, of distinct sizes, and its axes; uint8 if possible."""
     limits = chosen.limits
     if dtype is None:
         dtype = "uint8" if limits.dtypes is None or "uint8" in limits.dtypes else min(limits.dtypes)
@@ -31,12 +28,15 @@ def make_image(chosen: OutputFormat, dtype: str | None = None, channels: int | N
 
 
 def make_spec(array: np.ndarray, axes: str) -> ImageSpec:
+    """Describe an image without metadata, which may replace an earlier one."""
     return ImageSpec(array.shape, array.dtype, axes, (0,) * array.ndim, may_replace=True)
 
 
 def target_path(folder: Path, chosen: OutputFormat) -> Path:
+    """Path of a result of the format."""
     return folder / f"{'out_{slice_index}' if chosen.sequence else 'out'}.{chosen.extension}"
 
 
 def open_writer(folder: Path, chosen: OutputFormat, spec: ImageSpec) -> ImageWriter:
+    """Open a writer for a result in a folder."""
     return chosen.open(target_path(folder, chosen), "exported_data", spec)
