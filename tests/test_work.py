@@ -21,8 +21,7 @@ from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, p
 from pixelforest.engine.workflows import read_project
 from pixelforest.engine.workflows.pixel import flow as pixel_classification
 from pixelforest.kernels.contract import Backend
-from pixelforest.kernels.cpu.host.pure_forest_buffers import BLOCKS_PER_VECTOR, voting_memory
-from pixelforest.kernels.cpu.loops.pure_forest import cut_forest, find_bounds
+from pixelforest.kernels.cpu.host.open_comparisons import measure_open_share
 from pixelforest.kernels.shared.plan import pack_plan
 from pixelforest.kernels.shared.program import OP, PARITIES, SUMS, Op, Sums
 from pixelforest.testing.kernel_inputs import make_plan
@@ -62,20 +61,8 @@ def _open_share(backend: Backend, pixels: np.ndarray) -> float:
     features = backend.pixels.features(
         backend.pixels.feature_stack(image, (0, 0, 0), corners, classifier.image, classifier.plan)
     )
-    blocks = np.asarray(features).reshape(4, 8, 8, 8, -1).transpose(4, 0, 2, 1, 3).reshape(classifier.columns, -1)
-    forest, packed = classifier.forest.votes, classifier.forest.packed
-    columns, quads = classifier.columns, 8
-    votes = packed.vote_value.shape[1]
-    memory = voting_memory(packed.classes, columns, forest.first.shape[1] - 1, votes, forest.max_nodes, quads)
-    cut, bounds, around, has_nan = memory[0], memory[5], memory[6], memory[7]
-    bases = np.arange(quads * BLOCKS_PER_VECTOR, dtype=np.int64).reshape(quads, BLOCKS_PER_VECTOR) * 64
-    stack = np.ascontiguousarray(blocks, np.float32).reshape(-1)
-    find_bounds(stack, bases, blocks.shape[1], columns, quads, bounds, around, has_nan)
-    left = 0
-    for batch in range(len(forest.batches)):
-        cut_forest(forest.arrays, batch, around, packed.classes, 4 * (packed.classes - 1), cut)
-        left += int(cut[5][-1])
-    return left / len(forest.limits)
+    blocks = np.asarray(features).reshape(4, 8, 8, 8, -1).transpose(4, 0, 2, 1, 3).reshape(classifier.columns, 32, 64)
+    return measure_open_share(classifier.forest, blocks)
 
 
 def test_a_tile_allocates_no_more_than_it_says(backend: Backend) -> None:
