@@ -17,7 +17,7 @@ from support.golden import GOLDEN
 from pixelforest import cli
 from pixelforest.box import Box
 from pixelforest.engine.pixels import classify
-from pixelforest.engine.pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
+from pixelforest.engine.pixels.classify import PixelClassifier, RawKind, ResultRequest, prepare_classifier
 from pixelforest.engine.workflows import read_project
 from pixelforest.engine.workflows.pixel import flow as pixel_classification
 from pixelforest.kernels.contract import Backend
@@ -149,5 +149,5 @@ def _pixels() -> np.ndarray:
 
 
 def _classifier(backend: Backend) -> PixelClassifier:
-    _, y, x, _ = _pixels().shape
-    return prepare_classifier(read_project(PROJECT), backend, channels=1, image=(1, y, x))
+    pixels = _pixels()
+    return prepare_classifier(read_project(PROJECT), backend, RawKind.of((1, *pixels.shape), pixels.dtype))

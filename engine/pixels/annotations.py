@@ -67,7 +67,7 @@ def find_annotations(project: PixelProject, image: InputImage, role: str) -> Ann
             image.path_text,
         )
         return Annotations(())
-    blocks = read_label_blocks(project, lane)
+    blocks = read_label_blocks(project, lane, project.labels_group)
     if not any(block.values.any() for block in blocks):
         logger.warning("%s: nobody has annotated this training image, so its Labels are zero", image.path_text)
     return Annotations(blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -30,8 +30,10 @@ from ..errors import ProjectError
 from ..project import PixelProject
 from ..project.forest import Classifier
 from ..project.tree_arrays import StoredTree
+from ..tiling.halo import source_box
+from ..tiling.time_model import estimate_pixels
 from .feature_plan import plan_features
-from .results import LABELS, PROBABILITIES, RESULTS, PixelResult
+from .results import FEATURES, LABELS, PROBABILITIES, RESULTS, PixelResult
 
 MADE_OF_CLASSES = ("probabilities", "segmentation", "uncertainty")
 MAX_SOUND_VALUE = 1e17  # sums of squares of such values are far below the limit of float32
@@ -51,6 +53,20 @@ class ResultRequest:
     conversion: Conversion | None = None
 
 
+@frozen
+class RawKind:
+    """Properties of a raw image that its classifier is loaded for: channels, size along z, y, x, and type."""
+
+    channels: int
+    size: Voxels
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, shape: Sequence[int], dtype: np.dtype) -> RawKind:
+        """Of an image of this shape (t, z, y, x, c)."""
+        return cls(int(shape[4]), as_voxels(shape[1:4]), dtype)
+
+
 @frozen(eq=False)
 class PixelClassifier:
     """A project's features and forests on a backend, for images of one number of channels and one size.
@@ -58,6 +74,7 @@ class PixelClassifier:
     plan, forest  handles of the backend
     image         size of the image along z, y, x
     columns       feature columns; known_labels, classes: see project.forest.Classifier
+    trees, nodes  numbers in all forests
     """
 
     backend: Backend
@@ -67,6 +84,8 @@ class PixelClassifier:
     columns: int
     known_labels: tuple[int, ...]
     classes: int
+    trees: int
+    nodes: int
 
     @property
     def margin(self) -> Voxels:
@@ -81,6 +100,17 @@ class PixelClassifier:
         """Tiles that suit the backend; None: any that suit a CPU."""
         plan, _ = self._plan(requests)
         return self.backend.pixels.preferred_tiles(self.plan, plan, self.image, threads)
+
+    def seconds(self, tiles: Sequence[Box], names: Collection[str], threads: int) -> float | None:
+        """Estimate the time for results of tiles (z, y, x); None for a device without measured rates."""
+        return estimate_pixels(
+            self.backend.name,
+            voxels=sum(source_box(tile, self.margin, self.image).size for tile in tiles),
+            columns=0 if set(names) <= {LABELS} else self.columns,
+            trees=0 if set(names) <= {LABELS, FEATURES} else self.trees,
+            is_solid=self.image[0] > 1,
+            threads=min(threads, len(tiles)),
+        )
 
     def results(
         self,
@@ -159,18 +189,20 @@ def _unchanged(result: PixelResult) -> Conversion:
 
 
 @lru_cache(maxsize=4)
-def prepare_classifier(project: PixelProject, backend: Backend, *, channels: int, image: Voxels) -> PixelClassifier:
+def prepare_classifier(project: PixelProject, backend: Backend, raw: RawKind) -> PixelClassifier:
     """Load a project's features and forests into a backend; recent ones stay loaded for further lanes."""
-    plan = plan_features(project.features, channels=channels, depth=image[0])
+    plan = plan_features(project.features, channels=raw.channels, depth=raw.size[0])
     classifier = project.classifier
     return PixelClassifier(
         backend=backend,
         plan=backend.pixels.load_plan(plan),
         forest=load_forest(classifier, backend, use="tiles"),
-        image=image,
+        image=raw.size,
         columns=plan.width,
         known_labels=classifier.known_labels,
         classes=max(1, len(classifier.label_names)),
+        trees=classifier.tree_count,
+        nodes=classifier.node_count,
     )
 
 

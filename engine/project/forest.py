@@ -100,7 +100,9 @@ def read_classifier(file: ProjectFile, group: str = GROUP, *, label_names: tuple
         raise _missing(file, stored, "holds no forest")
     forests = _read_forests(file, places)
     label_names = read_label_names(file, group) if label_names is None else label_names
-    known_labels = _read_known_labels(file, stored, forests[0].class_count, label_names, are_mapped=group == GROUP)
+    known_labels = _read_known_labels(
+        file, stored, forests[0].class_count, label_names, are_mapped=not group.startswith("Object")
+    )
     return Classifier(
         forests=forests,
         known_labels=known_labels,

@@ -52,11 +52,13 @@ def read_feature_selection(
     *,
     group: str = GROUP,
     column_count: int | None = None,
+    added_channels: int = 0,
 ) -> FeatureSelection:
     """Read the feature selection stored in ``group``. Raises ProjectError if there is none that can be computed.
 
     lanes         tell whether the training data were flat, if the file does not state what to filter in 2-D
     column_count  of the trained classifier; decides if the lanes do not
+    added_channels  channels that the classifier gets beside those of the image
     """
     names = ("Scales", "FeatureIds", "SelectionMatrix")
     if not file.has_applet(group) or not all(file.has(f"{group}/{name}") for name in names):
@@ -68,7 +70,7 @@ def read_feature_selection(
     matrix = _read_matrix(file, f"{group}/SelectionMatrix", (len(ids), len(scales)))
     stored = file.array(f"{group}/ComputeIn2d", "booleans", max_bytes=1 << 16)
     if stored is None or stored.size == 0:
-        flat = _is_training_data_flat(lanes, ids, matrix, column_count)
+        flat = _is_training_data_flat(lanes, ids, matrix, column_count, added_channels)
         compute_in_2d = (flat,) * len(scales)
     elif stored.shape != (len(scales),):
         raise file.error(f"{group}/ComputeIn2d", f"has shape {stored.shape} for {len(scales)} scales")
@@ -113,6 +115,7 @@ def _is_training_data_flat(
     ids: Sequence[str],
     matrix: Sequence[Sequence[bool]],
     column_count: int | None,
+    added_channels: int,
 ) -> bool:
     """Return True if scales are filtered in 2-D, for files that do not state it (ilastik before 1.3.3).
 
@@ -126,7 +129,9 @@ def _is_training_data_flat(
     axes = image.axes if image is not None else ""
     if axes and "z" not in axes:
         return True
-    fitting = _fitting_flatness(ids, matrix, column_count, channels=1 if axes and "c" not in axes else None)
+    fitting = _fitting_flatness(
+        ids, matrix, column_count, channels=1 + added_channels if axes and "c" not in axes else None
+    )
     return "z" not in axes if fitting is None else fitting
 
 

@@ -57,7 +57,9 @@ def count_project_labels(file: ProjectFile, kind: WorkflowKind) -> tuple[LaneLab
     return count_labels(file, read_lanes(file), version=read_version(file), workflow=kind.name)
 
 
-def read_label_blocks(project: Project, lane: int) -> tuple[LabelBlock, ...]:
-    """Read the labels that the user drew on the image of a training lane. Raises ProjectError."""
+def read_label_blocks(project: Project, lane: int, group: str) -> tuple[LabelBlock, ...]:
+    """Read the labels in ``group`` that the user drew on the image of a training lane. Raises ProjectError."""
     with open_project(project.path) as file:
-        return read_blocks_of_lane(file, project.lanes, lane, version=project.version, workflow=project.workflow)
+        return read_blocks_of_lane(
+            file, project.lanes, lane, version=project.version, workflow=project.workflow, group=group
+        )

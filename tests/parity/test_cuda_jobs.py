@@ -15,12 +15,16 @@ from support.cuda_host.jobs import CPU, KINDS, REGIONS, assert_cpu_bytes, expect
 from support.tile_jobs import SHAPES, assert_same_part, classify, make_image, make_mask, make_project
 
 from pixelforest.box import Box
-from pixelforest.engine.pixels.classify import ResultRequest, prepare_classifier
+from pixelforest.engine.pixels.classify import RawKind, ResultRequest, prepare_classifier
 from pixelforest.kernels.contract import Conversion, DeviceFailed, DeviceOutOfMemory
 from pixelforest.kernels.cpu import loader as library
 from pixelforest.kernels.cuda import launch
 from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.tiles import TILES_IN_FLIGHT
+
+
+def kind_of(shape: tuple[int, ...]) -> RawKind:
+    return RawKind.of(shape, np.dtype(np.uint8))
 
 
 def warnings_of_kernels(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -52,7 +56,7 @@ def test_a_device_given_twice_plans_with_half_of_its_memory() -> None:
     preferences = {}
     for count in (1, 2):
         backend = compose_backend([HostDevice(total_bytes=1 << 28) for _ in range(count)])
-        classifier = prepare_classifier(make_project("solid"), backend, channels=1, image=(4000, 4000, 4000))
+        classifier = prepare_classifier(make_project("solid"), backend, kind_of((1, 4000, 4000, 4000, 1)))
         preferences[count] = classifier.preferred_tiles({"Probabilities": ResultRequest()}, 8)
     assert np.prod(preferences[2].largest) <= 0.6 * np.prod(preferences[1].largest)
     assert (preferences[1].at_once, preferences[2].at_once) == (TILES_IN_FLIGHT, 2 * TILES_IN_FLIGHT)
@@ -96,9 +100,7 @@ def test_what_is_split_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     requests = {"Probabilities": ResultRequest((1, 4), conversion), "Features": ResultRequest((0, 3), conversion)}
     made = []
     for backend in (CPU, compose_backend([FaultyDevice(full_at_array=20)])):
-        classifier = prepare_classifier(
-            make_project("flat"), backend, channels=SHAPES["flat"][4], image=SHAPES["flat"][1:4]
-        )
+        classifier = prepare_classifier(make_project("flat"), backend, kind_of(SHAPES["flat"]))
         source = tile.grow(classifier.margin).clip(SHAPES["flat"][1:4])
         made.append(classifier.results(tile, pixels[source.slices()], source.start, active, requests))
     for name in requests:
@@ -157,7 +159,7 @@ def test_kernels_are_compiled_before_the_first_tile_comes(monkeypatch: pytest.Mo
     monkeypatch.setattr("pixelforest.kernels.cuda.tiles.begin", launch.prepare)  # which waits
     device = HostDevice(optimise=False)
     backend = compose_backend([device])
-    classifier = prepare_classifier(make_project("flat"), backend, channels=2, image=(1, 45, 300))
+    classifier = prepare_classifier(make_project("flat"), backend, kind_of((1, 1, 45, 300, 2)))
     begun = dict(launch._loaded[device])
     assert {file.name for file, _ in begun} == {"features.cu", "filters.cu", "forest.cu"}
     classifier.preferred_tiles({"Probabilities": ResultRequest()}, 2)

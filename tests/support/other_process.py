@@ -18,12 +18,12 @@ from pixelforest.engine.inputs.images import ImageRef, reopen_images
 from pixelforest.engine.objects.classify import ObjectClasses
 from pixelforest.engine.objects.label import LabelFrame
 from pixelforest.engine.objects.measure import ObjectFeatures
+from pixelforest.engine.pixels.tiles import ComputedTile, TileWork
 from pixelforest.engine.project import ObjectProject
 from pixelforest.engine.resources import Resources
 from pixelforest.engine.tiling.groups import ChunkGrid
 from pixelforest.engine.workflows.objects.flow import classify_frame
 from pixelforest.engine.workflows.objects.frame import Lane
-from pixelforest.engine.workflows.pixel.tiles import ComputedTile, TileWork
 
 MEMORY_BYTES = 1 << 30
 

@@ -20,14 +20,14 @@ from pixelforest.engine.export.tile_sinks import open_export
 from pixelforest.engine.inputs.images import reopen_images
 from pixelforest.engine.jobs import Job, resolve_job
 from pixelforest.engine.pixels.annotations import find_annotations
-from pixelforest.engine.pixels.classify import ResultRequest
-from pixelforest.engine.pixels.results import RESULTS
+from pixelforest.engine.pixels.classify import ResultRequest, prepare_classifier
+from pixelforest.engine.pixels.results import LABELS, RESULTS
+from pixelforest.engine.pixels.tiles import TileWork
 from pixelforest.engine.project.pixel_project import RAW
 from pixelforest.engine.run.batch import check_batch, run_batch
 from pixelforest.engine.run.check import LaneCheck
 from pixelforest.engine.workflows import load_workflow
 from pixelforest.engine.workflows.objects.flow import start_table
-from pixelforest.engine.workflows.pixel.tiles import TileWork
 from pixelforest.frontend.options import parse_command_line
 from pixelforest.frontend.options_table import OPTIONS
 
@@ -85,7 +85,8 @@ def test_tiles(folder: str, inputs: str, cuts: tuple[int, ...], make_job: MakeJo
     refs = {role: image.ref for role, image in lane.images.items()}
     with reopen_images(refs) as images:
         annotations = find_annotations(job.project, images[RAW], RAW)  # type: ignore[arg-type]
-    work = TileWork(job.project, {name: ResultRequest() for name in whole}, annotations)  # type: ignore[arg-type]
+    requests = {name: ResultRequest() for name in whole}
+    work = TileWork(job.project, prepare_classifier, requests, {LABELS: annotations}, is_masked=True)
     shape = lane.images[RAW].shape
     tiles = tuple(Box.whole(shape).split((*cuts, shape[4])))
     assert len(tiles) > 3

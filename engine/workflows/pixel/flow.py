@@ -1,45 +1,27 @@
-"""Pixel Classification: open image → plan tiles → features → forest → results → export."""
+"""Pixel Classification: how its images are checked, and what its results are; see ``pixels.lane`` for the work."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from ....box import Box
-from ....frozen import frozen
-from ....kernels.contract import Conversion, TileResult, Voxels
+from ....kernels.contract import as_voxels
 from ...axes import pipeline_axes, size_text
 from ...errors import InputMismatch
 from ...export.images import ExportPlan, ResultInfo
 from ...export.tile_sinks import TileDemand, TileSink
 from ...inputs.axes_advice import Needs, advise, advise_channels
 from ...inputs.images import InputImage
-from ...pixels.classify import PixelClassifier, ResultRequest, prepare_classifier
+from ...pixels.classify import prepare_classifier
 from ...pixels.feature_plan import check_size, plan_features
-from ...pixels.results import FEATURES, LABELS, RESULTS
+from ...pixels.lane import classify_pixels, common_region, plan_pixels
+from ...pixels.results import LABELS, RESULTS
 from ...project import PixelProject
 from ...project.pixel_project import MASK, RAW
 from ...resources import Resources
-from ...tiling.groups import ChunkGrid, choose_grid
-from ...tiling.halo import source_box
-from ...tiling.plan import TileCost, needed_bytes, plan_tiles
-from ...tiling.stream import stream_tiles
-from ...tiling.time_model import estimate_pixels
 from ...tiling.work_plan import WorkPlan
-from .tiles import TileSource, TileWork
-
-if TYPE_CHECKING:
-    from ...pixels.annotations import Annotations
-
-# Upper bound of a lane's memory besides its tiles: the forest in a backend, and everything small.
-BYTES_PER_NODE = 64
-TABLES_BYTES = 1 << 20
-
-logger = logging.getLogger("pixelforest.pixels")
 
 
 def classify_lane(
@@ -57,28 +39,16 @@ def classify_lane(
     on_progress  receives the number of voxels just finished
     table        always None: there are no objects
     """
-    raw = images[RAW]
-    classifier = prepare_classifier(project, resources.backend, channels=raw.shape[4], image=_size(raw))
-    plan = _plan(classifier, raw.shape, raw.dtype, _demands(exports), resources)
-    annotations = _find_annotations(project, raw) if LABELS in plan.requests else None
-    tiles = TileWork(project, plan.requests, annotations).open(images, resources.backend)
-    unclassified: list[int] = []  # voxels per tile
-
-    def process(tile: Box, source: TileSource) -> None:
-        computed = tiles.compute(tile, source)
-        unclassified.append(computed.unclassified)
-        for name, export in exports.items():
-            _write(export, tile, computed.results[name], plan.requests[name])
-        on_progress(Box(tile.start[1:4], tile.stop[1:4]).size)
-
-    stream_tiles(plan.tiles, tiles.read, process, threads=resources.threads)
-    if any(unclassified):
-        logger.warning(
-            "%s: %d voxels have no class, since NaN, infinite or very large pixels make features that are no numbers; "
-            "as in ilastik, every probability is 0 there, Simple Segmentation is 1 and Uncertainty 1",
-            raw.path_text,
-            sum(unclassified),
-        )
+    classify_pixels(
+        project,
+        prepare_classifier,
+        images,
+        exports,
+        {LABELS: project},
+        is_masked=True,
+        resources=resources,
+        on_progress=on_progress,
+    )
 
 
 def plan_work(
@@ -90,16 +60,14 @@ def plan_work(
     resources: Resources,
 ) -> WorkPlan:
     """Plan the work of ``classify_lane``. Raises its errors about the classifier and the memory."""
-    raw = images[RAW]
-    classifier = prepare_classifier(project, resources.backend, channels=raw.shape[4], image=_size(raw))
-    return _plan_work(project, classifier, raw.shape, raw.dtype, _demands(exports), resources)
+    return plan_pixels(project, prepare_classifier, images, exports, resources)
 
 
 def work_voxels(
     project: PixelProject, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
 ) -> int:
     """Total number of voxels that ``classify_lane`` will report."""
-    region = _common_region(exports.values())
+    region = common_region(exports.values())
     return Box(region.start[:4], region.stop[:4]).size
 
 
@@ -108,7 +76,7 @@ def check_lane(project: PixelProject, images: Mapping[str, InputImage]) -> None:
     raw, mask = images[RAW], images.get(MASK)
     _check_dimensions(project, raw)
     _check_channels(project, raw)
-    check_size(project.features, _size(raw), raw.path_text)
+    check_size(project.features, as_voxels(raw.shape[1:4]), raw.path_text)
     if mask is not None and mask.shape[:4] != raw.shape[:4]:
         raise InputMismatch(
             f"the prediction mask {mask.path_text} has the size {size_text(mask.shape)}, the image {raw.path_text} "
@@ -118,8 +86,12 @@ def check_lane(project: PixelProject, images: Mapping[str, InputImage]) -> None:
 
 def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dict[str, ResultInfo]:
     """Describe the results of a lane: name of the result -> its dtype, channels and metadata."""
-    image = images[RAW]
-    plan = plan_features(project.features, channels=image.shape[4], depth=image.shape[1])
+    return describe_results(project, images[RAW], channels=images[RAW].shape[4])
+
+
+def describe_results(project: PixelProject, image: InputImage, *, channels: int) -> dict[str, ResultInfo]:
+    """Describe the results of a stage that sees an image with this number of channels."""
+    plan = plan_features(project.features, channels=channels, depth=image.shape[1])
     classes = max(1, len(project.classifier.label_names))
     return {
         r.name: ResultInfo(
@@ -132,139 +104,6 @@ def result_infos(project: PixelProject, images: Mapping[str, InputImage]) -> dic
         )
         for r in RESULTS
     }
-
-
-@frozen
-class _Demand:
-    """Demand of an export on tiles (see export.tile_sinks.TileDemand), compared by value: equal for lanes of one kind.
-
-    written  the conversion as text: ranges of integers and of floats are equal as numbers, but computed differently
-    """
-
-    name: str
-    region: Box
-    conversion: Conversion | None
-    written: str
-    bytes_per_voxel: int
-    held_bytes: int
-    grid: ChunkGrid | None
-
-
-@frozen
-class _TilePlan:
-    """Plan of a lane's tiles; the same for all lanes of its kind.
-
-    tiles     (t, z, y, x, c), one time point each
-    cost      memory that one of them needs
-    requests  result -> its channels and conversion
-    """
-
-    tiles: tuple[Box, ...]
-    cost: TileCost
-    requests: Mapping[str, ResultRequest]
-
-
-def _demands(exports: Mapping[str, TileDemand]) -> tuple[_Demand, ...]:
-    return tuple(
-        _Demand(name, e.region, e.conversion, repr(e.conversion), e.bytes_per_voxel, e.held_bytes, e.grid)
-        for name, e in exports.items()
-    )
-
-
-def _common_region(exports: Iterable[TileDemand | _Demand]) -> Box:
-    regions = [export.region for export in exports]
-    start = tuple(min(r.start[i] for r in regions) for i in range(5))
-    return Box(start, tuple(max(r.stop[i] for r in regions) for i in range(5)))
-
-
-def _request(export: _Demand, region: Box) -> ResultRequest:
-    """Request only the exported channels, already converted; unconverted if some of ``region`` is not exported, since
-    overflows must be counted in the exported part only."""
-    channels = (export.region.start[4], export.region.stop[4])
-    covers = (export.region.start[:4], export.region.stop[:4]) == (region.start[:4], region.stop[:4])
-    return ResultRequest(channels, export.conversion if covers else None)
-
-
-def _write(export: TileSink, tile: Box, result: TileResult, request: ResultRequest) -> None:
-    assert request.channels is not None
-    first, stop = request.channels
-    box, data = Box((*tile.start[:4], first), (*tile.stop[:4], stop)), result.values[np.newaxis]
-    if request.conversion is None:
-        export.write(box, data)
-    else:
-        export.write_converted(box, data, result.overflow_count)
-
-
-@lru_cache(maxsize=4)
-def _plan(
-    classifier: PixelClassifier,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    demands: tuple[_Demand, ...],
-    resources: Resources,
-) -> _TilePlan:
-    """Plan the tiles of an image of this shape (t, z, y, x, c) and type; recent plans are cached for further lanes."""
-    region = _common_region(demands)
-    requests = {demand.name: _request(demand, region) for demand in demands}
-    cost = TileCost(
-        per_source=shape[4] * dtype.itemsize,
-        per_voxel=sum(demand.bytes_per_voxel for demand in demands),
-        fixed=sum(demand.held_bytes for demand in demands),
-        grid=choose_grid([demand.grid for demand in demands]),
-        worker=classifier.tile_bytes,
-    )
-    pieces = plan_tiles(
-        Box(region.start[1:4], region.stop[1:4]),
-        shape[1:4],
-        classifier.margin,
-        cost,
-        resources=resources,
-        preference=classifier.preferred_tiles(requests, resources.threads),
-    )
-    tiles = tuple(
-        Box((t, *piece.start, 0), (t + 1, *piece.stop, shape[4]))
-        for t in range(region.start[0], region.stop[0])
-        for piece in pieces
-    )
-    return _TilePlan(tiles, cost, requests)
-
-
-@lru_cache(maxsize=4)
-def _plan_work(
-    project: PixelProject,
-    classifier: PixelClassifier,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    demands: tuple[_Demand, ...],
-    resources: Resources,
-) -> WorkPlan:
-    """Plan work as ``plan_work`` does, with the arguments of ``_plan``."""
-    plan = _plan(classifier, shape, dtype, demands, resources)
-    names = plan.requests.keys()
-    insides = [Box(tile.start[1:4], tile.stop[1:4]) for tile in plan.tiles]
-    z, y, x = (max(sizes) for sizes in zip(*(inside.shape for inside in insides), strict=True))
-    return WorkPlan(
-        tiles=len(plan.tiles),
-        tile=(z, y, x),
-        halo=classifier.margin,
-        memory_bytes=needed_bytes(insides, shape[1:4], classifier.margin, plan.cost, threads=resources.threads)
-        + TABLES_BYTES
-        + BYTES_PER_NODE * project.classifier.node_count,
-        seconds=estimate_pixels(
-            classifier.backend.name,
-            voxels=sum(source_box(i, classifier.margin, shape[1:4]).size for i in insides),
-            columns=0 if names <= {LABELS} else classifier.columns,
-            trees=0 if names <= {LABELS, FEATURES} else project.classifier.tree_count,
-            is_solid=shape[1] > 1,
-            threads=min(resources.threads, len(plan.tiles)),
-        ),
-    )
-
-
-def _find_annotations(project: PixelProject, raw: InputImage) -> Annotations:
-    from ...pixels.annotations import find_annotations  # only for runs that export labels
-
-    return find_annotations(project, raw, RAW)
 
 
 def _check_dimensions(project: PixelProject, raw: InputImage) -> None:
@@ -317,8 +156,3 @@ def _advise(raw: InputImage, needs: Needs, *, otherwise: str) -> str:
     return advise(
         needs, raw.axes, raw.file_shape, axes_option=raw.axes_option, sources=raw.sources, otherwise=otherwise
     )
-
-
-def _size(image: InputImage) -> Voxels:
-    _, z, y, x, _ = image.shape
-    return z, y, x

@@ -49,7 +49,7 @@ def result_names(project: PixelProject) -> tuple[str, ...]:
     return tuple(result.name for result in RESULTS)
 
 
-def resolve_table(project: PixelProject, request: TableRequest, *, lane_count: int) -> None:
+def resolve_table(project: Project, request: TableRequest, *, lane_count: int) -> None:
     """Return None. Raises UsageError if a table was requested."""
     # An empty file name requests a table, too.
     for option, is_given in (
@@ -62,11 +62,11 @@ def resolve_table(project: PixelProject, request: TableRequest, *, lane_count: i
             )
 
 
-def table_notes(project: PixelProject, table: TableSettings) -> list[str]:
+def table_notes(project: Project, table: TableSettings) -> list[str]:
     """Return no lines: there is no table."""
     return []
 
 
-def count_table_columns(project: PixelProject, images: Mapping[str, InputImage], settings: TableSettings) -> int:
+def count_table_columns(project: Project, images: Mapping[str, InputImage], settings: TableSettings) -> int:
     """Return 0: there is no table."""
     return 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelforest.engine.pixels.classify import prepare_classifier
+from pixelforest.engine.pixels.classify import RawKind, prepare_classifier
 from pixelforest.engine.project.content import ByContent
 from pixelforest.engine.resources import Resources
 from pixelforest.engine.workflows import read_project
@@ -53,10 +53,13 @@ def test_other_projects_and_other_trees_are_not_equal() -> None:
 WORKER = """
 import pickle, sys
 
-from pixelforest.engine.pixels.classify import prepare_classifier
+import numpy as np
 
+from pixelforest.engine.pixels.classify import RawKind, prepare_classifier
+
+raw = RawKind.of((1, 1, 60, 70, 1), np.dtype(np.uint8))
 found = [pickle.loads(sys.stdin.buffer.read(int(size))) for size in sys.argv[1:]]
-made = [prepare_classifier(p, r.backend, channels=1, image=(1, 60, 70)) for p, r in found]
+made = [prepare_classifier(p, r.backend, raw) for p, r in found]
 assert found[0][0] is not found[1][0]
 assert made[0] is made[1], "loaded once"
 print(found[0][0].content)
@@ -77,7 +80,8 @@ def test_caches_of_another_process_know_a_project_that_comes_twice() -> None:
 def test_a_classifier_is_loaded_once_for_equal_projects() -> None:
     backend = load("cpu")
     one, other = (read_project(GOLDEN / "px2d_gray" / "project.ilp") for _ in range(2))
-    made = [prepare_classifier(project, backend, channels=1, image=(1, 60, 70)) for project in (one, other)]
+    raw = RawKind.of((1, 1, 60, 70, 1), np.dtype(np.uint8))
+    made = [prepare_classifier(project, backend, raw) for project in (one, other)]
     assert made[0] is made[1]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pixelforest.box import Box
-from pixelforest.engine.workflows.pixel import flow as pixel_classification
+from pixelforest.engine.pixels import lane as pixel_classification
 from pixelforest.kernels.contract import Conversion
 
 

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ....box import Box
-from ....frozen import frozen
-from ....kernels.contract import Backend, TileResult
-from ...inputs.images import InputImage
-from ...pixels.classify import PixelClassifier, ResultRequest, finish_labels, prepare_classifier
-from ...pixels.results import LABELS
-from ...project import PixelProject
-from ...project.pixel_project import MASK, RAW
-from ...tiling.halo import source_box
+from ...box import Box
+from ...frozen import frozen
+from ...kernels.contract import Backend, TilePreference, TileResult, Voxels
+from ..inputs.images import InputImage
+from ..project import Project
+from ..project.pixel_project import MASK, RAW
+from ..tiling.halo import source_box
+from .classify import RawKind, ResultRequest, finish_labels
 
 if TYPE_CHECKING:
-    from ...pixels.annotations import Annotations
+    from .annotations import Annotations
 
 TileSource = tuple[np.ndarray, np.ndarray | None]
 """Voxels of a tile with its halo, (z, y, x, c), and of its inside those that the prediction mask leaves; None: all."""
+
+
+class TileClassifier(Protocol):
+    """A project's classifiers loaded into a backend, for images of one kind. See classify.PixelClassifier."""
+
+    def __hash__(self) -> int: ...  # a key of caches of plans
+    @property
+    def backend(self) -> Backend: ...
+    @property
+    def margin(self) -> Voxels: ...
+    @property
+    def nodes(self) -> int: ...
+    def tile_bytes(self, tile: tuple[int, ...], source: tuple[int, ...]) -> int: ...
+    def preferred_tiles(self, requests: Mapping[str, ResultRequest], threads: int) -> TilePreference | None: ...
+    def seconds(self, tiles: Sequence[Box], names: Collection[str], threads: int) -> float | None: ...
+    def results(
+        self,
+        tile: Box,
+        source: np.ndarray,
+        start: Voxels,
+        active: np.ndarray | None,
+        requests: Mapping[str, ResultRequest],
+        *,
+        on_unclassified: Callable[[int], None] | None = None,
+    ) -> dict[str, TileResult]: ...
+
+
+Prepare = Callable[[Any, Backend, RawKind], TileClassifier]
+"""Loads the classifiers of a project into a backend for images of a kind. A function of a module, so it is pickled by
+its name. Raises ProjectError."""
 
 
 @frozen
@@ -29,19 +58,21 @@ class TileWork:
     """Work that the tiles of a lane share, as a value: it can be pickled, as references to the images can.
 
     requests     result -> its channels and conversion
-    annotations  those of the image; None if labels are not requested
+    annotations  of the requested results that are labels, by their names
+    is_masked    True if the prediction mask has an effect
     """
 
-    project: PixelProject
+    project: Project
+    prepare: Prepare
     requests: Mapping[str, ResultRequest]
-    annotations: Annotations | None = None
+    annotations: Mapping[str, Annotations]
+    is_masked: bool
 
     def open(self, images: Mapping[str, InputImage], backend: Backend) -> OpenTiles:
         """Load the classifier for the opened images of the lane. Raises ProjectError."""
         raw = images[RAW]
-        _, z, y, x, channels = raw.shape
-        classifier = prepare_classifier(self.project, backend, channels=channels, image=(z, y, x))
-        return OpenTiles(self, classifier, raw, images.get(MASK))
+        classifier = self.prepare(self.project, backend, RawKind.of(raw.shape, raw.dtype))
+        return OpenTiles(self, classifier, raw, images.get(MASK) if self.is_masked else None)
 
 
 @frozen
@@ -57,7 +88,7 @@ class OpenTiles:
     """Tiles of a lane in a process that has opened its images; threads may read and compute at once."""
 
     work: TileWork
-    classifier: PixelClassifier
+    classifier: TileClassifier
     raw: InputImage
     mask: InputImage | None
 
@@ -75,8 +106,8 @@ class OpenTiles:
         results = self.classifier.results(
             inside, pixels, (z, y, x), active, requests, on_unclassified=unclassified.append
         )
-        if self.work.annotations is not None:
-            results[LABELS] = finish_labels(self.work.annotations.read(tile), requests[LABELS])
+        for name, drawn in self.work.annotations.items():
+            results[name] = finish_labels(drawn.read(tile), requests[name])
         return ComputedTile(results, sum(unclassified))
 
     def _source_box(self, tile: Box) -> Box:

@@ -1,0 +1,187 @@
+"""Results of Autocontext: the second stage sees the image and, as further channels, what the first stage found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ...box import Box
+from ...frozen import frozen
+from ...kernels.contract import Backend, Conversion, TilePreference, TileResult, Voxels, as_voxels
+from ...kernels.shared.conversion import convert
+from ..project.autocontext_project import STAGES, AutocontextProject
+from ..tiling.halo import source_box
+from ..tiling.time_model import add_seconds
+from .classify import PixelClassifier, RawKind, ResultRequest, prepare_classifier
+from .results import LABELS, PROBABILITIES, RESULTS, PixelResult
+
+ALL_STAGES, INPUT = "Probabilities All Stages", "Input"
+
+
+def stage_results() -> Iterator[tuple[str, int, PixelResult | None]]:
+    """List the results in ilastik's order: name, stage, and the result of that stage; None: its input."""
+    for stage in reversed(STAGES):
+        for result in RESULTS:
+            yield f"{result.name} Stage {stage}", stage, result
+        yield f"{INPUT} Stage {stage}", stage, None
+
+
+OF_STAGE = {name: (stage, result) for name, stage, result in stage_results()}
+NAMES = (*OF_STAGE, ALL_STAGES)
+INPUTS = frozenset(name for name, (_, result) in OF_STAGE.items() if result is None)
+LABELS_OF_STAGE = {name: stage for name, (stage, result) in OF_STAGE.items() if result and result.name == LABELS}
+
+
+def as_raw_type(probabilities: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Convert probabilities to the type of the raw image as ilastik does.
+
+    Parameters
+    ----------
+    probabilities
+        float32, any shape.
+    dtype
+        Type of the raw image.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same shape in ``dtype``. Integers are ``(max - min) * p - min``, truncated and wrapped as x86-64 processors
+        do: int32 and int64 have one single value. Types up to 16 bits are computed in float32, wider ones in float64.
+    """
+    values = probabilities
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        kind: Any = np.float32 if dtype.itemsize < 4 else np.float64
+        values = probabilities.astype(kind) * kind(info.max - info.min) - kind(info.min)
+    return convert(values, Conversion(values.dtype, dtype))[0]
+
+
+@frozen(eq=False)
+class ContextClassifier:
+    """Both stages on a backend, for images of one number of channels, type and size; used like a PixelClassifier.
+
+    dtype      type of the raw image
+    channels   channels of the raw image
+    """
+
+    stages: tuple[PixelClassifier, PixelClassifier]
+    dtype: np.dtype
+    channels: int
+
+    @property
+    def backend(self) -> Backend:
+        return self.stages[0].backend
+
+    @property
+    def margin(self) -> Voxels:
+        """Halo of a tile along z, y, x, voxels: that of the second stage around which the first needs its own."""
+        first, second = (stage.margin for stage in self.stages)
+        return as_voxels(a + b for a, b in zip(first, second, strict=True))
+
+    @property
+    def nodes(self) -> int:
+        return sum(stage.nodes for stage in self.stages)
+
+    def tile_bytes(self, tile: tuple[int, ...], source: tuple[int, ...]) -> int:
+        """Memory for computing a tile of these sizes; ``source``: sizes with its halo."""
+        first, second = self.stages
+        inner = tuple(min(n + 2 * m, s) for n, m, s in zip(tile, second.margin, source, strict=True))
+        voxels = inner[0] * inner[1] * inner[2]
+        stacked = voxels * (self.channels + first.classes) * self.dtype.itemsize
+        probabilities = voxels * first.classes * 4
+        return max(first.tile_bytes(inner, source) + probabilities, second.tile_bytes(tile, inner)) + stacked
+
+    def preferred_tiles(self, requests: Mapping[str, ResultRequest], threads: int) -> TilePreference | None:
+        """Tiles that suit the backend; None: any that suit a CPU."""
+        return self.stages[1].preferred_tiles({PROBABILITIES: ResultRequest()}, threads)
+
+    def seconds(self, tiles: Sequence[Box], names: Collection[str], threads: int) -> float | None:
+        """Estimate the time for results of tiles (z, y, x); None for a device without measured rates."""
+        first, second = self.stages
+        of_first, of_second = (_of_stage(stage, dict.fromkeys(names, ResultRequest())) for stage in STAGES)
+        has_second = bool(of_second) or ALL_STAGES in names
+        if not has_second:
+            return first.seconds(tiles, of_first, threads)
+        grown = [source_box(tile, second.margin, first.image) for tile in tiles]
+        return add_seconds(
+            first.seconds(grown, (PROBABILITIES,), threads),
+            second.seconds(tiles, of_second or (PROBABILITIES,), threads),
+        )
+
+    def results(
+        self,
+        tile: Box,
+        source: np.ndarray,
+        start: Voxels,
+        active: np.ndarray | None,
+        requests: Mapping[str, ResultRequest],
+        *,
+        on_unclassified: Callable[[int], None] | None = None,
+    ) -> dict[str, TileResult]:
+        """Compute the requested results of a tile (z, y, x) as ``PixelClassifier.results`` does.
+
+        active   always None: ilastik's mask has no effect in Autocontext
+        """
+        assert active is None, "a mask has no effect"
+        first, second = self.stages
+        of_first, of_second = (_of_stage(stage, requests) for stage in STAGES)
+        if ALL_STAGES in requests:  # those that are requested by themselves are a part of them
+            of_second[PROBABILITIES] = ResultRequest()
+        whole = source_box(tile, second.margin, first.image) if of_second else tile
+        inside = tile.relative_to(whole.start).slices()
+        made: dict[str, TileResult] = {}
+        if of_first or of_second:
+            # Unconverted: values beside the tile must not count as overflows of the export.
+            unconverted = {name: ResultRequest(request.channels) for name, request in of_first.items()}
+            probabilities = {PROBABILITIES: ResultRequest()}
+            on_first = None if of_second else on_unclassified
+            seen = first.results(whole, source, start, None, unconverted | probabilities, on_unclassified=on_first)
+            for name, request in of_first.items():
+                values = seen[name].values[inside]
+                made[f"{name} Stage 1"] = _finish(values, request, is_cut=name != PROBABILITIES)
+        if of_second:
+            context = as_raw_type(seen[PROBABILITIES].values, self.dtype)
+            stack = np.concatenate([source[whole.relative_to(start).slices()], context], axis=-1)
+            corner = as_voxels(whole.start)
+            found = second.results(tile, stack, corner, None, of_second, on_unclassified=on_unclassified)
+            made.update({f"{name} Stage 2": result for name, result in found.items()})
+        if ALL_STAGES in requests:
+            latest = made[f"{PROBABILITIES} Stage 2"].values
+            both = np.concatenate([seen[PROBABILITIES].values[inside], latest], axis=-1)
+            made[ALL_STAGES] = _finish(both, requests[ALL_STAGES])
+            if f"{PROBABILITIES} Stage 2" in requests:
+                made[f"{PROBABILITIES} Stage 2"] = _finish(latest, requests[f"{PROBABILITIES} Stage 2"])
+        for name in requests.keys() & INPUTS:
+            made[name] = _finish(source[tile.relative_to(start).slices()], requests[name])
+        return {name: made[name] for name in requests if name in made}
+
+
+@lru_cache(maxsize=4)
+def prepare_context(project: AutocontextProject, backend: Backend, raw: RawKind) -> ContextClassifier:
+    """Load both stages into a backend; recent ones stay loaded for further lanes."""
+    first = prepare_classifier(project.stages[0], backend, raw)
+    second = prepare_classifier(project.stages[1], backend, replace(raw, channels=raw.channels + first.classes))
+    return ContextClassifier((first, second), raw.dtype, raw.channels)
+
+
+def _of_stage(stage: int, requests: Mapping[str, ResultRequest]) -> dict[str, ResultRequest]:
+    """Requests for what a stage computes, by the names of its results."""
+    found = {}
+    for name, request in requests.items():
+        of, result = OF_STAGE.get(name, (0, None))
+        if of == stage and result is not None and result.kernel is not None:
+            found[result.name] = request
+    return found
+
+
+def _finish(values: np.ndarray, request: ResultRequest, *, is_cut: bool = False) -> TileResult:
+    """Take the requested channels, unless that is done, and convert them."""
+    first, stop = (0, values.shape[-1]) if is_cut or request.channels is None else request.channels
+    values = values[..., first:stop]
+    if request.conversion is None:
+        return TileResult(values, 0)
+    return TileResult(*convert(values, request.conversion))
