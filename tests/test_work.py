@@ -16,10 +16,9 @@ from support.golden import GOLDEN
 
 from pixelforest import cli
 from pixelforest.box import Box
-from pixelforest.engine.pixels import classify
+from pixelforest.engine.pixels import classify, lane
 from pixelforest.engine.pixels.classify import PixelClassifier, RawKind, ResultRequest, prepare_classifier
 from pixelforest.engine.workflows import read_project
-from pixelforest.engine.workflows.pixel import flow as pixel_classification
 from pixelforest.kernels.contract import Backend
 from pixelforest.kernels.cpu.host.open_comparisons import measure_open_share
 from pixelforest.kernels.shared.plan import pack_plan
@@ -103,7 +102,7 @@ def test_lanes_of_a_kind_are_planned_once(tmp_path: Path, monkeypatch: pytest.Mo
     counts = []
     for lanes in (2, 6):
         calls: list[str] = []
-        for module, name in ((pixel_classification, "plan_tiles"), (classify, "PixelClassifier")):
+        for module, name in ((lane, "plan_tiles"), (classify, "PixelClassifier")):
             monkeypatch.setattr(module, name, _counted(getattr(module, name), calls))
         for i in range(lanes):
             (tmp_path / f"i{i}.png").write_bytes(RAW.read_bytes())

@@ -63,7 +63,7 @@ class RawKind:
 
     @classmethod
     def of(cls, shape: Sequence[int], dtype: np.dtype) -> RawKind:
-        """Of an image of this shape (t, z, y, x, c)."""
+        """Return the kind of an image of this shape (t, z, y, x, c)."""
         return cls(int(shape[4]), as_voxels(shape[1:4]), dtype)
 
 

@@ -39,6 +39,12 @@ RUNS = (
     Run("px2d_gray16_partial", ("raw.tif",), "[(60, 10, 0), (90, 50, None)]", "Probabilities,Uncertainty"),
     Run("px2d_mask", ("raw.png",), "[(50, 60, 0), (90, 90, None)]", mask="mask.png"),
     Run("px2dt", ("raw_tzyxc.h5/data",), "[(1, 0, 30, 20, 0), (3, 1, 60, 50, None)]", "Simple Segmentation"),
+    Run(
+        "autocontext_2d",
+        ("raw.png",),
+        "[(10, 70, 0), (34, 110, 1)]",
+        "Probabilities Stage 2,Features Stage 1,Uncertainty Stage 1,Input Stage 2",
+    ),
     Run("px3d", ("raw.h5/data",), "[(3, 10, 0, 0), (11, 26, 20, None)]", "Probabilities,Features"),
     Run("px3d_mixed", ("raw.h5/data",), "[(30, 0, 40, 0), (38, 14, 56, None)]", "Uncertainty,Simple Segmentation"),
 )

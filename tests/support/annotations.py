@@ -14,20 +14,22 @@ import numpy as np
 from support.recorded import assert_same_attributes, assert_same_values
 
 
-def read_annotations(project: Path, shape: tuple[int, ...]) -> np.ndarray:
+def read_annotations(project: Path, shape: tuple[int, ...], group: str = "PixelClassification") -> np.ndarray:
     """The labels drawn on the first training image, of ``shape``, which is the image's with one channel."""
     labels = np.zeros(shape, np.uint8)
     with h5py.File(project, "r") as file:
-        for block in file["PixelClassification/LabelSets/labels000"].values():
+        for block in file[f"{group}/LabelSets/labels000"].values():
             bounds = re.findall(r"(\d+):(\d+)", block.attrs["blockSlice"])
             labels[tuple(slice(int(start), int(stop)) for start, stop in bounds)] = block[()]
     return labels
 
 
-def assert_annotations(found: h5py.Dataset, recorded: h5py.Dataset, project: Path) -> None:
+def assert_annotations(
+    found: h5py.Dataset, recorded: h5py.Dataset, project: Path, group: str = "PixelClassification"
+) -> None:
     """Values are the project's annotations, where ilastik wrote zeros; the rest is as ilastik wrote it."""
     assert not recorded[()].any()
-    annotations = read_annotations(project, recorded.shape)
+    annotations = read_annotations(project, recorded.shape, group)
     assert annotations.any()
     assert_same_values(found[()], annotations.astype(recorded.dtype))
     assert_same_attributes(found, recorded)

@@ -13,12 +13,13 @@ from support.recorded import Allowed, assert_same_dataset, assert_same_values
 
 from pixelforest import cli
 
-FOLDERS = [folder for folder in golden_folders() if folder.name.startswith("px")]
+FOLDERS = [folder for folder in golden_folders() if folder.name.startswith(("px", "autocontext"))]
 CASES = [case for folder in FOLDERS for case in golden_cases(folder)]
 
 
 def test_all_kinds_of_pixel_projects_are_recorded() -> None:
     assert [folder.name for folder in FOLDERS] == [
+        "autocontext_2d",
         "px2d_big",
         "px2d_gray",
         "px2d_gray16_partial",
@@ -46,7 +47,7 @@ def test_a_recorded_run_of_a_pixel_project(
     assert sorted(case.folder.rglob("*")) == before
     target = next(word.split("=", 1)[1] for word in args if word.startswith("--output_filename_format="))
     allowed = Allowed(
-        forest_noise=case.outputs[0]["export_source"] in ("Probabilities", "Uncertainty"),
+        forest_noise=case.outputs[0]["export_source"].startswith(("Probabilities", "Uncertainty")),
         cut=any(word.startswith("--cutout_subregion") for word in args),
     )
     with h5py.File(target, "r") as file:
