@@ -119,7 +119,8 @@ OPTIONS: tuple[Option, ...] = (
         RESULTS,
         "What to export, any of the project's results; several as a comma-separated list are made in one pass.",
         metavar="RESULT[,RESULT...]",
-        default="Probabilities (Pixel Classification), Object Predictions (Object Classification)",
+        default="Probabilities (Pixel Classification), Probabilities Stage 2 (Autocontext), Object Predictions (Object "
+        "Classification)",
     ),
     Option(
         "--output_format",

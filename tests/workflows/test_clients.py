@@ -107,7 +107,8 @@ def project(folder: Path, name: str, **stored: object) -> Path:
 # ---------------------------------------------------------------------------------------------------------------- Fiji
 # ilastik/ilastik4ij: workflow/WorkflowCommand.java, workflow/PixelClassificationCommand.java,
 # workflow/ObjectClassificationCommand.java, hdf5/Hdf5.java, util/ImgUtils.java (below src/main/java/org/ilastik/
-# ilastik4ij). Inputs are 5-D, gzip 1, dataset "data", with axistags without descriptions.
+# ilastik4ij), workflow/AutocontextCommand.java. Inputs are 5-D, gzip 1, dataset "data", with axistags without
+# descriptions.
 
 FIJI_AXES = "tzcyx"
 FIJI_ENVIRONMENT = {
@@ -146,6 +147,21 @@ def test_fiji_pixel_classification(source: str, result: str, tmp_path: Path) -> 
     inputs = {"raw_data": (picture("px2d_rgb"), "yxc")}
     found = run_like_fiji(tmp_path / "ilastik4ij_1", project(tmp_path, "px2d_rgb"), inputs, source)
     expected = reorder(recorded("px2d_rgb", result), "yxc", FIJI_AXES)
+    assert found.dtype == expected.dtype
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "result"),
+    [
+        ("Probabilities Stage 2", "probabilities_stage_2"),
+        ("Simple Segmentation Stage 2", "simple_segmentation_stage_2"),
+    ],
+)
+def test_fiji_autocontext(source: str, result: str, tmp_path: Path) -> None:
+    inputs = {"raw_data": (picture("autocontext_2d"), "yxc")}
+    found = run_like_fiji(tmp_path / "ilastik4ij_1", project(tmp_path, "autocontext_2d"), inputs, source)
+    expected = reorder(recorded("autocontext_2d", result), "yxc", FIJI_AXES)
     assert found.dtype == expected.dtype
     assert np.array_equal(found, expected)
 
@@ -225,6 +241,25 @@ def test_cellprofiler_runs_as_documented(name: str, dtype: str, tmp_path: Path) 
     found = read_hdf5(result)
     assert found.dtype == np.float32
     assert np.array_equal(found, recorded(name))
+
+
+def test_cellprofiler_autocontext_runs_as_documented(tmp_path: Path) -> None:
+    """With pixels of floats stage 2 sees probabilities from 0 to 1; tests/properties compares such runs by value."""
+    temporary = tmp_path / ".cellprofiler_temp"
+    pixels = picture("autocontext_2d").astype(np.float64)
+    raw = write_hdf5(temporary / "tmpa1b2c3.h5", "data", pixels)
+    result = temporary / "tmpd4e5f6.h5"
+    result.touch()
+    path = project(tmp_path, "autocontext_2d")
+    argv: list[str | Path] = ["--headless", "--project", path, "--output_format", "hdf5"]
+    argv += ["--export_source", "probabilities stage 2", "--output_filename_format", result, raw]
+    run(argv)
+    found = read_hdf5(result)
+    np.save(tmp_path / "same.npy", pixels)
+    same = [f"--project={path}", "--input_axes=yxc", "--export_source=Probabilities All Stages"]
+    assert cli.main([*same, f"--output_filename_format={tmp_path}/all.h5", str(tmp_path / "same.npy")]) == 0
+    assert found.dtype == np.float32
+    assert np.array_equal(found, read_hdf5(tmp_path / "all.h5")[..., 3:])
 
 
 # --------------------------------------------------------------------------------------------------------------- KNIME

@@ -109,7 +109,7 @@ def test_the_class_name_of_an_unsaved_project_is_understood(make_project: MakePr
 
 @pytest.mark.parametrize(
     "workflow",
-    ["AutocontextTwoStage", "Cell Density Counting", "Nonsense"],
+    ["Carving", "Cell Density Counting", "Nonsense"],
 )
 def test_other_workflows_are_refused_with_what_is_supported(make_project: MakeProject, workflow: str) -> None:
     text = refusal(make_project(workflow=workflow))
