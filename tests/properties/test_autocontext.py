@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.golden import GOLDEN
-from support.kernel_inputs import random_forest
 from support.tile_jobs import IDS, PLENTY, Export, Image
 
 from pixelforest.box import Box
@@ -28,6 +27,7 @@ from pixelforest.engine.workflows.pixel import flow as pixel_classification
 from pixelforest.engine.workflows.pixel.flow import RAW
 from pixelforest.kernels import load
 from pixelforest.kernels.contract import Backend
+from pixelforest.testing.kernel_inputs import random_forest
 
 # (t, z, y, x, c); the halo of both stages together is larger than some axes and smaller than others.
 SHAPES = {"flat": (2, 1, 70, 190, 2), "mixed": (1, 14, 40, 75, 1)}
