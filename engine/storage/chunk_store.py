@@ -10,7 +10,6 @@ import json
 import os
 import re
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
@@ -101,9 +100,11 @@ def open_array(
     return array
 
 
-# Of folders whose names tensorstore cannot take. Far fewer arrays are in use at once.
-_descriptors: deque[int] = deque()
-_MAX_DESCRIPTORS = 256
+# Descriptors of folders whose names tensorstore cannot take, by device and inode. They stay open: tensorstore keeps the
+# path, and a number that is used again would lead arrays to another folder.
+_descriptors: dict[tuple[int, int], int] = {}
+_descriptors_lock = threading.Lock()
+MAX_DESCRIPTORS = 256
 
 
 def _utf8_path(folder: Path) -> str:
@@ -115,11 +116,18 @@ def _utf8_path(folder: Path) -> str:
     except UnicodeEncodeError:
         if not os.path.isdir("/proc/self/fd"):
             raise ValueError("a name in its path is no UTF-8; rename it") from None
-    descriptor = os.open(folder, os.O_RDONLY)
-    _descriptors.append(descriptor)
-    if len(_descriptors) > _MAX_DESCRIPTORS:
-        os.close(_descriptors.popleft())
-    return f"/proc/self/fd/{descriptor}"
+    with _descriptors_lock:
+        descriptor = os.open(folder, os.O_RDONLY)
+        status = os.fstat(descriptor)
+        known = _descriptors.setdefault((status.st_dev, status.st_ino), descriptor)
+        if known != descriptor:
+            os.close(descriptor)
+        elif len(_descriptors) > MAX_DESCRIPTORS:
+            os.close(_descriptors.popitem()[1])
+            raise ValueError(
+                f"more than {MAX_DESCRIPTORS} folders with names that are no UTF-8 in one run; rename them"
+            )
+    return f"/proc/self/fd/{known}"
 
 
 def _kvstore(folder: Path | RemotePath) -> dict[str, Any]:

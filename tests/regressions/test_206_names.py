@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from pixelforest.box import Box
 from pixelforest.engine.formats import output_formats, table_formats
 from pixelforest.engine.inputs.images import open_image
 from pixelforest.engine.inputs.lanes import InputOptions
+from pixelforest.engine.storage import chunk_store
 from pixelforest.engine.storage.chunk_store import open_array
 
 pytestmark = only_where_there_are_such_names
@@ -103,3 +105,26 @@ def test_tables_keep_odd_names(table: str, copy_golden: Callable[[str], Path], m
     words = ["--raw_data", "raw.h5/data", "--label_image", "labels.h5/data"]
     assert cli.main(["--project=project.ilp", *ARGV, f"--table_filename={path}", *words]) == 0
     assert path.stat().st_size > 1000
+
+
+def test_an_open_array_stays_that_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The descriptor of the oldest folder was closed, and its number led to another folder."""
+    monkeypatch.setattr(chunk_store, "_descriptors", {})
+    monkeypatch.setattr(chunk_store, "MAX_DESCRIPTORS", 3)
+    metadata = {"shape": [4], "chunks": [4], "dtype": "|u1", "compressor": None, "order": "C", "filters": None}
+    arrays = []
+    for i in range(3):
+        folder = tmp_path / f"{i}{NAME}"
+        folder.mkdir()
+        arrays.append(
+            chunk_store.open_array("zarr", folder, metadata | {"zarr_format": 2, "fill_value": 0}, create=True)
+        )
+        arrays[-1].write(np.full(4, i, np.uint8)).result()
+        again = chunk_store.open_array("zarr", folder)
+        assert again.read().result().tolist() == [i] * 4
+    (tmp_path / f"3{NAME}").mkdir()
+    with pytest.raises(ValueError, match="rename them"):
+        chunk_store.chunk_files(tmp_path / f"3{NAME}")
+    assert [array.read().result().tolist() for array in arrays] == [[0] * 4, [1] * 4, [2] * 4]
+    for descriptor in chunk_store._descriptors.values():
+        os.close(descriptor)
