@@ -111,14 +111,13 @@ def test_an_open_array_stays_that_of_its_folder(tmp_path: Path, monkeypatch: pyt
     """The descriptor of the oldest folder was closed, and its number led to another folder."""
     monkeypatch.setattr(chunk_store, "_descriptors", {})
     monkeypatch.setattr(chunk_store, "MAX_DESCRIPTORS", 3)
-    metadata = {"shape": [4], "chunks": [4], "dtype": "|u1", "compressor": None, "order": "C", "filters": None}
+    metadata = {"zarr_format": 2, "shape": [4], "chunks": [4], "dtype": "|u1", "order": "C", "fill_value": 0}
+    metadata |= {"compressor": None, "filters": None}
     arrays = []
     for i in range(3):
         folder = tmp_path / f"{i}{NAME}"
         folder.mkdir()
-        arrays.append(
-            chunk_store.open_array("zarr", folder, metadata | {"zarr_format": 2, "fill_value": 0}, create=True)
-        )
+        arrays.append(chunk_store.open_array("zarr", folder, metadata, create=True))
         arrays[-1].write(np.full(4, i, np.uint8)).result()
         again = chunk_store.open_array("zarr", folder)
         assert again.read().result().tolist() == [i] * 4
