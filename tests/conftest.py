@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs CUDA kernels without a GPU, thread after thread, is not part of the fast set; see also ``sampled``."""
+    """Tests that run CUDA kernels without a GPU are not part of the fast set; see also ``sampled``."""
     cases: dict[tuple[str, str], list[pytest.Function]] = {}
     for item in items:
         if item.path.parent.name in ("cuda", "parity") and "gpu" not in item.keywords:

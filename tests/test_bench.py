@@ -76,7 +76,7 @@ def test_the_table_has_a_row_for_each_kind_of_work(data: Path) -> None:
 
 @pytest.mark.slow
 def test_scattered_objects_in_a_volume_of_many_slabs_are_as_computed_independently(data: Path, tmp_path: Path) -> None:
-    """What the bench runs on 2.2 G voxels, on 16 million, with so little memory that ids lie in a file."""
+    """The bench's 2.2 G voxels, reduced to 16 million, with so little memory that ids lie in a file."""
     rows = tmp_path / "rows.jsonl"
     run("sparse_volume.py", "--case=3d-sparse-256", "--memory=256MB", f"--data={data}", f"--json={rows}")
     records = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]

@@ -8,8 +8,8 @@ from pathlib import Path
 from support.sources import nodes_of
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("engine", "frontend", "kernels", "testing")
-MODULES = ("__main__.py", "box.py", "cli.py")
+FOLDERS = ("bench", "docs", "engine", "frontend", "kernels", "testing", "tests")
+MODULES = ("__main__.py", "box.py", "cli.py", "frozen.py", "setup.py")
 # First words of relative clauses: "What is known of a job" instead of "Findings about a job".
 CLAUSES = {"How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"}
 # Beginnings of names of constants that MAX_ and MIN_ replace.
@@ -17,7 +17,7 @@ SUPERLATIVES = ("FEWEST_", "LARGEST_", "LEAST_", "LONGEST_", "MOST_", "SHORTEST_
 
 
 def sources() -> list[Path]:
-    """Every module of the package."""
+    """Every module of the repository."""
     return [
         *(ROOT / name for name in MODULES),
         *(file for each in FOLDERS for file in sorted((ROOT / each).rglob("*.py"))),

@@ -1,4 +1,4 @@
-"""Who may import whom, and who may open files: read from the source, so that nothing hides behind a condition."""
+"""Imports and opening of files that the layers permit, read from the source, including code behind conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much is done, counted instead of timed: what must not grow unnoticed, whatever machine the tests run on."""
+"""Work, counted instead of timed: numbers that must not grow unnoticed, on any machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run shows and where: streams, log file, bar, errors, endings. The computation is a stand-in."""
+"""Output of a run: streams, log file, progress bar, errors, endings. The computation is a stand-in."""
 
 from __future__ import annotations
 

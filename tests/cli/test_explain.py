@@ -1,4 +1,4 @@
-"""What ``explain`` and ``--dry_run`` say, and that a run then does just that."""
+"""``explain`` and ``--dry_run``: their output, and that a run then does just that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files a command line for objects writes: the flags for images, the table's path, both together, neither."""
+"""Files that a command line for objects writes: flags for images, the table's path, both together, neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run imports: libraries and modules that it does not need would be paid for by every run."""
+"""Imports of a run: every run would pay for libraries and modules that it does not need."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 112, 155
 
 
 def modules_of(*arguments: str) -> set[str]:
-    """What a run has imported when it is over."""
+    """Modules that a run has imported when it is over."""
     argv = [sys.executable, "-c", RUN, f"--project={PROJECT}", "--device=cpu", "--quiet", *arguments]
     done = subprocess.run(argv, check=True, capture_output=True, text=True)
     status, names = json.loads(done.stdout.splitlines()[-1])

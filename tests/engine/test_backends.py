@@ -1,4 +1,4 @@
-"""Which backend a device option opens, and what is said where it cannot be had."""
+"""Backend that a device option opens, and the error where it is not available."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONG = int(GPU_START_S * CPU_VOXELS_PER_S)
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]]:
-    """What is loaded, with its options; nothing is really opened."""
+    """Record of the backends that are loaded, with their options; none is really opened."""
     calls: list[tuple[str, dict[str, object]]] = []
 
     def load(name: str, **options: object) -> str:

@@ -1,4 +1,4 @@
-"""What is made of a tile's probabilities: segmentation, uncertainty, and classes the forest does not know."""
+"""Results of a tile's probabilities: segmentation, uncertainty, and classes the forest does not know."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_results_are_ilastiks() -> None:
     ids=["all", "middle-missing", "first-missing", "several-missing", "as-many-as-names"],
 )
 def test_classes_go_to_their_channels(known: tuple[int, ...], classes: int, expected: list[float]) -> None:
-    """Where forest and project have as many classes, they are taken as they are, whatever the labels' numbers."""
+    """If forest and project have as many classes, the numbers of the labels do not matter."""
     found = spread_classes(as_tile([[0.25, 0.75]]), known, classes)
     assert found.dtype == np.float32
     assert found[0, 0, 0].tolist() == expected

@@ -34,7 +34,7 @@ side = st.integers(1, 90)
 
 
 def follow(tiles: Iterable[Box], image: Sequence[int], chunk: Sequence[int]) -> tuple[dict[tuple[int, ...], int], int]:
-    """How many voxels of each chunk came, and the most voxels of chunks that were begun at a time."""
+    """Number of voxels of each chunk, and the largest number of voxels in incomplete chunks at a time."""
     came: Counter[tuple[int, ...]] = Counter()
     waiting = most = 0
     for tile in tiles:

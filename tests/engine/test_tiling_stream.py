@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class TroubleError(Exception):
-    """What a reader or a worker may run into."""
+    """Failures of a reader or a worker."""
 
 
 @pytest.mark.parametrize("threads", THREADS)

@@ -36,7 +36,7 @@ def shrink_whole(array: np.ndarray, target: tuple[int, ...], piece: int | None =
 
 
 def reference(array: np.ndarray, target: tuple[int, ...], *, is_labels: bool = False) -> np.ndarray:
-    """What skimage.transform.resize does with anti_aliasing_sigma = factor / 4 (order 1), or order 0 for labels."""
+    """Reference: skimage.transform.resize with anti_aliasing_sigma = factor / 4 (order 1), or order 0 for labels."""
     factors = np.divide(array.shape, target)
     if is_labels:
         return ndimage.zoom(array, 1 / factors, order=0, mode="mirror", grid_mode=True)

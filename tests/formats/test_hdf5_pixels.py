@@ -160,7 +160,7 @@ def test_a_system_without_room_for_another_open_file(path: Path, layout: str, mo
 
 @pytest.mark.parametrize("filters", [(), ("szip",), ("scaleoffset",), ("scaleoffset", "gzip"), ("nbit",)])
 def test_filters_of_hdf5(path: Path, filters: tuple[str, ...]) -> None:
-    """What only HDF5 unpacks."""
+    """Datasets that only HDF5 unpacks."""
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     settings.set_chunk(CHUNKS)
     for name in filters:

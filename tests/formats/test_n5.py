@@ -287,7 +287,7 @@ class TestReading:
 
 
 def test_a_result_knows_nothing_of_versions(tmp_path: Path) -> None:
-    """What concerns OME-Zarr only does not disturb other formats."""
+    """Properties of OME-Zarr do not affect other formats."""
     array = noise((4, 5))
     spec = replace(spec_of(array, "yx"), version="0.5", is_labels=True)
     writer = output_format("n5").open(tmp_path / "a.n5", "x", spec)

@@ -81,7 +81,7 @@ class TestNpy:
         assert not wrong
 
     def test_an_array_without_elements_is_opened(self, path: Path) -> None:
-        """That an axis has length 0 is told where the axes have names."""
+        """An axis of length 0 is reported where the axes have names."""
         np.save(path, np.zeros((3, 0, 4)))
         with INPUT.open(path, "") as reader:
             assert reader.info.shape == (3, 0, 4)

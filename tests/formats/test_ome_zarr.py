@@ -49,7 +49,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def describe(store: Path) -> dict[str, Any]:
-    """What a store of either version says in OME's words."""
+    """OME metadata of a store of either version."""
     if (store / ".zattrs").exists():
         return load(store / ".zattrs")
     return load(store / "zarr.json")["attributes"]["ome"]

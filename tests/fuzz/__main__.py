@@ -25,7 +25,7 @@ _FIRST_RUN_S = 600.0  # kernels may have to be compiled
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker works: the folder of a case, the folder of what is printed, a file for HDF5 to edit."""
+    """Places of a worker: the folder of a case, the folder of its output, a file for HDF5 to edit."""
 
     root: Path
 

@@ -1,4 +1,4 @@
-"""What cases are made from: recorded projects with their inputs, and small images in every kind of file."""
+"""Material of cases: recorded projects with their inputs, and small images in every kind of file."""
 
 from __future__ import annotations
 

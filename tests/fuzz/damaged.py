@@ -38,7 +38,7 @@ class Damaged:
     check: Callable[[Path], str] = lambda folder: ""
 
     def judge(self, explained: Ending, done: Ending, folder: Path) -> list[str]:
-        """What is wrong, beyond what must hold of every command."""
+        """Defects beyond those that are checked for every command."""
         wrong = []
         if self.status is not None and done.status != self.status:
             wrong.append(f"status {done.status} instead of {self.status}: {done.stderr.strip()[-300:]}")

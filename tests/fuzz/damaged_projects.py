@@ -41,7 +41,7 @@ def _table_at(path: str) -> Callable[[h5py.File], None]:
 
 
 def _heaps(file: h5py.File) -> None:
-    """What looks like a text heap in every 32 bytes of 256 KiB, each up to the end."""
+    """Bytes that look like a text heap at every 32 bytes of 256 KiB, each up to the end."""
     total = 256 * 1024
     records = b"".join(
         struct.pack("<HHIQ", 1, 0, 0, 16) + b"GCOL\x01\0\0\0" + struct.pack("<Q", total - (32 * k + 16))

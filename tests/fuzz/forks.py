@@ -27,7 +27,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Ending:
-    """How a command ended.
+    """End of a command.
 
     status        of the process; negative: the signal that ended it
     seconds       of wall time
@@ -86,7 +86,7 @@ def run_command(words: Sequence[str], folder: Path, outputs: Path, *, hang_s: fl
 
 
 def _be_the_command(words: Sequence[str], folder: Path, out: Path, err: Path) -> None:
-    """What the fork does; it never returns."""
+    """Work of the fork; never returns."""
     status = _CRASHED
     try:
         os.setsid()
@@ -132,7 +132,7 @@ def _await(pid: int, hang_s: float, before: int) -> tuple[int, resource.struct_r
 
 
 def _spent_seconds(pid: int) -> float:
-    """What a process has computed so far."""
+    """Results that a process has computed so far."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

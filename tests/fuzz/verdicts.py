@@ -1,4 +1,4 @@
-"""What must hold of a command whatever its files are."""
+"""Properties of every command, whatever its files are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LAST_WORD = "pixelforest: error: "
 
 
 def judge(explained: Ending, done: Ending) -> list[str]:
-    """What is wrong with an explanation and the run that followed it, a line each."""
+    """Defects of an explanation and of the run that followed it, a line each."""
     return [
         *(f"explain {line}" for line in _judge_one(explained)),
         *(f"run {line}" for line in _judge_one(done)),

@@ -157,7 +157,7 @@ def test_masked_voxels(kind: str, backend: Backend) -> None:
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_masks_do_not_depend_on_tiles(kind: str, backend: Backend) -> None:
-    """Whether a whole tile is masked out, and so skipped, depends on the plan; what comes out does not."""
+    """The plan decides if a whole tile is masked out and skipped; results do not depend on it."""
     everything = Box.whole(SHAPES[kind][:4])
     names = ("Probabilities", "Simple Segmentation", "Uncertainty")
     found = classify(kind, backend, threads=3, tile=(4, 30, 20), mask=make_mask(kind), names=names)

@@ -48,7 +48,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def refusal(path: Path) -> str:
-    """Why a file is not read without the option: one line that names it and the file."""
+    """Error for a file that is not read without the option: one line that names both."""
     with pytest.raises(InputError) as caught:
         open_tiff(path)
     text = str(caught.value)

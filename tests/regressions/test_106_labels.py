@@ -30,7 +30,7 @@ def folder(copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def annotations(folder: Path) -> np.ndarray:
-    """What the user drew (y, x), read without the code under test: one block from the corner on."""
+    """Annotations (y, x), read without the code under test: one block that begins in the corner."""
     with h5py.File(folder / "project.ilp") as file:
         drawn = file[f"{BLOCKS}/block0000"][..., 0]
     labels = np.zeros((160, 200), np.uint8)

@@ -40,7 +40,7 @@ class Desk:
         return status, self.capsys.readouterr().err
 
     def advice(self, *words: str) -> str:
-        """What a run that fails says."""
+        """Output of a run that fails."""
         status, said = self.run(*words)
         assert status in (1, 2), said
         return said

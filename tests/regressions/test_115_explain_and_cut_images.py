@@ -37,7 +37,7 @@ def failure(action: Callable[[], object]) -> str:
 
 
 def look_and_read(opened: Callable[[], ImageReader]) -> tuple[str, str, str]:
-    """How looking at an image ends, what it left to decoding, and how reading ends."""
+    """Outcome of opening an image, parts that were left to decoding, and outcome of reading."""
     with opened() as reader:
         looked, unchecked = failure(reader.verify), reader.unchecked
     with opened() as reader:

@@ -1,4 +1,4 @@
-"""What the user drew in a project, read without the code under test.
+"""Annotations in a project, read without the code under test.
 
 ilastik exports Labels of zeros even for an image that the project was trained on; pixelforest exports the annotations
 (docs/differences.md). Recorded runs of that kind are compared with these instead.

@@ -1,4 +1,4 @@
-"""What a dry run says, for tests that then run."""
+"""Output of a dry run, for tests that then run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run wrote beside what ilastik wrote: every element, and what the files say about it.
+"""Comparison of a run's files with those of ilastik: every element, and the metadata.
 
 Differences are failures, but for these, each named below: the noise of sums over several forests, the last voxels of a
 volume, features of cut-outs, and classes whose recorded probabilities tie.
@@ -34,7 +34,7 @@ JPEG_MEAN = 3.0
 
 @dataclass(frozen=True)
 class Allowed:
-    """Which of the known differences a run may show.
+    """Known differences that a run may show.
 
     forest_noise   the result is made of probabilities
     cut            it was recorded with a cut-out

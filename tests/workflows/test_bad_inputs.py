@@ -1,4 +1,4 @@
-"""What a user gets for everything that can be wrong: one line, a status, no half-written file, untouched inputs. And
+"""Bad input: one line, a status, no half-written file, untouched inputs. And
 that a dry run foretells it.
 
 The parts have their own tests; here whole runs of the command line are looked at. What is wrong with options alone is
@@ -37,7 +37,7 @@ IS_ROOT_ON_LINUX = sys.platform == "linux" and os.geteuid() == 0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its status and the lines on stderr."""
+    """End of a run: its status and the lines on stderr."""
 
     status: int
     errors: list[str]
@@ -357,7 +357,7 @@ def test_other_images_are_done_when_one_vanishes(scene: Scene, doomed: Path) -> 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_pixels_that_are_no_numbers(scene: Scene, value: float) -> None:
-    """Where a feature is NaN no class has a probability: class 1, wholly uncertain. Far away nothing changes."""
+    """A voxel with a NaN feature has no probabilities: class 1, uncertainty 1. Far away nothing changes."""
     image = np.asarray(Image.open(scene.good)).astype(np.float32).reshape(160, 200, 1)
     np.save(scene.folder / "clean.npy", image)
     image[3, 4] = image[5, 20] = value
@@ -501,7 +501,7 @@ def test_a_full_disk_amid_a_sequence(
 
 
 def test_a_disk_that_fills_up_in_a_batch(scene: Scene, mount: Callable[[str], Path]) -> None:
-    """What fits is complete; what does not has left nothing."""
+    """Images that fit are complete; the others leave nothing."""
     place = mount("size=600k")
     names = [f"image{number}.png" for number in range(4)]
     for name in names:

@@ -79,7 +79,7 @@ def picture(name: str, file: str = "raw.png") -> np.ndarray:
 
 
 def recorded(name: str, result: str = "probabilities") -> np.ndarray:
-    """What ilastik wrote, in the axes of the recorded file."""
+    """ilastik's result, in the axes of the recorded file."""
     return read_hdf5(GOLDEN / name / "expected" / f"{result}.h5")
 
 

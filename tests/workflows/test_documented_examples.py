@@ -1,4 +1,4 @@
-"""What users are told to type: commands as in ilastik's documentation and in --help, run as they stand.
+"""Documented commands, of ilastik's documentation and of --help, run as they stand.
 
 Also the endings nobody types: interrupts of a real computation. The computation of signals with a stand-in, and what
 the bar and the log show, is in tests/cli.

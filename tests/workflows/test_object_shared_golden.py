@@ -76,7 +76,7 @@ def test_a_recorded_run_of_ilastiks_object_projects(run: Run, tmp_path: Path, mo
 
 
 def written_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[Path, Path]:
-    """What the run wrote, exactly the files that it should, each with the recorded one."""
+    """Pairs of the files that the run wrote, exactly those that it should, and the recorded ones."""
     assert run.start(tmp_path, monkeypatch) == 0
     out = tmp_path / "out"
     expected = {out / our_name(path): path for path in (run.folder / each["file"] for each in run.record["outputs"])}

@@ -1,4 +1,4 @@
-"""What counts: the command line, then the project, then the defaults."""
+"""Precedence of settings: the command line, then the project, then the defaults."""
 
 from __future__ import annotations
 

@@ -404,7 +404,7 @@ SELECTIONS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("dimensions", "channels", "wanted"), SELECTIONS)
 def test_what_objects_take_is_foreseen(dimensions: int, channels: int, wanted: Features) -> None:
-    """Of the CPU's tables, which are NumPy's; it is never more, nor so much less that images would be refused idly."""
+    """NumPy's tables on the CPU never take more, nor so much less that images would be refused without need."""
     backend = load("cpu")
     labels = scattered(dimensions, 130 if dimensions == 2 else 25)
     raw = np.random.default_rng(0).integers(0, 255, (*labels.labels.shape, channels), np.uint8)

@@ -1,4 +1,4 @@
-"""What can be exported, and how ids become voxels of it."""
+"""Results of objects, and the conversion of ids to their voxels."""
 
 from __future__ import annotations
 

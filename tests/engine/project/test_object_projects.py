@@ -88,7 +88,7 @@ def thresholds_of(make: MakeObjects, **stored: Any) -> ThresholdSettings:
 
 
 def early_thresholds_of(make: MakeObjects, **stored: Any) -> ThresholdSettings:
-    """Of a project that stores nothing else."""
+    """Read the blocks of a project that stores nothing else."""
 
     def put(file: h5py.File) -> None:
         del file["ThresholdTwoLevels"]

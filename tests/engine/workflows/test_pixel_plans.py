@@ -1,4 +1,4 @@
-"""When lanes of pixel classification share a plan."""
+"""Lanes of pixel classification that share a plan."""
 
 from __future__ import annotations
 
