@@ -37,11 +37,12 @@ def describe(file: ProjectFile, kind: WorkflowKind) -> tuple[tuple[str, str], ..
     stage = read_autocontext_project(file, read_common(file, file.path, kind)).stages[1]
     selected = sum(cell for row in stage.features.matrix for cell in row)
     classifier = stage.classifier
-    return (
-        ("stage 2 classes", ", ".join(classifier.label_names)),
-        ("stage 2 features", f"{selected} selected, {classifier.column_count} columns"),
-        ("stage 2 classifier", f"{classifier.tree_count} trees, {classifier.node_count} nodes"),
+    classes = ", ".join(f"{i} {name}" for i, name in enumerate(classifier.label_names, 1))
+    text = (
+        f"classes {classes}; {selected} features, {classifier.column_count} columns; "
+        f"{classifier.tree_count} trees, {classifier.node_count} nodes"
     )
+    return (("stage 2", text),)
 
 
 def explain(project: AutocontextProject) -> Mapping[str, Any]:
