@@ -90,7 +90,7 @@ def build_request(line: CommandLine) -> Request:
         request, positional = replace(request, project=projects[0]), []
     if request.project is None:
         guess = f"--project={projects[0] if projects else 'MyProject.ilp'}"
-        raise UsageError(f"there are inputs or options, but no project; say which one with {guess}")
+        raise UsageError(f"there are inputs or options, but no project; name it with {guess}")
     roles = tuple((key, tuple(paths)) for key, paths in line.paths.items())
     return replace(request, inputs=tuple(positional), inputs_by_role=roles, started_as_ilastik=_is_started_as_ilastik())
 
@@ -103,7 +103,7 @@ def _is_started_as_ilastik() -> bool:
 def run_project(line: CommandLine, console: Console) -> int:
     """Apply a project to its inputs."""
     if not line.positional and not line.paths and set(line.values) <= {"headless", "readonly"}:
-        return _print(f"{PROGRAM}: nothing was asked for; name a project and images, or see {PROGRAM} --help")
+        return _print(f"{PROGRAM}: no project and no command; name a project and images, or see {PROGRAM} --help")
     request = build_request(line)
 
     from pixelforest.engine.jobs import log_labels, resolve_job
@@ -153,7 +153,7 @@ def show_project(line: CommandLine, console: Console) -> int:
     typed = line.values.get("project")
     paths = [*([str(typed)] if typed else []), *map(unquote, line.positional)]
     if not paths:
-        raise UsageError(f"say which project: {PROGRAM} info MyProject.ilp")
+        raise UsageError(f"a project is missing: {PROGRAM} info MyProject.ilp")
 
     from pixelforest.engine.workflows import describe_project
     from pixelforest.frontend.text_info import describe
@@ -177,7 +177,7 @@ def show_completions(line: CommandLine, console: Console) -> int:
 
     strange = [*line.paths, *line.values]
     if len(line.positional) != 1 or strange:
-        raise UsageError(f"say for which shell: {PROGRAM} completions {'|'.join(SHELLS)}")
+        raise UsageError(f"the shell is missing: {PROGRAM} completions {'|'.join(SHELLS)}")
     return _print(make_completions(line.positional[0], program=PROGRAM, options=OPTIONS, commands=COMMANDS))
 
 
@@ -197,7 +197,7 @@ def show_health(line: CommandLine, console: Console) -> int:
     )
     _print(describe_health(health))
     if health.status:
-        console.fail("something does not work; see the lines marked with !!")
+        console.fail("a test failed; see the lines marked with !!")
     return health.status
 
 

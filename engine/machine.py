@@ -53,7 +53,7 @@ def choose_threads(
         if count is None or count == -1:
             continue
         if count < 0:
-            raise UsageError(f"{source} is {count}; give a number of threads from 1, or 0 for a single one")
+            raise UsageError(f"{source} is {count}; use a number of threads from 1, or 0 for a single one")
         return max(1, min(count, granted_cpus()))
     return min(usable_cpus(), _granted_by_slurm(environment) or sys.maxsize)
 
@@ -132,10 +132,10 @@ def parse_size(text: str) -> int:
     """Parse a size such as 8G, 500MB or 1.5 GiB (steps of 1024) to bytes. Raises ValueError, also without a unit."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is not a size; write a number and a unit, such as 8G or 500MB")
+        raise ValueError(f"{text!r} is not a size; use a number and a unit, such as 8G or 500MB")
     size = int(float(match[1]) * 1024 ** ("kmgt".index(match[2].lower()) + 1))
     if size <= 0:
-        raise ValueError(f"{text!r} is no memory at all")
+        raise ValueError(f"{text!r} is not a memory size greater than zero")
     return size
 
 

@@ -40,7 +40,7 @@ def _describe(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         more = f" ({text})" if text else ""
-        return f"out of memory; give less of it with {setting('memory')}, or close other programs{more}"
+        return f"out of memory; lower {setting('memory')}, or close other programs{more}"
     if isinstance(error, OSError):
         return f"{text or type(error).__name__}{_HINTS.get(error.errno, '')}"
     shown = text if len(text) <= MAX_FOREIGN_MESSAGE else f"{text[:MAX_FOREIGN_MESSAGE]}…"

@@ -16,7 +16,7 @@ from pixelforest.frontend.options import Option, Takes, format_help
 
 RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
 
-NO_TRAINING = "training is not built in yet; train and save the project in ilastik"
+NO_TRAINING = "training is not supported yet; train and save the project in ilastik"
 NO_GRAPHICS = "there is no graphical interface here"
 NO_NETWORKS = "neural network workflows are not supported"
 NO_TRACKING = "tracking workflows are not supported"
@@ -26,14 +26,14 @@ NO_MPI = "start one process for each part of the inputs instead; projects are ne
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise ValueError("give a whole number from 0")
+        raise ValueError("expected an integer, at least 0")
     return int(text)
 
 
 def _shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise ValueError("write which part of how many, such as 1/4, up to 4/4")
+        raise ValueError("expected part/parts, such as 1/4 to 4/4")
     return int(match[1]), int(match[2])
 
 
@@ -51,7 +51,7 @@ def _device(text: str) -> str:
 def _architectures(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(split_entries(text)))
     if not all(re.fullmatch(r"sm_\d{2,3}", name) for name in names):
-        raise ValueError("write architectures such as sm_80,sm_90")
+        raise ValueError("expected architectures such as sm_80,sm_90")
     return names
 
 
@@ -69,23 +69,33 @@ def _refused(name: str, reason: str) -> Option:
 
 OPTIONS: tuple[Option, ...] = (
     Option("--project", RUN, "The trained project (.ilp).", metavar="P.ilp", is_path=True),
-    _flag("--headless", RUN, "Accepted for ilastik's sake; nothing here has windows."),
+    _flag("--headless", RUN, "Accepted for compatibility with ilastik; there is no graphical interface."),
     Option(
-        "--readonly", RUN, "Accepted for ilastik's sake; projects are never written to or locked.", takes=Takes.BOOLEAN
+        "--readonly",
+        RUN,
+        "Accepted for compatibility with ilastik; projects are never modified or locked.",
+        takes=Takes.BOOLEAN,
     ),
-    _flag("--dry_run", RUN, "Do nothing; say what would be done and what would fail. The status is that of the run."),
-    _flag("--json", RUN, "With --dry_run or explain: say it as one JSON document, for programs."),
-    _flag("--print_labels_by_slice", RUN, "Log how many voxels of each image's z slices carry a training label."),
+    _flag(
+        "--dry_run",
+        RUN,
+        "Report what a run would do and what would fail, without running it. The exit status is that of the run.",
+    ),
+    _flag("--json", RUN, "With --dry_run or explain: print a JSON document, for programs."),
+    _flag("--print_labels_by_slice", RUN, "Log the number of labelled voxels in each z slice of the training images."),
     Option("--label_search_value", RUN, "Count only this label.", metavar="N", default="0, all labels", parse=_count),
-    _flag("--help", RUN, "Show this text."),
-    _flag("--version", RUN, "Show the version."),
+    _flag("--help", RUN, "Print this help."),
+    _flag("--version", RUN, "Print the version."),
     # --------------------------------------------------------------------------------------------------------------
-    _role("--raw_data", "Images to process, as the arguments without an option do. Quote * to stack several files."),
-    _role("--prediction_mask", "Masks, one for each image: where a mask is 0 nothing is predicted."),
-    _role("--segmentation_image", "Object Classification: segmentations, one for each image of --raw_data."),
-    _role("--prediction_maps", "Object Classification: prediction maps that the project thresholds."),
-    _role("--label_image", "Object Classification: images of object ids."),
-    _role("--atlas", "Object Classification: atlases; the table says where in them each object lies."),
+    _role(
+        "--raw_data",
+        "Images to process; the same as arguments without an option. Quote a pattern with * to stack its files.",
+    ),
+    _role("--prediction_mask", "Masks, one per image: nothing is predicted where a mask is 0."),
+    _role("--segmentation_image", "Object Classification: segmentations, one per image of --raw_data."),
+    _role("--prediction_maps", "Object Classification: prediction maps to threshold."),
+    _role("--label_image", "Object Classification: label images (object ids)."),
+    _role("--atlas", "Object Classification: atlases; the table contains the atlas value of each object."),
     _role("--binary_data"),  # what --segmentation_image was called
     # Roles of other workflows: known, so that the answer can be what the project has instead.
     _role("--probabilities"),
@@ -97,27 +107,33 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--input_axes",
         INPUTS,
-        "Axes of the inputs in file order, letters of tzyxc, such as zyx: one for all roles, or one for each role, "
-        "separated by commas, where None leaves a role as it is.",
+        "Axes of the inputs in file order, letters of tzyxc, such as zyx: one value for all roles, or one per role, "
+        "separated by commas; None keeps a role's own axes.",
         metavar="AXES[,AXES...]",
         default="those of the training images",
     ),
-    _flag("--ignore_training_axistags", INPUTS, "Take the axes the input files themselves state."),
+    _flag(
+        "--ignore_training_axistags",
+        INPUTS,
+        "Use the axes stored in the input files instead of those of the training images.",
+    ),
     Option(
         "--stack_along", INPUTS, "Axis along which several files are stacked.", choices=("z", "t", "c"), default="z"
     ),
     _flag(
         "--allow_missing_planes",
         INPUTS,
-        "Read zeros, with a warning, for planes that the metadata of a TIFF promise and no file holds; without it such "
-        "an input is refused.",
+        "Read planes that the metadata of a TIFF declare but no file contains as zeros, with a warning; by default "
+        "such an input is an error.",
     ),
-    _flag("--preconvert_stacks", INPUTS, "Accepted for ilastik's sake; stacks are read slice by slice anyway."),
+    _flag(
+        "--preconvert_stacks", INPUTS, "Accepted for compatibility with ilastik; stacks are always read slice by slice."
+    ),
     # --------------------------------------------------------------------------------------------------------------
     Option(
         "--export_source",
         RESULTS,
-        "What to export, any of the project's results; several as a comma-separated list are made in one pass.",
+        "Results to export, separated by commas; several are computed in one pass.",
         metavar="RESULT[,RESULT...]",
         default="Probabilities (Pixel Classification), Probabilities Stage 2 (Autocontext), Object Predictions (Object "
         "Classification)",
@@ -125,23 +141,23 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--output_format",
         RESULTS,
-        f"File format of the results, such as hdf5, tiff, png or numpy; {PROGRAM} formats lists all.",
+        f"File format of the results, such as hdf5, tiff, png or numpy; {PROGRAM} formats lists them.",
         metavar="FORMAT",
-        default="what the project stores, else compressed hdf5",
+        default="the project's setting, else compressed hdf5",
     ),
     Option(
         "--output_filename_format",
         RESULTS,
-        "Path of the output files. Replaced: {dataset_dir} {nickname} {result_type} {roi} {x_start} {x_stop} (and the "
-        "same for the other axes) and, for sequences, {slice_index}.",
+        "Path of the output files. Placeholders: {dataset_dir} {nickname} {result_type} {roi} {x_start} {x_stop} (and "
+        "the same for the other axes) and, for sequences, {slice_index}.",
         metavar="TEMPLATE",
         is_path=True,
-        default="what the project stores, else {dataset_dir}/{nickname}_{result_type}",
+        default="the project's setting, else {dataset_dir}/{nickname}_{result_type}",
     ),
     Option(
         "--output_internal_path",
         RESULTS,
-        "Dataset inside an HDF5 file; placeholders as above.",
+        "Name of the dataset inside an HDF5 file; placeholders as above.",
         metavar="PATH",
         is_path=True,
         default="exported_data",
@@ -149,40 +165,47 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--cutout_subregion",
         RESULTS,
-        'Export and compute only this part: "[(starts), (stops)]", one number an axis, None for the whole extent.',
+        'Compute and export only this region: "[(starts), (stops)]", one number per axis, None for the whole extent.',
         metavar="REGION",
     ),
-    Option("--export_dtype", RESULTS, "Convert the results to this type.", choices=EXPORT_DTYPES),
+    Option("--export_dtype", RESULTS, "Data type of the exported results.", choices=EXPORT_DTYPES),
     Option("--output_axis_order", RESULTS, "Order of the axes in the file, letters of tzyxc.", metavar="AXES"),
     Option(
         "--pipeline_result_drange",
         RESULTS,
-        'Range of the results before they are rescaled: "(0.0, 1.0)".',
+        'Range of the results that is rescaled to --export_drange, such as "(0.0, 1.0)".',
         metavar="(MIN,MAX)",
     ),
-    Option("--export_drange", RESULTS, 'Range of the exported values: "(0, 255)".', metavar="(MIN,MAX)"),
-    _flag("--clip", RESULTS, "Values outside the exported type's range become its limits, instead of wrapping around."),
-    _flag("--overwrite", RESULTS, "Replace an OME-Zarr store that exists; other results are always replaced."),
+    Option("--export_drange", RESULTS, 'Range of the exported values, such as "(0, 255)".', metavar="(MIN,MAX)"),
+    _flag("--clip", RESULTS, "Clip values to the range of the exported type instead of wrapping around."),
+    _flag("--overwrite", RESULTS, "Replace existing OME-Zarr stores; other existing results are always replaced."),
     Option(
         "--ome_zarr_version",
         RESULTS,
-        "Version of OME-Zarr that is written.",
+        "Version of OME-Zarr to write.",
         choices=OME_ZARR_VERSIONS,
         default=OME_ZARR_VERSIONS[0],
     ),
-    _flag("--allow_project_urls", RESULTS, "Write to servers that the project names; otherwise only you name them."),
+    _flag(
+        "--allow_project_urls",
+        RESULTS,
+        "Allow output URLs that the project stores; by default only the command line may name a server.",
+    ),
     # --------------------------------------------------------------------------------------------------------------
     Option(
         "--table_filename",
         RESULTS,
-        "Write the table of objects to exactly this path: CSV, or HDF5 and Parquet by the extensions .h5 and .parquet. "
-        "Replaced: {dataset_dir} {nickname}. Without a flag or --export_source that asks for images, only the table.",
+        "Write the table of objects to this path: CSV, or HDF5 or Parquet if the extension is .h5 or .parquet. "
+        "Placeholders: {dataset_dir} {nickname}. Images are then written only if requested by "
+        "--export_source or a flag.",
         metavar="PATH",
         is_path=True,
-        default="what the project stores, else no table",
+        default="the project's setting, else no table",
     ),
-    _flag("--safe_csv", RESULTS, "In CSV tables, put ' before names of classes that spreadsheets take for formulas."),
-    _flag("--table_only", RESULTS, "Write the table of objects and no image."),
+    _flag(
+        "--safe_csv", RESULTS, "In CSV tables, prefix class names that a spreadsheet would evaluate as formulas with '."
+    ),
+    _flag("--table_only", RESULTS, "Write the table of objects and no images."),
     _flag("--export_object_prediction_img", RESULTS, "Write an image of the objects' classes."),
     _flag("--export_object_probability_img", RESULTS, "Write an image of the objects' class probabilities."),
     _flag(
@@ -194,7 +217,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--device",
         MACHINE,
-        "Where to compute: auto, cpu, cuda, numbered devices such as cuda:0,1, or the name of an installed backend.",
+        "Device: auto, cpu, cuda, numbered devices such as cuda:0,1, or the name of an installed backend.",
         metavar="DEVICE",
         default="auto",
         parse=_device,
@@ -202,69 +225,77 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--forest",
         MACHINE,
-        "What walks forests on a GPU: native, our own kernels; nvforest, NVIDIA's library (pixelforest[rapids13] or "
-        "[rapids12]); auto: native, the only one with the same bits for every forest.",
+        "Implementation of forest prediction on a GPU: native (kernels of pixelforest), nvforest (NVIDIA's library, "
+        "from pixelforest[rapids13] or [rapids12]), or auto: native, whose results always equal the CPU's.",
         choices=FORESTS,
         default="auto",
     ),
     Option(
         "--threads",
         MACHINE,
-        "Number of threads, no more than CPUs that this process may use; LAZYFLOW_THREADS sets it too.",
+        "Number of threads, at most the number of CPUs available to this process; also set by LAZYFLOW_THREADS.",
         metavar="N",
-        default="the CPUs this process may use, in a SLURM job those of the task",
+        default="the available CPUs; in a SLURM job, those of the task",
         parse=_count,
     ),
     Option(
         "--memory",
         MACHINE,
-        "Memory to plan with, such as 8G or 500MB; LAZYFLOW_TOTAL_RAM_MB sets it too.",
+        "Memory budget, such as 8G or 500MB; also set by LAZYFLOW_TOTAL_RAM_MB.",
         metavar="SIZE",
-        default="most of what is free",
+        default="most of the free memory",
         parse=parse_size,
     ),
-    _flag("--warm", MACHINE, "With doctor: compile kernels into the caches, so that no run has to."),
+    _flag("--warm", MACHINE, "With doctor: compile the kernels and cache them for later runs."),
     Option(
         "--architectures",
         MACHINE,
-        "With doctor --warm: compile for GPUs that are not here too, such as sm_80,sm_90.",
+        "With doctor --warm: also compile for GPUs that are not in this machine, such as sm_80,sm_90.",
         metavar="SM[,SM...]",
         parse=_architectures,
     ),
-    _flag("--fail_fast", MACHINE, "Stop at the first input that fails, instead of going on with the next."),
+    _flag("--fail_fast", MACHINE, "Stop at the first input that fails instead of continuing with the next."),
     Option(
         "--shard",
         MACHINE,
-        "Process every N-th input only, beginning with the I-th: N jobs with 1/N to N/N share the work.",
+        "Process only every N-th input, starting with the I-th; N jobs with 1/N to N/N divide the inputs.",
         metavar="I/N",
         parse=_shard,
     ),
     Option(
         "--configfile",
         MACHINE,
-        "Configuration file with defaults.",
+        "Configuration file with default values.",
         metavar="FILE",
         is_path=True,
         default="the user's ilastik.ini",
     ),
     # --------------------------------------------------------------------------------------------------------------
-    _flag("--quiet", SCREEN, "Show warnings and errors only."),
-    _flag("--no_progress", SCREEN, "Show neither the bar nor lines of progress."),
-    _flag("--debug", SCREEN, "Show more, and the traceback of an error."),
-    Option("--logfile", SCREEN, "Write the log to this file too.", metavar="FILE", is_path=True, default="no log file"),
+    _flag("--quiet", SCREEN, "Show only warnings and errors."),
+    _flag("--no_progress", SCREEN, "Show no progress."),
+    _flag("--debug", SCREEN, "Show debug messages, and the traceback of errors."),
+    Option(
+        "--logfile", SCREEN, "Also write the log to this file.", metavar="FILE", is_path=True, default="no log file"
+    ),
     Option(
         "--report_json",
         SCREEN,
-        "Write what became of every input to this file, for programs; also if the run fails.",
+        "Write a JSON report on every input to this file, also if the run fails.",
         metavar="FILE",
         is_path=True,
     ),
-    Option("--redirect_output", SCREEN, "Append everything shown to this file instead.", metavar="FILE", is_path=True),
-    Option("--process_name", SCREEN, "Begin every log line with this name.", metavar="NAME"),
+    Option(
+        "--redirect_output",
+        SCREEN,
+        "Append all output to this file instead of showing it.",
+        metavar="FILE",
+        is_path=True,
+    ),
+    Option("--process_name", SCREEN, "Prefix every line of the log with this name.", metavar="NAME"),
     # ------------------------------------------------------------------------- options of ilastik that are refused
-    _refused("--new_project", "projects are made, trained and saved in ilastik"),
-    _refused("--workflow", "a project says which workflow it is; new projects are made in ilastik"),
-    _refused("--clean_paths", "it is for ilastik's installer"),
+    _refused("--new_project", "create and train projects in ilastik"),
+    _refused("--workflow", "the workflow is stored in the project; create new projects in ilastik"),
+    _refused("--clean_paths", "it is used by ilastik's installer only"),
     _refused("--fullscreen", NO_GRAPHICS),
     _refused("--exit_on_failure", NO_GRAPHICS),
     _refused("--hbp", "ilastik has removed it as well"),
@@ -280,8 +311,8 @@ OPTIONS: tuple[Option, ...] = (
     _refused("--generate_random_labels", NO_TRAINING),
     _refused("--random_label_value", NO_TRAINING),
     _refused("--random_label_count", NO_TRAINING),
-    _refused("--fillmissing", "missing slices are filled in when a project is made, in ilastik"),
-    _refused("--nobatch", "without inputs nothing is processed anyway"),
+    _refused("--fillmissing", "fill missing slices in ilastik, when the project is created"),
+    _refused("--nobatch", "without inputs nothing is processed"),
     _refused("--csv_export_file", "the cell density counting workflow is not supported"),
     _refused("--run_preprocessing", NO_CARVING),
     _refused("--preprocessing_sigma", NO_CARVING),
@@ -292,9 +323,9 @@ OPTIONS: tuple[Option, ...] = (
 
 # One line about each subcommand, for completions.
 COMMANDS = {
-    "explain": "show what a run would do and what would fail",
-    "info": "show what a project is and needs",
-    "formats": "list the names that --output_format takes",
+    "explain": "report what a run would do and what would fail",
+    "info": "describe a project and the inputs it needs",
+    "formats": "list the values of --output_format",
     "doctor": "test the devices, libraries and caches of this machine",
     "completions": "print the completions for a shell",
 }
@@ -302,14 +333,14 @@ COMMANDS = {
 USAGE = f"""\
 usage: {PROGRAM} [--headless] --project=P.ilp [options] IMAGE [IMAGE ...]
        {PROGRAM} explain --project=P.ilp [options] IMAGE [IMAGE ...]
-                                   what that would do: files, axes, tiles, memory, time, outputs, and what would fail
-       {PROGRAM} info P.ilp        what a project is and needs
-       {PROGRAM} formats           the names --output_format takes
-       {PROGRAM} doctor            devices, libraries and caches of this machine, and a test of them
+                                   report files, axes, tiles, memory, time, outputs, and what would fail
+       {PROGRAM} info P.ilp        describe a project and the inputs it needs
+       {PROGRAM} formats           list the values of --output_format
+       {PROGRAM} doctor            test the devices, libraries and caches of this machine
        {PROGRAM} completions SHELL completions of this command line for bash, zsh or fish
 
-Runs trained ilastik projects without ilastik. Dashes and underscores in option names are the same, and names may be
-shortened as long as they are unique."""
+Run trained ilastik projects without ilastik. Option names may be written with dashes or underscores, and abbreviated
+if the abbreviation is unique."""
 
 EXAMPLES = f"""\
 Examples:

@@ -10,7 +10,7 @@ from pixelforest.engine.progress import format_duration
 from pixelforest.engine.terminal_text import printable
 
 _LABEL_WIDTH = 16
-_PROGRAM = "beside about 200 MiB for the program itself"
+_PROGRAM = "in addition to about 200 MiB for the program itself"
 
 Document = Mapping[str, Any]
 Row = tuple[str, str]
@@ -37,7 +37,7 @@ def _job(document: Document) -> Iterable[Row]:
     for text in document["warnings"]:
         yield "warning", text
     if not document["lanes"]:
-        yield "nothing to do", "there are no input images; name them behind the options"
+        yield "nothing to do", "there are no input images; name them after the options"
 
 
 def _objects(objects: Document) -> Iterable[Row]:

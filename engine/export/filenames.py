@@ -95,7 +95,7 @@ def _parse(template: str) -> list[tuple[str, str | None, str | None, str | None]
     if len(template) > MAX_TEMPLATE_LENGTH:
         raise ExportError(
             f"the output path {template[:40]!r}… has {len(template)} characters, more than {MAX_TEMPLATE_LENGTH}; "
-            "give a shorter one"
+            "use a shorter one"
         )
     try:
         return list(Formatter().parse(template))
@@ -113,7 +113,7 @@ def describe_unknown_fields(template: str, option: Setting, known: Collection[st
     likely = (get_close_matches(name, known, n=1) for name in unknown)
     hints = [f"; did you mean {{{names[0]}}}?" for names in likely if names]
     shown = ", ".join(f"{{{name}}}" for name in unknown)
-    return f"{option}: {shown} is no placeholder and stays in the name as it is{hints[0] if hints else ''}"
+    return f"{option}: {shown} is not a placeholder and is kept in the name{hints[0] if hints else ''}"
 
 
 def placeholder_values(

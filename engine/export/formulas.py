@@ -28,7 +28,7 @@ def describe_formulas(texts: Iterable[str]) -> str:
         return ""
     more = f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
     return (
-        f"a spreadsheet takes names of classes for formulas: {', '.join(map(repr, found[:_MAX_SHOWN]))}{more}; "
+        f"a spreadsheet would evaluate class names as formulas: {', '.join(map(repr, found[:_MAX_SHOWN]))}{more}; "
         f"{setting('safe_csv')} puts an apostrophe before them"
     )
 

@@ -191,7 +191,7 @@ def parse_range(text: str, option: Setting) -> Range:
     values = parse_list(text, option)
     if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
         raise ExportError(
-            f"didn't understand {option}: {text!r}; it takes two numbers, e.g. '(0.0, 1.0)' or '(0, 255)'"
+            f"didn't understand {option}: {text!r}; expected two numbers, e.g. '(0.0, 1.0)' or '(0, 255)'"
         )
     return values[0], values[1]
 

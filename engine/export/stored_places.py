@@ -112,7 +112,7 @@ class StoredPlace:
             if part.startswith(".") and is_inside and typed not in trusted:
                 raise self._refusal(path, f"into the hidden folder {typed}")
         if os.path.lexists(path) and not is_result(path):
-            raise self._refusal(path, f"where something exists that is no result of the format {format_name}")
+            raise self._refusal(path, f"where a file exists that is not a result of the format {format_name}")
 
     def _refusal(self, path: Path, where: str) -> ExportError:
         return ExportError(f"the project asks to write {path}, {where}; choose another place with {self.option}")

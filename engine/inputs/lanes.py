@@ -86,7 +86,7 @@ def parse_input_axes(text: str, roles: Sequence[str]) -> tuple[str | None, ...]:
     for entry in entries:
         if entry is not None and not (is_axis_order(entry) and {"x", "y"} <= set(entry)):
             raise UsageError(
-                f"{setting('input_axes')}={text}: {entry!r} is no axis order; write distinct letters out of t, z, "
+                f"{setting('input_axes')}={text}: {entry!r} is not an axis order; use distinct letters out of t, z, "
                 "y, x, c that "
                 "include x and y, as in zyxc, and commas between roles"
             )

@@ -28,7 +28,7 @@ def count_object_labels(file: ProjectFile) -> tuple[int, ...]:
             if labels is None or labels.size == 0:
                 continue
             if not (np.isin(labels, np.arange(MAX_LABEL + 1)).all()):
-                raise file.error(place, f"holds labels that are not whole numbers from 0 to {MAX_LABEL}")
+                raise file.error(place, f"holds labels that are not integers from 0 to {MAX_LABEL}")
             counts += np.bincount(labels.reshape(-1).astype(np.intp), minlength=MAX_LABEL + 1)
     counts[0] = 0
     used = np.flatnonzero(counts)

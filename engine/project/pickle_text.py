@@ -143,7 +143,9 @@ class _Machine:
         """Return the value on top, which must be of this kind and may still change."""
         holder = self._top()
         if not isinstance(holder.value, kind) or holder.is_placed:
-            raise PickleTextError(f"it adds to a value that is no {kind.__name__} or is already part of another one")
+            raise PickleTextError(
+                f"it adds to a value that is not of the type {kind.__name__} or is already part of another one"
+            )
         return holder
 
 

@@ -50,20 +50,20 @@ def read_table_settings(file: ProjectFile, path: str = PATH) -> StoredTableSetti
     except PickleTextError as error:
         raise _unreadable(file, path, str(error)) from None
     if not isinstance(stored, tuple) or len(stored) != 2:
-        raise _unreadable(file, path, "they are no pair of settings and features")
+        raise _unreadable(file, path, "they are not a pair of settings and features")
     settings, features = stored
     if not settings:
         return None
     if not isinstance(settings, dict) or not isinstance(features, list | tuple):
-        raise _unreadable(file, path, "they are no dictionary and list of features")
+        raise _unreadable(file, path, "they are not a dictionary and a list of features")
     file_type, file_path = settings.get("file type"), settings.get("file path")
     if file_type not in FILE_TYPES:
         raise _unreadable(file, path, f"the file type is none of {', '.join(FILE_TYPES)}")
     if not isinstance(file_path, str) or not file_path:
-        raise _unreadable(file, path, "the file path is no text")
+        raise _unreadable(file, path, "the file path is not a string")
     margin, compression = settings.get("margin", 0), settings.get("compression")
     if not isinstance(margin, int) or not 0 <= margin < MAX_MARGIN:
-        raise _unreadable(file, path, f"the margin is no whole number from 0 to {MAX_MARGIN - 1}")
+        raise _unreadable(file, path, f"the margin is not an integer from 0 to {MAX_MARGIN - 1}")
     return StoredTableSettings(
         file_type=file_type,
         file_path=file_path,

@@ -75,7 +75,7 @@ def run_batch(
     _log_notes(job)
     workflow_logger.info("Beginning Batch Processing")
     if not job.lanes and not job.shard:
-        logger.warning("There are no input images, so nothing was computed; name them behind the options")
+        logger.warning("There are no input images, so nothing was computed; name them after the options")
     if job.lanes or not always_available(job.device, job.forest):
         with LaneLog(logging.WARNING) as log:
             batch = _Batch(job, load_workflow(job.project.workflow), progress or Progress(is_shown=False), log)

@@ -200,8 +200,8 @@ class Target:
 
     def _lost(self, what: str) -> ExportError:
         return ExportError(
-            f"cannot complete {self.path}: {self.temporary} was removed while it was being written ({what}); let "
-            "nothing that clears away old files touch names that end in .part while a run is on, and run again"
+            f"cannot complete {self.path}: {self.temporary} was removed while it was being written ({what}); "
+            "exclude names that end in .part from any clean-up of old files during a run, and run again"
         )
 
     def _create_folders(self) -> None:

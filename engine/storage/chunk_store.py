@@ -116,7 +116,7 @@ def _utf8_path(folder: Path) -> str:
         return text
     except UnicodeEncodeError:
         if not os.path.isdir("/proc/self/fd"):
-            raise ValueError("a name in its path is no UTF-8; rename it") from None
+            raise ValueError("a name in its path is not UTF-8; rename it") from None
     with _descriptors_lock:
         descriptor = os.open(folder, os.O_RDONLY)
         status = os.fstat(descriptor)
@@ -126,7 +126,7 @@ def _utf8_path(folder: Path) -> str:
         elif len(_descriptors) > MAX_DESCRIPTORS:
             os.close(_descriptors.popitem()[1])
             raise ValueError(
-                f"more than {MAX_DESCRIPTORS} folders with names that are no UTF-8 in one run; rename them"
+                f"more than {MAX_DESCRIPTORS} folders with names that are not UTF-8 in one run; rename them"
             )
     return f"/proc/self/fd/{known}"
 

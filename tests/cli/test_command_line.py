@@ -254,9 +254,9 @@ def test_sizes_and_counts_are_numbers() -> None:
         (["--raw_data", "--debug"], "--raw_data needs a value"),
         (["--output_format", "--debug"], "--output_format needs a value"),
         (["--debug=yes"], "--debug takes no value, but got 'yes'"),
-        (["--threads=two"], "invalid value 'two' for --threads: give a whole number from 0"),
-        (["--threads=-1"], "invalid value '-1' for --threads: give a whole number from 0"),
-        (["--memory=8"], "invalid value '8' for --memory: '8' is not a size; write a number and a unit"),
+        (["--threads=two"], "invalid value 'two' for --threads: expected an integer, at least 0"),
+        (["--threads=-1"], "invalid value '-1' for --threads: expected an integer, at least 0"),
+        (["--memory=8"], "invalid value '8' for --memory: '8' is not a size; use a number and a unit"),
         (["--device=gpu"], "invalid value 'gpu' for --device: choose auto, cpu, cuda"),
         (["--forest=fil"], "invalid value 'fil' for --forest; choose one of: auto, native, nvforest"),
         (["--export_dtype=uint64"], "invalid value 'uint64' for --export_dtype; choose one of: uint8, uint16"),
@@ -276,12 +276,12 @@ def test_mistakes_end_in_one_line(argv: list[str], complaint: str, capsys: pytes
 
 def test_inputs_without_a_project(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["in.png"]) == 2
-    assert "no project; say which one with --project=MyProject.ilp" in capsys.readouterr().err
+    assert "no project; name it with --project=MyProject.ilp" in capsys.readouterr().err
 
 
 def test_a_project_among_the_inputs_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["P.ilp", "in.png"]) == 2
-    assert "say which one with --project=P.ilp" in capsys.readouterr().err
+    assert "name it with --project=P.ilp" in capsys.readouterr().err
 
 
 def test_a_single_project_needs_no_option() -> None:
@@ -297,7 +297,7 @@ def test_nothing_asked_is_no_error(argv: list[str], capsys: pytest.CaptureFixtur
     assert cli.main(argv) == 0
     captured = capsys.readouterr()
     assert captured.out.count("\n") == 1
-    assert "nothing was asked for" in captured.out
+    assert "no project and no command" in captured.out
     assert captured.err == ""
 
 

@@ -220,7 +220,7 @@ pixel_workflow.classify_lane = classify
         ([PROJECT, "--table_filename=t.csv", RAW], 2, "no table"),
         ([PROJECT, "--configfile=gone.ini", RAW], 2, "ilastik config file gone.ini does not exist"),
         ([PROJECT, "--prediction_mask", RAW], 2, "You must provide values for Raw Data for every lane"),
-        (["info"], 2, "say which project"),
+        (["info"], 2, "a project is missing"),
         (["info", "gone.ilp"], 1, "gone.ilp"),
     ],
 )
@@ -245,7 +245,7 @@ def test_a_bad_number_of_threads_in_the_environment(
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (MemoryError(), "out of memory; give less of it with --memory, or close other programs"),
+        (MemoryError(), "out of memory; lower --memory, or close other programs"),
         (
             OSError(28, "No space left on device"),
             "[Errno 28] No space left on device; free some space, or let TMPDIR and the options for outputs name "

@@ -62,7 +62,7 @@ def test_a_gpu_that_was_asked_for_must_be_there(
     assert cli.main(["doctor", "--device=cuda:0"]) == 1
     captured = capsys.readouterr()
     assert "!!self-test:       not done: --device=cuda:0: there is no NVIDIA driver" in captured.out
-    assert captured.err == "pixelforest: error: something does not work; see the lines marked with !!\n"
+    assert captured.err == "pixelforest: error: a test failed; see the lines marked with !!\n"
 
 
 def test_a_gpu_with_the_cpus_bits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ def test_what_stands_in_the_way_is_shown(gray: Path, capsys: pytest.CaptureFixtu
 
 def test_odd_placeholders_are_noted(gray: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--project=project.ilp", "--output_filename_format=o/{nick_name}.h5", "raw.png"]
-    line = "--output_filename_format: {nick_name} is no placeholder and stays in the name as it is"
+    line = "--output_filename_format: {nick_name} is not a placeholder and is kept in the name"
     assert cli.main(["--dry_run", *words]) == 0
     assert line in capsys.readouterr().out
     assert cli.main(words) == 0

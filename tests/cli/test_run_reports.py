@@ -170,7 +170,7 @@ def test_tables_of_shards_keep_the_numbers_of_the_whole(
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
 def test_shards_that_cannot_be_meant(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([f"--shard={text}", "--project=project.ilp", "a.png"]) == 2
-    assert "write which part of how many, such as 1/4" in capsys.readouterr().err
+    assert "expected part/parts, such as 1/4" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------------------------------------- beginnings

@@ -74,6 +74,7 @@ def test_a_backend_from_outside_computes_a_recorded_run(plug_in: Path, tmp_path:
         np.testing.assert_array_equal(found["exported_data"], recorded["exported_data"])
 
 
+@pytest.mark.slow
 def test_it_is_tested_and_described_by_doctor(plug_in: Path) -> None:
     shown = run(plug_in, "doctor", "--device=abacus").stdout
     part = shown.partition("\nabacus\n")[2]
@@ -87,12 +88,15 @@ def test_its_absence_is_one_line_with_its_reason(plug_in: Path, tmp_path: Path) 
     assert done.stderr == "pixelforest: error: --device=abacus: there is no abacus on this machine\n"
 
 
-def test_a_backend_that_cannot_be_imported_is_described_and_refused(plug_in: Path, tmp_path: Path) -> None:
+def test_a_backend_that_cannot_be_imported_is_described_and_refused(
+    plug_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (plug_in / "abacus" / "__init__.py").write_text("import a_library_that_is_not_there\n")
     reason = "No module named 'a_library_that_is_not_there'"
     done = run(plug_in, *words(tmp_path, "abacus"), GRAY / "raw.png", status=1)
     assert done.stderr == f"pixelforest: error: --device=abacus: {reason}\n"
-    assert reason in run(plug_in, "doctor", "--device=cpu").stdout
+    monkeypatch.setattr(backends, "plugged_devices", lambda: {"abacus": "a_library_that_is_not_there"})
+    assert backends.survey_backends()["abacus"] == [("plug-in", f"cannot be described: {reason}")]
 
 
 @pytest.mark.parametrize(

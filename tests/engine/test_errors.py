@@ -75,8 +75,8 @@ def test_a_message_inside_another_keeps_its_settings() -> None:
 
 
 def test_errors_of_other_kinds_are_spelled_too() -> None:
-    assert "with --memory," in describe_error(MemoryError(), as_flag)
-    assert "with memory," in describe_error(MemoryError())
+    assert "lower --memory," in describe_error(MemoryError(), as_flag)
+    assert "lower memory," in describe_error(MemoryError())
     assert describe_error(ZeroDivisionError("x"), as_flag).endswith("run with --debug for the traceback")
 
 

@@ -187,7 +187,7 @@ class TestPlace:
 
     @pytest.mark.parametrize("internal", ["", "/", "a/../b", ".."])
     def test_senseless_internal_path(self, path: Path, internal: str) -> None:
-        with pytest.raises(ExportError, match="no path of a dataset"):
+        with pytest.raises(ExportError, match="not the path of a dataset"):
             open_writer(path, internal)
         assert os.listdir(path.parent) == []
 

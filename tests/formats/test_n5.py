@@ -130,9 +130,9 @@ class TestWriting:
         [
             ("one/two", "'one' in it is a dataset"),
             ("group", "there is a group of that name"),
-            ("../x", "no path of a dataset"),
-            ("", "no path of a dataset"),
-            ("a/attributes.json", "no path of a dataset"),
+            ("../x", "not the path of a dataset"),
+            ("", "not the path of a dataset"),
+            ("a/attributes.json", "not the path of a dataset"),
             ("link/x", "'link' in it is a link"),
         ],
     )

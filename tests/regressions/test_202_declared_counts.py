@@ -55,7 +55,7 @@ def test_usual_widths_work(template: str, filled: str) -> None:
 
 
 def test_a_template_longer_than_any_path_is_refused() -> None:
-    with pytest.raises(ExportError, match="give a shorter one"):
+    with pytest.raises(ExportError, match="use a shorter one"):
         template_fields("{nickname:>255}" * MAX_TEMPLATE_LENGTH)
 
 

@@ -34,7 +34,7 @@ def test_a_strip_that_cannot_hold_what_it_promises_is_found_without_decoding(tmp
     path.write_bytes(data)
     with (
         open_tiff(path) as reader,
-        pytest.raises(InputError, match="of image that the header promises"),
+        pytest.raises(InputError, match="of image that the header declares"),
     ):
         reader.verify()
 

@@ -283,7 +283,7 @@ def _is_aside(name: str) -> bool:
 def _split_internal(path: Path, internal: str) -> list[str]:
     names = [n for n in internal.split("/") if n not in ("", ".")]
     if not names or ".." in names:
-        raise ExportError(f"cannot write {path}: {internal!r} is no path of a dataset inside an HDF5 file")
+        raise ExportError(f"cannot write {path}: {internal!r} is not the path of a dataset inside an HDF5 file")
     return names
 
 

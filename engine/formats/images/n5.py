@@ -295,7 +295,7 @@ def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore
     key = "/".join(names)
     if store.read(_METADATA) is None and store.holds():
         raise ExportError(
-            f"cannot write {store.folder}: what stands there is not an N5 container; remove it or choose another name"
+            f"cannot write {store.folder}: what exists there is not an N5 container; remove it or choose another name"
         )
     for depth in range(1, len(names)):
         if b'"dimensions"' in (store.read(f"{'/'.join(names[:depth])}/{_METADATA}") or b""):
@@ -346,7 +346,7 @@ def _attributes(spec: ImageSpec, chunks: tuple[int, ...], *, compress: bool) -> 
 def _split_internal(path: Path | RemotePath, internal: str) -> list[str]:
     names = [n for n in internal.split("/") if n not in ("", ".")]
     if not names or any(n == ".." or "\\" in n or ":" in n or "\x00" in n or n == _METADATA for n in names):
-        raise ExportError(f"cannot write {path}: {internal!r} is no path of a dataset inside an N5 container")
+        raise ExportError(f"cannot write {path}: {internal!r} is not the path of a dataset inside an N5 container")
     return names
 
 

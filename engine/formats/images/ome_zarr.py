@@ -242,7 +242,7 @@ def _check_remote(store: RemoteStore, spec: ImageSpec) -> None:
             f"goes before the new one is complete), {OUTPUT_FILES} chooses another place"
         )
     if not is_described:
-        raise ExportError(f"cannot write {store.folder}: what stands there is not a Zarr store; remove it first")
+        raise ExportError(f"cannot write {store.folder}: what exists there is not a Zarr store; remove it first")
 
 
 def _open_remote(path: RemotePath, spec: ImageSpec) -> RemoteStore:
@@ -274,7 +274,7 @@ def _check_store(path: Path, spec: ImageSpec) -> None:
             f"cannot write {path}: it exists; {setting('overwrite')} replaces it, {OUTPUT_FILES} chooses another place"
         )
     if not is_store(path) and any(path.iterdir()):
-        raise ExportError(f"cannot write {path}: the folder that stands there is not a Zarr store; remove it first")
+        raise ExportError(f"cannot write {path}: the folder there is not a Zarr store; remove it first")
 
 
 def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spec: ImageSpec) -> None:

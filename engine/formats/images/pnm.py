@@ -80,7 +80,7 @@ def _read_numbers(text: bytes, count: int, maxval: int) -> np.ndarray:
     wrong = {word for word in set(words) if not word.isdigit() or len(word) > _MAX_DIGITS or int(word) > maxval}
     if wrong:
         place, word = next((i, word) for i, word in enumerate(words) if word in wrong)
-        raise ValueError(f"value {place + 1} is {_shown(word)}, which is no whole number from 0 to {maxval}")
+        raise ValueError(f"value {place + 1} is {_shown(word)}, which is not an integer from 0 to {maxval}")
     _check_count(len(words), count)
     return np.array(words, dtype=np.uint64)
 
@@ -88,7 +88,7 @@ def _read_numbers(text: bytes, count: int, maxval: int) -> np.ndarray:
 def _check_count(found: int, count: int) -> None:
     if found != count:
         ends = "it is truncated" if found < count else "the sizes in its header or its pixels are damaged"
-        raise ValueError(f"the file holds {found} values, but its header promises {count}; {ends}")
+        raise ValueError(f"the file holds {found} values, but its header declares {count}; {ends}")
 
 
 def _shown(word: bytes) -> str:

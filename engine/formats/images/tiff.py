@@ -162,7 +162,7 @@ class TiffReader(ImageReader):
         stop = offset + math.prod(shape) * np.dtype(dtype).itemsize
         if stop > file.size:
             raise InputError(
-                f"cannot read {self._path}: it promises an image of shape {shape} and type {np.dtype(dtype).name}, "
+                f"cannot read {self._path}: it declares an image of shape {shape} and type {np.dtype(dtype).name}, "
                 f"which would need {stop} bytes, but the file has {file.size}; it is truncated or damaged"
             )
 
@@ -228,7 +228,7 @@ class TiffReader(ImageReader):
         if decoded > max(_PLAUSIBLE_BYTES, stored * _MAX_EXPANSION):
             raise InputError(
                 f"cannot read {self._path}: {stored} stored bytes cannot give the {decoded} bytes of image that the "
-                "header promises; it is damaged"
+                "header declares; it is damaged"
             )
 
     def _translate(self, action: Callable[[], Any]) -> Any:

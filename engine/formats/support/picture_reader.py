@@ -99,7 +99,7 @@ class PictureReader(ImageReader):
             raise InputError(f"cannot read {path}: the picture is empty ({header.width} x {header.height} pixels)")
         if size > header.expansion * file_size:
             raise InputError(
-                f"cannot read {path}: the header promises {header.width} x {header.height} pixels, more than a file of "
+                f"cannot read {path}: the header declares {header.width} x {header.height} pixels, more than a file of "
                 f"{file_size} bytes can hold; it is truncated or damaged"
             )
         self.info = ImageInfo(self.shape, header.dtype, "yxc", own_axes=True, chunks=self.shape)

@@ -277,7 +277,7 @@ def _complete_mmstack(tiff: Any, series: Any) -> Any:
         return series
     shape = [max(p, s + n) for p, s, n in zip(promised, starts, found, strict=True)]
     if prod(shape) > max(1 << 20, 1000 * prod(found)):
-        raise InputError(f"Micro-Manager's summary promises {prod(shape)} planes, which is implausible")
+        raise InputError(f"Micro-Manager's summary declares {prod(shape)} planes, which is implausible")
     pages = np.full(shape, None, object)
     held = np.empty(len(series._pages), object)
     held[:] = series._pages

@@ -101,7 +101,7 @@ class ValueTable:
 
     def renumber(self, values: np.ndarray, out: np.ndarray) -> None:
         if values.dtype.kind not in "iu":
-            raise KernelError(f"values of type {values.dtype} are no labels")
+            raise KernelError(f"values of type {values.dtype} are not labels")
         flat, target = comparable(values), out.reshape(-1)
         renumber, fill_table = kernel("renumber", flat.dtype), kernel("fill_table", flat.dtype)
         at = 0
