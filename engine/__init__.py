@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .project import Project
     from .run.batch import run_batch
     from .run.outcome import BatchReport
+    from .training.forest import TrainedForest, train_forest
     from .workflows import describe_project, read_project
 
 __all__ = [
@@ -25,10 +26,12 @@ __all__ = [
     "PixelforestError",
     "Project",
     "Request",
+    "TrainedForest",
     "describe_project",
     "read_project",
     "resolve_job",
     "run_batch",
+    "train_forest",
 ]
 
 _HOMES = {
@@ -37,10 +40,12 @@ _HOMES = {
     "PixelforestError": ".errors",
     "Project": ".project",
     "Request": ".jobs",
+    "TrainedForest": ".training.forest",
     "describe_project": ".workflows",
     "read_project": ".workflows",
     "resolve_job": ".jobs",
     "run_batch": ".run.batch",
+    "train_forest": ".training.forest",
 }
 
 

@@ -8,12 +8,16 @@ folder has the name, and ``auto`` never chooses one.
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from .. import kernels
 from ..kernels.contract import Backend, DeviceUnavailable, KernelError
 from .errors import BackendUnavailable, UsageError, setting
 from .plug_ins import find_plug_ins
 from .requests import FORESTS
+
+if TYPE_CHECKING:
+    from ..kernels.contract.training import ForestTrainer
 
 GPU_START_S = 2.0  # libraries, driver and kernels, before the first result
 CPU_VOXELS_PER_S = 500_000  # of one thread, about, for all features and 100 trees
@@ -93,6 +97,12 @@ def plugged_devices() -> dict[str, str]:
 def describe_devices() -> str:
     """List the values of ``--device`` in one phrase."""
     return ", ".join(["auto", *dict.fromkeys([*kernels.available(), *plugged_devices()])]) + " or cuda:0,1"
+
+
+def open_trainer() -> ForestTrainer:
+    """Open the trainer of forests. Raises BackendUnavailable if the CPU cannot be used."""
+    _open_cpu()
+    return kernels.load_trainer()
 
 
 def warm_architecture(architecture: str) -> int:

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .contract import Backend, KernelError
+
+if TYPE_CHECKING:
+    from .contract.training import ForestTrainer
 
 
 def available() -> tuple[str, ...]:
@@ -28,6 +31,12 @@ def load(name: str, *, package: str | None = None, **options: Any) -> Backend:
         check_presence()
     backend: Backend = import_module(f"{package}.backend").open_backend(**options)
     return backend
+
+
+def load_trainer() -> ForestTrainer:
+    """Open the trainer of forests, which runs on the CPU whatever backend predicts."""
+    trainer: ForestTrainer = import_module(".cpu.trainer", __package__).CpuTrainer()
+    return trainer
 
 
 def warm(name: str, **options: Any) -> int:

@@ -65,6 +65,13 @@ def test_quick_run_stores_rows_with_machine_versions_and_case(script: str, data:
         assert all(seconds > 0 for seconds in record["wall"])
 
 
+def test_training_is_timed_beside_what_vigra_took() -> None:
+    assert len(run("training.py", "--dry-run").splitlines()) == 5
+    (row,) = run("training.py", "--quick", "--trees=5", "--threads=1").splitlines()
+    assert "5000 samples" in row
+    assert "vigra (recorded)    14 CPU ms a tree" in row
+
+
 def test_the_table_has_a_row_for_each_kind_of_work(data: Path) -> None:
     cases = ("start", "2d-pictures-quick", "2d-objects-quick")
     out = run("table.py", "--quick", "--no-peers", f"--data={data}", *(f"--case={name}" for name in cases))

@@ -16,10 +16,12 @@ PUBLIC = {
     "PixelforestError",
     "Project",
     "Request",
+    "TrainedForest",
     "describe_project",
     "read_project",
     "resolve_job",
     "run_batch",
+    "train_forest",
 }
 HEAVY = ("numpy", "numba", "h5py", "tifffile", "imagecodecs", "PIL", "tensorstore", "scipy", "cupy")
 

@@ -85,6 +85,10 @@ _WEIGHTS: Type = ("f8[1]", "f8[2]", "f8[2]")
 _CHANNELS: Type = ("i8[1]", "f8[2]", "f8[2]")
 _HISTOGRAM: Type = ("f8[1]", "f8[1]", "T[2]", "i8[1]")
 
+_SEARCH: Type = (
+    "u8[1]", "u8[1]", "u4[1]", "u4[2]", "f8[2]", "i8[1]", "f8[1]", "f8[1]", "f8[1]", ("f8[1]", "f8[1]"),
+)  # fmt: skip
+
 _ALL = (
     Entry(
         "features", "features", "presmooth_tile",
@@ -168,6 +172,14 @@ _ALL = (
         ),
     ),
     Entry("hull", "hull", "describe_hulls", ("u4[3]", "i4[2]", "f8[2]", "f8[1]", "i8", "i8", "f8[2]")),
+    # Training.
+    Entry(
+        "training", "training", "grow_tree",
+        ("f4[2]", "u4[2]", "u4[2]", "u2[1]", "i8", ("u4[1]", "i8[1]"), "u4[1]", ("u4[1]", "u4[1]"), "i8[1]", "f8[1]",
+         "u4[2]", _SEARCH, "i8[2]", ("i4[1]", "f8[1]"), "f8[1]"),
+        ("i8", "i8"),
+    ),
+    Entry("training", "training", "vote_out_of_bag", ("f4[2]", "u4[1]", "i4[1]", "f8[1]", "f8[2]")),
     Entry("skeleton", "skeleton", "describe_skeletons", ("u4[2]", "i4[2]", "i8", "i8", "f8[2]")),
 )  # fmt: skip
 

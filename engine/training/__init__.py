@@ -1,0 +1,1 @@
+"""Training of forests and of projects."""
