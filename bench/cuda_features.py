@@ -143,7 +143,7 @@ def _measure(report: Report, device: Device, case: Case, bandwidth: float, repea
     for number, (scale, wanted) in enumerate(zip(loaded.scales, plan.scales, strict=True)):
         name = f"scale {selection(case.dimensions).scales[number]}"
         taps = all_taps.view(number * row_length, (scale.pre_radius + 1,))
-        pre_box = grow_box((0, 0, 0, *size), scale.margin, size)
+        pre_box = grow_box((0, 0, 0, *size), scale.halo, size)
 
         def presmooth(taps=taps, scale=scale, pre_box=pre_box):  # type: ignore[no-untyped-def]
             return smooth(device, channel, pre_box, size, taps, scale.pre_radius, flat=scale.flat)

@@ -53,7 +53,7 @@ class Stages:
         self.backend = load("cpu")
         self.feature_plan = plan_features(project.features, channels=channels, depth=z)
         self.plan = self.backend.pixels.load_plan(self.feature_plan)
-        self.margin = self.backend.pixels.source_margin(self.plan)
+        self.halo = self.backend.pixels.source_halo(self.plan)
         self.packed = load_forests(project)
         self.forest = self.backend.pixels.load_forest(stored_forests(project), use="tiles")
         self.nothing = self.backend.pixels.load_forest([one_leaf(self.packed.classes)], use="tiles")
@@ -66,7 +66,7 @@ class Stages:
         self.tiles = plan_tiles(
             Box.whole(self.image),
             self.image,
-            self.margin,
+            self.halo,
             cost,
             resources=Resources(backend, threads, memory_bytes),
         )
@@ -115,11 +115,11 @@ class Stages:
         export.finish()
 
     def _source(self, tile: Box) -> Box:
-        box = source_box(tile, self.margin, self.image)
+        box = source_box(tile, self.halo, self.image)
         return Box((0, *box.start, 0), (1, *box.stop, len(self.volume)))
 
     def _predict(self, tile: Box, source: np.ndarray, forest: object) -> np.ndarray:
-        start = source_box(tile, self.margin, self.image).start
+        start = source_box(tile, self.halo, self.image).start
         corners = tile.start, tile.stop
         stack = self.backend.pixels.feature_stack(
             self.backend.pixels.to_device(source), start, corners, self.image, self.plan
@@ -133,7 +133,7 @@ class Stages:
         read: Callable[[Box], np.ndarray] | None = None,
     ) -> None:
         def in_memory(tile: Box) -> np.ndarray:
-            box = source_box(tile, self.margin, self.image)
+            box = source_box(tile, self.halo, self.image)
             return self.volume[(slice(None), *box.slices())]
 
         def done(tile: Box, source: np.ndarray) -> None:

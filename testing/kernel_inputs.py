@@ -49,9 +49,9 @@ def open_stack(backend: Backend, image: np.ndarray, plan: FeaturePlan, tile: tup
     size = (image.shape[1], image.shape[2], image.shape[3])
     first, stop = tile or ((0, 0, 0), size)
     loaded = backend.pixels.load_plan(plan)
-    margin = backend.pixels.source_margin(loaded)
-    low = tuple(max(a - m, 0) for a, m in zip(first, margin, strict=True))
-    high = tuple(min(b + m, n) for b, m, n in zip(stop, margin, size, strict=True))
+    halo = backend.pixels.source_halo(loaded)
+    low = tuple(max(a - m, 0) for a, m in zip(first, halo, strict=True))
+    high = tuple(min(b + m, n) for b, m, n in zip(stop, halo, size, strict=True))
     source = image[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))]
     return backend.pixels.feature_stack(backend.pixels.to_device(source), low, (first, stop), size, loaded)
 

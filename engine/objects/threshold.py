@@ -121,11 +121,11 @@ class _Frame:
         wanted = self.settings.channels
         taps = _taps(self.settings, self.shape)
         plan = MapPlan(wanted, None if self.drange == (0, 1) else self.drange, taps)
-        margin = [0 if t is None else len(t) - 1 for t in (*taps[:2], None)]
+        halo = [0 if t is None else len(t) - 1 for t in (*taps[:2], None)]
 
         def process(index: int, source: np.ndarray) -> None:
             slab = self.slabs[index]
-            start = as_voxels(source_box(slab, margin, self.shape).start)
+            start = as_voxels(source_box(slab, halo, self.shape).start)
             tile = (as_voxels(slab.start), as_voxels(slab.stop))
             maps = self.resources.backend.labels.smooth_maps(source, start, tile, self.shape, plan)
             final, core = maps[wanted.index(self.settings.channel)], maps[0]
@@ -137,7 +137,7 @@ class _Frame:
 
         stream_tiles(
             range(len(self.slabs)),
-            lambda index: self.read(source_box(self.slabs[index], margin, self.shape)),
+            lambda index: self.read(source_box(self.slabs[index], halo, self.shape)),
             process,
             threads=self.resources.threads,
         )

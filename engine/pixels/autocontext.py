@@ -77,9 +77,9 @@ class ContextClassifier:
         return self.stages[0].backend
 
     @property
-    def margin(self) -> Voxels:
+    def halo(self) -> Voxels:
         """Halo of a tile along z, y, x, voxels: that of the second stage around which the first needs its own."""
-        first, second = (stage.margin for stage in self.stages)
+        first, second = (stage.halo for stage in self.stages)
         return as_voxels(a + b for a, b in zip(first, second, strict=True))
 
     @property
@@ -89,7 +89,7 @@ class ContextClassifier:
     def tile_bytes(self, tile: tuple[int, ...], source: tuple[int, ...]) -> int:
         """Memory for computing a tile of these sizes; ``source``: sizes with its halo."""
         first, second = self.stages
-        inner = tuple(min(n + 2 * m, s) for n, m, s in zip(tile, second.margin, source, strict=True))
+        inner = tuple(min(n + 2 * m, s) for n, m, s in zip(tile, second.halo, source, strict=True))
         voxels = inner[0] * inner[1] * inner[2]
         stacked = voxels * (self.channels + first.classes) * self.dtype.itemsize
         probabilities = voxels * first.classes * 4
@@ -106,7 +106,7 @@ class ContextClassifier:
         has_second = bool(of_second) or ALL_STAGES in names
         if not has_second:
             return first.seconds(tiles, of_first, threads)
-        grown = [source_box(tile, second.margin, first.image) for tile in tiles]
+        grown = [source_box(tile, second.halo, first.image) for tile in tiles]
         return add_seconds(
             first.seconds(grown, (PROBABILITIES,), threads),
             second.seconds(tiles, of_second or (PROBABILITIES,), threads),
@@ -131,7 +131,7 @@ class ContextClassifier:
         of_first, of_second = (_of_stage(stage, requests) for stage in STAGES)
         if ALL_STAGES in requests:  # those that are requested by themselves are a part of them
             of_second[PROBABILITIES] = ResultRequest()
-        whole = source_box(tile, second.margin, first.image) if of_second else tile
+        whole = source_box(tile, second.halo, first.image) if of_second else tile
         inside = tile.relative_to(whole.start).slices()
         made: dict[str, TileResult] = {}
         if of_first or of_second:

@@ -88,9 +88,9 @@ class PixelClassifier:
     nodes: int
 
     @property
-    def margin(self) -> Voxels:
+    def halo(self) -> Voxels:
         """Halo of a tile along z, y, x, voxels."""
-        return self.backend.pixels.source_margin(self.plan)
+        return self.backend.pixels.source_halo(self.plan)
 
     def tile_bytes(self, tile: tuple[int, ...], source: tuple[int, ...]) -> int:
         """Memory for computing a tile of these sizes; ``source``: sizes with its halo."""
@@ -105,7 +105,7 @@ class PixelClassifier:
         """Estimate the time for results of tiles (z, y, x); None for a device without measured rates."""
         return estimate_pixels(
             self.backend.name,
-            voxels=sum(source_box(tile, self.margin, self.image).size for tile in tiles),
+            voxels=sum(source_box(tile, self.halo, self.image).size for tile in tiles),
             columns=0 if set(names) <= {LABELS} else self.columns,
             trees=0 if set(names) <= {LABELS, FEATURES} else self.trees,
             is_solid=self.image[0] > 1,

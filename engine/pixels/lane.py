@@ -187,7 +187,7 @@ def _plan(
     pieces = plan_tiles(
         Box(region.start[1:4], region.stop[1:4]),
         shape[1:4],
-        classifier.margin,
+        classifier.halo,
         cost,
         resources=resources,
         preference=classifier.preferred_tiles(requests, resources.threads),
@@ -215,8 +215,8 @@ def _plan_work(
     return WorkPlan(
         tiles=len(plan.tiles),
         tile=(z, y, x),
-        halo=classifier.margin,
-        memory_bytes=needed_bytes(insides, shape[1:4], classifier.margin, plan.cost, threads=resources.threads)
+        halo=classifier.halo,
+        memory_bytes=needed_bytes(insides, shape[1:4], classifier.halo, plan.cost, threads=resources.threads)
         + TABLES_BYTES
         + BYTES_PER_NODE * classifier.nodes,
         seconds=classifier.seconds(insides, plan.requests.keys(), resources.threads),

@@ -30,7 +30,7 @@ class TileClassifier(Protocol):
     @property
     def backend(self) -> Backend: ...
     @property
-    def margin(self) -> Voxels: ...
+    def halo(self) -> Voxels: ...
     @property
     def nodes(self) -> int: ...
     def tile_bytes(self, tile: tuple[int, ...], source: tuple[int, ...]) -> int: ...
@@ -111,7 +111,7 @@ class OpenTiles:
         return ComputedTile(results, sum(unclassified))
 
     def _source_box(self, tile: Box) -> Box:
-        return source_box(tile, (0, *self.classifier.margin, 0), self.raw.shape)
+        return source_box(tile, (0, *self.classifier.halo, 0), self.raw.shape)
 
 
 def _read_mask(mask: InputImage, tile: Box) -> np.ndarray:

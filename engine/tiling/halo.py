@@ -7,6 +7,6 @@ from collections.abc import Sequence
 from ...box import Box
 
 
-def source_box(tile: Box, margin: Sequence[int], image: Sequence[int]) -> Box:
-    """Add the halo to a tile: ``margin`` voxels on every side, as far as the image reaches."""
-    return tile.grow(margin).clip(image)
+def source_box(tile: Box, halo: Sequence[int], image: Sequence[int]) -> Box:
+    """Add the halo to a tile: ``halo`` voxels on every side, as far as the image reaches."""
+    return tile.grow(halo).clip(image)

@@ -47,16 +47,16 @@ class TileCost:
     worker: Callable[[tuple[int, ...], tuple[int, ...]], float] = lambda tile, source: 0.0
     grid: ChunkGrid | None = None
 
-    def of(self, tile: Sequence[int], margin: Sequence[int], image: Sequence[int]) -> float:
+    def of(self, tile: Sequence[int], halo: Sequence[int], image: Sequence[int]) -> float:
         """Maximum need of a tile of these sizes, at any position in the image."""
-        source = tuple(min(n + 2 * m, size) for n, m, size in zip(tile, margin, image, strict=True))
+        source = tuple(min(n + 2 * m, size) for n, m, size in zip(tile, halo, image, strict=True))
         return self.per_source * prod(source) + self.per_voxel * prod(tile) + self.worker(tuple(tile), source)
 
 
 def plan_tiles(
     region: Box,
     image: Sequence[int],
-    margin: Sequence[int],
+    halo: Sequence[int],
     cost: TileCost,
     *,
     resources: Resources,
@@ -64,7 +64,7 @@ def plan_tiles(
 ) -> list[Box]:
     """Cut ``region`` (z, y, x) of an image of size ``image`` into tiles.
 
-    margin      halo along z, y, x
+    halo        voxels along z, y, x
     preference  tile sizes that the backend prefers; None: sizes that suit a CPU
     Raises MemoryTooSmall if the budget does not hold one small tile a thread.
     """
@@ -79,7 +79,7 @@ def plan_tiles(
     held = threads + (READ_AHEAD if threads > 1 else 0)  # tiles in memory at the same time
     while True:
         group = choose_group(region.shape, shape, cost.grid, memory_bytes=memory_bytes)
-        total = cost.fixed + cost.of(shape, margin, image) * held
+        total = cost.fixed + cost.of(shape, halo, image) * held
         total += waiting_bytes(region.shape, group, shape, cost.grid, at_once=held)
         if total <= memory_bytes:
             _check_number(region, group, shape)
@@ -88,7 +88,7 @@ def plan_tiles(
                 return _with_short_end(tiles, preference.at_once, preference.smallest)
             return tiles
         if not _halve(shape, MIN_TILE[kind]):
-            alone = cost.fixed + cost.of(shape, margin, image)
+            alone = cost.fixed + cost.of(shape, halo, image)
             alone += waiting_bytes(region.shape, group, shape, cost.grid, at_once=1)
             fewer = f" or lower {setting('threads')}"
             raise MemoryTooSmall(
@@ -139,10 +139,10 @@ def _halve(shape: list[int], smallest: Sequence[int]) -> bool:
 
 
 def needed_bytes(
-    tiles: Collection[Box], image: Sequence[int], margin: Sequence[int], cost: TileCost, *, threads: int
+    tiles: Collection[Box], image: Sequence[int], halo: Sequence[int], cost: TileCost, *, threads: int
 ) -> int:
     """Maximum memory of these tiles when computed on so many threads; arguments as for ``plan_tiles``."""
     shapes = {tile.shape for tile in tiles}
     at_once = min(len(tiles), threads + (READ_AHEAD if threads > 1 else 0))
     waiting = begun_bytes(list(dict.fromkeys(tiles)), cost.grid, at_once=at_once)
-    return ceil(cost.fixed + waiting + at_once * max((cost.of(shape, margin, image) for shape in shapes), default=0.0))
+    return ceil(cost.fixed + waiting + at_once * max((cost.of(shape, halo, image) for shape in shapes), default=0.0))

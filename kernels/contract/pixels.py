@@ -67,7 +67,7 @@ class PixelBackend(Protocol):
         """
         ...
 
-    def source_margin(self, plan: Any) -> Voxels:
+    def source_halo(self, plan: Any) -> Voxels:
         """Halo along (z, y, x) that the source of a tile must hold around the tile, as far as the image reaches."""
         ...
 

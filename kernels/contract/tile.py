@@ -85,13 +85,13 @@ class TileJob(Generic[Plan, Forest]):
         """True if no voxel of the tile is active."""
         return self.active is not None and not self.active.any()
 
-    def halves(self, margin: Voxels) -> tuple[int, TileJob[Plan, Forest], TileJob[Plan, Forest]]:
+    def halves(self, halo: Voxels) -> tuple[int, TileJob[Plan, Forest], TileJob[Plan, Forest]]:
         """Split the tile in two along its longest axis.
 
         Parameters
         ----------
-        margin
-            Halo that the source of a tile needs, see ``PixelBackend.source_margin``.
+        halo
+            Halo that the source of a tile needs, see ``PixelBackend.source_halo``.
 
         Returns
         -------
@@ -101,16 +101,16 @@ class TileJob(Generic[Plan, Forest]):
         axis = max(range(3), key=lambda i: self.extent[i])
         middle = self.tile[0][axis] + self.extent[axis] // 2
         first, stop = self.tile
-        lower = self._part(first, _put(stop, axis, middle), margin)
-        return axis, lower, self._part(_put(first, axis, middle), stop, margin)
+        lower = self._part(first, _put(stop, axis, middle), halo)
+        return axis, lower, self._part(_put(first, axis, middle), stop, halo)
 
     def loaded_as(self, plan: OtherPlan, forest: OtherForest) -> TileJob[OtherPlan, OtherForest]:
         """Return the same job with plan and forest as loaded by another backend."""
         return TileJob(self.source, self.start, self.tile, self.image, self.active, plan, forest, self.results)
 
-    def _part(self, first: Voxels, stop: Voxels, margin: Voxels) -> TileJob[Plan, Forest]:
-        low = tuple(max(a - m, 0) for a, m in zip(first, margin, strict=True))
-        high = tuple(min(b + m, n) for b, m, n in zip(stop, margin, self.image, strict=True))
+    def _part(self, first: Voxels, stop: Voxels, halo: Voxels) -> TileJob[Plan, Forest]:
+        low = tuple(max(a - m, 0) for a, m in zip(first, halo, strict=True))
+        high = tuple(min(b + m, n) for b, m, n in zip(stop, halo, self.image, strict=True))
         source = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, self.start, strict=True))
         inside = tuple(slice(a - f, b - f) for a, b, f in zip(first, stop, self.tile[0], strict=True))
         return replace(

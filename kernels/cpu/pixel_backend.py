@@ -76,13 +76,13 @@ class CpuPixels:
         prepare("features")
         return pack_plan(plan)
 
-    def source_margin(self, plan: PackedPlan) -> Voxels:
-        return plan.source_margin
+    def source_halo(self, plan: PackedPlan) -> Voxels:
+        return plan.source_halo
 
     def tile_bytes(self, plan: PackedPlan, classes: int, tile: Voxels, source: Voxels) -> int:
         float32 = 4
         cell, block, _ = _FLAT if source[0] == 1 else _SOLID
-        smoothed = plan.channels * sum(_volume(tile, margin) for margin in plan.margin.tolist())
+        smoothed = plan.channels * sum(_volume(tile, halo) for halo in plan.halo.tolist())
         cell_volumes = plan.slots * _volume(cell, plan.reach) + plan.width * _column_stride(cell, block)
         floats = plan.channels * _volume(source) + _between_passes(source) + smoothed + cell_volumes
         return int(float32 * (floats + classes * _volume(tile)))
@@ -129,9 +129,7 @@ class CpuPixels:
         start, tile, image   as in ``contract.TileJob``
         """
         first, stop = tile
-        boxes = np.array([_grow(first, stop, margin, image) for margin in plan.margin.tolist()], np.int64).reshape(
-            -1, 6
-        )
+        boxes = np.array([_grow(first, stop, halo, image) for halo in plan.halo.tolist()], np.int64).reshape(-1, 6)
         volumes = np.prod(boxes[:, 3:] - boxes[:, :3], axis=1)
         places = np.cumsum(np.concatenate([[0], np.tile(volumes, plan.channels)])).astype(np.int64)
         smoothed = self._space.buffer("smoothed", int(places[-1]))
@@ -216,12 +214,12 @@ def _column_stride(shape: Voxels, block: Voxels) -> int:
     return (blocks + 1) * BLOCK
 
 
-def _volume(shape: Sequence[int], margin: Sequence[int] = (0, 0, 0)) -> int:
-    z, y, x = (n + 2 * m for n, m in zip(shape, margin, strict=True))
+def _volume(shape: Sequence[int], halo: Sequence[int] = (0, 0, 0)) -> int:
+    z, y, x = (n + 2 * m for n, m in zip(shape, halo, strict=True))
     return z * y * x
 
 
-def _grow(first: Voxels, stop: Voxels, margin: list[int], image: Voxels) -> list[int]:
-    low = [max(a - m, 0) for a, m in zip(first, margin, strict=True)]
-    high = [min(b + m, n) for b, m, n in zip(stop, margin, image, strict=True)]
+def _grow(first: Voxels, stop: Voxels, halo: list[int], image: Voxels) -> list[int]:
+    low = [max(a - m, 0) for a, m in zip(first, halo, strict=True)]
+    high = [min(b + m, n) for b, m, n in zip(stop, halo, image, strict=True)]
     return low + high

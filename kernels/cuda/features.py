@@ -100,7 +100,7 @@ class ScaleLaunch:
     """Launch parameters of one scale.
 
     pre_radius, pre_row  the pre-smoothing: its radius, and its row in the plan's pre_taps
-    margin   voxels of the pre-smoothed image that a voxel's features read, along z, y, x
+    halo   voxels of the pre-smoothed image that a voxel's features read, along z, y, x
     taps     scalars for the kernels: orders 0, 1, 2 of the feature sigma, the narrow Gaussian, the gradient's 0 and 1
     filters  of the whole scale
     columns  operation -> first column for channel 0
@@ -110,7 +110,7 @@ class ScaleLaunch:
     filters: Filters
     pre_radius: int
     pre_row: int
-    margin: Voxels
+    halo: Voxels
     taps: tuple[np.float32, ...]
     columns: Mapping[str, int]
     kernels: tuple[FusedKernel, ...]
@@ -136,9 +136,9 @@ class CudaPlan:
     scales: tuple[ScaleLaunch, ...]
 
     @property
-    def source_margin(self) -> Voxels:
+    def source_halo(self) -> Voxels:
         """Number of voxels of the image read on each side of a voxel, along z, y, x."""
-        return self.packed.source_margin
+        return self.packed.source_halo
 
 
 def load_plan(plan: FeaturePlan, *, split_solid: bool = True) -> CudaPlan:
@@ -165,7 +165,7 @@ def stack_bytes(plan: CudaPlan, tile: Voxels, source: Voxels) -> int:
     """
     float_bytes, passes = 4, 3
     stack = plan.packed.width * _column_stride(count_voxels(tile))
-    grown = max((count_voxels(tile, scale.margin) for scale in plan.scales), default=0)
+    grown = max((count_voxels(tile, scale.halo) for scale in plan.scales), default=0)
     return float_bytes * (
         stack + plan.packed.channels * count_voxels(source) + (passes - 1) * count_voxels(source) + grown
     )
@@ -193,7 +193,7 @@ def feature_stack(
         for scale in plan.scales:
             row_length = plan.packed.pre_taps.shape[1]
             taps = pre_taps.view(scale.pre_row * row_length, (scale.pre_radius + 1,))
-            pre_box = grow_box(box, scale.margin, image)
+            pre_box = grow_box(box, scale.halo, image)
             pre = smooth(device, volume, pre_box, image, taps, scale.pre_radius, flat=scale.flat)
             derive_scale(device, pre, stack, first, image, scale, channel)
     return stack
@@ -243,7 +243,7 @@ def _scale_launch(packed: PackedPlan, index: int, scale: ScalePlan, *, split_sol
         filters=filters,
         pre_radius=int(packed.pre_radius[index]),
         pre_row=index,
-        margin=as_voxels(packed.margin[index]),
+        halo=as_voxels(packed.halo[index]),
         taps=tuple(np.concatenate(padded).astype(np.float32)),
         columns=scale.columns,
         kernels=tuple(FusedKernel((f"SCALE={part.parameters}", *more), part.reach, resident) for part in parts),
@@ -261,7 +261,7 @@ def derive_scale(
 ) -> None:
     """Write a scale's columns of one channel. Does not wait.
 
-    pre    the smoothed channel over the tile, which begins at ``first`` in the image, and the scale's margin
+    pre    the smoothed channel over the tile, which begins at ``first`` in the image, and the scale's halo
     """
     depth, height, width, _ = stack.shape
     block_x, block_y = _BLOCK[scale.flat]
@@ -312,6 +312,6 @@ def _column_stride(voxels: int) -> int:
     return -(-voxels // _ALIGNED) * _ALIGNED
 
 
-def count_voxels(shape: Voxels, margin: Voxels = (0, 0, 0)) -> int:
-    """Number of voxels of a box that is larger than ``shape`` by a margin on every side."""
-    return math.prod(n + 2 * m for n, m in zip(shape, margin, strict=True))
+def count_voxels(shape: Voxels, halo: Voxels = (0, 0, 0)) -> int:
+    """Number of voxels of a box that is larger than ``shape`` by a halo on every side."""
+    return math.prod(n + 2 * m for n, m in zip(shape, halo, strict=True))

@@ -42,10 +42,10 @@ def box_shape(box: Box) -> Voxels:
     return box[3] - box[0], box[4] - box[1], box[5] - box[2]
 
 
-def grow_box(box: Box, margin: Sequence[int], image: Voxels) -> Box:
-    """Enlarge a box by a margin (z, y, x) on both sides, clipped to the image."""
-    low = [max(box[a] - int(margin[a]), 0) for a in range(3)]
-    high = [min(box[3 + a] + int(margin[a]), image[a]) for a in range(3)]
+def grow_box(box: Box, halo: Sequence[int], image: Voxels) -> Box:
+    """Enlarge a box by a halo (z, y, x) on both sides, clipped to the image."""
+    low = [max(box[a] - int(halo[a]), 0) for a in range(3)]
+    high = [min(box[3 + a] + int(halo[a]), image[a]) for a in range(3)]
     return low[0], low[1], low[2], high[0], high[1], high[2]
 
 

@@ -76,8 +76,8 @@ class CudaPixels:
                 worker.begin_forest(loaded)
         return loaded
 
-    def source_margin(self, plan: CudaPlan) -> Voxels:
-        return plan.source_margin
+    def source_halo(self, plan: CudaPlan) -> Voxels:
+        return plan.source_halo
 
     def tile_bytes(self, plan: CudaPlan, classes: int, tile: Voxels, source: Voxels) -> int:
         # The pinned copy of the source. Results are downloaded into the arrays that the engine counts itself.
@@ -90,8 +90,8 @@ class CudaPixels:
         flat = image[0] == 1
         smallest = MIN_FLAT_TILE if flat else MIN_SOLID_TILE
         tile = [min(a, b) for a, b in zip(FLAT_TILE if flat else SOLID_TILE, image, strict=True)]
-        margin = plan.source_margin
-        while not all(worker.fits(plan, results, as_voxels(tile), _grown(tile, margin, image)) for worker in alive):
+        halo = plan.source_halo
+        while not all(worker.fits(plan, results, as_voxels(tile), _grown(tile, halo, image)) for worker in alive):
             axis = max(range(3), key=lambda i: tile[i] / smallest[i])
             if tile[axis] <= 1:
                 break  # the tile is tried anyway, and split
@@ -160,5 +160,5 @@ def pixel_kernels() -> list[Compilation]:
     return list(dict.fromkeys(found))
 
 
-def _grown(tile: Sequence[int], margin: Voxels, image: Voxels) -> Voxels:
-    return as_voxels([min(n + 2 * m, size) for n, m, size in zip(tile, margin, image, strict=True)])
+def _grown(tile: Sequence[int], halo: Voxels, image: Voxels) -> Voxels:
+    return as_voxels([min(n + 2 * m, size) for n, m, size in zip(tile, halo, image, strict=True)])

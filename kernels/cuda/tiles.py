@@ -139,7 +139,7 @@ class DeviceWorker:
             self._max_voxels = max(MIN_PIECE_VOXELS, job.voxels // 2)
             self._warn(f"{reason}; tiles are split, which changes nothing but the time")
         # Outside of the handler, whose traceback would keep the arrays alive.
-        axis, *halves = job.halves(job.plan.source_margin)
+        axis, *halves = job.halves(job.plan.source_halo)
         return tuple(_joined(parts, axis) for parts in zip(*map(self._in_pieces, halves), strict=True))
 
     def _whole(self, job: CudaJob) -> tuple[HostResult, ...]:

@@ -1,4 +1,4 @@
-"""Feature plan as arrays for kernels: taps, programs, and the margins that follow from them."""
+"""Feature plan as arrays for kernels: taps, programs, and the halos that follow from them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class PackedPlan:
 
     pre_taps (s, r) float32, pre_radius (s,) int64: the pre-smoothing
     slicewise (s,) bool
-    margin (s, 3) int64: voxels of the pre-smoothed image that the features of a voxel read, along z, y, x
+    halo (s, 3) int64: voxels of the pre-smoothed image that the features of a voxel read, along z, y, x
     instructions (n, FIELDS) int64 of all scales, one after the other; first (s + 1,) int64: start of each scale's
     taps (s, rows, 3) float32: the feature filters' taps that the instructions name
-    slots, reach: number of volumes a cell needs at once, and the largest margin of any of them
+    slots, reach: number of volumes a cell needs at once, and the largest halo of any of them
     """
 
     pre_taps: np.ndarray
     pre_radius: np.ndarray
     slicewise: np.ndarray
-    margin: np.ndarray
+    halo: np.ndarray
     instructions: np.ndarray
     first: np.ndarray
     taps: np.ndarray
@@ -37,10 +37,10 @@ class PackedPlan:
     width: int
 
     @cached_property
-    def source_margin(self) -> Voxels:
+    def source_halo(self) -> Voxels:
         """Voxels of the image that the features of a voxel read, along z, y, x."""
         radius = np.where(self.slicewise[:, None], [0, 1, 1], [1, 1, 1]) * self.pre_radius[:, None]
-        return _largest(self.margin + radius)
+        return _largest(self.halo + radius)
 
 
 def pack_plan(plan: FeaturePlan) -> PackedPlan:
@@ -52,7 +52,7 @@ def pack_plan(plan: FeaturePlan) -> PackedPlan:
         pre_taps=padded_rows(pre, max((len(t) for t in pre), default=1)),
         pre_radius=np.array([len(t) - 1 for t in pre], np.int64),
         slicewise=np.array([s.slicewise for s in plan.scales], np.bool_),
-        margin=np.array([p.margin for p in programs], np.int64).reshape(-1, 3),
+        halo=np.array([p.halo for p in programs], np.int64).reshape(-1, 3),
         instructions=np.concatenate([np.zeros((0, FIELDS), np.int64), *(p.instructions for p in programs)]),
         first=np.cumsum([0, *(len(p.instructions) for p in programs)]),
         taps=np.array([np.pad(p.taps, ((0, rows - len(p.taps)), (0, 0))) for p in programs]).reshape(

@@ -1,7 +1,7 @@
 """Program of a scale: the filters and formulas to run, their order, and the part of the image for each.
 
 A feature asks for intermediates ("the Gaussian's first derivative along y of …"), an intermediate asks for its own
-sources over a box that is larger by its radius. Equal requests are one computation. The margin of a
+sources over a box that is larger by its radius. Equal requests are one computation. The halo of a
 tile is the largest box requested of the pre-smoothed image; there is no second formula for it.
 """
 
@@ -57,7 +57,7 @@ PARITIES: dict[Sums, tuple[bool, ...]] = {
 """Parity of each sum: True if it is odd (differences of pairs)."""
 
 # Fields of an instruction, int64 each.
-OP, IN, OUT, TAPS, RADIUS, SUMS, MARGIN, SOURCE_MARGIN, COLUMN, STRIDE = 0, 1, 7, 10, 13, 14, 15, 18, 21, 22
+OP, IN, OUT, TAPS, RADIUS, SUMS, HALO, SOURCE_HALO, COLUMN, STRIDE = 0, 1, 7, 10, 13, 14, 15, 18, 21, 22
 FIELDS = 23
 PRESMOOTHED = -1  # stands for the pre-smoothed image, which is not in a slot
 
@@ -71,7 +71,7 @@ class Volume:
     taps_row: int = 0
     radius: int = 0
     odd: bool = False
-    margin: list[int] = field(default_factory=lambda: [0, 0, 0])
+    halo: list[int] = field(default_factory=lambda: [0, 0, 0])
     slots: list[int] = field(default_factory=list)
 
 
@@ -80,14 +80,14 @@ class Program:
     """Instructions for one scale, in order; see the field numbers above.
 
     taps (rows, 3) float32; slots: number of volumes held at once
-    margin: voxels read around a box of the pre-smoothed image, along z, y, x
-    reach: the largest margin of any volume, which sets the size of a slot
+    halo: voxels read around a box of the pre-smoothed image, along z, y, x
+    reach: the largest halo of any volume, which sets the size of a slot
     """
 
     instructions: np.ndarray
     taps: np.ndarray
     slots: int
-    margin: tuple[int, int, int]
+    halo: tuple[int, int, int]
     reach: tuple[int, int, int]
 
 
@@ -134,7 +134,7 @@ class Requests:
 
     def program(self) -> Program:
         """Assign boxes and slots, and write the instructions."""
-        self._spread_margins()
+        self._spread_halos()
         emitted_by: dict[int, list[tuple[int, int, int]]] = {}
         for volume, part, column, stride in self._emitted:
             emitted_by.setdefault(id(volume), []).append((part, column, stride))
@@ -158,12 +158,12 @@ class Requests:
             for used in {id(v): v for volume in step for v in (*volume.sources, volume)}.values():
                 if last_use.get(id(used), -1) <= i and used is not self.image:
                     free.extend(used.slots)
-        reach = [max([0, *(v.margin[a] for v in self._order)]) for a in range(3)]
+        reach = [max([0, *(v.halo[a] for v in self._order)]) for a in range(3)]
         return Program(
             instructions=np.array(rows, np.int64).reshape(-1, FIELDS),
             taps=padded_rows(self._taps, 3),
             slots=slots,
-            margin=(self.image.margin[0], self.image.margin[1], self.image.margin[2]),
+            halo=(self.image.halo[0], self.image.halo[1], self.image.halo[2]),
             reach=(reach[0], reach[1], reach[2]),
         )
 
@@ -172,7 +172,7 @@ class Requests:
         alike: dict[tuple[object, ...], list[Volume]] = {}
         for volume in self._order:
             if _is_filter(volume) and volume.radius:
-                key = (volume.op, id(volume.sources[0]), volume.radius, *volume.margin)
+                key = (volume.op, id(volume.sources[0]), volume.radius, *volume.halo)
                 alike.setdefault(key, []).append(volume)
         joined: dict[int, list[Volume]] = {}
         for volumes in alike.values():
@@ -184,16 +184,16 @@ class Requests:
         steps = [joined.get(id(volume), [volume]) for volume in self._order]
         return list({id(step): step for step in steps}.values())
 
-    def _spread_margins(self) -> None:
+    def _spread_halos(self) -> None:
         for volume in reversed(self._order):
             for source in volume.sources:
-                wanted = list(volume.margin)
+                wanted = list(volume.halo)
                 if volume.op is not None and _is_filter(volume):
                     wanted[2 - volume.op] += volume.radius
-                source.margin = [max(a, b) for a, b in zip(source.margin, wanted, strict=True)]
+                source.halo = [max(a, b) for a, b in zip(source.halo, wanted, strict=True)]
         for volume in self._order:
             # A formula runs over flat memory, so its sources must cover the very same box.
-            assert _is_filter(volume) or all(s.margin == volume.margin for s in volume.sources)
+            assert _is_filter(volume) or all(s.halo == volume.halo for s in volume.sources)
 
 
 def padded_rows(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
@@ -222,15 +222,15 @@ def _instruction(step: Sequence[Volume]) -> np.ndarray:
         row[IN + i] = source.slots[0] if source.op is not None else PRESMOOTHED
     slots = [slot for each in step for slot in each.slots]
     row[OUT : OUT + len(slots)] = slots
-    row[MARGIN : MARGIN + 3] = volume.margin
-    row[SOURCE_MARGIN : SOURCE_MARGIN + 3] = volume.sources[0].margin
+    row[HALO : HALO + 3] = volume.halo
+    row[SOURCE_HALO : SOURCE_HALO + 3] = volume.sources[0].halo
     return row
 
 
 def _emission(volume: Volume, part: int, column: int, stride: int) -> np.ndarray:
     row = np.zeros(FIELDS, np.int64)
     row[OP], row[IN], row[COLUMN], row[STRIDE] = Op.EMIT, volume.slots[part], column, stride
-    row[MARGIN : MARGIN + 3] = volume.margin
+    row[HALO : HALO + 3] = volume.halo
     return row
 
 

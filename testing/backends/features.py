@@ -192,7 +192,7 @@ class FeatureSuite:
     @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
     @pytest.mark.parametrize("scale", [0.2, 0.37, 0.7, 1.0, 3.5])
     def test_one_operation_alone(self, backend: Backend, operation: str, slicewise: bool, scale: float) -> None:
-        """Without the others, whose intermediates and margins it shares when all are selected."""
+        """Without the others, whose intermediates and halos it shares when all are selected."""
         image = random_image((1, 15, 16, 75), dtype="uint16")
         assert_equals_reference(backend, image, make_plan([(scale, slicewise)], operations=[operation]))
 
@@ -330,22 +330,20 @@ class FeatureSuite:
         assert_same_bits(found, compute_features(backend, image, make_plan([(1.6, True)]), tile))
 
     @pytest.mark.parametrize("operation", OPERATIONS)
-    def test_margin_is_exactly_what_is_read(self, backend: Backend, operation: str) -> None:
-        """Voxels outside the margin do not matter, the outermost ones inside do."""
+    def test_halo_is_exactly_what_is_read(self, backend: Backend, operation: str) -> None:
+        """Voxels outside the halo do not matter, the outermost ones inside do."""
         plan = make_plan([(1.6, False)], operations=[operation])
-        mz, my, mx = backend.pixels.source_margin(backend.pixels.load_plan(plan))
+        mz, my, mx = backend.pixels.source_halo(backend.pixels.load_plan(plan))
         image = random_image((1, 2 * mz + 3, 2 * my + 3, 2 * mx + 3), dtype="float32")
         middle = (mz + 1, my + 1, mx + 1)
         before = compute_features(backend, image, plan)[middle]
-        for axis, margin in ((1, mz), (2, my), (3, mx)):
+        for axis, halo in ((1, mz), (2, my), (3, mx)):
             changed = image.copy()
             np.moveaxis(changed, axis, 0)[[0, -1]] += 1e4
             np.testing.assert_array_equal(compute_features(backend, changed, plan)[middle], before)
             changed = image.copy()
             np.moveaxis(changed, axis, 0)[1] += 1e6
-            assert (compute_features(backend, changed, plan)[middle] != before).any(), (
-                f"margin {margin} along axis {axis}"
-            )
+            assert (compute_features(backend, changed, plan)[middle] != before).any(), f"halo {halo} along axis {axis}"
 
     def test_stack_can_be_asked_twice(self, backend: Backend) -> None:
         image = random_image((1, 5, 9, 70))

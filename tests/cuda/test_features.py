@@ -39,8 +39,8 @@ class Features:
     def load_plan(self, plan: FeaturePlan) -> CudaPlan:
         return load_plan(plan, split_solid=self.split_solid)
 
-    def source_margin(self, plan: CudaPlan) -> Voxels:
-        return plan.source_margin
+    def source_halo(self, plan: CudaPlan) -> Voxels:
+        return plan.source_halo
 
     def to_device(self, source: np.ndarray) -> HostArray:
         return filters.upload_source(self.device, source)
@@ -207,9 +207,9 @@ def test_memory_stays_within_what_was_announced(device: HostDevice, slicewise: b
     shape = (2, 12, 19, 75)
     image, tile = random_image(shape), ((3, 4, 20), (9, 15, 60))
     plan = load_plan(make_plan([(1.0, slicewise), (3.5, slicewise)], channels=2))
-    margin = plan.source_margin
-    low = [max(a - m, 0) for a, m in zip(tile[0], margin, strict=True)]
-    high = [min(b + m, n) for b, m, n in zip(tile[1], margin, shape[1:], strict=True)]
+    halo = plan.source_halo
+    low = [max(a - m, 0) for a, m in zip(tile[0], halo, strict=True)]
+    high = [min(b + m, n) for b, m, n in zip(tile[1], halo, shape[1:], strict=True)]
     source = tuple(b - a for a, b in zip(low, high, strict=True))
     extent = tuple(b - a for a, b in zip(*tile, strict=True))
     small = HostDevice(total_bytes=stack_bytes(plan, extent, source) + plan.packed.pre_taps.nbytes)

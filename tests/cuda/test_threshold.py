@@ -88,9 +88,9 @@ def test_smoothed_tiles_equal_their_part_of_the_image(
     """A source that reaches as far as the taps, and one that reaches farther."""
     image = (7, 12, 33)
     maps = np.random.default_rng(4).integers(0, 256, (*image, 1)).astype(np.uint8)
-    margin = [spare if s is None else len(TAPS[s]) - 1 + spare for s in sigmas[:2]]
-    low = [max(0, a - m) for a, m in zip(tile[0], margin, strict=True)]
-    high = [min(n, b + m) for n, b, m in zip(image, tile[1], margin, strict=False)]
+    halo = [spare if s is None else len(TAPS[s]) - 1 + spare for s in sigmas[:2]]
+    low = [max(0, a - m) for a, m in zip(tile[0], halo, strict=True)]
+    high = [min(n, b + m) for n, b, m in zip(image, tile[1], halo, strict=False)]
     source = maps[low[0] : high[0], low[1] : high[1]]
     place = ((*tile[0], 0), (*tile[1], image[2]))
     check(device, source, plan_of(sigmas), place, (low[0], low[1], 0), image)

@@ -40,8 +40,8 @@ def jobs(draw: st.DrawFn) -> tuple[Box, tuple[int, ...], tuple[int, ...]]:
     )
     start = tuple(draw(st.integers(0, n - 1)) for n in image)
     stop = tuple(draw(st.integers(a + 1, n)) for a, n in zip(start, image, strict=True))
-    margin = (0 if flat else draw(st.integers(0, 40)), draw(st.integers(0, 40)), draw(st.integers(0, 40)))
-    return Box(start, stop), image, margin
+    halo = (0 if flat else draw(st.integers(0, 40)), draw(st.integers(0, 40)), draw(st.integers(0, 40)))
+    return Box(start, stop), image, halo
 
 
 def working_tiles(threads: int) -> int:
@@ -57,9 +57,9 @@ FLAT_IMAGE = (Box((0, 0, 0), (1, 257, 258)), (1, 257, 258), (0, 0, 0))
 @given(job=jobs(), threads=st.integers(1, 40), memory=st.integers(3 * 10**6, 10**9))
 @example(job=FLAT_IMAGE, threads=2, memory=3_962_880)
 def test_every_voxel_once_and_in_raster_order(job, threads, memory) -> None:  # type: ignore[no-untyped-def]
-    region, image, margin = job
+    region, image, halo = job
     try:
-        tiles = plan_tiles(region, image, margin, CHEAP, resources=Resources(load("cpu"), threads, memory))
+        tiles = plan_tiles(region, image, halo, CHEAP, resources=Resources(load("cpu"), threads, memory))
     except MemoryTooSmall:
         reject()
     seen = np.zeros(image, np.uint8)
@@ -88,13 +88,13 @@ OFF_CENTRE = (Box((4, 22, 3), (25, 52, 79)), (65, 54, 125), (26, 19, 23))
 )
 @example(job=OFF_CENTRE, threads=8, memory=18_459_616, fixed=0.0)
 def test_tiles_stay_within_the_budget(job, threads, memory, fixed) -> None:  # type: ignore[no-untyped-def]
-    region, image, margin = job
+    region, image, halo = job
     cost = TileCost(per_source=20.0, per_voxel=40.0, fixed=fixed)
     try:
-        tiles = plan_tiles(region, image, margin, cost, resources=Resources(load("cpu"), threads, memory))
+        tiles = plan_tiles(region, image, halo, cost, resources=Resources(load("cpu"), threads, memory))
     except MemoryTooSmall:
         reject()
-    dearest = max(cost.of(tile.shape, margin, image) for tile in tiles)
+    dearest = max(cost.of(tile.shape, halo, image) for tile in tiles)
     assert fixed + dearest * working_tiles(threads) <= memory
 
 
@@ -102,10 +102,10 @@ def test_tiles_stay_within_the_budget(job, threads, memory, fixed) -> None:  # t
 @pytest.mark.parametrize("image", [(1, 4000, 5000), (500, 500, 500)], ids=["flat", "solid"])
 def test_large_images_in_little_memory(image: tuple[int, int, int], threads: int) -> None:
     """The number of tiles grows, the memory does not."""
-    margin = (0 if image[0] == 1 else 38, 38, 38)
-    tiles = plan_tiles(Box.whole(image), image, margin, CHEAP, resources=Resources(load("cpu"), threads, 1 << 28))
+    halo = (0 if image[0] == 1 else 38, 38, 38)
+    tiles = plan_tiles(Box.whole(image), image, halo, CHEAP, resources=Resources(load("cpu"), threads, 1 << 28))
     assert sum(tile.size for tile in tiles) == prod(image)
-    assert max(CHEAP.of(t.shape, margin, image) for t in tiles) * working_tiles(threads) <= 1 << 28
+    assert max(CHEAP.of(t.shape, halo, image) for t in tiles) * working_tiles(threads) <= 1 << 28
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_what_is_split_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     for backend in (CPU, compose_backend([FaultyDevice(full_at_array=20)])):
         classifier = prepare_classifier(make_project("flat"), backend, kind_of(SHAPES["flat"]))
-        source = tile.grow(classifier.margin).clip(SHAPES["flat"][1:4])
+        source = tile.grow(classifier.halo).clip(SHAPES["flat"][1:4])
         made.append(classifier.results(tile, pixels[source.slices()], source.start, active, requests))
     for name in requests:
         assert made[1][name].values.tobytes() == np.ascontiguousarray(made[0][name].values).tobytes()

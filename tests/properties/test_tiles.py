@@ -90,7 +90,7 @@ def make_results(
     classifier: PixelClassifier = prepare_classifier(  # type: ignore[arg-type]
         make_project(kind), backend, RawKind.of(shape, make_image(kind).dtype)
     )
-    source = tile.grow(classifier.margin).clip(shape[1:4])
+    source = tile.grow(classifier.halo).clip(shape[1:4])
     pixels = make_image(kind)[time][source.slices()]
     return classifier.results(tile, pixels, source.start, None, requests)
 
@@ -180,6 +180,6 @@ def test_only_the_halo_is_read(kind: str, backend: Backend) -> None:
     region = Box((0, *(n // 2 for n in shape[1:4]), 0), (1, *(n // 2 + 1 for n in shape[1:4]), 1))
     exports = {"Uncertainty": Export(result_infos(project, {RAW: raw})["Uncertainty"], region)}
     classify_lane(project, {RAW: raw}, exports, resources=Resources(backend, 2, PLENTY), on_progress=lambda n: None)
-    margin = prepare_classifier(project, backend, RawKind.of(shape, raw.dtype)).margin  # type: ignore[arg-type]
-    expected = region.grow((0, *margin, 0)).clip(shape)
+    halo = prepare_classifier(project, backend, RawKind.of(shape, raw.dtype)).halo  # type: ignore[arg-type]
+    expected = region.grow((0, *halo, 0)).clip(shape)
     assert raw.reads == [Box((*expected.start[:4], 0), (*expected.stop[:4], shape[4]))]

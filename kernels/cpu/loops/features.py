@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...shared.program import COLUMN, IN, MARGIN, OP, OUT, RADIUS, SOURCE_MARGIN, STRIDE, SUMS, TAPS, Op, Sums
+from ...shared.program import COLUMN, HALO, IN, OP, OUT, RADIUS, SOURCE_HALO, STRIDE, SUMS, TAPS, Op, Sums
 from ..build.jit import njit
 from ..simd import formulas
 from ..simd.lanes import noinline, spread_vectors
@@ -33,7 +33,7 @@ def volume(box):
 
 @njit(nogil=True, cache=True)
 def grown(box, mz, my, mx, image):
-    """Enlarge a box by a margin on both sides, clipped to the image."""
+    """Enlarge a box by a halo on both sides, clipped to the image."""
     return (
         max(box[0] - mz, 0),
         max(box[1] - my, 0),
@@ -121,7 +121,7 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
             for i in range(first[scale], first[scale + 1]):
                 row = instructions[i]
                 op, radius, sums = row[OP], row[RADIUS], row[SUMS]
-                box = grown(cell, row[MARGIN], row[MARGIN + 1], row[MARGIN + 2], image)
+                box = grown(cell, row[HALO], row[HALO + 1], row[HALO + 2], image)
                 n = volume(box)
                 a, out, out1, out2 = row[IN] * slot, row[OUT] * slot, row[OUT + 1] * slot, row[OUT + 2] * slot
                 if op <= _FILTER_Z:
@@ -131,9 +131,7 @@ def derive_cell(smoothed, plan, image, cell, block, stack, scratch):
                         source, at, source_box = pre, pre_places[channel, scale], pre_box
                     else:
                         source, at = work, a
-                        source_box = grown(
-                            cell, row[SOURCE_MARGIN], row[SOURCE_MARGIN + 1], row[SOURCE_MARGIN + 2], image
-                        )
+                        source_box = grown(cell, row[SOURCE_HALO], row[SOURCE_HALO + 1], row[SOURCE_HALO + 2], image)
                     if op == _FILTER_X:
                         filter_x(source, at, source_box, work, outs, box, image[2], weights, radius, sums, lines)
                     elif op == _FILTER_Y:
