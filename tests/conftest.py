@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that run CUDA kernels without a GPU are not part of the fast set; see also ``sampled``."""
     cases: dict[tuple[str, str], list[pytest.Function]] = {}
     for item in items:
-        if item.path.parent.name in ("cuda", "parity") and "gpu" not in item.keywords:
+        if item.path.parent.name in ("cuda", "parity", "ptx") and "gpu" not in item.keywords:
             item.add_marker(pytest.mark.slow)
         is_left_out = any(item.get_closest_marker(name) for name in ("gpu", "slow"))
         if isinstance(item, pytest.Function) and sampled_count(item) and not is_left_out:

@@ -9,12 +9,14 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from pixelforest.kernels.contract import DeviceFailed, DeviceUnavailable
 
 SHIM = Path(__file__).with_name("cuda_shim.h")
+INTERPRETER = Path(__file__).parents[2] / "ptx" / "interpreter"
 # Stands where a compiler has its version: what is made here is never taken for a real compiler's or an older shim's.
 SHIM_NUMBER = 10_000 + int(hashlib.sha256(SHIM.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:8], 16)
 _KERNEL = re.compile(
@@ -44,15 +46,37 @@ def build_library(source: str, name: str, options: tuple[str, ...], *, optimise:
         *_processor_flags(),
         _compiler_version(),
     )
+
+    def make(scratch: Path) -> Path:
+        return _compile(text, name, defines, scratch, optimise=optimise)
+
+    return _build_once(Path(name).stem, parts, make).read_bytes()
+
+
+def build_interpreter() -> Path:
+    """Compile the interpreter of PTX in tests/ptx/interpreter, or take it from the cache. Raises DeviceFailed."""
+    files = sorted(INTERPRETER.glob("*"))
+    flags = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-mfma", "-mavx2", "-fPIC", "-shared")
+    sources = [str(file) for file in files if file.suffix == ".cpp"]
+
+    def make(scratch: Path) -> Path:
+        library = scratch / "interpreter.so"
+        _run("the interpreter of PTX", *flags, *sources, "-o", str(library))
+        return library
+
+    return _build_once("ptx", [*(file.read_text() for file in files), *flags, _compiler_version()], make)
+
+
+def _build_once(name: str, parts: Sequence[str], make: Callable[[Path], Path]) -> Path:
+    """Path of a library in the cache; ``make`` makes it in a scratch folder unless it was made from equal parts."""
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     folder = Path(tempfile.gettempdir()) / f"pixelforest-host-kernels-{os.getuid() if hasattr(os, 'getuid') else ''}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    kept = folder / f"{Path(name).stem}-{key}.so"
+    kept = folder / f"{name}-{key}.so"
     if not kept.exists():
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = _compile(text, name, defines, Path(scratch), optimise=optimise)
-            os.replace(made, kept)
-    return kept.read_bytes()
+            os.replace(make(Path(scratch)), kept)
+    return kept
 
 
 def _compile(text: str, name: str, defines: tuple[str, ...], scratch: Path, *, optimise: bool) -> Path:

@@ -45,6 +45,8 @@ _SCALARS = {
 class _Allocation:
     """Host memory between two guards, returned to the device with the last array on it."""
 
+    written: np.ndarray  # whether each byte was written; see ptx_device.py
+
     def __init__(self, device: HostDevice, nbytes: int) -> None:
         self._device, self.nbytes = device, 0
         device.take(nbytes)
@@ -118,7 +120,7 @@ class HostKernel:
         *,
         shared_bytes: int = 0,
     ) -> None:
-        self._check_limits(grid, block, shared_bytes)
+        check_limits(self._name, self._module.device, grid, block, shared_bytes)
         if len(arguments) != len(self.parameters):
             raise DeviceFailed(f"{self._name} takes {len(self.parameters)} arguments, not {len(arguments)}")
         values = [self._value(i, a) for i, a in enumerate(arguments)]
@@ -132,18 +134,6 @@ class HostKernel:
         for i, argument in enumerate(arguments):
             if isinstance(argument, HostArray) and argument.allocation.is_damaged():
                 raise DeviceFailed(f"{self._name} writes outside its argument {i}, {self.parameters[i]}")
-
-    def _check_limits(self, grid: tuple[int, int, int], block: tuple[int, int, int], shared_bytes: int) -> None:
-        def fits(sizes: tuple[int, int, int], limits: tuple[int, int, int]) -> bool:
-            return all(1 <= n <= most for n, most in zip(sizes, limits, strict=True))
-
-        if not fits(block, (1024, 1024, 64)) or math.prod(block) > 1024:
-            raise DeviceFailed(f"{self._name} cannot be started with blocks of {block} threads")
-        if not fits(grid, (2**31 - 1, 65535, 65535)):
-            raise DeviceFailed(f"{self._name} cannot be started with a grid of {grid} blocks")
-        most = self._module.device.shared_bytes_per_block
-        if not 0 <= shared_bytes <= most:
-            raise DeviceFailed(f"{self._name} asks for {shared_bytes} bytes of shared memory; a block has {most}")
 
     def _value(self, index: int, argument: HostArray | np.generic) -> np.ndarray:
         """Array of one element that holds the argument: the scalar, or the address of the array."""
@@ -163,6 +153,23 @@ class HostKernel:
         if isinstance(argument, HostArray):
             return np.array([argument.host.ctypes.data], np.uint64)
         return np.array([argument])
+
+
+def check_limits(
+    name: str, device: HostDevice, grid: tuple[int, int, int], block: tuple[int, int, int], shared_bytes: int
+) -> None:
+    """Raise DeviceFailed if no device can start a kernel like this, or this one has too little shared memory."""
+
+    def fits(sizes: tuple[int, int, int], limits: tuple[int, int, int]) -> bool:
+        return all(1 <= n <= limit for n, limit in zip(sizes, limits, strict=True))
+
+    if not fits(block, (1024, 1024, 64)) or math.prod(block) > 1024:
+        raise DeviceFailed(f"{name} cannot be started with blocks of {block} threads")
+    if not fits(grid, (2**31 - 1, 65535, 65535)):
+        raise DeviceFailed(f"{name} cannot be started with a grid of {grid} blocks")
+    available = device.shared_bytes_per_block
+    if not 0 <= shared_bytes <= available:
+        raise DeviceFailed(f"{name} asks for {shared_bytes} bytes of shared memory; a block has {available}")
 
 
 class HostModule:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pixelforest.kernels.contract import DeviceFailed
 from pixelforest.kernels.cuda.launch import compile_options, read_source
 
 WHEELS = {13: "nvidia-cuda-nvrtc", 12: "nvidia-cuda-nvrtc-cu12"}
@@ -18,7 +19,7 @@ _USED = re.compile(r"Used (\d+) registers")
 _SHARED = re.compile(r"(\d+) bytes smem")
 
 
-class CompileError(Exception):
+class CompileError(DeviceFailed):
     """NVRTC refused a source; the message is its log."""
 
 
@@ -54,22 +55,31 @@ def compile_kernels(name: str, architecture: str, *, major: int, defines: tuple[
 
     For an architecture such as compute_90 the result is PTX.
     """
+    return compile_source(read_source(name), name, architecture, compile_options(defines), major=major)
+
+
+def compile_source(source: str, name: str, architecture: str, options: tuple[str, ...], *, major: int) -> Compiled:
+    """Compile CUDA C. Raises CompileError."""
     nvrtc = _library(major)
-    source = read_source(name).encode()
-    options = (f"--gpu-architecture={architecture}", "--ptxas-options=-v", *compile_options(defines))
+    options = (f"--gpu-architecture={architecture}", "--ptxas-options=-v", *options)
     program = ctypes.c_void_p()
-    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, name.encode(), 0, None, None))
+    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), 0, None, None))
     try:
         words = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         status = nvrtc.nvrtcCompileProgram(program, len(options), words)
         log = _fetch(nvrtc, program, "ProgramLog").decode(errors="replace")
         if status:
-            raise CompileError(f"{name} for {architecture} {defines}:\n{log}")
+            raise CompileError(f"{name} for {architecture} does not compile with {' '.join(options)}:\n{log}")
         ptx = _fetch(nvrtc, program, "PTX").decode()
         cubin = b"" if architecture.startswith("compute_") else _fetch(nvrtc, program, "CUBIN")
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
     return Compiled(ptx, cubin, _reports(log))
+
+
+def compiler_version(major: int) -> str:
+    """Version of the NVRTC in the installed wheel."""
+    return importlib.metadata.version(WHEELS[major])
 
 
 def _reports(log: str) -> dict[str, KernelReport]:
