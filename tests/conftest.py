@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.backends import AVAILABLE, ON_THE_HOST, also_on_the_host
 from support.cuda_host.host_device import HostDevice
+from support.cuda_host.machines import MakeDevice, parameters
 from support.golden import GOLDEN, REPOSITORY, SHARED, golden_cases, golden_folders
 
 from pixelforest import kernels
@@ -20,6 +21,16 @@ from pixelforest.kernels.cuda.backend import compose_backend
 
 # What a developer's own settings would change.
 _ENVIRONMENT = ("LAZYFLOW_THREADS", "LAZYFLOW_TOTAL_RAM_MB", "SLURM_CPUS_PER_TASK", "XDG_CONFIG_HOME", "COLUMNS")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add options of ``make ptx``."""
+    group = parser.getgroup("pixelforest")
+    group.addoption(
+        "--ptx", action="append", default=[], metavar="ARCHITECTURE[:SEED]",
+        help="interpret the PTX of an architecture; with a seed in random order (default: compute_90:0, compute_75:1)",
+    )  # fmt: skip
+    group.addoption("--plans", type=int, default=1, metavar="N", help="number of random feature plans on each machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,14 +76,26 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise by recorded runs under tests/golden, and small tests of suites by the CUDA kernels on the CPU."""
+    """Parametrise by recorded runs under tests/golden, and by stand-ins for a device.
+
+    Kernels of a test that takes ``make_device`` run on each of them; small tests of suites run on the one for backends.
+    """
     if getattr(metafunc.cls, "has_stand_in", False) and getattr(metafunc.function, "is_small", False):
         metafunc.definition.add_marker(also_on_the_host)
+    if "make_device" in metafunc.fixturenames:
+        machines = parameters(metafunc.config.getoption("ptx"))
+        metafunc.parametrize("make_device", machines, indirect=True, scope="session")
     if "golden_case" in metafunc.fixturenames:
         cases = [case for folder in golden_folders() for case in golden_cases(folder)]
         metafunc.parametrize(
             "golden_case", [pytest.param(case, id=case.name, marks=pytest.mark.golden) for case in cases]
         )
+
+
+@pytest.fixture(scope="session")
+def make_device(request: pytest.FixtureRequest) -> MakeDevice:
+    """Makes a stand-in for a device, with the fields of ``HostDevice`` that are given."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

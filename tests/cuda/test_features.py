@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from support.cuda_host.host_device import HostArray, HostDevice
+from support.cuda_host.features import Features, Tile, assert_same_features
+from support.cuda_host.host_device import HostDevice
+from support.cuda_host.machines import MakeDevice
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import OPERATIONS, FeaturePlan, KernelError, ScalePlan, Voxels
 from pixelforest.kernels.cuda import features as cuda_features
 from pixelforest.kernels.cuda import filters, launch
-from pixelforest.kernels.cuda.features import CudaPlan, CudaStack, chunk_planes, load_plan, stack_bytes
+from pixelforest.kernels.cuda.features import chunk_planes, load_plan, stack_bytes
 from pixelforest.testing.kernel_inputs import assert_same_bits, compute_features, make_plan, open_stack, random_image
 
-Tile = tuple[Voxels, Voxels]
 CPU = kernels.load("cpu")
 SHAPES_OF_TILES = (
     ((0, 0, 0), (12, 19, 75)),
@@ -26,55 +27,15 @@ SHAPES_OF_TILES = (
 )
 
 
-class Features:
-    """Feature operations of a backend."""
-
-    def __init__(self, device: HostDevice, *, split_solid: bool = True) -> None:
-        self.device, self.split_solid = device, split_solid
-
-    @property
-    def pixels(self) -> Features:
-        return self
-
-    def load_plan(self, plan: FeaturePlan) -> CudaPlan:
-        return load_plan(plan, split_solid=self.split_solid)
-
-    def source_halo(self, plan: CudaPlan) -> Voxels:
-        return plan.source_halo
-
-    def to_device(self, source: np.ndarray) -> HostArray:
-        return filters.upload_source(self.device, source)
-
-    def to_host(self, array: HostArray) -> np.ndarray:
-        return self.device.download(array)
-
-    def feature_stack(self, source: HostArray, start: Voxels, tile: Tile, image: Voxels, plan: CudaPlan) -> CudaStack:
-        return cuda_features.feature_stack(self.device, source, start, tile, image, plan)
-
-    def features(self, stack: CudaStack) -> HostArray:
-        return cuda_features.features(stack)
+@pytest.fixture(scope="module")
+def device(make_device: MakeDevice) -> HostDevice:
+    return make_device()
 
 
 @pytest.fixture(scope="module")
-def device() -> HostDevice:
-    return HostDevice()
-
-
-@pytest.fixture(scope="module")
-def quick_device() -> HostDevice:
+def quick_device(make_device: MakeDevice) -> HostDevice:
     """Unoptimised device for variants with little work."""
-    return HostDevice(optimise=False)
-
-
-def assert_same_features(
-    device: HostDevice, image: np.ndarray, plan: FeaturePlan, tile: Tile | None = None, *, split_solid: bool = True
-) -> None:
-    backends = (Features(device, split_solid=split_solid), CPU)
-    found, expected = (compute_features(backend, image, plan, tile) for backend in backends)
-    numbers = ~np.isnan(expected)
-    np.testing.assert_array_equal(numbers, ~np.isnan(found))
-    differing = np.argwhere((found.view(np.uint32) != expected.view(np.uint32)) & numbers)
-    assert not len(differing), f"{len(differing)} differ, in columns {np.unique(differing[:, -1])}; {differing[0]}"
+    return make_device(optimise=False)
 
 
 @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
@@ -163,15 +124,15 @@ def test_features_of_constant_images_equal_those_of_the_cpu(device: HostDevice, 
 
 
 @pytest.mark.parametrize("multiprocessors", [1, 1000])
-def test_results_do_not_depend_on_the_device(multiprocessors: int) -> None:
+def test_results_do_not_depend_on_the_device(make_device: MakeDevice, multiprocessors: int) -> None:
     """Few blocks with many planes, or many with few."""
     image = random_image((1, 30, 9, 12), dtype="float32")
-    assert_same_features(HostDevice(multiprocessors=multiprocessors), image, make_plan([(1.0, False)]))
+    assert_same_features(make_device(multiprocessors=multiprocessors), image, make_plan([(1.0, False)]))
 
 
-def test_gaussians_too_wide_for_shared_memory(quick_device: HostDevice) -> None:
+def test_gaussians_too_wide_for_shared_memory(make_device: MakeDevice) -> None:
     """A device with little of it takes the kernel that reads straight from memory; so would a huge sigma."""
-    poor = HostDevice(shared_bytes_per_block=1000, optimise=False)
+    poor = make_device(shared_bytes_per_block=1000, optimise=False)
     image = random_image((1, 14, 13, 70))
     scale = ScalePlan(3.3, 0.1, False, {"gaussian": 0})
     assert_same_features(poor, image, FeaturePlan((scale,), 1, 1), ((2, 3, 1), (13, 12, 68)))
@@ -191,10 +152,10 @@ def test_kernels_are_shared_by_scales_that_differ_in_taps_only() -> None:
     assert len(variants) == 2 * 3
 
 
-def test_plans_are_prepared_before_the_first_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plans_are_prepared_before_the_first_tile(make_device: MakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch.cache, "folders", lambda: iter(()))
     plan = load_plan(make_plan([(1.0, True), (1.6, True), (1.0, False)]))
-    fresh = HostDevice(optimise=False)
+    fresh = make_device(optimise=False)
     launch.prepare(fresh, [*cuda_features.plan_kernels(plan), *filters.source_kernels(np.dtype(np.uint8))])
     assert sorted(fresh.compiled) == ["features.cu"] * 3 + ["filters.cu", "sources.cu"]
     image = random_image((1, 6, 7, 40))
@@ -203,8 +164,8 @@ def test_plans_are_prepared_before_the_first_tile(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("slicewise", [True, False], ids=["2d", "3d"])
-def test_memory_stays_within_what_was_announced(device: HostDevice, slicewise: bool) -> None:
-    shape = (2, 12, 19, 75)
+def test_memory_stays_within_what_was_announced(make_device: MakeDevice, slicewise: bool) -> None:
+    shape = (2, 13, 19, 75)  # one more than the radius along z
     image, tile = random_image(shape), ((3, 4, 20), (9, 15, 60))
     plan = load_plan(make_plan([(1.0, slicewise), (3.5, slicewise)], channels=2))
     halo = plan.source_halo
@@ -212,7 +173,7 @@ def test_memory_stays_within_what_was_announced(device: HostDevice, slicewise: b
     high = [min(b + m, n) for b, m, n in zip(tile[1], halo, shape[1:], strict=True)]
     source = tuple(b - a for a, b in zip(low, high, strict=True))
     extent = tuple(b - a for a, b in zip(*tile, strict=True))
-    small = HostDevice(total_bytes=stack_bytes(plan, extent, source) + plan.packed.pre_taps.nbytes)
+    small = make_device(total_bytes=stack_bytes(plan, extent, source) + plan.packed.pre_taps.nbytes)
     backend = Features(small)
     inside = image[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))]
     stack = backend.pixels.feature_stack(

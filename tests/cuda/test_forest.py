@@ -1,12 +1,13 @@
-"""Forest kernels on the host: every traversal variant gives the CPU backend's bits."""
+"""Forest kernels without a GPU: every traversal variant gives the CPU backend's bits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from support.cuda_host.host_device import HostDevice, HostKernel
+from support.cuda_host.host_device import HostDevice
+from support.cuda_host.machines import MakeDevice
 from support.cuda_host.nvrtc import compile_kernels
 from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
 
@@ -25,20 +26,28 @@ def _one_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(cuda_forest, "kernel_of", lambda v, is_pure: (named(v, is_pure=is_pure)[0], ()))
 
 
-def predict(
-    features: np.ndarray,
-    forests: Sequence[ForestArrays],
-    shape: Voxels,
-    *,
-    variant: str | None = None,
-    device: HostDevice | None = None,
-) -> np.ndarray:
+Predict = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def predict(make_device: MakeDevice) -> Predict:
     """Class probabilities (n, K) from the kernels."""
-    device = device or HostDevice()
-    forest = load_forest(device, forests, variant=variant)
-    answer = device.download(forest.predict(make_stack(device, features, shape)))
-    assert answer.shape == (*shape, forest.classes)
-    return answer.reshape(len(features), -1)
+
+    def run(
+        features: np.ndarray,
+        forests: Sequence[ForestArrays],
+        shape: Voxels,
+        *,
+        variant: str | None = None,
+        device: HostDevice | None = None,
+    ) -> np.ndarray:
+        device = device or make_device()
+        forest = load_forest(device, forests, variant=variant)
+        answer = device.download(forest.predict(make_stack(device, features, shape)))
+        assert answer.shape == (*shape, forest.classes)
+        return answer.reshape(len(features), -1)
+
+    return run
 
 
 KINDS = pytest.mark.parametrize("pure", [True, False], ids=["pure", "mixed"])
@@ -48,7 +57,7 @@ EVERY = pytest.mark.parametrize("variant", VARIANTS)
 @KINDS
 @EVERY
 @pytest.mark.parametrize("shape", [(1, 13, 37), (5, 6, 11)], ids=["2d", "3d"])
-def test_every_variant_has_the_bits_of_the_cpu(variant: str, shape: Voxels, pure: bool) -> None:
+def test_every_variant_has_the_bits_of_the_cpu(predict: Predict, variant: str, shape: Voxels, pure: bool) -> None:
     rng = np.random.default_rng(1)
     forests = [random_forest(rng, trees=t, columns=6, classes=3, pure=pure, depth=7) for t in (20, 13, 5, 40)]
     features = smooth_features(shape, 6)
@@ -57,7 +66,7 @@ def test_every_variant_has_the_bits_of_the_cpu(variant: str, shape: Voxels, pure
 
 
 @KINDS
-def test_the_product_compiles_one_kernel(pure: bool) -> None:
+def test_the_product_compiles_one_kernel(predict: Predict, pure: bool) -> None:
     rng = np.random.default_rng(1)
     forests = [random_forest(rng, trees=13, columns=6, classes=3, pure=pure)]
     features = smooth_features((1, 13, 37), 6)
@@ -78,7 +87,7 @@ def test_every_variant_compiles_without_spills() -> None:
     [(1, 1, 1), (1, 1, 33), (1, 70, 1), (40, 1, 1), (1, 9, 9), (3, 5, 7), (2, 1, 19)],
     ids=lambda shape: "x".join(map(str, shape)),
 )
-def test_sizes_that_fill_no_patch(shape: Voxels, variant: str | None, pure: bool) -> None:
+def test_sizes_that_fill_no_patch(predict: Predict, shape: Voxels, variant: str | None, pure: bool) -> None:
     rng = np.random.default_rng(2)
     forests = [random_forest(rng, trees=4, columns=3, classes=2, pure=pure)]
     features = smooth_features(shape, 3)
@@ -87,7 +96,7 @@ def test_sizes_that_fill_no_patch(shape: Voxels, variant: str | None, pure: bool
 
 @KINDS
 @EVERY
-def test_neighbours_that_all_part_ways_on_the_device(variant: str, pure: bool) -> None:
+def test_neighbours_that_all_part_ways_on_the_device(predict: Predict, variant: str, pure: bool) -> None:
     """64 voxels end in 64 leaves of a chain that is deeper than a warp has lanes; some leave it at every node."""
     shape = (1, 16, 16)
     features = np.random.default_rng(0).permutation(256).astype(np.float32)[:, None] / 2 + np.float32(0.25)
@@ -96,7 +105,7 @@ def test_neighbours_that_all_part_ways_on_the_device(variant: str, pure: bool) -
 
 
 @KINDS
-def test_trees_deeper_than_anything_keeps(pure: bool) -> None:
+def test_trees_deeper_than_anything_keeps(predict: Predict, pure: bool) -> None:
     features = np.arange(-5, 1005, 1.5).astype(np.float32)[:, None]
     forests = [ForestArrays((chain(1000, to_left=True, pure=pure),), 2, False)]
     assert_equal_bits(predict(features, forests, (1, 2, len(features) // 2)), features, forests)
@@ -123,7 +132,7 @@ def chain(depth: int, *, to_left: bool, pure: bool) -> TreeArrays:
 
 @KINDS
 @pytest.mark.parametrize("variant", [None, "masks", "entered_wide"])
-def test_single_leaf_trees_on_the_device(variant: str | None, pure: bool) -> None:
+def test_single_leaf_trees_on_the_device(predict: Predict, variant: str | None, pure: bool) -> None:
     leaves = ([0, 1], [1, 0], [0, 1]) if pure else ([0.25, 0.75], [1, 0], [0.5, 0.5])
     forests = [ForestArrays(tuple(leaf_tree(each) for each in leaves), 2, False)]
     features = smooth_features((1, 5, 20), 1)
@@ -134,7 +143,7 @@ def test_single_leaf_trees_on_the_device(variant: str | None, pure: bool) -> Non
 
 @KINDS
 @pytest.mark.parametrize("classes", [1, 2, 5, 40])
-def test_numbers_of_classes(classes: int, pure: bool) -> None:
+def test_numbers_of_classes(predict: Predict, classes: int, pure: bool) -> None:
     rng = np.random.default_rng(classes)
     forests = [random_forest(rng, trees=13, columns=4, classes=classes, pure=pure)]
     features = smooth_features((1, 8, 25), 4)
@@ -142,10 +151,12 @@ def test_numbers_of_classes(classes: int, pure: bool) -> None:
 
 
 @KINDS
-def test_classes_whose_sums_do_not_fit_are_taken_in_parts(pure: bool) -> None:
+def test_classes_whose_sums_do_not_fit_are_taken_in_parts(
+    predict: Predict, make_device: MakeDevice, pure: bool
+) -> None:
     rng = np.random.default_rng(4)
     forests = [random_forest(rng, trees=t, columns=3, classes=50, pure=pure) for t in (13, 6)]
-    device = HostDevice(shared_bytes_per_block=8 << 10)
+    device = make_device(shared_bytes_per_block=8 << 10)
     features = smooth_features((1, 8, 25), 3)
     features[17, 2] = np.nan
     assert_equal_bits(predict(features, forests, (1, 8, 25), device=device), features, forests)
@@ -154,11 +165,13 @@ def test_classes_whose_sums_do_not_fit_are_taken_in_parts(pure: bool) -> None:
 
 @KINDS
 @pytest.mark.parametrize("variant", ["entered_staged", "lanes_staged"])
-def test_nodes_that_do_not_fit_are_staged_in_turn(variant: str, pure: bool) -> None:
+def test_nodes_that_do_not_fit_are_staged_in_turn(
+    predict: Predict, make_device: MakeDevice, variant: str, pure: bool
+) -> None:
     """Groups begin inside a filling and go over several; each block passes the forest for several patches."""
     rng = np.random.default_rng(5)
     forests = [random_forest(rng, trees=t, columns=3, classes=3, pure=pure, depth=6) for t in (5, 13, 1, 17)]
-    device = HostDevice(shared_bytes_per_block=16 << 10, multiprocessors=2)
+    device = make_device(shared_bytes_per_block=16 << 10, multiprocessors=2)
     shape = (1, 40, 81)
     features = smooth_features(shape, 3)
     features[:640] = np.nan
@@ -170,26 +183,18 @@ def test_nodes_that_do_not_fit_are_staged_in_turn(variant: str, pure: bool) -> N
 
 @pytest.mark.parametrize(("threads", "resident"), [(1024, 1), (1536, 1), (2048, 2)])
 def test_no_more_blocks_with_staged_nodes_than_run_at_once(
-    threads: int, resident: int, monkeypatch: pytest.MonkeyPatch
+    predict: Predict, make_device: MakeDevice, threads: int, resident: int
 ) -> None:
     """Their number depends on the device: 1024 threads of a multiprocessor of Turing, 1536 of sm_86, 2048 of sm_80."""
-    grids: list[tuple[int, int, int]] = []
-    run = HostKernel.__call__
-
-    def record(self: HostKernel, grid: tuple[int, int, int], *rest: object, **options: int) -> None:
-        grids.append(grid)
-        run(self, grid, *rest, **options)
-
-    monkeypatch.setattr(HostKernel, "__call__", record)
-    device = HostDevice(multiprocessors=3, threads_per_multiprocessor=threads)
+    device = make_device(multiprocessors=3, threads_per_multiprocessor=threads)
     forests = [random_forest(np.random.default_rng(0), trees=3, columns=3, classes=2, pure=True, depth=2)]
     features = smooth_features((1, 96, 128), 3)
     assert_equal_bits(predict(features, forests, (1, 96, 128), device=device), features, forests)
-    assert grids == [(3 * resident, 1, 1)]
+    assert device.grids == [(3 * resident, 1, 1)]
 
 
 @KINDS
-def test_weighted_leaves_on_the_device(pure: bool) -> None:
+def test_weighted_leaves_on_the_device(predict: Predict, pure: bool) -> None:
     rng = np.random.default_rng(6)
     forests = [
         random_forest(rng, trees=t, columns=4, classes=3, pure=pure, is_weighted=weighted)
@@ -199,7 +204,7 @@ def test_weighted_leaves_on_the_device(pure: bool) -> None:
     assert_equal_bits(predict(features, forests, (2, 9, 9)), features, forests)
 
 
-def test_leaves_without_weight_are_undefined_as_in_the_original() -> None:
+def test_leaves_without_weight_are_undefined_as_in_the_original(predict: Predict) -> None:
     forests = [ForestArrays((leaf_tree([0.5, 0.5], weight=0.0),), 2, True)]
     features = smooth_features((1, 3, 5), 1)
     found = predict(features, forests, (1, 3, 5))
@@ -209,7 +214,7 @@ def test_leaves_without_weight_are_undefined_as_in_the_original() -> None:
 
 @KINDS
 @pytest.mark.parametrize("trees", [3, 13])
-def test_old_classifiers_are_not_averaged(trees: int, pure: bool) -> None:
+def test_old_classifiers_are_not_averaged(predict: Predict, trees: int, pure: bool) -> None:
     forest = random_forest(np.random.default_rng(7), trees=trees, columns=4, classes=3, pure=pure, averages=False)
     features = smooth_features((1, 9, 9), 4)
     assert_equal_bits(predict(features, [forest], (1, 9, 9)), features, [forest])
@@ -217,7 +222,7 @@ def test_old_classifiers_are_not_averaged(trees: int, pure: bool) -> None:
 
 @KINDS
 @EVERY
-def test_values_at_thresholds_and_at_the_ends_of_numbers(variant: str, pure: bool) -> None:
+def test_values_at_thresholds_and_at_the_ends_of_numbers(predict: Predict, variant: str, pure: bool) -> None:
     """Ties, zeros of both signs, infinities, denormals; thresholds between floats, beyond them and not a number."""
     largest, tiny = float(np.finfo(np.float32).max), float(np.finfo(np.float32).smallest_subnormal)
     thresholds = [0.0, -0.0, 0.1, 0.1 + 2e-9, float(np.float32(0.1)), tiny / 2, -tiny / 2, largest * (1 + 2**-25)]
@@ -236,19 +241,19 @@ def test_values_at_thresholds_and_at_the_ends_of_numbers(variant: str, pure: boo
 
 @KINDS
 @EVERY
-def test_nothing_but_nan_on_the_device(variant: str, pure: bool) -> None:
+def test_nothing_but_nan_on_the_device(predict: Predict, variant: str, pure: bool) -> None:
     forests = [random_forest(np.random.default_rng(8), trees=3, columns=2, classes=2, pure=pure)]
     features = np.full((200, 2), np.nan, np.float32)
     features[:, 1] = np.arange(200)
     assert not predict(features, forests, (1, 8, 25), variant=variant).any()
 
 
-def test_features_that_do_not_fit_are_read_where_they_are() -> None:
+def test_features_that_do_not_fit_are_read_where_they_are(predict: Predict, make_device: MakeDevice) -> None:
     columns = 300
     rng = np.random.default_rng(9)
     forests = [ForestArrays(tuple(stump(c, rng.normal(), [1, 0], [0, 1]) for c in range(columns)), 2, False)]
     features = smooth_features((1, 4, 20), columns)
-    device = HostDevice(shared_bytes_per_block=48 << 10)
+    device = make_device(shared_bytes_per_block=48 << 10)
     assert_equal_bits(predict(features, forests, (1, 4, 20), device=device), features, forests)
     assert device.launches == ["direct_pure"]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from support.cuda_host.host_device import HostDevice
+from support.cuda_host.machines import MakeDevice
 
 from pixelforest.kernels.contract import Backend, KernelError
 from pixelforest.kernels.cpu.host import labels as cpu
@@ -26,8 +27,8 @@ SHAPES = (
 
 
 @pytest.fixture(scope="module")
-def device() -> HostDevice:
-    found = HostDevice()
+def device(make_device: MakeDevice) -> HostDevice:
+    found = make_device()
     prepare(found, [(labels.FILE, (f"VALUE={kind}",)) for kind in labels.TYPES.values()])
     return found
 
@@ -157,11 +158,13 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixt
         yield caplog
 
 
-def test_what_does_not_fit_the_device_is_the_cpus_with_one_warning(warnings: pytest.LogCaptureFixture) -> None:
+def test_what_does_not_fit_the_device_is_the_cpus_with_one_warning(
+    make_device: MakeDevice, warnings: pytest.LogCaptureFixture
+) -> None:
     values = random_values((4, 20, 40), "uint8", share=0.6)
     expected = cpu.label_slab(values, Storage())
     for room in (0, values.size, 4 * values.size, 6 * values.size):
-        small = HostDevice(total_bytes=room)
+        small = make_device(total_bytes=room)
         backend = compose_backend([small])
         warnings.clear()
         for _ in range(2):

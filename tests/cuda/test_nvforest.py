@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from support.cuda_host.host_device import HostDevice
+from support.cuda_host.machines import MakeDevice
 from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
 
 from pixelforest import kernels
@@ -22,19 +23,27 @@ needs_nvforest = pytest.mark.skipif(
 )
 
 
-def predict(features: np.ndarray, forests: Sequence[ForestArrays], shape: Voxels) -> np.ndarray:
-    """Predict class probabilities (n, K) with nvForest."""
-    device = HostDevice()
-    forest = nvforest.load_forest(device, forests, place="cpu")
-    answer = device.download(forest.predict(make_stack(device, features, shape)))
-    assert answer.shape == (*shape, forest.classes)
-    return answer.reshape(len(features), -1)
+Predict = Callable[[np.ndarray, Sequence[ForestArrays], Voxels], np.ndarray]
+
+
+@pytest.fixture
+def predict(make_device: MakeDevice) -> Predict:
+    """Class probabilities (n, K) from nvForest."""
+
+    def run(features: np.ndarray, forests: Sequence[ForestArrays], shape: Voxels) -> np.ndarray:
+        device = make_device()
+        forest = nvforest.load_forest(device, forests, place="cpu")
+        answer = device.download(forest.predict(make_stack(device, features, shape)))
+        assert answer.shape == (*shape, forest.classes)
+        return answer.reshape(len(features), -1)
+
+    return run
 
 
 @needs_nvforest
 @pytest.mark.parametrize("classes", [1, 2, 3, 5])
 @pytest.mark.parametrize("counts", [(100,), (10, 10, 10), (10, 13, 7), (41, 10, 47, 1)], ids=str)
-def test_pure_forests_of_nvforest_have_the_native_bits(counts: tuple[int, ...], classes: int) -> None:
+def test_pure_forests_of_nvforest_have_the_native_bits(predict: Predict, counts: tuple[int, ...], classes: int) -> None:
     """Some of these counts do not survive the division and product of averaging, so every rounding shows."""
     rng = np.random.default_rng([classes, *counts])
     forests = [random_forest(rng, trees=t, columns=35, classes=classes, pure=True, depth=6) for t in counts]
@@ -48,7 +57,7 @@ def test_pure_forests_of_nvforest_have_the_native_bits(counts: tuple[int, ...], 
 
 
 @needs_nvforest
-def test_voxels_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_voxels_are_taken_in_parts(predict: Predict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvforest, "ROWS", 100)
     rng = np.random.default_rng(1)
     forests = [random_forest(rng, trees=t, columns=4, classes=3, pure=True) for t in (13, 10)]
@@ -60,7 +69,9 @@ def test_voxels_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_nvforest
 @pytest.mark.parametrize("averages", [True, False])
 @pytest.mark.parametrize("is_weighted", [True, False])
-def test_mixed_forests_of_nvforest_differ_in_last_digits_only(is_weighted: bool, averages: bool) -> None:
+def test_mixed_forests_of_nvforest_differ_in_last_digits_only(
+    predict: Predict, is_weighted: bool, averages: bool
+) -> None:
     rng = np.random.default_rng(2)
     counts = (60, 13) if averages else (60,)
     forests = [
@@ -78,7 +89,7 @@ def test_mixed_forests_of_nvforest_differ_in_last_digits_only(is_weighted: bool,
 
 @needs_nvforest
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "mixed"])
-def test_every_value_goes_the_way_it_goes_in_double(pure: bool) -> None:
+def test_every_value_goes_the_way_it_goes_in_double(predict: Predict, pure: bool) -> None:
     """Ties and the ends of numbers: each threshold is a forest of its own, so that no vote hides another."""
     largest, tiny = float(np.finfo(np.float32).max), float(np.finfo(np.float32).smallest_subnormal)
     thresholds = [0.0, -0.0, 0.1, 0.1 + 2e-9, float(np.float32(0.1)), tiny / 2, -tiny / 2, largest * (1 + 2**-25)]
@@ -94,7 +105,7 @@ def test_every_value_goes_the_way_it_goes_in_double(pure: bool) -> None:
 
 
 @needs_nvforest
-def test_trees_that_are_one_leaf_and_columns_nobody_asks_for() -> None:
+def test_trees_that_are_one_leaf_and_columns_nobody_asks_for(predict: Predict) -> None:
     rng = np.random.default_rng(3)
     trees = (leaf_tree([0, 1]), random_tree(rng, 2, 2, depth=3, pure=True), leaf_tree([1, 0]))
     for forests in ([ForestArrays(trees, 2, False)], [ForestArrays(trees[:1], 2, False)]):
@@ -104,7 +115,7 @@ def test_trees_that_are_one_leaf_and_columns_nobody_asks_for() -> None:
 
 
 @needs_nvforest
-def test_votes_of_leaves_without_weight_are_undefined_in_nvforest_too() -> None:
+def test_votes_of_leaves_without_weight_are_undefined_in_nvforest_too(predict: Predict) -> None:
     forests = [ForestArrays((leaf_tree([0.5, 0.5], weight=0.0),), 2, True)]
     assert np.isnan(predict(smooth_features((1, 1, 9), 1), forests, (1, 1, 9))).all()
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cuda_host.host_device import HostDevice
+from support.cuda_host.machines import MakeDevice
 
 from pixelforest.engine.objects.label import label_components
 from pixelforest.engine.objects.threshold import threshold_frame
@@ -20,8 +21,8 @@ from pixelforest.testing.label_slabs import Storage, random_values
 
 
 @pytest.fixture(scope="module")
-def device() -> HostDevice:
-    return HostDevice()
+def device(make_device: MakeDevice) -> HostDevice:
+    return make_device()
 
 
 @pytest.fixture(scope="module")

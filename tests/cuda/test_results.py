@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.cuda_host.host_device import HostDevice
+from support.cuda_host.machines import MakeDevice
 
 from pixelforest.kernels.contract import Conversion, ResultPlan, Wanted
 from pixelforest.kernels.cuda.results import (
@@ -33,8 +34,8 @@ FLOAT = np.dtype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def device() -> HostDevice:
-    return HostDevice()
+def device(make_device: MakeDevice) -> HostDevice:
+    return make_device()
 
 
 def votes(classes: int, *, shape: tuple[int, ...] = SHAPE) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.cuda_host.host_device import HostDevice
+from support.cuda_host.machines import MakeDevice
 
 from pixelforest.kernels.contract import Backend, MapPlan, Voxels
 from pixelforest.kernels.cpu.host import threshold as cpu
@@ -17,8 +18,8 @@ AXES = [(0.3, 1.0, 2.0), (None, 1.0, 0.3), (None, 1.0, None), (None, None, 1.0),
 
 
 @pytest.fixture(scope="module")
-def device() -> HostDevice:
-    return HostDevice()
+def device(make_device: MakeDevice) -> HostDevice:
+    return make_device()
 
 
 def plan_of(sigmas: tuple[float | None, ...], channels: tuple[int, ...] = (0,), **other: object) -> MapPlan:
@@ -115,10 +116,10 @@ def test_what_a_device_gains_nothing_from_is_the_cpus(
     assert len(device.launches) == before
 
 
-def test_what_does_not_fit_the_device_is_the_cpus(device: HostDevice) -> None:
+def test_what_does_not_fit_the_device_is_the_cpus(make_device: MakeDevice) -> None:
     maps = np.random.default_rng(6).random((1, 6, 40, 1), np.float32)
     plan, where = plan_of((None, 1.0, 1.0)), ((0, 0, 0), ((0, 0, 0), (1, 6, 40)), (1, 6, 40))
-    small = HostDevice(total_bytes=maps.nbytes * 2)
+    small = make_device(total_bytes=maps.nbytes * 2)
     (found,) = compose_backend([small]).labels.smooth_maps(maps, *where, plan)
     np.testing.assert_array_equal(found, cpu.smooth_maps(maps, *where, plan)[0])
     assert small.free_bytes() == small.total_bytes

@@ -194,7 +194,11 @@ def test_errors_inside_a_block(device: PtxDevice, module: PtxModule, kernel: str
 def test_kernels_without_errors(device: PtxDevice, module: PtxModule, kernel: str) -> None:
     out = device.zeros((64,), np.int32)
     run(module, kernel, out)
-    expected = {"with_barrier": np.arange(64)[::-1], "with_warp_barrier": np.arange(64) ^ 1, "atomics": [64, 64, *[0] * 62]}
+    expected = {
+        "with_barrier": np.arange(64)[::-1],
+        "with_warp_barrier": np.arange(64) ^ 1,
+        "atomics": [64, 64, *[0] * 62],
+    }
     assert device.download(out).tolist() == list(expected[kernel])
 
 
@@ -223,7 +227,7 @@ def test_writes_behind_shared_memory(device: PtxDevice, module: PtxModule) -> No
 
 
 def test_results_that_were_not_written(device: PtxDevice) -> None:
-    with pytest.raises(DeviceFailed, match="16 of 16 bytes of .* are downloaded unwritten"):
+    with pytest.raises(DeviceFailed, match=r"16 of 16 bytes of .* are downloaded unwritten"):
         device.download(device.empty((4,), np.int32))
 
 

@@ -130,7 +130,7 @@ class Program:
         """Run a kernel. Raises DeviceFailed with all findings.
 
         parameters  packed at the offsets of ``KernelFacts``
-        ranges      arrays that may be accessed: address, bytes, address of one byte per byte that says if it was written
+        ranges      arrays that may be accessed: address, bytes, address of their record of written bytes
         """
         given = (_Range * max(1, len(ranges)))(*(_Range(*each) for each in ranges))
         options, counts = _Options(finds_races, seed, MAX_INSTRUCTIONS), _Counts()
@@ -146,8 +146,8 @@ class Program:
 
 def _read_counts(counts: _Counts) -> Counts:
     values = {name: getattr(counts, name) for name, _ in _Counts._fields_}
-    by_class = {name: dict(zip(CLASSES, value, strict=True)) for name, value in values.items() if type(value) is _BY_CLASS}
-    return Counts(launches=1, **values | by_class)
+    arrays = [name for name, value in values.items() if isinstance(value, _BY_CLASS)]
+    return Counts(launches=1, **values | {name: dict(zip(CLASSES, values[name], strict=True)) for name in arrays})
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,13 @@ class PtxDevice(HostDevice):
         return compile_source(source, name, self.architecture, options, major=self.major).ptx.encode()
 
     def load(self, binary: bytes) -> PtxModule:
-        return PtxModule(self, Program(binary.decode()))
+        return PtxModule(self, _parse(binary))
+
+
+@lru_cache(maxsize=32)
+def _parse(ptx: bytes) -> Program:
+    """Parse PTX once for all devices of a test module."""
+    return Program(ptx.decode())
 
 
 def _written(array: HostArray) -> np.ndarray:
@@ -116,7 +123,7 @@ class PtxKernel:
             self._name, grid, block, shared_bytes, self._pack(arguments), _ranges(arguments),
             seed=device.seed, finds_races=device.finds_races,
         )  # fmt: skip
-        device.launches.append(self._name)
+        device.record(self._name, grid)
         device.counts[self._name].add(counts)
 
     def _pack(self, arguments: Sequence[HostArray | np.generic]) -> bytes:
