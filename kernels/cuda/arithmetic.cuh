@@ -22,6 +22,10 @@ static __device__ __forceinline__ bool is_nan(float value) {
     return (__float_as_uint(value) & 0x7fffffffu) > 0x7f800000u;
 }
 
+// The value if it is negative, else +0, also for NaN and -0. Compilers turn ``value < 0 ? value : 0`` into a minimum, which
+// may keep the sign of a zero; the sum drops it.
+static __device__ __forceinline__ float negative_part(float value) { return __fadd_rn(fminf(value, 0.0f), 0.0f); }
+
 // Converts half-precision bits to a float; every half is exactly a float.
 static __device__ __forceinline__ float half_to_float(unsigned short bits) {
     const unsigned sign = (unsigned)(bits & 0x8000u) << 16;

@@ -91,6 +91,7 @@ static __device__ __forceinline__ void predict(const Work& work) {
                 }
             }
             is_active = drop_bad<VOXELS>(work, features, lane, is_bad, valid);
+            // From here to the next barrier lanes read what others wrote to the patch; after it each reads its own voxels.
             __syncwarp();
             if (ENTERS) find_bounds<VOXELS>(work, patch, bounds, lane);
             tally.clear(work, lane);
@@ -113,7 +114,6 @@ static __device__ __forceinline__ void predict(const Work& work) {
             if (segment[ENDS_GROUP])
                 end_group(work, segment, s == work.segment_count - 1, features, lane, valid, tally);
         }
-        __syncwarp();  // the next patch overwrites this one
     }
 }
 

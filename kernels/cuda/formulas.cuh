@@ -67,11 +67,9 @@ static __device__ __forceinline__ void eigenvalues_3x3(const float* entries, flo
     const float c1 = ((((a00 * a11 - a01 * a01) + a00 * a22) - a02 * a02) + a11 * a22) - a12 * a12;
     const float c2 = (a00 + a11) + a22;
     const float u = c2 * THIRD;
-    float a = (c1 - c2 * u) * THIRD;
-    a = a < 0.0f ? a : 0.0f;
+    const float a = negative_part((c1 - c2 * u) * THIRD);
     const float b = (c0 + u * ((u * 2.0f) * u - c1)) * 0.5f;
-    float q = b * b + (a * a) * a;
-    q = q < 0.0f ? q : 0.0f;
+    const float q = negative_part(b * b + (a * a) * a);
     const float rho = __fsqrt_rn(-a);
     // The sign of the angle, lost by the magnitude, would only swap r1 and r2.
     float sine, cosine;

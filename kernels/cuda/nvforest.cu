@@ -27,7 +27,7 @@ extern "C" __global__ void __launch_bounds__(256) gather_rows(
             if (begin + j < count && c0 + (int)threadIdx.x < wanted)
                 rows[(long long)(begin + j) * wanted + c0 + threadIdx.x] = tile[threadIdx.x][j];
     }
-    __syncthreads();
+    // The barrier before the last rows were written covers ``bad``; without columns only these threads wrote it.
     if (threadIdx.y == 0 && voxel < count) is_valid[voxel] = bad[threadIdx.x] == 0;
 }
 

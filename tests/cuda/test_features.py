@@ -145,6 +145,18 @@ def test_columns_of_several_channels_and_scales(quick_device: HostDevice) -> Non
     assert_same_features(quick_device, image, plan)
 
 
+def test_zero_is_the_negative_part_of_zeros_and_nan(device: HostDevice) -> None:
+    kernel = """extern "C" __global__ void f(const float* in, float* out) {
+        out[threadIdx.x] = negative_part(in[threadIdx.x]);
+    }"""
+    source = launch.read_source("arithmetic.cuh") + kernel
+    values = np.array([-0.0, 0.0, np.nan, 2.0, -3.0, -1e-45, np.inf, -np.inf], np.float32)
+    out = device.zeros((8,), np.float32)
+    module = device.load(device.compile(source, "f.cu", launch.OPTIONS))
+    module.kernel("f")((1, 1, 1), (8, 1, 1), (device.upload(values), out))
+    assert_same_bits(device.download(out), np.array([0, 0, 0, 0, -3.0, -1e-45, 0, -np.inf], np.float32))
+
+
 def test_kernels_are_shared_by_scales_that_differ_in_taps_only() -> None:
     """Start-up depends on how many there are."""
     scales = [(0.3, False), (0.7, False), (1.0, False), (1.6, False), (3.5, False), (5.0, False), (10.0, False)]
