@@ -32,7 +32,7 @@ from pixelforest.frontend.exit_status import (
     run_guarded,
 )
 from pixelforest.frontend.json_report import RunReport
-from pixelforest.frontend.options import CommandLine, is_asked, parse_command_line
+from pixelforest.frontend.options import CommandLine, Option, is_asked, parse_command_line
 from pixelforest.frontend.options_table import COMMANDS, OPTIONS, help_text
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_asked("--help", argv) or is_asked("-h", argv):
             import shutil
 
-            return _print(help_text(shutil.get_terminal_size().columns))
+            return _print(_help_for(argv)(shutil.get_terminal_size().columns))
         if is_asked("--version", argv):
             return _print(VERSION_LINE)
         action: Action = run_project
         if argv[:1] and argv[0] in SUBCOMMANDS:
             action, argv = SUBCOMMANDS[argv[0]], argv[1:]
-        line = parse_command_line(OPTIONS, argv)
+        line = parse_command_line(_options_of(action), argv)
         if line.values.get("warm") and action is not show_health:
             raise UsageError(f"--warm goes with {PROGRAM} doctor")
         if line.values.get("architectures") and not (line.values.get("warm") and action is show_health):
@@ -77,6 +77,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STATUS_USAGE
     finally:
         let_go_of_closed_pipes()
+
+
+def _options_of(action: Action) -> Sequence[Option]:
+    """Table of the options of a command."""
+    if action is not train_project:
+        return OPTIONS
+    from pixelforest.frontend.training_options import TRAINING_OPTIONS
+
+    return TRAINING_OPTIONS
+
+
+def _help_for(argv: Sequence[str]) -> Callable[[int], str]:
+    if argv[0] != "train":
+        return help_text
+    from pixelforest.frontend.training_options import training_help
+
+    return training_help
 
 
 def build_request(line: CommandLine) -> Request:
@@ -201,12 +218,26 @@ def show_health(line: CommandLine, console: Console) -> int:
     return health.status
 
 
+def train_project(line: CommandLine, console: Console) -> int:
+    """Train a project and write it to a file of its own."""
+    if line.positional:
+        raise UsageError(f"train takes no images without an option ({line.positional[0]}); see train --help")
+
+    from pixelforest.engine.training.command import TrainingRequest, train_project
+    from pixelforest.frontend.text_training import describe_training
+
+    request = _pick(TrainingRequest, line)
+    _print(describe_training(train_project(replace(request, raw_data=tuple(line.paths.get("raw_data", ()))))))
+    return STATUS_OK
+
+
 SUBCOMMANDS: dict[str, Action] = {
     "doctor": show_health,
     "explain": explain_run,
     "info": show_project,
     "formats": show_formats,
     "completions": show_completions,
+    "train": train_project,
 }
 
 

@@ -24,7 +24,8 @@ NO_CARVING = "the carving workflow is not supported"
 NO_MPI = "start one process for each part of the inputs instead; projects are never locked"
 
 
-def _count(text: str) -> int:
+def parse_count(text: str) -> int:
+    """Parse an integer that is not negative. Raises ValueError."""
     if not text.isdecimal():
         raise ValueError("expected an integer, at least 0")
     return int(text)
@@ -83,7 +84,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _flag("--json", RUN, "With --dry_run or explain: print a JSON document, for programs."),
     _flag("--print_labels_by_slice", RUN, "Log the number of labelled voxels in each z slice of the training images."),
-    Option("--label_search_value", RUN, "Count only this label.", metavar="N", default="0, all labels", parse=_count),
+    Option(
+        "--label_search_value", RUN, "Count only this label.", metavar="N", default="0, all labels", parse=parse_count
+    ),
     _flag("--help", RUN, "Print this help."),
     _flag("--version", RUN, "Print the version."),
     # --------------------------------------------------------------------------------------------------------------
@@ -236,7 +239,7 @@ OPTIONS: tuple[Option, ...] = (
         "Number of threads, at most the number of CPUs available to this process; also set by LAZYFLOW_THREADS.",
         metavar="N",
         default="the available CPUs; in a SLURM job, those of the task",
-        parse=_count,
+        parse=parse_count,
     ),
     Option(
         "--memory",
@@ -328,6 +331,7 @@ COMMANDS = {
     "formats": "list the values of --output_format",
     "doctor": "test the devices, libraries and caches of this machine",
     "completions": "print the completions for a shell",
+    "train": "train the classifier of a project anew",
 }
 
 USAGE = f"""\
@@ -338,6 +342,8 @@ usage: {PROGRAM} [--headless] --project=P.ilp [options] IMAGE [IMAGE ...]
        {PROGRAM} formats           list the values of --output_format
        {PROGRAM} doctor            test the devices, libraries and caches of this machine
        {PROGRAM} completions SHELL completions of this command line for bash, zsh or fish
+       {PROGRAM} train --project=P.ilp --output=NEW.ilp
+                                   train the classifier of a project anew; train --help lists the options
 
 Run trained ilastik projects without ilastik. Option names may be written with dashes or underscores, and abbreviated
 if the abbreviation is unique."""

@@ -41,6 +41,7 @@ DEVICE_FOLDER = "kernels.cuda"
 # Who opens files, beside engine/formats.
 FILE_OPENERS = {
     "engine.project.hdf5": "project files",
+    "engine.project.hdf5_writer": "trained projects",
     "engine.config": "the user's settings, not image data",
     "engine.machine": "/proc and /sys, to learn about memory and CPUs",
 }

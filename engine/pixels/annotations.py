@@ -118,7 +118,7 @@ def _open_training_image(project: PixelProject, found: TrainingImage) -> InputIm
         return None
     folder = project.path.parent
     places = [str(folder / part) for part in parts]
-    if not all(_is_file_or_folder(place) for place in places):
+    if not all(is_file_or_folder(place) for place in places):
         return None
     options = InputOptions(project_dir=folder)
     try:
@@ -127,7 +127,7 @@ def _open_training_image(project: PixelProject, found: TrainingImage) -> InputIm
         return None
 
 
-def _is_file_or_folder(place: str) -> bool:
+def is_file_or_folder(place: str) -> bool:
     """Return True for a file, a folder or a pattern; False for devices and pipes, since reading them would block."""
     for external, _ in split_internal(place):
         modes = [mode for each in (external, *glob.glob(external)) if (mode := _mode(each))]

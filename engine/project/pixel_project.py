@@ -9,9 +9,11 @@ from .hdf5 import ProjectFile
 from .pixel_features import GROUP as FEATURES_GROUP
 from .pixel_features import FeatureSelection, read_feature_selection
 from .project import Project
+from .workflow_kinds import WorkflowKind
 
 NAME = "Pixel Classification"
 ROLES = RAW, MASK = ("Raw Data", "Prediction Mask")
+KIND = WorkflowKind(NAME, "PixelClassificationWorkflow", ROLES, "Prediction Export", has_pixels=True)
 
 
 @frozen(eq=False)

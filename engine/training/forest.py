@@ -153,8 +153,7 @@ def train_forests(
     -----
     The other parameters and the errors are those of ``train_forest``. After the largest seed comes 1.
     """
-    if not isinstance(seed, int | np.integer) or not 1 <= seed <= MAX_SEED:
-        raise UsageError(f"{setting('seed')} goes from 1 to {MAX_SEED}, not {seed}; vigra takes 0 for the time of day")
+    check_seed(seed)
     if min(trees) < 1:
         raise UsageError(f"a forest needs at least one tree, not {min(trees)}")
     matrix, values = as_features(features), _as_labels(labels)
@@ -177,6 +176,12 @@ def train_forests(
         return _finish(grown, classes, tuple(known.tolist()), matrix.shape)
 
     return tuple(in_parallel(grow, range(len(trees)), count))
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that vigra's generator has not. Raises UsageError."""
+    if not isinstance(seed, int | np.integer) or not 1 <= seed <= MAX_SEED:
+        raise UsageError(f"{setting('seed')} goes from 1 to {MAX_SEED}, not {seed}; vigra takes 0 for the time of day")
 
 
 def as_features(features: Any) -> np.ndarray:

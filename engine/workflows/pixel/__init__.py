@@ -1,6 +1,5 @@
 """Pixel Classification."""
 
-from ...project.pixel_project import NAME, ROLES
-from ...project.workflow_kinds import WorkflowKind
+from ...project.pixel_project import KIND
 
-KINDS = (WorkflowKind(NAME, "PixelClassificationWorkflow", ROLES, "Prediction Export", has_pixels=True),)
+KINDS = (KIND,)

@@ -1,0 +1,249 @@
+"""Training of a project that classifies pixels: its labels and images → samples → forests → the trained project."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from math import isnan, nan
+from pathlib import Path
+
+import numpy as np
+
+from ...frozen import frozen
+from ..backends import open_backend
+from ..errors import InputMismatch, ProjectError, UsageError, setting
+from ..pixels.feature_plan import FEATURES, plan_features
+from ..project import (
+    Classifier,
+    FeatureSelection,
+    PixelProject,
+    Project,
+    ProjectFile,
+    StoredForest,
+    open_project,
+    read_common,
+    read_feature_selection,
+    read_label_blocks,
+    read_label_names,
+)
+from ..project.forest import GROUP, PARALLEL_FORESTS
+from ..project.hdf5_writer import OUTPUT, TrainedClassifier, check_not_open, write_trained_project
+from ..project.pixel_project import KIND, NAME, RAW
+from ..project.tree_arrays import unpack_trees
+from ..project.workflow_kinds import find_kind
+from ..resources import Resources
+from ..storage.atomic_write import check_file_place
+from .forest import TrainedForest, check_seed, train_forests
+from .samples import Samples, collect_samples, find_labelled, open_training_images
+
+MAX_FORESTS = 20  # they grow in parallel; fixed, so that a project does not depend on the number of threads
+DEFAULT_TREES = 100
+MAX_TREES = 100_000
+_STORED_TREES = re.compile(rb"V_num_trees\np\d+\nI(\d{1,9})\n")
+
+logger = logging.getLogger("pixelforest.training")
+
+
+@frozen
+class TrainingSettings:
+    """Settings of a training.
+
+    trees             None: as many as the project says
+    seed              of the first forest; forest i uses seed + i
+    label_proportion  share of the labelled pixels to use, above 0, at most 1; None: all
+    raw_data          training images that have moved, see ``samples.open_training_images``
+    """
+
+    trees: int | None = None
+    seed: int = 1
+    label_proportion: float | None = None
+    raw_data: tuple[str, ...] = ()
+
+
+@frozen(eq=False)
+class TrainedPixels:
+    """A trained project, with what it was trained from.
+
+    project  with the new classifier; its file still holds the old one
+    forests  in the order of the classifier
+    """
+
+    project: PixelProject
+    forests: tuple[TrainedForest, ...]
+    samples: Samples
+    settings: TrainingSettings
+
+    @property
+    def samples_per_class(self) -> tuple[int, ...]:
+        """Number of labelled pixels of each class of the project."""
+        names = self.project.classifier.label_names
+        return tuple(np.bincount(self.samples.labels, minlength=len(names) + 1)[1:].tolist())
+
+    @property
+    def out_of_bag_error(self) -> float:
+        """Mean out-of-bag error of the forests, as ilastik logs it; NaN if no sample was left out of a tree."""
+        errors = [forest.out_of_bag_error for forest in self.forests if not isnan(forest.out_of_bag_error)]
+        return sum(errors) / len(errors) if errors else nan
+
+    def save(self, path: Path) -> None:
+        """Write the project with the new classifier, in one step. Raises ExportError, ProjectError."""
+        source = self.project.path
+        check_place(source, path)
+        classifier, settings = self.project.classifier, self.settings
+        write_trained_project(
+            source,
+            path,
+            TrainedClassifier(
+                forests=[forest.to_hdf5 for forest in self.forests],
+                known_labels=classifier.known_labels,
+                feature_names=classifier.feature_names or (),
+                trees=classifier.tree_count,
+                seed=settings.seed,
+                proportion=settings.label_proportion,
+            ),
+        )
+        logger.info("Wrote %s", path)
+
+
+def check_place(source: Path, path: Path) -> None:
+    """Refuse to train a project that is open elsewhere, or to write where it is not possible.
+
+    Raises ProjectError, ExportError.
+    """
+    check_file_place(path, OUTPUT)
+    for each in dict.fromkeys((source, path)):
+        check_not_open(each)
+
+
+def train_pixel_project(path: Path, settings: TrainingSettings, *, threads: int, memory_bytes: int) -> TrainedPixels:
+    """Train the classifier of a project anew from its labels and images. Nothing is written.
+
+    Raises ProjectError, InputError, UsageError and MemoryTooSmall.
+    """
+    check_seed(settings.seed)
+    with open_project(path) as file:
+        _check_kind(file)
+        project = read_common(file, path, KIND)
+        selection = read_feature_selection(file, project.lanes)
+        names = read_label_names(file)
+        trees = _choose_trees(file, settings.trees)
+    resources = Resources(open_backend("cpu"), threads, memory_bytes)
+    blocks = {lane: read_label_blocks(project, lane, GROUP) for lane in range(len(project.lanes))}
+    lanes = [lane for lane, found in blocks.items() if any(block.values.any() for block in found)]
+    with open_training_images(project, RAW, lanes, settings.raw_data) as images:
+        labelled = {i: find_labelled(blocks[i], images[i].shape, images[i].path_text) for i in lanes}
+        channels = images[lanes[0]].shape[4] if lanes else 1
+        depth = images[lanes[0]].shape[1] if lanes else 1
+        samples = collect_samples(images, labelled, selection, resources)
+    samples = _select(samples, settings)
+    _check_labels(project, samples, names)
+    forests = _train(samples, trees, settings.seed, threads)
+    classifier = _as_classifier(forests, names, name_columns(selection, channels=channels, depth=depth))
+    trained = PixelProject(**project.shared(), features=selection, classifier=classifier, labels_group=GROUP)
+    return TrainedPixels(trained, forests, samples, settings)
+
+
+def name_columns(selection: FeatureSelection, *, channels: int, depth: int) -> tuple[str, ...]:
+    """Name the feature columns as ilastik does: ``Gaussian Smoothing (σ=0.3) in 2D [0]``."""
+    plan = plan_features(selection, channels=channels, depth=depth)
+    names: list[str] = []
+    for row, feature_id in zip(selection.matrix, selection.ids, strict=True):
+        feature = FEATURES[feature_id]
+        for j, is_selected in enumerate(row):
+            if is_selected:
+                flat = selection.compute_in_2d[j]
+                name = f"{feature.name} (σ={selection.scales[j]!r})" + (" in 2D" if flat else "")
+                count = channels * feature.columns(slicewise=flat or depth == 1)
+                names += [name] if count == 1 else [f"{name} [{k}]" for k in range(count)]
+    assert len(names) == plan.width
+    return tuple(names)
+
+
+def _check_kind(file: ProjectFile) -> None:
+    """Refuse projects that cannot be trained. Raises ProjectError."""
+    stored = file.text("workflowName")
+    if find_kind(stored or "", (KIND,)) is None:
+        raise file.error(
+            "workflowName", f"projects of {stored or 'an unknown kind'} are trained in ilastik; {NAME} here"
+        )
+
+
+def _choose_trees(file: ProjectFile, wanted: int | None) -> int:
+    """Number of trees to grow: the wanted one, else the one in the project's factory, else ilastik's default."""
+    if wanted is not None:
+        if not 1 <= wanted <= MAX_TREES:
+            raise UsageError(f"a classifier has 1 to {MAX_TREES} trees, not {wanted}")
+        return wanted
+    found = _STORED_TREES.search(file.opaque(f"{GROUP}/ClassifierFactory") or b"")
+    return int(found[1]) if found and 1 <= int(found[1]) <= MAX_TREES else DEFAULT_TREES
+
+
+def _select(samples: Samples, settings: TrainingSettings) -> Samples:
+    """Draw the wanted share of the samples, repeatably."""
+    share = settings.label_proportion
+    if share is None:
+        return samples
+    if not 0 < share <= 1:
+        raise UsageError(f"{setting('label_proportion')} is above 0 and at most 1, not {share}")
+    count = len(samples.labels)
+    drawn = np.sort(np.random.default_rng(settings.seed).permutation(count)[: int(share * count)])
+    chosen = Samples(samples.features[drawn], samples.labels[drawn], samples.lanes[drawn])
+    lost = sorted(set(samples.labels.tolist()) - set(chosen.labels.tolist()))
+    if lost:
+        raise InputMismatch(
+            f"{setting('label_proportion')}={share} leaves no pixel of label {lost[0]}; use a larger share, or label "
+            "more pixels"
+        )
+    return chosen
+
+
+def _check_labels(project: Project, samples: Samples, names: Sequence[str]) -> None:
+    """Refuse labels that no useful classifier can be trained from. Raises ProjectError."""
+    counts = np.bincount(samples.labels, minlength=len(names) + 1)[1:]
+    if not counts.any():
+        raise ProjectError(f"{project.path} has no labels to train from; draw some in ilastik, and save")
+    if len(counts) > len(names):
+        raise ProjectError(f"{project.path} has pixels of label {len(counts)}, but names {len(names)} classes")
+    known = np.flatnonzero(counts).tolist()
+    if len(known) == 1:
+        raise ProjectError(
+            f"{project.path} has labels of one class only, {names[known[0]]}; label pixels of another one, too"
+        )
+    if counts.sum() < len(names):
+        raise ProjectError(
+            f"{project.path} has {counts.sum()} labelled pixels for {len(names)} classes; label at least one for each"
+        )
+    for k in np.flatnonzero(counts == 0).tolist():
+        logger.warning("No pixel has the label %s; its probability will be 0 everywhere", names[k])
+
+
+def _train(samples: Samples, trees: int, seed: int, threads: int) -> tuple[TrainedForest, ...]:
+    count = min(MAX_FORESTS, trees)
+    sizes = tuple(trees // count + (i < trees % count) for i in range(count))
+    logger.info(
+        "Training %d trees on %d labelled pixels with %d features, seed %d",
+        trees,
+        len(samples.labels),
+        samples.features.shape[1],
+        seed,
+    )
+    return train_forests(samples.features, samples.labels, trees=sizes, seed=seed, threads=threads)
+
+
+def _as_classifier(forests: Sequence[TrainedForest], names: tuple[str, ...], columns: tuple[str, ...]) -> Classifier:
+    """Return trained forests as a project stores them."""
+    stored = []
+    for number, forest in enumerate(forests):
+        topologies, parameters = zip(*forest.trees, strict=True)
+        classes = len(forest.labels)
+        trees = unpack_trees(topologies, parameters, class_count=classes, column_count=forest.columns)
+        stored.append(StoredForest(f"Forest{number:04d}", trees, classes, forest.columns, is_weighted=False))
+    return Classifier(
+        forests=tuple(stored),
+        known_labels=forests[0].labels,
+        label_names=names,
+        feature_names=columns,
+        kind=PARALLEL_FORESTS,
+        averages=True,
+    )

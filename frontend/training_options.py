@@ -1,0 +1,64 @@
+"""Table of the options of ``pixelforest train``, and its help."""
+
+from __future__ import annotations
+
+from .console import PROGRAM
+from .options import Option, Takes, format_help
+from .options_table import MACHINE, OPTIONS, RUN, SCREEN, parse_count
+
+TRAINING = "Training"
+# Rows that mean the same as in a run.
+_SHARED = {RUN: ("headless",), MACHINE: ("threads", "memory", "configfile"), SCREEN: ("quiet", "debug", "logfile")}
+_SHARED[SCREEN] += ("redirect_output", "process_name", "no_progress")
+
+
+def parse_share(text: str) -> float:
+    """Parse a share of the labels. Raises ValueError."""
+    share = float(text)
+    if not 0 < share <= 1:
+        raise ValueError("expected a number above 0, at most 1")
+    return share
+
+
+TRAINING_OPTIONS: tuple[Option, ...] = (
+    Option("--project", TRAINING, "The project with labels to train from (.ilp).", metavar="P.ilp", is_path=True),
+    Option(
+        "--output",
+        TRAINING,
+        "File that the trained project is written to; it may be the project itself, which is then replaced in one "
+        "step.",
+        metavar="NEW.ilp",
+        is_path=True,
+    ),
+    Option(
+        "--raw_data",
+        TRAINING,
+        "Training images that have moved: all of them in the project's order, or files of the same names.",
+        takes=Takes.PATHS,
+        metavar="PATH",
+    ),
+    Option(
+        "--trees", TRAINING, "Number of trees.", metavar="N", default="as in the project, else 100", parse=parse_count
+    ),
+    Option("--seed", TRAINING, "Seed of the random numbers, at least 1.", metavar="N", default="1", parse=parse_count),
+    Option(
+        "--label_proportion",
+        TRAINING,
+        "Share of the labelled pixels to train from, drawn at random.",
+        metavar="SHARE",
+        default="1, all labels",
+        parse=parse_share,
+    ),
+    *(row for group, keys in _SHARED.items() for row in OPTIONS if row.group == group and row.key in keys),
+)
+
+USAGE = f"""\
+usage: {PROGRAM} train --project=P.ilp --output=NEW.ilp [options]
+
+Train the classifier of an ilastik project anew, from its labels and images. The same seed gives the same project on
+every machine, with any number of threads."""
+
+
+def training_help(width: int) -> str:
+    """Text of ``train --help``, wrapped for a terminal of ``width`` columns."""
+    return "\n\n".join((USAGE, format_help(TRAINING_OPTIONS, width=max(60, min(width, 110)))))
