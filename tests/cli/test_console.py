@@ -242,6 +242,7 @@ def test_a_bad_number_of_threads_in_the_environment(
     assert "RAM is limited to 16 MB. Remember to specify RAM in MB, not GB." in capsys.readouterr().err
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("error", "line"),
     [

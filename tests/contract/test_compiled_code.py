@@ -24,6 +24,7 @@ ANY_FMA = re.compile(r"\bvfn?m(?:add|sub)\d{3}[ps][sd]\b")
 LIBRARY = re.compile(r"\b(?:sin|cos|sincos|atan|atan2|pow|sqrt|fma|hypot)f?\b")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["sum_even_fused", "sum_odd_fused", "sum_even_odd_fused", "sum_even_odd_even_fused"])
 def test_fused_sums_are_vectors_of_hardware_multiply_adds(name: str) -> None:
     text = assembly(name)
@@ -39,6 +40,7 @@ def test_rows_that_are_summed_together_are_vectors_of_hardware_multiply_adds() -
     assert not LIBRARY.search(text)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "name", ["sum_even_rounded", "sum_odd_rounded", "sum_even_odd_rounded", "sum_even_odd_even_rounded"]
 )
@@ -48,6 +50,7 @@ def test_rounded_sums_are_vectors_and_never_contracted(name: str) -> None:
     assert re.search(r"\bvmulps\b.*ymm", text)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "volumes"),
     [

@@ -99,6 +99,7 @@ def test_a_backend_that_cannot_be_imported_is_described_and_refused(
     assert backends.survey_backends()["abacus"] == [("plug-in", f"cannot be described: {reason}")]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("device", "has_plug_in", "choices"),
     [

@@ -223,6 +223,7 @@ def test_chunks_stored_without_their_filters(path: Path) -> None:
     check_reads(path)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 @pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip"])
 def test_versions_and_user_blocks(path: Path, layout: str, libver: str) -> None:

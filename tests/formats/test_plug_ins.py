@@ -122,6 +122,7 @@ def test_a_format_from_outside_is_read_and_written(tmp_path: Path, plug_in: Path
         np.testing.assert_array_equal(file["result"], np.load(tmp_path / "expected.npy"))
 
 
+@pytest.mark.slow
 def test_without_its_plug_in_a_format_is_refused(tmp_path: Path, pile: Path) -> None:
     shown = run_pixels(None, tmp_path / "second.npy", tmp_path / "result", "pile of arrays", status=2)
     assert "there is no output format 'pile of arrays'" in shown
@@ -134,6 +135,7 @@ def test_a_format_from_outside_is_listed(plug_in: Path) -> None:
     assert any(line.split("  ")[0] == "pile of arrays" and "a pile of NumPy arrays" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_table_from_outside(tmp_path: Path, plug_in: Path) -> None:
     folder = GOLDEN / "obj2d_seg"
     inputs = [f"--raw_data={folder / 'raw.png'}", f"--segmentation_image={folder / 'seg.png'}"]

@@ -145,6 +145,7 @@ def assert_same(found: dict[str, np.ndarray], kind: str, dtype: str, region: Box
         assert values.tobytes() == part.tobytes(), name
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", SHAPES)
 def test_results_are_those_of_two_runs(kind: str, dtype: str) -> None:
@@ -167,6 +168,7 @@ def test_tiles_and_threads_do_not_matter(kind: str, data: st.DataObject, threads
     assert_same(found, kind, "uint8", region)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", COMPUTED)
 def test_a_result_alone_is_that_of_all(name: str) -> None:
     found = classify(make_project("mixed"), make_image("mixed", "int16"), load("cpu"), names=(name,), tile=(4, 17, 30))

@@ -99,6 +99,7 @@ TARGETS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "fl
 RANGES = ((None, None), ((0.1, 0.7), (0, 300)), ((0, 1), (-7.5, 3e9)))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("clip", [False, True], ids=["wraps", "clips"])
 @pytest.mark.parametrize("kind", SHAPES)
 def test_parts_of_results_converted_by_the_backend(kind: str, clip: bool, backend: Backend) -> None:

@@ -36,6 +36,7 @@ def test_formulas_are_vectors_and_never_contracted_whatever_the_registers(proces
     assert not ANY_FMA.search(text)
 
 
+@pytest.mark.slow
 @on_x86
 def test_wide_registers_are_seen_where_the_processor_has_them() -> None:
     """Compiling for a named processor works: the text of Zen 4 has the registers that the old test did not expect."""

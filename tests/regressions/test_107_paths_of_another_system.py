@@ -54,6 +54,7 @@ def test_paths_of_other_systems_there(template: str) -> None:
     check(template, is_windows=False)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("words", [(), ("--dry_run",)])
 def test_a_run_is_refused_and_an_option_overrules(
     words: tuple[str, ...], copy_golden: CopyGolden, work_folder: Path, capsys: pytest.CaptureFixture[str]

@@ -139,6 +139,7 @@ def test_volumes_are_not_advised_to_be_flat_one_by_one(desk: Callable[[str], Des
     assert "one by one" not in here.advice("s_*.npy", "--input_axes=zyx")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("project", "axes", "shape", "pattern", "expected"),
     [

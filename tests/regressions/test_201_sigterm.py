@@ -163,6 +163,7 @@ def test_every_wait_ends(wait: str, work: Path) -> None:
     assert json.loads(Path("report.json").read_text())["status"] == 143
 
 
+@pytest.mark.slow
 def test_compilers_end_with_the_program(work: Path) -> None:
     """They are processes of their own, which take ten seconds and more."""
     code = """

@@ -140,6 +140,7 @@ def test_a_heap_is_read_once_however_often_it_is_pointed_at() -> None:
     assert stream.count == len(pointers)
 
 
+@pytest.mark.slow
 def test_a_heap_with_more_records_than_hdf5_can_number_is_refused() -> None:
     heap, _ = text_heap(heap_of(*[b""] * ((1 << 16) - 1)))
     heap.check_all()

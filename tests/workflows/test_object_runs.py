@@ -185,6 +185,7 @@ def test_no_objects_at_all(case: Callable[[str], Path], capsys: pytest.CaptureFi
     assert len(lines) == 1
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("frame", [0, 1, 2])
 def test_a_frame_without_objects(case: Callable[[str], Path], frame: int) -> None:
     case("obj2dt_seg")
@@ -203,6 +204,7 @@ def test_a_frame_without_objects(case: Callable[[str], Path], frame: int) -> Non
 # -------------------------------------------------------------------------------------------------- ids of label images
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("dtype", "stored"), [("uint8", "uint8"), ("uint16", "uint32"), ("uint64", "uint64"), ("int32", "int32")]
 )

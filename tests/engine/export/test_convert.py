@@ -152,6 +152,7 @@ limits = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data(), st.sampled_from(TYPES), st.sampled_from(TYPES), st.booleans())
 def test_the_arithmetic_is_that_of_numpy_1(data, source: str, target: str, rescales: bool) -> None:

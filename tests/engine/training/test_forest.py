@@ -64,6 +64,7 @@ def values_of(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> np
     return made[kind].astype(np.float32)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("classes", [1, 2, 3, 7])
 @pytest.mark.parametrize("kind", ["smooth", "few", "zeros", "skewed", "extreme", "alike"])
 def test_trees_follow_the_definition(kind: str, classes: int) -> None:
