@@ -1,17 +1,41 @@
-"""pixelforest runs trained ilastik projects without ilastik: same command line, same files, same numbers."""
+"""pixelforest runs trained ilastik projects without ilastik: same command line, same files, same numbers.
 
-from typing import TYPE_CHECKING
+    model = pixelforest.load("MyProject.ilp")
+    probabilities = model.predict(image, axes="zyx")
 
-if TYPE_CHECKING:
-    from .engine import train_forest as train_forest
+Nothing is imported before one of the names is used.
+"""
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as typing's, without importing it
+if TYPE_CHECKING:
+    from .engine.arrays.compatibility import from_project_file
+    from .engine.arrays.model import Model, load
+    from .engine.arrays.objects import Objects, Table
+    from .engine.errors import PixelforestError
+    from .engine.training.forest import train_forest
+
+__all__ = ["Model", "Objects", "PixelforestError", "Table", "from_project_file", "load", "train_forest"]
+
+_HOMES = {
+    "Model": ".engine.arrays.model",
+    "Objects": ".engine.arrays.objects",
+    "PixelforestError": ".engine.errors",
+    "Table": ".engine.arrays.objects",
+    "from_project_file": ".engine.arrays.compatibility",
+    "load": ".engine.arrays.model",
+    "train_forest": ".engine.training.forest",
+}
+
 
 def __getattr__(name: str) -> object:
-    """Import a public name on first use, so that importing the package costs nothing."""
-    if name == "train_forest":
-        from .engine import train_forest
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return train_forest
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -40,6 +40,9 @@ setup(
     ],
     extras_require={
         "parquet": ["pyarrow>=17"],
+        # Only for those who pass such arrays; nothing of pixelforest imports them before.
+        "xarray": ["xarray>=2024.7"],
+        "dask": ["dask[array]>=2024.8"],
         "testing": ["pytest>=8", "scipy>=1.13"],  # pixelforest.testing, for plug-ins
         # A GPU: CuPy without the mathematical libraries it can use, the compiler and the runtime of one CUDA.
         "cuda12": [
@@ -70,6 +73,8 @@ setup(
             "scipy>=1.13",
             "connected-components-3d>=3.20",
             "zarr>=3.0",
+            "xarray>=2024.7",
+            "dask[array]>=2024.8",
             "ome-zarr-models>=1.0",
             "opencv-python-headless>=4.9",
             # Two versions of CUDA's compiler, so that all kernels are compiled for all architectures without a GPU.

@@ -23,6 +23,7 @@ PUBLIC = {
     "run_batch",
     "train_forest",
 }
+OF_THE_PACKAGE = {"Model", "Objects", "PixelforestError", "Table", "from_project_file", "load", "train_forest"}
 HEAVY = ("numpy", "numba", "h5py", "tifffile", "imagecodecs", "PIL", "tensorstore", "scipy", "cupy")
 
 
@@ -32,9 +33,17 @@ def test_the_public_names_are_these() -> None:
     assert all(getattr(engine, name) is not None for name in PUBLIC)
 
 
+def test_the_names_of_the_package_are_these() -> None:
+    assert set(pixelforest.__all__) == OF_THE_PACKAGE
+    assert set(dir(pixelforest)) >= OF_THE_PACKAGE
+    assert all(callable(getattr(pixelforest, name)) for name in OF_THE_PACKAGE)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = engine.nothing
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = pixelforest.nothing
 
 
 def test_the_version_is_the_installed_one() -> None:

@@ -56,6 +56,9 @@ class ResultInfo:
     drange        stored with the data, in its own type: the range of its values as far as known
     value_range   real range, where ilastik stores another one; None: ``drange``
     is_labels     True if values are numbers of classes or objects
+    is_scalar     True if a voxel has one value by definition, so that an array needs no axis for channels
+    is_local      True if a voxel depends on its surroundings only, as far as the halo of the work plan reaches
+    channel_names names of the channels, if they have any
     """
 
     name: str
@@ -65,6 +68,9 @@ class ResultInfo:
     display_mode: str | None = None
     value_range: Range | None = None
     is_labels: bool = False
+    is_scalar: bool = False
+    is_local: bool = False
+    channel_names: tuple[str, ...] = ()
 
 
 class LaneImage(Protocol):

@@ -53,7 +53,7 @@ class InputImage:
     file_shape   its shape in file order
     sources      number of files or datasets that were stacked
     axes_option  spells --input_axes with given letters for its role
-    ref          opens it again
+    ref          opens it again; an image in memory has none
     """
 
     def __init__(
@@ -65,11 +65,12 @@ class InputImage:
         path_text: str,
         nickname: str,
         axes_option: Callable[[str], str],
-        ref: ImageRef,
+        ref: ImageRef | None = None,
         dataset_dir: Path | None = None,
     ) -> None:
         self._reader = reader
-        self.ref = ref
+        if ref is not None:
+            self.ref = ref
         self.file_shape, self.sources, self.axes_option = info.shape, len(sources), axes_option
         self.file_axes, self.has_own_axes = reader.info.axes, reader.info.own_axes
         self.held_bytes = reader.held_bytes

@@ -36,6 +36,11 @@ class ObjectResult:
         """True if the values are numbers of classes or objects, which must not be mixed."""
         return not self.pixel_result and self.make in (None, predictions)
 
+    @property
+    def is_scalar(self) -> bool:
+        """True if a voxel has one value by definition."""
+        return self.channels is _one
+
 
 def predictions(objects: ObjectClasses) -> np.ndarray:
     """Lookup table of class numbers by id, from 1, background 0, as uint8 (ids, 1)."""

@@ -17,6 +17,7 @@ class PixelResult:
     display_mode  stored with the data
     drange        stored data range in ``dtype``; None: the input image's own
     is_labels     True if values are numbers of classes
+    is_scalar     True if a voxel has one value by definition
     """
 
     name: str
@@ -26,6 +27,7 @@ class PixelResult:
     display_mode: str = "grayscale"
     drange: tuple[float, float] | None = None
     is_labels: bool = False
+    is_scalar: bool = False
 
 
 PROBABILITIES, FEATURES, LABELS = "Probabilities", "Features", "Labels"
@@ -34,11 +36,24 @@ PROBABILITIES, FEATURES, LABELS = "Probabilities", "Features", "Labels"
 RESULTS = (
     PixelResult(PROBABILITIES, "float32", lambda classes, columns: classes, "probabilities", drange=(0.0, 1.0)),
     PixelResult(
-        "Simple Segmentation", "uint8", lambda classes, columns: 1, "segmentation", drange=(0, 1), is_labels=True
+        "Simple Segmentation",
+        "uint8",
+        lambda classes, columns: 1,
+        "segmentation",
+        drange=(0, 1),
+        is_labels=True,
+        is_scalar=True,
     ),
-    PixelResult("Uncertainty", "float32", lambda classes, columns: 1, "uncertainty", drange=(0.0, 1.0)),
+    PixelResult("Uncertainty", "float32", lambda classes, columns: 1, "uncertainty", drange=(0.0, 1.0), is_scalar=True),
     PixelResult(FEATURES, "float32", lambda classes, columns: columns, "features"),
     PixelResult(
-        LABELS, "uint8", lambda classes, columns: 1, None, display_mode="default", drange=(0, 255), is_labels=True
+        LABELS,
+        "uint8",
+        lambda classes, columns: 1,
+        None,
+        display_mode="default",
+        drange=(0, 255),
+        is_labels=True,
+        is_scalar=True,
     ),
 )

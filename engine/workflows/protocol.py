@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from ..export.images import ExportPlan, ResultInfo
 from ..export.tables import TableExport, TableSettings
-from ..export.tile_sinks import ImageExport, TileDemand
+from ..export.tile_sinks import TileDemand, TileSink
 from ..inputs.images import InputImage
 from ..project import Project, ProjectFile, WorkflowKind
 from ..requests import TableRequest
@@ -136,7 +136,7 @@ class Workflow(Protocol):
         self,
         project: Project,
         images: Mapping[str, InputImage],
-        exports: Mapping[str, ImageExport],
+        exports: Mapping[str, TileSink],
         *,
         resources: Resources,
         on_progress: Callable[[int], None],
@@ -151,7 +151,7 @@ class Workflow(Protocol):
         images
             Opened images by role.
         exports
-            Open exports by name of the result; the caller finishes them.
+            Receivers of the results by name; the caller finishes them.
         resources
             Backend, threads and memory.
         on_progress

@@ -6,6 +6,7 @@ volume, features of cut-outs, and classes whose recorded probabilities tie.
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,3 +132,17 @@ def _is_tail(differs: np.ndarray) -> bool:
 
 def _first(differs: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argwhere(differs)[0])
+
+
+def assert_same_cells(found: Path, expected: Path) -> None:
+    """Every cell ilastik wrote is there, as the same text; the order of its columns is random."""
+    ours, theirs = read_table(found), read_table(expected)
+    assert set(ours) == set(theirs)
+    assert {name: ours[name] for name in theirs} == theirs
+
+
+def read_table(path: Path) -> dict[str, tuple[str, ...]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    assert len(set(head)) == len(head)
+    return dict(zip(head, zip(*rows, strict=True), strict=True))

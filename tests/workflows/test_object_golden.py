@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +12,7 @@ import h5py
 import pytest
 from support.forecast import explain, foretold_files
 from support.golden import GoldenCase, golden_cases, golden_folders
-from support.recorded import Allowed, assert_same_dataset
+from support.recorded import Allowed, assert_same_cells, assert_same_dataset, read_table
 
 from pixelforest import cli
 
@@ -96,17 +95,3 @@ def test_a_recorded_table(
     run(case, tmp_path, monkeypatch, foretell)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["objects.csv"], "no image"
     assert_same_cells(tmp_path / "out" / "objects.csv", case.folder / case.outputs[0]["file"])
-
-
-def assert_same_cells(found: Path, expected: Path) -> None:
-    """Every cell ilastik wrote is there, as the same text; the order of its columns is random."""
-    ours, theirs = read_table(found), read_table(expected)
-    assert set(ours) == set(theirs)
-    assert {name: ours[name] for name in theirs} == theirs
-
-
-def read_table(path: Path) -> dict[str, tuple[str, ...]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        head, *rows = csv.reader(file)
-    assert len(set(head)) == len(head)
-    return dict(zip(head, zip(*rows, strict=True), strict=True))

@@ -102,13 +102,15 @@ def result_infos(project: AutocontextProject, images: Mapping[str, InputImage]) 
         drange=raw.drange,
         display_mode="default",
         is_labels=False,
+        is_local=True,
     )
     infos = {
         name: replace(own if result is None else of_stage[stage][result.name], name=name)
         for name, (stage, result) in OF_STAGE.items()
     }
     all_channels = sum(of_stage[stage][PROBABILITIES].channels for stage in STAGES)
-    infos[ALL_STAGES] = replace(of_stage[1][PROBABILITIES], name=ALL_STAGES, channels=all_channels)
+    names = tuple(name for stage in project.stages for name in stage.classifier.label_names)
+    infos[ALL_STAGES] = replace(of_stage[1][PROBABILITIES], name=ALL_STAGES, channels=all_channels, channel_names=names)
     return infos
 
 

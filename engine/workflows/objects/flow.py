@@ -123,6 +123,8 @@ def result_infos(project: ObjectProject, images: Mapping[str, InputImage]) -> di
             display_mode=display_mode,
             value_range=r.value_range,
             is_labels=r.is_labels,
+            is_scalar=r.is_scalar,
+            channel_names=() if r.is_scalar else project.classifier.label_names,
         )
         for r in object_results(project)
     }

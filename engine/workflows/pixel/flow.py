@@ -17,7 +17,7 @@ from ...inputs.images import InputImage
 from ...pixels.classify import prepare_classifier
 from ...pixels.feature_plan import check_size, plan_features
 from ...pixels.lane import classify_pixels, common_region, plan_pixels
-from ...pixels.results import LABELS, RESULTS
+from ...pixels.results import LABELS, PROBABILITIES, RESULTS
 from ...project import PixelProject
 from ...project.pixel_project import MASK, RAW
 from ...resources import Resources
@@ -101,6 +101,9 @@ def describe_results(project: PixelProject, image: InputImage, *, channels: int)
             drange=r.drange or image.drange,
             display_mode=r.display_mode,
             is_labels=r.is_labels,
+            is_scalar=r.is_scalar,
+            is_local=r.kernel is not None,
+            channel_names=project.classifier.label_names if r.name == PROBABILITIES else (),
         )
         for r in RESULTS
     }

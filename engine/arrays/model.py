@@ -1,0 +1,332 @@
+"""A project loaded once, and its predictions for arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...kernels.contract import KernelError, Voxels
+from ..backends import open_backend
+from ..errors import BackendFailed, UsageError, setting
+from ..export.tables import TableExport
+from ..inputs.images import InputImage
+from ..machine import choose_memory, choose_threads, parse_size
+from ..project import Project, ProjectSummary
+from ..resources import Resources
+from ..workflows import describe_project, load_workflow, read_project
+from ..workflows.protocol import Workflow
+from .arguments import name_roles, naming_arguments
+from .images import ArrayLane, open_lane
+from .results import ArraySink, ResultPlan, check_lazy, check_targets, choose_names, make_targets, plan_result
+
+if TYPE_CHECKING:
+    from .objects import Objects
+
+_OBJECT_RESULTS = ("Object Identities", "Object Predictions", "Object Probabilities")
+
+
+def load(
+    project: str | Path, *, device: str = "auto", threads: int | None = None, memory: int | str | None = None
+) -> Model:
+    """Load a trained project.
+
+    Parameters
+    ----------
+    project
+        The .ilp file. It is read once and closed again.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:0,1``, as ``--device``.
+    threads
+        Number of threads of a call; None: as many as the machine grants.
+    memory
+        Memory that a call may use, in bytes or as a text such as ``"8G"``; None: most of what is free.
+
+    Returns
+    -------
+    Model
+        The project, ready for images.
+
+    Raises
+    ------
+    ProjectNotFound, ClassifierMissing, ProjectError
+        If the project cannot be used.
+    UsageError
+        For an invalid number of threads or amount of memory.
+
+    Examples
+    --------
+    >>> import pixelforest as pf
+    >>> model = pf.load("MyProject.ilp", threads=2)
+    >>> model.results[:2]
+    ('Probabilities', 'Simple Segmentation')
+    """
+    with naming_arguments():
+        return Model(read_project(Path(project).expanduser()), device=device, threads=threads, memory=memory)
+
+
+class Model:
+    """A trained project that predicts arrays. Made by ``load``.
+
+    Threads may share one. It can be pickled, with its project, and sent to other processes, forked ones included;
+    each opens the device for itself.
+
+    Attributes
+    ----------
+    project
+        The project.
+    """
+
+    def __init__(self, project: Project, *, device: str, threads: int | None, memory: int | str | None) -> None:
+        self.project = project
+        self._device, self._threads = device, choose_threads(threads)
+        self._memory_bytes = choose_memory(_parse_memory(memory))
+        self._opened: tuple[int, Resources] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "project": self.project,
+            "_device": self._device,
+            "_threads": self._threads,
+            "_memory_bytes": self._memory_bytes,
+            "_opened": None,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Model of the {self.project.workflow} project {self.project.path}>"
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of the results, the default first."""
+        return tuple(self._workflow.result_names(self.project))
+
+    @property
+    def info(self) -> ProjectSummary:
+        """Everything that ``pixelforest info`` shows; the file is read again."""
+        return describe_project(self.project.path)
+
+    def predict(
+        self,
+        image: Any,
+        *,
+        axes: str | None = None,
+        mask: Any = None,
+        results: Any = None,
+        dtype: Any = None,
+        out: Any = None,
+        segmentation: Any = None,
+        prediction: Any = None,
+        labels: Any = None,
+        atlas: Any = None,
+    ) -> Any:
+        """Compute results of an image.
+
+        Parameters
+        ----------
+        image
+            Anything with ``shape``, ``dtype`` and slices: an array of NumPy, xarray or Dask, a memory map, or a dataset
+            of h5py, Zarr or TensorStore, which is read in tiles and may be larger than memory.
+        axes
+            A letter out of t, z, y, x, c for each axis of the image. None: the dimensions of an xarray.DataArray, else
+            the axes of the training image, where axes of length 1 make no difference.
+        mask
+            Prediction mask: voxels where it is 0 get probability 0. It has the size of the image, with or without
+            channels, as all further inputs.
+        results
+            Name of a result, in any case, or a sequence of names. None: the first one of ``self.results``.
+        dtype
+            Type that values are converted to, as by ``--export_dtype``. None: the result's own.
+        out
+            Array that the result is written to, or a tuple of one for each of several: anything with ``__setitem__``.
+            Chunks and shards of h5py, Zarr and TensorStore are written as wholes.
+        segmentation, prediction, labels, atlas
+            Further inputs of projects that classify objects.
+
+        Returns
+        -------
+        array, or tuple of arrays for a sequence of names
+            With the axes of the image. Results with channels have them along c, last if the image has no c; results of
+            one value per voxel have no c. DataArrays have the image's coordinates and attributes, and names of classes
+            along c. For an array of Dask the results are computed when they are needed, block by block, and do not
+            depend on the blocks. With ``out``: those arrays. Everything else is a NumPy array.
+
+        Raises
+        ------
+        InputMismatch
+            If an array does not fit the project or the image.
+        UsageError, ExportError
+            For unknown names, types and arguments.
+        MemoryTooSmall
+            If the results or the smallest tiles do not fit the memory.
+        BackendUnavailable, BackendFailed
+            If the device cannot be used.
+
+        Examples
+        --------
+        >>> p = model.predict(image, axes="yx")
+        >>> p.shape == (*image.shape, 2), p.dtype
+        (True, dtype('float32'))
+        >>> seg, unc = model.predict(image, results=("Simple Segmentation", "Uncertainty"), mask=image > 20)
+        >>> seg.shape == image.shape
+        True
+        """
+        with naming_arguments():
+            lane = self._open(
+                axes=axes, image=image, mask=mask, segmentation=segmentation, prediction=prediction, labels=labels,
+                atlas=atlas,
+            )  # fmt: skip
+            names, is_single = choose_names(results, self.results)
+            plans = self._plan(lane, names, dtype)
+            if lane.given[lane.main].is_dask and out is None:
+                from .lazy import predict_lazily
+
+                check_lazy(plan.info for plan in plans.values())
+                found = predict_lazily(self, lane, plans)
+            elif out is None:
+                found = list(make_targets(list(plans.values()), self._memory_bytes))
+                self._compute(lane.images, plans, found)
+            else:
+                found = check_targets(out, list(plans.values()), is_single=is_single)
+                self._compute(lane.images, plans, found)
+                return found[0] if is_single else tuple(found)
+            wrapped = self._wrap(lane, plans, found)
+            return wrapped[0] if is_single else tuple(wrapped)
+
+    def predict_objects(
+        self,
+        image: Any,
+        *,
+        axes: str | None = None,
+        segmentation: Any = None,
+        prediction: Any = None,
+        labels: Any = None,
+        atlas: Any = None,
+    ) -> Objects:
+        """Find, measure and classify the objects of an image.
+
+        Parameters
+        ----------
+        image, axes
+            As for ``predict``. An array of Dask is computed at once, a part at a time.
+        segmentation, prediction, labels
+            What the objects are made of, as the project requires: a segmentation, prediction maps, or a label image.
+            Projects with a pixel stage need none.
+        atlas
+            Image whose values at the objects' centres become a column of the table.
+
+        Returns
+        -------
+        Objects
+            Images of ids, classes and probabilities, and the table. The images are NumPy arrays, or DataArrays if the
+            image is one. ``predict`` computes one of them alone, also into ``out``.
+
+        Raises
+        ------
+        UsageError
+            If the project does not classify objects.
+        InputMismatch, MemoryTooSmall, BackendUnavailable, BackendFailed
+            As for ``predict``.
+
+        Examples
+        --------
+        >>> objects = model.predict_objects(image)
+        >>> objects.labels.shape == image.shape
+        True
+        """
+        from .objects import Objects, TableInMemory
+
+        with naming_arguments():
+            if not set(_OBJECT_RESULTS) <= set(self.results):
+                raise UsageError(
+                    f"this project ({self.project.workflow}) does not classify objects; use predict, which computes "
+                    f"{', '.join(self.results)}"
+                )
+            lane = self._open(
+                axes=axes, image=image, segmentation=segmentation, prediction=prediction, labels=labels, atlas=atlas
+            )
+            plans = self._plan(lane, _OBJECT_RESULTS, None)
+            targets = make_targets(list(plans.values()), self._memory_bytes)
+            table = TableInMemory()
+            self._compute(lane.images, plans, targets, table)
+            ids, predictions, probabilities = self._wrap(lane, plans, targets)
+            return Objects(ids, predictions, probabilities, table.table)
+
+    @cached_property
+    def _workflow(self) -> Workflow:
+        return load_workflow(self.project.workflow)
+
+    @property
+    def _resources(self) -> Resources:
+        """Device, threads and memory; opened once in every process."""
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():
+            backend = open_backend(self._device, threads=self._threads)
+            # Two threads may both open it; either one is good.
+            opened = self._opened = os.getpid(), Resources(backend, self._threads, self._memory_bytes)
+        return opened[1]
+
+    def _open(self, *, axes: str | None, **values: Any) -> ArrayLane:
+        lane = open_lane(self.project, name_roles(values, self.project.roles), axes)
+        self._workflow.check_lane(self.project, lane.images)
+        return lane
+
+    def _plan(self, lane: ArrayLane, names: tuple[str, ...], dtype: Any) -> dict[str, ResultPlan]:
+        infos = self._workflow.result_infos(self.project, lane.images)
+        return {name: plan_result(infos[name], lane.image, dtype) for name in names}
+
+    def _wrap(self, lane: ArrayLane, plans: Mapping[str, ResultPlan], found: list[Any]) -> list[Any]:
+        given, axes = lane.given[lane.main], lane.image.axes
+        return [given.wrap(each, plan.axes, axes, plan.info) for each, plan in zip(found, plans.values(), strict=True)]
+
+    def _compute(
+        self,
+        images: Mapping[str, InputImage],
+        plans: Mapping[str, ResultPlan],
+        targets: list[Any],
+        table: TableExport | None = None,
+    ) -> None:
+        sinks = {name: ArraySink(plan, target) for (name, plan), target in zip(plans.items(), targets, strict=True)}
+        self._classify(images, sinks, self._resources, table)
+
+    def find_halo(self, images: Mapping[str, InputImage], plans: Mapping[str, ResultPlan]) -> Voxels:
+        """Halo of results along z, y, x."""
+        demands = {name: ArraySink(plan, None) for name, plan in plans.items()}
+        return self._workflow.plan_work(self.project, images, demands, has_table=False, resources=self._resources).halo
+
+    def compute_block(self, images: Mapping[str, InputImage], sinks: Mapping[str, ArraySink]) -> None:
+        """Compute a part of an image on the calling thread, in this thread's share of the memory."""
+        with naming_arguments():
+            self._classify(images, sinks, self._resources.share(self._threads))
+
+    def _classify(
+        self,
+        images: Mapping[str, InputImage],
+        sinks: Mapping[str, ArraySink],
+        resources: Resources,
+        table: TableExport | None = None,
+    ) -> None:
+        """Compute results into sinks. Raises BackendFailed if the device fails."""
+        try:
+            self._workflow.classify_lane(
+                self.project, images, sinks, resources=resources, on_progress=_ignore, table=table
+            )
+        except KernelError as error:
+            text = f"{resources.backend.describe()}: {error}; {setting('device', 'cpu')} computes the same without it"
+            raise BackendFailed(text) from error
+        for sink in sinks.values():
+            sink.finish()
+
+
+def _parse_memory(memory: int | str | None) -> int | None:
+    if not isinstance(memory, str):
+        return memory
+    try:
+        return parse_size(memory)
+    except ValueError as error:
+        raise UsageError(f"{setting('memory')}: {error}") from None
+
+
+def _ignore(voxels: int) -> None:
+    """Take progress that nobody watches."""
