@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from ..frozen import frozen
 from .config import Config, find_config, read_config
-from .errors import Text, UsageError, setting
+from .errors import ClassifierMissing, Text, UsageError, setting
 from .machine import choose_memory, choose_threads
-from .requests import ExportRequest, InputRequest, ResourceRequest, TableRequest
+from .requests import ExportRequest, InputRequest, ResourceRequest, TableRequest, TrainingInRun
 
 if TYPE_CHECKING:
     from .export.settings import ExportSettings
@@ -35,10 +35,10 @@ logger = logging.getLogger("pixelforest.jobs")
 
 
 @frozen(kw_only=True)
-class Request(InputRequest, ExportRequest, TableRequest, ResourceRequest):
+class Request(InputRequest, ExportRequest, TableRequest, TrainingInRun, ResourceRequest):
     """A request as typed: names and texts, nothing resolved.
 
-    It has the fields of its four parts, which are resolved one by one, and those listed here.
+    It has the fields of its five parts, which are resolved one by one, and those listed here.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def resolve_job(request: Request) -> Job:
         For results and formats that do not exist or cannot be combined.
     """
     from .inputs.lanes import InputOptions, pair_lanes, parse_input_axes
-    from .workflows import load_workflow, read_project
+    from .workflows import load_workflow
 
     config = read_config(find_config(request.configfile))
     app_logger.info("config file location: %s", config.path or "<none>")
@@ -117,7 +117,7 @@ def resolve_job(request: Request) -> Job:
     if request.project is None:
         raise UsageError(f"there is no project to run; name it with {setting('project')}=MyProject.ilp")
     project_logger.info("Opening Project: %s", request.project)
-    project = read_project(Path(request.project).expanduser())
+    project = _read_project(Path(request.project).expanduser(), request, threads=threads, memory_bytes=memory_bytes)
     axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
     lanes = pair_lanes(arguments_by_role(request, project.roles), project.roles)
     workflow = load_workflow(project.workflow)
@@ -129,6 +129,7 @@ def resolve_job(request: Request) -> Job:
         *_empty_shard(request, len(lanes)),
         *_unused_flags(request, project, results),
         *_check_labels(request),
+        *_unused_training(request),
         *_odd_names(export, table),
         *_unused_safety(request, table),
         *(() if table is None else workflow.table_notes(project, table)),
@@ -156,6 +157,22 @@ def resolve_job(request: Request) -> Job:
         debug=request.debug or config.debug,
         notes=tuple(map(Text, notes)),
     )
+
+
+def _read_project(path: Path, request: Request, *, threads: int, memory_bytes: int) -> Project:
+    """Read a project, trained anew if that is requested or if it is not trained, also if nothing will be written."""
+    from .workflows import read_project
+
+    if request.trains:
+        from .retraining import train_for_run
+
+        return train_for_run(path, request, threads=threads, memory_bytes=memory_bytes, is_dry=request.dry_run)
+    try:
+        return read_project(path)
+    except ClassifierMissing as error:
+        from .retraining import train_untrained
+
+        return train_untrained(path, error, request, threads=threads, memory_bytes=memory_bytes)
 
 
 def _count_roles(lanes: Sequence[LaneArguments], roles: Sequence[str]) -> int:
@@ -266,6 +283,12 @@ def _empty_shard(request: ResourceRequest, lane_count: int) -> list[str]:
         return []
     part, parts = request.shard
     return [f"Shard {part}/{parts} of {lane_count} inputs is empty, so there is nothing to do"]
+
+
+def _unused_training(request: Request) -> list[str]:
+    if not request.readonly and not request.retrain:
+        return [f"{setting('readonly')}=0 has no effect without {setting('retrain')}"]
+    return []
 
 
 def _check_labels(request: Request) -> list[str]:

@@ -108,6 +108,34 @@ class TableRequest:
 
 
 @frozen(kw_only=True)
+class TrainingInRun:
+    """Training before a run.
+
+    Parameters
+    ----------
+    retrain
+        True to train the classifier anew.
+    tree_count, label_proportion
+        Number of trees, and share of the labels to train from; either implies training, None: those of the project.
+    seed
+        Seed of the first forest.
+    readonly
+        False to save what ``retrain`` has trained.
+    """
+
+    retrain: bool = False
+    tree_count: int | None = None
+    label_proportion: float | None = None
+    seed: int = 1
+    readonly: bool = True
+
+    @property
+    def trains(self) -> bool:
+        """True if a classifier is trained even if the project has one."""
+        return self.retrain or self.tree_count is not None or self.label_proportion is not None
+
+
+@frozen(kw_only=True)
 class ResourceRequest:
     """Device, limits and share of the inputs of a run.
 

@@ -31,6 +31,13 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_share(text: str) -> float:
+    """Parse a share of the labels. Raises ValueError."""
+    if not re.fullmatch(r"\d*\.?\d+", text) or not 0 < float(text) <= 1:
+        raise ValueError("expected a number above 0, at most 1")
+    return float(text)
+
+
 def _shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
@@ -74,9 +81,32 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--readonly",
         RUN,
-        "Accepted for compatibility with ilastik; projects are never modified or locked.",
+        "--readonly=0 with --retrain saves the new classifier in the project; otherwise projects are never modified.",
         takes=Takes.BOOLEAN,
     ),
+    _flag(
+        "--retrain",
+        RUN,
+        "Train the classifier anew from the project's labels and images before the run. It is saved in the project "
+        f"only with --readonly=0; {PROGRAM} train writes a new project.",
+    ),
+    Option(
+        "--tree_count",
+        RUN,
+        "Train this number of trees for the run.",
+        metavar="N",
+        default="as in the project",
+        parse=parse_count,
+    ),
+    Option(
+        "--label_proportion",
+        RUN,
+        "Train for the run from this share of the labelled pixels, drawn at random.",
+        metavar="SHARE",
+        default="all labels",
+        parse=parse_share,
+    ),
+    Option("--seed", RUN, "Seed of the random numbers of training.", metavar="N", default="1", parse=parse_count),
     _flag(
         "--dry_run",
         RUN,
@@ -307,9 +337,6 @@ OPTIONS: tuple[Option, ...] = (
     _refused("--connection_string", NO_NETWORKS),
     _refused("--distributed", NO_MPI),
     _refused("--distributed_block_roi", NO_MPI),
-    _refused("--retrain", NO_TRAINING),
-    _refused("--tree_count", NO_TRAINING),
-    _refused("--label_proportion", NO_TRAINING),
     _refused("--variable_importance_path", NO_TRAINING),
     _refused("--generate_random_labels", NO_TRAINING),
     _refused("--random_label_value", NO_TRAINING),

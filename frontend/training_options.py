@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from .console import PROGRAM
 from .options import Option, Takes, format_help
-from .options_table import MACHINE, OPTIONS, RUN, SCREEN, parse_count
+from .options_table import MACHINE, OPTIONS, RUN, SCREEN, parse_count, parse_share
 
 TRAINING = "Training"
 # Rows that mean the same as in a run.
 _SHARED = {RUN: ("headless",), MACHINE: ("threads", "memory", "configfile"), SCREEN: ("quiet", "debug", "logfile")}
 _SHARED[SCREEN] += ("redirect_output", "process_name", "no_progress")
-
-
-def parse_share(text: str) -> float:
-    """Parse a share of the labels. Raises ValueError."""
-    share = float(text)
-    if not 0 < share <= 1:
-        raise ValueError("expected a number above 0, at most 1")
-    return share
 
 
 TRAINING_OPTIONS: tuple[Option, ...] = (

@@ -27,7 +27,7 @@ LAYERS = (
     ("engine.pixels", "engine.objects", "engine.export"),
     ("engine.training",),
     ("engine.workflows",),
-    ("engine.jobs", "engine.arrays"),
+    ("engine.jobs", "engine.arrays", "engine.retraining"),
     ("engine.run",),
     ("engine",),
     ("frontend",),

@@ -207,7 +207,7 @@ def _open(project: Project, role: str, lane: int, replacement: str | None) -> In
         raise ProjectError(f"lane {lane + 1} of {project.path} has labels but no image; add it in ilastik")
     folder = project.path.parent
     options = InputOptions(project_dir=folder)
-    advice = f"name the images with {setting('raw_data')}, in the project's order or under the same names"
+    advice = f"pixelforest train takes the images from {setting('raw_data')}, in the project's order or by their names"
     if replacement is not None:
         image = open_image(replacement, role_index=0, training=found, options=options)
     else:
@@ -228,7 +228,7 @@ def _argument(project: Project, found: TrainingImage, advice: str) -> str:
     if "ProjectInternal" in found.location or "Preloaded" in found.location:
         raise InputError(
             f"training image {found.nickname} is stored inside the project, where it is not read; export it from "
-            f"ilastik and {advice}"
+            f"ilastik; {advice}"
         )
     parts = split_list(found.file_path)
     if not parts:

@@ -72,9 +72,9 @@ EXPORT_OPTIONS = {
     "--export_pixel_probability_img": True,
 }
 WORKFLOW_OPTIONS = {
-    "--retrain": False,
-    "--tree-count": False,
-    "--label-proportion": False,
+    "--retrain": True,
+    "--tree-count": True,
+    "--label-proportion": True,
     "--variable-importance-path": False,
     "--print-labels-by-slice": True,
     "--label-search-value": True,

@@ -60,7 +60,7 @@ def test_a_shell_that_is_installed_accepts_its_script(
         pytest.param(["--stack_along", ""], ["z", "t", "c"], id="values"),
         pytest.param(["--forest", "=", "n"], ["native", "nvforest"], id="values_behind_an_equals_sign"),
         pytest.param(["--forest", "="], ["auto", "native", "nvforest"], id="nothing_behind_an_equals_sign"),
-        pytest.param(["--retr"], [], id="refused_options"),
+        pytest.param(["--new_p"], [], id="refused_options"),
         pytest.param(["do"], ["doctor"], id="commands"),
         pytest.param(["--project", "pi"], ["picture.png"], id="files"),
     ],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from support.golden import GOLDEN
 
@@ -81,3 +83,65 @@ def test_a_folder_that_cannot_be_written_is_noticed_first(project: Path, capsys:
     captured = capsys.readouterr()
     assert "there is a file where a folder is needed; choose another folder with --output" in captured.err
     assert "Training" not in captured.out
+
+
+# ----------------------------------------------------------------------------------------------------------- in a run
+
+
+def run(project: Path, *arguments: str) -> np.ndarray:
+    """Apply a project to its own image; returns the probabilities."""
+    out = project.with_name("out.npy")
+    shape = ["--output_format=numpy", f"--output_filename_format={out}", "--device=cpu", "--headless"]
+    assert main([*shape, f"--project={project}", *arguments, str(project.with_name("raw.png"))]) == 0
+    found = np.load(out)
+    out.unlink()
+    return np.asarray(found)
+
+
+def test_retrain_is_for_this_run_unless_the_project_may_be_written(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = project.read_bytes()
+    trained = run(project, "--retrain")
+    warned = capsys.readouterr().err
+    assert "for this run only, with seed 1: the project stays as it is; --readonly=0 saves" in warned
+    assert project.read_bytes() == before
+    assert 0 < np.abs(trained - run(project)).mean() < 0.01  # another forest, for the same labels
+    assert np.array_equal(run(project, "--retrain", "--readonly=0"), trained)
+    assert np.array_equal(run(project), trained)
+    assert not np.array_equal(run(project, "--retrain", "--seed=2"), trained)
+
+
+def test_a_retrained_project_equals_one_that_train_has_written(project: Path) -> None:
+    assert main(["train", f"--project={project}", f"--output={project.with_name('new.ilp')}", "--seed=3"]) == 0
+    assert main([f"--project={project}", "--retrain", "--readonly=0", "--seed=3"]) == 0
+    assert read_project(project).classifier == read_project(project.with_name("new.ilp")).classifier
+
+
+@pytest.mark.parametrize("option", ["--tree-count=7", "--label-proportion=0.3"])
+def test_settings_of_training_are_for_this_run(option: str, project: Path) -> None:
+    before = project.read_bytes()
+    assert not np.array_equal(run(project, option, "--readonly=0"), run(project))
+    assert project.read_bytes() == before
+
+
+def test_a_project_without_a_classifier_is_trained_for_the_run(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = run(project, "--retrain")
+    with h5py.File(project, "r+") as file:
+        del file["PixelClassification/ClassifierForests"]
+    before = project.read_bytes()
+    assert np.array_equal(run(project), trained)
+    assert "Your project file has no classifier." in capsys.readouterr().out
+    assert project.read_bytes() == before
+
+
+def test_explaining_a_training_changes_nothing(project: Path) -> None:
+    with h5py.File(project, "r+") as file:
+        del file["PixelClassification/ClassifierForests"]
+    before = project.read_bytes()
+    assert main(["explain", f"--project={project}", str(project.with_name("raw.png"))]) == 0
+    arguments = ["--retrain", "--readonly=0", "--tree_count=9"]
+    assert main(["explain", f"--project={project}", *arguments, str(project.with_name("raw.png"))]) == 0
+    assert project.read_bytes() == before

@@ -131,7 +131,7 @@ def keep_half(path: Path) -> None:
 
 def remove_classifier(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        del file["PixelClassification/ClassifierForests"]
+        del file["PixelClassification/ClassifierForests"], file["PixelClassification/LabelSets"]
 
 
 def rename_workflow(path: Path) -> None:
@@ -147,10 +147,10 @@ def rename_workflow(path: Path) -> None:
         (lambda path: path.write_text("a shopping list"), ("bad.ilp", "not an HDF5 file")),
         (lambda path: path.write_bytes(b""), ("bad.ilp",)),
         (keep_half, ("bad.ilp", "truncated")),
-        (remove_classifier, ("bad.ilp", "ilastik", "train", "save")),
+        (remove_classifier, ("bad.ilp", "no labels to train from")),
         (rename_workflow, ("bad.ilp", "Carving", "Pixel Classification")),
     ],
-    ids=["missing", "not HDF5", "empty", "truncated", "no classifier", "unsupported workflow"],
+    ids=["missing", "not HDF5", "empty", "truncated", "no classifier and no labels", "unsupported workflow"],
 )
 def test_a_bad_project(scene: Scene, damage: Callable[[Path], object], parts: tuple[str, ...]) -> None:
     bad = scene.folder / "bad.ilp"

@@ -195,7 +195,7 @@ def test_images_that_have_moved_are_named(project: Path, tmp_path: Path) -> None
     moved = tmp_path / "elsewhere" / "raw.png"
     moved.parent.mkdir()
     (tmp_path / "raw.png").rename(moved)
-    with pytest.raises(InputNotFound, match=r"raw\.png is not in .*; name the images with raw_data"):
+    with pytest.raises(InputNotFound, match=r"raw\.png is not in .*; pixelforest train takes the images from raw_data"):
         train(project)
     assert train(project, trees=1, raw_data=(str(moved),)).project.classifier == expected
     other = moved.with_name("other.png")

@@ -1,0 +1,53 @@
+"""Training in a run: on demand, or because the project has no classifier."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from .errors import ClassifierMissing, Text, setting
+from .project import PixelProject, open_project
+from .project.forest import GROUP
+from .requests import TrainingInRun
+from .training.pixel_training import TrainingSettings, check_place, train_pixel_project
+
+logger = logging.getLogger("pixelforest.training")
+
+
+def train_for_run(
+    path: Path, request: TrainingInRun, *, threads: int, memory_bytes: int, is_dry: bool = False
+) -> PixelProject:
+    """Train a project as requested, and save it if that is asked for. Returns it with the new classifier.
+
+    is_dry  True: nothing is saved
+
+    Raises the errors of ``train_pixel_project`` and, if it is saved, of ``TrainedPixels.save``.
+    """
+    is_saved = request.retrain and not request.readonly
+    if is_saved:
+        check_place(path, path)
+    settings = TrainingSettings(request.tree_count, request.seed, request.label_proportion)
+    trained = train_pixel_project(path, settings, threads=threads, memory_bytes=memory_bytes)
+    logger.info("Out-of-bag error: %.4f", trained.out_of_bag_error)
+    if is_saved and not is_dry:
+        trained.save(path)
+    elif not is_dry:
+        reason = "the project stays as it is"
+        if request.retrain:
+            reason = Text(f"the project stays as it is; {setting('readonly')}=0 saves the new classifier in it")
+        logger.warning("The classifier was trained for this run only, with seed %d: %s", request.seed, reason)
+    return trained.project
+
+
+def train_untrained(
+    path: Path, error: ClassifierMissing, request: TrainingInRun, *, threads: int, memory_bytes: int
+) -> PixelProject:
+    """Train a project that has never been trained, as ilastik does.
+
+    error  that of reading the project; raised if a classifier is there, but of no use
+    """
+    with open_project(path) as file:
+        if file.text("workflowName") != "Pixel Classification" or file.has(f"{GROUP}/ClassifierForests"):
+            raise error
+    logger.info("Your project file has no classifier.  A new classifier will be trained for this run.")
+    return train_for_run(path, request, threads=threads, memory_bytes=memory_bytes)
