@@ -226,8 +226,8 @@ def train_project(line: CommandLine, console: Console) -> int:
     from pixelforest.engine.training.command import TrainingRequest, train_project
     from pixelforest.frontend.text_training import describe_training
 
-    request = _pick(TrainingRequest, line)
-    _print(describe_training(train_project(replace(request, raw_data=tuple(line.paths.get("raw_data", ()))))))
+    images, labels = (tuple(line.paths.get(name, ())) for name in ("raw_data", "labels"))
+    _print(describe_training(train_project(replace(_pick(TrainingRequest, line), raw_data=images, labels=labels))))
     return STATUS_OK
 
 

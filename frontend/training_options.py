@@ -25,9 +25,39 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
     Option(
         "--raw_data",
         TRAINING,
-        "Training images that have moved: all of them in the project's order, or files of the same names.",
+        "Training images that have moved: all of them in the project's order, or files of the same names. With "
+        "--new: the images to train on.",
         takes=Takes.PATHS,
         metavar="PATH",
+    ),
+    Option(
+        "--new",
+        TRAINING,
+        "Make this project from --raw_data and --labels, instead of training an existing one.",
+        metavar="NEW.ilp",
+        is_path=True,
+    ),
+    Option(
+        "--labels",
+        TRAINING,
+        "With --new: label images of the same sizes, one for each image: 0 for none, 1 for the first class.",
+        takes=Takes.PATHS,
+        metavar="PATH",
+    ),
+    Option(
+        "--classes",
+        TRAINING,
+        "With --new: names of the classes.",
+        metavar="NAME[,NAME...]",
+        default="Label 1, Label 2, …",
+    ),
+    Option(
+        "--features",
+        TRAINING,
+        "With --new: all, like:Other.ilp for those of another project, or features with scales, such as "
+        '"Gaussian Smoothing:0.7,1.6;Laplacian of Gaussian:1".',
+        metavar="FEATURES",
+        default="all, the 37 of ilastik's dialog",
     ),
     Option(
         "--trees", TRAINING, "Number of trees.", metavar="N", default="as in the project, else 100", parse=parse_count
@@ -46,6 +76,7 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
 
 USAGE = f"""\
 usage: {PROGRAM} train --project=P.ilp --output=NEW.ilp [options]
+       {PROGRAM} train --new=NEW.ilp --raw_data IMAGE ... --labels LABELS ... [options]
 
 Train the classifier of an ilastik project anew, from its labels and images. The same seed gives the same project on
 every machine, with any number of threads."""

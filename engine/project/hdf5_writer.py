@@ -1,6 +1,7 @@
-"""Writing of a trained classifier into a copy of a project, which replaces the file of its name in one step.
+"""Writing of projects: a trained classifier in a copy of a project, and new projects.
 
-The original is never opened for writing. Everything but the classifier, its factory and the time stays as it is.
+A copy replaces the file of its name in one step; the original is never opened for writing. Everything in it but the
+classifier, its factory and the time stays as it is.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
 
+from ...box import Box
 from ...frozen import frozen
+from ..axes import axistags_json, box_from_canonical, from_canonical, pipeline_axes
 from ..errors import ProjectError, setting
 from ..storage.atomic_write import Target, export_errors
+from .annotations import LabelBlock
 from .forest import GROUP, PARALLEL_FORESTS
+from .pixel_features import GROUP as FEATURES_GROUP
+from .pixel_features import FeatureSelection
+from .pixel_project import NAME, RAW, ROLES
 
 OUTPUT = setting("output")
 SEED = "pixelforest_seed"  # attribute of the classifier's group; ilastik does not read it
@@ -57,6 +64,10 @@ sV_num_forests
 p13
 I{forests}
 sb."""
+_COLORS = (
+    (255, 225, 25), (0, 130, 200), (230, 25, 75), (60, 180, 75), (245, 130, 48), (145, 30, 180), (70, 240, 240),
+    (240, 50, 230), (210, 245, 60), (250, 190, 190), (0, 128, 128), (230, 190, 255), (170, 110, 40), (128, 0, 0),
+)  # fmt: skip
 _FAILURES = (OSError, RuntimeError, KeyError, ValueError)
 
 
@@ -76,6 +87,83 @@ class TrainedClassifier:
     trees: int
     seed: int
     proportion: float | None
+
+
+@frozen(eq=False)
+class NewLane:
+    """A training image of a new project.
+
+    path    relative to the project's folder; axes, shape: in the order of its file
+    blocks  its labels
+    """
+
+    path: str
+    nickname: str
+    axes: str
+    shape: tuple[int, ...]
+    blocks: tuple[LabelBlock, ...]
+
+
+@frozen(eq=False)
+class NewProject:
+    """A project that classifies pixels, not yet trained. Names are those of the classes."""
+
+    lanes: tuple[NewLane, ...]
+    names: tuple[str, ...]
+    features: FeatureSelection
+
+
+def write_new_project(path: Path, project: NewProject) -> None:
+    """Write a project without a classifier into an existing file, which it overwrites. Raises ExportError."""
+    with _writing(path, path, "w") as file:
+        for name, text in (("ilastikVersion", "1.4.0"), ("workflowName", NAME), ("time", time.ctime())):
+            _put(file, name, text)
+        inputs = file.create_group("Input Data")
+        _put(inputs, "StorageVersion", "0.2")
+        inputs["Role Names"] = [role.encode() for role in ROLES]
+        inputs.create_group("local_data")
+        features = file.create_group(FEATURES_GROUP)
+        _put(features, "StorageVersion", "0.1")
+        features["FeatureIds"] = [name.encode() for name in project.features.ids]
+        features["Scales"] = np.array(project.features.scales)
+        features["SelectionMatrix"] = np.array(project.features.matrix)
+        features["ComputeIn2d"] = np.array(project.features.compute_in_2d)
+        pixels = file.create_group(GROUP)
+        _put(pixels, "StorageVersion", "0.1")
+        colors = np.array([_COLORS[i % len(_COLORS)] for i in range(len(project.names))])
+        names = [name.encode() for name in project.names]
+        for key, values in (("LabelNames", names), ("LabelColors", colors), ("PmapColors", colors)):
+            pixels[key] = values
+            pixels[key].attrs["isEmpty"] = False
+        for number, lane in enumerate(project.lanes):
+            _put_image(inputs.create_group(f"infos/lane{number:04d}"), lane)
+            _put_blocks(pixels.create_group(f"LabelSets/labels{number:03d}"), lane)
+
+
+def _put_image(group: Any, lane: NewLane) -> None:
+    for role in ROLES:
+        group.create_group(role)
+    info = group[RAW]
+    is_absolute = Path(lane.path).is_absolute()
+    _put(info, "__class__", "FilesystemDatasetInfo" if is_absolute else "RelativeFilesystemDatasetInfo")
+    _put(info, "filePath", lane.path)
+    _put(info, "nickname", lane.nickname)
+    _put(info, "axistags", axistags_json(lane.axes))
+    _put(info, "display_mode", "default")
+    info["shape"] = np.array(lane.shape)
+    info["allowLabels"] = True
+    info["normalizeDisplay"] = False
+
+
+def _put_blocks(group: Any, lane: NewLane) -> None:
+    axes = pipeline_axes(dict(zip(lane.axes, lane.shape, strict=True)))
+    for number, block in enumerate(lane.blocks):
+        stop = tuple(a + n for a, n in zip(block.start, block.values.shape, strict=True))
+        box = box_from_canonical(Box(block.start, stop), axes)
+        data = group.create_dataset(f"block{number:04d}", data=from_canonical(block.values, axes))
+        slices = ",".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
+        data.attrs["blockSlice"] = f"[{slices}]"
+        data.attrs["axistags"] = axistags_json(axes)
 
 
 def write_trained_project(source: Path, path: Path, classifier: TrainedClassifier) -> None:
@@ -103,15 +191,23 @@ def _new_project(source: Path, path: Path) -> Iterator[Any]:
     try:
         with export_errors(path, OUTPUT):
             shutil.copyfile(source, target.temporary)
-            try:
-                with h5py.File(target.temporary, "r+", locking=False) as file:
-                    yield file
-                    file.flush()
-            except _FAILURES as error:
-                raise _as_os_error(error) from error
+        with _writing(target.temporary, path, "r+") as file:
+            yield file
         target.commit()
     finally:
         target.discard()
+
+
+@contextmanager
+def _writing(place: Path, path: Path, mode: str) -> Iterator[Any]:
+    """Open ``place`` for writing, with errors that name ``path``."""
+    with export_errors(path, OUTPUT):
+        try:
+            with h5py.File(place, mode, locking=False) as file:
+                yield file
+                file.flush()
+        except _FAILURES as error:
+            raise _as_os_error(error) from error
 
 
 def _as_os_error(error: Exception) -> OSError:

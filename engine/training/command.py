@@ -8,6 +8,9 @@ from ...frozen import frozen
 from ..config import find_config, read_config
 from ..errors import UsageError, setting
 from ..machine import choose_memory, choose_threads
+from ..project.hdf5_writer import write_new_project
+from ..quotes import split_entries
+from ..storage.atomic_write import Target
 from .pixel_training import TrainedPixels, TrainingSettings, check_place, train_pixel_project
 
 
@@ -21,8 +24,13 @@ class TrainingRequest:
         Project with labels.
     output
         File that the trained project is written to.
+    new
+        File of a new project, instead of the two.
     raw_data
-        Training images that are not where the project expects them.
+        Training images that are not where the project expects them, or those of a new project.
+    labels, classes, features
+        Of a new project: a label image for each image, names of the classes separated by commas, and the features,
+        see ``features_option.parse_features``.
     trees, seed, label_proportion
         See ``TrainingSettings``.
     threads, memory, configfile
@@ -31,7 +39,11 @@ class TrainingRequest:
 
     project: str | None = None
     output: str | None = None
+    new: str | None = None
     raw_data: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    classes: str | None = None
+    features: str | None = None
     trees: int | None = None
     seed: int = 1
     label_proportion: float | None = None
@@ -42,18 +54,57 @@ class TrainingRequest:
 
 def train_project(request: TrainingRequest) -> TrainedPixels:
     """Train a project and write it. Raises UsageError, ProjectError, InputError, ExportError, MemoryTooSmall."""
+    if request.new is not None:
+        return _train_new_project(request, _path(request.new))
+    for name in ("labels", "classes", "features"):
+        if getattr(request, name):
+            raise UsageError(
+                f"{setting(name)} goes with {setting('new')}; a project has labels and features of its own"
+            )
     if request.project is None:
         raise UsageError(f"there is no project to train; name it with {setting('project')}=MyProject.ilp")
     if request.output is None:
         raise UsageError(f"say where the trained project goes, with {setting('output')}=Retrained.ilp")
-    source, output = (Path(name).expanduser().absolute() for name in (request.project, request.output))
+    source, output = _path(request.project), _path(request.output)
     check_place(source, output)
-    config = read_config(find_config(request.configfile))
-    trained = train_pixel_project(
-        source,
-        TrainingSettings(request.trees, request.seed, request.label_proportion, request.raw_data),
-        threads=choose_threads(request.threads, config=config.threads),
-        memory_bytes=choose_memory(request.memory, config_mb=config.total_ram_mb),
-    )
+    trained = _train(request, source, request.raw_data)
     trained.save(output)
     return trained
+
+
+def _train_new_project(request: TrainingRequest, path: Path) -> TrainedPixels:
+    for name in ("project", "output"):
+        if getattr(request, name):
+            raise UsageError(f"{setting(name)} cannot be combined with {setting('new')}, which names the new project")
+    check_place(path, path)
+    from .new_project import describe_new_project
+
+    classes = split_entries(request.classes) if request.classes is not None else ()
+    draft = Target(path, setting("new"))  # in the same folder, so that paths of images are the same
+    try:
+        project = describe_new_project(
+            path.parent, request.raw_data, request.labels, classes, request.features or "all"
+        )
+        write_new_project(draft.temporary, project)
+        trained = _train(request, draft.temporary, (), shown_as=path)
+        trained.save(path)
+    finally:
+        draft.discard()
+    return trained
+
+
+def _train(
+    request: TrainingRequest, source: Path, raw_data: tuple[str, ...], *, shown_as: Path | None = None
+) -> TrainedPixels:
+    config = read_config(find_config(request.configfile))
+    return train_pixel_project(
+        source,
+        TrainingSettings(request.trees, request.seed, request.label_proportion, raw_data),
+        threads=choose_threads(request.threads, config=config.threads),
+        memory_bytes=choose_memory(request.memory, config_mb=config.total_ram_mb),
+        shown_as=shown_as,
+    )
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()

@@ -18,7 +18,6 @@ from ..project import (
     Classifier,
     FeatureSelection,
     PixelProject,
-    Project,
     ProjectFile,
     StoredForest,
     open_project,
@@ -116,9 +115,12 @@ def check_place(source: Path, path: Path) -> None:
         check_not_open(each)
 
 
-def train_pixel_project(path: Path, settings: TrainingSettings, *, threads: int, memory_bytes: int) -> TrainedPixels:
+def train_pixel_project(
+    path: Path, settings: TrainingSettings, *, threads: int, memory_bytes: int, shown_as: Path | None = None
+) -> TrainedPixels:
     """Train the classifier of a project anew from its labels and images. Nothing is written.
 
+    shown_as  name of the project in messages, if not ``path``
     Raises ProjectError, InputError, UsageError and MemoryTooSmall.
     """
     check_seed(settings.seed)
@@ -137,7 +139,7 @@ def train_pixel_project(path: Path, settings: TrainingSettings, *, threads: int,
         depth = images[lanes[0]].shape[1] if lanes else 1
         samples = collect_samples(images, labelled, selection, resources)
     samples = _select(samples, settings)
-    _check_labels(project, samples, names)
+    _check_labels(shown_as or project.path, samples, names)
     forests = _train(samples, trees, settings.seed, threads)
     classifier = _as_classifier(forests, names, name_columns(selection, channels=channels, depth=depth))
     trained = PixelProject(**project.shared(), features=selection, classifier=classifier, labels_group=GROUP)
@@ -198,21 +200,19 @@ def _select(samples: Samples, settings: TrainingSettings) -> Samples:
     return chosen
 
 
-def _check_labels(project: Project, samples: Samples, names: Sequence[str]) -> None:
+def _check_labels(path: Path, samples: Samples, names: Sequence[str]) -> None:
     """Refuse labels that no useful classifier can be trained from. Raises ProjectError."""
     counts = np.bincount(samples.labels, minlength=len(names) + 1)[1:]
     if not counts.any():
-        raise ProjectError(f"{project.path} has no labels to train from; draw some in ilastik, and save")
+        raise ProjectError(f"{path} has no labels to train from; draw some in ilastik, and save")
     if len(counts) > len(names):
-        raise ProjectError(f"{project.path} has pixels of label {len(counts)}, but names {len(names)} classes")
+        raise ProjectError(f"{path} has pixels of label {len(counts)}, but names {len(names)} classes")
     known = np.flatnonzero(counts).tolist()
     if len(known) == 1:
-        raise ProjectError(
-            f"{project.path} has labels of one class only, {names[known[0]]}; label pixels of another one, too"
-        )
+        raise ProjectError(f"{path} has labels of one class only, {names[known[0]]}; label pixels of another one, too")
     if counts.sum() < len(names):
         raise ProjectError(
-            f"{project.path} has {counts.sum()} labelled pixels for {len(names)} classes; label at least one for each"
+            f"{path} has {counts.sum()} labelled pixels for {len(names)} classes; label at least one for each"
         )
     for k in np.flatnonzero(counts == 0).tolist():
         logger.warning("No pixel has the label %s; its probability will be 0 everywhere", names[k])

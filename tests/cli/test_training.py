@@ -145,3 +145,21 @@ def test_explaining_a_training_changes_nothing(project: Path) -> None:
     arguments = ["--retrain", "--readonly=0", "--tree_count=9"]
     assert main(["explain", f"--project={project}", *arguments, str(project.with_name("raw.png"))]) == 0
     assert project.read_bytes() == before
+
+
+# ------------------------------------------------------------------------------------------------------- new projects
+
+
+def test_a_new_project_is_trained_and_predicts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, new = project.with_name("raw.png"), project.with_name("cells.ilp")
+    labels = np.zeros((160, 200), np.int32)
+    labels[20:30, 30:60], labels[100:110, 100:150] = 1, 2
+    np.save(project.with_name("labels.npy"), labels)
+    arguments = ["--labels", str(project.with_name("labels.npy")), "--classes=Background,Cell", "--raw_data", str(raw)]
+    assert main(["train", f"--new={new}", "--features=Gaussian Smoothing:1", *arguments]) == 0
+    assert "Background  300\n  Cell        500" in capsys.readouterr().out
+    result = project.with_name("out.npy")
+    shape = ["--output_format=numpy", f"--output_filename_format={result}", "--device=cpu"]
+    assert main([f"--project={new}", *shape, str(raw)]) == 0
+    assert np.load(result).shape == (160, 200, 2)
+    assert main([f"--project={new}", "--retrain", *shape, str(raw)]) == 0
