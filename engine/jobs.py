@@ -286,9 +286,12 @@ def _empty_shard(request: ResourceRequest, lane_count: int) -> list[str]:
 
 
 def _unused_training(request: Request) -> list[str]:
+    lines = []
     if not request.readonly and not request.retrain:
-        return [f"{setting('readonly')}=0 has no effect without {setting('retrain')}"]
-    return []
+        lines.append(f"{setting('readonly')}=0 has no effect without {setting('retrain')}")
+    if request.variable_importance_path is not None and not request.trains:
+        lines.append(f"{setting('variable_importance_path')} has no effect unless a classifier is trained")
+    return lines
 
 
 def _check_labels(request: Request) -> list[str]:

@@ -119,6 +119,8 @@ class TrainingInRun:
         Number of trees, and share of the labels to train from; either implies training, None: those of the project.
     seed
         Seed of the first forest.
+    variable_importance_path
+        Folder of the table of the features' importance, written after training.
     readonly
         False to save what ``retrain`` has trained.
     """
@@ -127,6 +129,7 @@ class TrainingInRun:
     tree_count: int | None = None
     label_proportion: float | None = None
     seed: int = 1
+    variable_importance_path: str | None = None
     readonly: bool = True
 
     @property

@@ -9,6 +9,7 @@ from .errors import ClassifierMissing, Text, setting
 from .project import PixelProject, open_project
 from .project.forest import GROUP
 from .requests import TrainingInRun
+from .training.importance import check_table_place, write_importance
 from .training.pixel_training import TrainingSettings, check_place, train_pixel_project
 
 logger = logging.getLogger("pixelforest.training")
@@ -26,9 +27,16 @@ def train_for_run(
     is_saved = request.retrain and not request.readonly
     if is_saved:
         check_place(path, path)
-    settings = TrainingSettings(request.tree_count, request.seed, request.label_proportion)
+    table = None if request.variable_importance_path is None else Path(request.variable_importance_path).expanduser()
+    if table is not None:
+        check_table_place(table)
+    settings = TrainingSettings(
+        request.tree_count, request.seed, request.label_proportion, permutes=table is not None and not is_dry
+    )
     trained = train_pixel_project(path, settings, threads=threads, memory_bytes=memory_bytes)
     logger.info("Out-of-bag error: %.4f", trained.out_of_bag_error)
+    if table is not None and not is_dry:
+        logger.info("Wrote %s", write_importance(trained, table))
     if is_saved and not is_dry:
         trained.save(path)
     elif not is_dry:

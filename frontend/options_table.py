@@ -106,6 +106,13 @@ OPTIONS: tuple[Option, ...] = (
         default="all labels",
         parse=parse_share,
     ),
+    Option(
+        "--variable_importance_path",
+        RUN,
+        "After training, write the importance of every feature to varimp.txt in this folder.",
+        metavar="FOLDER",
+        is_path=True,
+    ),
     Option("--seed", RUN, "Seed of the random numbers of training.", metavar="N", default="1", parse=parse_count),
     _flag(
         "--dry_run",
@@ -337,7 +344,6 @@ OPTIONS: tuple[Option, ...] = (
     _refused("--connection_string", NO_NETWORKS),
     _refused("--distributed", NO_MPI),
     _refused("--distributed_block_roi", NO_MPI),
-    _refused("--variable_importance_path", NO_TRAINING),
     _refused("--generate_random_labels", NO_TRAINING),
     _refused("--random_label_value", NO_TRAINING),
     _refused("--random_label_count", NO_TRAINING),

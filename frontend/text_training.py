@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pixelforest.engine.training.pixel_training import TrainedPixels
 
+SHOWN_FEATURES = 5
+
 
 def describe_training(trained: TrainedPixels) -> str:
     """Format samples, forests and their errors."""
@@ -15,5 +17,10 @@ def describe_training(trained: TrainedPixels) -> str:
         *(f"  {name:{width}}  {count}" for name, count in zip(names, counts, strict=True)),
         f"{classifier.tree_count} trees in {len(trained.forests)} forests, seed {trained.settings.seed}",
         f"out-of-bag error {trained.out_of_bag_error:.2%}",
+        "features that decrease Gini's impurity most:",
     ]
+    shares = trained.gains / (trained.gains.sum() or 1.0)
+    best = (-shares).argsort(kind="stable")[:SHOWN_FEATURES].tolist()
+    columns = classifier.feature_names or ()
+    lines += [f"  {shares[k]:6.1%}  {columns[k]}" for k in best]
     return "\n".join(lines)

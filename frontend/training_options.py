@@ -8,7 +8,11 @@ from .options_table import MACHINE, OPTIONS, RUN, SCREEN, parse_count, parse_sha
 
 TRAINING = "Training"
 # Rows that mean the same as in a run.
-_SHARED = {RUN: ("headless",), MACHINE: ("threads", "memory", "configfile"), SCREEN: ("quiet", "debug", "logfile")}
+_SHARED = {
+    RUN: ("headless", "variable_importance_path"),
+    MACHINE: ("threads", "memory", "configfile"),
+    SCREEN: ("quiet", "debug", "logfile"),
+}
 _SHARED[SCREEN] += ("redirect_output", "process_name", "no_progress")
 
 

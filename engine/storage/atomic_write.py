@@ -26,6 +26,7 @@ __all__ = [
     "copy_file",
     "existing_folder",
     "export_errors",
+    "write_text_file",
 ]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -248,6 +249,17 @@ def copy_file(source: Path, path: Path, option: Setting = OUTPUT_FILES) -> None:
     try:
         with export_errors(path, option):
             shutil.copyfile(source, target.temporary)
+        target.commit()
+    finally:
+        target.discard()
+
+
+def write_text_file(path: Path, text: str, option: Setting = OUTPUT_FILES) -> None:
+    """Write a text file in UTF-8; it appears in one step. Raises ExportError."""
+    target = Target(path, option)
+    try:
+        with export_errors(path, option):
+            target.temporary.write_text(text, encoding="utf-8")
         target.commit()
     finally:
         target.discard()

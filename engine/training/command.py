@@ -11,6 +11,7 @@ from ..machine import choose_memory, choose_threads
 from ..project.hdf5_writer import write_new_project
 from ..quotes import split_entries
 from ..storage.atomic_write import Target
+from .importance import check_table_place, write_importance
 from .pixel_training import TrainedPixels, TrainingSettings, check_place, train_pixel_project
 
 
@@ -31,6 +32,8 @@ class TrainingRequest:
     labels, classes, features
         Of a new project: a label image for each image, names of the classes separated by commas, and the features,
         see ``features_option.parse_features``.
+    variable_importance_path
+        Folder of the table of the features' importance; None: it is not measured.
     trees, seed, label_proportion
         See ``TrainingSettings``.
     threads, memory, configfile
@@ -47,6 +50,7 @@ class TrainingRequest:
     trees: int | None = None
     seed: int = 1
     label_proportion: float | None = None
+    variable_importance_path: str | None = None
     threads: int | None = None
     memory: int | None = None
     configfile: str | None = None
@@ -97,13 +101,19 @@ def _train(
     request: TrainingRequest, source: Path, raw_data: tuple[str, ...], *, shown_as: Path | None = None
 ) -> TrainedPixels:
     config = read_config(find_config(request.configfile))
-    return train_pixel_project(
+    folder = request.variable_importance_path
+    if folder is not None:
+        check_table_place(_path(folder))
+    trained = train_pixel_project(
         source,
-        TrainingSettings(request.trees, request.seed, request.label_proportion, raw_data),
+        TrainingSettings(request.trees, request.seed, request.label_proportion, raw_data, permutes=folder is not None),
         threads=choose_threads(request.threads, config=config.threads),
         memory_bytes=choose_memory(request.memory, config_mb=config.total_ram_mb),
         shown_as=shown_as,
     )
+    if folder is not None:
+        write_importance(trained, _path(folder))
+    return trained
 
 
 def _path(text: str) -> Path:

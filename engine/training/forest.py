@@ -43,6 +43,9 @@ class TrainedForest:
         Share of the samples that the trees grown without them classify wrongly; NaN if every tree has every sample.
     gains
         (columns,) float64: decrease of Gini's impurity by each column, the mean over the trees.
+    importance
+        (columns, classes) float64: share of the out-of-bag samples that are of a class and no longer classified rightly
+        if a column is permuted, the mean over the trees; None if it was not measured.
     """
 
     trees: tuple[tuple[np.ndarray, np.ndarray], ...]
@@ -51,6 +54,7 @@ class TrainedForest:
     samples: int
     out_of_bag_error: float
     gains: np.ndarray
+    importance: np.ndarray | None
 
     def predict_proba(self, features: np.ndarray, *, threads: int | None = None) -> np.ndarray:
         """Predict class probabilities.
@@ -138,7 +142,7 @@ def train_forests(
     trees: tuple[int, ...],
     seed: int = 1,
     threads: int | None = None,
-    on_progress: Callable[[int], None] = lambda trees: None,
+    permutes: bool = False,
 ) -> tuple[TrainedForest, ...]:
     """Train forests on the same samples in parallel; forest i equals vigra's for ``seed + i``.
 
@@ -146,8 +150,8 @@ def train_forests(
     ----------
     trees
         Number of trees of each forest.
-    on_progress
-        Receives the number of trees just grown.
+    permutes
+        True to measure the importance of the columns by permutations, which takes longer than the training itself.
 
     Notes
     -----
@@ -171,8 +175,8 @@ def train_forests(
     samples = trainer.load(matrix, ranks, classes, len(known))
 
     def grow(number: int) -> TrainedForest:
-        grown = trainer.grow(samples, trees=trees[number], seed=(int(seed) - 1 + number) % MAX_SEED + 1)
-        on_progress(trees[number])
+        own_seed = (int(seed) - 1 + number) % MAX_SEED + 1
+        grown = trainer.grow(samples, trees=trees[number], seed=own_seed, permutes=permutes)
         return _finish(grown, classes, tuple(known.tolist()), matrix.shape)
 
     return tuple(in_parallel(grow, range(len(trees)), count))
@@ -239,4 +243,5 @@ def _finish(grown: GrownForest, classes: np.ndarray, labels: tuple[int, ...], sh
         samples=shape[0],
         out_of_bag_error=float(wrong.mean()) if wrong.size else float("nan"),
         gains=grown.gains / len(grown.trees),
+        importance=None if grown.importance is None else grown.importance / len(grown.trees),
     )

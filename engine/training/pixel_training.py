@@ -52,12 +52,14 @@ class TrainingSettings:
     seed              of the first forest; forest i uses seed + i
     label_proportion  share of the labelled pixels to use, above 0, at most 1; None: all
     raw_data          training images that have moved, see ``samples.open_training_images``
+    permutes          measure the importance of the features by permutations
     """
 
     trees: int | None = None
     seed: int = 1
     label_proportion: float | None = None
     raw_data: tuple[str, ...] = ()
+    permutes: bool = False
 
 
 @frozen(eq=False)
@@ -84,6 +86,22 @@ class TrainedPixels:
         """Mean out-of-bag error of the forests, as ilastik logs it; NaN if no sample was left out of a tree."""
         errors = [forest.out_of_bag_error for forest in self.forests if not isnan(forest.out_of_bag_error)]
         return sum(errors) / len(errors) if errors else nan
+
+    @property
+    def gains(self) -> np.ndarray:
+        """Decrease of Gini's impurity by each feature (f,), the mean over the trees."""
+        return self._mean([forest.gains for forest in self.forests])
+
+    @property
+    def importance(self) -> np.ndarray:
+        """Importance of each feature for each class (f, K), see ``TrainedForest``, the mean over the trees."""
+        found = [forest.importance for forest in self.forests if forest.importance is not None]
+        assert found, "it has been measured"
+        return self._mean(found)
+
+    def _mean(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        mean: np.ndarray = np.average(values, axis=0, weights=[len(forest.trees) for forest in self.forests])
+        return mean
 
     def save(self, path: Path) -> None:
         """Write the project with the new classifier, in one step. Raises ExportError, ProjectError."""
@@ -140,7 +158,7 @@ def train_pixel_project(
         samples = collect_samples(images, labelled, selection, resources)
     samples = _select(samples, settings)
     _check_labels(shown_as or project.path, samples, names)
-    forests = _train(samples, trees, settings.seed, threads)
+    forests = _train(samples, trees, settings, threads)
     classifier = _as_classifier(forests, names, name_columns(selection, channels=channels, depth=depth))
     trained = PixelProject(**project.shared(), features=selection, classifier=classifier, labels_group=GROUP)
     return TrainedPixels(trained, forests, samples, settings)
@@ -218,7 +236,7 @@ def _check_labels(path: Path, samples: Samples, names: Sequence[str]) -> None:
         logger.warning("No pixel has the label %s; its probability will be 0 everywhere", names[k])
 
 
-def _train(samples: Samples, trees: int, seed: int, threads: int) -> tuple[TrainedForest, ...]:
+def _train(samples: Samples, trees: int, settings: TrainingSettings, threads: int) -> tuple[TrainedForest, ...]:
     count = min(MAX_FORESTS, trees)
     sizes = tuple(trees // count + (i < trees % count) for i in range(count))
     logger.info(
@@ -226,9 +244,11 @@ def _train(samples: Samples, trees: int, seed: int, threads: int) -> tuple[Train
         trees,
         len(samples.labels),
         samples.features.shape[1],
-        seed,
+        settings.seed,
     )
-    return train_forests(samples.features, samples.labels, trees=sizes, seed=seed, threads=threads)
+    return train_forests(
+        samples.features, samples.labels, trees=sizes, seed=settings.seed, threads=threads, permutes=settings.permutes
+    )
 
 
 def _as_classifier(forests: Sequence[TrainedForest], names: tuple[str, ...], columns: tuple[str, ...]) -> Classifier:

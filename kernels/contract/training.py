@@ -21,11 +21,15 @@ class GrownForest:
         (f,) float64: sum over all nodes of the decrease of Gini's impurity that a column achieved.
     votes
         (n, K) float64: sum of the probabilities of each sample over the trees that were grown without it.
+    importance
+        (f, K) float64: share of the samples outside a tree that are of a class and no longer classified rightly once a
+        column is permuted among them, the sum over the trees; None if it was not requested.
     """
 
     trees: tuple[tuple[np.ndarray, np.ndarray], ...]
     gains: np.ndarray
     votes: np.ndarray
+    importance: np.ndarray | None
 
 
 class ForestTrainer(Protocol):
@@ -67,7 +71,7 @@ class ForestTrainer(Protocol):
         """
         ...
 
-    def grow(self, samples: Any, *, trees: int, seed: int) -> GrownForest:
+    def grow(self, samples: Any, *, trees: int, seed: int, permutes: bool) -> GrownForest:
         """Grow a forest in the calling thread.
 
         Parameters
@@ -78,6 +82,8 @@ class ForestTrainer(Protocol):
             Number of trees.
         seed
             Seed of the forest's generator, from 1 to 2^32 - 1.
+        permutes
+            True to measure the importance of the columns by permutations, whose seed is the same.
 
         Notes
         -----

@@ -15,6 +15,7 @@ _MAX_BINS, _MAX_COUNTERS, _MIN_BINS = 1024, 4096, 8  # of a histogram; counters 
 _WORDS = 624  # state of MT19937
 
 _grow_tree, _vote_out_of_bag = kernel("grow_tree"), kernel("vote_out_of_bag")
+_count_right = kernel("count_right")
 
 
 @frozen(eq=False)
@@ -49,13 +50,14 @@ class CpuTrainer:
         prepare("training")
         return Samples(features, ranks, np.ascontiguousarray(ranks.T), labels.astype(np.uint16), classes)
 
-    def grow(self, samples: Samples, *, trees: int, seed: int) -> GrownForest:
+    def grow(self, samples: Samples, *, trees: int, seed: int, permutes: bool) -> GrownForest:
         count, columns = samples.features.shape
         generator = (_seeded_state(seed), np.array([_WORDS], np.int64))
         scratch = _scratch(count, columns, samples.classes, samples.tried)
         topology, parameters = np.empty(7 * count + 2, np.int32), np.empty((samples.classes + 3) * count, np.float64)
         drawn, gains, votes = np.empty(count, np.uint32), np.zeros(columns), np.zeros((count, samples.classes))
-        grown = []
+        importance = np.zeros((columns, samples.classes)) if permutes else None
+        shuffler, grown = np.random.default_rng(seed), []
         for _ in range(trees):
             ints, numbers = _grow_tree(
                 samples.features, samples.ranks, samples.rows, samples.labels, samples.tried, generator, drawn,
@@ -63,7 +65,43 @@ class CpuTrainer:
             )  # fmt: skip
             grown.append((topology[:ints].copy(), parameters[:numbers].copy()))
             _vote_out_of_bag(samples.features, drawn, topology, parameters, votes)
-        return GrownForest(tuple(grown), gains, votes)
+            if importance is not None:
+                _add_importance(samples, drawn, *grown[-1], shuffler, importance)
+        return GrownForest(tuple(grown), gains, votes, importance)
+
+
+def _add_importance(
+    samples: Samples,
+    drawn: np.ndarray,
+    topology: np.ndarray,
+    parameters: np.ndarray,
+    shuffler: np.random.Generator,
+    importance: np.ndarray,
+) -> None:
+    """Add the importance of the columns in one tree."""
+    outside = np.flatnonzero(drawn == 0).astype(np.uint32)
+    if not len(outside):
+        return
+    before, right = np.empty(samples.classes), np.empty(samples.classes)
+
+    def count(column: int, order: np.ndarray, found: np.ndarray) -> None:
+        _count_right(samples.features, samples.labels, outside, column, order, topology, parameters, found)
+
+    count(-1, np.arange(len(outside), dtype=np.uint32), before)
+    for column in _used_columns(topology):
+        count(column, shuffler.permutation(len(outside)).astype(np.uint32), right)
+        importance[column] += (before - right) / len(outside)
+
+
+def _used_columns(topology: np.ndarray) -> list[int]:
+    """List the columns that a tree compares, ascending."""
+    found, at, ints = set(), 2, topology.tolist()
+    while at < len(ints):
+        is_leaf = ints[at] != 0
+        if not is_leaf:
+            found.add(ints[at + 4])
+        at += 2 if is_leaf else 5
+    return sorted(found)
 
 
 def _seeded_state(seed: int) -> np.ndarray:

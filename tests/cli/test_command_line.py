@@ -75,7 +75,7 @@ WORKFLOW_OPTIONS = {
     "--retrain": True,
     "--tree-count": True,
     "--label-proportion": True,
-    "--variable-importance-path": False,
+    "--variable-importance-path": True,
     "--print-labels-by-slice": True,
     "--label-search-value": True,
     "--generate-random-labels": False,

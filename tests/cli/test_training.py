@@ -35,6 +35,7 @@ def test_train_writes_a_project_and_reports(project: Path, capsys: pytest.Captur
     assert "Background  396" in text
     assert "40 trees in 20 forests, seed 7" in text
     assert "out-of-bag error" in text
+    assert "%  Gaussian Smoothing (σ=" in text
     assert main([*arguments, "--threads=1", "--quiet"]) == 0
     assert read_project(out).classifier == found
 
@@ -163,3 +164,37 @@ def test_a_new_project_is_trained_and_predicts(project: Path, capsys: pytest.Cap
     assert main([f"--project={new}", *shape, str(raw)]) == 0
     assert np.load(result).shape == (160, 200, 2)
     assert main([f"--project={new}", "--retrain", *shape, str(raw)]) == 0
+
+
+def table_of(path: Path) -> dict[str, list[float]]:
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    assert head == "Feature Name, Class #0, Class #1, Overall, Gini"
+    rows = [line.split(", ") for line in lines]
+    return {name: [float(number) for number in numbers] for name, *numbers in rows}
+
+
+def test_the_table_of_importance_names_what_separates_the_classes(project: Path) -> None:
+    features = "--features=Gaussian Smoothing:1;Laplacian of Gaussian:10"
+    pixels = np.random.default_rng(0).integers(0, 100, (80, 90)).astype(np.uint8)
+    labels = 1 + (np.arange(90) >= 45) * np.ones((80, 1), np.uint8)
+    pixels[:, 45:] += 100
+    names = [project.with_name(name) for name in ("pixels.npy", "labels.npy", "new.ilp", "table")]
+    for name, values in zip(names, (pixels, labels.astype(np.uint8)), strict=False):
+        np.save(name, values)
+    images = ["--raw_data", str(names[0]), "--labels", str(names[1]), f"--variable-importance-path={names[3]}"]
+    assert main(["train", f"--new={names[2]}", features, "--trees=10", *images]) == 0
+    table = table_of(names[3] / "varimp.txt")
+    assert list(table)[-1] == "Gaussian Smoothing (σ=1.0) in 2D"
+    assert len(table) == 2
+    first, second, overall, gini = table["Gaussian Smoothing (σ=1.0) in 2D"]
+    assert overall > 0.2
+    assert overall == pytest.approx(first + second, abs=1e-6)
+    assert gini > table["Laplacian of Gaussian (σ=10.0) in 2D"][3]
+
+
+def test_a_run_that_trains_writes_the_table(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project.with_name("table")
+    run(project, "--retrain", "--tree_count=5", f"--variable_importance_path={folder}")
+    assert len(table_of(folder / "varimp.txt")) == 56
+    run(project, f"--variable_importance_path={folder}")
+    assert "--variable_importance_path has no effect unless a classifier is trained" in capsys.readouterr().err

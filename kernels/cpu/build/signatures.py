@@ -180,6 +180,10 @@ _ALL = (
         ("i8", "i8"),
     ),
     Entry("training", "training", "vote_out_of_bag", ("f4[2]", "u4[1]", "i4[1]", "f8[1]", "f8[2]")),
+    Entry(
+        "importance", "training", "count_right",
+        ("f4[2]", "u2[1]", "u4[1]", "i8", "u4[1]", "i4[1]", "f8[1]", "f8[1]"),
+    ),
     Entry("skeleton", "skeleton", "describe_skeletons", ("u4[2]", "i4[2]", "i8", "i8", "f8[2]")),
 )  # fmt: skip
 

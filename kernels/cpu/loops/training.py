@@ -459,3 +459,28 @@ def vote_out_of_bag(features, counts, topology, parameters, votes):
         leaf = np.int64(topology[node + 1])
         for k in range(votes.shape[1]):
             votes[i, k] += parameters[leaf + 1 + k]
+
+
+@njit(nogil=True, cache=True)
+def count_right(features, labels, outside, column, order, topology, parameters, right):
+    """Count by class the samples ``outside`` that a tree classifies rightly, if one column is permuted among them.
+
+    order  sample j gets the value of column ``column`` of ``outside[order[j]]``; right (K,) is overwritten
+    """
+    for k in range(len(right)):
+        right[k] = 0.0
+    for j in range(len(outside)):
+        i, other = np.int64(outside[j]), np.int64(outside[order[j]])
+        node = np.int64(2)
+        while topology[node] == _INTERIOR:
+            compared = np.int64(topology[node + 4])
+            value = features[other if compared == column else i, compared]
+            is_right = np.float64(value) >= parameters[topology[node + 1] + 1]
+            node = np.int64(topology[node + 2 + is_right])
+        leaf = np.int64(topology[node + 1])
+        best = 0
+        for k in range(1, len(right)):
+            if parameters[leaf + 1 + k] > parameters[leaf + 1 + best]:
+                best = k
+        if best == labels[i]:
+            right[best] += 1.0

@@ -159,3 +159,17 @@ def test_samples_that_cannot_be_learnt_from_are_refused(features: Any, labels: A
 def test_a_forest_has_trees() -> None:
     with pytest.raises(UsageError, match="at least one tree, not 0"):
         train_forest(*small(), trees=0)
+
+
+def test_permutations_measure_columns_and_change_no_tree() -> None:
+    features, labels = small()
+    (plain,) = train_forests(features, labels, trees=(30,))
+    (found,) = train_forests(features, labels, trees=(30,), permutes=True)
+    assert plain.importance is None
+    assert found.importance is not None
+    assert [t.tobytes() for t, _ in plain.trees] == [t.tobytes() for t, _ in found.trees]
+    assert found.importance.shape == (9, 2)
+    overall = found.importance.sum(axis=1)
+    assert overall.argmax() == 2  # the one that labels follow
+    assert overall[2] > 0.2
+    assert np.abs(np.delete(overall, 2)).max() < 0.05

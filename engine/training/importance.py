@@ -1,0 +1,34 @@
+"""ilastik's table of the importance of features: ``varimp.txt`` in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import setting
+from ..storage.atomic_write import check_file_place, write_text_file
+from .pixel_training import TrainedPixels
+
+NAME = "varimp.txt"
+_OPTION = setting("variable_importance_path")
+
+
+def check_table_place(folder: Path) -> None:
+    """Raise the ExportError that writing the table would end with, as far as it is known before."""
+    check_file_place(folder / NAME, _OPTION)
+
+
+def write_importance(trained: TrainedPixels, folder: Path) -> Path:
+    """Write the table: features by their overall importance, the most important one last. Raises ExportError."""
+    importance, gains = trained.importance, trained.gains
+    classes = [f"Class #{k}" for k in range(importance.shape[1])]
+    overall = importance.sum(axis=1)
+    lines = [", ".join(["Feature Name", *classes, "Overall", "Gini"])]
+    names = trained.project.classifier.feature_names or ()
+    for row in np.argsort(overall, kind="stable").tolist():
+        numbers = [*importance[row].tolist(), overall[row], gains[row]]
+        lines.append(", ".join([names[row], *(f"{number:.7f}" for number in numbers)]))
+    path = folder / NAME
+    write_text_file(path, "\n".join(lines) + "\n", _OPTION)
+    return path
