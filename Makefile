@@ -6,6 +6,8 @@
 #   make golden   compare with results recorded from ilastik
 #   make slow     run the slow tests
 #   make fuzz     read damaged projects and images for a minute, or ARGS="--seconds 3600 --seed 7"; --replay FILE
+#   make ptx      interpret the PTX of other architectures, or ARGS="--ptx compute_100:7 --plans 50": one of them with a
+#                 seed, and so many random feature plans
 #   make bench    measure                            make gpu      run tests that need a CUDA device
 
 PYTHON ?= python3
@@ -17,7 +19,7 @@ ARGS ?=
 # Extras for GPUs: cuda13, cuda12 for older drivers; with nvForest cuda13,rapids13
 GPU ?= cuda13
 
-.PHONY: demo test lint types fuzz bench bench-objects bench-gpu golden slow gpu clean
+.PHONY: demo test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -44,6 +46,11 @@ golden: $(VENV)/ready-test
 
 fuzz: $(VENV)/ready-test
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# See tests/support/cuda_host/machines.py.
+PTX := --ptx=compute_70:2 --ptx=compute_86:3 --ptx=compute_100 --ptx=compute_120:4 --plans=5
+ptx: $(VENV)/ready-test $(VENV)/ready-nvforest
+	$(BIN)/python -m pytest -n auto -m ptx $(or $(ARGS),$(PTX))
 
 # Without CuPy or a GPU every test would be skipped: doctor fails with the reason.
 gpu: $(VENV)/ready-test $(VENV)/ready-$(GPU)

@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pixelforest")
     group.addoption(
         "--ptx", action="append", default=[], metavar="ARCHITECTURE[:SEED]",
-        help="interpret the PTX of an architecture; with a seed in random order (default: compute_90:0, compute_75:1)",
+        help="interpret the PTX of an architecture; with a seed in random order (default: compute_90, compute_75:1)",
     )  # fmt: skip
     group.addoption("--plans", type=int, default=1, metavar="N", help="number of random feature plans on each machine")
 
@@ -49,6 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name in ("cuda", "parity", "ptx") and "gpu" not in item.keywords:
             item.add_marker(pytest.mark.slow)
+        if "make_device" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.ptx)
         is_left_out = any(item.get_closest_marker(name) for name in ("gpu", "slow"))
         if isinstance(item, pytest.Function) and sampled_count(item) and not is_left_out:
             cases.setdefault((item.parent.nodeid, item.originalname), []).append(item)

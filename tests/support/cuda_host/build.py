@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -44,6 +45,7 @@ def build_library(source: str, name: str, options: tuple[str, ...], *, optimise:
         *defines,
         str(optimise),
         *_processor_flags(),
+        *_check_flags(),
         _compiler_version(),
     )
 
@@ -83,16 +85,28 @@ def _compile(text: str, name: str, defines: tuple[str, ...], scratch: Path, *, o
     source, expanded, library = scratch / "kernel.cpp", scratch / "expanded.cpp", scratch / "kernel.so"
     source.write_text(text)
     markers = ("-D__global__=SHIM_GLOBAL", "-D__launch_bounds__(...)=SHIM_BOUNDS(__VA_ARGS__)")
-    _run(name, "-E", "-std=c++17", *defines, *_processor_flags(), *markers, str(source), "-o", str(expanded))
+    _run(
+        name,
+        "-E",
+        "-std=c++17",
+        *defines,
+        *_processor_flags(),
+        *_check_flags(),
+        *markers,
+        str(source),
+        "-o",
+        str(expanded),
+    )
     text = expanded.read_text()
     launchers = "\n".join(_launcher(match) for match in _KERNEL.finditer(text) if "SHIM_GLOBAL" in match["before"])
     expanded.write_text(f"{text}\n{launchers}\n")
-    unmarked = ("-DSHIM_GLOBAL=", "-DSHIM_BOUNDS(...)=")
+    unmarked = ("-DSHIM_GLOBAL=", "-DSHIM_BOUNDS(...)=", "-DSHIM_UNCHECKED=__attribute__((no_sanitize_address))")
     _run(
         name,
         "-O2" if optimise else "-O0",
         *_FLAGS,
         *_processor_flags(),
+        *_check_flags(),
         *unmarked,
         "-shared",
         str(expanded),
@@ -110,7 +124,7 @@ def _launcher(kernel: re.Match[str]) -> str:
     name = kernel["name"]
     return (
         f'extern "C" const char* parameters_{name}() {{ return "{"|".join(types)}"; }}\n'
-        f"static void call_{name}(void** a) {{ {name}({values}); }}\n"
+        f"SHIM_UNCHECKED static void call_{name}(void** a) {{ {name}({values}); }}\n"
         f'extern "C" const char* launch_{name}(const shim::Launch* l, void** a) {{\n'
         f"    return shim::run(*l, {bound[1] if bound else 0}, call_{name}, a);\n}}"
     )
@@ -149,3 +163,12 @@ def _processor_flags() -> tuple[str, ...]:
         return ()
     information = Path("/proc/cpuinfo")
     return ("-mfma",) if information.exists() and " fma " in information.read_text() else ()
+
+
+@cache
+def _check_flags() -> tuple[str, ...]:
+    """Compiler flags for calls of the shim before every access, of GCC on Linux."""
+    if sys.platform != "linux" or "Free Software Foundation" not in _compiler_version():
+        return ()
+    options = ("asan-instrumentation-with-call-threshold=0", "asan-stack=0", "asan-globals=0")
+    return ("-DSHIM_CHECKS", "-fsanitize=kernel-address", *(f"--param={option}" for option in options))

@@ -1,7 +1,8 @@
 // CUDA C on the host. A block's threads run one after the other; a thread that must wait for others keeps its stack (a
 // fiber) and the next thread goes on. So a kernel without barriers is a plain loop. Blocks run one after the other.
-// Mistakes that break on real hardware are errors: a barrier that some threads never reach, a lane that reads from an
-// inactive one, a block larger than its launch bounds.
+// Mistakes that break on real hardware are errors: an access outside the arrays of a launch, a barrier that some threads
+// never reach, a lane that reads from an inactive one, a block larger than its launch bounds. Races, unwritten memory and
+// alignment are found in tests/ptx only.
 // Only small headers are included: every kernel file is compiled after this one.
 #pragma once
 #include <stdarg.h>
@@ -67,7 +68,7 @@ static constexpr int warpSize = 32;
 namespace shim {
 
 enum Wait { RUNNING, AT_BLOCK, AT_WARP };
-enum Exchange { SHUFFLE, VOTE, MATCH };
+enum Exchange { SHUFFLE, VOTE };
 
 struct Thread {
     uint3 place;
@@ -96,10 +97,14 @@ static void** arguments_of_body;
 static char fault[512];
 static bool failed;
 static unsigned char* dynamic_shared;
-static bool block_or, block_and;
-static int block_count;
+static bool is_checking;  // a kernel is running, and its accesses are checked
 
 static constexpr size_t STACK = 128 << 10;
+
+struct Range { unsigned long long low, high; };
+static const Range* arrays;
+static unsigned array_count;
+static bool checks_accesses;
 
 #if defined(__x86_64__) && !defined(_WIN32)
 // Saves the registers that a function call must preserve and resumes on the other stack.
@@ -142,6 +147,42 @@ static inline void enter(Fiber* fiber) { swapcontext(&scheduler_context, &fiber-
 static inline void leave() { Fiber* fiber = running; swapcontext(&fiber->context, &scheduler_context); }
 #endif
 
+// With -fsanitize=kernel-address the compiler calls __asan_load4_noabort and the like before every access (build.py).
+#define SHIM_UNCHECKED __attribute__((no_sanitize_address))
+#ifdef SHIM_CHECKS
+extern "C" __attribute__((visibility("hidden"))) const char __ehdr_start, _end;  // this library in memory
+static void fail(const char* format, ...);
+
+// A thread that leaves the arrays ends there; its fiber is abandoned.
+SHIM_UNCHECKED static __attribute__((noinline)) void stop_access(unsigned long long at, size_t size, const char* what) {
+    is_checking = false;
+    for (unsigned i = 0; i < array_count; i++)
+        if (at + 4096 >= arrays[i].low && at < arrays[i].high + 4096)
+            fail("%s %zu bytes at %lld of an array of %llu bytes", what, size, (long long)(at - arrays[i].low),
+                 arrays[i].high - arrays[i].low);
+    fail("%s %zu bytes outside of all arrays", what, size);
+    leave();
+}
+SHIM_UNCHECKED static inline void check_access(unsigned long long at, size_t size, const char* what) {
+    if (!is_checking) return;
+    for (unsigned i = 0; i < array_count; i++)
+        if (at >= arrays[i].low && at + size <= arrays[i].high) return;
+    const unsigned long long stack = (unsigned long long)running->stack;
+    if (at >= stack && at + size <= stack + STACK) return;
+    if (at >= (unsigned long long)&__ehdr_start && at + size <= (unsigned long long)&_end) return;
+    stop_access(at, size, what);
+}
+extern "C" {
+#define SHIM_CHECK(NAME, SIZE)                                                                                          \
+    SHIM_UNCHECKED void __asan_load##NAME##_noabort(unsigned long long at) { check_access(at, SIZE, "reads"); }  \
+    SHIM_UNCHECKED void __asan_store##NAME##_noabort(unsigned long long at) { check_access(at, SIZE, "writes"); }
+SHIM_CHECK(1, 1) SHIM_CHECK(2, 2) SHIM_CHECK(4, 4) SHIM_CHECK(8, 8) SHIM_CHECK(16, 16)
+SHIM_UNCHECKED void __asan_loadN_noabort(unsigned long long at, size_t size) { check_access(at, size, "reads"); }
+SHIM_UNCHECKED void __asan_storeN_noabort(unsigned long long at, size_t size) { check_access(at, size, "writes"); }
+void __asan_handle_no_return() {}
+}
+#endif
+
 struct All {
     Thread* begin() const { return threads; }
     Thread* end() const { return threads + count; }
@@ -165,7 +206,9 @@ static void fiber_main() {
     for (;;) {
         while (started < count && !failed) {
             become(&threads[started++]);
+            is_checking = checks_accesses;
             body(arguments_of_body);
+            is_checking = false;
             me->left = true;
             alive--;
         }
@@ -178,8 +221,10 @@ static void wait(Wait what) {
     Thread* thread = me;
     thread->wait = what;
     waiting_fibers[thread->number] = running;
+    is_checking = false;
     leave();
     become(thread);
+    is_checking = checks_accesses;
 }
 
 static void release(Thread& thread) { thread.wait = RUNNING; ready[(first_ready + readies++) % MAX_THREADS] = thread.number; }
@@ -209,11 +254,6 @@ static bool end_exchange(unsigned warp, unsigned mask) {
                 return false;
             }
             lane.result = lanes[lane.source].value;
-        }
-        if (lane.kind == MATCH) {
-            lane.result = 0;
-            for (unsigned j = 0; j < 32; j++)
-                if (taking >> j & 1 && lanes[j].value == lane.value) lane.result |= 1ull << j;
         }
     }
     for (unsigned i = 0; i < 32; i++)
@@ -247,7 +287,6 @@ static void run_block() {
     started = 0;
     alive = count;
     first_ready = readies = 0;
-    block_or = false; block_and = true; block_count = 0;
     for (Thread& thread : all()) { thread.left = false; thread.wait = RUNNING; }
     while (!failed && (started < count || alive)) {
         if (started < count) {
@@ -271,7 +310,8 @@ static void run_block() {
     }
 }
 
-struct Launch { unsigned grid[3], block[3]; unsigned long long shared_bytes; };
+// ``arrays``: those that the kernel may access; a launch without them is not checked.
+struct Launch { unsigned grid[3], block[3]; unsigned long long shared_bytes; unsigned array_count; const Range* arrays; };
 
 static unsigned char shared_memory[(256 << 10) + 64] __attribute__((aligned(256)));
 
@@ -292,6 +332,9 @@ static const char* run(const Launch& launch, unsigned bound, Body kernel, void**
         threads[i].place = uint3{i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
     }
     dynamic_shared = shared_memory;
+    checks_accesses = launch.array_count > 0;
+    array_count = launch.array_count;
+    arrays = launch.arrays;
     for (unsigned z = 0; z < gridDim.z && !failed; z++)
         for (unsigned y = 0; y < gridDim.y && !failed; y++)
             for (unsigned x = 0; x < gridDim.x && !failed; x++) {
@@ -320,25 +363,9 @@ static inline int lane() { return int(me->number % 32); }
 }  // namespace shim
 
 static inline void __syncthreads() { shim::wait(shim::AT_BLOCK); }
-static inline int __syncthreads_count(int predicate) {
-    shim::block_count += predicate != 0;
-    shim::wait(shim::AT_BLOCK);
-    int count = shim::block_count;
-    shim::wait(shim::AT_BLOCK);  // all have read it
-    shim::block_count = 0;
-    shim::wait(shim::AT_BLOCK);
-    return count;
-}
-static inline int __syncthreads_or(int predicate) { return __syncthreads_count(predicate) != 0; }
-static inline int __syncthreads_and(int predicate) { return __syncthreads_count(!predicate) == 0; }
 static inline void __syncwarp(unsigned mask = 0xffffffffu) { shim::exchange(mask, shim::VOTE, 0, 0); }
 static inline unsigned __ballot_sync(unsigned mask, int predicate) {
     return unsigned(shim::exchange(mask, shim::VOTE, predicate != 0, 0));
-}
-static inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
-static inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, !predicate) == 0; }
-template <class T> static inline unsigned __match_any_sync(unsigned mask, T value) {
-    return unsigned(shim::exchange(mask, shim::MATCH, shim::bits(value), 0));
 }
 // width is a power of two up to 32 that cuts a warp into parts; a source beyond its part is the lane itself.
 template <class T> static inline T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
@@ -352,12 +379,6 @@ template <class T> static inline T __shfl_up_sync(unsigned mask, T value, unsign
     int own = shim::lane(), inside = own & (width - 1);
     return shim::shuffle(mask, value, inside < int(delta) ? own : own - int(delta));
 }
-template <class T> static inline T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32) {
-    int own = shim::lane(), inside = own & (width - 1);
-    return shim::shuffle(mask, value, inside + int(delta) >= width ? own : own + int(delta));
-}
-static inline void __threadfence() {}
-static inline void __threadfence_block() {}
 
 static inline int __popc(unsigned v) { return __builtin_popcount(v); }
 static inline int __popcll(unsigned long long v) { return __builtin_popcountll(v); }
@@ -417,18 +438,5 @@ template <class T> struct shim_same { typedef T type; };
 #define SHIM_ATOMIC(NAME, NEW)                                                                                 \
     template <class T> static inline T NAME(T* p, typename shim_same<T>::type v) { T old = *p; *p = (NEW); return old; }
 SHIM_ATOMIC(atomicAdd, T(old + v))
-SHIM_ATOMIC(atomicSub, T(old - v))
 SHIM_ATOMIC(atomicMin, v < old ? v : old)
-SHIM_ATOMIC(atomicMax, old < v ? v : old)
-SHIM_ATOMIC(atomicAnd, T(old & v))
 SHIM_ATOMIC(atomicOr, T(old | v))
-SHIM_ATOMIC(atomicXor, T(old ^ v))
-SHIM_ATOMIC(atomicExch, v)
-SHIM_ATOMIC(atomicInc, old >= v ? T(0) : T(old + 1))
-SHIM_ATOMIC(atomicDec, old == 0 || old > v ? v : T(old - 1))
-template <class T>
-static inline T atomicCAS(T* p, typename shim_same<T>::type expected, typename shim_same<T>::type v) {
-    T old = *p;
-    if (old == expected) *p = v;
-    return old;
-}

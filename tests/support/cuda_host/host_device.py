@@ -1,7 +1,7 @@
 """``Device`` without a GPU: the same kernels, compiled for the host and run one block after the other.
 
-The stand-in is stricter than a GPU where that is cheap: argument types are checked, new memory is filled with NaN,
-bytes around every array are checked, limits of grids, blocks and memory are enforced.
+The stand-in is stricter than a GPU where that is cheap: argument types and addresses are checked, new memory is filled
+with NaN, limits of grids, blocks and memory are enforced.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from support.cuda_host.build import SHIM_NUMBER, build_library
 
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory
 
-_GUARD = 256  # bytes watched before and behind an array
-_GUARD_BYTE = 0xA5
+_ALIGNMENT = 256  # bytes, that of CUDA's allocations
 _FRESH_BYTE = 0xFF  # floats: NaN
 _SCALARS = {
     "bool": "bool",
@@ -43,7 +42,7 @@ _SCALARS = {
 
 
 class _Allocation:
-    """Host memory between two guards, returned to the device with the last array on it."""
+    """Host memory, returned to the device with the last array on it."""
 
     written: np.ndarray  # whether each byte was written; see ptx_device.py
 
@@ -51,14 +50,9 @@ class _Allocation:
         self._device, self.nbytes = device, 0
         device.take(nbytes)
         self.nbytes = nbytes
-        self._raw = np.full(nbytes + 2 * _GUARD + 256, _GUARD_BYTE, np.uint8)
-        first = _GUARD + -(self._raw.ctypes.data + _GUARD) % 256
-        self.bytes = self._raw[first : first + nbytes]
-        self._before, self._behind = self._raw[first - _GUARD : first], self._raw[first + nbytes :]
-
-    def is_damaged(self) -> bool:
-        """Return True if a kernel wrote outside the array."""
-        return bool((self._before != _GUARD_BYTE).any() or (self._behind != _GUARD_BYTE).any())
+        raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
+        first = -raw.ctypes.data % _ALIGNMENT
+        self.bytes = raw[first : first + nbytes]
 
     def __del__(self) -> None:
         self._device.give(self.nbytes)
@@ -94,8 +88,18 @@ class HostArray:
         return HostArray(self.allocation, part.view(kind).reshape(shape))
 
 
+class _Range(ctypes.Structure):
+    _fields_ = (("low", ctypes.c_ulonglong), ("high", ctypes.c_ulonglong))
+
+
 class _Launch(ctypes.Structure):
-    _fields_ = (("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared_bytes", ctypes.c_ulonglong))
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared_bytes", ctypes.c_ulonglong),
+        ("array_count", ctypes.c_uint),
+        ("arrays", ctypes.POINTER(_Range)),
+    )
 
 
 class HostKernel:
@@ -125,15 +129,14 @@ class HostKernel:
             raise DeviceFailed(f"{self._name} takes {len(self.parameters)} arguments, not {len(arguments)}")
         values = [self._value(i, a) for i, a in enumerate(arguments)]
         pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
-        launch = _Launch((ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), shared_bytes)
+        arrays = [a.host for a in arguments if isinstance(a, HostArray)]
+        ranges = (_Range * len(arrays))(*((a.ctypes.data, a.ctypes.data + a.nbytes) for a in arrays))
+        launch = _Launch((ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), shared_bytes, len(arrays), ranges)
         with self._module.lock:
             fault = self._launch(ctypes.byref(launch), pointers)
             self._module.device.record(self._name, grid)
         if fault is not None:
             raise DeviceFailed(f"{self._name}: {fault.decode()}")
-        for i, argument in enumerate(arguments):
-            if isinstance(argument, HostArray) and argument.allocation.is_damaged():
-                raise DeviceFailed(f"{self._name} writes outside its argument {i}, {self.parameters[i]}")
 
     def _value(self, index: int, argument: HostArray | np.generic) -> np.ndarray:
         """Array of one element that holds the argument: the scalar, or the address of the array."""

@@ -29,7 +29,7 @@ class PtxMachine:
         return PtxDevice(architecture=self.architecture, seed=self.seed, major=self.major, **settings)
 
 
-DEFAULTS = ("compute_90:0", "compute_75:1")
+DEFAULTS = ("compute_90", "compute_75:1")
 
 
 def parse_machine(text: str) -> PtxMachine:
@@ -41,9 +41,10 @@ def parse_machine(text: str) -> PtxMachine:
 
 def parameters(chosen: list[str]) -> list[Any]:
     """Parameters of the fixture ``make_device``: functions that make a device with given fields."""
-    reason = find_missing()
-    machines = [
-        pytest.param(parse_machine(text), id=text, marks=pytest.mark.skipif(reason is not None, reason=str(reason)))
-        for text in chosen or DEFAULTS
+    machines = [parse_machine(text) for text in chosen or DEFAULTS]
+    reasons = [find_missing(machine.major) for machine in machines]
+    made = [
+        pytest.param(machine, id=str(machine), marks=[pytest.mark.skip(reason=reason)] if reason else [])
+        for machine, reason in zip(machines, reasons, strict=True)
     ]
-    return [pytest.param(HostDevice, id="shim"), *machines] if reason else machines
+    return [pytest.param(HostDevice, id="shim"), *made] if all(reasons) else made

@@ -1,4 +1,4 @@
-"""Every barrier of the kernels is needed, and the interpreter finds out if one is missing."""
+"""Kernels without one of their barriers or atomic operations: all of these are needed, and the interpreter shows it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from support.cuda_host.ptx_device import PtxDevice
 from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
 
 from pixelforest.kernels.contract import DeviceFailed
+from pixelforest.kernels.cpu.host import labels as cpu
 from pixelforest.kernels.cuda import filters, labels, launch, nvforest
 from pixelforest.kernels.cuda.forest import load_forest
 from pixelforest.testing.kernel_inputs import make_plan, random_forest, random_image
@@ -71,8 +72,12 @@ def forest(variant: str) -> None:
     assert_equal_bits(found.reshape(len(features), -1), features, forests)
 
 
-def bricks() -> None:
-    labels.label_slab(PtxDevice(), random_values((2, 40, 40), "uint8", share=0.6), Storage())
+def components(seed: int = 0) -> None:
+    for shape in ((1, 257, 70), (33, 20, 40)):
+        values = random_values(shape, "uint8", share=0.7)
+        found = labels.label_slab(PtxDevice(seed=seed), values, Storage())
+        expected = cpu.label_slab(values, Storage())
+        np.testing.assert_array_equal(found.component, expected.component)
 
 
 def counts() -> None:
@@ -115,7 +120,7 @@ PROBES: dict[str, Callable[[], None]] = {
     "forest.cu:predict": partial(forest, "entered_lanes"),
     "forest.cu:predict of staged nodes": partial(forest, "entered_staged"),
     "forest.cuh:end_group": partial(forest, "entered_lanes"),
-    "labels.cu:label_bricks": bricks,
+    "labels.cu:label_bricks": components,
     "labels.cu:add_up_counts": counts,
     "nvforest.cu:gather_rows": gathering,
 }
@@ -152,3 +157,24 @@ def test_a_missing_barrier_is_found(barrier: Barrier, folder: Path) -> None:
         name += " of staged nodes"
     with pytest.raises(DeviceFailed, match=r"a race: |on unwritten memory"):
         PROBES[name]()
+
+
+ATOMIC_MINIMUM = "const unsigned before = atomicMin(&parent[larger], smaller);"
+PLAIN_MINIMUM = "const unsigned before = parent[larger]; parent[larger] = min(before, smaller);"
+JOINS = {
+    "given up": ("if (before == larger) return;", "return;"),
+    "not atomic": (ATOMIC_MINIMUM, PLAIN_MINIMUM),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1], ids=["in order", "at random"])
+@pytest.mark.parametrize("number", [0, 1], ids=["in a brick", "across bricks"])
+@pytest.mark.parametrize("change", JOINS)
+def test_joins_that_lose_those_of_other_threads_are_found(folder: Path, change: str, number: int, seed: int) -> None:
+    old, new = JOINS[change]
+    parts = (folder / "labels.cu").read_text().split(old)
+    assert len(parts) == 3
+    parts[number : number + 2] = [new.join(parts[number : number + 2])]
+    (folder / "labels.cu").write_text(old.join(parts))
+    with pytest.raises((DeviceFailed, AssertionError)):
+        components(seed)
