@@ -4,13 +4,15 @@ Times are device events; features and results stay on the device. Each predictio
 before it is timed. The limit is reading features and writing predictions at the speed of a copy, measured here.
 
 Variants tried, with results. None has run on a GPU yet: expected costs were counted, see kernels/cuda/forest.py;
-the slower variants leave forest.cu once they are known.
-- a lane traverses for its voxel alone, nodes through the cache (lanes), or as many trees at a time as fit into shared
-  memory (lanes_staged)
-- a warp traverses for all of its voxels, 32 (masks) or 64 (masks_wide), and visits nodes that any reaches once
-- the bounds of a patch's features move all of its voxels down at once as far as they decide: entered_lanes,
-  entered_masks, entered_wide (64 voxels), entered_staged
-- features are read from global memory (direct)
+the slower ones leave forest.cu.
+- in use: the bounds of a patch's features move all of its voxels down at once as far as they decide, then each lane
+  traverses for its voxel (entered); features are read from global memory, without bounds (direct)
+- removed by the model of 2026-11-30 (results/2026-11-30-gpu-model.md, 10^9 pixels a second in 2-D on T4, RTX 4090, A100
+  and H100; entered, called entered_lanes there, has 0.09, 0.54, 0.51, 1.55 and direct 0.15, 0.95, 0.64, 0.98):
+  lanes without bounds 0.06, 0.36, 0.51, 1.04
+  a warp that visits each node once for 32 voxels (masks) 0.04, 0.23, 0.33, 0.67, for 64 (masks_wide) 0.05, 0.29, 0.14,
+  0.42; both after the bounds (entered_masks, entered_wide) 0.05, 0.30, 0.29, 0.87 and 0.07, 0.39, 0.19, 0.57
+  nodes in shared memory (lanes_staged, entered_staged) 0.14, 0.82, 0.39, 1.06 and 0.17, 1.01, 0.48, 1.42
 - features and forest in one kernel: estimated for an H100, 0.3 to 0.5 ns a pixel against 0.17 + 0.16 in two kernels,
   and 1.9 against 0.6 in 3-D; removed
 """

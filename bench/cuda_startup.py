@@ -89,7 +89,7 @@ def needed(dimensions: int) -> dict[str, Compilation]:
     plan = load_plan(plan_features(selection(dimensions), channels=1, depth=1 if dimensions == 2 else 64))
     float32 = np.dtype(np.float32)
     results = ResultPlan((1, 2), 2, (Wanted("probabilities", (0, 2), Conversion(float32, float32)),))
-    _, forest = kernel_of(VARIANTS["entered_staged"], is_pure=True)
+    _, forest = kernel_of(VARIANTS["entered"], is_pure=True)
     files = [*plan_kernels(plan), *source_kernels(np.dtype(np.uint8)), (FOREST, forest), *needed_kernels(results)]
     return {
         f"{file.name}, {number} of {len(files)}": (file, defines) for number, (file, defines) in enumerate(files, 1)

@@ -70,7 +70,6 @@ class Device(Protocol):
 
     architecture            such as sm_90
     compiler                name and version; a binary of another compiler is not used
-    threads_per_multiprocessor  that can be resident at the same time
     shared_bytes_per_block  maximum of a block
     """
 
@@ -79,7 +78,6 @@ class Device(Protocol):
     architecture: str
     compiler: str
     multiprocessors: int
-    threads_per_multiprocessor: int
     shared_bytes_per_block: int
     total_bytes: int
 

@@ -24,7 +24,7 @@ def test_the_bench_of_forests_on_the_stand_in(
     import cuda_forest
 
     rows = tmp_path / "rows.jsonl"
-    words = ["--quick", f"--data={tmp_path}", f"--json={rows}", "--variant=entered_staged", "--variant=direct"]
+    words = ["--quick", f"--data={tmp_path}", f"--json={rows}", "--variant=entered", "--variant=direct"]
     device = HostDevice()
     assert cuda_forest.main(words, device, place="cpu") == 0
     shown = capsys.readouterr().out
@@ -32,12 +32,12 @@ def test_the_bench_of_forests_on_the_stand_in(
     assert shown.count("the default") == 2
     records = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
     timed = {(record["case"]["forest"], record["name"]) for record in records if "wall" in record}
-    names = {"entered_staged", "direct"}
+    names = {"entered", "direct"}
     if find_missing() is None:
         names |= {"nvForest", "nvForest, with rows made"}
         assert shown.count("nvForest takes") == 2
     assert timed == {(forest, name) for forest in ("project", "deep") for name in names}
-    assert {"entered_staged", "direct"} <= set(VARIANTS)
+    assert {"entered", "direct"} <= set(VARIANTS)
 
 
 def test_the_bench_of_forests_without_a_gpu_is_one_line() -> None:

@@ -36,8 +36,7 @@ def one_kernel() -> list[tuple[str, ...]]:
 VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sources.cu": (("SOURCE=uint16",),),
     "features.cu": (*feature_defines(1.0, flat=True), *feature_defines(1.0, flat=False)),
-    # What a forest takes by itself; test_forest.py compiles the others too.
-    "forest.cu": (("ONLY=6",), ("ONLY=8", "LEAVES=1")),
+    "forest.cu": (("ONLY=1",), ("ONLY=2", "LEAVES=1")),
     "labels.cu": (("VALUE=unsigned char",), ("VALUE=double",)),
     "results.cu": tuple((f"TARGET={target}",) for target in range(7)),
     "threshold.cu": (("VALUE=unsigned long long",), ("VALUE=double",)),

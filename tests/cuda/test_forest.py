@@ -13,7 +13,7 @@ from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_featu
 
 from pixelforest.kernels.contract import ForestArrays, TreeArrays, Voxels
 from pixelforest.kernels.cuda import forest as cuda_forest
-from pixelforest.kernels.cuda.forest import VARIANTS, choose_variant, load_forest, patch_bits, plan_segments
+from pixelforest.kernels.cuda.forest import VARIANTS, choose_variant, load_forest, patch_bits
 from pixelforest.kernels.shared.nodes import pack_forest
 from pixelforest.testing.kernel_inputs import leaf_tree, make_tree, random_forest, stump
 
@@ -81,13 +81,13 @@ def test_every_variant_compiles_without_spills() -> None:
 
 
 @KINDS
-@pytest.mark.parametrize("variant", [None, "masks_wide", "lanes_staged"])
+@EVERY
 @pytest.mark.parametrize(
     "shape",
     [(1, 1, 1), (1, 1, 33), (1, 70, 1), (40, 1, 1), (1, 9, 9), (3, 5, 7), (2, 1, 19)],
     ids=lambda shape: "x".join(map(str, shape)),
 )
-def test_sizes_that_fill_no_patch(predict: Predict, shape: Voxels, variant: str | None, pure: bool) -> None:
+def test_sizes_that_fill_no_patch(predict: Predict, shape: Voxels, variant: str, pure: bool) -> None:
     rng = np.random.default_rng(2)
     forests = [random_forest(rng, trees=4, columns=3, classes=2, pure=pure)]
     features = smooth_features(shape, 3)
@@ -131,8 +131,8 @@ def chain(depth: int, *, to_left: bool, pure: bool) -> TreeArrays:
 
 
 @KINDS
-@pytest.mark.parametrize("variant", [None, "masks", "entered_wide"])
-def test_single_leaf_trees_on_the_device(predict: Predict, variant: str | None, pure: bool) -> None:
+@EVERY
+def test_single_leaf_trees_on_the_device(predict: Predict, variant: str, pure: bool) -> None:
     leaves = ([0, 1], [1, 0], [0, 1]) if pure else ([0.25, 0.75], [1, 0], [0.5, 0.5])
     forests = [ForestArrays(tuple(leaf_tree(each) for each in leaves), 2, False)]
     features = smooth_features((1, 5, 20), 1)
@@ -164,33 +164,14 @@ def test_classes_whose_sums_do_not_fit_are_taken_in_parts(
 
 
 @KINDS
-@pytest.mark.parametrize("variant", ["entered_staged", "lanes_staged"])
-def test_nodes_that_do_not_fit_are_staged_in_turn(
-    predict: Predict, make_device: MakeDevice, variant: str, pure: bool
-) -> None:
-    """Groups begin inside a filling and go over several; each block passes the forest for several patches."""
+@EVERY
+def test_several_groups_and_patches_without_a_valid_voxel(predict: Predict, variant: str, pure: bool) -> None:
     rng = np.random.default_rng(5)
     forests = [random_forest(rng, trees=t, columns=3, classes=3, pure=pure, depth=6) for t in (5, 13, 1, 17)]
-    device = make_device(shared_bytes_per_block=16 << 10, multiprocessors=2)
     shape = (1, 40, 81)
     features = smooth_features(shape, 3)
     features[:640] = np.nan
-    packed = pack_forest(forests)
-    rows = plan_segments(packed, 2048)
-    assert len({(first, stop) for first, stop in rows[:, 2:4].tolist()}) > 4
-    assert_equal_bits(predict(features, forests, shape, variant=variant, device=device), features, forests)
-
-
-@pytest.mark.parametrize(("threads", "resident"), [(1024, 1), (1536, 1), (2048, 2)])
-def test_no_more_blocks_with_staged_nodes_than_run_at_once(
-    predict: Predict, make_device: MakeDevice, threads: int, resident: int
-) -> None:
-    """Their number depends on the device: 1024 threads of a multiprocessor of Turing, 1536 of sm_86, 2048 of sm_80."""
-    device = make_device(multiprocessors=3, threads_per_multiprocessor=threads)
-    forests = [random_forest(np.random.default_rng(0), trees=3, columns=3, classes=2, pure=True, depth=2)]
-    features = smooth_features((1, 96, 128), 3)
-    assert_equal_bits(predict(features, forests, (1, 96, 128), device=device), features, forests)
-    assert device.grids == [(3 * resident, 1, 1)]
+    assert_equal_bits(predict(features, forests, shape, variant=variant), features, forests)
 
 
 @KINDS
@@ -258,27 +239,27 @@ def test_features_that_do_not_fit_are_read_where_they_are(predict: Predict, make
     assert device.launches == ["direct_pure"]
 
 
-def test_the_variant_follows_from_the_size_of_the_forest() -> None:
-    h100 = 227 << 10
-    rng = np.random.default_rng(10)
-    small = pack_forest([random_forest(rng, trees=20, columns=5, classes=2, pure=True)])
-    large = pack_forest([ForestArrays((chain(20_000, to_left=True, pure=True),), 2, False)])
-    deep = pack_forest([ForestArrays((chain(600, to_left=True, pure=True),) * 100, 2, False)])
-    assert choose_variant(small, 49, h100) == choose_variant(deep, 49, h100) == "entered_staged"
-    assert choose_variant(large, 49, h100) == choose_variant(small, 49, 48 << 10) == "entered_lanes"
-    assert choose_variant(small, 3000, h100) == "direct"
+@pytest.mark.parametrize(
+    ("kilobytes", "columns", "name"),
+    [(227, 49, "entered"), (227, 61, "entered"), (227, 100, "direct"), (163, 49, "direct"), (99, 49, "direct")],
+    ids=["H100, 2-D", "H100, 3-D", "H100, many columns", "A100", "RTX 4090"],
+)
+def test_the_variant_follows_from_shared_memory(
+    make_device: MakeDevice, kilobytes: int, columns: int, name: str
+) -> None:
+    packed = pack_forest([random_forest(np.random.default_rng(10), trees=20, columns=5, classes=2, pure=True)])
+    assert choose_variant(packed, columns, make_device(shared_bytes_per_block=kilobytes << 10)) == name
 
 
-@pytest.mark.parametrize("voxels", [32, 64])
 @pytest.mark.parametrize(
     "tile", [(1, 1, 1), (1, 1, 50), (1, 50, 1), (50, 1, 1), (1, 512, 512), (64, 64, 64), (2, 3, 5), (3, 100, 2)]
 )
-def test_patches_are_as_compact_as_the_tile_allows(tile: Voxels, voxels: int) -> None:
-    bits = patch_bits(tile, voxels)
-    assert 1 << sum(bits) == voxels
+def test_patches_are_as_compact_as_the_tile_allows(tile: Voxels) -> None:
+    bits = patch_bits(tile)
+    assert 1 << sum(bits) == 32
     needed = [(n - 1).bit_length() for n in tile]
     assert all(b <= n for b, n in zip(bits[:2], needed[:2], strict=True)), "no axis is longer than the tile"
     if tile == (1, 512, 512):
-        assert bits == ((0, 2, 3) if voxels == 32 else (0, 3, 3))
+        assert bits == (0, 2, 3)
     if tile == (64, 64, 64):
-        assert bits == ((1, 2, 2) if voxels == 32 else (2, 2, 2))
+        assert bits == (1, 2, 2)

@@ -69,8 +69,8 @@ def test_every_variant_has_the_bits_of_the_cpu_on_a_real_gpu(
 
 
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "mixed"])
-@pytest.mark.parametrize("variant", ["entered_staged", "entered_lanes", "lanes_staged"])
-def test_deep_trees_that_are_staged_in_turn(device: Device, variant: str, pure: bool) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_deep_trees(device: Device, variant: str, pure: bool) -> None:
     rng = np.random.default_rng(1)
     trees = tuple(random_tree(rng, 20, 3, depth=14, pure=pure, spread=0.5) for _ in range(60))
     forests, features = [ForestArrays(trees, 3, False)], some_features(FLAT, 20)
@@ -85,7 +85,7 @@ def test_many_columns_and_classes(device: Device, pure: bool) -> None:
     forests = [random_forest(rng, trees=13, columns=1900, classes=70, pure=pure)]
     features = rng.normal(size=(64 * 301, 1900)).astype(np.float32)
     forest = load_forest(device, forests)
-    assert choose_variant(forest.packed, 1900, device.shared_bytes_per_block) == "direct"
+    assert choose_variant(forest.packed, 1900, device) == "direct"
     assert_equal_bits(predict(device, forest, features, shape), features, forests)
 
 

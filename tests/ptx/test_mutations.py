@@ -60,14 +60,14 @@ def features(*, flat: bool) -> None:
     assert_same_features(PtxDevice(), random_image((1, 9, 12, 40)), plan)
 
 
-def forest(variant: str) -> None:
-    """Several groups of trees and several patches per warp; with little shared memory nodes are staged in turn."""
+def forest() -> None:
+    """Several groups of trees and several patches."""
     rng = np.random.default_rng(5)
     forests = [random_forest(rng, trees=trees, columns=3, classes=3, pure=True, depth=6) for trees in (5, 13, 17)]
-    device = PtxDevice(shared_bytes_per_block=16 << 10)
+    device = PtxDevice()
     features = smooth_features((1, 40, 81), 3)
     found = device.download(
-        load_forest(device, forests, variant=variant).predict(make_stack(device, features, (1, 40, 81)))
+        load_forest(device, forests, variant="entered").predict(make_stack(device, features, (1, 40, 81)))
     )
     assert_equal_bits(found.reshape(len(features), -1), features, forests)
 
@@ -117,9 +117,8 @@ PROBES: dict[str, Callable[[], None]] = {
     "filters.cu:gaussian_1d_x": smoothing,
     "filters.cu:gaussian_1d_line": smoothing,
     "filters.cu:transpose_stack": transposition,
-    "forest.cu:predict": partial(forest, "entered_lanes"),
-    "forest.cu:predict of staged nodes": partial(forest, "entered_staged"),
-    "forest.cuh:end_group": partial(forest, "entered_lanes"),
+    "forest.cu:predict": forest,
+    "forest.cuh:end_group": forest,
     "labels.cu:label_bricks": components,
     "labels.cu:add_up_counts": counts,
     "nvforest.cu:gather_rows": gathering,
@@ -153,8 +152,6 @@ def test_a_missing_barrier_is_found(barrier: Barrier, folder: Path) -> None:
     assert match
     path.write_text(text[: match.start()] + text[match.end() :])
     name = f"{barrier.file}:{barrier.function}"
-    if text.startswith("__syncthreads", barrier.offset) and f"{name} of staged nodes" in PROBES:
-        name += " of staged nodes"
     with pytest.raises(DeviceFailed, match=r"a race: |on unwritten memory"):
         PROBES[name]()
 

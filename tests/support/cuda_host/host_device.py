@@ -134,7 +134,7 @@ class HostKernel:
         launch = _Launch((ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), shared_bytes, len(arrays), ranges)
         with self._module.lock:
             fault = self._launch(ctypes.byref(launch), pointers)
-            self._module.device.record(self._name, grid)
+            self._module.device.launches.append(self._name)
         if fault is not None:
             raise DeviceFailed(f"{self._name}: {fault.decode()}")
 
@@ -195,7 +195,7 @@ class HostTimer:
 class HostDevice:
     """See ``device.Device``.
 
-    launches  names of all kernels launched so far, with their grids; compiled: names of all files
+    launches  names of all kernels launched so far; compiled: names of all files
     optimise  False for kernels with little work: compilation is faster, the code slower
     """
 
@@ -205,10 +205,8 @@ class HostDevice:
     architecture: str = "host"
     compiler: str = f"g++ {SHIM_NUMBER}"
     multiprocessors: int = 2
-    threads_per_multiprocessor: int = 2048
     shared_bytes_per_block: int = 99 << 10
     launches: list[str] = field(default_factory=list)
-    grids: list[tuple[int, int, int]] = field(default_factory=list)
     compiled: list[str] = field(default_factory=list)
     optimise: bool = True
 
@@ -217,10 +215,6 @@ class HostDevice:
             self.compiler += " -O0"
         self._lock = threading.Lock()
         self._used = 0
-
-    def record(self, kernel: str, grid: tuple[int, int, int]) -> None:
-        self.launches.append(kernel)
-        self.grids.append(grid)
 
     def take(self, nbytes: int) -> None:
         with self._lock:

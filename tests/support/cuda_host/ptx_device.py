@@ -123,7 +123,7 @@ class PtxKernel:
             self._name, grid, block, shared_bytes, self._pack(arguments), _ranges(arguments),
             seed=device.seed, finds_races=device.finds_races,
         )  # fmt: skip
-        device.record(self._name, grid)
+        device.launches.append(self._name)
         device.counts[self._name].add(counts)
 
     def _pack(self, arguments: Sequence[HostArray | np.generic]) -> bytes:
