@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from support.golden import GOLDEN
 
-from pixelforest import cli
+from pixelforest import cli, kernels
 from pixelforest.box import Box
 from pixelforest.engine.pixels import classify, lane
 from pixelforest.engine.pixels.classify import PixelClassifier, RawKind, ResultRequest, prepare_classifier
@@ -45,8 +45,9 @@ def test_passes_of_a_scale_with_every_feature(flat: bool, filters: int, passes: 
         assert np.count_nonzero((operations > Op.FILTER_Z) & (operations != Op.EMIT)) == formulas
 
 
-def test_a_forest_is_cut_to_a_fraction_for_a_bundle(backend: Backend) -> None:
+def test_a_forest_is_cut_to_a_fraction_for_a_bundle() -> None:
     """Comparisons left to a bundle of 32 blocks: about half where the image changes slowly, none where it is flat."""
+    backend = kernels.load("cpu")
     slow = np.kron(_pixels()[:, :6, :8], np.ones((1, 16, 16, 1), np.uint8))
     assert 0 < _open_share(backend, slow) < 0.6
     assert _open_share(backend, np.full_like(slow, 7)) == 0

@@ -322,10 +322,14 @@ class CupyDevice:
     def adopt(self, array: Any) -> CupyArray:
         with _faults("an array of another library cannot be taken"):
             self._lane()
-            has_interface = hasattr(array, "__cuda_array_interface__")
-            given = cupy.ascontiguousarray(cupy.asarray(array) if has_interface else cupy.from_dlpack(array))
-        if given.device.id != self.index:
-            raise ValueError(f"an array of CUDA device {given.device.id} was given to device {self.index}")
+            interface: Any = getattr(array, "__cuda_array_interface__", None)
+            if hasattr(array, "__dlpack_device__"):
+                where = array.__dlpack_device__()[1]
+            else:
+                where = runtime.pointerGetAttributes(interface["data"][0]).device
+            if where != self.index:
+                raise ValueError(f"an array of CUDA device {where} was given to device {self.index}")
+            given = cupy.ascontiguousarray(cupy.from_dlpack(array) if interface is None else cupy.asarray(array))
         return CupyArray(given.data, given.shape, np.dtype(given.dtype))
 
     def synchronize(self) -> None:

@@ -17,7 +17,7 @@ from pixelforest.kernels.cuda.forest import VARIANTS, CudaForest, choose_variant
 from pixelforest.kernels.cuda.nvforest import NvForest
 from pixelforest.testing.kernel_inputs import random_forest, random_tree
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.slow]  # slow: too much work for emulated GPUs
 
 FLAT, SOLID = (1, 517, 1031), (37, 101, 143)
 THREADS = 4

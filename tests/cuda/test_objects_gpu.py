@@ -1,4 +1,7 @@
-"""Object operations on a real GPU, at sizes where threads interact, compared with the CPU and other libraries."""
+"""Object operations on a real GPU, at sizes where threads interact, compared with the CPU and other libraries.
+
+Those with too much work for emulated GPUs are slow.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,7 @@ def check(device: Device, values: np.ndarray) -> int:
     return found.count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(256, 256, 256), (1, 4096, 4096), (31, 700, 333)], ids=str)
 @pytest.mark.parametrize("share", [0.05, 0.31, 0.5, 0.6, 0.95])
 def test_random_slabs_on_a_real_gpu(device: Device, shape: tuple[int, int, int], share: float) -> None:
@@ -49,11 +53,13 @@ def test_random_slabs_on_a_real_gpu(device: Device, shape: tuple[int, int, int],
         check(device, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0, 1])
 def test_one_value_everywhere_on_a_real_gpu(device: Device, value: int) -> None:
     assert check(device, np.full((200, 300, 400), value, np.uint8)) == value
 
 
+@pytest.mark.slow
 def test_long_paths(device: Device) -> None:
     for turns in range(4):
         assert check(device, np.rot90(spiral(2001), turns)[np.newaxis]) == 1
@@ -61,17 +67,20 @@ def test_long_paths(device: Device) -> None:
         assert check(device, snake((201, 203, 205)).transpose(axes)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64", "float32", "float64"])
 def test_every_type_is_labelled_by_a_real_gpu(device: Device, dtype: str) -> None:
     check(device, random_values((60, 300, 200), dtype, share=0.8, values=3))
 
 
+@pytest.mark.slow
 def test_several_threads_at_once(device: Device) -> None:
     slabs = [random_values((20 + i, 300, 300), "uint8", share=0.5) for i in range(16)]
     with ThreadPoolExecutor(8) as pool:
         assert all(count > 0 for count in pool.map(lambda slab: check(device, slab), slabs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(64, 200, 300), (1, 2000, 3000)], ids=["solid", "flat"])
 def test_smoothed_maps_have_the_bits_of_the_cpu(device: Device, shape: tuple[int, int, int]) -> None:
     maps = np.random.default_rng(1).integers(0, 256, (*shape, 2)).astype(np.uint8)
@@ -83,6 +92,7 @@ def test_smoothed_maps_have_the_bits_of_the_cpu(device: Device, shape: tuple[int
         np.testing.assert_array_equal(ours.view(np.uint32), theirs.view(np.uint32))
 
 
+@pytest.mark.slow  # CuPy sorts by Thrust, which has a runtime of its own that is not emulated
 @pytest.mark.parametrize("shape", [(90, 91, 92), (1, 800, 900)], ids=["solid", "flat"])
 def test_components_are_those_of_cupy(device: Device, shape: tuple[int, int, int]) -> None:
     cupy = pytest.importorskip("cupy")
