@@ -51,34 +51,15 @@ bool ptx_launch(const void* module, const char* name, const u32* grid, const u32
                 char* error, u32 room) {
     const Kernel* const kernel = find_kernel(module, name);
     const u32 threads = block_size[0] * block_size[1] * block_size[2];
-    Launch launch{kernel, grid, block_size, threads, dynamic_bytes, parameters, *options, counts, {}, {}, 0,
-                  options->seed * 0x9e3779b97f4a7c15ull | 1};
+    Launch launch{kernel, grid, block_size, threads, dynamic_bytes, parameters, *options, counts};
     for (u32 i = 0; i < range_count; i++) {
         const GivenRange& range = ranges[i];
         launch.ranges.push_back(
             Range{range.address, range.address + range.bytes, reinterpret_cast<u8*>(range.address), range.written, {}});
     }
-    try {
-        if (kernel->max_threads && threads > kernel->max_threads)
-            fail("a block of %u threads is larger than the kernel's launch bounds of %u", threads, kernel->max_threads);
-        Block block;
-        block.launch = &launch;
-        const u64 blocks = u64(grid[0]) * grid[1] * grid[2];
-        for (u64 i = 0; i < blocks; i++) {
-            const u64 number = options->seed % 2 ? blocks - 1 - i : i;  // blocks have no order: odd seeds reverse it
-            block.x = u32(number % grid[0]);
-            block.y = u32(number / grid[0] % grid[1]);
-            block.z = u32(number / grid[0] / grid[1]);
-            run_block(block);
-        }
-    } catch (const Error& caught) {
-        launch.findings.insert(caught.message);
-    }
-    if (launch.findings.empty()) return true;
-    string text = string(name) + ":";
-    for (const string& finding : launch.findings) text += "\n  " + finding;
-    write_text(error, room, text);
-    return false;
+    const string findings = run_grid(launch);
+    write_text(error, room, findings);
+    return findings.empty();
 }
 
 }

@@ -59,7 +59,7 @@ struct Launch {
     Counts* counts;
     vector<Range> ranges;
     std::set<string> findings;
-    u64 executed = 0, random;
+    u64 executed = 0, random = 1;
 
     u32 next_random() {
         random ^= random << 13; random ^= random >> 7; random ^= random << 17;
@@ -106,6 +106,7 @@ void load_parameter(Warp& warp, const Instruction& instruction, u32 mask);
 // Completes one exchange whose participants have all arrived. Returns false if there is none.
 bool complete_exchange(Warp& warp);
 
-void run_block(Block& block);
+// Runs all blocks. Returns the findings as text, empty if all is well.
+string run_grid(Launch& launch);
 
 }  // namespace ptx

@@ -197,13 +197,17 @@ void update_atomically(Warp& warp, const Instruction& instruction, u32 mask) {
 
 void load_parameter(Warp& warp, const Instruction& instruction, u32 mask) {
     const Operand& source = instruction.sources[0];
-    u64 value = 0;
-    memcpy(&value, warp.block->launch->parameters + source.value + u64(source.offset), instruction.bytes);
-    if (instruction.is_signed && instruction.bytes < 8 && value >> (instruction.bytes * 8 - 1) & 1)
-        value |= ~0ull << (instruction.bytes * 8);
-    u64* const out = lanes_of(warp, instruction.destinations[0]);
-    for_lanes(mask, [&](u32 lane) { out[lane] = truncate(value, instruction.width); });
-    set_defined(warp, instruction.destinations[0], mask, ALL_LANES);
+    const u8* element = warp.block->launch->parameters + source.value + u64(source.offset);
+    for (const Operand& destination : instruction.destinations) {
+        u64 value = 0;
+        memcpy(&value, element, instruction.bytes);
+        if (instruction.is_signed && instruction.bytes < 8 && value >> (instruction.bytes * 8 - 1) & 1)
+            value |= ~0ull << (instruction.bytes * 8);
+        u64* const out = lanes_of(warp, destination);
+        for_lanes(mask, [&](u32 lane) { out[lane] = truncate(value, instruction.width); });
+        set_defined(warp, destination, mask, ALL_LANES);
+        element += instruction.bytes;
+    }
 }
 
 }  // namespace ptx

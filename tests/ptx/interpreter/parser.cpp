@@ -132,13 +132,17 @@ struct Parser {
         for (const char* special : SPECIAL_NAMES) add_register(special, 32);
     }
 
-    void add_parameter(string text) {  // .param .u64 name_param_0, or .param .u64 .ptr .align 1 name_param_0
+    // .param .u64 name_param_0, .param .u64 .ptr .align 1 name_param_0, or, for a structure,
+    // .param .align 8 .b8 name_param_0[24]
+    void add_parameter(string text) {
         if (text.back() == ',') text.pop_back();
-        if (text.find('[') != string::npos) fail("line %d: parameters that are structures are not known", line);
         const vector<string> words = split(text, ' ');
-        const u32 size = bytes_of(words[1].substr(1));
-        const u32 offset = round_up(kernel->parameter_bytes, size);
-        parameters[words.back()] = offset;
+        const string& last = words.back();
+        const size_t bracket = last.find('[');
+        const bool is_structure = bracket != string::npos;
+        const u32 size = is_structure ? u32(std::stoul(last.substr(bracket + 1))) : bytes_of(words[1].substr(1));
+        const u32 offset = round_up(kernel->parameter_bytes, is_structure ? u32(std::stoul(words[2])) : size);
+        parameters[last.substr(0, bracket)] = offset;
         kernel->parameter_offsets.push_back(offset);
         kernel->parameter_sizes.push_back(size);
         kernel->parameter_bytes = offset + size;

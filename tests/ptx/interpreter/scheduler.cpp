@@ -228,4 +228,29 @@ void run_block(Block& block) {
     }
 }
 
+string run_grid(Launch& launch) {
+    const u32 *const grid = launch.grid, most = launch.kernel->max_threads;
+    launch.random = launch.options.seed * 0x9e3779b97f4a7c15ull | 1;
+    try {
+        if (most && launch.threads > most)
+            fail("a block of %u threads is larger than the kernel's launch bounds of %u", launch.threads, most);
+        Block block;
+        block.launch = &launch;
+        const u64 blocks = u64(grid[0]) * grid[1] * grid[2];
+        for (u64 i = 0; i < blocks; i++) {
+            const u64 number = launch.options.seed % 2 ? blocks - 1 - i : i;  // blocks have no order: odd seeds reverse it
+            block.x = u32(number % grid[0]);
+            block.y = u32(number / grid[0] % grid[1]);
+            block.z = u32(number / grid[0] / grid[1]);
+            run_block(block);
+        }
+    } catch (const Error& caught) {
+        launch.findings.insert(caught.message);
+    }
+    if (launch.findings.empty()) return {};
+    string text = launch.kernel->name + ":";
+    for (const string& finding : launch.findings) text += "\n  " + finding;
+    return text;
+}
+
 }  // namespace ptx
