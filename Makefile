@@ -9,6 +9,7 @@
 #   make ptx      interpret the PTX of other architectures, or ARGS="--ptx compute_100:7 --plans 50": one of them with a
 #                 seed, and so many random feature plans
 #   make bench    measure                            make gpu      run tests that need a CUDA device
+#   make gpu-emulated   run these tests without one, on emulated GPUs
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +20,10 @@ ARGS ?=
 # Extras for GPUs: cuda13, cuda12 for older drivers; with nvForest cuda13,rapids13
 GPU ?= cuda13
 
-.PHONY: demo test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu clean
+# Environment with CuPy for tests on emulated GPUs. It sees the packages of .venv, which stays without CuPy.
+EMULATED := .venv-emulated
+
+.PHONY: demo test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -57,6 +61,13 @@ gpu: $(VENV)/ready-test $(VENV)/ready-$(GPU)
 	$(BIN)/pixelforest doctor --device=cuda
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
+# The same without a GPU: CuPy and NVRTC are real, the driver below them is a stand-in that interprets PTX. Tests that are
+# slow have too much work for it, or measure time.
+gpu-emulated: $(EMULATED)/ready
+	$(EMULATED)/bin/python -m pytest -n auto tests/emulated $(ARGS)
+	PYTHONPATH=tests EMULATED_GPUS=2 EMULATED_RACES=0 $(EMULATED)/bin/python -m support.emulated_gpu.run \
+	    -m pytest -n auto -m "gpu and not slow" $(ARGS)
+
 bench-gpu: $(VENV)/ready-bench $(VENV)/ready-$(GPU)
 	$(BIN)/python bench/cuda_startup.py $(ARGS)
 	$(BIN)/python bench/cuda_features.py $(ARGS)
@@ -82,7 +93,7 @@ bench-objects: $(VENV)/ready-bench
 	$(BIN)/python bench/sparse_volume.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(EMULATED) $(DEMO) build dist *.egg-info
 
 # Installed once for each list of dependencies; the package itself is linked, not copied.
 $(VENV)/bin/python:
@@ -101,4 +112,15 @@ $(VENV)/ready-%: $(VENV)/ready setup.py pyproject.toml
 # Installed without dependencies, which an extra cannot do: nvForest has 1.4 GB that its tests without a GPU do not need.
 $(VENV)/ready-nvforest: $(VENV)/ready tests/requirements-nvforest.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/requirements-nvforest.txt
+	@touch $@
+
+# CuPy looks for CUDA's libraries in its own environment, so what [cuda13] adds is installed before others are visible.
+$(EMULATED)/ready: $(VENV)/ready-test setup.py pyproject.toml tests/requirements-emulated.txt
+	$(BIN)/python -m venv $(EMULATED)
+	$(BIN)/python -c "import importlib.metadata as m; \
+	    print(*(r.split(';')[0] for r in m.requires('pixelforest') if 'cuda13' in r.split(';')[-1]), sep='\n')" \
+	    > $(EMULATED)/cuda13.txt
+	$(EMULATED)/bin/python -m pip install --quiet -r $(EMULATED)/cuda13.txt -r tests/requirements-emulated.txt
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+	    > $$($(EMULATED)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/other-environment.pth
 	@touch $@

@@ -45,15 +45,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that run CUDA kernels without a GPU are not part of the fast set; see also ``sampled``."""
-    cases: dict[tuple[str, str], list[pytest.Function]] = {}
+    cases: dict[tuple[str, str, bool], list[pytest.Function]] = {}
     for item in items:
-        if item.path.parent.name in ("cuda", "parity", "ptx") and "gpu" not in item.keywords:
+        needs_gpu = "gpu" in item.keywords
+        if item.path.parent.name in ("cuda", "emulated", "parity", "ptx") and not needs_gpu:
             item.add_marker(pytest.mark.slow)
         if "make_device" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ptx)
-        is_left_out = any(item.get_closest_marker(name) for name in ("gpu", "slow"))
-        if isinstance(item, pytest.Function) and sampled_count(item) and not is_left_out:
-            cases.setdefault((item.parent.nodeid, item.originalname), []).append(item)
+        if isinstance(item, pytest.Function) and sampled_count(item) and "slow" not in item.keywords:
+            cases.setdefault((item.parent.nodeid, item.originalname, needs_gpu), []).append(item)
     for group in cases.values():
         count = sampled_count(group[0])
         fast = {i * (len(group) - 1) // max(1, count - 1) for i in range(count)}

@@ -25,6 +25,9 @@ _KERNEL = re.compile(
     r"\b(?P<name>\w+)\s*\((?P<parameters>[^()]*)\)\s*\{"
 )
 _BOUNDS = re.compile(r"SHIM_BOUNDS\s*\(([^,()]*)")
+INTERPRETER_FLAGS = (
+    "-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-mfma", "-mavx2", "-fPIC", "-shared",
+)  # fmt: skip
 _FLAGS = ("-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-w")
 
 
@@ -46,30 +49,29 @@ def build_library(source: str, name: str, options: tuple[str, ...], *, optimise:
         str(optimise),
         *_processor_flags(),
         *_check_flags(),
-        _compiler_version(),
+        compiler_version(),
     )
 
     def make(scratch: Path) -> Path:
         return _compile(text, name, defines, scratch, optimise=optimise)
 
-    return _build_once(Path(name).stem, parts, make).read_bytes()
+    return build_once(Path(name).stem, parts, make).read_bytes()
 
 
 def build_interpreter() -> Path:
     """Compile the interpreter of PTX in tests/ptx/interpreter, or take it from the cache. Raises DeviceFailed."""
     files = sorted(INTERPRETER.glob("*"))
-    flags = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-mfma", "-mavx2", "-fPIC", "-shared")
     sources = [str(file) for file in files if file.suffix == ".cpp"]
 
     def make(scratch: Path) -> Path:
         library = scratch / "interpreter.so"
-        _run("the interpreter of PTX", *flags, *sources, "-o", str(library))
+        run_compiler("the interpreter of PTX", *INTERPRETER_FLAGS, *sources, "-o", str(library))
         return library
 
-    return _build_once("ptx", [*(file.read_text() for file in files), *flags, _compiler_version()], make)
+    return build_once("ptx", [*(file.read_text() for file in files), *INTERPRETER_FLAGS, compiler_version()], make)
 
 
-def _build_once(name: str, parts: Sequence[str], make: Callable[[Path], Path]) -> Path:
+def build_once(name: str, parts: Sequence[str], make: Callable[[Path], Path]) -> Path:
     """Path of a library in the cache; ``make`` makes it in a scratch folder unless it was made from equal parts."""
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     folder = Path(tempfile.gettempdir()) / f"pixelforest-host-kernels-{os.getuid() if hasattr(os, 'getuid') else ''}"
@@ -85,7 +87,7 @@ def _compile(text: str, name: str, defines: tuple[str, ...], scratch: Path, *, o
     source, expanded, library = scratch / "kernel.cpp", scratch / "expanded.cpp", scratch / "kernel.so"
     source.write_text(text)
     markers = ("-D__global__=SHIM_GLOBAL", "-D__launch_bounds__(...)=SHIM_BOUNDS(__VA_ARGS__)")
-    _run(
+    run_compiler(
         name,
         "-E",
         "-std=c++17",
@@ -101,7 +103,7 @@ def _compile(text: str, name: str, defines: tuple[str, ...], scratch: Path, *, o
     launchers = "\n".join(_launcher(match) for match in _KERNEL.finditer(text) if "SHIM_GLOBAL" in match["before"])
     expanded.write_text(f"{text}\n{launchers}\n")
     unmarked = ("-DSHIM_GLOBAL=", "-DSHIM_BOUNDS(...)=", "-DSHIM_UNCHECKED=__attribute__((no_sanitize_address))")
-    _run(
+    run_compiler(
         name,
         "-O2" if optimise else "-O0",
         *_FLAGS,
@@ -137,7 +139,7 @@ def _parameter_type(parameter: str) -> str:
     return re.sub(r"\s*\b\w+$", "", words).replace(" *", "*")
 
 
-def _run(name: str, *arguments: str) -> None:
+def run_compiler(name: str, *arguments: str) -> None:
     done = subprocess.run([_compiler(), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise DeviceFailed(f"{name} does not compile on the host: {done.stderr.strip()[:4000]}")
@@ -152,7 +154,7 @@ def _compiler() -> str:
 
 
 @cache
-def _compiler_version() -> str:
+def compiler_version() -> str:
     return subprocess.run([_compiler(), "--version"], capture_output=True, text=True, check=True).stdout
 
 
@@ -168,7 +170,7 @@ def _processor_flags() -> tuple[str, ...]:
 @cache
 def _check_flags() -> tuple[str, ...]:
     """Compiler flags for calls of the shim before every access, of GCC on Linux."""
-    if sys.platform != "linux" or "Free Software Foundation" not in _compiler_version():
+    if sys.platform != "linux" or "Free Software Foundation" not in compiler_version():
         return ()
     options = ("asan-instrumentation-with-call-threshold=0", "asan-stack=0", "asan-globals=0")
     return ("-DSHIM_CHECKS", "-fsanitize=kernel-address", *(f"--param={option}" for option in options))
