@@ -47,6 +47,7 @@ CASES = {
     case.name: case
     for case in (
         Case("start", ()),
+        Case("2d-256", (256, 256)),
         Case("2d-512", (512, 512)),
         Case("2d-2048", (2048, 2048)),
         Case("2d-4096", (4096, 4096)),

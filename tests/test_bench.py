@@ -16,6 +16,7 @@ BENCH = Path(__file__).resolve().parents[1] / "bench"
 # Script -> its quick case.
 SCRIPTS = {
     "pipeline.py": "2d-quick",
+    "arrays.py": "2d-quick",
     "formats.py": "3d-quick",
     "table.py": "2d-quick",
     "against_ilastik.py": "2d-quick",

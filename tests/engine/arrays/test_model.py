@@ -13,17 +13,21 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import h5py
 import numpy as np
 import pytest
 import tensorstore
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.array_inputs import golden_array, load_golden
 from support.golden import GOLDEN
 
 import pixelforest
 from pixelforest.engine.errors import ExportError, InputMismatch, MemoryTooSmall, UsageError
+from pixelforest.engine.tiling import plan
 
 GRAY, VOLUME, RGB, MASKED = "px2d_gray", "px3d", "px2d_rgb", "px2d_mask"
 SEGMENTED = "obj2d_seg"
@@ -134,6 +138,27 @@ def test_stores_are_read_and_written_in_parts(tmp_path: Path) -> None:
         out = outputs[name]
         assert model.predict(store, out=out) is out, name
         assert np.array(out[...]).tobytes() == expected.tobytes(), name
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    threads=st.integers(1, 5),
+    tile=st.tuples(st.integers(8, 40), st.integers(12, 48), st.integers(17, 56)),
+    chunks=st.tuples(*(st.integers(11, n) for n in (40, 48, 56)), st.integers(1, 2)),
+)
+def test_tiles_threads_and_chunks_make_no_difference(
+    threads: int, tile: tuple[int, int, int], chunks: tuple[int, ...]
+) -> None:
+    names = ("Probabilities", "Simple Segmentation", "Features")
+    expected = load_golden(VOLUME).predict(volume(), results=names)
+    model = pixelforest.load(GOLDEN / VOLUME / "project.ilp", device="cpu", threads=threads)
+    store = zarr.create_array({}, shape=expected[0].shape, dtype="float32", chunks=chunks)
+    with patch.object(plan, "SOLID_TILE", tile):
+        found = model.predict(volume(), results=names)
+        model.predict(volume(), out=store)
+    for each, other in zip(found, expected, strict=True):
+        assert_same(each, other)
+    assert_same(store[...], expected[0])
 
 
 def test_out_may_be_anything_with_setitem() -> None:
