@@ -193,7 +193,7 @@ def _check(report: Report, project: Project, features: np.ndarray, forest: Packe
 
 
 def _load_reference() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "tests" / "reference" / "forest.py"
+    path = Path(__file__).resolve().parents[2] / "testing" / "reference" / "forest.py"
     spec = spec_from_file_location("reference_forest", path)
     if spec is None or spec.loader is None:
         raise SystemExit(f"{path} is missing")
