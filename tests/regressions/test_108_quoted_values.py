@@ -27,6 +27,9 @@ VALUES = {
     "memory": "2G",
     "architectures": "sm_80,sm_90",
     "shard": "1/2",
+    "tree_count": "10",
+    "label_proportion": "0.5",
+    "seed": "3",
 }
 WITH_VALUE = [option for option in OPTIONS if option.takes is Takes.VALUE and not option.refused]
 
