@@ -74,7 +74,7 @@ class Pipeline:
         """
         if not is_dataarray(raw_data):
             raise NotImplementedError(
-                f"Data type {type(raw_data)!r} not supported, use `vigra.VigraArray` or `xarray.DataArray`."
+                f"raw_data is a {type(raw_data).__name__}, not an xarray.DataArray; pixelforest.load takes other arrays"
             )
         training = _training_image(self.model)
         axes = training.axes if "c" in training.axes else f"{training.axes}c"
