@@ -44,7 +44,8 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
     Option(
         "--labels",
         TRAINING,
-        "With --new: label images of the same sizes, one for each image: 0 for none, 1 for the first class.",
+        "With --new: a label image of the same size for each image, 0 for none, 1 for the first class; or a table of "
+        "points, with columns x, y, class and, if needed, z and t.",
         takes=Takes.PATHS,
         metavar="PATH",
     ),

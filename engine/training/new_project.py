@@ -1,4 +1,4 @@
-"""New projects from images and label images."""
+"""New projects from images and labels: label images or tables of points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from ..inputs.lanes import InputOptions
 from ..project import LabelBlock
 from ..project.annotations import ERASER, MAX_LABEL
 from ..project.hdf5_writer import NewLane, NewProject
+from ..quotes import unquote
 from .features_option import parse_features
+from .points import is_point_table, read_points
 
 _BLOCKS = {True: (1, 1, 256, 256, 1), False: (1, 32, 256, 256, 1)}  # flat, volume
 
@@ -25,29 +27,34 @@ _BLOCKS = {True: (1, 1, 256, 256, 1), False: (1, 32, 256, 256, 1)}  # flat, volu
 def describe_new_project(
     folder: Path, raw_data: Sequence[str], labels: Sequence[str], classes: Sequence[str], features: str
 ) -> NewProject:
-    """Read label images and describe the project that is made of them and the images.
+    """Read labels and describe the project that is made of them and the images.
 
     folder   of the project: paths in it are relative to that
+    labels   a label image or a table of points for each image
     classes  names of the classes 1, 2, …; none: ``Label 1``, … for the labels that are found
     Raises InputError, UsageError.
     """
     if not raw_data or len(raw_data) != len(labels):
         raise UsageError(
-            f"there are {len(raw_data)} images and {len(labels)} label images; give the same number of both, with "
-            f"{setting('raw_data')} and {setting('labels')}"
+            f"there are {len(raw_data)} images and {len(labels)} label images or tables; give the same number of both, "
+            f"with {setting('raw_data')} and {setting('labels')}"
         )
     if len(set(classes)) != len(classes) or not all(classes) or len(classes) > MAX_LABEL:
         raise UsageError(f"{setting('classes')} takes different names, at most {MAX_LABEL}, separated by commas")
     lanes, largest, is_flat = [], 0, True
     for argument, label_argument in zip(raw_data, labels, strict=True):
         with ExitStack() as stack:
-            image, drawn = (stack.enter_context(_open(each)) for each in (argument, label_argument))
-            _check(image, drawn)
-            blocks = tuple(_read_blocks(drawn))
+            image = stack.enter_context(_open(argument))
+            if is_point_table(label_argument):
+                blocks = tuple(_place_points(label_argument, image, classes))
+            else:
+                drawn = stack.enter_context(_open(label_argument))
+                _check(image, drawn)
+                blocks = tuple(_read_blocks(drawn))
             found = max((int(block.values.max()) for block in blocks), default=0)
             if classes and found > len(classes):
                 raise InputMismatch(
-                    f"{drawn.path_text} has the label {found}, but {setting('classes')} names {len(classes)} classes"
+                    f"{label_argument} has the label {found}, but {setting('classes')} names {len(classes)} classes"
                 )
             largest, is_flat = max(largest, found), image.shape[1] == 1
             path = os.path.relpath(image.source_names[0], folder)
@@ -79,6 +86,20 @@ def _check(image: InputImage, drawn: InputImage) -> None:
             f"the label image {drawn.path_text} has values of type {drawn.dtype}; labels are integers: 0 for none, 1 "
             "for the first class"
         )
+
+
+def _place_points(argument: str, image: InputImage, classes: Sequence[str]) -> Iterator[LabelBlock]:
+    """Read a table of points into label blocks. Raises InputError."""
+    path = Path(unquote(argument)).expanduser()
+    points = read_points(path, image.shape[:4], classes, fits=image.path_text)
+    _, block = np.unique(points.places // _BLOCKS[image.shape[1] == 1][:4], axis=0, return_inverse=True)
+    for number in range(int(block.max(initial=-1)) + 1):
+        is_in = block.reshape(-1) == number
+        places = points.places[is_in]
+        first = places.min(axis=0)
+        values = np.zeros((*(places.max(axis=0) - first + 1), 1), np.uint8)
+        values[(*(places - first).T, 0)] = points.labels[is_in]
+        yield LabelBlock((*map(int, first), 0), values)
 
 
 def _read_blocks(drawn: InputImage) -> Iterator[LabelBlock]:
