@@ -173,6 +173,8 @@ class InputFormat:
         ``open`` for images behind a URL; None: files only.
     open_incomplete
         ``open`` that reads zeros for voxels declared in metadata but in no file; None: not supported.
+    open_labels
+        ``open`` that reads the values as stored where ``open`` applies a palette or scales them; None: it does neither.
     container_extensions
         Those of its extensions that an internal path may follow; needs ``list_images``.
     reopen
@@ -189,6 +191,7 @@ class InputFormat:
     is_image: Callable[[Path], bool] = lambda folder: False
     open_remote: Callable[[RemotePath, str], ImageReader] | None = None
     open_incomplete: Callable[[Path, str], ImageReader] | None = None
+    open_labels: Callable[[Path, str], ImageReader] | None = None
     container_extensions: tuple[str, ...] = ()
     reopen: Callable[[object], ImageReader | None] = lambda known: None
     opens_any_url: bool = False

@@ -272,6 +272,8 @@ def open_image(
     file_format = _format_of(sources[0].file)
     if options.allow_missing_planes and file_format.open_incomplete is not None:
         file_format = replace(file_format, open=file_format.open_incomplete)
+    if options.has_labels and file_format.open_labels is not None:
+        file_format = replace(file_format, open=file_format.open_labels)
     opener = _Opener(file_format, known or {})
     slices = _merge_parts(argument, sources, opener, log)
     rule = _axes_rule(argument, role_index, training, options, log, sources=len(slices))

@@ -25,6 +25,7 @@ class InputOptions:
     stack_along                axis along which several files become one image
     preconvert_stacks          accepted and without effect: stacks are read slice by slice anyway
     project_dir                used as the folder of an image behind a URL
+    has_labels                 the image has labels: numbers of palette colours are read instead of the colours
     allow_missing_planes       read zeros for planes that a file's metadata mention and no file contains
     role_count                 number of roles up to the last one with an image
     """
@@ -34,6 +35,7 @@ class InputOptions:
     stack_along: str = "z"
     preconvert_stacks: bool = False
     project_dir: Path = Path()
+    has_labels: bool = False
     allow_missing_planes: bool = False
     role_count: int = 1
 

@@ -10,6 +10,7 @@ import io
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,17 +28,18 @@ from .viff import VIFF_MAGIC, read_viff_header
 __all__ = ["INPUT", "OUTPUTS", "open_picture"]
 
 _PNG_MAGIC, _JPEG, _BMP, _GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8"
+_PNG_PALETTE = 3  # type of colour
 
 
 def _read_png_header(data: bytes) -> PictureHeader:
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise ValueError("the file is truncated")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    channels = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(colour)
+    channels = {0: 1, 2: 3, _PNG_PALETTE: 3, 4: 2, 6: 4}.get(colour)
     if channels is None or depth not in (1, 2, 4, 8, 16):
         raise ValueError(f"colour type {colour} with {depth} bits does not exist in PNG")
     # deflate gives at most 1032 bytes for one; a 1-bit pixel then becomes three bytes (palette)
-    expansion = 1032.0 * (8 / depth if depth < 8 else 1) * (3 if colour == 3 else 1)
+    expansion = 1032.0 * (8 / depth if depth < 8 else 1) * (3 if colour == _PNG_PALETTE else 1)
 
     def decode(data: bytes) -> np.ndarray:
         import imagecodecs
@@ -189,9 +191,11 @@ def _check_bmp(picture: Any, data: bytes, table: np.ndarray | None) -> tuple[_Ch
 
 
 def _open_with_pillow(data: bytes) -> Any:
-    from PIL import BmpImagePlugin, GifImagePlugin, Image
+    from PIL import BmpImagePlugin, GifImagePlugin, Image, PngImagePlugin
 
-    plugin = GifImagePlugin.GifImageFile if data[:3] == b"GIF" else BmpImagePlugin.BmpImageFile
+    plugin: Any = BmpImagePlugin.BmpImageFile
+    if data.startswith((_GIF, _PNG_MAGIC)):
+        plugin = GifImagePlugin.GifImageFile if data.startswith(_GIF) else PngImagePlugin.PngImageFile
     # a frame that is much larger than the picture
     too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
@@ -218,6 +222,23 @@ def _read_header(data: bytes) -> PictureHeader:
     raise ValueError("this is not a PNG, JPEG, BMP, GIF, PNM, HDR, Sun raster or VIFF picture")
 
 
+def _read_label_header(data: bytes) -> PictureHeader:
+    """Read the header of a picture of labels: indices of a palette, and values below 8 bits, are left as stored."""
+    header = _read_header(data)
+    if data.startswith(_PNG_MAGIC):
+        depth, is_indexed = data[24], data[25] == _PNG_PALETTE
+        if not is_indexed:
+            scale = np.uint8(255 // ((1 << depth) - 1) if depth < 8 else 1)
+            return replace(header, decode=lambda data: header.decode(data) // scale) if scale > 1 else header
+    elif not data.startswith((_BMP, _GIF)) or _open_with_pillow(data).mode not in ("1", "L", "P"):
+        return header
+
+    def decode(data: bytes) -> np.ndarray:
+        return np.atleast_3d(np.asarray(_open_with_pillow(data)).astype(np.uint8))
+
+    return replace(header, channels=1, decode=decode)
+
+
 def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
     return lambda data: data.startswith(magic)
 
@@ -236,6 +257,11 @@ _KINDS = (
 def open_picture(path: Path, internal_path: str = "") -> ImageReader:
     """Open one picture. Raises InputError, InputNotFound."""
     return PictureReader(path, _read_header)
+
+
+def open_label_picture(path: Path, internal_path: str = "") -> ImageReader:
+    """Open one picture of labels. Raises InputError, InputNotFound."""
+    return PictureReader(path, _read_label_header)
 
 
 def _store_png(path: Path, plane: np.ndarray) -> None:
@@ -281,6 +307,7 @@ INPUT = InputFormat(
     ("png", "jpg", "jpeg", "bmp", "gif", "pnm", "pbm", "pgm", "ppm", "hdr", "ras", "xv"),
     open_picture,
     stack="picture",
+    open_labels=open_label_picture,
 )
 
 _BYTES = frozenset({"uint8"})
