@@ -6,23 +6,23 @@ import logging
 from pathlib import Path
 
 from .errors import ClassifierMissing, Text, setting
-from .project import PixelProject, open_project
-from .project.forest import GROUP
+from .project import Project, open_project
 from .requests import TrainingInRun
 from .training.importance import check_table_place, write_importance
-from .training.pixel_training import TrainingSettings, check_place, train_pixel_project
+from .training.kinds import is_untrained, train_project_file
+from .training.pixel_training import TrainingSettings, check_place
 
 logger = logging.getLogger("pixelforest.training")
 
 
 def train_for_run(
     path: Path, request: TrainingInRun, *, threads: int, memory_bytes: int, is_dry: bool = False
-) -> PixelProject:
+) -> Project:
     """Train a project as requested, and save it if that is asked for. Returns it with the new classifier.
 
     is_dry  True: nothing is saved
 
-    Raises the errors of ``train_pixel_project`` and, if it is saved, of ``TrainedPixels.save``.
+    Raises the errors of ``train_project_file`` and, if it is saved, of ``save``.
     """
     is_saved = request.retrain and not request.readonly
     if is_saved:
@@ -33,10 +33,11 @@ def train_for_run(
     settings = TrainingSettings(
         request.tree_count, request.seed, request.label_proportion, permutes=table is not None and not is_dry
     )
-    trained = train_pixel_project(path, settings, threads=threads, memory_bytes=memory_bytes)
-    logger.info("Out-of-bag error: %.4f", trained.out_of_bag_error)
+    trained = train_project_file(path, settings, threads=threads, memory_bytes=memory_bytes)
+    for stage in trained.stages:
+        logger.info("Out-of-bag error: %.4f", stage.out_of_bag_error)
     if table is not None and not is_dry:
-        logger.info("Wrote %s", write_importance(trained, table))
+        write_importance(trained.stages, table)
     if is_saved and not is_dry:
         trained.save(path)
     elif not is_dry:
@@ -49,13 +50,13 @@ def train_for_run(
 
 def train_untrained(
     path: Path, error: ClassifierMissing, request: TrainingInRun, *, threads: int, memory_bytes: int
-) -> PixelProject:
+) -> Project:
     """Train a project that has never been trained, as ilastik does.
 
     error  that of reading the project; raised if a classifier is there, but of no use
     """
     with open_project(path) as file:
-        if file.text("workflowName") != "Pixel Classification" or file.has(f"{GROUP}/ClassifierForests"):
+        if not is_untrained(file):
             raise error
     logger.info("Your project file has no classifier.  A new classifier will be trained for this run.")
     return train_for_run(path, request, threads=threads, memory_bytes=memory_bytes)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pixelforest.engine.training.kinds import Trained
 from pixelforest.engine.training.pixel_training import TrainedPixels
 
 SHOWN_FEATURES = 5
 
 
-def describe_training(trained: TrainedPixels) -> str:
-    """Format samples, forests and their errors."""
+def describe_training(trained: Trained) -> str:
+    """Format samples, forests and their errors, for each stage."""
+    if len(trained.stages) == 1:
+        return _describe_stage(trained.stages[0])
+    return "\n".join(f"stage {k}: {_describe_stage(stage)}" for k, stage in enumerate(trained.stages, 1))
+
+
+def _describe_stage(trained: TrainedPixels) -> str:
     classifier, counts = trained.project.classifier, trained.samples_per_class
     names = classifier.label_names
     width = max(map(len, names))

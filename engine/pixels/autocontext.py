@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -13,6 +14,8 @@ from ...box import Box
 from ...frozen import frozen
 from ...kernels.contract import Backend, Conversion, TilePreference, TileResult, Voxels, as_voxels
 from ...kernels.shared.conversion import convert
+from ..inputs.images import InputImage
+from ..project import PixelProject
 from ..project.autocontext_project import STAGES, AutocontextProject
 from ..tiling.halo import source_box
 from ..tiling.time_model import add_seconds
@@ -20,6 +23,9 @@ from .classify import PixelClassifier, RawKind, ResultRequest, prepare_classifie
 from .results import LABELS, PROBABILITIES, RESULTS, PixelResult
 
 ALL_STAGES, INPUT = "Probabilities All Stages", "Input"
+
+
+logger = logging.getLogger("pixelforest.pixels")
 
 
 def stage_results() -> Iterator[tuple[str, int, PixelResult | None]]:
@@ -58,6 +64,46 @@ def as_raw_type(probabilities: np.ndarray, dtype: np.dtype) -> np.ndarray:
         kind: Any = np.float32 if dtype.itemsize < 4 else np.float64
         values = probabilities.astype(kind) * kind(info.max - info.min) - kind(info.min)
     return convert(values, Conversion(values.dtype, dtype))[0]
+
+
+def warn_of_type(raw: InputImage) -> None:
+    """Warn if the type of a raw image is one that probabilities do not fit into, or of which that is not known."""
+    if raw.dtype.kind in "iu" and raw.dtype.itemsize > 2:
+        logger.warning(
+            "%s is of type %s: ilastik hands the probabilities of stage 1 to stage 2 in the type of the image, %s",
+            raw.path_text,
+            raw.dtype,
+            "where all of them become one number" if raw.dtype.kind == "i" else "which was verified for 8 and 16 bits",
+        )
+
+
+def _stack(voxels: np.ndarray, probabilities: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Add the first stage's probabilities to the channels of a raw image (z, y, x, c)."""
+    return np.concatenate([voxels, as_raw_type(probabilities, dtype)], axis=-1)
+
+
+class ContextImage:
+    """An image as the second stage sees it, computed as it is read.
+
+    shape      (t, z, y, x, c), with the added channels
+    path_text  of the raw image
+    """
+
+    def __init__(self, raw: InputImage, first: PixelProject, backend: Backend) -> None:
+        self._raw = raw
+        self._first = prepare_classifier(first, backend, RawKind.of(raw.shape, raw.dtype))
+        self.shape = (*raw.shape[:4], raw.shape[4] + self._first.classes)
+        self.path_text = raw.path_text
+
+    def read(self, box: Box) -> np.ndarray:
+        """Read all channels of a box (t, z, y, x, c) of one time point. Raises InputError."""
+        raw = self._raw
+        tile = Box((*box.start[:4], 0), (*box.stop[:4], raw.shape[4]))
+        whole = source_box(tile, (0, *self._first.halo, 0), raw.shape)
+        source, inside = raw.read(whole)[0], Box(tile.start[1:4], tile.stop[1:4])
+        start = as_voxels(whole.start[1:4])
+        found = self._first.results(inside, source, start, None, {PROBABILITIES: ResultRequest()})
+        return _stack(source[inside.relative_to(start).slices()], found[PROBABILITIES].values, raw.dtype)[np.newaxis]
 
 
 @frozen(eq=False)
@@ -144,8 +190,7 @@ class ContextClassifier:
                 values = seen[name].values[inside]
                 made[f"{name} Stage 1"] = _finish(values, request, is_cut=name != PROBABILITIES)
         if of_second:
-            context = as_raw_type(seen[PROBABILITIES].values, self.dtype)
-            stack = np.concatenate([source[whole.relative_to(start).slices()], context], axis=-1)
+            stack = _stack(source[whole.relative_to(start).slices()], seen[PROBABILITIES].values, self.dtype)
             corner = as_voxels(whole.start)
             found = second.results(tile, stack, corner, None, of_second, on_unclassified=on_unclassified)
             made.update({f"{name} Stage 2": result for name, result in found.items()})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ...frozen import frozen
 from .hdf5 import ProjectFile
-from .pixel_project import PixelProject, read_pixel_project
+from .pixel_project import ROLES, PixelProject, read_pixel_project
 from .project import Project
+from .workflow_kinds import WorkflowKind
 
+KIND = WorkflowKind("Autocontext (2-stage)", "AutocontextTwoStage", ROLES, "Prediction Export", has_pixels=True)
 STAGES = (1, 2)
 
 

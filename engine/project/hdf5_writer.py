@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,10 +166,11 @@ def _put_blocks(group: Any, lane: NewLane) -> None:
         data.attrs["axistags"] = axistags_json(axes)
 
 
-def write_trained_project(source: Path, path: Path, classifier: TrainedClassifier) -> None:
-    """Write a copy of a project with another classifier. Raises ExportError, ProjectError."""
+def write_trained_project(source: Path, path: Path, classifiers: Mapping[str, TrainedClassifier]) -> None:
+    """Write a copy of a project with other classifiers, by their groups. Raises ExportError, ProjectError."""
     with _new_project(source, path) as file:
-        _replace_classifier(file, classifier)
+        for group, classifier in classifiers.items():
+            _replace_classifier(file[group], classifier)
         _put(file, "time", time.ctime())
 
 
@@ -217,11 +218,11 @@ def _as_os_error(error: Exception) -> OSError:
     return OSError(number, str(error)) if number else OSError(str(error))
 
 
-def _replace_classifier(file: Any, classifier: TrainedClassifier) -> None:
-    place = f"{GROUP}/ClassifierForests"
-    if place in file:
-        del file[place]
-    group = file.create_group(place)
+def _replace_classifier(stage: Any, classifier: TrainedClassifier) -> None:
+    place = "ClassifierForests"
+    if place in stage:
+        del stage[place]
+    group = stage.create_group(place)
     group.attrs[SEED] = classifier.seed
     group["known_labels"] = np.array(classifier.known_labels, np.uint32)
     names = [name.encode() for name in classifier.feature_names]
@@ -231,7 +232,7 @@ def _replace_classifier(file: Any, classifier: TrainedClassifier) -> None:
         write(group.create_group(f"Forest{number:04d}"))
     proportion = "N" if classifier.proportion is None else f"F{classifier.proportion!r}\n"
     text = _FACTORY.format(trees=classifier.trees, proportion=proportion, forests=len(classifier.forests))
-    _put(file, f"{GROUP}/ClassifierFactory", text)
+    _put(stage, "ClassifierFactory", text)
 
 
 def _put(file: Any, place: str, text: str) -> None:

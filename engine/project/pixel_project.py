@@ -28,6 +28,11 @@ class PixelProject(Project):
     labels_group: str
 
 
+def stage_suffix(stage: int) -> str:
+    """Return what follows the names of the groups of a stage, from 1."""
+    return f"{stage - 1:02d}" if stage > 1 else ""
+
+
 def read_pixel_project(file: ProjectFile, project: Project, *, stage: int = 1, added_channels: int = 0) -> PixelProject:
     """Read the features and the classifier of a project, or of one of its stages.
 
@@ -35,7 +40,7 @@ def read_pixel_project(file: ProjectFile, project: Project, *, stage: int = 1, a
     added_channels  channels that the classifier of this stage gets beside those of the image
     Raises ClassifierMissing, ProjectError.
     """
-    suffix = f"{stage - 1:02d}" if stage > 1 else ""
+    suffix = stage_suffix(stage)
     labels_group = f"{LABELS_GROUP}{suffix}"
     classifier = read_classifier(file, labels_group)
     features = read_feature_selection(

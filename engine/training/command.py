@@ -12,7 +12,8 @@ from ..project.hdf5_writer import write_new_project
 from ..quotes import split_entries
 from ..storage.atomic_write import Target
 from .importance import check_table_place, write_importance
-from .pixel_training import TrainedPixels, TrainingSettings, check_place, train_pixel_project
+from .kinds import Trained, train_project_file
+from .pixel_training import TrainingSettings, check_place
 
 
 @frozen(kw_only=True)
@@ -56,7 +57,7 @@ class TrainingRequest:
     configfile: str | None = None
 
 
-def train_project(request: TrainingRequest) -> TrainedPixels:
+def train_project(request: TrainingRequest) -> Trained:
     """Train a project and write it. Raises UsageError, ProjectError, InputError, ExportError, MemoryTooSmall."""
     if request.new is not None:
         return _train_new_project(request, _path(request.new))
@@ -76,7 +77,7 @@ def train_project(request: TrainingRequest) -> TrainedPixels:
     return trained
 
 
-def _train_new_project(request: TrainingRequest, path: Path) -> TrainedPixels:
+def _train_new_project(request: TrainingRequest, path: Path) -> Trained:
     for name in ("project", "output"):
         if getattr(request, name):
             raise UsageError(f"{setting(name)} cannot be combined with {setting('new')}, which names the new project")
@@ -99,12 +100,12 @@ def _train_new_project(request: TrainingRequest, path: Path) -> TrainedPixels:
 
 def _train(
     request: TrainingRequest, source: Path, raw_data: tuple[str, ...], *, shown_as: Path | None = None
-) -> TrainedPixels:
+) -> Trained:
     config = read_config(find_config(request.configfile))
     folder = request.variable_importance_path
     if folder is not None:
         check_table_place(_path(folder))
-    trained = train_pixel_project(
+    trained = train_project_file(
         source,
         TrainingSettings(request.trees, request.seed, request.label_proportion, raw_data, permutes=folder is not None),
         threads=choose_threads(request.threads, config=config.threads),
@@ -112,7 +113,7 @@ def _train(
         shown_as=shown_as,
     )
     if folder is not None:
-        write_importance(trained, _path(folder))
+        write_importance(trained.stages, _path(folder))
     return trained
 
 

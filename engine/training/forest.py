@@ -175,11 +175,16 @@ def train_forests(
     samples = trainer.load(matrix, ranks, classes, len(known))
 
     def grow(number: int) -> TrainedForest:
-        own_seed = (int(seed) - 1 + number) % MAX_SEED + 1
+        own_seed = seed_after(seed, number)
         grown = trainer.grow(samples, trees=trees[number], seed=own_seed, permutes=permutes)
         return _finish(grown, classes, tuple(known.tolist()), matrix.shape)
 
     return tuple(in_parallel(grow, range(len(trees)), count))
+
+
+def seed_after(seed: int, count: int) -> int:
+    """Return the seed that is ``count`` after another one; after the largest comes 1."""
+    return (int(seed) - 1 + count) % MAX_SEED + 1
 
 
 def check_seed(seed: int) -> None:

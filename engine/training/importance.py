@@ -1,7 +1,9 @@
-"""ilastik's table of the importance of features: ``varimp.txt`` in a folder."""
+"""ilastik's table of the importance of features: ``varimp.txt`` in a folder, ``varimp_2.txt`` for a second stage."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,24 @@ from .pixel_training import TrainedPixels
 NAME = "varimp.txt"
 _OPTION = setting("variable_importance_path")
 
+logger = logging.getLogger("pixelforest.training")
+
 
 def check_table_place(folder: Path) -> None:
     """Raise the ExportError that writing the table would end with, as far as it is known before."""
     check_file_place(folder / NAME, _OPTION)
 
 
-def write_importance(trained: TrainedPixels, folder: Path) -> Path:
-    """Write the table: features by their overall importance, the most important one last. Raises ExportError."""
+def write_importance(stages: Sequence[TrainedPixels], folder: Path) -> None:
+    """Write the table of each stage. Raises ExportError."""
+    for number, trained in enumerate(stages, 1):
+        path = folder / (NAME if number == 1 else f"varimp_{number}.txt")
+        write_text_file(path, _as_table(trained), _OPTION)
+        logger.info("Wrote %s", path)
+
+
+def _as_table(trained: TrainedPixels) -> str:
+    """Format the features by their overall importance, the most important one last."""
     importance, gains = trained.importance, trained.gains
     classes = [f"Class #{k}" for k in range(importance.shape[1])]
     overall = importance.sum(axis=1)
@@ -29,6 +41,4 @@ def write_importance(trained: TrainedPixels, folder: Path) -> Path:
     for row in np.argsort(overall, kind="stable").tolist():
         numbers = [*importance[row].tolist(), overall[row], gains[row]]
         lines.append(", ".join([names[row], *(f"{number:.7f}" for number in numbers)]))
-    path = folder / NAME
-    write_text_file(path, "\n".join(lines) + "\n", _OPTION)
-    return path
+    return "\n".join(lines) + "\n"

@@ -1,10 +1,10 @@
-"""Training of a project that classifies pixels: its labels and images → samples → forests → the trained project."""
+"""Training of the classifier of a pixel project, or of a stage of one: its labels and images → samples → forests."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan, nan
 from pathlib import Path
 
@@ -17,24 +17,26 @@ from ..pixels.feature_plan import FEATURES, plan_features
 from ..project import (
     Classifier,
     FeatureSelection,
+    LabelBlock,
     PixelProject,
+    Project,
     ProjectFile,
     StoredForest,
     open_project,
     read_common,
     read_feature_selection,
-    read_label_blocks,
     read_label_names,
 )
+from ..project.annotations import read_blocks_of_lane
 from ..project.forest import GROUP, PARALLEL_FORESTS
 from ..project.hdf5_writer import OUTPUT, TrainedClassifier, check_not_open, write_trained_project
-from ..project.pixel_project import KIND, NAME, RAW
+from ..project.pixel_features import GROUP as FEATURES_GROUP
+from ..project.pixel_project import KIND, RAW, stage_suffix
 from ..project.tree_arrays import unpack_trees
-from ..project.workflow_kinds import find_kind
 from ..resources import Resources
 from ..storage.atomic_write import check_file_place
 from .forest import TrainedForest, check_seed, train_forests
-from .samples import Samples, collect_samples, find_labelled, open_training_images
+from .samples import SampleImage, Samples, collect_samples, find_labelled, open_training_images
 
 MAX_FORESTS = 20  # they grow in parallel; fixed, so that a project does not depend on the number of threads
 DEFAULT_TREES = 100
@@ -103,24 +105,33 @@ class TrainedPixels:
         mean: np.ndarray = np.average(values, axis=0, weights=[len(forest.trees) for forest in self.forests])
         return mean
 
+    @property
+    def stages(self) -> tuple[TrainedPixels, ...]:
+        """Return the only stage."""
+        return (self,)
+
     def save(self, path: Path) -> None:
         """Write the project with the new classifier, in one step. Raises ExportError, ProjectError."""
-        source = self.project.path
-        check_place(source, path)
-        classifier, settings = self.project.classifier, self.settings
-        write_trained_project(
-            source,
-            path,
-            TrainedClassifier(
-                forests=[forest.to_hdf5 for forest in self.forests],
-                known_labels=classifier.known_labels,
-                feature_names=classifier.feature_names or (),
-                trees=classifier.tree_count,
-                seed=settings.seed,
-                proportion=settings.label_proportion,
-            ),
+        save_stages(self.stages, path)
+
+
+def save_stages(stages: Sequence[TrainedPixels], path: Path) -> None:
+    """Write a project with the new classifiers of its stages, in one step. Raises ExportError, ProjectError."""
+    source = stages[0].project.path
+    check_place(source, path)
+    classifiers = {}
+    for stage in stages:
+        classifier = stage.project.classifier
+        classifiers[stage.project.labels_group] = TrainedClassifier(
+            forests=[forest.to_hdf5 for forest in stage.forests],
+            known_labels=classifier.known_labels,
+            feature_names=classifier.feature_names or (),
+            trees=classifier.tree_count,
+            seed=stage.settings.seed,
+            proportion=stage.settings.label_proportion,
         )
-        logger.info("Wrote %s", path)
+    write_trained_project(source, path, classifiers)
+    logger.info("Wrote %s", path)
 
 
 def check_place(source: Path, path: Path) -> None:
@@ -143,24 +154,89 @@ def train_pixel_project(
     """
     check_seed(settings.seed)
     with open_project(path) as file:
-        _check_kind(file)
         project = read_common(file, path, KIND)
-        selection = read_feature_selection(file, project.lanes)
-        names = read_label_names(file)
-        trees = _choose_trees(file, settings.trees)
+        draft = read_draft(file, project, settings)
     resources = Resources(open_backend("cpu"), threads, memory_bytes)
-    blocks = {lane: read_label_blocks(project, lane, GROUP) for lane in range(len(project.lanes))}
-    lanes = [lane for lane, found in blocks.items() if any(block.values.any() for block in found)]
-    with open_training_images(project, RAW, lanes, settings.raw_data) as images:
-        labelled = {i: find_labelled(blocks[i], images[i].shape, images[i].path_text) for i in lanes}
-        channels = images[lanes[0]].shape[4] if lanes else 1
-        depth = images[lanes[0]].shape[1] if lanes else 1
-        samples = collect_samples(images, labelled, selection, resources)
-    samples = _select(samples, settings)
-    _check_labels(shown_as or project.path, samples, names)
-    forests = _train(samples, trees, settings, threads)
-    classifier = _as_classifier(forests, names, name_columns(selection, channels=channels, depth=depth))
-    trained = PixelProject(**project.shared(), features=selection, classifier=classifier, labels_group=GROUP)
+    with open_training_images(project, RAW, draft.lanes, settings.raw_data) as images:
+        return train_stage(project, draft, images, settings, resources, name=str(shown_as or path))
+
+
+@frozen(eq=False)
+class StageDraft:
+    """A classifier to be trained.
+
+    group   group of the file that holds its labels and forests
+    names   of the classes
+    trees   number of trees to grow
+    blocks  labels, by lane: those of lanes that have some
+    """
+
+    group: str
+    selection: FeatureSelection
+    names: tuple[str, ...]
+    trees: int
+    blocks: Mapping[int, Sequence[LabelBlock]]
+
+    @property
+    def lanes(self) -> tuple[int, ...]:
+        """Return the lanes that have labels."""
+        return tuple(self.blocks)
+
+
+def read_draft(
+    file: ProjectFile, project: Project, settings: TrainingSettings, *, stage: int = 1, added_channels: int = 0
+) -> StageDraft:
+    """Read what is needed to train a project, or one of its stages; see ``read_pixel_project``.
+
+    Raises ProjectError, UsageError.
+    """
+    suffix = stage_suffix(stage)
+    group = f"{GROUP}{suffix}"
+    selection = read_feature_selection(
+        file, project.lanes, group=f"{FEATURES_GROUP}{suffix}", added_channels=added_channels
+    )
+    stored = {
+        lane: read_blocks_of_lane(
+            file, project.lanes, lane, version=project.version, workflow=project.workflow, group=group
+        )
+        for lane in range(len(project.lanes))
+    }
+    return StageDraft(
+        group=group,
+        selection=selection,
+        names=read_label_names(file, group),
+        trees=_choose_trees(file, group, settings.trees),
+        blocks={lane: blocks for lane, blocks in stored.items() if any(block.values.any() for block in blocks)},
+    )
+
+
+def train_stage(
+    project: Project,
+    draft: StageDraft,
+    images: Mapping[int, SampleImage],
+    settings: TrainingSettings,
+    resources: Resources,
+    *,
+    name: str,
+) -> TrainedPixels:
+    """Train a classifier from opened images, by lane: those that have labels, or more.
+
+    name  of what is trained, in messages
+    Raises ProjectError, InputError, UsageError and MemoryTooSmall.
+    """
+    own = {lane: images[lane] for lane in draft.lanes}
+    labelled = {i: find_labelled(draft.blocks[i], image.shape, image.path_text) for i, image in own.items()}
+    samples = _select(collect_samples(own, labelled, draft.selection, resources), settings)
+    _check_labels(name, samples, draft.names)
+    forests = _train(samples, draft.trees, settings, resources.threads)
+    _, depth, _, _, channels = next(iter(own.values())).shape
+    columns = name_columns(draft.selection, channels=channels, depth=depth)
+    trained = PixelProject(
+        **project.shared(),
+        features=draft.selection,
+        classifier=_as_classifier(forests, draft.names, columns),
+        labels_group=draft.group,
+    )
     return TrainedPixels(trained, forests, samples, settings)
 
 
@@ -180,22 +256,13 @@ def name_columns(selection: FeatureSelection, *, channels: int, depth: int) -> t
     return tuple(names)
 
 
-def _check_kind(file: ProjectFile) -> None:
-    """Refuse projects that cannot be trained. Raises ProjectError."""
-    stored = file.text("workflowName")
-    if find_kind(stored or "", (KIND,)) is None:
-        raise file.error(
-            "workflowName", f"projects of {stored or 'an unknown kind'} are trained in ilastik; {NAME} here"
-        )
-
-
-def _choose_trees(file: ProjectFile, wanted: int | None) -> int:
+def _choose_trees(file: ProjectFile, group: str, wanted: int | None) -> int:
     """Number of trees to grow: the wanted one, else the one in the project's factory, else ilastik's default."""
     if wanted is not None:
         if not 1 <= wanted <= MAX_TREES:
             raise UsageError(f"a classifier has 1 to {MAX_TREES} trees, not {wanted}")
         return wanted
-    found = _STORED_TREES.search(file.opaque(f"{GROUP}/ClassifierFactory") or b"")
+    found = _STORED_TREES.search(file.opaque(f"{group}/ClassifierFactory") or b"")
     return int(found[1]) if found and 1 <= int(found[1]) <= MAX_TREES else DEFAULT_TREES
 
 
@@ -218,19 +285,19 @@ def _select(samples: Samples, settings: TrainingSettings) -> Samples:
     return chosen
 
 
-def _check_labels(path: Path, samples: Samples, names: Sequence[str]) -> None:
+def _check_labels(name: str, samples: Samples, names: Sequence[str]) -> None:
     """Refuse labels that no useful classifier can be trained from. Raises ProjectError."""
     counts = np.bincount(samples.labels, minlength=len(names) + 1)[1:]
     if not counts.any():
-        raise ProjectError(f"{path} has no labels to train from; draw some in ilastik, and save")
+        raise ProjectError(f"{name} has no labels to train from; draw some in ilastik, and save")
     if len(counts) > len(names):
-        raise ProjectError(f"{path} has pixels of label {len(counts)}, but names {len(names)} classes")
+        raise ProjectError(f"{name} has pixels of label {len(counts)}, but names {len(names)} classes")
     known = np.flatnonzero(counts).tolist()
     if len(known) == 1:
-        raise ProjectError(f"{path} has labels of one class only, {names[known[0]]}; label pixels of another one, too")
+        raise ProjectError(f"{name} has labels of one class only, {names[known[0]]}; label pixels of another one, too")
     if counts.sum() < len(names):
         raise ProjectError(
-            f"{path} has {counts.sum()} labelled pixels for {len(names)} classes; label at least one for each"
+            f"{name} has {counts.sum()} labelled pixels for {len(names)} classes; label at least one for each"
         )
     for k in np.flatnonzero(counts == 0).tolist():
         logger.warning("No pixel has the label %s; its probability will be 0 everywhere", names[k])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
+from typing import Protocol
 
 import numpy as np
 
@@ -33,6 +34,16 @@ _CELLS: Mapping[bool, Voxels] = {True: (1, 256, 256), False: (32, 64, 64)}  # fl
 CELL_BYTES = 1 << 26  # features of a cell
 COPIES = 4  # of the matrix of samples, in training: as rows, as ranks by column and by row, and of a column
 _FLOAT = np.dtype(np.float32)
+
+
+class SampleImage(Protocol):
+    """An image that features are computed from: shape (t, z, y, x, c), name in messages, and its voxels."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def path_text(self) -> str: ...
+    def read(self, box: Box) -> np.ndarray: ...
 
 
 @frozen(eq=False)
@@ -89,7 +100,7 @@ def find_labelled(blocks: Sequence[LabelBlock], shape: Sequence[int], name: str)
 
 
 def collect_samples(
-    images: Mapping[int, InputImage],
+    images: Mapping[int, SampleImage],
     labelled: Mapping[int, LabelledPixels],
     selection: FeatureSelection,
     resources: Resources,
@@ -128,7 +139,7 @@ def collect_samples(
 
 
 def _compute(
-    image: InputImage, labelled: LabelledPixels, selection: FeatureSelection, out: np.ndarray, resources: Resources
+    image: SampleImage, labelled: LabelledPixels, selection: FeatureSelection, out: np.ndarray, resources: Resources
 ) -> None:
     """Compute the features of an image's labelled pixels into ``out`` (n, f)."""
     pixels, size = resources.backend.pixels, _volume(image)
@@ -245,7 +256,7 @@ def _stop(block: LabelBlock) -> tuple[int, ...]:
     return tuple(a + n for a, n in zip(block.start, block.values.shape, strict=True))
 
 
-def _volume(image: InputImage) -> Voxels:
+def _volume(image: SampleImage) -> Voxels:
     _, z, y, x, _ = image.shape
     return z, y, x
 

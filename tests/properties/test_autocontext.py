@@ -15,7 +15,7 @@ from support.golden import GOLDEN
 from support.tile_jobs import IDS, PLENTY, Export, Image
 
 from pixelforest.box import Box
-from pixelforest.engine.pixels.autocontext import NAMES, as_raw_type
+from pixelforest.engine.pixels.autocontext import NAMES, ContextImage, as_raw_type
 from pixelforest.engine.pixels.results import RESULTS
 from pixelforest.engine.project import Classifier, FeatureSelection, PixelProject, StoredExportSettings, StoredForest
 from pixelforest.engine.project.autocontext_project import AutocontextProject
@@ -166,6 +166,21 @@ def test_tiles_and_threads_do_not_matter(kind: str, data: st.DataObject, threads
         make_project(kind), make_image(kind, "uint8"), load("cpu"), region=region, threads=threads, tile=tile
     )
     assert_same(found, kind, "uint8", region)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_what_stage_2_is_trained_on_is_what_it_is_given(kind: str, data: st.DataObject) -> None:
+    raw, stage = make_image(kind, "int16"), make_project(kind).stages[0]
+    image = ContextImage(Image(raw), stage, load("cpu"))  # type: ignore[arg-type]
+    whole = np.concatenate([raw, as_stored(expected(kind, "int16")["Probabilities Stage 1"], "int16")], axis=-1)
+    assert image.shape == whole.shape
+    start = data.draw(st.tuples(*(st.integers(0, n - 1) for n in raw.shape[:4])))
+    rest = zip(start[1:], raw.shape[1:4], strict=True)
+    stop = data.draw(st.tuples(*(st.integers(a + 1, n) for a, n in rest)))
+    box = Box((*start, 0), (start[0] + 1, *stop, whole.shape[4]))
+    assert image.read(box).tobytes() == np.ascontiguousarray(whole[box.slices()]).tobytes()
 
 
 @pytest.mark.sampled(3)

@@ -1,6 +1,5 @@
 """Autocontext with two stages."""
 
-from ...project.pixel_project import ROLES
-from ...project.workflow_kinds import WorkflowKind
+from ...project.autocontext_project import KIND
 
-KINDS = (WorkflowKind("Autocontext (2-stage)", "AutocontextTwoStage", ROLES, "Prediction Export", has_pixels=True),)
+KINDS = (KIND,)

@@ -12,7 +12,7 @@ from ...errors import InputMismatch
 from ...export.images import ResultInfo
 from ...export.tile_sinks import TileDemand, TileSink
 from ...inputs.images import InputImage
-from ...pixels.autocontext import ALL_STAGES, INPUT, LABELS_OF_STAGE, OF_STAGE, prepare_context
+from ...pixels.autocontext import ALL_STAGES, INPUT, LABELS_OF_STAGE, OF_STAGE, prepare_context, warn_of_type
 from ...pixels.feature_plan import check_size, plan_features
 from ...pixels.lane import classify_pixels, plan_pixels
 from ...pixels.results import PROBABILITIES
@@ -41,13 +41,7 @@ def classify_lane(
     raw = images[RAW]
     if MASK in images:
         logger.warning("%s has no effect: ilastik ignores prediction masks in Autocontext", images[MASK].path_text)
-    if raw.dtype.kind in "iu" and raw.dtype.itemsize > 2:
-        logger.warning(
-            "%s is of type %s: ilastik hands the probabilities of stage 1 to stage 2 in the type of the image, %s",
-            raw.path_text,
-            raw.dtype,
-            "where all of them become one number" if raw.dtype.kind == "i" else "which was verified for 8 and 16 bits",
-        )
+    warn_of_type(raw)
     classify_pixels(
         project,
         prepare_context,

@@ -24,6 +24,7 @@ from pixelforest.engine.errors import (
 )
 from pixelforest.engine.project.hdf5_writer import SEED
 from pixelforest.engine.training.forest import TrainedForest
+from pixelforest.engine.training.kinds import train_project_file
 from pixelforest.engine.training.pixel_training import TrainedPixels, TrainingSettings, train_pixel_project
 from pixelforest.engine.workflows import read_project
 
@@ -223,8 +224,8 @@ def test_memory_is_checked_before_it_is_used(project: Path) -> None:
 
 
 def test_other_kinds_of_projects_are_refused() -> None:
-    with pytest.raises(ProjectError, match="are trained in ilastik; Pixel Classification here"):
-        train(GOLDEN / "obj2d_seg" / "project.ilp")
+    with pytest.raises(ProjectError, match="are trained in ilastik; Pixel Classification and Autocontext"):
+        train_project_file(GOLDEN / "obj2d_seg" / "project.ilp", TrainingSettings(), threads=1, memory_bytes=1 << 30)
 
 
 HOLD = """
