@@ -37,8 +37,7 @@ def read_label_file(argument: str, image: InputImage, classes: Sequence[str]) ->
     if is_point_table(argument):
         blocks = tuple(_place_points(argument, image, classes))
     else:
-        with _open(argument, image) as drawn:
-            _check(image, drawn)
+        with open_label_image(argument, image) as drawn:
             blocks = tuple(_read_blocks(drawn))
     largest = max((int(block.values.max()) for block in blocks), default=0)
     if classes and largest > len(classes):
@@ -48,8 +47,8 @@ def read_label_file(argument: str, image: InputImage, classes: Sequence[str]) ->
     return blocks
 
 
-def _open(argument: str, image: InputImage) -> InputImage:
-    """Open a label image.
+def open_label_image(argument: str, image: InputImage) -> InputImage:
+    """Open a label image, and check that it fits its image. Raises InputError, InputMismatch.
 
     One that fits its image only if its axes t, z and c are those of the image in the same order is read so: napari
     states no axes, files of three or four planes say that these are colours, and ImageJ calls planes slices.
@@ -57,16 +56,20 @@ def _open(argument: str, image: InputImage) -> InputImage:
     drawn = open_image(argument, role_index=0, training=None, options=InputOptions(has_labels=True))
     axes, shape = zip(*((a, n) for a, n in zip(image.axes, image.file_shape, strict=True) if a != "c"), strict=True)
     is_in_order = not drawn.has_own_axes or all(drawn.axes.index(a) == axes.index(a) for a in "yx")
-    if drawn.shape[:4] == image.shape[:4] or drawn.file_shape != shape or not is_in_order:
-        return drawn
-    drawn.close()
-    logger.info("%s: it is read with the axes of its image, %s", argument, "".join(axes))
-    options = InputOptions(has_labels=True, input_axes=("".join(axes),))
-    return open_image(argument, role_index=0, training=None, options=options, announce=False)
+    if drawn.shape[:4] != image.shape[:4] and drawn.file_shape == shape and is_in_order:
+        drawn.close()
+        logger.info("%s: it is read with the axes of its image, %s", argument, "".join(axes))
+        options = InputOptions(has_labels=True, input_axes=("".join(axes),))
+        drawn = open_image(argument, role_index=0, training=None, options=options, announce=False)
+    try:
+        _check(image, drawn)
+    except InputMismatch:
+        drawn.close()
+        raise
+    return drawn
 
 
 def _check(image: InputImage, drawn: InputImage) -> None:
-    """Check that a label image fits its image. Raises InputMismatch."""
     if drawn.shape[:4] != image.shape[:4]:
         raise InputMismatch(
             f"the label image {drawn.path_text} has the size {size_text(drawn.shape)}, the image {image.path_text} "
