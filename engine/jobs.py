@@ -66,6 +66,8 @@ class Job:
         Settings of each result, in the order of the request; none if only a table is written.
     table
         Table of objects to write; None: no table.
+    resume
+        True if lanes that an earlier run has completed are skipped.
     notes
         Lines for the log about settings that have no effect.
     """
@@ -81,6 +83,7 @@ class Job:
     forest: str
     fail_fast: bool
     shard: tuple[int, int] | None = None
+    resume: bool = False
     debug: bool = False
     notes: tuple[str, ...] = ()
 
@@ -154,6 +157,7 @@ def resolve_job(request: Request) -> Job:
         forest=request.forest,
         fail_fast=request.fail_fast,
         shard=request.shard,
+        resume=request.resume,
         debug=request.debug or config.debug,
         notes=tuple(map(Text, notes)),
     )

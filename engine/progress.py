@@ -35,15 +35,16 @@ class Progress:
         self._clock = clock
         self._lock = threading.RLock()  # a log line that interrupts the drawing thread hides the bar first
         self._total = 0
+        self._skipped = 0
         self._done = 0
         self._is_drawn = False
         self._started_s = self._shown_s = clock()
         self._shown_share = 0.0
 
-    def start(self, total_voxels: int) -> None:
-        """Start counting towards this total."""
+    def start(self, total_voxels: int, *, skipped_voxels: int = 0) -> None:
+        """Start counting towards this total, of which an earlier run has finished some."""
         with self._lock:
-            self._total, self._done, self._shown_share = total_voxels, 0, 0.0
+            self._total, self._skipped, self._done, self._shown_share = total_voxels, skipped_voxels, 0, 0.0
             self._started_s = self._shown_s = self._clock()
 
     def add(self, voxels: int) -> None:
@@ -69,7 +70,7 @@ class Progress:
     def _show(self) -> None:
         now = self._clock()
         elapsed_s, since_s = now - self._started_s, now - self._shown_s
-        share = min(1.0, self._done / self._total)
+        share = min(1.0, (self._skipped + self._done) / self._total)
         if self._terminal is not None:
             if elapsed_s >= BAR_DELAY_S and (since_s >= BAR_PERIOD_S or share >= 1.0):
                 filled = round(share * BAR_WIDTH)
@@ -81,7 +82,7 @@ class Progress:
 
     def _numbers(self, share: float, elapsed_s: float) -> str:
         rate = self._done / elapsed_s if elapsed_s > 0 else 0.0
-        left = format_duration((self._total - self._done) / rate) if rate > 0 else "unknown"
+        left = format_duration((self._total - self._skipped - self._done) / rate) if rate > 0 else "unknown"
         return f"{share * 100:3.0f} %  {rate / 1e6:.2f} Mvoxels/s  {left} left"
 
     def _write(self, text: str) -> None:

@@ -148,6 +148,8 @@ class ResourceRequest:
         Limits of the run, memory in bytes; None: chosen by the machine.
     shard
         Number of a part of the lanes, from 1, and the number of parts; None: all lanes.
+    resume
+        True to record what is done, and to skip what a run of the same request has recorded.
     """
 
     device: str = "auto"
@@ -157,3 +159,4 @@ class ResourceRequest:
     configfile: str | None = None
     fail_fast: bool = False
     shard: tuple[int, int] | None = None
+    resume: bool = False

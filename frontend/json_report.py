@@ -97,7 +97,7 @@ class RunReport:
             lanes.append(
                 {
                     "lane": lane.index + 1,
-                    "state": "not done" if result is None else "done" if error is None else "failed",
+                    "state": _state(result),
                     "error": error,
                     "inputs": dict(lane.arguments),
                     "outputs": [] if result is None else [str(file) for file in result.files],
@@ -107,3 +107,9 @@ class RunReport:
                 }
             )
         return lanes
+
+
+def _state(result: LaneResult | None) -> str:
+    if result is None:
+        return "not done"
+    return "failed" if result.error is not None else "skipped" if result.is_skipped else "done"

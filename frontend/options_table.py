@@ -302,6 +302,12 @@ OPTIONS: tuple[Option, ...] = (
         metavar="I/N",
         parse=_shard,
     ),
+    _flag(
+        "--resume",
+        MACHINE,
+        "Record which inputs are done, and skip those that an earlier run of the same command has recorded; a run that "
+        "was killed continues if it is started again. Another project, input or setting is an error.",
+    ),
     Option(
         "--configfile",
         MACHINE,

@@ -61,6 +61,8 @@ def _lane(lane: Document) -> Iterable[Row]:
     if lane["state"] == "not begun":
         yield "not begun", "a lane before it fails, and --fail_fast was given"
         return
+    if lane["state"] == "done":
+        yield "  done", "an earlier run has written its results, so it is skipped"
     for image in lane["inputs"]:
         yield from _input(image)
     for result in lane["results"]:

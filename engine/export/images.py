@@ -41,6 +41,7 @@ __all__ = [
     "LaneImage",
     "ResultInfo",
     "check_exports",
+    "check_place",
     "plan_export",
 ]
 
@@ -142,11 +143,17 @@ class ExportPlan:
 
 
 def plan_export(
-    result: ResultInfo, image: LaneImage, settings: ExportSettings, *, protected: Mapping[Path, str] | None = None
+    result: ResultInfo,
+    image: LaneImage,
+    settings: ExportSettings,
+    *,
+    protected: Mapping[Path, str] | None = None,
+    is_place_checked: bool = True,
 ) -> ExportPlan:
     """Plan the export of a result of an image. Raises ExportError for an export that cannot work.
 
-    protected   files that must not be written to, with a description ("an input", "the project")
+    protected         files that must not be written to, with a description ("an input", "the project")
+    is_place_checked  False if the caller calls ``check_place`` itself
     """
     warnings: list[str] = []
     shape = (*image.shape[:4], result.channels)
@@ -183,17 +190,12 @@ def plan_export(
     path, files, outside = _choose_path(settings, values, spec)
     check_protected(files, protected or {})
     _check_stored_place(settings, image, files, internal_path)
-    for file in files:
-        if isinstance(file, Path):
-            settings.format.check_place(file, internal_path, spec)
-        elif settings.stored_place is not None and settings.stored_place.is_explained:
-            warnings.append(f"{file} is the project's choice, so no server was asked whether it takes the result")
-        else:
-            settings.format.check_url(file, internal_path, spec)
-    texts = tuple(map(Text, warnings))
-    for text in texts:
-        log.warning("%s", text)
-    return ExportPlan(
+    warnings += [
+        f"{file} is the project's choice, so no server was asked whether it takes the result"
+        for file in files
+        if isinstance(file, str) and _is_not_asked(settings)
+    ]
+    plan = ExportPlan(
         result=result,
         format=settings.format,
         region=region,
@@ -202,9 +204,28 @@ def plan_export(
         path=path,
         internal_path=internal_path,
         files=files,
-        warnings=texts,
+        warnings=tuple(map(Text, warnings)),
         outside=outside,
     )
+    if is_place_checked:
+        check_place(plan, settings)
+    for text in plan.warnings:
+        log.warning("%s", text)
+    return plan
+
+
+def check_place(plan: ExportPlan, settings: ExportSettings) -> None:
+    """Raise ExportError if a result cannot be put where it is planned, as far as that is known without writing."""
+    for file in plan.files:
+        if isinstance(file, Path):
+            plan.format.check_place(file, plan.internal_path, plan.spec)
+        elif not _is_not_asked(settings):
+            plan.format.check_url(file, plan.internal_path, plan.spec)
+
+
+def _is_not_asked(settings: ExportSettings) -> bool:
+    """Return True if no server is contacted because only the project names it and nothing will be written."""
+    return settings.stored_place is not None and settings.stored_place.is_explained
 
 
 def check_exports(plans: Sequence[tuple[int, ExportPlan]], names: Mapping[int, LaneNames] | None = None) -> None:

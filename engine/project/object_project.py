@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 from ...frozen import frozen
 from . import pixel_project
@@ -26,6 +27,8 @@ class ObjectProject(Project):
                  None where they are an input
     table        None: the project is not set up to write a table
     """
+
+    BESIDES: ClassVar[frozenset[str]] = Project.BESIDES | {"table"}
 
     features: ObjectFeatures
     classifier: Classifier

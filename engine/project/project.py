@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ...frozen import frozen
 from .annotations import LabelBlock, LaneLabels, count_labels, read_blocks_of_lane
@@ -24,6 +24,8 @@ class Project(ByContent):
     workflow  name, never the class name that an unsaved project stores
     roles     roles of its inputs, main role first: those of the workflow, then any others that the file names
     """
+
+    BESIDES: ClassVar[frozenset[str]] = frozenset({"path", "version", "export"})
 
     path: Path
     version: str

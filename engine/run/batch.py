@@ -86,6 +86,8 @@ def run_batch(
         report = BatchReport()
     if not report.failed:  # scripts recognise success by this line
         workflow_logger.info("Completed Batch Processing")
+    for file in report.skipped_files:
+        logger.info("Skipped %s, which an earlier run has written", file)
     for file in report.files:
         logger.info("Wrote %s", file)
     return report
@@ -135,19 +137,23 @@ class _Batch:
     def run(self) -> None:
         """Check all lanes first, so that errors are found before hours are spent; then compute the valid ones."""
         check = check_job(self.job, self.workflow, partial(_open_resources, self.job), self.log)
-        self.resources = check.resources
+        self.resources, self.records = check.resources, check.records
         for lane in check.lanes:
             if lane.error is not None:
                 self._record_failure(lane, lane.error)
         if check.error is not None:
             raise check.error
-        self.progress.start(sum(lane.voxels for lane in check.good))
+        done_voxels = sum(lane.voxels for lane in check.done)
+        self.progress.start(sum(lane.voxels for lane in check.due) + done_voxels, skipped_voxels=done_voxels)
         try:
+            self._skip(check.done)
             # The images were announced when the lanes were checked.
             with _quiet("pixelforest.inputs"):
-                self._compute_all(check.good, check.workers)
+                self._compute_all(check.due, check.workers)
         finally:
             self.progress.finish()
+            if self.records is not None:
+                self.records.close()
 
     def report(self) -> BatchReport:
         lanes = tuple(self._results[index] for index in sorted(self._results))
@@ -222,6 +228,8 @@ class _Batch:
                     on_progress=self._on_progress,
                     table=table,
                 )
+                if self.records is not None:
+                    self.records.begin(lane)
                 while exports:
                     name = next(iter(exports))
                     files += exports[name].finish()
@@ -229,6 +237,8 @@ class _Batch:
                 if table is not None:
                     files += table.finish()
                     table = None
+                if self.records is not None:
+                    self.records.complete(lane)
             finally:
                 for export in exports.values():  # none are left if all went well
                     export.abort()
@@ -246,6 +256,13 @@ class _Batch:
     def _should_stop(self) -> bool:
         return self._is_interrupted.is_set() or (self.job.fail_fast and self._has_failed.is_set())
 
+    def _skip(self, lanes: Sequence[LaneCheck]) -> None:
+        """Record the lanes that an earlier run has completed."""
+        if lanes:
+            logger.info("%d of %d inputs are done already and are skipped", len(lanes), len(self.job.lanes))
+        for lane in lanes:
+            self._keep(LaneResult(lane.lane.index, lane.name, lane.files, warnings=lane.warnings, is_skipped=True))
+
     def _record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None:
         logger.debug("the error of lane %d came from here", lane.lane.index + 1, exc_info=error)
         self._record(lane, error=error, seconds=seconds)
@@ -258,9 +275,12 @@ class _Batch:
         result = LaneResult(
             index, lane.name, files, error, self.resources.backend.name, seconds, warnings=self.log.warnings(index)
         )
-        self._results[index] = result
         if error is not None:
             self._has_failed.set()
+        self._keep(result)
+
+    def _keep(self, result: LaneResult) -> None:
+        self._results[result.index] = result
         self.on_lane(result)
 
 

@@ -11,14 +11,15 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...frozen import frozen
 from ..errors import OUTPUT_FILES, ExportError, MemoryTooSmall, raise_if_interrupted
 from ..export.filenames import LaneNames
-from ..export.images import ExportPlan, check_exports, plan_export
+from ..export.images import ExportPlan, check_exports, check_place, plan_export
 from ..export.tables import TablePlan, check_tables, plan_table
 from ..inputs.images import InputImage, open_image
 from ..inputs.lanes import LaneArguments, describe_axes_choice
@@ -31,6 +32,9 @@ from ..tiling.work_plan import WorkPlan
 from ..workflows.protocol import Workflow
 from .lane_log import LaneLog
 from .outcome import BatchReport, LaneResult
+
+if TYPE_CHECKING:
+    from .done_lanes import DoneLanes
 
 # Scripts match on these lines of ilastik, so the loggers keep ilastik's names.
 selection_logger = logging.getLogger("ilastik.applets.dataSelection.dataSelectionApplet")
@@ -54,6 +58,7 @@ class LaneCheck:
     error      reason why it cannot be computed
     notes, warnings  lines logged about it
     unchecked  parts of its images that only decoding can check
+    is_done    True if an earlier run has completed it; is_begun: True if it was about to put its results in place
     """
 
     lane: LaneArguments
@@ -67,6 +72,8 @@ class LaneCheck:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
+    is_done: bool = False
+    is_begun: bool = False
 
     @property
     def files(self) -> tuple[Path | str, ...]:
@@ -84,6 +91,7 @@ class JobCheck:
     resources  of the whole job
     workers  number of small lanes computed in parallel
     error    reason why no lane can be computed
+    records  records of the lanes that are done; None: the job keeps none
     """
 
     lanes: tuple[LaneCheck, ...]
@@ -91,10 +99,17 @@ class JobCheck:
     resources: Resources
     workers: int
     error: Exception | None = None
+    records: DoneLanes | None = None
 
     @property
-    def good(self) -> list[LaneCheck]:
-        return [lane for lane in self.lanes if lane.error is None]
+    def due(self) -> list[LaneCheck]:
+        """Lanes to compute."""
+        return [lane for lane in self.lanes if lane.error is None and not lane.is_done]
+
+    @property
+    def done(self) -> list[LaneCheck]:
+        """Lanes that an earlier run has completed."""
+        return [lane for lane in self.lanes if lane.is_done]
 
     def sharing(self, lane: LaneCheck) -> int:
         """Number of lanes computed in parallel with this one, itself included."""
@@ -105,7 +120,14 @@ class JobCheck:
         failed = [lane for lane in self.lanes if lane.error is not None]
         shown = failed if fail_fast and failed else self.lanes
         results = tuple(
-            LaneResult(lane.lane.index, lane.name, () if lane.error else lane.files, lane.error, warnings=lane.warnings)
+            LaneResult(
+                lane.lane.index,
+                lane.name,
+                () if lane.error else lane.files,
+                lane.error,
+                warnings=lane.warnings,
+                is_skipped=lane.is_done,
+            )
             for lane in shown
         )
         return BatchReport(results, self.skipped + len(self.lanes) - len(results), is_forecast=True)
@@ -117,6 +139,7 @@ def check_job(job: Job, workflow: Workflow, open_resources: Callable[[int], Reso
     open_resources  number of voxels -> resources
     log             open; receives the lines about each lane
     """
+    records = _open_records(job)
     lanes: list[LaneCheck] = []
     sets: dict[frozenset[Path], LaneCheck] = {}
     for lane in job.lanes:
@@ -124,26 +147,35 @@ def check_job(job: Job, workflow: Workflow, open_resources: Callable[[int], Reso
             break
         found = LaneCheck(lane, lane.arguments[job.project.roles[0]])
         with log.about(lane.index):
-            _try(found, partial(_check_lane, found, job, workflow))
+            _try(found, partial(_check_lane, found, job, workflow, records))
             _say_if_repeated(found, job.project.roles[0], sets)
         lanes.append(found)
     good = [found for found in lanes if found.error is None]
-    resources = open_resources(sum(found.voxels for found in good))
-    workers = count_workers(good, resources)
-    error = _find_collision(good)
+    due = [found for found in good if not found.is_done]
+    resources = open_resources(sum(found.voxels for found in due))
+    workers = count_workers(due, resources)
+    error = _find_collision(good) or (None if records is None else records.conflict)
     if error is None:
         has_failed = len(good) < len(lanes)
-        for found in good:
+        for found in due:
             if job.fail_fast and has_failed:
                 break
             with log.about(found.lane.index):
                 _try(found, partial(_plan_work, found, job, workflow, resources, workers))
             has_failed = has_failed or found.error is not None
-        _check_room([found for found in good if found.error is None])
+        _check_room([found for found in due if found.error is None])
     _warn_of_places_outside(good, log)
     for found in lanes:
         found.notes, found.warnings = log.notes(found.lane.index), log.warnings(found.lane.index)
-    return JobCheck(tuple(lanes), len(job.lanes) - len(lanes), resources, workers, error)
+    return JobCheck(tuple(lanes), len(job.lanes) - len(lanes), resources, workers, error, records)
+
+
+def _open_records(job: Job) -> DoneLanes | None:
+    if not job.resume:
+        return None
+    from .done_lanes import DoneLanes
+
+    return DoneLanes(job)
 
 
 def _open_images(job: Job, lane: LaneArguments, stack: contextlib.ExitStack, into: dict[str, InputImage]) -> None:
@@ -183,7 +215,7 @@ def _try(found: LaneCheck, action: Callable[[], None]) -> None:
         found.error = error
 
 
-def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
+def _check_lane(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLanes | None) -> None:
     project = job.project
     selection_logger.info("%s", describe_axes_choice(job.input_options, training_images(job)))
     with contextlib.ExitStack() as stack:
@@ -197,10 +229,24 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow) -> None:
         protected = {file: "an input" for image in found.images.values() for file in image.files}
         protected[project.path] = "the project"
         for settings in job.export:
-            found.exports[settings.source] = plan_export(infos[settings.source], main, settings, protected=protected)
+            found.exports[settings.source] = plan_export(
+                infos[settings.source], main, settings, protected=protected, is_place_checked=records is None
+            )
         if job.table is not None:
             found.table = plan_table(job.table, main, lane=found.lane.index, protected=protected)
+        if records is not None:
+            _look_up(found, job, records)
         found.voxels = workflow.work_voxels(project, found.images, found.exports, has_table=found.table is not None)
+
+
+def _look_up(found: LaneCheck, job: Job, records: DoneLanes) -> None:
+    """Find out if a lane is done, else check the places of its results: those of a done one are taken, by itself."""
+    records.look_up(found)
+    for settings in () if found.is_done else job.export:
+        plan = found.exports[settings.source]
+        if found.is_begun:  # some of its results may be in place
+            plan = found.exports[settings.source] = replace(plan, spec=replace(plan.spec, may_replace=True))
+        check_place(plan, settings)
 
 
 def _find_unchecked(images: Mapping[str, InputImage]) -> Iterator[str]:

@@ -77,7 +77,7 @@ def _total_seconds(check: JobCheck) -> float | None:
     """Estimate the total time. Small lanes share the threads; each was estimated with one."""
     parts = [
         None if lane.work is None or lane.work.seconds is None else lane.work.seconds / check.sharing(lane)
-        for lane in check.good
+        for lane in check.due
     ]
     return add_seconds(START_S, *parts)
 
@@ -105,7 +105,7 @@ def _project(project: Project) -> Document:
 
 def _lane(job: Job, found: LaneCheck, spell: Spell, *, is_begun: bool) -> Document:
     trained = dict(zip(job.project.roles, training_images(job), strict=True))
-    state = "not begun" if not is_begun else "ok" if found.error is None else "fails"
+    state = "not begun" if not is_begun else "fails" if found.error is not None else "done" if found.is_done else "ok"
     return {
         "lane": found.lane.index + 1,
         "name": found.name,

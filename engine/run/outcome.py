@@ -16,6 +16,7 @@ class LaneResult:
     name      its main input, as it was given
     files     files that were written, or would be; a URL is a str
     device    device it was computed on
+    is_skipped  True if an earlier run has written the files
     warnings  lines about this lane that were logged as warnings
     """
 
@@ -26,6 +27,7 @@ class LaneResult:
     device: str | None = None
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    is_skipped: bool = False
 
 
 @frozen
@@ -49,7 +51,12 @@ class BatchReport:
     @property
     def files(self) -> tuple[Path | str, ...]:
         """Paths and URLs of all written files."""
-        return tuple(file for lane in self.lanes for file in lane.files)
+        return tuple(file for lane in self.lanes if not lane.is_skipped for file in lane.files)
+
+    @property
+    def skipped_files(self) -> tuple[Path | str, ...]:
+        """Paths of the files that an earlier run has written."""
+        return tuple(file for lane in self.lanes if lane.is_skipped for file in lane.files)
 
     @property
     def failed(self) -> tuple[LaneResult, ...]:

@@ -1,0 +1,124 @@
+"""Records of the lanes that are done, beside their results, by which a later run skips them (``--resume``).
+
+The folder of a lane's first result has a ledger in ``.pixelforest-resume``. A record counts as long as the files that
+it names are as they were left; what was removed or changed since is computed again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from ..errors import OUTPUT_FILES, ExportError, setting
+from ..jobs import Job
+from ..storage.atomic_write import export_errors
+from ..storage.ledger import Ledger, make_durable
+from ..storage.special_files import is_special
+from .check import LaneCheck
+from .fingerprint import Fingerprint, describe_differences, fingerprint
+
+FOLDER = ".pixelforest-resume"
+
+
+class DoneLanes:
+    """Records of the lanes of a job. Lanes may end in any thread.
+
+    conflict   error about the first lane that was done with other settings; None: there is none
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._ledgers: dict[Path, Ledger] = {}
+        self._records: dict[Path, dict[str, list[dict[str, Any]]]] = {}
+        self._parts: dict[int, Fingerprint] = {}
+        self._lock = Lock()
+        self.conflict: ExportError | None = None
+
+    def look_up(self, found: LaneCheck) -> None:
+        """Set ``is_done`` and ``is_begun`` of a lane. Raises ExportError if no records of it can be kept."""
+        _check_places(found)
+        results = _results(found)
+        parts = self._parts[found.lane.index] = fingerprint(self._job, found)
+        folder, key = _place(found)
+        records = self._records_of(folder).get(key, [])
+        states = _states(results)
+        present = [record for record in records if states and record.get("files") == states]
+        found.is_done = any(record.get("parts") == parts for record in present)
+        found.is_begun = any(record.get("parts") == parts and "files" not in record for record in records)
+        others = [record["parts"] for record in present if isinstance(record.get("parts"), dict)]
+        if others and not found.is_done and self.conflict is None:
+            self.conflict = ExportError(
+                f"cannot resume: {results[0]} is the result of another run; these differ: "
+                f"{describe_differences(others[-1], parts)}; without {setting('resume')} everything is computed again, "
+                f"{OUTPUT_FILES} chooses another place"
+            )
+
+    def begin(self, found: LaneCheck) -> None:
+        """Record that the files of a lane are about to appear. Raises ExportError."""
+        self._add(found, {})
+
+    def complete(self, found: LaneCheck) -> None:
+        """Record that a lane is done, once its files are on disk. Raises ExportError."""
+        results = _results(found)
+        with export_errors(results[0]):
+            make_durable(results)
+        self._add(found, {"files": _states(results)})
+
+    def close(self) -> None:
+        """Close the ledgers; may be called twice."""
+        for ledger in self._ledgers.values():
+            ledger.close()
+
+    def _add(self, found: LaneCheck, more: Mapping[str, Any]) -> None:
+        folder, key = _place(found)
+        with self._lock:
+            ledger = self._ledgers.setdefault(folder, Ledger(folder / FOLDER))
+            with export_errors(ledger.folder):
+                ledger.add({"lane": key, "parts": self._parts[found.lane.index], **more})
+
+    def _records_of(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
+        if folder not in self._records:
+            by_lane: dict[str, list[dict[str, Any]]] = {}
+            for record in Ledger(folder / FOLDER).read():
+                by_lane.setdefault(str(record.get("lane")), []).append(record)
+            self._records[folder] = by_lane
+        return self._records[folder]
+
+
+def _results(found: LaneCheck) -> list[Path]:
+    """Files and folders of a lane's results; of a container that is a folder, the datasets."""
+    results = []
+    for plan in found.exports.values():
+        is_inside = plan.format.container and plan.format.is_folder
+        results += [Path(file, plan.internal_path) if is_inside else Path(file) for file in plan.files]
+    return [result.absolute() for result in (*results, *(found.table.files if found.table else ()))]
+
+
+def _check_places(found: LaneCheck) -> None:
+    for file in found.files:
+        if not isinstance(file, Path) or is_special(file):
+            raise ExportError(
+                f"{setting('resume')} continues runs whose results are files or folders, which {file} is not"
+            )
+
+
+def _place(found: LaneCheck) -> tuple[Path, str]:
+    """Folder of the records of a lane, and its key in them."""
+    first = Path(found.files[0]).absolute()
+    plan = next(iter(found.exports.values()), None)
+    return first.parent, first.name if plan is None else f"{first.name}/{plan.internal_path}".rstrip("/")
+
+
+def _states(results: Iterable[Path]) -> dict[str, list[int]]:
+    """Size and time of change of each result that is there; of folders, the time only."""
+    states = {}
+    for result in results:
+        with suppress(OSError):
+            status = os.stat(result)
+            states[result.name] = [0 if stat.S_ISDIR(status.st_mode) else status.st_size, status.st_mtime_ns]
+    return states

@@ -1,0 +1,93 @@
+"""Ledger: records of finished work in a folder, one JSON object per line, that outlive the process that adds them.
+
+Every process appends to a file of its own and reads those of all, so that none waits for a lock on a shared disk. A
+record is on disk when ``add`` returns; the caller makes the files that it is about durable before (``make_durable``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+_SUFFIX = ".jsonl"
+
+
+class Ledger:
+    """Records in a folder, which is created with the first one. Threads may add at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._descriptor: int | None = None
+        self._name = f"{os.urandom(6).hex()}{_SUFFIX}"
+
+    def read(self) -> list[dict[str, Any]]:
+        """Read the records of all processes. A line that a killed process wrote in part is ignored."""
+        try:
+            names = sorted(name for name in os.listdir(self.folder) if name.endswith(_SUFFIX))
+        except OSError:  # there is none yet
+            return []
+        records = []
+        for name in names:
+            with suppress(OSError):
+                for line in (self.folder / name).read_bytes().split(b"\n"):
+                    with suppress(ValueError):
+                        found = json.loads(line)
+                        if isinstance(found, dict):
+                            records.append(found)
+        return records
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Append a record. Raises OSError."""
+        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        os.write(self._open(), line)  # at once: lines of several threads do not mix
+        os.fsync(self._open())
+
+    def close(self) -> None:
+        """Close this process's file; may be called twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            self._descriptor = os.open(self.folder / self._name, flags, 0o666)
+            _sync_folder(self.folder)
+        return self._descriptor
+
+
+def make_durable(paths: Iterable[Path]) -> None:
+    """Wait until files, or folders with everything in them, are on disk under their names. Raises OSError."""
+    for path in paths:
+        if path.is_dir():
+            for folder, _, names in os.walk(path):
+                for name in names:
+                    _sync_file(Path(folder, name))
+                _sync_folder(Path(folder))
+        else:
+            _sync_file(path)
+        _sync_folder(path.parent)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # not every system opens folders, nor every file system syncs them
+        _sync_file(folder)
