@@ -38,6 +38,7 @@ def run_guarded(work: Callable[[], int], console: Console) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if _received or not isinstance(error, Exception):
             _tell_compilers("stop_compilers")
+            _discard_unfinished()
         else:
             logger.debug("the error below came from here", exc_info=True)
         status, message = ending(error)
@@ -145,12 +146,17 @@ def _end_by_force(number: int, console: Console) -> None:
     _tell_compilers("stop_compilers")
     for step in list(_last_steps):
         _in_time(lambda step=step: step(status, message))  # type: ignore[misc]
+    _discard_unfinished()
+    _in_time(lambda: console.fail(message))
+    os._exit(status)
+
+
+def _discard_unfinished() -> None:
+    """Remove temporary files that are left: an exception of a signal can come between any two steps of a cleanup."""
     module = sys.modules.get("pixelforest.engine.storage.live_targets")
     if module is not None:
         with contextlib.suppress(Exception):
             module.live_targets.discard_all()
-    _in_time(lambda: console.fail(message))
-    os._exit(status)
 
 
 def _in_time(step: Callable[[], None]) -> None:

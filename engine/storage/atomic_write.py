@@ -146,11 +146,11 @@ class Target:
         with export_errors(path, option):
             self._check_place()
             try:
-                self._create_folders()
                 live_targets.add(self)
+                self._create_folders()
                 self._create_temporary()
                 self._hold()
-            except OSError:
+            except BaseException:  # a signal's exception too
                 self.discard()
                 raise
 
@@ -159,8 +159,7 @@ class Target:
             _refuse_folder(self.path)
 
     def _create_temporary(self) -> None:
-        with open(self.temporary, "xb"):
-            pass
+        self.temporary.touch(exist_ok=False)
 
     def _remove_temporary(self) -> None:
         self.temporary.unlink(missing_ok=True)
@@ -212,9 +211,11 @@ class Target:
             missing.append(folder)
             folder = folder.parent
         for folder in reversed(missing):
-            with suppress(FileExistsError):
+            self._created.append(folder)  # before it exists, so that an interrupt between the two leaves nothing
+            try:
                 folder.mkdir()
-                self._created.append(folder)
+            except FileExistsError:
+                self._created.remove(folder)
         self.temporary.parent.mkdir(parents=True, exist_ok=True)  # a file in the way fails here
 
     def commit(self) -> Path:

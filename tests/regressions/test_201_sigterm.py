@@ -110,11 +110,11 @@ WAITS = {
     "putting a result in place": """
         import os, time
         replace = os.replace
-        def wait(source, destination):
-            while "report" not in str(destination):
+        def wait(source, destination, **folders):
+            while "report" not in str(destination) and not folders:  # the kernel cache gives folders
                 open("begun", "w").close()
                 time.sleep(100)
-            replace(source, destination)
+            replace(source, destination, **folders)
         os.replace = wait""",
     "a library that turns what is raised into an error of its own": """
         import time
