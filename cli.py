@@ -24,6 +24,7 @@ from pixelforest.engine.quotes import unquote
 from pixelforest.engine.terminal_text import printable, printable_json
 from pixelforest.frontend.console import PROGRAM, Console, ConsoleSettings, write_line
 from pixelforest.frontend.exit_status import (
+    STATUS_FAILED,
     STATUS_OK,
     STATUS_USAGE,
     ending,
@@ -231,7 +232,27 @@ def train_project(line: CommandLine, console: Console) -> int:
     return STATUS_OK
 
 
+def clean_folders(line: CommandLine, console: Console) -> int:
+    """Remove what killed runs left in folders."""
+    strange = [*line.paths, *(set(line.values) - {"dry_run", "headless", "quiet", "debug"})]
+    if not line.positional or strange:
+        raise UsageError(f"clean takes folders and --dry_run: {PROGRAM} clean results")
+
+    from pixelforest.engine.storage.leftovers import clean_folder
+    from pixelforest.frontend.text_clean import describe_leftovers
+
+    is_dry = bool(line.values.get("dry_run"))
+    found = [each for name in line.positional for each in clean_folder(Path(unquote(name)).expanduser(), is_dry=is_dry)]
+    for text in describe_leftovers(found, is_dry=is_dry):
+        _print(text)
+    if any(each.failed for each in found):
+        console.fail("some could not be removed")
+        return STATUS_FAILED
+    return STATUS_OK
+
+
 SUBCOMMANDS: dict[str, Action] = {
+    "clean": clean_folders,
     "doctor": show_health,
     "explain": explain_run,
     "info": show_project,

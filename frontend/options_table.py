@@ -117,7 +117,8 @@ OPTIONS: tuple[Option, ...] = (
     _flag(
         "--dry_run",
         RUN,
-        "Report what a run would do and what would fail, without running it. The exit status is that of the run.",
+        "Report what a run would do and what would fail, without running it. The exit status is that of the run. With "
+        "clean: list what would be removed.",
     ),
     _flag("--json", RUN, "With --dry_run or explain: print a JSON document, for programs."),
     _flag("--print_labels_by_slice", RUN, "Log the number of labelled voxels in each z slice of the training images."),
@@ -371,6 +372,7 @@ COMMANDS = {
     "doctor": "test the devices, libraries and caches of this machine",
     "completions": "print the completions for a shell",
     "train": "train the classifier of a project anew",
+    "clean": "remove unfinished results that killed runs left",
 }
 
 USAGE = f"""\
@@ -381,6 +383,7 @@ usage: {PROGRAM} [--headless] --project=P.ilp [options] IMAGE [IMAGE ...]
        {PROGRAM} formats           list the values of --output_format
        {PROGRAM} doctor            test the devices, libraries and caches of this machine
        {PROGRAM} completions SHELL completions of this command line for bash, zsh or fish
+       {PROGRAM} clean FOLDER      remove unfinished results that killed runs left; --dry_run lists them
        {PROGRAM} train --project=P.ilp --output=NEW.ilp
                                    train the classifier of a project anew; train --help lists the options
 
