@@ -10,7 +10,7 @@ from .project import Project, open_project
 from .requests import TrainingInRun
 from .training.importance import check_table_place, write_importance
 from .training.kinds import is_untrained, train_project_file
-from .training.pixel_training import TrainingSettings, check_place
+from .training.stage import TrainingSettings, check_place
 
 logger = logging.getLogger("pixelforest.training")
 

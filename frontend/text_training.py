@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pixelforest.engine.training.kinds import Trained
-from pixelforest.engine.training.pixel_training import TrainedPixels
+from pixelforest.engine.training.stage import TrainedStage
 
 SHOWN_FEATURES = 5
 
@@ -15,12 +17,12 @@ def describe_training(trained: Trained) -> str:
     return "\n".join(f"stage {k}: {_describe_stage(stage)}" for k, stage in enumerate(trained.stages, 1))
 
 
-def _describe_stage(trained: TrainedPixels) -> str:
-    classifier, counts = trained.project.classifier, trained.samples_per_class
+def _describe_stage(trained: TrainedStage[Any]) -> str:
+    classifier, counts = trained.classifier, trained.samples_per_class
     names = classifier.label_names
     width = max(map(len, names))
     lines = [
-        f"{len(trained.samples.labels)} labelled pixels, {trained.forests[0].columns} features",
+        f"{len(trained.samples.labels)} labelled {trained.unit}s, {trained.forests[0].columns} features",
         *(f"  {name:{width}}  {count}" for name, count in zip(names, counts, strict=True)),
         f"{classifier.tree_count} trees in {len(trained.forests)} forests, seed {trained.settings.seed}",
         f"out-of-bag error {trained.out_of_bag_error:.2%}",

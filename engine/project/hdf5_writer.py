@@ -76,14 +76,15 @@ class TrainedClassifier:
     """A classifier to be stored.
 
     forests        write one forest each into an empty group of h5py
-    known_labels   label of each class; feature_names: of each column
+    known_labels   label of each class
+    feature_names  of each column; None in projects of objects, which store neither them nor a factory
     trees          number of trees of all forests
     proportion     share of the labels that were used; None: all
     """
 
     forests: Sequence[Callable[[Any], None]]
     known_labels: Sequence[int]
-    feature_names: Sequence[str]
+    feature_names: Sequence[str] | None
     trees: int
     seed: int
     proportion: float | None
@@ -219,17 +220,19 @@ def _as_os_error(error: Exception) -> OSError:
 
 
 def _replace_classifier(stage: Any, classifier: TrainedClassifier) -> None:
-    place = "ClassifierForests"
-    if place in stage:
-        del stage[place]
-    group = stage.create_group(place)
+    for stale in ("ClassifierForests", "CachedProbabilities"):  # ilastik would use the cache instead of the forests
+        if stale in stage:
+            del stage[stale]
+    group = stage.create_group("ClassifierForests")
     group.attrs[SEED] = classifier.seed
     group["known_labels"] = np.array(classifier.known_labels, np.uint32)
-    names = [name.encode() for name in classifier.feature_names]
-    group.create_dataset("feature_names", data=names, dtype=h5py.string_dtype("ascii"))
     group["pickled_type"] = _PICKLED_TYPE.encode()
     for number, write in enumerate(classifier.forests):
         write(group.create_group(f"Forest{number:04d}"))
+    if classifier.feature_names is None:
+        return
+    names = [name.encode() for name in classifier.feature_names]
+    group.create_dataset("feature_names", data=names, dtype=h5py.string_dtype("ascii"))
     proportion = "N" if classifier.proportion is None else f"F{classifier.proportion!r}\n"
     text = _FACTORY.format(trees=classifier.trees, proportion=proportion, forests=len(classifier.forests))
     _put(stage, "ClassifierFactory", text)

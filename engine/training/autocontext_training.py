@@ -13,13 +13,14 @@ from ..project.autocontext_project import KIND, STAGES, AutocontextProject
 from ..project.pixel_project import RAW
 from ..resources import Resources
 from .forest import check_seed, seed_after
-from .pixel_training import TrainedPixels, TrainingSettings, read_draft, save_stages, train_stage
+from .pixel_training import TrainedPixels, read_draft, train_stage
 from .samples import open_training_images
+from .stage import TrainingSettings, save_stages
 
 
 @frozen(eq=False)
 class TrainedAutocontext:
-    """A trained project with two stages. See ``TrainedPixels``."""
+    """A trained project with two stages. See ``TrainedStage``."""
 
     stages: tuple[TrainedPixels, TrainedPixels]
 

@@ -13,7 +13,7 @@ from ..quotes import split_entries
 from ..storage.atomic_write import Target
 from .importance import check_table_place, write_importance
 from .kinds import Trained, train_project_file
-from .pixel_training import TrainingSettings, check_place
+from .stage import TrainingSettings, check_place
 
 
 @frozen(kw_only=True)

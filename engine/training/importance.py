@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import setting
 from ..storage.atomic_write import check_file_place, write_text_file
-from .pixel_training import TrainedPixels
+from .stage import TrainedStage
 
 NAME = "varimp.txt"
 _OPTION = setting("variable_importance_path")
@@ -23,7 +24,7 @@ def check_table_place(folder: Path) -> None:
     check_file_place(folder / NAME, _OPTION)
 
 
-def write_importance(stages: Sequence[TrainedPixels], folder: Path) -> None:
+def write_importance(stages: Sequence[TrainedStage[Any]], folder: Path) -> None:
     """Write the table of each stage. Raises ExportError."""
     for number, trained in enumerate(stages, 1):
         path = folder / (NAME if number == 1 else f"varimp_{number}.txt")
@@ -31,13 +32,13 @@ def write_importance(stages: Sequence[TrainedPixels], folder: Path) -> None:
         logger.info("Wrote %s", path)
 
 
-def _as_table(trained: TrainedPixels) -> str:
+def _as_table(trained: TrainedStage[Any]) -> str:
     """Format the features by their overall importance, the most important one last."""
     importance, gains = trained.importance, trained.gains
     classes = [f"Class #{k}" for k in range(importance.shape[1])]
     overall = importance.sum(axis=1)
     lines = [", ".join(["Feature Name", *classes, "Overall", "Gini"])]
-    names = trained.project.classifier.feature_names or ()
+    names = trained.classifier.feature_names or ()
     for row in np.argsort(overall, kind="stable").tolist():
         numbers = [*importance[row].tolist(), overall[row], gains[row]]
         lines.append(", ".join([names[row], *(f"{number:.7f}" for number in numbers)]))

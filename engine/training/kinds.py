@@ -12,7 +12,8 @@ from ..project.pixel_project import KIND as PIXELS
 from ..project.pixel_project import stage_suffix
 from ..project.workflow_kinds import find_kind
 from .autocontext_training import TrainedAutocontext, train_autocontext_project
-from .pixel_training import TrainedPixels, TrainingSettings, train_pixel_project
+from .pixel_training import TrainedPixels, train_pixel_project
+from .stage import TrainingSettings
 
 # Kind -> groups that hold its classifiers.
 CLASSIFIERS = {PIXELS: (GROUP,), AUTOCONTEXT: tuple(f"{GROUP}{stage_suffix(stage)}" for stage in STAGES)}

@@ -18,7 +18,7 @@ from pixelforest.engine.project import Classifier
 from pixelforest.engine.project.autocontext_project import AutocontextProject
 from pixelforest.engine.project.hdf5_writer import SEED
 from pixelforest.engine.training.autocontext_training import TrainedAutocontext, train_autocontext_project
-from pixelforest.engine.training.pixel_training import TrainingSettings
+from pixelforest.engine.training.stage import TrainingSettings
 from pixelforest.engine.workflows import read_project
 
 GROUPS = ("PixelClassification", "PixelClassification01")

@@ -25,7 +25,8 @@ from pixelforest.engine.errors import (
 from pixelforest.engine.project.hdf5_writer import SEED
 from pixelforest.engine.training.forest import TrainedForest
 from pixelforest.engine.training.kinds import train_project_file
-from pixelforest.engine.training.pixel_training import TrainedPixels, TrainingSettings, train_pixel_project
+from pixelforest.engine.training.pixel_training import TrainedPixels, train_pixel_project
+from pixelforest.engine.training.stage import TrainingSettings
 from pixelforest.engine.workflows import read_project
 
 CASES = ("px2d_gray", "px2d_rgb", "px2d_big", "px3d", "px3d_mixed", "px2dt", "px2d_mask", "px2d_gray16_partial")
