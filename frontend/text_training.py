@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isnan
 from typing import Any
 
+from pixelforest.engine.training.cross_validation import CrossValidation
 from pixelforest.engine.training.kinds import Trained
 from pixelforest.engine.training.stage import TrainedStage
 
@@ -32,4 +35,34 @@ def _describe_stage(trained: TrainedStage[Any]) -> str:
     best = (-shares).argsort(kind="stable")[:SHOWN_FEATURES].tolist()
     columns = classifier.feature_names or ()
     lines += [f"  {shares[k]:6.1%}  {columns[k]}" for k in best]
+    if trained.validation is not None:
+        lines += _describe_validation(trained.validation, trained.unit)
     return "\n".join(lines)
+
+
+def _describe_validation(found: CrossValidation, unit: str) -> Sequence[str]:
+    """Format the confusion matrix, and the accuracy of every image."""
+    rows = [
+        ["label", *found.names, "recall"],
+        *(
+            [name, *map(str, counts), _percent(recall)]
+            for name, counts, recall in zip(found.names, found.total.tolist(), found.recall.tolist(), strict=True)
+        ),
+        ["precision", *map(_percent, found.precision.tolist()), _percent(found.accuracy)],
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    counts = found.confusion.sum(axis=(1, 2)).tolist()
+    return [
+        f"cross-validation: {found.accuracy:.2%} of the labelled {unit}s are classified rightly by trees of the other "
+        "images",
+        *(f"  {line}" for line in table),
+        *(
+            f"  {_percent(share)} of {count} in {image}"
+            for share, count, image in zip(found.accuracy_by_image.tolist(), counts, found.images, strict=True)
+        ),
+    ]
+
+
+def _percent(share: float) -> str:
+    return "-" if isnan(share) else f"{share:.1%}"

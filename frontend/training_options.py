@@ -76,6 +76,12 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         default="1, all labels",
         parse=parse_share,
     ),
+    Option(
+        "--cross_validate",
+        TRAINING,
+        "Report how well each labelled image is classified by a classifier trained on the others.",
+        takes=Takes.NOTHING,
+    ),
     *(row for group, keys in _SHARED.items() for row in OPTIONS if row.group == group and row.key in keys),
 )
 

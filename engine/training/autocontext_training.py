@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...frozen import frozen
 from ..backends import open_backend
+from ..errors import UsageError, setting
 from ..pixels.autocontext import ContextImage, warn_of_type
 from ..project import open_project, read_common
 from ..project.autocontext_project import KIND, STAGES, AutocontextProject
@@ -43,6 +44,11 @@ def train_autocontext_project(
     The seeds of the second stage's forests follow those of the first. See ``pixel_training.train_pixel_project``.
     """
     check_seed(settings.seed)
+    if settings.cross_validates:
+        raise UsageError(
+            f"{setting('cross_validate')} works for Pixel Classification; the second stage of Autocontext learns from "
+            "what the first has learnt from all images"
+        )
     with open_project(path) as file:
         project = read_common(file, path, KIND)
         first = read_draft(file, project, settings)

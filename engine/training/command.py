@@ -37,6 +37,8 @@ class TrainingRequest:
         Folder of the table of the features' importance; None: it is not measured.
     trees, seed, label_proportion
         See ``TrainingSettings``.
+    cross_validate
+        See ``TrainingSettings.cross_validates``.
     threads, memory, configfile
         As for a run.
     """
@@ -51,6 +53,7 @@ class TrainingRequest:
     trees: int | None = None
     seed: int = 1
     label_proportion: float | None = None
+    cross_validate: bool = False
     variable_importance_path: str | None = None
     threads: int | None = None
     memory: int | None = None
@@ -107,7 +110,14 @@ def _train(
         check_table_place(_path(folder))
     trained = train_project_file(
         source,
-        TrainingSettings(request.trees, request.seed, request.label_proportion, raw_data, permutes=folder is not None),
+        TrainingSettings(
+            trees=request.trees,
+            seed=request.seed,
+            label_proportion=request.label_proportion,
+            raw_data=raw_data,
+            permutes=folder is not None,
+            cross_validates=request.cross_validate,
+        ),
         threads=choose_threads(request.threads, config=config.threads),
         memory_bytes=choose_memory(request.memory, config_mb=config.total_ram_mb),
         shown_as=shown_as,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...frozen import frozen
 from ..backends import open_backend
 from ..pixels.feature_plan import FEATURES, plan_features
 from ..project import (
+    Classifier,
     FeatureSelection,
     LabelBlock,
     PixelProject,
@@ -25,8 +27,9 @@ from ..project.forest import GROUP
 from ..project.pixel_features import GROUP as FEATURES_GROUP
 from ..project.pixel_project import KIND, RAW, stage_suffix
 from ..resources import Resources
+from .cross_validation import check_images, cross_validate
 from .forest import check_seed
-from .samples import SampleImage, collect_samples, find_labelled, open_training_images
+from .samples import COPIES, SampleImage, Samples, collect_samples, find_labelled, open_training_images
 from .stage import (
     DEFAULT_TREES,
     MAX_TREES,
@@ -127,7 +130,11 @@ def train_stage(
     """
     own = {lane: images[lane] for lane in draft.lanes}
     labelled = {i: find_labelled(draft.blocks[i], image.shape, image.path_text) for i, image in own.items()}
-    samples = select_samples(collect_samples(own, labelled, draft.selection, resources), settings, "pixel")
+    if settings.cross_validates:
+        check_images(sum(len(pixels.places) > 0 for pixels in labelled.values()))
+    copies = COPIES + settings.cross_validates  # all samples are held while a part of them is trained on
+    found = collect_samples(own, labelled, draft.selection, resources, copies=copies)
+    samples = select_samples(found, settings, "pixel")
     check_samples(name, samples, draft.names, "pixel")
     count = min(MAX_FORESTS, draft.trees)
     sizes = tuple(draft.trees // count + (i < draft.trees % count) for i in range(count))
@@ -135,10 +142,19 @@ def train_stage(
     _, depth, _, _, channels = next(iter(own.values())).shape
     columns = name_columns(draft.selection, channels=channels, depth=depth)
     classifier = as_classifier(forests, draft.names, columns)
+    validation = None
+    if settings.cross_validates:
+        without = replace(settings, permutes=False)
+
+        def train(others: Samples) -> Classifier:
+            return as_classifier(grow_forests(others, sizes, without, "pixel", resources.threads), draft.names, columns)
+
+        paths = {lane: image.path_text for lane, image in own.items()}
+        validation = cross_validate(samples, paths, draft.names, train, resources)
     trained = PixelProject(
         **project.shared(), features=draft.selection, classifier=classifier, labels_group=draft.group
     )
-    return TrainedStage(trained, classifier, draft.group, "pixel", forests, samples, settings)
+    return TrainedStage(trained, classifier, draft.group, "pixel", forests, samples, settings, validation)
 
 
 def name_columns(selection: FeatureSelection, *, channels: int, depth: int) -> tuple[str, ...]:

@@ -66,6 +66,10 @@ class Samples:
     labels: np.ndarray
     lanes: np.ndarray
 
+    def select(self, rows: np.ndarray) -> Samples:
+        """Return the samples of these rows: a mask, or their indices."""
+        return Samples(self.features[rows], self.labels[rows], self.lanes[rows])
+
 
 @contextmanager
 def open_training_images(
@@ -104,9 +108,12 @@ def collect_samples(
     labelled: Mapping[int, LabelledPixels],
     selection: FeatureSelection,
     resources: Resources,
+    *,
+    copies: int = COPIES,
 ) -> Samples:
     """Compute the features of labelled pixels. ``images`` and ``labelled`` by lane.
 
+    copies  number of copies of the samples that are going to be held, for the check of the memory
     Raises InputMismatch for images that do not fit each other or the features, MemoryTooSmall.
     """
     lanes = [lane for lane in images if len(labelled[lane].places)]
@@ -124,7 +131,7 @@ def collect_samples(
         )
     counts = [len(labelled[lane].places) for lane in lanes]
     width = plans[lanes[0]].width if lanes else 0
-    needed = COPIES * sum(counts) * width * _FLOAT.itemsize + resources.threads * CELL_BYTES
+    needed = copies * sum(counts) * width * _FLOAT.itemsize + resources.threads * CELL_BYTES
     if needed > resources.memory_bytes:
         raise MemoryTooSmall(
             f"training on {sum(counts)} labelled pixels with {width} features needs {needed >> 20} MB, and the limit "

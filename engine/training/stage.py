@@ -17,6 +17,7 @@ from ..project.forest import PARALLEL_FORESTS
 from ..project.hdf5_writer import OUTPUT, TrainedClassifier, check_not_open, write_trained_project
 from ..project.tree_arrays import unpack_trees
 from ..storage.atomic_write import check_file_place
+from .cross_validation import CrossValidation
 from .forest import TrainedForest, train_forests
 from .samples import Samples
 
@@ -37,6 +38,7 @@ class TrainingSettings:
     label_proportion  share of the labelled pixels to use, above 0, at most 1; None: all
     raw_data          training images that have moved, see ``samples.open_training_images``
     permutes          measure the importance of the features by permutations
+    cross_validates   classify each labelled image by forests that are trained on the others
     """
 
     trees: int | None = None
@@ -44,6 +46,7 @@ class TrainingSettings:
     label_proportion: float | None = None
     raw_data: tuple[str, ...] = ()
     permutes: bool = False
+    cross_validates: bool = False
 
 
 @frozen(eq=False)
@@ -55,6 +58,7 @@ class TrainedStage(Generic[Kind]):
     group       of the file, where it is stored
     unit        of the samples
     forests     in the order of the classifier
+    validation  None: not requested
     """
 
     project: Kind
@@ -64,6 +68,7 @@ class TrainedStage(Generic[Kind]):
     forests: tuple[TrainedForest, ...]
     samples: Samples
     settings: TrainingSettings
+    validation: CrossValidation | None = None
 
     @property
     def samples_per_class(self) -> tuple[int, ...]:
@@ -147,7 +152,7 @@ def select_samples(samples: Samples, settings: TrainingSettings, unit: Unit) -> 
         raise UsageError(f"{setting('label_proportion')} is above 0 and at most 1, not {share}")
     count = len(samples.labels)
     drawn = np.sort(np.random.default_rng(settings.seed).permutation(count)[: int(share * count)])
-    chosen = Samples(samples.features[drawn], samples.labels[drawn], samples.lanes[drawn])
+    chosen = samples.select(drawn)
     lost = sorted(set(samples.labels.tolist()) - set(chosen.labels.tolist()))
     if lost:
         raise InputMismatch(
