@@ -1,0 +1,36 @@
+"""Every command of docs/tutorial.md runs and prints what the page says, and the picture shows what it makes."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.golden import REPOSITORY
+
+from pixelforest import cli
+
+
+def test_the_tutorial_runs(work_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = importlib.util.spec_from_file_location("tutorial", REPOSITORY / "docs" / "build_tutorial_picture.py")
+    assert source is not None
+    assert source.loader is not None
+    page = importlib.util.module_from_spec(source)
+    source.loader.exec_module(page)
+    points, commands = "", []
+    for words, printed in page.follow_page():
+        points = points or Path("points.csv").read_text(encoding="utf-8")
+        capsys.readouterr()
+        assert words[0] == "pixelforest"
+        assert cli.main(words[1:]) == 0
+        assert capsys.readouterr().out.endswith(printed)
+        commands.append(words[1])
+    assert commands == ["train", "--project=Cells.ilp"] * 2
+    picture = page.draw(points)
+    assert np.array_equal(np.asarray(picture), np.asarray(Image.open(page.PICTURE))), "draw the picture again"
+    # What the text says about it: more round pixels are found with the second table, and more points are in it.
+    first, second = (np.asarray(Image.open(name)) for name in ("first.png", "second.png"))
+    assert np.unique(first).tolist() == np.unique(second).tolist() == [0, 127, 255]
+    assert np.count_nonzero(second == 127) > 2 * np.count_nonzero(first == 127)
