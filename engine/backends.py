@@ -19,8 +19,10 @@ from .requests import FORESTS
 if TYPE_CHECKING:
     from ..kernels.contract.training import ForestTrainer
 
-GPU_START_S = 2.0  # libraries, driver and kernels, before the first result
-CPU_VOXELS_PER_S = 500_000  # of one thread, about, for all features and 100 trees
+# While a GPU starts, the CPU does GPU_START_S * CPU_VOXELS_PER_S * threads voxels. By bench/gpu_pipeline.py a GPU is
+# done first from 1.1 times as many voxels on in 3-D, from twice as many in 2-D; a T4 from 1.7 and 3.4 times as many.
+GPU_START_S = 1.0  # 0.5 to import CuPy, 0.4 for driver and context, 0.1 to load cached kernels and pin memory
+CPU_VOXELS_PER_S = 1_600_000  # of one thread, for all features in 3-D and 100 trees; bench/results/2026-11-22-table.md
 
 logger = logging.getLogger("pixelforest.backends")
 

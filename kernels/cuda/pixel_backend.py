@@ -33,9 +33,12 @@ from .pool import DevicePool
 from .results import ALL_RESULTS, needed_kernels, zero_results
 from .tiles import TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
 
-# Voxels along z, y, x: large enough that halos and launches are a small part, small enough that reading and writing
-# overlap with computing on any image large enough for a GPU. Not measured; bench/cuda_pipeline.py tries others.
-FLAT_TILE, MIN_FLAT_TILE = (1, 2048, 2048), (1, 512, 512)
+# Voxels along z, y, x, from bench/gpu_pipeline.py; bench/cuda_pipeline.py tries others on a GPU. A tile takes
+# 32 launches * 20 us + 0.5 ms of Python, which has to be less than voxels / rate of its kernels: 1.1 of 1.6 ms in 2-D
+# on a B200. Larger flat tiles only let the device wait for the first and the last one, 6 to 20 % of 8192 x 8192 pixels.
+# The source of a solid tile, with a halo of 38, is 3.4 times the tile: thicker ones gain up to 10 % of 1024^3 and lose
+# as much of 512^3, and three of 256^3 do not fit a device with 16 GB.
+FLAT_TILE, MIN_FLAT_TILE = (1, 1024, 2048), (1, 512, 512)
 SOLID_TILE, MIN_SOLID_TILE = (128, 256, 256), (32, 128, 128)
 
 FLOAT_BYTES = 4
