@@ -16,7 +16,7 @@ from pixelforest.frontend.options import Option, Takes, format_help
 
 RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
 
-NO_TRAINING = "training is not supported yet; train and save the project in ilastik"
+NO_RANDOM_LABELS = f"labels are drawn in ilastik, or read from files by {PROGRAM} train --new"
 NO_GRAPHICS = "there is no graphical interface here"
 NO_NETWORKS = "neural network workflows are not supported"
 NO_TRACKING = "tracking workflows are not supported"
@@ -71,7 +71,8 @@ def _role(name: str, help: str = "") -> Option:
     return Option(name, INPUTS, help, takes=Takes.PATHS, metavar="PATH", is_shown=bool(help))
 
 
-def _refused(name: str, reason: str) -> Option:
+def refused(name: str, reason: str) -> Option:
+    """Return the row of an option that is refused."""
     return Option(name, "", "", is_shown=False, refused=reason)
 
 
@@ -340,28 +341,31 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("--process_name", SCREEN, "Prefix every line of the log with this name.", metavar="NAME"),
     # ------------------------------------------------------------------------- options of ilastik that are refused
-    _refused("--new_project", "create and train projects in ilastik"),
-    _refused("--workflow", "the workflow is stored in the project; create new projects in ilastik"),
-    _refused("--clean_paths", "it is used by ilastik's installer only"),
-    _refused("--fullscreen", NO_GRAPHICS),
-    _refused("--exit_on_failure", NO_GRAPHICS),
-    _refused("--hbp", "ilastik has removed it as well"),
-    _refused("--tiktorch_executable", NO_NETWORKS),
-    _refused("--nn_device", NO_NETWORKS + "; --device chooses where forests are computed"),
-    _refused("--connection_string", NO_NETWORKS),
-    _refused("--distributed", NO_MPI),
-    _refused("--distributed_block_roi", NO_MPI),
-    _refused("--generate_random_labels", NO_TRAINING),
-    _refused("--random_label_value", NO_TRAINING),
-    _refused("--random_label_count", NO_TRAINING),
-    _refused("--fillmissing", "fill missing slices in ilastik, when the project is created"),
-    _refused("--nobatch", "without inputs nothing is processed"),
-    _refused("--csv_export_file", "the cell density counting workflow is not supported"),
-    _refused("--run_preprocessing", NO_CARVING),
-    _refused("--preprocessing_sigma", NO_CARVING),
-    _refused("--preprocessing_filter", NO_CARVING),
-    _refused("--export_plugin", NO_TRACKING),
-    _refused("--big_data_viewer_xml_file", NO_TRACKING),
+    refused(
+        "--new_project",
+        f"an empty project is created in ilastik; {PROGRAM} train --new=P.ilp makes one from images and labels",
+    ),
+    refused("--workflow", "the workflow is stored in the project"),
+    refused("--clean_paths", "it is used by ilastik's installer only"),
+    refused("--fullscreen", NO_GRAPHICS),
+    refused("--exit_on_failure", NO_GRAPHICS),
+    refused("--hbp", "ilastik has removed it as well"),
+    refused("--tiktorch_executable", NO_NETWORKS),
+    refused("--nn_device", NO_NETWORKS + "; --device chooses where forests are computed"),
+    refused("--connection_string", NO_NETWORKS),
+    refused("--distributed", NO_MPI),
+    refused("--distributed_block_roi", NO_MPI),
+    refused("--generate_random_labels", NO_RANDOM_LABELS),
+    refused("--random_label_value", NO_RANDOM_LABELS),
+    refused("--random_label_count", NO_RANDOM_LABELS),
+    refused("--fillmissing", "fill missing slices in ilastik, when the project is created"),
+    refused("--nobatch", "without inputs nothing is processed"),
+    refused("--csv_export_file", "the cell density counting workflow is not supported"),
+    refused("--run_preprocessing", NO_CARVING),
+    refused("--preprocessing_sigma", NO_CARVING),
+    refused("--preprocessing_filter", NO_CARVING),
+    refused("--export_plugin", NO_TRACKING),
+    refused("--big_data_viewer_xml_file", NO_TRACKING),
 )
 
 # One line about each subcommand, for completions.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from .console import PROGRAM
 from .options import Option, Takes, format_help
-from .options_table import MACHINE, OPTIONS, RUN, SCREEN, parse_count, parse_share
+from .options_table import INPUTS, MACHINE, OPTIONS, RUN, SCREEN, parse_count, parse_share, refused
 
 TRAINING = "Training"
 # Rows that mean the same as in a run.
 _SHARED = {
     RUN: ("headless", "variable_importance_path"),
+    INPUTS: ("stack_along",),
     MACHINE: ("threads", "memory", "configfile"),
     SCREEN: ("quiet", "debug", "logfile"),
 }
@@ -30,7 +31,7 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         "--raw_data",
         TRAINING,
         "Training images that have moved: all of them in the project's order, or files of the same names. With "
-        "--new: the images to train on.",
+        "--new: the images to train on, each a file, a quoted pattern or a list of files that are stacked.",
         takes=Takes.PATHS,
         metavar="PATH",
     ),
@@ -82,6 +83,7 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         "Report how well each labelled image is classified by a classifier trained on the others.",
         takes=Takes.NOTHING,
     ),
+    refused("--autocontext", "new projects classify pixels in one stage; one of Autocontext is created in ilastik"),
     *(row for group, keys in _SHARED.items() for row in OPTIONS if row.group == group and row.key in keys),
 )
 

@@ -23,7 +23,8 @@ from ..errors import PixelforestError
 from ..inputs.arguments import NATIVE, WINDOWS, split_internal, split_list
 from ..inputs.images import InputImage, open_image
 from ..inputs.lanes import InputOptions
-from ..project import LabelBlock, PixelProject, TrainingImage, read_label_blocks
+from ..inputs.stack import PICTURE_AXES
+from ..project import LabelBlock, PixelProject, Project, TrainingImage, read_label_blocks
 from ..project.annotations import ERASER
 from ..storage.object_storage import is_url
 
@@ -113,18 +114,32 @@ def _may_be_of_size(found: TrainingImage, shape: tuple[int, ...]) -> bool:
 
 def _open_training_image(project: PixelProject, found: TrainingImage) -> InputImage | None:
     """Open a training image; None if missing or unreadable. Servers and devices that a project names are not used."""
-    parts = split_list(found.file_path)
-    if not parts or any(is_url(part) for part in parts) or not found.axes:
+    places = [place_inside(project, found)] if found.internal else places_beside(project, found)
+    if not places or any(is_url(place) for place in places) or not found.axes:
         return None
-    folder = project.path.parent
-    places = [str(folder / part) for part in parts]
     if not all(is_file_or_folder(place) for place in places):
         return None
-    options = InputOptions(project_dir=folder)
+    options, argument = training_options(project, found), NATIVE.separator.join(places)
     try:
-        return open_image(NATIVE.separator.join(places), role_index=0, training=found, options=options, announce=False)
+        return open_image(argument, role_index=0, training=found, options=options, announce=False)
     except (PixelforestError, OSError):
         return None
+
+
+def place_inside(project: Project, found: TrainingImage) -> str:
+    """Return the path of an image that is stored inside the project, as that of a dataset in an HDF5 file."""
+    return f"{project.path}/{found.internal.strip('/')}"
+
+
+def places_beside(project: Project, found: TrainingImage) -> list[str]:
+    """Return the paths of an image's files; those that are relative are relative to the folder of the project."""
+    return [str(project.path.parent / part) for part in split_list(found.file_path)]
+
+
+def training_options(project: Project, found: TrainingImage) -> InputOptions:
+    """Return the options for opening a training image; if it is a stack, its axes tell what it runs along."""
+    along = "c" if found.axes == "xyc" else found.axes[:1]
+    return InputOptions(project_dir=project.path.parent, stack_along=along if along in PICTURE_AXES else "z")
 
 
 def is_file_or_folder(place: str) -> bool:

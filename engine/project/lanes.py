@@ -30,6 +30,7 @@ class TrainingImage:
     location      ilastik's name for the kind of location, such as RelativeFilesystemDatasetInfo
     drange        stored range of values, or None
     axis_units    axis letter -> unit, empty if unknown
+    internal      path of its dataset, if it is stored inside the project; else ""
     """
 
     axes: str
@@ -40,6 +41,7 @@ class TrainingImage:
     drange: tuple[float, float] | None
     display_mode: str
     axis_units: Mapping[str, str]
+    internal: str = ""
 
     def sizes(self) -> dict[str, int]:
         """Map each axis letter to its size; empty if the shape is not stored."""
@@ -100,6 +102,7 @@ def _read_image(file: ProjectFile, place: str, group: str) -> TrainingImage:
         drange=_read_drange(file, place),
         display_mode=file.text(f"{place}/display_mode") or "default",
         axis_units=_read_units(file, place),
+        internal=dataset or "",
     )
 
 

@@ -30,6 +30,8 @@ class TrainingRequest:
         File of a new project, instead of the two.
     raw_data
         Training images that are not where the project expects them, or those of a new project.
+    stack_along
+        Of a new project: axis along which several files become one image; None: z.
     labels, classes, features
         Of a new project: a label image for each image, names of the classes separated by commas, and the features,
         see ``features_option.parse_features``.
@@ -50,6 +52,7 @@ class TrainingRequest:
     labels: tuple[str, ...] = ()
     classes: str | None = None
     features: str | None = None
+    stack_along: str | None = None
     trees: int | None = None
     seed: int = 1
     label_proportion: float | None = None
@@ -64,10 +67,10 @@ def train_project(request: TrainingRequest) -> Trained:
     """Train a project and write it. Raises UsageError, ProjectError, InputError, ExportError, MemoryTooSmall."""
     if request.new is not None:
         return _train_new_project(request, _path(request.new))
-    for name in ("labels", "classes", "features"):
+    for name in ("labels", "classes", "features", "stack_along"):
         if getattr(request, name):
             raise UsageError(
-                f"{setting(name)} goes with {setting('new')}; a project has labels and features of its own"
+                f"{setting(name)} goes with {setting('new')}; a project has its own labels, features and images"
             )
     if request.project is None:
         raise UsageError(f"there is no project to train; name it with {setting('project')}=MyProject.ilp")
@@ -91,7 +94,12 @@ def _train_new_project(request: TrainingRequest, path: Path) -> Trained:
     draft = Target(path, setting("new"))  # in the same folder, so that paths of images are the same
     try:
         project = describe_new_project(
-            path.parent, request.raw_data, request.labels, classes, request.features or "all"
+            path.parent,
+            request.raw_data,
+            request.labels,
+            classes,
+            request.features or "all",
+            stack_along=request.stack_along or "z",
         )
         write_new_project(draft.temporary, project)
         trained = _train(request, draft.temporary, (), shown_as=path)

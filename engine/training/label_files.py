@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,14 @@ def open_label_image(argument: str, image: InputImage) -> InputImage:
     One that fits its image only if its axes t, z and c are those of the image in the same order is read so: napari
     states no axes, files of three or four planes say that these are colours, and ImageJ calls planes slices.
     """
-    drawn = open_image(argument, role_index=0, training=None, options=InputOptions(has_labels=True))
+    options = InputOptions(has_labels=True, stack_along=image.ref.options.stack_along)
+    drawn = open_image(argument, role_index=0, training=None, options=options)
     axes, shape = zip(*((a, n) for a, n in zip(image.axes, image.file_shape, strict=True) if a != "c"), strict=True)
     is_in_order = not drawn.has_own_axes or all(drawn.axes.index(a) == axes.index(a) for a in "yx")
     if drawn.shape[:4] != image.shape[:4] and drawn.file_shape == shape and is_in_order:
         drawn.close()
         logger.info("%s: it is read with the axes of its image, %s", argument, "".join(axes))
-        options = InputOptions(has_labels=True, input_axes=("".join(axes),))
+        options = replace(options, input_axes=("".join(axes),))
         drawn = open_image(argument, role_index=0, training=None, options=options, announce=False)
     try:
         _check(image, drawn)

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InputMismatch, UsageError, setting
-from ..inputs.images import InputImage, open_image
+from ..errors import UsageError, setting
+from ..inputs.arguments import NATIVE
+from ..inputs.images import open_image
 from ..inputs.lanes import InputOptions
 from ..project.annotations import MAX_LABEL
 from ..project.hdf5_writer import NewLane, NewProject
@@ -16,13 +17,20 @@ from .label_files import read_label_file
 
 
 def describe_new_project(
-    folder: Path, raw_data: Sequence[str], labels: Sequence[str], classes: Sequence[str], features: str
+    folder: Path,
+    raw_data: Sequence[str],
+    labels: Sequence[str],
+    classes: Sequence[str],
+    features: str,
+    *,
+    stack_along: str = "z",
 ) -> NewProject:
     """Read labels and describe the project that is made of them and the images.
 
     folder   of the project: paths in it are relative to that
     labels   a label image or a table of points for each image
     classes  names of the classes 1, 2, …; none: ``Label 1``, … for the labels that are found
+    stack_along  axis along which several files become one image
     Raises InputError, UsageError.
     """
     if not raw_data or len(raw_data) != len(labels):
@@ -32,24 +40,15 @@ def describe_new_project(
         )
     if len(set(classes)) != len(classes) or not all(classes) or len(classes) > MAX_LABEL:
         raise UsageError(f"{setting('classes')} takes different names, at most {MAX_LABEL}, separated by commas")
+    options = InputOptions(stack_along=stack_along)
     lanes, largest, is_flat = [], 0, True
     for argument, label_argument in zip(raw_data, labels, strict=True):
-        with _open(argument) as image:
+        with open_image(argument, role_index=0, training=None, options=options) as image:
+            image.verify()
             blocks = read_label_file(label_argument, image, classes)
             found = max((int(block.values.max()) for block in blocks), default=0)
             largest, is_flat = max(largest, found), image.shape[1] == 1
-            path = os.path.relpath(image.source_names[0], folder)
+            path = NATIVE.separator.join(os.path.relpath(name, folder) for name in image.source_names)
             lanes.append(NewLane(path, image.nickname, image.axes, image.file_shape, blocks))
     names = tuple(classes) or tuple(f"Label {k + 1}" for k in range(largest))
     return NewProject(tuple(lanes), names, parse_features(features, flat=is_flat))
-
-
-def _open(argument: str) -> InputImage:
-    image = open_image(argument, role_index=0, training=None, options=InputOptions())
-    if image.sources != 1:
-        image.close()
-        raise InputMismatch(
-            f"{argument} is a stack of {image.sources} files; a new project takes images of one file each: stack them "
-            "in one, such as a TIFF"
-        )
-    return image

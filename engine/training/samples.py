@@ -20,8 +20,7 @@ from ..axes import canonical_shape, size_text
 from ..errors import InputError, InputMismatch, InputNotFound, MemoryTooSmall, ProjectError, UsageError, setting
 from ..inputs.arguments import NATIVE, split_list
 from ..inputs.images import InputImage, open_image
-from ..inputs.lanes import InputOptions
-from ..pixels.annotations import is_file_or_folder
+from ..pixels.annotations import is_file_or_folder, place_inside, places_beside, training_options
 from ..pixels.feature_plan import check_size, plan_features
 from ..project import FeatureSelection, LabelBlock, Project, TrainingImage
 from ..project.annotations import ERASER
@@ -223,8 +222,7 @@ def _open(project: Project, role: str, lane: int, replacement: str | None) -> In
     found = project.lanes[lane].images.get(role)
     if found is None:
         raise ProjectError(f"lane {lane + 1} of {project.path} has labels but no image; add it in ilastik")
-    folder = project.path.parent
-    options = InputOptions(project_dir=folder)
+    options = training_options(project, found)
     advice = f"pixelforest train takes the images from {setting('raw_data')}, in the project's order or by their names"
     if replacement is not None:
         image = open_image(replacement, role_index=0, training=found, options=options)
@@ -242,18 +240,16 @@ def _open(project: Project, role: str, lane: int, replacement: str | None) -> In
 
 
 def _argument(project: Project, found: TrainingImage, advice: str) -> str:
-    """Argument that names a training image as the project stores it; paths are relative to the project's folder."""
+    """Argument that names a training image as the project stores it."""
+    if found.internal:
+        return place_inside(project, found)
     if "ProjectInternal" in found.location or "Preloaded" in found.location:
-        raise InputError(
-            f"training image {found.nickname} is stored inside the project, where it is not read; export it from "
-            f"ilastik; {advice}"
-        )
-    parts = split_list(found.file_path)
-    if not parts:
-        raise InputError(f"the project does not say where training image {found.nickname} is; {advice}")
-    if any(is_url(part) for part in parts):
+        raise InputNotFound(f"training image {found.nickname} is not inside the project, as that says; {advice}")
+    if any(is_url(part) for part in split_list(found.file_path)):
         raise InputError(f"training image {found.file_path} is on a server, where a project may not lead; {advice}")
-    places = [str(project.path.parent / part) for part in parts]
+    places = places_beside(project, found)
+    if not places:
+        raise InputError(f"the project does not say where training image {found.nickname} is; {advice}")
     if not all(map(is_file_or_folder, places)):
         raise InputNotFound(f"training image {found.file_path} is not in {project.path.parent}; {advice}")
     return NATIVE.separator.join(places)

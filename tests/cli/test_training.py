@@ -76,7 +76,7 @@ def test_command_lines_that_cannot_be_meant_are_refused(
 def test_help_lists_the_options_of_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: pixelforest train")
-    assert all(option.name in training_help(80) for option in TRAINING_OPTIONS)
+    assert all((option.name in training_help(80)) == option.is_shown for option in TRAINING_OPTIONS)
 
 
 def test_a_folder_that_cannot_be_written_is_noticed_first(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,3 +198,20 @@ def test_a_run_that_trains_writes_the_table(project: Path, capsys: pytest.Captur
     assert len(table_of(folder / "varimp.txt")) == 56
     run(project, f"--variable_importance_path={folder}")
     assert "--variable_importance_path has no effect unless a classifier is trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--project=a.ilp", "--generate-random-labels", "--random-label-count=5"], "pixelforest train --new"),
+        (["--new_project=a.ilp", "--workflow=Pixel Classification"], "pixelforest train --new=P.ilp makes one"),
+        (["train", "--autocontext", "--new=a.ilp"], "one of Autocontext is created in ilastik"),
+    ],
+)
+def test_what_is_not_supported_names_the_way(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

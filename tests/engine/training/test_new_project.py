@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import tifffile
 from PIL import Image
 from support.golden import GOLDEN
 
+from pixelforest.cli import main
 from pixelforest.engine.errors import InputMismatch, PixelforestError, UsageError
 from pixelforest.engine.project import open_project, read_label_blocks
 from pixelforest.engine.training.command import TrainingRequest, train_project
@@ -168,3 +170,74 @@ def test_nan_near_labels_is_refused(scene: Path) -> None:
     np.save(scene / "nan.npy", pixels)
     with pytest.raises(InputMismatch, match=r"nan\.npy: features of the labelled pixel at"):
         train(scene, write_labels(scene / "labels.png", drawn()), "nan.npy")
+
+
+def write_stack(folder: Path, count: int, suffix: str = "png") -> tuple[np.ndarray, np.ndarray]:
+    """Write planes and their label images, sparsely labelled; returns both as (n, y, x)."""
+    rng = np.random.default_rng(2)
+    labels = np.zeros((count, 50, 40), np.uint8)
+    labels[1, 5:20, 5:20], labels[-1, 30:40, 10:30] = 1, 2
+    pixels = (rng.integers(0, 80, labels.shape) + 80 * (labels == 2)).astype(np.uint8)
+    for name, values in (("im", pixels), ("drawn", labels)):
+        for k, plane in enumerate(values):
+            path = folder / f"{name}_{k}.{suffix}"
+            if suffix == "tif":
+                tifffile.imwrite(path, plane)
+            else:
+                Image.fromarray(plane).save(path)
+    return pixels, labels
+
+
+@pytest.mark.parametrize("along", ["z", "t"])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("spelling", ["pattern", "list"])
+def test_stacks_are_one_image_of_several_files(
+    spelling: str, suffix: str, along: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels, labels = write_stack(tmp_path, 8, suffix)
+    names = [f"*_?.{suffix}"] if spelling == "pattern" else [f"*_{k}.{suffix}" for k in range(8)]
+    image, drawn = (os.pathsep.join(names).replace("*", name) for name in ("im", "drawn"))
+    trained = train(tmp_path, drawn, image, stack_along=along, features="Gaussian Smoothing:1")
+    found = read_project(tmp_path / "new.ilp")
+    stored = found.lanes[0].images["Raw Data"]
+    assert stored.file_path.split(os.pathsep) == [f"im_{k}.{suffix}" for k in range(8)]
+    assert stored.sizes()[along] == 8
+    assert stored.nickname == "im_"
+    assert trained.samples_per_class == (15 * 15, 10 * 20)
+    # Equal to a project of one file that holds the stack.
+    shape = (8, 1, 50, 40) if along == "t" else (1, 8, 50, 40)
+    axes = "tyx" if along == "t" else "zyx"
+    for name, values in (("im", pixels), ("drawn", labels)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, imagej=True, metadata={"axes": axes.upper()})
+    whole = train(tmp_path, "drawn.tif", str(tmp_path / "im.tif"), features="Gaussian Smoothing:1")
+    assert np.array_equal(whole.samples.features, trained.samples.features)
+    assert np.array_equal(whole.samples.labels, trained.samples.labels)
+    blocks = find_labelled(read_label_blocks(found, 0, GROUP), (*shape, 1), "")
+    assert np.array_equal(blocks.places, np.flatnonzero(labels))
+
+
+def test_a_project_of_a_stack_is_trained_again_and_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_stack(tmp_path, 8)
+    train(tmp_path, "drawn_*.png", "im_*.png", stack_along="t", features="Gaussian Smoothing:1")
+    first = read_project(tmp_path / "new.ilp").classifier
+    arguments = ["--project=new.ilp", "--output=new.ilp", "--trees=40"]
+    assert main(["train", *arguments]) == 0
+    assert read_project(tmp_path / "new.ilp").classifier == first
+    shape = ["--output_format=numpy", "--output_filename_format=out.npy", "--device=cpu", "--stack_along=t"]
+    assert main(["--project=new.ilp", *shape, "--export_source=Labels", "im_*.png"]) == 0
+    assert np.unique(np.load("out.npy"), return_counts=True)[1].tolist() == [8 * 50 * 40 - 425, 225, 200]
+
+
+def test_files_that_do_not_stack_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_stack(tmp_path, 3)
+    Image.fromarray(np.zeros((50, 41), np.uint8)).save(tmp_path / "im_2.png")  # of another size
+    with pytest.raises(PixelforestError, match=r"im_2\.png: its shape is"):
+        train(tmp_path, "drawn_*.png", "im_*.png", features="Gaussian Smoothing:1")
+    with pytest.raises(InputMismatch, match=r"z=3 x y=50 x x=40, the image .*z=2"):
+        train(tmp_path, "drawn_*.png", "im_[01].png", features="Gaussian Smoothing:1")
+    with pytest.raises(UsageError, match="stack_along goes with new"):
+        train_project(TrainingRequest(project="a.ilp", output="b.ilp", stack_along="t"))
+    assert not list(tmp_path.glob("*.ilp"))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support.golden import GOLDEN, SHARED
 
+from pixelforest.cli import main
 from pixelforest.engine.errors import (
     ExportError,
     InputMismatch,
@@ -266,3 +267,65 @@ def test_a_full_disk_leaves_the_original_and_nothing_else(
         trained.save(project)
     assert project.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["project.ilp", "raw.png"]
+
+
+def move_inside(project: Path, *, is_legacy: bool = False) -> None:
+    """Move the training image of a project into its file, as ilastik does by its menu."""
+    from PIL import Image
+
+    identifier = "f0efbccc-e648-11f1-9b5c-02fc00000001"
+    with Image.open(project.with_name("raw.png")) as opened:
+        pixels = np.asarray(opened)[..., np.newaxis]
+    with h5py.File(project, "r+") as file:
+        info = file["Input Data/infos/lane0000/Raw Data"]
+        dataset = file.create_dataset(
+            f"Input Data/local_data/{identifier}", data=pixels, chunks=(64, 64, 1), compression="gzip"
+        )
+        dataset.attrs["axistags"] = info["axistags"][()]
+        for name in ("__class__", "location", "datasetId", "filePath"):
+            if name in info:
+                del info[name]
+        info["filePath"] = b"raw.png"  # of what it was copied from
+        info["datasetId"] = identifier.encode()
+        if is_legacy:
+            info["location"] = b"ProjectInternal"
+        else:
+            info["__class__"] = b"ProjectInternalDatasetInfo"
+            info["inner_path"] = dataset.name.strip("/").encode()
+
+
+@pytest.mark.parametrize("is_legacy", [False, True], ids=["by its path", "by its id"])
+def test_an_image_inside_the_project_is_trained_on(is_legacy: bool, project: Path) -> None:
+    expected = train(project, trees=5).project.classifier
+    move_inside(project, is_legacy=is_legacy)
+    project.with_name("raw.png").unlink()
+    trained = train(project, trees=5)
+    assert trained.project.classifier == expected
+    trained.save(project)
+    assert train(project).project.classifier == expected
+
+
+def test_an_image_inside_the_project_can_be_replaced(project: Path) -> None:
+    move_inside(project)
+    moved = project.with_name("raw.png").rename(project.with_name("moved.png"))
+    with h5py.File(project, "r+") as file:
+        file["Input Data/local_data/f0efbccc-e648-11f1-9b5c-02fc00000001"][...] = 0
+    zeros = train(project, trees=1).samples.features
+    replaced = train(project, trees=1, raw_data=(str(moved),)).samples.features
+    assert (np.ptp(zeros[:, 0]), np.ptp(replaced[:, 0]) > 0) == (0, True)
+
+
+def test_an_image_that_is_not_inside_the_project_is_named(project: Path) -> None:
+    move_inside(project)
+    with h5py.File(project, "r+") as file:
+        del file["Input Data/local_data"]
+    with pytest.raises(InputNotFound, match="image raw is not inside the project, as that says; pixelforest train"):
+        train(project)
+
+
+def test_labels_of_an_image_inside_the_project_are_exported(project: Path) -> None:
+    move_inside(project)
+    out = project.with_name("out.npy")
+    arguments = ["--output_format=numpy", f"--output_filename_format={out}", "--device=cpu", "--export_source=Labels"]
+    assert main([f"--project={project}", *arguments, str(project.with_name("raw.png"))]) == 0
+    assert np.count_nonzero(np.load(out)) == 701
