@@ -226,9 +226,13 @@ def train_project(line: CommandLine, console: Console) -> int:
 
     from pixelforest.engine.training.command import TrainingRequest, train_project
     from pixelforest.frontend.text_training import describe_training
+    from pixelforest.frontend.training_report import TrainingReport
 
+    report = TrainingReport(console.settings.report_json)
     images, labels = (tuple(line.paths.get(name, ())) for name in ("raw_data", "labels"))
-    _print(describe_training(train_project(replace(_pick(TrainingRequest, line), raw_data=images, labels=labels))))
+    trained = train_project(replace(_pick(TrainingRequest, line), raw_data=images, labels=labels))
+    _print(describe_training(trained))
+    report.write(trained)
     return STATUS_OK
 
 

@@ -84,6 +84,7 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         takes=Takes.NOTHING,
     ),
     refused("--autocontext", "new projects classify pixels in one stage; one of Autocontext is created in ilastik"),
+    Option("--report_json", TRAINING, "Write the report as JSON to this file, too.", metavar="FILE", is_path=True),
     *(row for group, keys in _SHARED.items() for row in OPTIONS if row.group == group and row.key in keys),
 )
 

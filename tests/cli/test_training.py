@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -215,3 +216,44 @@ def test_what_is_not_supported_names_the_way(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_report_is_also_a_document(project: Path) -> None:
+    rng, names = np.random.default_rng(1), ["a", "b"]
+    for name in names:
+        labels = rng.integers(0, 3, (40, 50)).astype(np.uint8)
+        np.save(project.with_name(f"{name}_labels.npy"), np.where(labels == 1, 1, labels // 2 * 3))
+        np.save(project.with_name(f"{name}.npy"), (labels * 60 + rng.integers(0, 90, labels.shape)).astype(np.uint8))
+    out, report, table = (project.with_name(name) for name in ("new.ilp", "report.json", "table"))
+    paths = [f"--labels={project.with_name(f'{name}_labels.npy')}" for name in names]
+    paths += [f"--raw_data={project.with_name(f'{name}.npy')}" for name in names]
+    arguments = ["train", f"--new={out}", *paths, "--classes=A,B,C", "--trees=9", "--features=Gaussian Smoothing:0.3,1"]
+    assert main([*arguments, f"--report_json={report}"]) == 0
+    (stage,) = json.loads(report.read_text(encoding="utf-8"))["stages"]
+    assert stage["cross_validation"] is None
+    assert [feature["importance"] for feature in stage["features"]] == [None, None]
+    assert main([*arguments, f"--report_json={report}", f"--variable-importance-path={table}", "--cross-validate"]) == 0
+    document = json.loads(report.read_text(encoding="utf-8"))
+    assert document["schema"] == "pixelforest/training/1"
+    (stage,) = document["stages"]
+    counts = [each["samples"] for each in stage["classes"]]
+    assert [each["name"] for each in stage["classes"]] == ["A", "B", "C"]
+    assert counts[1] == 0
+    assert (stage["unit"], stage["samples"], stage["trees"], stage["seed"]) == ("pixel", sum(counts), 9, 1)
+    rows = (table / "varimp.txt").read_text(encoding="utf-8").splitlines()[1:]
+    for feature in stage["features"]:
+        numbers = [*feature["importance"], sum(feature["importance"]), feature["gini"]]
+        assert ", ".join([feature["name"], *(f"{number:.7f}" for number in numbers)]) in rows
+    found = stage["cross_validation"]
+    assert [sum(row) for row in found["confusion"]] == counts
+    assert found["recall"][1] is found["precision"][1] is None
+    assert found["recall"][0] == found["confusion"][0][0] / counts[0]
+    assert np.array_equal(np.sum([image["confusion"] for image in found["images"]], axis=0), found["confusion"])
+    assert [Path(image["name"]).name for image in found["images"]] == ["a.npy", "b.npy"]
+
+
+def test_a_report_that_cannot_be_written_is_noticed_first(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, report = project.with_name("new.ilp"), project / "report.json"
+    assert main(["train", f"--project={project}", f"--output={out}", f"--report_json={report}"]) == 1
+    assert "choose another folder with --report_json" in capsys.readouterr().err
+    assert not out.exists()
