@@ -29,16 +29,19 @@ _IN_CHANNEL = 255
 logger = logging.getLogger("pixelforest.training")
 
 
-def read_label_file(argument: str, image: InputImage, classes: Sequence[str]) -> tuple[LabelBlock, ...]:
+def read_label_file(
+    argument: str, image: InputImage, classes: Sequence[str], *, stack_along: str = "z"
+) -> tuple[LabelBlock, ...]:
     """Read the labels of an image from a label image or a table of points.
 
-    classes  names of the classes 1, 2, …; empty if they have none
+    classes      names of the classes 1, 2, …; empty if they have none
+    stack_along  axis along which several files become one label image
     Raises InputError, and InputMismatch for labels that do not fit the image or the classes.
     """
     if is_point_table(argument):
         blocks = tuple(_place_points(argument, image, classes))
     else:
-        with open_label_image(argument, image) as drawn:
+        with open_label_image(argument, image, stack_along=stack_along) as drawn:
             blocks = tuple(_read_blocks(drawn))
     largest = max((int(block.values.max()) for block in blocks), default=0)
     if classes and largest > len(classes):
@@ -48,7 +51,7 @@ def read_label_file(argument: str, image: InputImage, classes: Sequence[str]) ->
     return blocks
 
 
-def open_label_image(argument: str, image: InputImage) -> InputImage:
+def open_label_image(argument: str, image: InputImage, *, stack_along: str = "z") -> InputImage:
     """Open a label image, and check that it fits its image. Raises InputError, InputMismatch.
 
     One that fits its image only if its axes t, z and c are those of the image in the same order is read so: napari

@@ -45,7 +45,7 @@ def describe_new_project(
     for argument, label_argument in zip(raw_data, labels, strict=True):
         with open_image(argument, role_index=0, training=None, options=options) as image:
             image.verify()
-            blocks = read_label_file(label_argument, image, classes)
+            blocks = read_label_file(label_argument, image, classes, stack_along=stack_along)
             found = max((int(block.values.max()) for block in blocks), default=0)
             largest, is_flat = max(largest, found), image.shape[1] == 1
             path = NATIVE.separator.join(os.path.relpath(name, folder) for name in image.source_names)

@@ -227,6 +227,17 @@ def test_labels_of_an_image_with_channels(tmp_path: Path) -> None:
     assert np.array_equal(found[:, 0], draw(VOLUME))
 
 
+@pytest.mark.parametrize("along", ["t", "z"])
+def test_a_stack_of_pictures(along: str, tmp_path: Path) -> None:
+    for number, plane in enumerate(draw(MOVIE)):
+        save_indexed_png(tmp_path / f"plane_{number}.png", plane)
+        Image.fromarray(plane).save(tmp_path / f"raw_{number}.png")
+    options = InputOptions(stack_along=along)
+    with open_image(str(tmp_path / "raw_*.png"), role_index=0, training=None, options=options) as image:
+        blocks = read_label_file(str(tmp_path / "plane_*.png"), image, (), stack_along=along)
+        assert np.array_equal(as_image(blocks, image.shape[:4]).reshape(MOVIE), draw(MOVIE))
+
+
 def test_slices_may_be_time_points(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "labels.tif", draw(MOVIE), imagej=True, metadata={"axes": "ZYX"})
     assert np.array_equal(read(tmp_path / "labels.tif", MOVIE, "tyx", tmp_path)[:, 0], draw(MOVIE))
