@@ -101,3 +101,13 @@ def test_curves_are_drawn_from_the_records(data: Path, tmp_path: Path) -> None:
     points = [json.loads(line)["at"] for line in rows.read_text(encoding="utf-8").splitlines() if '"wall"' in line]
     assert text.count("<circle") == len(set(points)) > 1
     assert "2d-quick" in text
+
+
+def test_the_agreement_of_training_is_measured_for_recorded_projects() -> None:
+    assert run("training_agreement.py", "--dry-run", "--case=px3d") == "px3d\n"
+    lines = run("training_agreement.py", "--quick", "--threads=1").splitlines()
+    assert [line.split(" | ")[1] for line in lines[-3:]] == [
+        "two of pixelforest",
+        "pixelforest and ilastik",
+        "two of ilastik, recorded",
+    ]
