@@ -27,10 +27,13 @@ CPU_VOXELS_PER_S = 1_600_000  # of one thread, for all features in 3-D and 100 t
 logger = logging.getLogger("pixelforest.backends")
 
 
-def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None, threads: int = 1) -> Backend:
+def open_backend(
+    device: str, forest: str = "auto", *, tunes: bool = True, voxels: int | None = None, threads: int = 1
+) -> Backend:
     """Open the backend for a ``--device`` value: auto, cpu, cuda, cuda with device numbers, or the name of a plug-in.
 
     forest           forest inference engine on a GPU: native, nvforest, or auto, which is native
+    tunes            variants of kernels are timed on a GPU, instead of chosen by rule
     voxels, threads  amount of work and threads for it: with ``auto`` the CPU does work that it finishes before a GPU
                      has started; None: any amount of work
     With ``auto`` a log line gives the reason for choosing the CPU, and the CPU takes over where a GPU fails.
@@ -57,7 +60,7 @@ def open_backend(device: str, forest: str = "auto", *, voxels: int | None = None
         )
         return _open_cpu()
     try:
-        return kernels.load("cuda", indices=indices, falls_back=kind == "auto", forest=forest)
+        return kernels.load("cuda", indices=indices, falls_back=kind == "auto", forest=forest, tunes=tunes)
     except (DeviceUnavailable, ImportError) as error:
         if kind == "cuda":
             raise BackendUnavailable(

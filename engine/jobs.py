@@ -66,6 +66,8 @@ class Job:
         Settings of each result, in the order of the request; none if only a table is written.
     table
         Table of objects to write; None: no table.
+    tunes
+        True if GPU kernels are chosen by timing them.
     resume
         True if lanes that an earlier run has completed are skipped.
     notes
@@ -81,6 +83,7 @@ class Job:
     memory_bytes: int
     device: str
     forest: str
+    tunes: bool
     fail_fast: bool
     shard: tuple[int, int] | None = None
     resume: bool = False
@@ -155,6 +158,7 @@ def resolve_job(request: Request) -> Job:
         memory_bytes=memory_bytes,
         device=request.device,
         forest=request.forest,
+        tunes=not request.no_tune,
         fail_fast=request.fail_fast,
         shard=request.shard,
         resume=request.resume,

@@ -150,10 +150,13 @@ class ResourceRequest:
         Number of a part of the lanes, from 1, and the number of parts; None: all lanes.
     resume
         True to record what is done, and to skip what a run of the same request has recorded.
+    no_tune
+        True to choose between GPU kernels by rule instead of timing them.
     """
 
     device: str = "auto"
     forest: str = "auto"
+    no_tune: bool = False
     threads: int | None = None
     memory: int | None = None
     configfile: str | None = None

@@ -272,6 +272,12 @@ OPTIONS: tuple[Option, ...] = (
         choices=FORESTS,
         default="auto",
     ),
+    _flag(
+        "--no_tune",
+        MACHINE,
+        "Choose between equivalent GPU kernels by rule; by default they are timed once for each device and classifier, "
+        "and the faster one is kept. Results do not depend on it.",
+    ),
     Option(
         "--threads",
         MACHINE,

@@ -105,7 +105,7 @@ def check_batch(job: Job) -> JobCheck:
 
 
 def _open_resources(job: Job, voxels: int) -> Resources:
-    backend = open_backend(job.device, job.forest, voxels=voxels, threads=job.threads)
+    backend = open_backend(job.device, job.forest, tunes=job.tunes, voxels=voxels, threads=job.threads)
     threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
     logger.info("Using device %s, %s, %s of memory", backend.describe(), threads, format_size(job.memory_bytes))
     return Resources(backend, job.threads, job.memory_bytes)

@@ -25,12 +25,17 @@ def compose_backend(
     return Backend("cuda", CudaPixels(pool, CpuPixels()), CudaLabels(pool, CpuLabels()), CpuObjects())
 
 
-def open_backend(indices: Sequence[int] | None = None, *, falls_back: bool = False, forest: str = "auto") -> Backend:
-    """Open the backend for the devices with these numbers (None: all). Raises DeviceUnavailable with the reason."""
+def open_backend(
+    indices: Sequence[int] | None = None, *, falls_back: bool = False, forest: str = "auto", tunes: bool = True
+) -> Backend:
+    """Open the backend for the devices with these numbers (None: all). Raises DeviceUnavailable with the reason.
+
+    tunes  variants of kernels are timed on the first tile, see tuning.py
+    """
     check_choice(forest)
     from .cupy_device import open_devices
 
-    return compose_backend(open_devices(indices), falls_back=falls_back, forests=ForestChoice(forest))
+    return compose_backend(open_devices(indices), falls_back=falls_back, forests=ForestChoice(forest, tunes=tunes))
 
 
 def common_kernels() -> list[Compilation]:

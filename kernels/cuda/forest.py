@@ -9,14 +9,17 @@ A warp takes a patch of 32 neighbouring voxels and evaluates all trees on them. 
   of nodes and features in device memory.
 
 bench/gpu_model.py has both on six devices: ``entered`` is faster where shared memory holds the patches of MIN_BLOCKS
-blocks, from H100 on; ``direct`` elsewhere and for images with very many channels. Variants that lost, counted and
-modelled, are at the head of bench/cuda_forest.py.
+blocks, from H100 on; ``direct`` elsewhere and for images with very many channels. The factor between them is within the
+error of the model, so a backend times both on its first tile, unless only one suits the device at all. Variants that
+lost, counted and modelled, are at the head of bench/cuda_forest.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -26,11 +29,14 @@ from ..contract import ForestArrays, Voxels
 from ..shared.nodes import PackedForest, pack_forest
 from .device import Device, DeviceArray
 from .launch import Compilation, KernelFile
+from .tuning import read_choice, time_variants
 
 FILE = KernelFile("forest.cu")
 WARP = 32
 WARPS = 8  # of a block: small blocks are replaced evenly
 MIN_BLOCKS = 3  # of ``entered`` that a multiprocessor must hold
+MIN_TIMED_WAVES = 2  # a smaller tile leaves multiprocessors without work for too large a part of the time
+_RESIDENT_THREADS = 2048  # of a multiprocessor, at most
 _MIN_WARPS = 4  # of a block, whose sums must fit into its shared memory
 
 
@@ -98,12 +104,17 @@ class CudaForest:
     """A classifier on one device; may be used by several threads.
 
     variant  a name in VARIANTS instead of the best one, for tests and benchmarks
+    tunes    the best one is timed on the first tile that is large enough, instead of following from the device's shared
+             memory alone
     """
 
-    def __init__(self, device: Device, packed: PackedForest, variant: str | None = None) -> None:
-        self.device, self.packed, self._variant = device, packed, variant
+    def __init__(
+        self, device: Device, packed: PackedForest, variant: str | None = None, *, tunes: bool = False
+    ) -> None:
+        self.device, self.packed, self._variant, self._tunes = device, packed, variant, tunes
         self._launches: dict[int, Launch] = {}
-        self._lock = threading.Lock()
+        self._timed: dict[tuple[int, bool], Launch] = {}
+        self._lock, self._timing = threading.Lock(), threading.Lock()
         nothing = np.zeros(1)
         self.tables = Tables(
             records=device.upload(packed.records),
@@ -120,7 +131,7 @@ class CudaForest:
         return self.packed.classes
 
     def launch(self, columns: int) -> Launch:
-        """Launch parameters for stacks with this number of columns."""
+        """Launch parameters for stacks with this number of columns, by the device's shared memory."""
         with self._lock:
             if columns not in self._launches:
                 variant = VARIANTS[self._variant or choose_variant(self.packed, columns, self.device)]
@@ -128,10 +139,38 @@ class CudaForest:
             return self._launches[columns]
 
     def predict(self, stack: StackOnDevice) -> DeviceArray:
-        """Predict class probabilities (z, y, x, k) float32 of a tile. Does not wait. Raises DeviceOutOfMemory."""
-        packed, launch, tables = self.packed, self.launch(stack.shape[3]), self.tables
+        """Predict class probabilities (z, y, x, k) float32 of a tile. Raises DeviceOutOfMemory.
+
+        Does not wait, except for the times of the first tile.
+        """
+        out = self.device.empty((*stack.shape[:3], self.packed.classes), np.float32)
+        self._run(self._choose_launch(stack, out), stack, out)
+        return out
+
+    def _choose_launch(self, stack: StackOnDevice, out: DeviceArray) -> Launch:
+        """Choose the launch for a stack; ``out`` is overwritten if variants are timed."""
         z, y, x, columns = stack.shape
-        out = self.device.empty((z, y, x, packed.classes), np.float32)
+        launches = candidate_launches(self.device, self.packed, columns) if self._tunes else {}
+        waves = z * y * x / (_RESIDENT_THREADS * self.device.multiprocessors)
+        if len(launches) < 2 or waves < MIN_TIMED_WAVES:
+            return self.launch(columns)
+        with self._timing:  # tiles of other threads wait, since their work would lengthen the times
+            if (columns, z == 1) not in self._timed:
+                work = (
+                    f"forest: {columns} columns, {'2-D' if z == 1 else '3-D'}, {self.packed.roots.shape[0]} trees, "
+                    f"{self.packed.records.shape[0]} nodes, {launches}"
+                )
+                name = read_choice(self.device, work, launches) or time_variants(
+                    self.device,
+                    work,
+                    {name: partial(self._run, launch, stack, out) for name, launch in launches.items()},
+                )
+                self._timed[columns, z == 1] = launches[name]
+            return self._timed[columns, z == 1]
+
+    def _run(self, launch: Launch, stack: StackOnDevice, out: DeviceArray) -> None:
+        packed, tables = self.packed, self.tables
+        z, y, x, columns = stack.shape
         bits = patch_bits((z, y, x))
         patches = int(np.prod([((n - 1) >> b) + 1 for n, b in zip((z, y, x), bits, strict=True)]))
         blocks = -(-patches // launch.warps)
@@ -148,7 +187,6 @@ class CudaForest:
                 ),
                 shared_bytes=launch.shared_bytes,
             )  # fmt: skip
-        return out
 
 
 def load_forest(device: Device, forests: Sequence[ForestArrays], *, variant: str | None = None) -> CudaForest:
@@ -184,6 +222,21 @@ def choose_variant(packed: PackedForest, columns: int, device: Device) -> str:
     """Choose the variant expected to be faster; a block may use all the shared memory of a multiprocessor."""
     needed = MIN_BLOCKS * WARPS * _warp_bytes(VARIANTS["entered"], columns, packed.classes)
     return "entered" if needed <= device.shared_bytes_per_block else "direct"
+
+
+def candidate_launches(device: Device, packed: PackedForest, columns: int) -> dict[str, Launch]:
+    """Plan the launches among which a device is asked, the expected one first: those with blocks of WARPS warps.
+
+    A variant whose blocks do not fit with all their warps is much slower, so that nothing has to be timed.
+    """
+    expected = choose_variant(packed, columns, device)
+    found = {}
+    for name in (expected, *(name for name in VARIANTS if name != expected)):
+        with contextlib.suppress(ValueError):
+            launch = plan_launch(device, packed, columns, VARIANTS[name])
+            if launch.warps == WARPS and len(launch.classes) == 1:
+                found[name] = launch
+    return found
 
 
 def plan_launch(device: Device, packed: PackedForest, columns: int, variant: Variant) -> Launch:

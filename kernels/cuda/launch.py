@@ -195,11 +195,15 @@ def _once(made: dict[Key, Future[Made]], key: Key, make: Callable[[], Made], *, 
     return future.result()
 
 
+def kept_name(target: Target, kind: str, inputs: Sequence[str]) -> str:
+    """Name of an entry in the cache, derived from all its inputs, the target, and the source files of this folder."""
+    key = hashlib.sha256("\0".join((*inputs, target.architecture, target.compiler)).encode()).hexdigest()[:32]
+    return f"cuda-{_all_sources()}/{target.architecture}/{kind}-{key}"
+
+
 def _kept_name(target: Target, file: KernelFile, defines: tuple[str, ...]) -> str:
-    """Name of a binary in the cache, derived from all its inputs."""
-    parts = (read_source(file.name), *compile_options(defines), target.architecture, target.compiler)
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-    return f"cuda-{_all_sources()}/{target.architecture}/{Path(file.name).stem}-{key}"
+    """Name of a binary in the cache."""
+    return kept_name(target, Path(file.name).stem, (read_source(file.name), *compile_options(defines)))
 
 
 @lru_cache(maxsize=1)

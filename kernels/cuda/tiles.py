@@ -59,10 +59,12 @@ class ForestChoice:
     """Choice of the forest inference engine, see forest_choice.py.
 
     place  device of nvForest, for tests
+    tunes  variants of the native kernels are timed on the first tile
     """
 
     name: str = "auto"
     place: Place = "gpu"
+    tunes: bool = False
 
     def load(self, device: Device, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
         """Load a forest on a device for stacks with this number of columns, usable on every stream."""
@@ -70,7 +72,7 @@ class ForestChoice:
         if self.name == "nvforest":
             made = nvforest.load_forest(device, loaded.stored, place=self.place)
         else:
-            made = CudaForest(device, loaded.packed)
+            made = CudaForest(device, loaded.packed, tunes=self.tunes)
             made.launch(columns)
         device.synchronize()
         return made

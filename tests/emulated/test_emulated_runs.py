@@ -72,6 +72,16 @@ def test_streams_that_work_at_once(tmp_path: Path, expected: np.ndarray) -> None
     assert_result(done, out, expected)
 
 
+def test_the_first_tile_is_timed_once(tmp_path: Path, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXELFOREST_CACHE_DIR", str(tmp_path / "cache"))
+    lines = ("timed on the first tile", "the fastest in an earlier run")
+    for options, said in (((), lines[0]), ((), lines[1]), (("--no_tune",), None)):
+        done, out = classify(tmp_path, "--device=cuda", *options, multiprocessors=1)
+        assert_result(done, out, expected)
+        assert [line for line in lines if line in done.output] == ([said] if said else [])
+        out.unlink()
+
+
 def test_little_memory_splits_tiles(tmp_path: Path, expected: np.ndarray) -> None:
     done, out = classify(tmp_path, "--device=cuda", memory=1_500_000)
     assert_result(done, out, expected)

@@ -60,7 +60,7 @@ def test_a_machine_without_a_driver_does_not_even_import_the_gpus_backend(monkey
 )
 def test_devices_by_number(loaded: list, device: str, indices: object, falls_back: bool) -> None:
     open_backend(device, voxels=LONG)
-    assert loaded == [("cuda", {"indices": indices, "falls_back": falls_back, "forest": "auto"})]
+    assert loaded == [("cuda", {"indices": indices, "falls_back": falls_back, "forest": "auto", "tunes": True})]
 
 
 def test_the_cpu_is_the_cpu(loaded: list) -> None:
