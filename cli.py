@@ -229,8 +229,8 @@ def train_project(line: CommandLine, console: Console) -> int:
     from pixelforest.frontend.training_report import TrainingReport
 
     report = TrainingReport(console.settings.report_json)
-    images, labels = (tuple(line.paths.get(name, ())) for name in ("raw_data", "labels"))
-    trained = train_project(replace(_pick(TrainingRequest, line), raw_data=images, labels=labels))
+    paths: dict[str, Any] = {name: tuple(given) for name, given in line.paths.items()}
+    trained = train_project(replace(_pick(TrainingRequest, line), **paths))
     _print(describe_training(trained))
     report.write(trained)
     return STATUS_OK

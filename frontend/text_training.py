@@ -15,19 +15,20 @@ SHOWN_FEATURES = 5
 
 def describe_training(trained: Trained) -> str:
     """Format samples, forests and their errors, for each stage."""
-    if len(trained.stages) == 1:
-        return _describe_stage(trained.stages[0])
-    return "\n".join(f"stage {k}: {_describe_stage(stage)}" for k, stage in enumerate(trained.stages, 1))
+    stages: Sequence[TrainedStage[Any]] = trained.stages
+    if len(stages) == 1:
+        return _describe_stage(stages[0])
+    return "\n".join(f"stage {k}: {_describe_stage(stage)}" for k, stage in enumerate(stages, 1))
 
 
 def _describe_stage(trained: TrainedStage[Any]) -> str:
     classifier, counts = trained.classifier, trained.samples_per_class
     names = classifier.label_names
-    width = max(map(len, names))
+    width, forests = max(map(len, names)), len(trained.forests)
     lines = [
         f"{len(trained.samples.labels)} labelled {trained.unit}s, {trained.forests[0].columns} features",
         *(f"  {name:{width}}  {count}" for name, count in zip(names, counts, strict=True)),
-        f"{classifier.tree_count} trees in {len(trained.forests)} forests, seed {trained.settings.seed}",
+        f"{classifier.tree_count} trees in {forests} forest{'s' * (forests > 1)}, seed {trained.settings.seed}",
         f"out-of-bag error {trained.out_of_bag_error:.2%}",
         "features that decrease Gini's impurity most:",
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .console import PROGRAM
 from .options import Option, Takes, format_help
 from .options_table import INPUTS, MACHINE, OPTIONS, RUN, SCREEN, parse_count, parse_share, refused
@@ -15,6 +17,18 @@ _SHARED = {
     SCREEN: ("quiet", "debug", "logfile"),
 }
 _SHARED[SCREEN] += ("redirect_output", "process_name", "no_progress")
+
+
+def _roles() -> Iterator[Option]:
+    """Yield the options of inputs that projects of objects have beside raw data."""
+    for name, what in (
+        ("segmentation_image", "segmentations that objects are found in"),
+        ("prediction_maps", "prediction maps that objects are found in"),
+        ("label_image", "label images of objects"),
+        ("atlas", "atlases"),
+    ):
+        text = f"Object Classification: {what}, one for each image, as --raw_data."
+        yield Option(f"--{name}", TRAINING, text, takes=Takes.PATHS, metavar="PATH")
 
 
 TRAINING_OPTIONS: tuple[Option, ...] = (
@@ -43,6 +57,22 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         is_path=True,
     ),
     Option(
+        "--object",
+        TRAINING,
+        "With --new: make a project that classifies objects. --labels label them: the class drawn on an object, or a "
+        "table of points or of ids, with columns object, class and, if needed, t.",
+        takes=Takes.NOTHING,
+    ),
+    *_roles(),
+    Option(
+        "--thresholds",
+        TRAINING,
+        "With --new, --object and --prediction_maps: how objects are found, like:Other.ilp or settings such as "
+        '"channel=1,low=0.4,sigma=1.5,min_size=20" or "method=hysteresis,high=0.8,low=0.4".',
+        metavar="SETTINGS",
+        default="ilastik's: method=simple,channel=0,low=0.5,sigma=1,min_size=10",
+    ),
+    Option(
         "--labels",
         TRAINING,
         "With --new: a label image of the same size for each image, 0 for none, 1 for the first class; or a table of "
@@ -61,9 +91,10 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         "--features",
         TRAINING,
         "With --new: all, like:Other.ilp for those of another project, or features with scales, such as "
-        '"Gaussian Smoothing:0.7,1.6;Laplacian of Gaussian:1".',
+        '"Gaussian Smoothing:0.7,1.6;Laplacian of Gaussian:1". With --object: usual, all, like:Other.ilp, or features '
+        'and plugins such as "Size in pixels;Mean Intensity in neighborhood:10;2D Skeleton Features".',
         metavar="FEATURES",
-        default="all, the 37 of ilastik's dialog",
+        default="all, the 37 of ilastik's dialog; with --object usual, those of shape and intensity",
     ),
     Option(
         "--trees", TRAINING, "Number of trees.", metavar="N", default="as in the project, else 100", parse=parse_count
@@ -72,7 +103,7 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
     Option(
         "--label_proportion",
         TRAINING,
-        "Share of the labelled pixels to train from, drawn at random.",
+        "Share of the labelled pixels or objects to train from, drawn at random.",
         metavar="SHARE",
         default="1, all labels",
         parse=parse_share,
@@ -91,6 +122,8 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
 USAGE = f"""\
 usage: {PROGRAM} train --project=P.ilp --output=NEW.ilp [options]
        {PROGRAM} train --new=NEW.ilp --raw_data IMAGE ... --labels LABELS ... [options]
+       {PROGRAM} train --object --new=NEW.ilp --raw_data IMAGE ... --segmentation_image SEGMENTATION ...
+                         --labels LABELS ... [options]
 
 Train the classifier of an ilastik project anew, from its labels and images. The same seed gives the same project on
 every machine, with any number of threads."""

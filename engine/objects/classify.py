@@ -64,7 +64,7 @@ def classify_objects(
     return ObjectClasses(probabilities, probabilities.argmax(axis=1) if classes else np.zeros(count, np.intp))
 
 
-def assemble_rows(measured: Measured, selected: Features, rows: slice) -> np.ndarray:
+def assemble_rows(measured: Measured, selected: Features, rows: slice | np.ndarray) -> np.ndarray:
     """Assemble the classifier's input for these objects: (rows, columns) float32, finite numbers only.
 
     Plugins, and features within each, are in code-point order; values that are not finite become 0.

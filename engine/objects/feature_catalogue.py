@@ -196,6 +196,31 @@ def count_values(plugin: str, name: str, *, dimensions: int, channels: int) -> i
     return find_feature(plugin, name).size.count(dimensions=dimensions, channels=channels)
 
 
+def name_values(features: Features, *, dimensions: int, channels: int) -> tuple[str, ...]:
+    """Name every value of features of an image, in the order of the classifier's columns.
+
+    A feature of several values has its display name with an index: ``Radii of the object [0]``.
+    """
+    names: list[str] = []
+    for plugin in sorted(features):
+        for feature in sorted(features[plugin]):
+            count = count_values(plugin, feature, dimensions=dimensions, channels=channels)
+            shown = find_feature(plugin, feature).display_name
+            names += [shown] if count == 1 else [f"{shown} [{k}]" for k in range(count)]
+    return tuple(names)
+
+
+def available_features(*, dimensions: int, channels: int) -> tuple[FeatureEntry, ...]:
+    """List the features that can be selected for an image of 2 or 3 dimensions with that many channels."""
+    return tuple(
+        entry
+        for plugin, entries in CATALOGUE.items()
+        if _PLUGIN_DIMENSIONS.get(plugin, dimensions) == dimensions
+        for entry in entries.values()
+        if entry.needs.holds(channels) and not entry.name.endswith(OBJECT_AND_NEIGHBOURHOOD)
+    )
+
+
 def check_features(features: Features, *, dimensions: int, channels: int) -> None:
     """Refuse features that an image of 2 or 3 dimensions with that many channels does not have.
 

@@ -95,14 +95,14 @@ class NewLane:
     """A training image of a new project.
 
     path    relative to the project's folder; axes, shape: in the order of its file
-    blocks  its labels
+    blocks  its labelled pixels
     """
 
     path: str
     nickname: str
     axes: str
     shape: tuple[int, ...]
-    blocks: tuple[LabelBlock, ...]
+    blocks: tuple[LabelBlock, ...] = ()
 
 
 @frozen(eq=False)
@@ -116,41 +116,58 @@ class NewProject:
 
 def write_new_project(path: Path, project: NewProject) -> None:
     """Write a project without a classifier into an existing file, which it overwrites. Raises ExportError."""
-    with _writing(path, path, "w") as file:
-        for name, text in (("ilastikVersion", "1.4.0"), ("workflowName", NAME), ("time", time.ctime())):
-            _put(file, name, text)
-        inputs = file.create_group("Input Data")
-        _put(inputs, "StorageVersion", "0.2")
-        inputs["Role Names"] = [role.encode() for role in ROLES]
-        inputs.create_group("local_data")
+    with writing(path, path, "w") as file:
+        inputs = put_header(file, NAME, ROLES)
         features = file.create_group(FEATURES_GROUP)
-        _put(features, "StorageVersion", "0.1")
+        put_text(features, "StorageVersion", "0.1")
         features["FeatureIds"] = [name.encode() for name in project.features.ids]
         features["Scales"] = np.array(project.features.scales)
         features["SelectionMatrix"] = np.array(project.features.matrix)
         features["ComputeIn2d"] = np.array(project.features.compute_in_2d)
         pixels = file.create_group(GROUP)
-        _put(pixels, "StorageVersion", "0.1")
-        colors = np.array([_COLORS[i % len(_COLORS)] for i in range(len(project.names))])
-        names = [name.encode() for name in project.names]
-        for key, values in (("LabelNames", names), ("LabelColors", colors), ("PmapColors", colors)):
-            pixels[key] = values
-            pixels[key].attrs["isEmpty"] = False
+        put_text(pixels, "StorageVersion", "0.1")
+        put_class_names(pixels, project.names)
         for number, lane in enumerate(project.lanes):
-            _put_image(inputs.create_group(f"infos/lane{number:04d}"), lane)
+            put_lane(inputs, number, ROLES, {RAW: lane})
             _put_blocks(pixels.create_group(f"LabelSets/labels{number:03d}"), lane)
 
 
-def _put_image(group: Any, lane: NewLane) -> None:
-    for role in ROLES:
-        group.create_group(role)
-    info = group[RAW]
+def put_header(file: Any, workflow: str, roles: Sequence[str]) -> Any:
+    """Store the kind of a project and the roles of its inputs; returns the group of the inputs."""
+    for name, text in (("ilastikVersion", "1.4.0"), ("workflowName", workflow), ("time", time.ctime())):
+        put_text(file, name, text)
+    inputs = file.create_group("Input Data")
+    put_text(inputs, "StorageVersion", "0.2")
+    inputs["Role Names"] = [role.encode() for role in roles]
+    inputs.create_group("local_data")
+    return inputs
+
+
+def put_class_names(group: Any, names: Sequence[str]) -> None:
+    """Store the names and colors of the classes of an applet."""
+    colors = np.array([_COLORS[i % len(_COLORS)] for i in range(len(names))])
+    encoded = [name.encode() for name in names]
+    for key, values in (("LabelNames", encoded), ("LabelColors", colors), ("PmapColors", colors)):
+        group[key] = values
+        group[key].attrs["isEmpty"] = False
+
+
+def put_lane(inputs: Any, number: int, roles: Sequence[str], images: Mapping[str, NewLane]) -> None:
+    """Store a row of inputs, by role; roles without an image have an empty group."""
+    group = inputs.create_group(f"infos/lane{number:04d}")
+    for role in roles:
+        info = group.create_group(role)
+        if role in images:
+            _put_image(info, images[role])
+
+
+def _put_image(info: Any, lane: NewLane) -> None:
     is_absolute = Path(lane.path).is_absolute()
-    _put(info, "__class__", "FilesystemDatasetInfo" if is_absolute else "RelativeFilesystemDatasetInfo")
-    _put(info, "filePath", lane.path)
-    _put(info, "nickname", lane.nickname)
-    _put(info, "axistags", axistags_json(lane.axes))
-    _put(info, "display_mode", "default")
+    put_text(info, "__class__", "FilesystemDatasetInfo" if is_absolute else "RelativeFilesystemDatasetInfo")
+    put_text(info, "filePath", lane.path)
+    put_text(info, "nickname", lane.nickname)
+    put_text(info, "axistags", axistags_json(lane.axes))
+    put_text(info, "display_mode", "default")
     info["shape"] = np.array(lane.shape)
     info["allowLabels"] = True
     info["normalizeDisplay"] = False
@@ -172,7 +189,7 @@ def write_trained_project(source: Path, path: Path, classifiers: Mapping[str, Tr
     with _new_project(source, path) as file:
         for group, classifier in classifiers.items():
             _replace_classifier(file[group], classifier)
-        _put(file, "time", time.ctime())
+        put_text(file, "time", time.ctime())
 
 
 def check_not_open(path: Path) -> None:
@@ -193,7 +210,7 @@ def _new_project(source: Path, path: Path) -> Iterator[Any]:
     try:
         with export_errors(path, OUTPUT):
             shutil.copyfile(source, target.temporary)
-        with _writing(target.temporary, path, "r+") as file:
+        with writing(target.temporary, path, "r+") as file:
             yield file
         target.commit()
     finally:
@@ -201,7 +218,7 @@ def _new_project(source: Path, path: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _writing(place: Path, path: Path, mode: str) -> Iterator[Any]:
+def writing(place: Path, path: Path, mode: str) -> Iterator[Any]:
     """Open ``place`` for writing, with errors that name ``path``."""
     with export_errors(path, OUTPUT):
         try:
@@ -235,10 +252,10 @@ def _replace_classifier(stage: Any, classifier: TrainedClassifier) -> None:
     group.create_dataset("feature_names", data=names, dtype=h5py.string_dtype("ascii"))
     proportion = "N" if classifier.proportion is None else f"F{classifier.proportion!r}\n"
     text = _FACTORY.format(trees=classifier.trees, proportion=proportion, forests=len(classifier.forests))
-    _put(stage, "ClassifierFactory", text)
+    put_text(stage, "ClassifierFactory", text)
 
 
-def _put(file: Any, place: str, text: str) -> None:
+def put_text(file: Any, place: str, text: str) -> None:
     """Store a string as ilastik does, replacing an existing one."""
     if place in file:
         del file[place]

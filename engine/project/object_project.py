@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ...frozen import frozen
 from . import pixel_project
-from .forest import Classifier, read_classifier
+from .forest import PARALLEL_FORESTS, Classifier, read_classifier
 from .hdf5 import ProjectFile
 from .lanes import TrainingLane
 from .object_annotations import GROUP, read_object_class_names
@@ -16,6 +16,9 @@ from .pixel_project import PixelProject, read_pixel_project
 from .project import Project
 from .table_settings import StoredTableSettings, read_table_settings
 from .thresholding import ThresholdSettings, read_thresholding
+
+UNTRAINED = Classifier((), (), (), None, PARALLEL_FORESTS, averages=True)
+"""Classifier of a project before it is trained."""
 
 
 @frozen(eq=False)
@@ -39,19 +42,25 @@ class ObjectProject(Project):
 
 
 def read_object_project(
-    file: ProjectFile, project: Project, *, has_thresholds: bool, has_pixels: bool
+    file: ProjectFile,
+    project: Project,
+    *,
+    has_thresholds: bool,
+    has_pixels: bool,
+    classifier: Classifier | None = None,
 ) -> ObjectProject:
     """Read features, classifier, blocks and table of a project, and the stages that make its objects.
 
     has_thresholds  True if its objects are made from prediction maps
     has_pixels      True if a pixel stage of its own computes the prediction maps
+    classifier      to be used instead of the stored one
     Raises ClassifierMissing, ProjectError.
     """
     features = read_object_features(file)
     return ObjectProject(
         **project.shared(),
         features=features,
-        classifier=read_classifier(file, GROUP, label_names=read_object_class_names(file)),
+        classifier=classifier or read_classifier(file, GROUP, label_names=read_object_class_names(file)),
         blocks=read_blocks(file),
         table=read_table_settings(file),
         thresholds=read_thresholding(file) if has_thresholds else None,

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...frozen import frozen
+from ..backends import open_backend
 from ..config import find_config, read_config
 from ..errors import UsageError, setting
 from ..machine import choose_memory, choose_threads
 from ..project.hdf5_writer import write_new_project
+from ..project.object_writer import write_new_object_project
 from ..quotes import split_entries
+from ..resources import Resources
 from ..storage.atomic_write import Target
+from ..workflows.objects.inputs import ATLAS, RAW, SOURCES
 from .importance import check_table_place, write_importance
 from .kinds import Trained, train_project_file
 from .stage import TrainingSettings, check_place
+
+# Options of inputs of other roles than raw data.
+_INPUTS = {option: role for role in (*SOURCES, ATLAS) for option in [role.lower().replace(" ", "_")]}
 
 
 @frozen(kw_only=True)
@@ -35,6 +43,11 @@ class TrainingRequest:
     labels, classes, features
         Of a new project: a label image for each image, names of the classes separated by commas, and the features,
         see ``features_option.parse_features``.
+    segmentation_image, prediction_maps, label_image, atlas
+        Further inputs of projects of objects, as ``raw_data``.
+    object, thresholds
+        True for a new project of objects, and how they are found in prediction maps, see
+        ``thresholds_option.parse_thresholds``.
     variable_importance_path
         Folder of the table of the features' importance; None: it is not measured.
     trees, seed, label_proportion
@@ -57,6 +70,12 @@ class TrainingRequest:
     seed: int = 1
     label_proportion: float | None = None
     cross_validate: bool = False
+    segmentation_image: tuple[str, ...] = ()
+    prediction_maps: tuple[str, ...] = ()
+    label_image: tuple[str, ...] = ()
+    atlas: tuple[str, ...] = ()
+    object: bool = False
+    thresholds: str | None = None
     variable_importance_path: str | None = None
     threads: int | None = None
     memory: int | None = None
@@ -67,10 +86,10 @@ def train_project(request: TrainingRequest) -> Trained:
     """Train a project and write it. Raises UsageError, ProjectError, InputError, ExportError, MemoryTooSmall."""
     if request.new is not None:
         return _train_new_project(request, _path(request.new))
-    for name in ("labels", "classes", "features", "stack_along"):
+    for name in ("labels", "classes", "features", "object", "thresholds", "stack_along"):
         if getattr(request, name):
             raise UsageError(
-                f"{setting(name)} goes with {setting('new')}; a project has its own labels, features and images"
+                f"{setting(name)} goes with {setting('new')}; a project has its own kind, labels, features and images"
             )
     if request.project is None:
         raise UsageError(f"there is no project to train; name it with {setting('project')}=MyProject.ilp")
@@ -78,7 +97,7 @@ def train_project(request: TrainingRequest) -> Trained:
         raise UsageError(f"say where the trained project goes, with {setting('output')}=Retrained.ilp")
     source, output = _path(request.project), _path(request.output)
     check_place(source, output)
-    trained = _train(request, source, request.raw_data)
+    trained = _train(request, source)
     trained.save(output)
     return trained
 
@@ -88,31 +107,72 @@ def _train_new_project(request: TrainingRequest, path: Path) -> Trained:
         if getattr(request, name):
             raise UsageError(f"{setting(name)} cannot be combined with {setting('new')}, which names the new project")
     check_place(path, path)
-    from .new_project import describe_new_project
-
-    classes = split_entries(request.classes) if request.classes is not None else ()
     draft = Target(path, setting("new"))  # in the same folder, so that paths of images are the same
     try:
-        project = describe_new_project(
-            path.parent,
-            request.raw_data,
-            request.labels,
-            classes,
-            request.features or "all",
-            stack_along=request.stack_along or "z",
-        )
-        write_new_project(draft.temporary, project)
-        trained = _train(request, draft.temporary, (), shown_as=path)
+        (_draft_objects if request.object else _draft_pixels)(request, path.parent, draft.temporary)
+        trained = _train(request, draft.temporary, shown_as=path)
         trained.save(path)
     finally:
         draft.discard()
     return trained
 
 
-def _train(
-    request: TrainingRequest, source: Path, raw_data: tuple[str, ...], *, shown_as: Path | None = None
-) -> Trained:
+def _draft_pixels(request: TrainingRequest, folder: Path, path: Path) -> None:
+    """Write a new project that classifies pixels, not yet trained."""
+    for name in (*_INPUTS, "thresholds"):
+        if getattr(request, name):
+            raise UsageError(f"{setting(name)} goes with {setting('object')}, which makes a project of objects")
+    from .new_project import describe_new_project
+
+    project = describe_new_project(
+        folder,
+        request.raw_data,
+        request.labels,
+        _classes(request),
+        request.features or "all",
+        stack_along=request.stack_along or "z",
+    )
+    write_new_project(path, project)
+
+
+def _draft_objects(request: TrainingRequest, folder: Path, path: Path) -> None:
+    """Write a new project that classifies objects, not yet trained."""
+    from .new_object_project import describe_new_object_project
+
+    if request.atlas:
+        raise UsageError(f"{setting('atlas')}: a new project has no atlas; add it in ilastik")
+    project = describe_new_object_project(
+        folder,
+        {RAW: request.raw_data, **_inputs(request)},
+        request.labels,
+        _classes(request),
+        request.features or "usual",
+        request.thresholds,
+        request.stack_along or "z",
+        Resources(open_backend("cpu"), *_limits(request)),
+    )
+    write_new_object_project(path, project)
+
+
+def _classes(request: TrainingRequest) -> Sequence[str]:
+    return split_entries(request.classes) if request.classes is not None else ()
+
+
+def _inputs(request: TrainingRequest) -> dict[str, tuple[str, ...]]:
+    """Inputs of other roles than raw data, by role."""
+    return {role: paths for name, role in _INPUTS.items() if (paths := getattr(request, name))}
+
+
+def _limits(request: TrainingRequest) -> tuple[int, int]:
+    """Number of threads, and bytes of memory."""
     config = read_config(find_config(request.configfile))
+    threads = choose_threads(request.threads, config=config.threads)
+    return threads, choose_memory(request.memory, config_mb=config.total_ram_mb)
+
+
+def _train(request: TrainingRequest, source: Path, *, shown_as: Path | None = None) -> Trained:
+    """Train a project; images that have moved are those of the request if it names an existing project."""
+    threads, memory_bytes = _limits(request)
     folder = request.variable_importance_path
     if folder is not None:
         check_table_place(_path(folder))
@@ -122,12 +182,13 @@ def _train(
             trees=request.trees,
             seed=request.seed,
             label_proportion=request.label_proportion,
-            raw_data=raw_data,
+            raw_data=request.raw_data if shown_as is None else (),
+            other_inputs=_inputs(request) if shown_as is None else {},
             permutes=folder is not None,
             cross_validates=request.cross_validate,
         ),
-        threads=choose_threads(request.threads, config=config.threads),
-        memory_bytes=choose_memory(request.memory, config_mb=config.total_ram_mb),
+        threads=threads,
+        memory_bytes=memory_bytes,
         shown_as=shown_as,
     )
     if folder is not None:

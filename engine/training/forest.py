@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from math import floor, sqrt
@@ -143,6 +143,7 @@ def train_forests(
     seed: int = 1,
     threads: int | None = None,
     permutes: bool = False,
+    known: Sequence[int] | None = None,
 ) -> tuple[TrainedForest, ...]:
     """Train forests on the same samples in parallel; forest i equals vigra's for ``seed + i``.
 
@@ -152,6 +153,8 @@ def train_forests(
         Number of trees of each forest.
     permutes
         True to measure the importance of the columns by permutations, which takes longer than the training itself.
+    known
+        Labels of all classes, ascending, also of those without a sample; None: those that samples have.
 
     Notes
     -----
@@ -166,18 +169,19 @@ def train_forests(
     if matrix.size == 0:
         raise InputMismatch(f"nothing can be learnt from {len(matrix)} samples of {matrix.shape[1]} features")
     _check_finite(matrix)
-    known, classes = np.unique(values, return_inverse=True)
-    if len(known) > MAX_CLASSES:
-        raise InputMismatch(f"the labels have {len(known)} different values; at most {MAX_CLASSES} can be learnt")
+    all_labels = np.unique(values if known is None else np.asarray(known, np.int64))
+    classes = np.searchsorted(all_labels, values)
+    if len(all_labels) > MAX_CLASSES:
+        raise InputMismatch(f"the labels have {len(all_labels)} different values; at most {MAX_CLASSES} can be learnt")
     trainer, count = open_trainer(), choose_threads(threads)
     columns = [np.ascontiguousarray(column) for column in matrix.T]
     ranks: np.ndarray = np.stack(in_parallel(trainer.rank, columns, count))
-    samples = trainer.load(matrix, ranks, classes, len(known))
+    samples = trainer.load(matrix, ranks, classes, len(all_labels))
 
     def grow(number: int) -> TrainedForest:
         own_seed = seed_after(seed, number)
         grown = trainer.grow(samples, trees=trees[number], seed=own_seed, permutes=permutes)
-        return _finish(grown, classes, tuple(known.tolist()), matrix.shape)
+        return _finish(grown, classes, tuple(all_labels.tolist()), matrix.shape)
 
     return tuple(in_parallel(grow, range(len(trees)), count))
 

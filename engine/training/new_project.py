@@ -6,10 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UsageError, setting
+from ..errors import InputMismatch, UsageError, setting
 from ..inputs.arguments import NATIVE
-from ..inputs.images import open_image
+from ..inputs.images import InputImage, open_image
 from ..inputs.lanes import InputOptions
+from ..project import LabelBlock
 from ..project.annotations import MAX_LABEL
 from ..project.hdf5_writer import NewLane, NewProject
 from .features_option import parse_features
@@ -38,17 +39,39 @@ def describe_new_project(
             f"there are {len(raw_data)} images and {len(labels)} label images or tables; give the same number of both, "
             f"with {setting('raw_data')} and {setting('labels')}"
         )
-    if len(set(classes)) != len(classes) or not all(classes) or len(classes) > MAX_LABEL:
-        raise UsageError(f"{setting('classes')} takes different names, at most {MAX_LABEL}, separated by commas")
-    options = InputOptions(stack_along=stack_along)
+    check_class_names(classes)
     lanes, largest, is_flat = [], 0, True
     for argument, label_argument in zip(raw_data, labels, strict=True):
-        with open_image(argument, role_index=0, training=None, options=options) as image:
-            image.verify()
+        with open_new_image(argument, stack_along) as image:
             blocks = read_label_file(label_argument, image, classes, stack_along=stack_along)
             found = max((int(block.values.max()) for block in blocks), default=0)
             largest, is_flat = max(largest, found), image.shape[1] == 1
-            path = NATIVE.separator.join(os.path.relpath(name, folder) for name in image.source_names)
-            lanes.append(NewLane(path, image.nickname, image.axes, image.file_shape, blocks))
-    names = tuple(classes) or tuple(f"Label {k + 1}" for k in range(largest))
+            lanes.append(describe_image(image, folder, blocks))
+    names = name_classes(classes, largest, labels)
     return NewProject(tuple(lanes), names, parse_features(features, flat=is_flat))
+
+
+def check_class_names(classes: Sequence[str]) -> None:
+    """Refuse names of classes that cannot be stored. Raises UsageError."""
+    if len(set(classes)) != len(classes) or not all(classes) or len(classes) > MAX_LABEL:
+        raise UsageError(f"{setting('classes')} takes different names, at most {MAX_LABEL}, separated by commas")
+
+
+def name_classes(classes: Sequence[str], largest: int, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the given names of classes, or ``Label 1`` to the largest label. Raises InputMismatch if there is none."""
+    if not classes and not largest:
+        raise InputMismatch(f"there are no labels to train from in {', '.join(labels)}")
+    return tuple(classes) or tuple(f"Label {k + 1}" for k in range(largest))
+
+
+def open_new_image(argument: str, stack_along: str) -> InputImage:
+    """Open an image for a new project. Raises InputError."""
+    image = open_image(argument, role_index=0, training=None, options=InputOptions(stack_along=stack_along))
+    image.verify()
+    return image
+
+
+def describe_image(image: InputImage, folder: Path, blocks: tuple[LabelBlock, ...] = ()) -> NewLane:
+    """Describe an image of a new project in a folder."""
+    path = NATIVE.separator.join(os.path.relpath(name, folder) for name in image.source_names)
+    return NewLane(path, image.nickname, image.axes, image.file_shape, blocks)

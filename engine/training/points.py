@@ -1,4 +1,4 @@
-"""Labels from a table of points: ``x,y[,z][,t],class``, a row for each point.
+"""Labels from a table of points, ``x,y[,z][,t],class``, or of objects, ``object[,t],class``; a row for each.
 
 Coordinates count voxels, and 0 is the first voxel; they are rounded to the nearest one, halves down. QuPath counts from
 the corner of the first pixel, so that the centres of its pixels end in .5: rounded down, they are that pixel.
@@ -6,7 +6,7 @@ the corner of the first pixel, so that the centres of its pixels end in .5: roun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil, isfinite
 from pathlib import Path
 
@@ -19,13 +19,14 @@ from ..project.annotations import ERASER, MAX_LABEL
 
 _AXES = "tzyx"
 _CLASS = "class"
+OBJECT_IDS = ("object", "labelimage_oid")  # the user's own name, and that of object tables
 
 
 @frozen(eq=False)
 class LabelPoints:
-    """Points of a table, in its order; each labels another voxel.
+    """Points or objects of a table, in its order; each labels another voxel or object.
 
-    places  (n, 4) voxels (t, z, y, x)
+    places  (n, 4) voxels (t, z, y, x), or (n, 2) objects (t, id)
     labels  (n,) uint8, from 1
     rows    (n,) row of the table, whose header is row 1
     """
@@ -68,43 +69,77 @@ def read_points(path: Path, shape: Sequence[int], classes: Sequence[str], *, fit
         If a column is missing, or a row is no point of the image or has an unknown class, or two rows give one voxel
         different classes.
     """
+    return _read(path, dict(zip(_AXES, shape, strict=True)), ("x", "y"), classes, fits)
+
+
+def find_ids(path: Path) -> str | None:
+    """Find the column of a table that has ids of objects, by its name in lower case; None: it is a table of points.
+
+    Raises InputError, InputNotFound.
+    """
+    with open_delimited(path) as (names, _):
+        return next((name for name in OBJECT_IDS if name in [each.lower() for each in names]), None)
+
+
+def read_objects(path: Path, column: str, times: int, classes: Sequence[str], *, fits: str) -> LabelPoints:
+    """Read a table of objects: ids from ``column``, classes, and the columns ``t`` or ``timestep`` if ``times`` > 1.
+
+    Rows without a class are left out, since tables of objects name all of them. See ``read_points``.
+    """
+    return _read(path, {"t": times, column: 1 << 32}, (column,), classes, fits, may_lack_class=True)
+
+
+def _read(
+    path: Path,
+    sizes: Mapping[str, int],
+    required: Sequence[str],
+    classes: Sequence[str],
+    fits: str,
+    *,
+    may_lack_class: bool = False,
+) -> LabelPoints:
+    """Read the columns of axes, by name, and of the class."""
     known = {name: number for number, name in enumerate(classes, 1)}
     found: dict[tuple[int, ...], tuple[int, int]] = {}
     with open_delimited(path) as (names, rows):
-        columns = _find_columns(path, names, shape, fits)
+        columns = _find_columns(path, names, sizes, required, fits)
         for row, fields in rows:
             where = f"{path}, row {row}"
             place = tuple(
                 _coordinate(fields[columns[axis]], axis, size, f"{where}: {axis}", fits) if axis in columns else 0
-                for axis, size in zip(_AXES, shape, strict=True)
+                for axis, size in sizes.items()
             )
             text = fields[columns[_CLASS]].strip()
+            if not text and may_lack_class:
+                continue
             label = _label(text, known, where)
             earlier = found.setdefault(place, (label, row))
             if earlier[0] != label:
                 raise InputMismatch(
-                    f"{where}: the voxel at {_text(place)} has the class {text}, and another one in row {earlier[1]}; "
+                    f"{where}: {_text(sizes, place)} has the class {text}, and another one in row {earlier[1]}; "
                     "remove one of the two"
                 )
     labels, numbers = zip(*found.values(), strict=True) if found else ((), ())
-    places = np.array(list(found), np.int64).reshape(-1, len(_AXES))
+    places = np.array(list(found), np.int64).reshape(-1, len(sizes))
     return LabelPoints(places, np.array(labels, np.uint8), np.array(numbers, np.int64))
 
 
-def _find_columns(path: Path, names: Sequence[str], shape: Sequence[int], fits: str) -> Mapping[str, int]:
+def _find_columns(
+    path: Path, names: Sequence[str], sizes: Mapping[str, int], required: Sequence[str], fits: str
+) -> Mapping[str, int]:
     """Find the columns of the axes and of the class; case does not matter."""
-    lower = [name.lower() for name in names]
-    for name in (*_AXES, _CLASS):
+    lower = ["t" if name.lower() == "timestep" else name.lower() for name in names]
+    for name in (*sizes, _CLASS):
         if lower.count(name) > 1:
             raise InputMismatch(f"{path}: there are {lower.count(name)} columns {name}; keep one")
-    columns = {name: lower.index(name) for name in (*_AXES, _CLASS) if name in lower}
-    for name in ("x", "y", _CLASS):
+    columns = {name: lower.index(name) for name in (*sizes, _CLASS) if name in lower}
+    for name in (*required, _CLASS):
         if name not in columns:
             raise InputMismatch(
                 f"{path} has no column {name}, only {', '.join(names) or 'none'}; its first row names the columns: "
-                f"x, y, {_CLASS}, and z and t if the image has several slices or time points"
+                f"{', '.join(required)}, {_CLASS}, and z and t if the image has several slices or time points"
             )
-    for axis, size in zip(_AXES, shape, strict=True):
+    for axis, size in sizes.items():
         if axis not in columns and size > 1:
             raise InputMismatch(f"{path} has no column {axis}, but {fits} has the size {axis}={size}; add that column")
     return columns
@@ -140,5 +175,6 @@ def _label(text: str, known: Mapping[str, int], where: str) -> int:
     return number
 
 
-def _text(place: Sequence[int]) -> str:
-    return ", ".join(f"{axis}={n}" for axis, n in zip(_AXES, place, strict=True))
+def _text(axes: Collection[str], place: Sequence[int]) -> str:
+    at = ", ".join(f"{axis}={n}" for axis, n in zip(axes, place, strict=True))
+    return f"the voxel at {at}" if "x" in axes else at

@@ -17,7 +17,16 @@ from ...box import Box
 from ...frozen import frozen
 from ...kernels.contract import Conversion, ResultPlan, TileJob, Voxels, Wanted
 from ..axes import canonical_shape, size_text
-from ..errors import InputError, InputMismatch, InputNotFound, MemoryTooSmall, ProjectError, UsageError, setting
+from ..errors import (
+    InputError,
+    InputMismatch,
+    InputNotFound,
+    MemoryTooSmall,
+    ProjectError,
+    Setting,
+    UsageError,
+    setting,
+)
 from ..inputs.arguments import NATIVE, split_list
 from ..inputs.images import InputImage, open_image
 from ..pixels.annotations import is_file_or_folder, place_inside, places_beside, training_options
@@ -208,9 +217,14 @@ def _assign(project: Project, role: str, replacements: Sequence[str]) -> dict[in
     if len(replacements) == len(project.lanes):
         return dict(enumerate(replacements))
     raise UsageError(
-        f"the project has {len(project.lanes)} training images and {setting('raw_data')} {len(replacements)}; give all "
+        f"the project has {len(project.lanes)} training images and {option_of(role)} {len(replacements)}; give all "
         f"of them in its order, or files of the same names: {', '.join(sorted(filter(None, names)))}"
     )
+
+
+def option_of(role: str) -> Setting:
+    """Option that names images of a role."""
+    return setting(role.lower().replace(" ", "_"))
 
 
 def _file_name(path: str) -> str:
@@ -223,7 +237,7 @@ def _open(project: Project, role: str, lane: int, replacement: str | None) -> In
     if found is None:
         raise ProjectError(f"lane {lane + 1} of {project.path} has labels but no image; add it in ilastik")
     options = training_options(project, found)
-    advice = f"pixelforest train takes the images from {setting('raw_data')}, in the project's order or by their names"
+    advice = f"pixelforest train takes the images from {option_of(role)}, in the project's order or by their names"
     if replacement is not None:
         image = open_image(replacement, role_index=0, training=found, options=options)
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from math import isnan, nan
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -37,6 +38,7 @@ class TrainingSettings:
     seed              of the first forest; forest i uses seed + i
     label_proportion  share of the labelled pixels to use, above 0, at most 1; None: all
     raw_data          training images that have moved, see ``samples.open_training_images``
+    other_inputs      the same for other roles than raw data, by role
     permutes          measure the importance of the features by permutations
     cross_validates   classify each labelled image by forests that are trained on the others
     """
@@ -45,6 +47,7 @@ class TrainingSettings:
     seed: int = 1
     label_proportion: float | None = None
     raw_data: tuple[str, ...] = ()
+    other_inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     permutes: bool = False
     cross_validates: bool = False
 
@@ -181,9 +184,15 @@ def check_samples(name: str, samples: Samples, names: Sequence[str], unit: Unit)
 
 
 def grow_forests(
-    samples: Samples, sizes: tuple[int, ...], settings: TrainingSettings, unit: Unit, threads: int
+    samples: Samples,
+    sizes: tuple[int, ...],
+    settings: TrainingSettings,
+    unit: Unit,
+    threads: int,
+    *,
+    known: Sequence[int] | None = None,
 ) -> tuple[TrainedForest, ...]:
-    """Grow forests with these numbers of trees. Raises InputMismatch."""
+    """Grow forests with these numbers of trees; ``known`` as for ``train_forests``. Raises InputMismatch."""
     logger.info(
         "Training %d trees on %d labelled %ss with %d features, seed %d",
         sum(sizes),
@@ -193,8 +202,9 @@ def grow_forests(
         settings.seed,
     )
     return train_forests(
-        samples.features, samples.labels, trees=sizes, seed=settings.seed, threads=threads, permutes=settings.permutes
-    )
+        samples.features, samples.labels, trees=sizes, seed=settings.seed, threads=threads, permutes=settings.permutes,
+        known=known,
+    )  # fmt: skip
 
 
 def as_classifier(forests: Sequence[TrainedForest], names: tuple[str, ...], columns: tuple[str, ...]) -> Classifier:

@@ -11,7 +11,7 @@ from ...axes import size_text
 from ...errors import InputMismatch, setting
 from ...inputs.axes_advice import Needs, advise, advise_channels, needs_of
 from ...inputs.images import InputImage
-from ...objects.feature_catalogue import check_features, count_values
+from ...objects.feature_catalogue import check_features, name_values
 from ...objects.threshold import check_thresholding
 from ...project import ObjectProject, pixel_project
 from ...project.thresholding import TWO_LEVELS, ThresholdSettings
@@ -32,6 +32,15 @@ def pixel_images(images: Mapping[str, InputImage]) -> dict[str, InputImage]:
 
 def check_lane(project: ObjectProject, images: Mapping[str, InputImage]) -> None:
     """Refuse a lane that does not fit the project before anything is computed. Raises InputMismatch, ProjectError."""
+    check_images(project, images)
+    _check_width(project, images[RAW])
+
+
+def check_images(project: ObjectProject, images: Mapping[str, InputImage]) -> None:
+    """Refuse images whose objects cannot be found or measured, whatever the classifier.
+
+    Raises InputMismatch, ProjectError.
+    """
     raw = images[RAW]
     for role in project.roles:
         if role in SOURCES and role not in images:
@@ -52,7 +61,8 @@ def check_lane(project: ObjectProject, images: Mapping[str, InputImage]) -> None
     _check_source(project, images)
     if project.pixels is not None:
         pixel_classification.check_lane(project.pixels, pixel_images(images))
-    _check_features(project, raw)
+    dimensions = dimensions_of(raw)
+    check_features(project.features.measured(everything=True), dimensions=dimensions, channels=raw.shape[4])
 
 
 def _check_source(project: ObjectProject, images: Mapping[str, InputImage]) -> None:
@@ -99,15 +109,14 @@ def _warn_of_raw_thresholds(settings: ThresholdSettings, maps: InputImage) -> No
     )
 
 
-def _check_features(project: ObjectProject, raw: InputImage) -> None:
+def dimensions_of(raw: InputImage) -> int:
+    """Number of spatial dimensions of an image, 2 or 3."""
+    return 3 if raw.shape[1] > 1 else 2
+
+
+def _check_width(project: ObjectProject, raw: InputImage) -> None:
     """Check that the features have as many values as the classifier reads; it depends on channels and dimensions."""
-    channels, dimensions = raw.shape[4], 3 if raw.shape[1] > 1 else 2
-    check_features(project.features.measured(everything=True), dimensions=dimensions, channels=channels)
-    width = sum(
-        count_values(plugin, name, dimensions=dimensions, channels=channels)
-        for plugin, names in project.features.selected.items()
-        for name in names
-    )
+    width = len(name_values(project.features.selected, dimensions=dimensions_of(raw), channels=raw.shape[4]))
     if width != project.classifier.column_count:
         otherwise = f"it needs {RAW} with as many channels and dimensions as the training images"
         raise InputMismatch(
