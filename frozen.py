@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, dataclass, field, is_dataclass
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, is_dataclass
 from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T", bound=type)
@@ -21,8 +21,8 @@ def frozen(cls: Any = None, /, *, eq: bool = True, kw_only: bool = False) -> Any
     """Make a class a dataclass whose objects do not change, as ``dataclass(frozen=True)`` does.
 
     The standard decorator compiles six functions for every class, 0.8 ms a class, and a run defines a hundred classes
-    before it reads its first pixel. Here only ``__init__`` is compiled; the other methods are the same functions for
-    all classes.
+    before it reads its first pixel. Here only ``__init__`` is compiled, when the first object is made; the other
+    methods are the same functions for all classes.
 
     Parameters
     ----------
@@ -42,17 +42,59 @@ def frozen(cls: Any = None, /, *, eq: bool = True, kw_only: bool = False) -> Any
 
 
 def _define(cls: Any, *, eq: bool, kw_only: bool) -> Any:
-    if any(is_dataclass(base) for base in cls.__mro__[1:]):  # few; dataclass requires it to extend a frozen one
-        return dataclass(frozen=True, eq=eq, kw_only=kw_only)(cls)
-    made = dataclass(eq=False, repr=False, kw_only=kw_only)(cls)
-    made.__dataclass_params__.frozen = True
-    methods = {"__repr__": _repr, "__setattr__": _set_once, "__delattr__": _refuse_to_delete}
-    if eq:
-        methods |= {"__eq__": _equals, "__hash__": _hash}
-    for name, method in methods.items():
-        if name not in cls.__dict__:
-            setattr(made, name, method)
+    is_extension = any(is_dataclass(base) for base in cls.__mro__[1:])  # dataclass requires it to be frozen as its base
+    made = dataclass(init=False, eq=False, repr=False, frozen=is_extension, kw_only=kw_only)(cls)
+    made.__dataclass_params__.frozen = made.__dataclass_params__.init = True
+    methods = {"__setattr__": _set_once, "__delattr__": _refuse_to_delete}
+    own = {"__init__": _Init(made), "__repr__": _repr} | ({"__eq__": _equals, "__hash__": _hash} if eq else {})
+    for name, method in (methods | {name: own[name] for name in own if name not in cls.__dict__}).items():
+        setattr(made, name, method)
     return made
+
+
+class _Factory:
+    """Default value in a signature of a field that is made anew for every object."""
+
+    def __repr__(self) -> str:
+        return "<factory>"
+
+
+_FACTORY = _Factory()
+
+
+class _Init:
+    """Descriptor that compiles ``__init__`` of a class when it is first asked for: every second class never is."""
+
+    def __init__(self, owner: type) -> None:
+        self._owner = owner
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        self._owner.__init__ = _compile_init(self._owner)  # type: ignore[misc]
+        return getattr(owner if instance is None else instance, "__init__")  # noqa: B009  # it is another one now
+
+
+def _compile_init(cls: Any) -> Any:
+    """Compile a function that takes a class's fields, as the standard library's does, and stores them at once."""
+    values: dict[str, Any] = {}
+    positional: list[str] = ["self"]
+    by_name: list[str] = []
+    items: list[str] = []
+    for name, each in cls.__dataclass_fields__.items():
+        default, item = "", name
+        if each.default is not MISSING:
+            default, values[f"_{name}"] = f"=_{name}", each.default
+        elif each.default_factory is not MISSING:
+            default, values[f"_{name}"], values[f"_make_{name}"] = f"=_{name}", _FACTORY, each.default_factory
+            item = f"_make_{name}() if {name} is _{name} else {name}"
+        (by_name if each.kw_only else positional).append(name + default)
+        items.append(f"{name!r}: {item}")
+    parameters = ", ".join([*positional, *(["*"] if by_name else []), *by_name])
+    after = "; self.__post_init__()" if hasattr(cls, "__post_init__") else ""
+    exec(f"def __init__({parameters}): self.__dict__.update({{{', '.join(items)}}}){after}", values)
+    init = values["__init__"]
+    init.__qualname__, init.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+    init.__annotations__ = {name: each.type for name, each in cls.__dataclass_fields__.items()} | {"return": None}
+    return init
 
 
 def _repr(self: Any) -> str:

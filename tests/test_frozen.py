@@ -62,13 +62,33 @@ def test_no_attribute_is_assigned(kind: type, name: str) -> None:
 
 
 def test_signature_fields_text_and_copies_are_those_of_the_standard_library() -> None:
-    assert inspect.signature(Point) == inspect.signature(Standard)
+    assert str(inspect.signature(Point)) == str(inspect.signature(Standard))
+    assert str(inspect.signature(Point.__init__)) == str(inspect.signature(Standard.__init__))
     assert repr(Point(1)) == repr(Standard(1)).replace("Standard", "Point")
     assert [field.name for field in dataclasses.fields(Point)] == [field.name for field in dataclasses.fields(Standard)]
     assert dataclasses.replace(Point(1), y=5) == Point(1, 5)
     assert dataclasses.asdict(Named(x=1)) == {"x": 1, "y": 2, "names": [], "z": 3}
     assert pickle.loads(pickle.dumps(Point(1))) == Point(1)
     assert Point(1).names is not Point(1).names
+
+
+def test_an_extension_takes_the_fields_of_its_base_first() -> None:
+    @frozen
+    class Checked(Point):
+        """A base that has made no object yet, and a step after the fields are there."""
+
+        z: int = 3
+
+        def __post_init__(self) -> None:
+            if self.z < 0:
+                raise ValueError(self.z)
+
+    assert Checked(1, 2, [], 4) == Checked(x=1, z=4)
+    assert Checked(1, names=[5]).names == [5]
+    with pytest.raises(ValueError, match="-1"):
+        Checked(1, z=-1)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
+        Checked()  # type: ignore[call-arg]
 
 
 def test_keyword_only_fields_are_not_positional() -> None:

@@ -128,6 +128,8 @@ def _measure_nothing(wanted: Features, *, dimensions: int, channels: int) -> Obj
 
 @frozen
 class _Statistics:
+    """Measured statistics of the objects and the boxes around them."""
+
     values: Mapping[str, Mapping[str, np.ndarray]]
     boxes: np.ndarray
 

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+_PLAIN = (str, bytes, bool, int, float, np.generic, PurePath, type(None))
+
 
 class ByContent:
     """Base of frozen records with arrays: equal if type and all fields are equal, and usable as keys of caches.
@@ -44,7 +46,9 @@ class ByContent:
         return isinstance(other, ByContent) and type(self) is type(other) and self.content == other.content
 
     def __hash__(self) -> int:
-        return hash(self.content)
+        """Hash of the plain fields only: a run has one project, and its digest takes longer than a small image."""
+        values = (getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]  # subclasses are records
+        return hash((type(self), *(value for value in values if isinstance(value, _PLAIN))))
 
 
 def _add(digest: Any, value: Any, *, is_of_results: bool = False) -> None:
@@ -72,7 +76,7 @@ def _add(digest: Any, value: Any, *, is_of_results: bool = False) -> None:
         for key, each in value.items():
             add(key)
             add(each)
-    elif value is None or isinstance(value, str | bytes | bool | int | float | np.generic | PurePath):
+    elif isinstance(value, _PLAIN):
         text = repr(value).encode()
         digest.update(f"{kind.__name__} {len(text)} ".encode() + text)
     else:

@@ -210,6 +210,8 @@ def _read_forests(file: ProjectFile, places: Sequence[str]) -> tuple[StoredFores
 
 @frozen
 class _ForestHeader:
+    """Facts about a stored forest, known before its trees are read."""
+
     place: str
     class_count: int
     column_count: int

@@ -96,6 +96,8 @@ def rounded_bytes(size: int) -> int:
 
 @frozen(eq=False)
 class _Block:
+    """Memory of one size class, in use or in the free list."""
+
     memory: Pinned
     size: int
 
