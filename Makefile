@@ -9,6 +9,7 @@
 #   make ptx      interpret the PTX of other architectures, or ARGS="--ptx compute_100:7 --plans 50": one of them with a
 #                 seed, and so many random feature plans
 #   make bench    measure                            make gpu      run tests that need a CUDA device
+#   make gpu bench-gpu  measure on one first, then run these tests: ten minutes at most, results in gpu-results
 #   make gpu-emulated   run these tests without one, on emulated GPUs
 
 PYTHON ?= python3
@@ -56,10 +57,14 @@ PTX := --ptx=compute_70:2 --ptx=compute_86:3 --ptx=compute_100 --ptx=compute_120
 ptx: $(VENV)/ready-test $(VENV)/ready-nvforest
 	$(BIN)/python -m pytest -n auto -m ptx $(or $(ARGS),$(PTX))
 
-# Without CuPy or a GPU every test would be skipped: doctor fails with the reason.
+# Without CuPy or a GPU every test would be skipped: doctor fails with the reason. Together with bench-gpu, which begins
+# with doctor, the tests come after the measurements.
+BOTH := $(and $(filter gpu,$(MAKECMDGOALS)),$(filter bench-gpu,$(MAKECMDGOALS)))
 gpu: $(VENV)/ready-test $(VENV)/ready-$(GPU)
+ifeq ($(BOTH),)
 	$(BIN)/pixelforest doctor --device=cuda
 	$(BIN)/python -m pytest -m gpu $(ARGS)
+endif
 
 # The same without a GPU: CuPy and NVRTC are real, the driver below them is a stand-in that interprets PTX. Tests that are
 # slow have too much work for it, or measure time; px2d_big alone would take a fifth of the whole.
@@ -69,11 +74,7 @@ gpu-emulated: $(EMULATED)/ready
 	    -m pytest -n auto -m "gpu and not slow" -k "not px2d_big" $(ARGS)
 
 bench-gpu: $(VENV)/ready-bench $(VENV)/ready-$(GPU)
-	$(BIN)/python bench/cuda_startup.py $(ARGS)
-	$(BIN)/python bench/cuda_features.py $(ARGS)
-	$(BIN)/python bench/cuda_forest.py $(ARGS)
-	$(BIN)/python bench/cuda_pipeline.py $(ARGS)
-	$(BIN)/python bench/cuda_objects.py $(ARGS)
+	$(BIN)/python bench/on_gpu.py $(if $(BOTH),--tests) $(ARGS)
 
 lint: $(VENV)/ready-lint
 	$(BIN)/ruff check .
