@@ -23,7 +23,8 @@ import pytest
 
 from ..box import Box
 from ..engine.errors import ExportError, InputError
-from ..engine.formats.spec import InputFormat, OutputFormat, TableColumn, TableFormat
+from ..engine.formats.spec import InputFormat, OutputFormat
+from ..engine.formats.table_spec import TableColumn, TableFormat
 from .images import make_image, make_spec, open_writer
 
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")

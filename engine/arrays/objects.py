@@ -12,7 +12,7 @@ from ...frozen import frozen
 from ..errors import ExportError, setting
 from ..export.tables import TableExport, TablePlan, TableSettings
 from ..formats import table_format
-from ..formats.spec import TableColumn, TableFormat, TableWriter
+from ..formats.table_spec import TableColumn, TableFormat, TableWriter
 from ..storage.atomic_write import check_file_place
 from .arguments import naming_arguments
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..errors import setting
-from ..formats.spec import TableColumn
+from ..formats.table_spec import TableColumn
 
 __all__ = ["defuse_column", "describe_formulas", "is_formula"]
 

@@ -19,7 +19,7 @@ from ...box import Box
 from ...frozen import frozen
 from ..errors import ExportError, setting
 from ..formats import table_format
-from ..formats.spec import TableColumn, TableFormat, TableWriter
+from ..formats.table_spec import TableColumn, TableFormat, TableWriter
 from ..requests import TableRequest
 from ..storage.atomic_write import check_file_place, copy_file
 from ..storage.object_storage import is_url

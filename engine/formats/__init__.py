@@ -17,7 +17,8 @@ from types import ModuleType
 
 from ..errors import UsageError
 from ..plug_ins import load_plug_ins
-from .spec import SEQUENCE, InputFormat, OutputFormat, TableFormat
+from .spec import SEQUENCE, InputFormat, OutputFormat
+from .table_spec import TableFormat
 
 __all__ = [
     "find_input_format",

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 
 from ...frozen import frozen
-from ..formats.spec import TableColumn
+from ..formats.table_spec import TableColumn
 from ..project.object_features import DEFAULT_FEATURES, Features
 from .classify import ObjectClasses
 from .feature_catalogue import count_values, display_name

@@ -12,7 +12,7 @@ import pytest
 
 from pixelforest import cli
 from pixelforest.engine.export.formulas import defuse_column, describe_formulas, is_formula
-from pixelforest.engine.formats.spec import TableColumn
+from pixelforest.engine.formats.table_spec import TableColumn
 
 CopyGolden = Callable[[str], Path]
 NAMES = ('=HYPERLINK("http://x","y")', "@SUM(1)", "-1.5")

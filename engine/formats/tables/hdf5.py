@@ -14,8 +14,8 @@ from ....box import Box
 from ...axes import axistags_json
 from ...errors import ExportError, setting
 from ...storage.atomic_write import Target, export_errors
-from ..spec import TableColumn, TableFormat, TableWriter
 from ..support.signature import HDF5_SIGNATURE, begins_with
+from ..table_spec import TableColumn, TableFormat, TableWriter
 
 OPTION = setting("table_filename")
 ROWS_AT_ONCE = 4096

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...errors import ExportError, setting
 from ...storage.atomic_write import Target, export_errors
-from ..spec import TableColumn, TableFormat, TableWriter
 from ..support.signature import begins_with
+from ..table_spec import TableColumn, TableFormat, TableWriter
 
 OPTION = setting("table_filename")
 EXTRA = "pixelforest[parquet]"

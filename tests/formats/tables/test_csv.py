@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelforest.engine.formats.spec import TableColumn
+from pixelforest.engine.formats.table_spec import TableColumn
 from pixelforest.engine.formats.tables.csv import TABLE
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
-from pixelforest.engine.formats.spec import TableColumn
+from pixelforest.engine.formats.table_spec import TableColumn
 from pixelforest.engine.formats.tables.hdf5 import TABLE
 
 COLUMNS = [TableColumn("id", np.dtype(np.int64)), TableColumn("class", np.dtype(np.int64), ("A", "längst"))]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pixelforest.engine.formats import table_format, table_formats
-from pixelforest.engine.formats.spec import TableFormat
+from pixelforest.engine.formats.table_spec import TableFormat
 from pixelforest.testing.formats import TableFormatSuite
 
 
