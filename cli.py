@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = parse_command_line(_options_of(action), argv)
         if line.values.get("warm") and action is not show_health:
             raise UsageError(f"--warm goes with {PROGRAM} doctor")
+        if line.values.get("resumable") and action is not clean_folders:
+            raise UsageError(f"--resumable goes with {PROGRAM} clean")
         if line.values.get("architectures") and not (line.values.get("warm") and action is show_health):
             raise UsageError(f"--architectures goes with {PROGRAM} doctor --warm")
         if action is explain_run or (action is run_project and line.values.get("dry_run")):
@@ -238,15 +240,20 @@ def train_project(line: CommandLine, console: Console) -> int:
 
 def clean_folders(line: CommandLine, console: Console) -> int:
     """Remove what killed runs left in folders."""
-    strange = [*line.paths, *(set(line.values) - {"dry_run", "headless", "quiet", "debug"})]
+    strange = [*line.paths, *(set(line.values) - {"dry_run", "resumable", "headless", "quiet", "debug"})]
     if not line.positional or strange:
-        raise UsageError(f"clean takes folders and --dry_run: {PROGRAM} clean results")
+        raise UsageError(f"clean takes folders, --dry_run and --resumable: {PROGRAM} clean results")
 
     from pixelforest.engine.storage.leftovers import clean_folder
     from pixelforest.frontend.text_clean import describe_leftovers
 
-    is_dry = bool(line.values.get("dry_run"))
-    found = [each for name in line.positional for each in clean_folder(Path(unquote(name)).expanduser(), is_dry=is_dry)]
+    is_dry, is_resumable_removed = bool(line.values.get("dry_run")), bool(line.values.get("resumable"))
+    folders = [Path(unquote(name)).expanduser() for name in line.positional]
+    found = [
+        each
+        for folder in folders
+        for each in clean_folder(folder, is_dry=is_dry, is_resumable_removed=is_resumable_removed)
+    ]
     for text in describe_leftovers(found, is_dry=is_dry):
         _print(text)
     if any(each.failed for each in found):

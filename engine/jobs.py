@@ -69,7 +69,9 @@ class Job:
     tunes
         True if GPU kernels are chosen by timing them.
     resume
-        True if lanes that an earlier run has completed are skipped.
+        True if lanes, and blocks of lanes, that an earlier run has completed are skipped.
+    blocks, finish
+        Part of the blocks of the only lane, and whether all of them must be there already.
     notes
         Lines for the log about settings that have no effect.
     """
@@ -87,6 +89,8 @@ class Job:
     fail_fast: bool
     shard: tuple[int, int] | None = None
     resume: bool = False
+    blocks: tuple[int, int] | None = None
+    finish: bool = False
     debug: bool = False
     notes: tuple[str, ...] = ()
 
@@ -126,6 +130,7 @@ def resolve_job(request: Request) -> Job:
     project = _read_project(Path(request.project).expanduser(), request, threads=threads, memory_bytes=memory_bytes)
     axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
     lanes = pair_lanes(arguments_by_role(request, project.roles), project.roles)
+    _check_blocks(request, len(lanes))
     workflow = load_workflow(project.workflow)
     results = workflow.result_names(project)
     table = workflow.resolve_table(project, request, lane_count=len(lanes))
@@ -161,7 +166,9 @@ def resolve_job(request: Request) -> Job:
         tunes=not request.no_tune,
         fail_fast=request.fail_fast,
         shard=request.shard,
-        resume=request.resume,
+        resume=request.resume or request.blocks is not None or request.finish,
+        blocks=request.blocks,
+        finish=request.finish,
         debug=request.debug or config.debug,
         notes=tuple(map(Text, notes)),
     )
@@ -291,6 +298,21 @@ def _empty_shard(request: ResourceRequest, lane_count: int) -> list[str]:
         return []
     part, parts = request.shard
     return [f"Shard {part}/{parts} of {lane_count} inputs is empty, so there is nothing to do"]
+
+
+def _check_blocks(request: ResourceRequest, lane_count: int) -> None:
+    """Raise UsageError unless the image whose blocks are requested is the only one."""
+    if request.blocks is None and not request.finish:
+        return
+    if request.blocks is not None and request.finish:
+        raise UsageError(
+            f"{setting('finish')} completes what all jobs with {setting('blocks')} have computed; give one of the two"
+        )
+    option = setting("finish" if request.finish else "blocks")
+    if request.shard is not None or lane_count != 1:
+        raise UsageError(
+            f"{option} is for the blocks of one image, and {lane_count} were given; {setting('shard')} divides images"
+        )
 
 
 def _unused_training(request: Request) -> list[str]:

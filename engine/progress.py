@@ -54,6 +54,11 @@ class Progress:
             if self._is_shown and self._total > 0:
                 self._show()
 
+    def skip(self, voxels: int) -> None:
+        """Count voxels of the total that an earlier run has finished, or another one will."""
+        with self._lock:
+            self._skipped += voxels
+
     def hide(self) -> None:
         """Remove the bar from the terminal, so that other text can be written; the next ``add`` draws it again."""
         with self._lock:

@@ -152,6 +152,10 @@ class ResourceRequest:
         True to record what is done, and to skip what a run of the same request has recorded.
     no_tune
         True to choose between GPU kernels by rule instead of timing them.
+    blocks
+        Number of a part of the blocks of the only image, from 1, and the number of parts; None: all blocks.
+    finish
+        True to complete the results of an image whose blocks are all computed.
     """
 
     device: str = "auto"
@@ -163,3 +167,5 @@ class ResourceRequest:
     fail_fast: bool = False
     shard: tuple[int, int] | None = None
     resume: bool = False
+    blocks: tuple[int, int] | None = None
+    finish: bool = False

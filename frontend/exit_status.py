@@ -54,10 +54,18 @@ def ending(error: BaseException) -> tuple[int, str]:
     if _received and not isinstance(error, KeyboardInterrupt):
         error = KeyboardInterrupt() if _received[0] == signal.SIGINT else Terminated()
     if isinstance(error, Terminated):
-        return 128 + signal.SIGTERM, "terminated; no unfinished file was left behind"
+        return 128 + signal.SIGTERM, f"terminated; {_rest()}"
     if isinstance(error, KeyboardInterrupt):
-        return 128 + signal.SIGINT, "interrupted; no unfinished file was left behind"
+        return 128 + signal.SIGINT, f"interrupted; {_rest()}"
     return STATUS_USAGE if isinstance(error, UsageError) else STATUS_FAILED, describe_error(error, as_flag)
+
+
+def _rest() -> str:
+    """Tell what becomes of unfinished results."""
+    module = sys.modules.get("pixelforest.engine.storage.run_folder")
+    if module is not None and module.was_kept():
+        return "the same command with --resume continues"
+    return "no unfinished file was left behind"
 
 
 @contextlib.contextmanager

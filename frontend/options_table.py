@@ -314,8 +314,23 @@ OPTIONS: tuple[Option, ...] = (
         "--resume",
         MACHINE,
         "Record which inputs are done, and skip those that an earlier run of the same command has recorded; a run that "
-        "was killed continues if it is started again. Another project, input or setting is an error.",
+        "was killed continues if it is started again. Another project, input or setting is an error. Large results in "
+        "folders of chunks (OME-Zarr, N5) continue within an image.",
     ),
+    Option(
+        "--blocks",
+        MACHINE,
+        "Compute only every N-th block of one image, starting with the I-th; N jobs with 1/N to N/N divide it. The "
+        "result must be a folder of chunks (OME-Zarr, N5); --finish completes it.",
+        metavar="I/N",
+        parse=_shard,
+    ),
+    _flag(
+        "--finish",
+        MACHINE,
+        "Check that all blocks of one image are computed, and complete its results.",
+    ),
+    _flag("--resumable", MACHINE, "With clean: also remove unfinished runs that --resume or --blocks could continue."),
     Option(
         "--configfile",
         MACHINE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pixelforest.engine.errors import as_flag, render_settings
 from pixelforest.engine.machine import format_size
 from pixelforest.engine.progress import format_duration
 from pixelforest.engine.storage.leftovers import Leftover
@@ -17,7 +18,7 @@ def describe_leftovers(found: Iterable[Leftover], *, is_dry: bool) -> Iterator[s
         facts = f"{each.path} ({format_size(each.nbytes)}, unchanged for {format_duration(each.age_s)})"
         if each.problem:
             kept += 1
-            yield f"kept {facts}: {each.problem}"
+            yield f"kept {facts}: {render_settings(each.problem, as_flag)}"
         else:
             removed, nbytes = removed + 1, nbytes + each.nbytes
             yield f"{done} {facts}"

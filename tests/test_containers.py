@@ -112,9 +112,13 @@ def test_the_job_array_deals_the_images(tmp_path: Path) -> None:
     argv = ["bash", script, "My Project.ilp", "out", "a b.tif", "c.tif"]
     done = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True)
     words = done.stdout.splitlines()
-    assert {"--project=My Project.ilp", "--shard=3/8", "--report_json=out/report_3.json"} <= set(words)
+    assert {"--project=My Project.ilp", "--shard=3/8", "--resume", "--report_json=out/report_3.json"} <= set(words)
     assert words[-2:] == ["a b.tif", "c.tif"]
     del environment["SHARDS"]
+    for given, options in (({"BLOCKS": "8"}, {"--blocks=3/8"}), ({"FINISH": "1"}, {"--finish"})):
+        done = subprocess.run(argv, env=environment | given, check=True, capture_output=True, text=True)
+        assert options | {"--output_format=multi-scale OME-Zarr"} <= set(done.stdout.splitlines())
+        parse_command_line(OPTIONS, done.stdout.splitlines())
     done = subprocess.run(argv, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: SHARDS=N sbatch")

@@ -16,19 +16,19 @@ import numpy as np
 from ...box import Box
 from ..axes import box_from_canonical, from_canonical
 from ..errors import Text, setting
-from ..formats.spec import ImageWriter
+from ..formats.spec import BlockWriter, ImageWriter
 from ..tiling.groups import ChunkGrid
 from .convert import Conversion, convert
 from .images import ExportPlan
 
-__all__ = ["ImageExport", "TileDemand", "TileSink", "open_export"]
+__all__ = ["BlockSink", "ImageExport", "TileDemand", "TileSink", "open_export"]
 
 log = logging.getLogger("pixelforest.export")
 
 
-def open_export(plan: ExportPlan) -> ImageExport:
-    """Start writing. Raises ExportError if the path cannot be written to."""
-    return ImageExport(plan)
+def open_export(plan: ExportPlan, *, run: str = "") -> ImageExport:
+    """Start writing, or continue the blocks of a run of this name. Raises ExportError if that is not possible."""
+    return ImageExport(plan, run=run)
 
 
 class TileDemand(Protocol):
@@ -70,12 +70,12 @@ class ImageExport:
     path     for the log, with the dataset inside a container
     """
 
-    def __init__(self, plan: ExportPlan) -> None:
+    def __init__(self, plan: ExportPlan, *, run: str = "") -> None:
         self.plan = plan
         self.region, self.path, self.conversion = plan.region, plan.shown_path, plan.conversion
         self.warnings = list(plan.warnings)
         self._lock, self._overflow_count = Lock(), 0
-        self._writer = _open_writer(plan)
+        self._writer = _open_writer(plan, run)
 
     @property
     def bytes_per_voxel(self) -> int:
@@ -116,6 +116,18 @@ class ImageExport:
         target = box_from_canonical(box.relative_to(self.region.start), axes)
         self._writer.write(target, from_canonical(data, axes))
 
+    def settle(self, block: BlockSink) -> str:
+        """Wait until a block is on disk; returns facts about its files for ``restore``. Raises ExportError."""
+        assert isinstance(self._writer, BlockWriter)
+        return self._writer.settle(box_from_canonical(block.region.relative_to(self.region.start), self.plan.spec.axes))
+
+    def restore(self, block: BlockSink, files: str, overflow_count: int) -> None:
+        """Count a block as written that was settled by another process, or before. Raises ValueError."""
+        assert isinstance(self._writer, BlockWriter)
+        box = box_from_canonical(block.region.relative_to(self.region.start), self.plan.spec.axes)
+        self._writer.restore(box, files)
+        self._overflow_count += overflow_count
+
     def finish(self) -> list[Path]:
         """Complete the files and put them in place; returns them. Raises ExportError."""
         files = self._writer.finish()
@@ -137,7 +149,40 @@ class ImageExport:
             self._writer.abort()
 
 
-def _open_writer(plan: ExportPlan) -> ImageWriter:
+class BlockSink:
+    """Sink for one block of a result: see TileSink.
+
+    region          canonical box, with all channels of the result
+    overflow_count  number of its values that did not fit the target type
+    """
+
+    def __init__(self, export: ImageExport, block: Box) -> None:
+        """Make the sink of a block, a box (t, z, y, x)."""
+        channels = export.region
+        self.region = Box((*block.start, channels.start[4]), (*block.stop, channels.stop[4]))
+        self.conversion, self.bytes_per_voxel = export.conversion, export.bytes_per_voxel
+        self.held_bytes, self.grid = export.held_bytes, export.grid
+        self.overflow_count = 0
+        self._export, self._lock = export, Lock()
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        """See TileSink."""
+        wanted = box.intersect(self.region)
+        if not wanted.is_empty:
+            values, overflow_count = convert(data[wanted.relative_to(box.start).slices()], self.conversion)
+            self.write_converted(wanted, values, overflow_count)
+
+    def write_converted(self, box: Box, data: np.ndarray, overflow_count: int) -> None:
+        """See TileSink."""
+        with self._lock:
+            self.overflow_count += overflow_count
+        self._export.write_converted(box, data, overflow_count)
+
+
+def _open_writer(plan: ExportPlan, run: str) -> ImageWriter:
+    if run:
+        assert plan.format.open_blocks is not None  # found out by the caller
+        return plan.format.open_blocks(Path(plan.path), plan.internal_path, plan.spec, run)
     if isinstance(plan.path, Path):
         return plan.format.open(plan.path, plan.internal_path, plan.spec)
     assert plan.format.open_url is not None  # ensured by _choose_path

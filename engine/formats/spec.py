@@ -288,6 +288,51 @@ class ImageWriter(ABC):
         """Remove everything temporary; existing data under the final name are untouched. Never raises."""
 
 
+class BlockWriter(ImageWriter):
+    """Writer of an image that several processes fill, or one after another.
+
+    Each process writes some blocks, which are boxes of whole ``OutputFormat.unit``, and one of them finishes. What was
+    written is kept until then, even if all processes are killed. ``abort`` removes nothing.
+    """
+
+    @abstractmethod
+    def settle(self, box: Box) -> str:
+        """Wait until a block that was written is on disk.
+
+        Parameters
+        ----------
+        box
+            The block in output axes.
+
+        Returns
+        -------
+        str
+            Facts about its files for ``restore``.
+
+        Raises
+        ------
+        ExportError
+            If it could not be written.
+        """
+
+    @abstractmethod
+    def restore(self, box: Box, files: str) -> None:
+        """Count a block that another writer has settled as written.
+
+        Parameters
+        ----------
+        box
+            The block in output axes.
+        files
+            Value that ``settle`` returned.
+
+        Raises
+        ------
+        ValueError
+            If it does not describe this block.
+        """
+
+
 @frozen
 class Limits:
     """Limits of the images that a format can hold.
@@ -351,6 +396,9 @@ class OutputFormat:
         stores this path may replace. Not called for the user's own paths.
     is_folder
         True if the result is a folder.
+    open_blocks
+        (final path, internal path, spec, name of the run) -> BlockWriter, which continues what other processes have
+        written under this name; None: one process writes the whole result. Raises ExportError.
     """
 
     name: str
@@ -369,6 +417,7 @@ class OutputFormat:
     least_bytes: Callable[[ImageSpec], int] = lambda spec: 0
     is_result: Callable[[Path, str], bool] = lambda path, internal: False
     is_folder: bool = False
+    open_blocks: Callable[[Path, str, ImageSpec, str], BlockWriter] | None = None
 
     def __reduce__(self) -> tuple[Callable[[str], OutputFormat], tuple[str]]:
         """Pickle the name: the process that reads it finds the format by itself."""

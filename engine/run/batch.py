@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..backends import always_available, open_backend
 from ..errors import BackendFailed, MemoryTooSmall, Text, as_marked, raise_if_interrupted, setting
 from ..export.tables import TableExport, open_table
 from ..export.tile_sinks import ImageExport, open_export
-from ..inputs.images import reopen_images
+from ..inputs.images import InputImage, reopen_images
 from ..jobs import Job
 from ..machine import format_size
 from ..messages import describe_error
@@ -211,6 +211,8 @@ class _Batch:
         table: TableExport | None = None
         files: list[Path] = []
         with reopen_images({role: image.ref for role, image in lane.images.items()}) as images:
+            if lane.block is not None:
+                return self._compute_blocks(lane, resources, images)
             try:
                 for name, export_plan in lane.exports.items():
                     export_logger.info("Exporting to %s", export_plan.shown_path)
@@ -246,6 +248,15 @@ class _Batch:
                     table.abort()
         return tuple(files)
 
+    def _compute_blocks(
+        self, lane: LaneCheck, resources: Resources, images: Mapping[str, InputImage]
+    ) -> tuple[Path, ...]:
+        from .block_run import BlockWork, compute_in_blocks
+
+        assert self.records is not None
+        work = BlockWork(self.job, self.workflow, resources, self.records, self.progress, self._on_progress)
+        return compute_in_blocks(lane, images, work)
+
     def _on_progress(self, voxels: int) -> None:
         if self._is_interrupted.is_set():
             raise _Stopped
@@ -261,6 +272,11 @@ class _Batch:
         if lanes:
             logger.info("%d of %d inputs are done already and are skipped", len(lanes), len(self.job.lanes))
         for lane in lanes:
+            if lane.block is not None:
+                from .block_run import remove_leftovers
+
+                assert self.records is not None
+                remove_leftovers(lane, self.records)
             self._keep(LaneResult(lane.lane.index, lane.name, lane.files, warnings=lane.warnings, is_skipped=True))
 
     def _record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...frozen import frozen
-from ..errors import OUTPUT_FILES, ExportError, MemoryTooSmall, raise_if_interrupted
+from ..errors import OUTPUT_FILES, ExportError, MemoryTooSmall, as_marked, raise_if_interrupted, setting
 from ..export.filenames import LaneNames
 from ..export.images import ExportPlan, check_exports, check_place, plan_export
 from ..export.tables import TablePlan, check_tables, plan_table
@@ -59,6 +59,7 @@ class LaneCheck:
     notes, warnings  lines logged about it
     unchecked  parts of its images that only decoding can check
     is_done    True if an earlier run has completed it; is_begun: True if it was about to put its results in place
+    block      shape (t, z, y, x) of the blocks that it is computed in; None: as a whole
     """
 
     lane: LaneArguments
@@ -74,6 +75,7 @@ class LaneCheck:
     unchecked: tuple[str, ...] = ()
     is_done: bool = False
     is_begun: bool = False
+    block: tuple[int, ...] | None = None
 
     @property
     def files(self) -> tuple[Path | str, ...]:
@@ -241,12 +243,27 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLan
 
 def _look_up(found: LaneCheck, job: Job, records: DoneLanes) -> None:
     """Find out if a lane is done, else check the places of its results: those of a done one are taken, by itself."""
+    from .block_run import plan_blocks
+
+    is_in_parts = job.blocks is not None or job.finish
+    try:
+        block = plan_blocks(found)
+    except ExportError as error:
+        if is_in_parts:
+            option = setting("finish" if job.finish else "blocks")
+            raise ExportError(f"{option}: {error.render(as_marked)}") from None
+    else:
+        found.block = block if is_in_parts or any(n < m for n, m in zip(block, _extent(found), strict=True)) else None
     records.look_up(found)
     for settings in () if found.is_done else job.export:
         plan = found.exports[settings.source]
         if found.is_begun:  # some of its results may be in place
             plan = found.exports[settings.source] = replace(plan, spec=replace(plan.spec, may_replace=True))
         check_place(plan, settings)
+
+
+def _extent(found: LaneCheck) -> tuple[int, ...]:
+    return next(iter(found.exports.values())).region.shape[:4]
 
 
 def _find_unchecked(images: Mapping[str, InputImage]) -> Iterator[str]:

@@ -15,9 +15,11 @@ from threading import Lock
 from typing import Any
 
 from ..errors import OUTPUT_FILES, ExportError, setting
+from ..export.images import ExportPlan
 from ..jobs import Job
 from ..storage.atomic_write import export_errors
 from ..storage.ledger import Ledger, make_durable
+from ..storage.run_folder import find_runs
 from ..storage.special_files import is_special
 from .check import LaneCheck
 from .fingerprint import Fingerprint, describe_differences, fingerprint
@@ -51,12 +53,30 @@ class DoneLanes:
         found.is_done = any(record.get("parts") == parts for record in present)
         found.is_begun = any(record.get("parts") == parts and "files" not in record for record in records)
         others = [record["parts"] for record in present if isinstance(record.get("parts"), dict)]
-        if others and not found.is_done and self.conflict is None:
+        if found.is_done or self.conflict is not None:
+            return
+        if others:
             self.conflict = ExportError(
                 f"cannot resume: {results[0]} is the result of another run; these differ: "
                 f"{describe_differences(others[-1], parts)}; without {setting('resume')} everything is computed again, "
                 f"{OUTPUT_FILES} chooses another place"
             )
+        for place, facts in find_runs(Path(found.files[0]).absolute()):
+            started = facts.get("parts")
+            if facts.get("lane") == key and isinstance(started, dict) and started != parts:
+                self.conflict = ExportError(
+                    f"cannot resume: {results[0]} was begun by another run; these differ: "
+                    f"{describe_differences(started, parts)}; pixelforest clean {setting('resumable')} "
+                    f"{place.parent} removes what that run has done, {OUTPUT_FILES} chooses another place"
+                )
+
+    def fingerprint_of(self, found: LaneCheck) -> Fingerprint:
+        """Fingerprint of a lane that was looked up."""
+        return self._parts[found.lane.index]
+
+    def key_of(self, found: LaneCheck) -> str:
+        """Name of a lane in records beside its first result."""
+        return _place(found)[1]
 
     def begin(self, found: LaneCheck) -> None:
         """Record that the files of a lane are about to appear. Raises ExportError."""
@@ -92,11 +112,14 @@ class DoneLanes:
 
 def _results(found: LaneCheck) -> list[Path]:
     """Files and folders of a lane's results; of a container that is a folder, the datasets."""
-    results = []
-    for plan in found.exports.values():
-        is_inside = plan.format.container and plan.format.is_folder
-        results += [Path(file, plan.internal_path) if is_inside else Path(file) for file in plan.files]
-    return [result.absolute() for result in (*results, *(found.table.files if found.table else ()))]
+    images = [place for plan in found.exports.values() for place in result_places(plan)]
+    return [*images, *(file.absolute() for file in (found.table.files if found.table else ()))]
+
+
+def result_places(plan: ExportPlan) -> list[Path]:
+    """Return the absolute paths of the files or folders of a result; in a container that is a folder, its dataset."""
+    is_inside = plan.format.container and plan.format.is_folder
+    return [Path(file, plan.internal_path if is_inside else "").absolute() for file in plan.files]
 
 
 def _check_places(found: LaneCheck) -> None:

@@ -19,6 +19,7 @@ from .live_targets import live_targets
 from .special_files import check_special, copy_into, is_special
 
 __all__ = [
+    "KEPT_SUFFIX",
     "FolderTarget",
     "Target",
     "check_file_place",
@@ -26,10 +27,13 @@ __all__ = [
     "copy_file",
     "existing_folder",
     "export_errors",
+    "kept_path",
+    "put_folder",
     "write_text_file",
 ]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+KEPT_SUFFIX = ".blocks"
 MAX_HELD_FILES = 64  # temporary files kept open to identify them; a sequence has more than a process may open
 # An open file cannot be renamed on Windows.
 _CAN_HOLD = os.name == "posix"
@@ -74,6 +78,11 @@ def check_folder_place(path: Path, option: Setting = OUTPUT_FILES) -> None:
     with export_errors(path, option):
         _refuse_file(path)
         _check_writable(path)
+
+
+def kept_path(path: Path, run: str) -> Path:
+    """Path of what becomes ``path``, for a run that several processes continue; ``run`` is the same in all of them."""
+    return path.with_name(f".{path.stem[:60]}.{run}{KEPT_SUFFIX}")
 
 
 def existing_folder(path: Path) -> Path:
@@ -128,18 +137,21 @@ class Target:
     copied into it.
 
     option   option by which the user chose the path
+    run      names the temporary file, which is kept until it is committed; "": a random name, and it is discarded
     """
 
     _held_files = 0
     _counting = threading.Lock()
 
-    def __init__(self, path: Path, option: Setting = OUTPUT_FILES) -> None:
+    def __init__(self, path: Path, option: Setting = OUTPUT_FILES, *, run: str = "") -> None:
         self.path = path
         self.option = option
+        self._is_kept = bool(run)
         import tempfile  # 3 ms, and few runs come here
 
         folder = Path(tempfile.gettempdir()) if is_special(path) else path.parent
-        self.temporary = folder / f".{path.stem[:60]}.{os.urandom(6).hex()}.part"
+        unfinished = folder / f".{path.stem[:60]}.{os.urandom(6).hex()}.part"
+        self.temporary = kept_path(path, run) if run else unfinished
         self._created: list[Path] = []
         self._held: int | None = None
         self._identity: tuple[int, int] | None = None
@@ -201,7 +213,8 @@ class Target:
     def _lost(self, what: str) -> ExportError:
         return ExportError(
             f"cannot complete {self.path}: {self.temporary} was removed while it was being written ({what}); "
-            "exclude names that end in .part from any clean-up of old files during a run, and run again"
+            f"exclude names that end in {self.temporary.suffix} from any clean-up of old files during a run, and run "
+            "again"
         )
 
     def _create_folders(self) -> None:
@@ -234,9 +247,13 @@ class Target:
             os.replace(self.temporary, self.path)
 
     def discard(self) -> None:
-        """Remove the temporary file and the folders created for it, if they are empty. Never raises."""
-        with suppress(OSError):
-            self._remove_temporary()
+        """Remove the temporary file and the folders created for it, if they are empty. Never raises.
+
+        One that is kept is only closed.
+        """
+        if not self._is_kept:
+            with suppress(OSError):
+                self._remove_temporary()
         with suppress(OSError):
             self._let_go()
         for folder in reversed(self._created):
@@ -269,18 +286,18 @@ def write_text_file(path: Path, text: str, option: Setting = OUTPUT_FILES) -> No
 class FolderTarget(Target):
     """One folder being written. It exists from the start under its temporary name."""
 
-    def __init__(self, path: Path, option: Setting = OUTPUT_FILES) -> None:
+    def __init__(self, path: Path, option: Setting = OUTPUT_FILES, *, run: str = "") -> None:
         from .exchange import recover_folder
 
         with export_errors(path, option):
             recover_folder(path)
-        super().__init__(path, option)
+        super().__init__(path, option, run=run)
 
     def _check_place(self) -> None:
         _refuse_file(self.path)
 
     def _create_temporary(self) -> None:
-        self.temporary.mkdir()
+        self.temporary.mkdir(exist_ok=self._is_kept)
 
     def _remove_temporary(self) -> None:
         shutil.rmtree(self.temporary, ignore_errors=True)
@@ -328,14 +345,21 @@ class FolderTarget(Target):
             return frozenset()
 
     def _put_in_place(self) -> None:
-        """Put the folder in place, in one step where the system can exchange two folders."""
-        from .exchange import exchange, replace_in_two_steps
+        put_folder(self.temporary, self.path, may_exchange=not self._is_kept)
 
-        if not self.path.exists():
-            os.rename(self.temporary, self.path)
-        elif exchange(self.temporary, self.path):
-            self._remove_temporary()
-        else:
-            with live_targets.indivisible():
-                aside = replace_in_two_steps(self.temporary, self.path)
-            shutil.rmtree(aside, ignore_errors=True)
+
+def put_folder(new: Path, path: Path, *, may_exchange: bool = True) -> None:
+    """Put a folder in place, in one step where the system can exchange two folders. Raises OSError.
+
+    may_exchange  False: at no time is there an older folder under the name of the new one
+    """
+    from .exchange import exchange, replace_in_two_steps
+
+    if not path.exists():
+        os.rename(new, path)
+    elif may_exchange and exchange(new, path):
+        shutil.rmtree(new, ignore_errors=True)
+    else:
+        with live_targets.indivisible():
+            aside = replace_in_two_steps(new, path)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -62,16 +62,16 @@ _CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share thro
 _ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, AttributeError)
 
 
-def _context() -> tensorstore.Context:
-    return _context_of(thread_limit())
+def _context(*, is_synced: bool = False) -> tensorstore.Context:
+    return _context_of(thread_limit(), is_synced=is_synced)
 
 
 @cache
-def _context_of(threads: int | None) -> tensorstore.Context:
-    """Context that all arrays share. Files are not synced to disk one by one: a store counts once it is complete."""
+def _context_of(threads: int | None, *, is_synced: bool) -> tensorstore.Context:
+    """Context that arrays share. Files need not be synced to disk one by one if a store counts once it is complete."""
     import tensorstore
 
-    settings: dict[str, Any] = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "file_io_sync": False}
+    settings: dict[str, Any] = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "file_io_sync": is_synced}
     if threads is not None:
         settings["data_copy_concurrency"] = {"limit": threads}
     return tensorstore.Context(settings)
@@ -84,10 +84,12 @@ def open_array(
     *,
     create: bool = False,
     assume: bool = False,
+    is_synced: bool = False,
 ) -> tensorstore.TensorStore:
     """Open or create the array in a folder. Raises tensorstore's exceptions, see the two functions below.
 
-    assume   True: trust ``metadata`` without reading or writing any
+    assume     True: trust ``metadata`` without reading or writing any
+    is_synced  True: a write is complete when it is on disk
     """
     import tensorstore
 
@@ -96,7 +98,8 @@ def open_array(
     spec: dict[str, Any] = {"driver": driver, "kvstore": _kvstore(folder)}
     if metadata is not None:
         spec["metadata"] = metadata
-    opened = tensorstore.open(spec, context=_context(), open=not create, create=create, assume_metadata=assume)
+    context = _context(is_synced=is_synced)
+    opened = tensorstore.open(spec, context=context, open=not create, create=create, assume_metadata=assume)
     array: tensorstore.TensorStore = opened.result()
     return array
 
@@ -191,14 +194,20 @@ class StoreTarget(Protocol):
 class LocalStore(FolderTarget):
     """A store in the file system: see StoreTarget."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, run: str = "") -> None:
+        super().__init__(path, run=run)
         self._described: list[tuple[str, str]] = []
 
     def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
-        array = open_array(driver, self.temporary / key, metadata, create=True)
         self._described.append((key, _DESCRIPTION[driver]))
-        return array
+        folder = self.temporary / key
+        if not self._is_kept:
+            return open_array(driver, folder, metadata, create=True)
+        # It may exist, and be created by several processes at once.
+        content = _description(driver, metadata)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _DESCRIPTION[driver]).write_bytes(content)
+        return open_array(driver, folder, json.loads(content), assume=True, is_synced=True)
 
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
         write_json(self.temporary / key, content)
@@ -214,16 +223,9 @@ class RemoteStore(RemoteTarget):
 
     def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
         """Create the array; its description is written last with the others, so that its chunks alone are no array."""
-        import tensorstore
-
-        spec = {"driver": driver, "kvstore": {"driver": "memory"}, "metadata": metadata}
-        made = tensorstore.open(spec, context=tensorstore.Context(), create=True).result().kvstore
-        assert made is not None  # true for these drivers
-        (name,) = made.list().result()
-        content = bytes(made.read(name).result().value)
-        self.put_later(f"{key}/{name.decode()}", content)
-        full = json.loads(content)
-        return open_array(driver, self.folder.joinpath(*key.split("/")), full, assume=True)
+        content = _description(driver, metadata)
+        self.put_later(f"{key}/{_DESCRIPTION[driver]}", content)
+        return open_array(driver, self.folder.joinpath(*key.split("/")), json.loads(content), assume=True)
 
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
         self.put_later(key, to_json(content).encode())
@@ -235,6 +237,16 @@ class RemoteStore(RemoteTarget):
     def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
         """Check the files only: descriptions are written in ``commit``."""
         self.check_keys(f"{folder}/{name}" for folder, name in names)
+
+
+def _description(driver: str, metadata: Mapping[str, Any]) -> bytes:
+    """Make the content of the file that describes an array."""
+    import tensorstore
+
+    spec = {"driver": driver, "kvstore": {"driver": "memory"}, "metadata": metadata}
+    made = tensorstore.open(spec, context=tensorstore.Context(), create=True).result().kvstore
+    assert made is not None  # true for these drivers
+    return bytes(made.read(_DESCRIPTION[driver]).result().value)
 
 
 def reason(error: BaseException) -> str:
@@ -403,6 +415,7 @@ class StoredArray:
         is_alone = thread_limit() == 1
         self._most_pending = 0 if is_alone else max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
         self._pending: deque[tensorstore.WriteFutures] = deque()
+        self._late: list[tensorstore.WriteFutures] = []  # those that a thread waits for
         self._lock = threading.Lock()
         # Units of zeros only are not stored: readers treat a missing file as one.
         self._has_file = np.zeros([-(-n // m) for n, m in zip(self.shape, self.unit, strict=True)], bool)
@@ -429,24 +442,56 @@ class StoredArray:
         with self._lock:
             self._pending.append(write)
             late = [self._pending.popleft() for _ in range(len(self._pending) - self._most_pending)]
-        for one in late:
+            self._late += late
+        self._wait(late)
+
+    def _wait(self, writes: Iterable[tensorstore.WriteFutures]) -> None:
+        """Wait for writes that are late. One that fails stays late, so that ``settle`` raises its error, too."""
+        for one in writes:
             one.result()
+            with self._lock, suppress(ValueError):  # another thread has waited for it, too
+                self._late.remove(one)
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Yield (folder, name) of every file that must exist once all writes are complete, grouped by folder."""
         return self._names.of(self._has_file)
 
     def settle(self) -> None:
-        """Wait until all writes are complete. Raises ExportError."""
+        """Wait until all writes that were started are complete, by any thread. Raises ExportError."""
         with store_export_errors(self._path):
-            while self._pending:
-                self._pending.popleft().result()
+            with self._lock:
+                self._late += self._pending
+                self._pending.clear()
+                writes = list(self._late)
+            self._wait(writes)
+
+    def settle_block(self, box: Box) -> str:
+        """Wait until the units of a box are written; returns which of them have files, for ``restore``."""
+        self.settle()
+        return np.packbits(self._has_file[self._units_of(box)]).tobytes().hex()
+
+    def restore(self, box: Box, files: str) -> None:
+        """Count a box of whole units as written, by another process or an earlier one. Raises ValueError."""
+        units = self._units_of(box)
+        found = self._has_file[units]
+        packed = np.frombuffer(bytes.fromhex(files), np.uint8)
+        if len(packed) != -(-found.size // 8):
+            raise ValueError(f"{len(packed)} bytes do not describe {found.size} units")
+        bits = np.unpackbits(packed, count=found.size)
+        self._has_file[units] = bits.reshape(found.shape).astype(bool)
+        self._assembler.skip(box)
+
+    def _units_of(self, box: Box) -> tuple[slice, ...]:
+        return tuple(slice(a // n, -(-b // n)) for a, b, n in zip(box.start, box.stop, self.unit, strict=True))
 
     def abandon(self) -> None:
         """Wait until all writes have ended, whatever their outcome. Never raises."""
-        while self._pending:
+        with self._lock:
+            writes = [*self._late, *self._pending]
+            self._pending.clear()
+        for one in writes:
             with suppress(Exception):
-                self._pending.popleft().result()
+                one.result()
 
     def read(self, box: Box) -> np.ndarray:
         """Read back a box, once all writes are complete. Raises ExportError."""

@@ -72,6 +72,11 @@ class ChunkAssembler:
         with self._lock:
             return sum(chunk.nbytes for chunk, _ in self._begun.values())
 
+    def skip(self, box: Box) -> None:
+        """Count the voxels of a box of whole chunks as returned, since they are stored already."""
+        with self._lock:
+            self._missing -= box.intersect(self._image).size
+
     def add(self, box: Box, data: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
         """Take the voxels of ``box``; yield (first voxel, C-ordered chunk) for every chunk that is complete now."""
         if box.shape != data.shape or not self._image.contains(box):

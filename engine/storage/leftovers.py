@@ -1,5 +1,7 @@
 """Unfinished files and folders that killed runs left beside their results: found and removed.
 
+Those of runs that can be continued are kept unless they are asked for.
+
 A live process renews the modification times of what it writes (live_targets.py), wherever it runs; so what was not
 renewed for much longer belongs to none. Processes of other machines cannot be asked on a shared disk.
 """
@@ -11,15 +13,19 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ...frozen import frozen
-from ..errors import InputNotFound
+from ..errors import InputNotFound, Text, setting
+from .atomic_write import KEPT_SUFFIX
 from .live_targets import RENEW_PERIOD_S
+from .run_folder import RUN_SUFFIX
 
 MIN_AGE_S = 6 * RENEW_PERIOD_S  # since the last renewal; a few may fail on a busy server
 # Names given by atomic_write.py and, for a folder that was moved aside while it was replaced, exchange.py.
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+_RESUMABLE = re.compile(rf"\..+\.[0-9a-f]{{12}}(\{KEPT_SUFFIX}|\{RUN_SUFFIX})")
 _ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{12}\.old")
 _CHUNKS = re.compile(r"\d+|c")  # folders in arrays, with a great many files and nothing unfinished
 
@@ -41,10 +47,11 @@ class Leftover:
     failed: bool = False
 
 
-def clean_folder(folder: Path, *, is_dry: bool) -> Iterator[Leftover]:
+def clean_folder(folder: Path, *, is_dry: bool, is_resumable_removed: bool = False) -> Iterator[Leftover]:
     """Find what killed runs left in a folder and the folders in it, and remove what no live process owns.
 
-    is_dry  remove nothing
+    is_dry                remove nothing
+    is_resumable_removed  also remove runs that can be continued
     Raises InputNotFound if there is no such folder. Errors of single removals are in the results.
     """
     if not folder.is_dir():
@@ -54,11 +61,15 @@ def clean_folder(folder: Path, *, is_dry: bool) -> Iterator[Leftover]:
             now_s = time.time() if is_dry else _clock_of(path.parent)
             found = Leftover(path, max(0.0, now_s - path.lstat().st_mtime), _size(path))
             if found.age_s < MIN_AGE_S:
-                yield Leftover(path, found.age_s, found.nbytes, "a live process may own it")
-                continue
-            if not is_dry:
-                _remove(path)
-            yield found
+                yield replace(found, problem="a live process may own it")
+            elif _RESUMABLE.fullmatch(path.name) and not is_resumable_removed:
+                yield replace(
+                    found, problem=Text(f"{setting('resume')} continues it; {setting('resumable')} removes it")
+                )
+            else:
+                if not is_dry:
+                    _remove(path)
+                yield found
         except FileNotFoundError:  # its process has ended meanwhile
             continue
         except OSError as error:
@@ -70,7 +81,7 @@ def _find(folder: Path) -> Iterator[Path]:
         for name in sorted((*folders, *files)):
             aside = _ASIDE.fullmatch(name)
             # Without the folder that replaced it, what was moved aside is the only copy.
-            if _UNFINISHED.fullmatch(name) or (aside and Path(place, aside[1]).exists()):
+            if _UNFINISHED.fullmatch(name) or _RESUMABLE.fullmatch(name) or (aside and Path(place, aside[1]).exists()):
                 yield Path(place, name)
         folders[:] = [name for name in folders if not name.startswith(".") and not _CHUNKS.fullmatch(name)]
 

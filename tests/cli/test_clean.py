@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.killed_runs import KILLED, run_killed
+from support.killed_runs import KILLED, State, run_until
 
 from pixelforest import cli
 from pixelforest.engine.storage import leftovers
@@ -34,8 +34,8 @@ def test_what_a_killed_run_left_is_removed_an_hour_later(
 ) -> None:
     monkeypatch.chdir(copy_golden("px2d_gray"))
     argv = ["--project=project.ilp", f"--output_format={format}", "--output_filename_format=out/deep/{nickname}"]
-    state = ("export.tile_sinks:ImageExport.write_converted", "after", 1)
-    assert run_killed(state, Path("started"), [*argv, "raw.png"]) == KILLED
+    state = State("export.tile_sinks:ImageExport.write_converted", "after", 1)
+    assert run_until(state, [*argv, "raw.png"], computed=Path("computed"))[0] == KILLED
     (left,) = Path("out/deep").iterdir()
     assert clean("out") == 0
     assert left.exists()
@@ -117,7 +117,9 @@ def test_what_cannot_be_removed_is_a_failure(
     assert "some could not be removed" in captured.err
 
 
-@pytest.mark.parametrize(("words", "status", "part"), [((), 2, "clean takes folders"), (("gone",), 1, "no folder")])
+@pytest.mark.parametrize(
+    ("words", "status", "part"), [((), 2, "clean takes folders, --dry_run"), (("gone",), 1, "no folder")]
+)
 def test_folders_that_are_missing(
     words: tuple[str, ...], status: int, part: str, work_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,7 +130,15 @@ def test_every_option_changes_the_request_or_the_console() -> None:
     from pixelforest.frontend.console import ConsoleSettings
 
     known = {field.name for kind in (Request, ConsoleSettings) for field in fields(kind)}
-    without_effect = {"headless", "readonly", "help", "version", "warm", "architectures"}  # the last for doctor alone
+    without_effect = {
+        "headless",
+        "readonly",
+        "help",
+        "version",
+        "warm",
+        "architectures",
+        "resumable",
+    }  # for doctor and clean
     for option in OPTIONS:
         if not option.refused and option.takes is not Takes.PATHS:
             assert option.key in known | without_effect, option.name

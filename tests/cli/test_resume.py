@@ -15,19 +15,20 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from support.killed_runs import KILLED, contents, run_killed
+from support.killed_runs import KILLED, UNDISTURBED, State, contents, run_until
 
 from pixelforest import cli
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGKILL")
 NAMES = "abcd"
 FORMATS = {"numpy": "npy", "single-scale OME-Zarr": "zarr", "n5": "n5", "compressed hdf5": "h5"}
-DONE = ("run.done_lanes:DoneLanes.complete", "after", 2)
+DONE = State("run.done_lanes:DoneLanes.complete", "after", 2)
+COMPUTED = Path("computed")
 STATES = {
     "two lanes are done": DONE,
-    "before results appear": ("run.done_lanes:DoneLanes.begin", "after", 3),
-    "results are there, their record is not": ("run.done_lanes:DoneLanes.complete", "before", 3),
-    "before the record is on disk": ("storage.ledger:make_durable", "after", 3),
+    "before results appear": State("run.done_lanes:DoneLanes.begin", "after", 3),
+    "results are there, their record is not": State("run.done_lanes:DoneLanes.complete", "before", 3),
+    "before the record is on disk": State("run.done_lanes:make_durable", "after", 3),
 }
 
 
@@ -59,12 +60,12 @@ def states(report: dict[str, Any]) -> list[str]:
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_killed_batch_continues(gray: Path, format: str, state: tuple[str, str, int]) -> None:
+def test_a_killed_batch_continues(gray: Path, format: str, state: State) -> None:
     """Also where existing results are not replaced without --overwrite, as with OME-Zarr."""
     assert cli.main(words(out="undisturbed", format=format)) == 0
-    assert run_killed(state, Path("started"), words("--resume", format=format)) == KILLED
+    assert run_until(state, words("--resume", format=format), computed=COMPUTED)[0] == KILLED
     status, report = resume(format=format)
-    done = len(Path("started").read_text().split()) - (state != DONE)
+    done = len(COMPUTED.read_text().splitlines()) - (state != DONE)
     assert (status, states(report)) == (0, ["skipped"] * done + ["done"] * (4 - done))
     assert contents(Path("out")) == contents(Path("undisturbed"))
 
@@ -155,7 +156,7 @@ def test_changes_are_refused_with_what_differs(
     change: Callable[[], list[str]],
     difference: str,
 ) -> None:
-    assert run_killed(DONE, Path("started"), words("--resume")) == KILLED
+    assert run_until(DONE, words("--resume"), computed=COMPUTED)[0] == KILLED
     before = contents(Path("out"))
     options = change()
     status, report = resume(*options)
@@ -203,12 +204,11 @@ def test_a_batch_killed_ten_times_gives_the_files_of_an_undisturbed_one(gray: Pa
     draw, kills = random.Random(1), 0
     while kills < 10:
         place = draw.choice(["export.tile_sinks:ImageExport.write_converted", "run.done_lanes:DoneLanes.complete"])
-        state = (place, draw.choice(["before", "after"]), draw.randint(1, 4))
-        status = run_killed(state, Path("started"), [*argv("out"), "--resume"])
-        assert status == KILLED
+        state = State(place, draw.choice(["before", "after"]), draw.randint(1, 4))
+        assert run_until(state, [*argv("out"), "--resume"], computed=COMPUTED)[0] == KILLED
         kills += 1
-    assert run_killed(("", "", 0), Path("started"), [*argv("out"), "--resume"]) == 0
+    assert run_until(UNDISTURBED, [*argv("out"), "--resume"], computed=COMPUTED)[0] == 0
     assert contents(Path("out")) == contents(Path("undisturbed"))
-    started = Counter(Path("started").read_text().split())
-    assert set(started) == set(images)
-    assert sum(started.values()) - len(images) <= kills
+    computed = Counter(COMPUTED.read_text().splitlines())
+    assert len(computed) == len(images)
+    assert computed.total() - len(images) <= kills

@@ -20,7 +20,7 @@ import numpy as np
 from ....box import Box
 from ...axes import axistags_json
 from ...errors import ExportError, InputError, InputNotFound, as_marked, setting
-from ...storage.atomic_write import FolderTarget, check_folder_place
+from ...storage.atomic_write import FolderTarget, check_folder_place, put_folder
 from ...storage.chunk_store import (
     ChunkNames,
     RemoteStore,
@@ -39,7 +39,7 @@ from ...storage.chunks import chunk_shape
 from ...storage.exchange import recover_folder
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
-from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..support.vigra_attributes import read_axes, read_resolution, read_units, text_of
 
 _METADATA = "attributes.json"
@@ -166,16 +166,20 @@ def _only_dataset(container: Path) -> str:
     return names[0]
 
 
-class N5Writer(ImageWriter):
-    """Writer of one dataset, into a container of its own that becomes the final one or is merged into it at the end."""
+class N5Writer(BlockWriter):
+    """Writer of one dataset, into a container of its own that becomes the final one or is merged into it at the end.
 
-    def __init__(self, path: Path, internal: str, spec: ImageSpec, *, compress: bool) -> None:
+    run  name of a run whose processes write the blocks of the dataset; "": this one writes all
+    """
+
+    def __init__(self, path: Path, internal: str, spec: ImageSpec, run: str = "", *, compress: bool) -> None:
         self.chunks = _chunks(spec)
         self._path = path
         self._names = _split_internal(path, internal)
         # A link is followed: what it points to is replaced, not the link.
         self._container = resolve_links(path)
-        self._target = FolderTarget(self._container)
+        self._target = FolderTarget(self._container, run=run)
+        self._is_kept = bool(run)
         self._array: StoredArray | None = None
         try:
             with store_export_errors(path):
@@ -185,10 +189,10 @@ class N5Writer(ImageWriter):
             with store_export_errors(path):
                 write_json(self._target.temporary / _METADATA, {"n5": _VERSION})
                 folder = self._target.temporary.joinpath(*self._names)
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=self._is_kept)
                 write_json(folder / _METADATA, attributes, indent=None)
                 metadata = {key: attributes[key] for key in _OF_THE_FORMAT}
-                array = open_array("n5", folder, metadata, assume=True)
+                array = open_array("n5", folder, metadata, assume=True, is_synced=self._is_kept)
             names = ChunkNames("/".join(self._names), is_reversed=True)
             self._array = StoredArray(array.T, self.chunks, path, names)
         except BaseException:
@@ -198,6 +202,13 @@ class N5Writer(ImageWriter):
     def write(self, box: Box, data: np.ndarray) -> None:
         with self._target.watched():
             self._open_array().write(box, data)
+
+    def settle(self, box: Box) -> str:
+        with self._target.watched():
+            return self._open_array().settle_block(box)
+
+    def restore(self, box: Box, files: str) -> None:
+        self._open_array().restore(box, files)
 
     def finish(self) -> list[Path]:
         try:
@@ -231,9 +242,14 @@ class N5Writer(ImageWriter):
         """Move the finished dataset into the existing container; all others in it are unchanged."""
         if not (self._container / _METADATA).exists():  # an empty folder
             os.replace(self._target.temporary / _METADATA, self._container / _METADATA)
+        dataset = self._target.temporary.joinpath(*self._names)
+        if self._is_kept:  # so that another process finds it under one of two names
+            self._target.check_alive()
+            put_folder(dataset, self._container.joinpath(*self._names), may_exchange=False)
+            return
         place = FolderTarget(self._container.joinpath(*self._names))
         try:
-            place.adopt(self._target.temporary.joinpath(*self._names))
+            place.adopt(dataset)
             place.commit()
         finally:
             place.discard()
@@ -407,6 +423,7 @@ OUTPUTS = tuple(
         check_place=check_place,
         is_result=lambda path, internal: path.is_dir(),  # check_place asks for a container
         is_folder=True,
+        open_blocks=partial(N5Writer, compress=compress),
     )
     for name, compress, what in (("n5", False, "not compressed"), ("compressed n5", True, "gzip level 1"))
 )

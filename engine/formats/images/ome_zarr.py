@@ -37,7 +37,7 @@ from ...storage.exchange import find_aside
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
 from ...storage.thread_limit import thread_limit
-from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
 from ..support.ome_zarr_layout import (
     file_shape,
@@ -88,10 +88,15 @@ class OmeZarrReader(ImageReader):
         self._image.close()
 
 
-class OmeZarrWriter(ImageWriter):
-    """Writer of one image in a store of its own, which replaces an older one only if allowed."""
+class OmeZarrWriter(BlockWriter):
+    """Writer of one image in a store of its own, which replaces an older one only if allowed.
 
-    def __init__(self, path: Path | RemotePath, internal: str, spec: ImageSpec, *, is_multiscale: bool) -> None:
+    run  name of a run whose processes write the blocks of a store in the file system; "": this one writes all
+    """
+
+    def __init__(
+        self, path: Path | RemotePath, internal: str, spec: ImageSpec, run: str = "", *, is_multiscale: bool
+    ) -> None:
         if isinstance(path, Path):
             _check_store(path, spec)
         self._path, self._spec = path, spec
@@ -103,7 +108,7 @@ class OmeZarrWriter(ImageWriter):
         if isinstance(path, RemotePath):
             self._target = _open_remote(path, spec)
         else:
-            self._target = LocalStore(resolve_links(path))
+            self._target = LocalStore(resolve_links(path), run=run)
         self._level: StoredArray | None = None
         try:
             self._level = self._create(next(iter(self._shapes)))
@@ -113,10 +118,20 @@ class OmeZarrWriter(ImageWriter):
             raise
 
     def write(self, box: Box, data: np.ndarray) -> None:
-        axes = self._spec.axes
-        ordered = from_canonical(to_canonical(data, axes), AXES)
+        ordered = from_canonical(to_canonical(data, self._spec.axes), AXES)
         with self._target.watched():
-            self._open_level().write(box_from(box_to_canonical(box, axes), AXES), ordered)
+            self._open_level().write(self._stored_box(box), ordered)
+
+    def settle(self, box: Box) -> str:
+        with self._target.watched():
+            return self._open_level().settle_block(self._stored_box(box))
+
+    def restore(self, box: Box, files: str) -> None:
+        self._open_level().restore(self._stored_box(box), files)
+
+    def _stored_box(self, box: Box) -> Box:
+        """Reorder a box in output axes to the axes of the store."""
+        return box_from(box_to_canonical(box, self._spec.axes), AXES)
 
     def finish(self) -> list[Path]:
         try:
@@ -336,6 +351,7 @@ OUTPUTS = tuple(
         check_place=check_place,
         is_result=lambda path, internal: is_store(path),
         is_folder=True,
+        open_blocks=partial(OmeZarrWriter, is_multiscale=is_multiscale),
     )
     for name, is_multiscale, what in (
         ("single-scale OME-Zarr", False, "full resolution only"),

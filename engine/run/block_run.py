@@ -1,0 +1,260 @@
+"""Computation of a lane block by block, by several processes or one after another (``--resume``, ``--blocks``).
+
+A block is recorded when its bytes are on disk, so that a process that is killed repeats the blocks in work and no
+others. The process that finds all of them recorded completes the results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...box import Box
+from ...frozen import frozen
+from ..errors import ExportError, setting
+from ..export.images import ExportPlan
+from ..export.tile_sinks import BlockSink, ImageExport, open_export
+from ..formats import output_formats
+from ..inputs.images import InputImage
+from ..jobs import Job
+from ..progress import Progress
+from ..resources import Resources
+from ..storage.atomic_write import kept_path
+from ..storage.run_folder import RunFolder, find_runs, remove_run
+from ..storage.special_files import resolve_links
+from ..tiling.blocks import choose_block, cut_in_blocks, select_part
+from ..workflows.protocol import Workflow
+from .check import LaneCheck
+from .done_lanes import DoneLanes, result_places
+from .fingerprint import Fingerprint, digest
+
+logger = logging.getLogger("pixelforest.batch")
+
+# A block on so many threads is cut into tiles of about the best size; further threads compute other blocks.
+THREADS_PER_BLOCK = 4
+MIN_BLOCK_BYTES = 1 << 30  # memory of each block in work, where several are
+
+
+def plan_blocks(found: LaneCheck) -> tuple[int, ...]:
+    """Choose the shape (t, z, y, x) of the blocks of a lane. Raises ExportError if it cannot be computed in blocks."""
+    if found.table is not None:
+        raise ExportError("a table of objects is made from the whole image, and not in blocks")
+    units = []
+    for name, plan in found.exports.items():
+        if plan.format.open_blocks is None or not isinstance(plan.path, Path):
+            able = [each.name for each in output_formats().values() if each.open_blocks is not None]
+            place = plan.format.name if isinstance(plan.path, Path) else f"a result behind a URL ({plan.path})"
+            raise ExportError(
+                f"one process writes {place} as a whole, and no part of it; formats that are written in blocks, to "
+                f"files: {', '.join(able)}"
+            )
+        if not plan.result.is_local:
+            raise ExportError(f"{name} is made from the whole image, and not in blocks")
+        unit = dict(zip(plan.spec.axes, plan.format.unit(plan.spec) or plan.spec.shape, strict=True))
+        units.append([unit.get(axis, 1) for axis in "tzyx"])
+    return choose_block(_region(found).shape, units)
+
+
+def _region(found: LaneCheck) -> Box:
+    """Region (t, z, y, x) of the results, which for results of pixels is the same."""
+    region = next(iter(found.exports.values())).region
+    return Box(region.start[:4], region.stop[:4])
+
+
+def cut_lane(found: LaneCheck) -> list[Box]:
+    """Cut the results of a lane that is computed in blocks, (t, z, y, x)."""
+    assert found.block is not None
+    return cut_in_blocks(_region(found), found.block)
+
+
+@frozen
+class BlockWork:
+    """Everything that computing blocks of a lane needs from the run."""
+
+    job: Job
+    workflow: Workflow
+    resources: Resources
+    records: DoneLanes
+    progress: Progress
+    on_progress: Callable[[int], None]
+
+
+def compute_in_blocks(found: LaneCheck, images: Mapping[str, InputImage], work: BlockWork) -> tuple[Path, ...]:
+    """Compute the blocks of a lane that are due; returns the files of the results if it has completed them.
+
+    Raises ExportError, also if blocks are missing that this process was not to compute.
+    """
+    run = _Run(found, work.records)
+    try:
+        boxes, job = cut_lane(found), work.job
+        done = run.blocks()
+        mine = () if job.finish else select_part(len(boxes), job.blocks)
+        due = [i for i in mine if i not in done]
+        if job.finish and len(done) < len(boxes):
+            raise ExportError(_describe_missing(found, run, [i for i in range(len(boxes)) if i not in done]))
+        logger.info("%s: %d of %d blocks are done already", found.name, len(done), len(boxes))
+        work.progress.skip(found.voxels - sum(boxes[i].size for i in due))
+        with run.open_exports() as exports:
+            _compute(boxes, due, run, exports, images, work)
+            if job.blocks is not None:
+                missing = len(boxes) - len(run.blocks())
+                logger.info("%s: %d blocks were computed, %d are still missing", found.name, len(due), missing)
+                return ()
+            for i, record in done.items():
+                for name, export in exports.items():
+                    facts = record["results"][name]
+                    export.restore(BlockSink(export, boxes[i]), facts["files"], facts["overflow"])
+            files = run.complete(exports)
+        return files
+    finally:
+        run.close()
+
+
+def _compute(
+    boxes: Sequence[Box],
+    due: Sequence[int],
+    run: _Run,
+    exports: Mapping[str, ImageExport],
+    images: Mapping[str, InputImage],
+    work: BlockWork,
+) -> None:
+    """Compute blocks and record each; several in parallel where threads and memory suffice."""
+    resources = work.resources
+    at_once = min(len(due), resources.threads // THREADS_PER_BLOCK, resources.memory_bytes // MIN_BLOCK_BYTES)
+    if at_once > 1:
+        threads = resources.threads // at_once
+        resources = replace(resources.share(at_once), threads=threads)
+    failed = threading.Event()
+
+    def report(voxels: int) -> None:
+        if failed.is_set():
+            raise _OtherFailed
+        work.on_progress(voxels)
+
+    def compute(index: int) -> None:
+        sinks = {name: BlockSink(export, boxes[index]) for name, export in exports.items()}
+        work.workflow.classify_lane(
+            work.job.project, images, sinks, resources=resources, on_progress=report, table=None
+        )
+        run.add(index, {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()})
+
+    if at_once <= 1:
+        for index in due:
+            compute(index)
+        return
+    with ThreadPoolExecutor(at_once, thread_name_prefix="block") as pool:
+        try:
+            for future in as_completed([pool.submit(compute, index) for index in due]):
+                future.result()
+        except BaseException:
+            failed.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class _OtherFailed(Exception):  # not an error: ends blocks in work after one that failed
+    pass
+
+
+class _Run:
+    """The run that computes a lane, as far as it has come."""
+
+    def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
+        self._found, self._records = found, records
+        self._parts = records.fingerprint_of(found)
+        self._path = Path(found.files[0]).absolute()
+        facts = {"lane": records.key_of(found), "parts": self._parts}
+        self._folder = RunFolder(self._path, digest(self._parts), facts)
+
+    def blocks(self) -> dict[int, dict[str, Any]]:
+        """Return the records of the blocks that are done, by number."""
+        records = self._folder.records()
+        committed = self._committed(records)
+        done = {each["block"]: each for each in records if "block" in each}
+        for name, plan in self._found.exports.items():
+            if done and name not in committed and not self._unfinished(name, plan).exists():
+                logger.warning("%s: %s was removed, so all blocks are computed again", self._found.name, plan.path)
+                self._folder.remove()
+                self._folder.open()
+                return {}
+        return done
+
+    def add(self, index: int, results: Mapping[str, tuple[str, int]]) -> None:
+        """Record a block that is on disk."""
+        facts = {name: {"files": files, "overflow": overflow} for name, (files, overflow) in results.items()}
+        self._folder.add({"block": index, "results": facts})
+
+    @contextlib.contextmanager
+    def open_exports(self) -> Iterator[dict[str, ImageExport]]:
+        """Open the results that are not in place yet."""
+        committed = self._committed(self._folder.records())
+        exports: dict[str, ImageExport] = {}
+        try:
+            for name, plan in self._found.exports.items():
+                if name not in committed:
+                    exports[name] = open_export(plan, run=_name_of(self._parts, name))
+            yield exports
+        finally:
+            for export in exports.values():
+                export.abort()
+
+    def complete(self, exports: Mapping[str, ImageExport]) -> tuple[Path, ...]:
+        """Put all results in place."""
+        self._records.begin(self._found)
+        for name, export in exports.items():
+            self._folder.add({"commit": name})
+            export.finish()
+        self._records.complete(self._found)
+        self._folder.remove()
+        remove_leftovers(self._found, self._records)
+        return tuple(Path(file) for file in self._found.files)
+
+    def close(self) -> None:
+        self._folder.discard()
+
+    def _unfinished(self, name: str, plan: ExportPlan) -> Path:
+        """Return the folder that becomes a result."""
+        folder = _kept_folder(plan, _name_of(self._parts, name))
+        return folder / plan.internal_path if plan.format.container else folder
+
+    def _committed(self, records: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Names of results that are in place: about to be put there, and not under another name any more."""
+        begun = {each["commit"] for each in records if "commit" in each}
+        return {
+            name
+            for name, plan in self._found.exports.items()
+            if name in begun and not self._unfinished(name, plan).exists() and result_places(plan)[0].exists()
+        }
+
+
+def _name_of(parts: Fingerprint, name: str) -> str:
+    """Name of the run that makes one result of a lane."""
+    return digest({**parts, "result": name})
+
+
+def _kept_folder(plan: ExportPlan, run: str) -> Path:
+    return kept_path(resolve_links(Path(plan.path)), run)
+
+
+def remove_leftovers(found: LaneCheck, records: DoneLanes) -> None:
+    """Remove what a run that has completed a lane may have left: its folder, and emptied containers. Never raises."""
+    parts, key = records.fingerprint_of(found), records.key_of(found)
+    for folder, facts in find_runs(Path(found.files[0]).absolute()):
+        if facts.get("lane") == key and facts.get("parts") == parts:
+            remove_run(folder)
+    for name, plan in found.exports.items():
+        remove_run(_kept_folder(plan, _name_of(parts, name)))
+
+
+def _describe_missing(found: LaneCheck, run: _Run, missing: Sequence[int]) -> str:
+    numbers = ", ".join(str(i + 1) for i in missing[:10]) + (", …" if len(missing) > 10 else "")
+    return (
+        f"cannot complete {found.files[0]}: {len(missing)} blocks are missing (number {numbers}); start those of "
+        f"{setting('blocks')}=I/N again that have not ended, or let {setting('resume')} compute the rest here"
+    )

@@ -1,0 +1,97 @@
+"""Folder of a run that several processes compute block by block, or one after another: what it makes, and what is done.
+
+It is beside the result, named by the result and the run, and kept until the result is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .atomic_write import export_errors
+from .ledger import Ledger
+from .live_targets import live_targets
+
+RUN_SUFFIX = ".run"
+_FACTS = "run.json"
+_kept: set[Path] = set()
+
+
+class RunFolder:
+    """The folder of a run, open in this process. Threads may add records at once.
+
+    temporary  the folder itself: while it is open, its modification time is kept recent
+    """
+
+    def __init__(self, path: Path, run: str, facts: Mapping[str, Any]) -> None:
+        """Open or create the folder for a result at ``path``. Raises ExportError."""
+        self.temporary = path.with_name(f"{_prefix(path)}{run}{RUN_SUFFIX}")
+        self._ledger = Ledger(self.temporary)
+        self._facts = dict(facts)
+        self.open()
+
+    def open(self) -> None:
+        """Create what is missing. Raises ExportError."""
+        with export_errors(self.temporary):
+            self.temporary.mkdir(parents=True, exist_ok=True)
+            file = self.temporary / _FACTS
+            if not file.exists():
+                new = file.with_name(f"{_FACTS}.{os.urandom(6).hex()}")
+                new.write_text(json.dumps(self._facts, indent=1), encoding="utf-8")
+                os.replace(new, file)
+        live_targets.add(self)
+        _kept.add(self.temporary)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Read the records of all processes."""
+        return self._ledger.read()
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add a record, which is on disk when this returns. Raises ExportError."""
+        with export_errors(self.temporary):
+            self._ledger.add(record)
+
+    def discard(self) -> None:
+        """Close it; what is in it is kept. Never raises."""
+        with suppress(OSError):
+            self._ledger.close()
+        live_targets.remove(self)
+
+    def remove(self) -> None:
+        """Close and remove it. Never raises."""
+        self.discard()
+        remove_run(self.temporary)
+        _kept.discard(self.temporary)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the folder of a run, or one that became a result. Never raises."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def was_kept() -> bool:
+    """Return True if another process can continue a run of this one."""
+    return bool(_kept)
+
+
+def find_runs(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield folders of runs for results of about this name, and their facts."""
+    try:
+        names = sorted(os.listdir(path.parent))
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(_prefix(path)) and name.endswith(RUN_SUFFIX):
+            with suppress(OSError, ValueError):
+                facts = json.loads((path.parent / name / _FACTS).read_text(encoding="utf-8"))
+                if isinstance(facts, dict):
+                    yield path.parent / name, facts
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.stem[:60]}."
