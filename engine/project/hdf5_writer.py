@@ -22,6 +22,7 @@ from ...frozen import frozen
 from ..axes import axistags_json, box_from_canonical, from_canonical, pipeline_axes
 from ..errors import ProjectError, setting
 from ..storage.atomic_write import Target, export_errors
+from ..storage.late_errors import open_with_late_errors
 from .annotations import LabelBlock
 from .forest import GROUP, PARALLEL_FORESTS
 from .pixel_features import GROUP as FEATURES_GROUP
@@ -114,9 +115,12 @@ class NewProject:
     features: FeatureSelection
 
 
-def write_new_project(path: Path, project: NewProject) -> None:
-    """Write a project without a classifier into an existing file, which it overwrites. Raises ExportError."""
-    with writing(path, path, "w") as file:
+def write_new_project(place: Path, path: Path, project: NewProject) -> None:
+    """Write a project without a classifier into the file ``place``, which gets the name ``path`` later.
+
+    Raises ExportError.
+    """
+    with writing(place, path, "w") as file:
         inputs = put_header(file, NAME, ROLES)
         features = file.create_group(FEATURES_GROUP)
         put_text(features, "StorageVersion", "0.1")
@@ -222,9 +226,8 @@ def writing(place: Path, path: Path, mode: str) -> Iterator[Any]:
     """Open ``place`` for writing, with errors that name ``path``."""
     with export_errors(path, OUTPUT):
         try:
-            with h5py.File(place, mode, locking=False) as file:
+            with open_with_late_errors(place, f"{mode[0]}+") as opened, h5py.File(opened, mode) as file:
                 yield file
-                file.flush()
         except _FAILURES as error:
             raise _as_os_error(error) from error
 

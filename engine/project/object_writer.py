@@ -45,9 +45,9 @@ class NewObjectProject:
     thresholds: ThresholdSettings | None
 
 
-def write_new_object_project(path: Path, project: NewObjectProject) -> None:
-    """Write a project without a classifier into an existing file, which it overwrites. Raises ExportError."""
-    with writing(path, path, "w") as file:
+def write_new_object_project(place: Path, path: Path, project: NewObjectProject) -> None:
+    """Write a project without a classifier; see ``hdf5_writer.write_new_project``. Raises ExportError."""
+    with writing(place, path, "w") as file:
         inputs = put_header(file, project.kind.name, project.kind.roles)
         for group in (COMPUTED, SELECTED):
             put_text(file, f"{group.partition('/')[0]}/StorageVersion", "0.1")

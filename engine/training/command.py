@@ -109,7 +109,7 @@ def _train_new_project(request: TrainingRequest, path: Path) -> Trained:
     check_place(path, path)
     draft = Target(path, setting("new"))  # in the same folder, so that paths of images are the same
     try:
-        (_draft_objects if request.object else _draft_pixels)(request, path.parent, draft.temporary)
+        (_draft_objects if request.object else _draft_pixels)(request, path, draft.temporary)
         trained = _train(request, draft.temporary, shown_as=path)
         trained.save(path)
     finally:
@@ -117,32 +117,32 @@ def _train_new_project(request: TrainingRequest, path: Path) -> Trained:
     return trained
 
 
-def _draft_pixels(request: TrainingRequest, folder: Path, path: Path) -> None:
-    """Write a new project that classifies pixels, not yet trained."""
+def _draft_pixels(request: TrainingRequest, path: Path, place: Path) -> None:
+    """Write a new project that classifies pixels, not yet trained, into the file ``place``; it is ``path`` later."""
     for name in (*_INPUTS, "thresholds"):
         if getattr(request, name):
             raise UsageError(f"{setting(name)} goes with {setting('object')}, which makes a project of objects")
     from .new_project import describe_new_project
 
     project = describe_new_project(
-        folder,
+        path.parent,
         request.raw_data,
         request.labels,
         _classes(request),
         request.features or "all",
         stack_along=request.stack_along or "z",
     )
-    write_new_project(path, project)
+    write_new_project(place, path, project)
 
 
-def _draft_objects(request: TrainingRequest, folder: Path, path: Path) -> None:
-    """Write a new project that classifies objects, not yet trained."""
+def _draft_objects(request: TrainingRequest, path: Path, place: Path) -> None:
+    """Write a new project that classifies objects, not yet trained, as ``_draft_pixels`` does."""
     from .new_object_project import describe_new_object_project
 
     if request.atlas:
         raise UsageError(f"{setting('atlas')}: a new project has no atlas; add it in ilastik")
     project = describe_new_object_project(
-        folder,
+        path.parent,
         {RAW: request.raw_data, **_inputs(request)},
         request.labels,
         _classes(request),
@@ -151,7 +151,7 @@ def _draft_objects(request: TrainingRequest, folder: Path, path: Path) -> None:
         request.stack_along or "z",
         Resources(open_backend("cpu"), *_limits(request)),
     )
-    write_new_object_project(path, project)
+    write_new_object_project(place, path, project)
 
 
 def _classes(request: TrainingRequest) -> Sequence[str]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -257,3 +260,138 @@ def test_a_report_that_cannot_be_written_is_noticed_first(project: Path, capsys:
     assert main(["train", f"--project={project}", f"--output={out}", f"--report_json={report}"]) == 1
     assert "choose another folder with --report_json" in capsys.readouterr().err
     assert not out.exists()
+
+
+# --------------------------------------------------------------------------------------------- disks and other programs
+
+LIMITED = """
+import resource, signal, sys
+from pixelforest.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def train_with_limit(largest: int, *arguments: str) -> str:
+    """Train where no file may be larger, as if the disk were full; returns what the command reports."""
+    # -B: Python would write its own cached files only in part, and never notice.
+    argv = [sys.executable, "-B", "-c", LIMITED, str(largest), "train", *arguments, "--quiet", "--threads=1"]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+@pytest.mark.parametrize("room", [-100_000, 0, 100_000])
+def test_a_disk_that_is_full_keeps_the_project(room: int, project: Path) -> None:
+    """While the copy is made, by the first tree, and when HDF5 writes what it has kept to the end."""
+    before = project.read_bytes()
+    place = [f"--project={project}", f"--output={project}", "--trees=100"]
+    message = train_with_limit(len(before) + room, *place)
+    assert message.startswith(f"pixelforest: error: cannot write {project}: the file would be larger than this disk")
+    assert message.rstrip().endswith("choose another disk with --output")
+    assert project.read_bytes() == before
+    assert sorted(path.name for path in project.parent.iterdir()) == ["project.ilp", "raw.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+@pytest.mark.parametrize("largest", [1000, 60_000])
+def test_a_disk_that_is_full_gets_no_new_project(largest: int, project: Path) -> None:
+    labels = np.zeros((160, 200), np.uint8)
+    labels[20:30, 30:60], labels[100:110, 100:150] = 1, 2
+    np.save(project.with_name("labels.npy"), labels)
+    before = sorted(project.parent.iterdir())
+    images = ["--raw_data", str(project.with_name("raw.png")), "--labels", str(project.with_name("labels.npy"))]
+    message = train_with_limit(largest, f"--new={project.with_name('new.ilp')}", "--trees=100", *images)
+    assert "cannot write" in message
+    assert "new.ilp: the file would be larger than this disk" in message
+    assert sorted(project.parent.iterdir()) == before
+
+
+HOLD = """
+import sys, h5py
+with h5py.File(sys.argv[1], "r+", locking=True):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--project=project.ilp", "--output=new.ilp"],
+        ["train", "--project=other.ilp", "--output=project.ilp"],
+        ["train", "--new=project.ilp", "--raw_data", "raw.png", "--labels", "raw.png"],
+        ["--project=project.ilp", "--retrain", "--readonly=0", "raw.png"],
+    ],
+    ids=["trained", "replaced", "new", "in a run"],
+)
+def test_a_project_that_is_open_in_ilastik_is_refused_before_training(
+    arguments: list[str], project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.parent)
+    shutil.copy(project, "other.ilp")
+    files = {path: path.read_bytes() for path in project.parent.iterdir()}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(project)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        assert main(arguments) == 1
+        holder.communicate("")
+    captured = capsys.readouterr()
+    assert "project.ilp' is open in another program, such as ilastik; save and close it there" in captured.err
+    assert "Training" not in captured.out
+    assert {path: path.read_bytes() for path in project.parent.iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda labels: labels.astype(np.float32), "has values of type float32; labels are integers"),
+        (lambda labels: labels.astype(np.uint16) * 300, "has the label 600; labels go from 1 to 255"),
+        (lambda labels: labels[:, :150], "has the size y=160 x x=150, the image"),
+        (lambda labels: np.minimum(labels, 1), "has labels of one class only"),
+    ],
+    ids=["float", "above 255", "size", "one class"],
+)
+def test_labels_that_cannot_be_used_leave_no_project(
+    change: Callable[[np.ndarray], np.ndarray], message: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.zeros((160, 200), np.uint8)
+    labels[20:30, 30:60], labels[100:110, 100:150] = 1, 2
+    path = project.with_name("labels.npy")
+    np.save(path, change(labels))
+    before = sorted(project.parent.iterdir())
+    images = ["--raw_data", str(project.with_name("raw.png")), "--labels", str(path)]
+    assert main(["train", f"--new={project.with_name('new.ilp')}", *images]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(project.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused_near_labels_only(
+    value: float, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels, path = np.random.default_rng(0).random((160, 200)).astype(np.float32), project.with_name("float.npy")
+    out = project.with_name("new.ilp")
+    pixels[60:70, 60:70] = value
+    np.save(path, pixels)
+    arguments = ["train", f"--project={project}", f"--output={out}", "--raw_data", str(path)]
+    assert main(arguments) == 1
+    assert "float.npy: features of the labelled pixel at t=0, z=0, y=" in capsys.readouterr().err
+    assert not out.exists()
+    with h5py.File(project, "r+") as file:  # labels that remain are far from those pixels
+        for block in file["PixelClassification/LabelSets/labels000"].values():
+            values = block[()]
+            start = [int(part.split(":")[0]) for part in block.attrs["blockSlice"].strip("[]").split(",")]
+            y, x = (
+                np.arange(n)[:, np.newaxis] if axis == 0 else np.arange(n) for axis, n in enumerate(values.shape[:2])
+            )
+            is_near = (y + start[0] < 130) & (x + start[1] < 130)
+            block[...] = np.where(is_near[..., np.newaxis], 0, values)
+    assert main(arguments) == 0
