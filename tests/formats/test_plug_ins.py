@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from pixelforest.engine.formats.spec import (
-    ImageInfo, ImageReader, ImageWriter, InputFormat, Limits, OutputFormat, TableFormat, TableWriter
+    ImageInfo, ImageReader, ImageWriter, InputFormat, Limits, OutputFormat
 )
+from pixelforest.engine.formats.table_spec import TableFormat, TableWriter
 
 Path(__file__).with_name("was_loaded").touch()
 
