@@ -102,7 +102,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--label_proportion",
         RUN,
-        "Train for the run from this share of the labelled pixels, drawn at random.",
+        "Train for the run from this share of the labelled pixels or objects, drawn at random.",
         metavar="SHARE",
         default="all labels",
         parse=parse_share,

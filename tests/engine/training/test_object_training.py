@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 from support.golden import GOLDEN
 
 from pixelforest.engine import Request, resolve_job, run_batch
@@ -257,3 +258,23 @@ def test_the_pixel_stage_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "new.ilp"
     train(GOLDEN / "pcoc2d" / "project.ilp", trees=3).save(path)
     assert read_project(path).pixels.classifier == read_project(GOLDEN / "pcoc2d" / "project.ilp").pixels.classifier
+
+
+def test_features_that_are_not_numbers_become_0(project: Path) -> None:
+    """As in ilastik, which learns from such objects: those of one pixel have no skewness either."""
+    expected = train(project, trees=1).samples
+    with h5py.File(project) as file:
+        labels = file[f"{GROUP}/LabelInputs/0000/0"][()]
+        ids = file["ObjectExtraction/LabelImage_v2/labelimage000/block0000"][0, ..., 0, 0].T
+    pixels = np.asarray(Image.open(project.parent / "raw.png")).astype(np.float32)
+    sample = 4
+    y, x = np.argwhere(ids == np.flatnonzero(labels)[sample])[0]
+    pixels[y, x] = np.nan
+    np.save(project.parent / "nan.npy", pixels)
+    found = train(project, trees=1, raw_data=(str(project.parent / "nan.npy"),)).samples
+    names = list(train(project, trees=1).classifier.feature_names or ())
+    column = names.index("Mean Intensity")
+    assert expected.features[sample, column] > 0
+    assert found.features[sample, column] == 0
+    assert np.isfinite(found.features).all()
+    assert np.array_equal(found.labels, expected.labels)
