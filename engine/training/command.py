@@ -8,9 +8,9 @@ from pathlib import Path
 from ...frozen import frozen
 from ..backends import open_backend
 from ..config import find_config, read_config
-from ..errors import UsageError, setting
+from ..errors import ExportError, UsageError, setting
 from ..machine import choose_memory, choose_threads
-from ..project.hdf5_writer import write_new_project
+from ..project.hdf5_writer import OUTPUT, write_new_project
 from ..project.object_writer import write_new_object_project
 from ..quotes import split_entries
 from ..resources import Resources
@@ -106,6 +106,13 @@ def _train_new_project(request: TrainingRequest, path: Path) -> Trained:
     for name in ("project", "output"):
         if getattr(request, name):
             raise UsageError(f"{setting(name)} cannot be combined with {setting('new')}, which names the new project")
+    try:
+        return _draft_and_train(request, path)
+    except ExportError as error:  # the advice of writers names the option of a project that is trained again
+        raise ExportError(error.args[0].replace(f"{OUTPUT}", f"{setting('new')}")) from error
+
+
+def _draft_and_train(request: TrainingRequest, path: Path) -> Trained:
     check_place(path, path)
     draft = Target(path, setting("new"))  # in the same folder, so that paths of images are the same
     try:

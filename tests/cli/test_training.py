@@ -307,6 +307,7 @@ def test_a_disk_that_is_full_gets_no_new_project(largest: int, project: Path) ->
     message = train_with_limit(largest, f"--new={project.with_name('new.ilp')}", "--trees=100", *images)
     assert "cannot write" in message
     assert "new.ilp: the file would be larger than this disk" in message
+    assert message.rstrip().endswith("choose another disk with --new")
     assert sorted(project.parent.iterdir()) == before
 
 
