@@ -51,6 +51,9 @@ class OutputFormatSuite:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrise by formats, their types, and their numbers of channels."""
         cases: dict[str, Any] = {}
+        if "in_blocks" in metafunc.fixturenames:
+            found = [each for each in self.formats if each.open_blocks is not None]
+            metafunc.parametrize("in_blocks", found, ids=[each.name for each in found])
         for each in self.formats:
             if "dtype" in metafunc.fixturenames:  # others are refused before a writer is opened
                 limits = each.limits
@@ -105,6 +108,25 @@ class OutputFormatSuite:
             for done in [pool.submit(writer.write, box, np.array(array[box.slices()])) for box in boxes]:
                 done.result()
         self.check_files(writer.finish(), chosen, array, axes)
+
+    def test_blocks_of_several_writers_make_the_same_image(self, in_blocks: OutputFormat, tmp_path: Path) -> None:
+        """Two that end without finishing, and one that finishes what they have settled."""
+        array, axes = make_image(in_blocks)
+        spec, path, settled = make_spec(array, axes), tmp_path / f"blocks.{in_blocks.extension}", {}
+        boxes = list(Box.whole(array.shape).split(in_blocks.unit(spec) or array.shape))
+        assert in_blocks.open_blocks is not None
+        for turn in range(2):
+            writer = in_blocks.open_blocks(path, "exported_data", spec, "0123456789ab")
+            for box in boxes[turn::2]:
+                writer.write(box, array[box.slices()])
+                settled[box] = writer.settle(box)
+            writer.abort()
+        assert not path.exists()
+        writer = in_blocks.open_blocks(path, "exported_data", spec, "0123456789ab")
+        for box in boxes:
+            writer.restore(box, settled[box])
+        self.check_files(writer.finish(), in_blocks, array, axes)
+        assert list(tmp_path.iterdir()) == [path]
 
     @pytest.mark.parametrize("sizes", [{"y": 1}, {"x": 1}, {"y": 1, "x": 1}], ids=str)
     def test_short_axes(self, chosen: OutputFormat, sizes: dict[str, int], tmp_path: Path) -> None:

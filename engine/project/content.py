@@ -31,7 +31,7 @@ class ByContent:
         _add(digest, self)
         return digest.hexdigest()
 
-    @property
+    @cached_property
     def content_of_results(self) -> str:
         """Digest of the fields that results depend on, the same in every process."""
         import hashlib

@@ -97,6 +97,8 @@ def compute_in_blocks(found: LaneCheck, images: Mapping[str, InputImage], work: 
         mine = () if job.finish else select_part(len(boxes), job.blocks)
         due = [i for i in mine if i not in done]
         if job.finish and len(done) < len(boxes):
+            if not done:
+                run.remove()
             raise ExportError(_describe_missing(found, run, [i for i in range(len(boxes)) if i not in done]))
         logger.info("%s: %d of %d blocks are done already", found.name, len(done), len(boxes))
         work.progress.skip(found.voxels - sum(boxes[i].size for i in due))
@@ -216,7 +218,12 @@ class _Run:
         return tuple(Path(file) for file in self._found.files)
 
     def close(self) -> None:
+        """Close it; may be called twice."""
         self._folder.discard()
+
+    def remove(self) -> None:
+        """Remove a run that has done nothing."""
+        self._folder.remove()
 
     def _unfinished(self, name: str, plan: ExportPlan) -> Path:
         """Return the folder that becomes a result."""

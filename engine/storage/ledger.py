@@ -6,6 +6,7 @@ record is on disk when ``add`` returns; the caller makes the files that it is ab
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -43,8 +44,10 @@ class Ledger:
     def add(self, record: Mapping[str, Any]) -> None:
         """Append a record. Raises OSError."""
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-        os.write(self._open(), line)  # at once: lines of several threads do not mix
-        os.fsync(self._open())
+        descriptor = self._open()
+        if os.write(descriptor, line) < len(line):  # at once: lines of several threads do not mix
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
 
     def close(self) -> None:
         """Close this process's file; may be called twice."""

@@ -33,8 +33,11 @@ NEVER = {"cupy", "dask", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "s
 FORMATS = {"PIL", "imagecodecs", "tensorstore", "tifffile"}
 OBJECTS = {"pixelforest.engine.objects", "pixelforest.engine.workflows.objects.frame"}
 OBJECT_KERNELS = {"pixelforest.kernels.cpu.host.measure", "pixelforest.kernels.cpu.host.neighbourhood"}
+# What only --resume, --blocks and clean need.
+RESUME = {f"pixelforest.engine.run.{name}" for name in ("block_run", "done_lanes", "fingerprint")}
+RESUME |= {f"pixelforest.engine.storage.{name}" for name in ("ledger", "leftovers", "run_folder")}
 KERNELS = {"llvmlite", "pixelforest.kernels.cpu"}
-OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 112, 155
+OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 113, 156
 
 
 def modules_of(*arguments: str) -> set[str]:
@@ -64,7 +67,7 @@ def test_a_picture_takes_one_library_of_pictures(tmp_path: Path) -> None:
     names = modules_of("--output_format=hdf5", f"--output_filename_format={out}", str(RAW))
     assert out.exists()
     assert names & FORMATS == {"imagecodecs"}
-    assert not names & (SELDOM | NEVER | OBJECTS | OBJECT_KERNELS)
+    assert not names & (SELDOM | NEVER | OBJECTS | OBJECT_KERNELS | RESUME)
     assert own(names) <= OWN_FOR_A_PICTURE
 
 
