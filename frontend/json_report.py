@@ -40,7 +40,7 @@ class RunReport:
         if self._path is not None:
             from pixelforest.engine.storage.atomic_write import check_file_place
 
-            check_file_place(self._path, OPTION)
+            check_file_place(self._path, OPTION, begins=b"{")
 
     def begin(self, job: Job) -> None:
         """Record the lanes of the job."""
@@ -60,17 +60,11 @@ class RunReport:
         if self._path is None:
             return
         from pixelforest.engine.public_text import public_document
-        from pixelforest.engine.storage.atomic_write import Target, export_errors
+        from pixelforest.engine.storage.atomic_write import write_text_file
 
         document = public_document(self._document())
         text = printable_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
-        target = Target(self._path, OPTION)
-        try:
-            with export_errors(self._path, OPTION):
-                target.temporary.write_text(text, encoding="utf-8")
-            target.commit()
-        finally:
-            target.discard()
+        write_text_file(self._path, text, OPTION, begins=b"{")
 
     def _document(self) -> Mapping[str, Any]:
         job = self._job

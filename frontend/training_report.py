@@ -30,7 +30,7 @@ class TrainingReport:
     def __init__(self, name: str | None) -> None:
         self._path = None if name is None else Path(name).expanduser().absolute()
         if self._path is not None:
-            check_file_place(self._path, OPTION)
+            check_file_place(self._path, OPTION, begins=b"{")
 
     def write(self, trained: Trained) -> None:
         """Put the file in place. Raises ExportError."""
@@ -41,7 +41,7 @@ class TrainingReport:
                 "stages": [_describe_stage(stage) for stage in trained.stages],
             }
             text = json.dumps(public_document(document), indent=2, ensure_ascii=False, allow_nan=False)
-            write_text_file(self._path, printable_json(text) + "\n", OPTION)
+            write_text_file(self._path, printable_json(text) + "\n", OPTION, begins=b"{")
 
 
 def _describe_stage(trained: TrainedStage[Any]) -> Mapping[str, Any]:

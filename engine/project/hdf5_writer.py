@@ -20,7 +20,7 @@ import numpy as np
 from ...box import Box
 from ...frozen import frozen
 from ..axes import axistags_json, box_from_canonical, from_canonical, pipeline_axes
-from ..errors import ProjectError, setting
+from ..errors import ExportError, ProjectError, setting
 from ..storage.atomic_write import Target, export_errors
 from ..storage.late_errors import open_with_late_errors
 from .annotations import LabelBlock
@@ -205,6 +205,22 @@ def check_not_open(path: Path) -> None:
             raise ProjectError(
                 f"project '{path}' is open in another program, such as ilastik; save and close it there, and run again"
             ) from None
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise ExportError if there is a file that is no project: it was named by mistake, such as a training image."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            is_project = "ilastikVersion" in file or "workflowName" in file
+    except _FAILURES:
+        is_project = False
+    if not is_project:
+        raise ExportError(
+            f"cannot write {path}: there is a file that is no ilastik project; choose another name with {OUTPUT}, or "
+            "remove the file"
+        )
 
 
 @contextmanager

@@ -63,14 +63,25 @@ def export_errors(path: object, option: Setting = OUTPUT_FILES) -> Iterator[None
         raise ExportError(f"cannot write {path}: {reason}") from error
 
 
-def check_file_place(path: Path, option: Setting = OUTPUT_FILES) -> None:
-    """Raise the ExportError that a ``Target`` would end with, as far as it can be known without writing."""
+def check_file_place(path: Path, option: Setting = OUTPUT_FILES, *, begins: bytes = b"") -> None:
+    """Raise the ExportError that a ``Target`` would end with, as far as it can be known without writing.
+
+    begins  bytes that every file of this kind begins with: another file was named by mistake and is not replaced
+    """
     with export_errors(path, option):
         if is_special(path):
             check_special(path)
             return
         _refuse_folder(path)
         _check_writable(path)
+        if begins and path.is_file():
+            with open(path, "rb") as file:
+                found = file.read(len(begins))
+            if found not in (b"", begins):
+                raise ExportError(
+                    f"cannot write {path}: there is a file with other contents; choose another name with {option}, or "
+                    "remove the file"
+                )
 
 
 def check_folder_place(path: Path, option: Setting = OUTPUT_FILES) -> None:
@@ -272,8 +283,10 @@ def copy_file(source: Path, path: Path, option: Setting = OUTPUT_FILES) -> None:
         target.discard()
 
 
-def write_text_file(path: Path, text: str, option: Setting = OUTPUT_FILES) -> None:
-    """Write a text file in UTF-8; it appears in one step. Raises ExportError."""
+def write_text_file(path: Path, text: str, option: Setting = OUTPUT_FILES, *, begins: bytes = b"") -> None:
+    """Write a text file in UTF-8; it appears in one step. Raises ExportError. ``begins``: see ``check_file_place``."""
+    if begins:
+        check_file_place(path, option, begins=begins)
     target = Target(path, option)
     try:
         with export_errors(path, option):

@@ -15,7 +15,7 @@ from ...frozen import frozen
 from ..errors import InputMismatch, ProjectError, UsageError, setting
 from ..project import Classifier, Project, StoredForest
 from ..project.forest import PARALLEL_FORESTS
-from ..project.hdf5_writer import OUTPUT, TrainedClassifier, check_not_open, write_trained_project
+from ..project.hdf5_writer import OUTPUT, TrainedClassifier, check_not_open, check_replaceable, write_trained_project
 from ..project.tree_arrays import unpack_trees
 from ..storage.atomic_write import check_file_place
 from .cross_validation import CrossValidation
@@ -135,6 +135,7 @@ def check_place(source: Path, path: Path) -> None:
     Raises ProjectError, ExportError.
     """
     check_file_place(path, OUTPUT)
+    check_replaceable(path)
     for each in dict.fromkeys((source, path)):
         check_not_open(each)
 
