@@ -1,12 +1,9 @@
 """Labels on GPUs: components and the smoothing before a threshold; the CPU does the rest and all object features.
 
-Operations left to the CPU, with reasons (CPU ns a voxel on one busy core, for objects of 49 and of a million voxels):
-- Statistics. Sums are added in scan order, in double, for each object; the second pass needs the C library's ``pow``,
-  which no device reproduces to the last bit, and takes 79 and 35 ns for the moments of values and positions. The
-  first pass takes 18 and 8, so 1.1 and 0.5 with the 16 cores that come with a GPU; labels and image are on the host,
-  and uploading their 8 bytes a voxel takes 0.8 ns at 10 GB/s. Counts, bounds, extremes and histograms alone would
-  be exact on a device, but come from the same pass as the sums; cuCIM, which adds in another order, only serves as a
-  comparison.
+Operations left to the CPU, with reasons:
+- Statistics. Sums are added in scan order, in double, for each object. What is exact in any order is a part of the same
+  two passes; without it a frame takes at most 15 % less, from a file nothing to 8 % (bench/gpu_pipeline.py). cuCIM,
+  which adds in another order, only serves as a comparison.
 - Faces between slabs, sizes, overlaps, ids: they process runs, not voxels.
 - Writing ids: downloading and copying 4 bytes a voxel is more than the runs from which ids are written.
 - Comparing, counting and dropping labels: one operation a voxel of host memory. The growing of cores is a priority

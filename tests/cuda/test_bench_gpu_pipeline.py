@@ -54,3 +54,10 @@ def test_no_stage_works_more_than_all_the_time(rows: list[dict]) -> None:
     for row in runs:
         assert all(0 < share <= 1 for share in row["busy"].values()), row
         assert max(row["busy"].values()) > 0.9, "something is always waited for"
+
+
+def test_statistics_on_a_device_would_gain_little(rows: list[dict]) -> None:
+    """The reason why they are computed on the CPU."""
+    found = of(rows, "objects")
+    assert len(found) == 2 * 2
+    assert all(0.8 * row["on_cpu"] < row["on_device"] < 1.1 * row["on_cpu"] for row in found)

@@ -14,7 +14,8 @@ from support.golden import GOLDEN
 from pixelforest import cli
 
 REASON = find_missing()
-pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+# Doctor takes a minute of CPU time, and a busy machine gives a tenth.
+pytestmark = [pytest.mark.skipif(REASON is not None, reason=str(REASON)), pytest.mark.timeout(1500)]
 
 GRAY = GOLDEN / "px2d_gray"
 CUT = "--cutout_subregion=[(30, 40, None), (110, 150, None)]"
@@ -116,4 +117,4 @@ def test_doctor_finds_the_cpus_bits(tmp_path: Path) -> None:
     done = run(["-m", "pixelforest", "doctor", "--device=cuda"], tmp_path, races=0)
     assert (done.status, done.findings) == (0, ()), done.output
     assert done.output.count("the CPU's bits") == 4
-    assert "GPU 0:                       emulated GPU, sm_90, 4 multiprocessors" in done.output
+    assert "GPU 0:                       emulated GPU, sm_90, 8 multiprocessors" in done.output

@@ -5,7 +5,8 @@
 runs Python with emulated GPUs and ends with status 99 if something was found. Settings are in the environment:
 
 EMULATED_GPUS, EMULATED_CAPABILITY, EMULATED_MULTIPROCESSORS, EMULATED_MEMORY
-                          number of devices (1), and of each: 90, 75 and the like (90), 4, bytes (4 GiB)
+                          number of devices (1), and of each: 90, 75 and the like (90), 8, bytes (4 GiB); tiles of
+                          recorded images do not occupy 8, so that they do not time variants of kernels
 EMULATED_PINNED           bytes of pinned memory that there are
 EMULATED_BUSY             devices of another process, as bits
 EMULATED_FAILING_LAUNCH   number of the launch that meets an illegal address

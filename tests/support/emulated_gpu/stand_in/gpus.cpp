@@ -40,7 +40,7 @@ thread_local Context* current_context = nullptr;
 const Settings& settings() {
     static const Settings found{
         u32(read_number("EMULATED_GPUS", 1)), u32(read_number("EMULATED_CAPABILITY", 90)),
-        u32(read_number("EMULATED_MULTIPROCESSORS", 4)), read_number("EMULATED_MEMORY", u64(1) << 32),
+        u32(read_number("EMULATED_MULTIPROCESSORS", 8)), read_number("EMULATED_MEMORY", u64(1) << 32),
         read_number("EMULATED_PINNED", u64(1) << 40), read_number("EMULATED_BUSY", 0),
         read_number("EMULATED_FAILING_LAUNCH", 0), read_number("EMULATED_SEED", 0), read_number("EMULATED_LATE", 1) != 0,
         read_number("EMULATED_RACES", 1) != 0, read_text("EMULATED_PTX"), read_text("EMULATED_LOG")};
