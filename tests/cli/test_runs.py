@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pixelforest import cli
+from pixelforest.kernels.contract import DeviceUnavailable
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 
@@ -201,3 +202,20 @@ def test_other_forests_change_nothing_on_the_cpu(forest: str, copy_golden: Calla
     assert cli.main([f"--project={folder / 'project.ilp'}", f"--forest={forest}", str(folder / "raw.png")]) == 0
     result = read(folder / "raw_Probabilities.h5")
     assert np.array_equal(result, read(GOLDEN / "px2d_gray" / "expected" / "probabilities.h5"))
+
+
+@pytest.mark.parametrize(("words", "tunes"), [([], True), (["--no_tune"], False), (["--no-tune"], False)])
+def test_kernels_are_timed_unless_the_user_says_not(
+    words: list[str], tunes: bool, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_golden("px2d_gray")
+    loaded: list[tuple[str, dict[str, object]]] = []
+
+    def load(name: str, **options: object) -> object:
+        loaded.append((name, options))
+        raise DeviceUnavailable("nothing is computed here")
+
+    monkeypatch.setattr("pixelforest.engine.backends.kernels.load", load)
+    assert cli.main([f"--project={folder / 'project.ilp'}", "--device=cuda", *words, str(folder / "raw.png")]) == 1
+    ((name, options),) = loaded
+    assert (name, options["tunes"]) == ("cuda", tunes)
