@@ -73,6 +73,14 @@ def test_training_is_timed_beside_what_vigra_took() -> None:
     assert "vigra (recorded)    14 CPU ms a tree" in row
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGKILL")
+def test_a_killed_batch_gives_the_same_files() -> None:
+    assert len(run("resume.py", "--dry-run").splitlines()) == 2
+    out = run("resume.py", "--quick")
+    assert "recorded twice: 0; inputs: 12; the same files" in out
+    assert "NOT THE SAME" not in out
+
+
 def test_the_table_has_a_row_for_each_kind_of_work(data: Path) -> None:
     cases = ("start", "2d-pictures-quick", "2d-objects-quick")
     out = run("table.py", "--quick", "--no-peers", f"--data={data}", *(f"--case={name}" for name in cases))
