@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ...box import Box
 from ...frozen import frozen
@@ -26,7 +26,7 @@ from ..jobs import Job
 from ..progress import Progress
 from ..resources import Resources
 from ..storage.atomic_write import kept_path
-from ..storage.run_folder import RunFolder, find_runs, remove_run
+from ..storage.run_folder import RunFolder, remove_run, run_path
 from ..storage.special_files import resolve_links
 from ..tiling.blocks import choose_block, cut_in_blocks, select_part
 from ..workflows.protocol import Workflow
@@ -41,11 +41,16 @@ THREADS_PER_BLOCK = 4
 MIN_BLOCK_BYTES = 1 << 30  # memory of each block in work, where several are
 
 
-def plan_blocks(found: LaneCheck) -> tuple[int, ...]:
-    """Choose the shape (t, z, y, x) of the blocks of a lane. Raises ExportError if it cannot be computed in blocks."""
-    if found.table is not None:
-        raise ExportError("a table of objects is made from the whole image, and not in blocks")
-    units = []
+def can_be_cut(found: LaneCheck) -> bool:
+    """Return True if a lane can be computed in blocks."""
+    return found.table is None and all(
+        plan.format.open_blocks is not None and isinstance(plan.path, Path) and plan.result.is_local
+        for plan in found.exports.values()
+    )
+
+
+def refuse_to_cut(found: LaneCheck) -> NoReturn:
+    """Raise the ExportError that says why a lane cannot be computed in blocks."""
     for name, plan in found.exports.items():
         if plan.format.open_blocks is None or not isinstance(plan.path, Path):
             able = [each.name for each in output_formats().values() if each.open_blocks is not None]
@@ -56,6 +61,13 @@ def plan_blocks(found: LaneCheck) -> tuple[int, ...]:
             )
         if not plan.result.is_local:
             raise ExportError(f"{name} is made from the whole image, and not in blocks")
+    raise ExportError("a table of objects is made from the whole image, and not in blocks")
+
+
+def plan_blocks(found: LaneCheck) -> tuple[int, ...]:
+    """Choose the shape (t, z, y, x) of the blocks of a lane that can be computed in blocks."""
+    units = []
+    for plan in found.exports.values():
         unit = dict(zip(plan.spec.axes, plan.format.unit(plan.spec) or plan.spec.shape, strict=True))
         units.append([unit.get(axis, 1) for axis in "tzyx"])
     return choose_block(_region(found).shape, units)
@@ -251,10 +263,8 @@ def _kept_folder(plan: ExportPlan, run: str) -> Path:
 
 def remove_leftovers(found: LaneCheck, records: DoneLanes) -> None:
     """Remove what a run that has completed a lane may have left: its folder, and emptied containers. Never raises."""
-    parts, key = records.fingerprint_of(found), records.key_of(found)
-    for folder, facts in find_runs(Path(found.files[0]).absolute()):
-        if facts.get("lane") == key and facts.get("parts") == parts:
-            remove_run(folder)
+    parts = records.fingerprint_of(found)
+    remove_run(run_path(Path(found.files[0]).absolute(), digest(parts)))
     for name, plan in found.exports.items():
         remove_run(_kept_folder(plan, _name_of(parts, name)))
 

@@ -243,17 +243,18 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLan
 
 def _look_up(found: LaneCheck, job: Job, records: DoneLanes) -> None:
     """Find out if a lane is done, else check the places of its results: those of a done one are taken, by itself."""
-    from .block_run import plan_blocks
+    from .block_run import can_be_cut, plan_blocks, refuse_to_cut
 
     is_in_parts = job.blocks is not None or job.finish
-    try:
+    if can_be_cut(found):
         block = plan_blocks(found)
-    except ExportError as error:
-        if is_in_parts:
+        found.block = block if is_in_parts or any(n < m for n, m in zip(block, _extent(found), strict=True)) else None
+    elif is_in_parts:
+        try:
+            refuse_to_cut(found)
+        except ExportError as error:
             option = setting("finish" if job.finish else "blocks")
             raise ExportError(f"{option}: {error.render(as_marked)}") from None
-    else:
-        found.block = block if is_in_parts or any(n < m for n, m in zip(block, _extent(found), strict=True)) else None
     records.look_up(found)
     for settings in () if found.is_done else job.export:
         plan = found.exports[settings.source]

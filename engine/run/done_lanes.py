@@ -37,6 +37,7 @@ class DoneLanes:
         self._job = job
         self._ledgers: dict[Path, Ledger] = {}
         self._records: dict[Path, dict[str, list[dict[str, Any]]]] = {}
+        self._runs: dict[Path, dict[str, list[Fingerprint]]] = {}
         self._parts: dict[int, Fingerprint] = {}
         self._lock = Lock()
         self.conflict: ExportError | None = None
@@ -61,13 +62,12 @@ class DoneLanes:
                 f"{describe_differences(others[-1], parts)}; without {setting('resume')} everything is computed again, "
                 f"{OUTPUT_FILES} chooses another place"
             )
-        for place, facts in find_runs(Path(found.files[0]).absolute()):
-            started = facts.get("parts")
-            if facts.get("lane") == key and isinstance(started, dict) and started != parts:
+        for started in self._runs_of(folder).get(key, []):
+            if started != parts:
                 self.conflict = ExportError(
                     f"cannot resume: {results[0]} was begun by another run; these differ: "
                     f"{describe_differences(started, parts)}; pixelforest clean {setting('resumable')} "
-                    f"{place.parent} removes what that run has done, {OUTPUT_FILES} chooses another place"
+                    f"{folder} removes what that run has done, {OUTPUT_FILES} chooses another place"
                 )
 
     def fingerprint_of(self, found: LaneCheck) -> Fingerprint:
@@ -108,6 +108,15 @@ class DoneLanes:
                 by_lane.setdefault(str(record.get("lane")), []).append(record)
             self._records[folder] = by_lane
         return self._records[folder]
+
+    def _runs_of(self, folder: Path) -> dict[str, list[Fingerprint]]:
+        if folder not in self._runs:
+            by_lane: dict[str, list[Fingerprint]] = {}
+            for facts in find_runs(folder):
+                if isinstance(facts.get("parts"), dict):
+                    by_lane.setdefault(str(facts.get("lane")), []).append(facts["parts"])
+            self._runs[folder] = by_lane
+        return self._runs[folder]
 
 
 def _results(found: LaneCheck) -> list[Path]:

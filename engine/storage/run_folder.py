@@ -30,7 +30,7 @@ class RunFolder:
 
     def __init__(self, path: Path, run: str, facts: Mapping[str, Any]) -> None:
         """Open or create the folder for a result at ``path``. Raises ExportError."""
-        self.temporary = path.with_name(f"{_prefix(path)}{run}{RUN_SUFFIX}")
+        self.temporary = run_path(path, run)
         self._ledger = Ledger(self.temporary)
         self._facts = dict(facts)
         self.open()
@@ -79,19 +79,19 @@ def was_kept() -> bool:
     return bool(_kept)
 
 
-def find_runs(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield folders of runs for results of about this name, and their facts."""
+def run_path(path: Path, run: str) -> Path:
+    """Path of the folder of a run for a result."""
+    return path.with_name(f".{path.stem[:60]}.{run}{RUN_SUFFIX}")
+
+
+def find_runs(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the facts of all runs for results in a folder."""
     try:
-        names = sorted(os.listdir(path.parent))
+        names = sorted(name for name in os.listdir(folder) if name.endswith(RUN_SUFFIX))
     except OSError:
         return
     for name in names:
-        if name.startswith(_prefix(path)) and name.endswith(RUN_SUFFIX):
-            with suppress(OSError, ValueError):
-                facts = json.loads((path.parent / name / _FACTS).read_text(encoding="utf-8"))
-                if isinstance(facts, dict):
-                    yield path.parent / name, facts
-
-
-def _prefix(path: Path) -> str:
-    return f".{path.stem[:60]}."
+        with suppress(OSError, ValueError):
+            facts = json.loads((folder / name / _FACTS).read_text(encoding="utf-8"))
+            if isinstance(facts, dict):
+                yield facts
