@@ -1,8 +1,8 @@
 """Bench of ``--resume``: a batch that is killed at random and continued, and what records cost.
 
 Rows: the batch without records; with records; killed and continued, all its runs together; and a volume in OME-Zarr
-without records and in blocks. The files of all are compared byte for byte, and records are counted: an input that was
-done twice would have two.
+without records, in blocks, and killed after its first block. The files of all are compared byte for byte, and records
+are counted: an input that was done twice would have two.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import imagecodecs
 import numpy as np
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
-PICTURE, VOLUME = (96, 128), (160, 320, 320)
+PICTURE, VOLUME = (96, 128), (160, 320, 640)  # two blocks and a part of one
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -93,14 +93,25 @@ def measure_volume(folder: Path, options: argparse.Namespace) -> None:
         file["data"] = np.random.default_rng(options.seed).integers(0, 256, shape, np.uint8)
     command = [f"--project={GOLDEN / 'px3d' / 'project.ilp'}", f"--threads={options.threads}"]
     command += ["--output_format=single-scale OME-Zarr", str(folder / "volume.h5" / "data")]
-    seconds = []
-    for out, more in (("whole", []), ("blocks", ["--resume"])):
-        place = f"--output_filename_format={folder / out}/{{nickname}}"
-        seconds.append(timed(run([*command, place, *more])))
-    same = contents(folder / "whole") == contents(folder / "blocks")
+
+    def start(out: str, *more: str) -> subprocess.Popen[bytes]:
+        return run([*command, f"--output_filename_format={folder / out}/{{nickname}}", *more])
+
+    whole_s, blocks_s = timed(start("whole")), timed(start("blocks", "--resume"))
+    started_s = time.perf_counter()
+    process = start("killed-volume", "--resume")
+    while process.poll() is None and not any(
+        file.stat().st_size for file in folder.glob("killed-volume/.*.run/*.jsonl")
+    ):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed_s = time.perf_counter() - started_s + timed(start("killed-volume", "--resume"))
+    same = contents(folder / "whole") == contents(folder / "blocks") == contents(folder / "killed-volume")
     size = " x ".join(map(str, shape))
-    share = 100 * (seconds[1] / seconds[0] - 1)
-    print(f"volume of {size} as OME-Zarr: {seconds[0]:.1f} s; with --resume: {seconds[1]:.1f} s ({share:+.0f} %)")
+    share = 100 * (blocks_s / whole_s - 1)
+    print(f"volume of {size} as OME-Zarr: {whole_s:.1f} s; with --resume: {blocks_s:.1f} s ({share:+.0f} %)")
+    print(f"killed after its first block and continued: {killed_s:.1f} s in both runs")
     print("the same files" if same else "NOT THE SAME")
 
 
