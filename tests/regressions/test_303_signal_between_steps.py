@@ -47,8 +47,8 @@ def write_folder(path: Path) -> int:
 def signal_at(number: int) -> Callable[[FrameType, str, Any], Any]:
     """Trace function that sends SIGTERM to this process before the line ``number`` of those that are traced.
 
-    Lines of ``with`` are left out: they are traced once more before ``__exit__``, where the interpreter handles no
-    signal, and an exception of the trace function there would leave a lock locked.
+    Lines of ``with`` and ``except`` are left out: an exception of a trace function there, where the interpreter handles
+    no signal, would leave a lock locked, or an error for ever in its thread.
     """
     lines = 0
 
@@ -57,7 +57,7 @@ def signal_at(number: int) -> Callable[[FrameType, str, Any], Any]:
         if frame.f_code.co_filename not in TRACED:
             return None
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and not line.lstrip().startswith("with "):
+        if event == "line" and not line.lstrip().startswith(("with ", "except")):
             lines += 1
             if lines == number:
                 os.kill(os.getpid(), signal.SIGTERM)

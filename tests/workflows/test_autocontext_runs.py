@@ -70,10 +70,10 @@ def test_stages_that_do_not_fit_are_refused(folder: Path, capsys: Capture) -> No
     assert "stage 2 was trained on 20 feature columns" in refusal(capsys, "raw.png")
 
 
-def test_a_project_without_a_second_classifier_is_refused(folder: Path, capsys: Capture) -> None:
+def test_a_project_without_a_second_classifier_and_its_labels_is_refused(folder: Path, capsys: Capture) -> None:
     with h5py.File("project.ilp", "r+") as file:
-        del file["PixelClassification01/ClassifierForests"]
-    assert "PixelClassification01/ClassifierForests" in refusal(capsys, "raw.png")
+        del file["PixelClassification01/ClassifierForests"], file["PixelClassification01/LabelSets"]
+    assert "stage 2 of project.ilp has no labels to train from" in refusal(capsys, "raw.png")
 
 
 def test_a_mask_is_reported_to_have_no_effect(folder: Path, capsys: Capture) -> None:

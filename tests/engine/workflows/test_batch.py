@@ -213,8 +213,8 @@ def test_no_inputs_are_no_error(workflow: FakeWorkflow, work_folder: Path, caplo
 
 def test_progress_counts_every_voxel(workflow: FakeWorkflow, images: tuple[str, ...]) -> None:
     class Counting(Progress):
-        def start(self, total_voxels: int) -> None:
-            self.total, self.seen = total_voxels, 0
+        def start(self, total_voxels: int, *, skipped_voxels: int = 0) -> None:
+            self.total, self.seen = total_voxels, skipped_voxels
 
         def add(self, voxels: int) -> None:
             self.seen += voxels
