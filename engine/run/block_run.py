@@ -114,7 +114,7 @@ def compute_in_blocks(found: LaneCheck, images: Mapping[str, InputImage], work: 
             raise ExportError(_describe_missing(found, run, [i for i in range(len(boxes)) if i not in done]))
         logger.info("%s: %d of %d blocks are done already", found.name, len(done), len(boxes))
         work.progress.skip(found.voxels - sum(boxes[i].size for i in due))
-        with run.open_exports() as exports:
+        with run.open_exports() as exports, _summed_warnings():
             _compute(boxes, due, run, exports, images, work)
             if job.blocks is not None:
                 missing = len(boxes) - len(run.blocks())
@@ -170,6 +170,29 @@ def _compute(
             failed.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextlib.contextmanager
+def _summed_warnings() -> Iterator[None]:
+    """Log a warning that every block gives, about a place and a number of voxels, once with the sum."""
+    target, sums = logging.getLogger("pixelforest.pixels"), dict[tuple[str, object], int]()
+    lock = threading.Lock()
+
+    def take(record: logging.LogRecord) -> bool:
+        match record.args:
+            case (place, int(voxels)):
+                with lock:
+                    sums[record.msg, place] = sums.get((record.msg, place), 0) + voxels
+                return False
+        return True
+
+    target.addFilter(take)
+    try:
+        yield
+    finally:
+        target.removeFilter(take)
+        for (message, place), voxels in sums.items():
+            target.warning(message, place, voxels)
 
 
 class _OtherFailed(Exception):  # not an error: ends blocks in work after one that failed

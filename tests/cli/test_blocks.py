@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.golden import GOLDEN
 from support.killed_runs import KILLED, PROGRAM, SMALL_BLOCKS, UNDISTURBED, State, contents, run_until
@@ -129,6 +130,22 @@ def test_blocks_that_threads_compute_in_parallel(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("pixelforest.engine.jobs.choose_threads", lambda *args, **options: 4)
     assert cli.main(words("--resume", *FORMATS["0.5"])) == 0
     assert contents(Path("out")) == contents(Path("undisturbed"))
+
+
+def test_voxels_without_a_class_are_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one warning for all blocks."""
+    image = np.random.default_rng(1).uniform(0, 255, (40, 48, 56)).astype(np.float32)
+    image[5, 5, 5] = image[35, 40, 50] = np.nan
+    np.save("nan.npy", image)
+    argv = [*words(*FORMATS["0.4"])[:-1], "--input_axes=zyx", "nan.npy"]
+
+    def warnings(*more: str) -> list[str]:
+        assert cli.main([*argv, *more]) == 0
+        return re.findall(r"nan.npy: \d+ voxels have no class", capsys.readouterr().err)
+
+    expected = warnings("--output_filename_format=undisturbed/{nickname}")
+    assert len(expected) == 1
+    assert warnings("--resume") == expected
 
 
 @pytest.mark.parametrize("threads", [1, 4])
