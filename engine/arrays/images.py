@@ -18,7 +18,7 @@ from ..formats.spec import ImageInfo, ImageReader
 from ..inputs.axes_rule import AxesRule
 from ..inputs.images import InputImage
 from ..project import Project, TrainingImage
-from .kinds import Given, check_axes, look_at
+from .kinds import Given, check_axes, is_on_device, look_at, name_kind
 
 logger = logging.getLogger("pixelforest.inputs")
 
@@ -87,6 +87,27 @@ def open_lane(project: Project, values: Mapping[str, tuple[str, object]], axes: 
         if role != main:
             images[role] = _open(each, each.letters or _axes_like(image, each), None)
     return ArrayLane(given, images, main)
+
+
+def check_places(lane: ArrayLane, out: Sequence[Any]) -> None:
+    """Raise InputMismatch unless all arrays of a call are on the host, or all in the memory of a device.
+
+    Parameters
+    ----------
+    lane
+        Inputs.
+    out
+        Arrays for the results that were given.
+    """
+    main = lane.given[lane.main]
+    others = [(each.argument, each.data) for each in lane.given.values()] + [("out", each) for each in out]
+    for argument, data in others:
+        if is_on_device(data) != main.is_on_device:
+            here, there = ("host memory", "the memory of a device")[:: -1 if is_on_device(data) else 1]
+            raise InputMismatch(
+                f"{argument} ({name_kind(data)}) is in {here}, but {main.argument} in {there}; copy one of them, such "
+                "as with cupy.asarray or cupy.asnumpy"
+            )
 
 
 def _axes_like(image: InputImage, given: Given) -> str:

@@ -1,4 +1,4 @@
-"""Kinds of arrays: NumPy's, xarray's, Dask's, and stores that are indexed like arrays.
+"""Kinds of arrays: NumPy's, xarray's, Dask's, CuPy's, and stores that are indexed like arrays.
 
 No library of arrays is imported: an array of xarray or Dask exists only where its library is loaded already.
 """
@@ -18,6 +18,7 @@ from ..export.images import ResultInfo
 from ..storage.pixel_types import pixel_type
 
 _HOST = (1, 3, 11, 13)  # DLPack's devices in host memory: CPU, pinned by CUDA or ROCm, managed by CUDA
+_CUDA = 2  # DLPack's number of GPUs of CUDA
 
 
 @frozen(eq=False)
@@ -45,6 +46,11 @@ class Given:
     def is_dask(self) -> bool:
         """True for an array of Dask, which is computed when it is needed."""
         return is_dask(self.data)
+
+    @property
+    def is_on_device(self) -> bool:
+        """True for an array in the memory of a GPU."""
+        return is_on_device(self.data)
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
@@ -80,7 +86,7 @@ class Given:
 def look_at(argument: str, value: Any) -> Given:
     """Find out what kind of array an argument is.
 
-    Raises InputMismatch for what cannot be used as an image: no numbers, no voxels, or on a device.
+    Raises InputMismatch for what cannot be used as an image: no numbers, no voxels, or on a device without CUDA.
     """
     frame = value if is_dataarray(value) else None
     data = value if frame is None else value.data
@@ -93,7 +99,10 @@ def look_at(argument: str, value: Any) -> Given:
     if any(n != n for n in shape):
         raise InputMismatch(f"{argument} has chunks of unknown size; call its compute_chunk_sizes() first")
     try:
-        dtype = pixel_type(np.dtype(getattr(data.dtype, "numpy_dtype", data.dtype)))
+        dtype = _dtype_of(data)
+        if not dtype.isnative and is_on_device(data):
+            raise InputMismatch(f"{argument} has the type {dtype}; on a device it needs the byte order of this machine")
+        dtype = pixel_type(dtype)
     except (TypeError, ValueError) as error:
         raise InputMismatch(f"{argument}: {error}") from None
     return Given(argument, data, dtype, None if frame is None else _letters(frame.dims), frame)
@@ -112,6 +121,18 @@ def check_axes(axes: str) -> str:
 def is_dask(data: Any) -> bool:
     """Return True for an array of Dask."""
     return _is_of(data, "dask.array", "Array")
+
+
+def is_on_device(data: Any) -> bool:
+    """Return True for an array in the memory of a GPU of CUDA, by the interfaces that libraries have agreed on."""
+    if hasattr(data, "__cuda_array_interface__"):
+        return True
+    return hasattr(data, "__dlpack_device__") and int(data.__dlpack_device__()[0]) == _CUDA
+
+
+def name_kind(data: Any) -> str:
+    """Name the class of an array, such as ``cupy.ndarray``."""
+    return f"{type(data).__module__}.{type(data).__qualname__}"
 
 
 def is_dataarray(value: Any) -> bool:
@@ -135,16 +156,23 @@ def _letters(dims: Sequence[Any]) -> str | None:
     return text if all(len(name) == 1 for name in names) and is_axis_order(text) else None
 
 
+def _dtype_of(data: Any) -> np.dtype:
+    interface = getattr(data, "__cuda_array_interface__", None)
+    stated = getattr(data.dtype, "numpy_dtype", data.dtype)
+    dtype: np.dtype = np.dtype(stated if interface is None else interface["typestr"])  # PyTorch has types of its own
+    return dtype
+
+
 def _refuse_devices(argument: str, data: Any) -> None:
-    """Raise InputMismatch for an array in the memory of a device, which would have to be copied."""
+    """Raise InputMismatch for an array in the memory of a device that no backend takes arrays of."""
     meta = getattr(data, "_meta", data) if is_dask(data) else data
-    is_elsewhere = hasattr(meta, "__cuda_array_interface__")
-    if not is_elsewhere and hasattr(meta, "__dlpack_device__"):
-        is_elsewhere = int(meta.__dlpack_device__()[0]) not in _HOST
-    if is_elsewhere:
+    refused = is_on_device(meta) if is_dask(data) else False
+    if not refused and not is_on_device(meta) and hasattr(meta, "__dlpack_device__"):
+        refused = int(meta.__dlpack_device__()[0]) not in _HOST
+    if refused:
         raise InputMismatch(
-            f"{argument} ({type(meta).__module__}.{type(meta).__qualname__}) is in the memory of a device, which is "
-            "not supported; copy it to the host first, such as with cupy.asnumpy"
+            f"{argument} ({name_kind(meta)}{' in an array of Dask' if is_dask(data) else ''}) is in the memory of a "
+            "device, which is not supported; copy it to the host first"
         )
 
 

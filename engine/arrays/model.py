@@ -19,7 +19,7 @@ from ..resources import Resources
 from ..workflows import describe_project, load_workflow, read_project
 from ..workflows.protocol import Workflow
 from .arguments import name_roles, naming_arguments
-from .images import ArrayLane, open_lane
+from .images import ArrayLane, check_places, open_lane
 from .results import ArraySink, ResultPlan, check_lazy, check_targets, choose_names, make_targets, plan_result
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ class Model:
         ----------
         image
             Anything with ``shape``, ``dtype`` and slices: an array of NumPy, xarray or Dask, a memory map, or a dataset
-            of h5py, Zarr or TensorStore, which is read in tiles and may be larger than memory.
+            of h5py, Zarr or TensorStore, which is read in tiles and may be larger than memory. For Pixel Classification
+            also an array in the memory of a GPU, such as CuPy's, with a model on this GPU.
         axes
             A letter out of t, z, y, x, c for each axis of the image. None: the dimensions of an xarray.DataArray, else
             the axes of the training image, where axes of length 1 make no difference.
@@ -150,7 +151,8 @@ class Model:
             With the axes of the image. Results with channels have them along c, last if the image has no c; results of
             one value per voxel have no c. DataArrays have the image's coordinates and attributes, and names of classes
             along c. For an array of Dask the results are computed when they are needed, block by block, and do not
-            depend on the blocks. With ``out``: those arrays. Everything else is a NumPy array.
+            depend on the blocks. For an array in the memory of a GPU the results are arrays of CuPy on the
+            same GPU; nothing is copied to the host. With ``out``: those arrays. Everything else is a NumPy array.
 
         Raises
         ------
@@ -179,7 +181,14 @@ class Model:
             )  # fmt: skip
             names, is_single = choose_names(results, self.results)
             plans = self._plan(lane, names, dtype)
-            if lane.given[lane.main].is_dask and out is None:
+            if out is not None:
+                out = check_targets(out, list(plans.values()), is_single=is_single)
+            check_places(lane, out or ())
+            if lane.given[lane.main].is_on_device:
+                from .on_device import predict_on_device
+
+                found = predict_on_device(self.project, lane, plans, out or (), self._resources)
+            elif lane.given[lane.main].is_dask and out is None:
                 from .lazy import predict_lazily
 
                 check_lazy(plan.info for plan in plans.values())
@@ -188,10 +197,9 @@ class Model:
                 found = list(make_targets(list(plans.values()), self._memory_bytes))
                 self._compute(lane.images, plans, found)
             else:
-                found = check_targets(out, list(plans.values()), is_single=is_single)
+                found = out
                 self._compute(lane.images, plans, found)
-                return found[0] if is_single else tuple(found)
-            wrapped = self._wrap(lane, plans, found)
+            wrapped = found if out is not None else self._wrap(lane, plans, found)
             return wrapped[0] if is_single else tuple(wrapped)
 
     def predict_objects(
@@ -246,7 +254,12 @@ class Model:
             lane = self._open(
                 axes=axes, image=image, segmentation=segmentation, prediction=prediction, labels=labels, atlas=atlas
             )
+            check_places(lane, ())
             plans = self._plan(lane, _OBJECT_RESULTS, None)
+            if lane.given[lane.main].is_on_device:
+                from .on_device import check_on_device
+
+                check_on_device(self.project, lane, plans, self._resources)
             targets = make_targets(list(plans.values()), self._memory_bytes)
             table = TableInMemory()
             self._compute(lane.images, plans, targets, table)
@@ -309,9 +322,10 @@ class Model:
     ) -> None:
         """Compute results into sinks. Raises BackendFailed if the device fails."""
         try:
-            self._workflow.classify_lane(
-                self.project, images, sinks, resources=resources, on_progress=_ignore, table=table
-            )
+            with resources.backend.restoring():
+                self._workflow.classify_lane(
+                    self.project, images, sinks, resources=resources, on_progress=_ignore, table=table
+                )
         except KernelError as error:
             text = f"{resources.backend.describe()}: {error}; {setting('device', 'cpu')} computes the same without it"
             raise BackendFailed(text) from error

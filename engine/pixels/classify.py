@@ -149,6 +149,21 @@ class PixelClassifier:
             found[name] = self._zeros(name, tile, requests[name])
         return found
 
+    def write_results(self, tile: Box, source: Any, start: Voxels, mask: Any, targets: Mapping[str, Any]) -> None:
+        """Compute results of a tile (z, y, x) where the image is: in the memory of a device.
+
+        source   (z, y, x, c), adopted by the backend: the tile with its halo; its first voxel is at ``start``
+        mask     (z, y, x, c), adopted: voxels without a channel above 0 get probability 0; None: there is no mask
+        targets  result -> array (z, y, x, c), adopted, that it is written into unconverted
+        """
+        plan, names = self._plan(dict.fromkeys(targets, ResultRequest()))
+        corners, into = (as_voxels(tile.start), as_voxels(tile.stop)), tuple(targets[name] for name in names)
+        channels_first = source.transpose(3, 0, 1, 2)
+        assert self.backend.arrays is not None
+        self.backend.arrays.write_results(
+            TileJob(channels_first, start, corners, self.image, mask, self.plan, self.forest, plan, into)
+        )
+
     def _plan(self, requests: Mapping[str, ResultRequest]) -> tuple[ResultPlan, list[str]]:
         """Plan the results for the backend; returns also their names in the same order."""
         made = [(r, requests[r.name]) for r in RESULTS if r.kernel is not None and r.name in requests]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 from ...frozen import frozen
+from .arrays import ArrayBackend
 from .labels import LabelBackend
 from .objects import ObjectBackend
 from .pixels import PixelBackend
@@ -17,13 +20,16 @@ class Backend:
     name
         Name of its folder: cpu, cuda.
     pixels, labels, objects
-        Parts that implement the three protocols.
+        Parts that implement three protocols.
+    arrays
+        Part for arrays of other libraries in the memory of its devices; None if it has none.
     """
 
     name: str
     pixels: PixelBackend
     labels: LabelBackend
     objects: ObjectBackend
+    arrays: ArrayBackend | None = None
 
     def describe(self) -> str:
         """Name the device in one phrase for the log."""
@@ -33,3 +39,7 @@ class Backend:
         """Compile the kernels that do not depend on a project, and cache them. Raises KernelError."""
         for part in (self.pixels, self.labels, self.objects):
             part.warm()
+
+    def restoring(self) -> AbstractContextManager[None]:
+        """Restore what other libraries use on the calling thread, see ``ArrayBackend.restoring``."""
+        return nullcontext() if self.arrays is None else self.arrays.restoring()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Generic, TypeVar
-
-import numpy as np
+from typing import Any, Generic, TypeVar
 
 from ...frozen import frozen
 from .results import ResultPlan
@@ -47,16 +45,21 @@ class TileJob(Generic[Plan, Forest]):
         From ``PixelBackend.load_forest``.
     results
         Results to compute, in order.
+    targets
+        For ``ArrayBackend.write_results`` only: a (z, y, x, c) array for each result, which it is written into. Source
+        and targets are arrays on a device then, and ``active`` is a mask (z, y, x, c) of any type on it: voxels are
+        active where a channel is above 0.
     """
 
-    source: np.ndarray
+    source: Any
     start: Voxels
     tile: tuple[Voxels, Voxels]
     image: Voxels
-    active: np.ndarray | None
+    active: Any
     plan: Plan
     forest: Forest
     results: ResultPlan
+    targets: tuple[Any, ...] = ()
 
     @property
     def extent(self) -> Voxels:
@@ -83,7 +86,7 @@ class TileJob(Generic[Plan, Forest]):
     @property
     def is_masked_out(self) -> bool:
         """True if no voxel of the tile is active."""
-        return self.active is not None and not self.active.any()
+        return self.active is not None and not bool(self.active.any())
 
     def halves(self, halo: Voxels) -> tuple[int, TileJob[Plan, Forest], TileJob[Plan, Forest]]:
         """Split the tile in two along its longest axis.
@@ -119,6 +122,7 @@ class TileJob(Generic[Plan, Forest]):
             start=(low[0], low[1], low[2]),
             tile=(first, stop),
             active=None if self.active is None else self.active[inside],
+            targets=tuple(target[inside] for target in self.targets),
         )
 
 

@@ -8,6 +8,7 @@ from ..contract import Backend
 from ..cpu.label_backend import CpuLabels
 from ..cpu.object_backend import CpuObjects
 from ..cpu.pixel_backend import CpuPixels
+from .array_backend import CudaArrays
 from .device import Device
 from .forest_choice import check_choice
 from .label_backend import CudaLabels, label_kernels
@@ -22,7 +23,7 @@ def compose_backend(
 ) -> Backend:
     """Compose a backend of some devices; the arguments are those of ``DevicePool``."""
     pool = DevicePool(devices, falls_back=falls_back, forests=forests)
-    return Backend("cuda", CudaPixels(pool, CpuPixels()), CudaLabels(pool, CpuLabels()), CpuObjects())
+    return Backend("cuda", CudaPixels(pool, CpuPixels()), CudaLabels(pool, CpuLabels()), CpuObjects(), CudaArrays(pool))
 
 
 def open_backend(

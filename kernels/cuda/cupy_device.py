@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable
-from .device import DeviceArray, Grid
+from .device import DeviceArray, Grid, Strided
 from .pinned import PinnedMemory
 
 try:
@@ -80,8 +80,9 @@ def examine_devices() -> tuple[list[CupyDevice], dict[int, str]]:
 def _usable_device(index: int) -> CupyDevice:
     try:
         device = _open_once(index)
-        device.stream()  # fails if another process has the device for itself
-        runtime.memGetInfo()  # fails after a fault of an earlier run of this process
+        with device.restoring():
+            device.stream()  # fails if another process has the device for itself
+            runtime.memGetInfo()  # fails after a fault of an earlier run of this process
     except runtime.CUDARuntimeError as error:
         raise DeviceUnavailable(f"CUDA device {index} cannot be used: {error}") from None
     return device
@@ -322,15 +323,42 @@ class CupyDevice:
     def adopt(self, array: Any) -> CupyArray:
         with _faults("an array of another library cannot be taken"):
             self._lane()
-            interface: Any = getattr(array, "__cuda_array_interface__", None)
-            if hasattr(array, "__dlpack_device__"):
-                where = array.__dlpack_device__()[1]
-            else:
-                where = runtime.pointerGetAttributes(interface["data"][0]).device
+            where = _index_of(array)
             if where != self.index:
                 raise ValueError(f"an array of CUDA device {where} was given to device {self.index}")
-            given = cupy.ascontiguousarray(cupy.from_dlpack(array) if interface is None else cupy.asarray(array))
+            given = cupy.ascontiguousarray(_as_cupy(array))
         return CupyArray(given.data, given.shape, np.dtype(given.dtype))
+
+    def holds(self, array: Any) -> bool:
+        with _faults("an array of another library cannot be taken"):
+            return _index_of(array) == self.index
+
+    def share(self, array: Any) -> Any:
+        with _faults("an array of another library cannot be taken"), cupy.cuda.Device(self.index):
+            given = _as_cupy(array)
+            cupy.cuda.get_current_stream().synchronize()
+        return given
+
+    def share_empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        with _faults(f"{self.name} has no room for a result"), cupy.cuda.Device(self.index):
+            return cupy.empty(shape, dtype)
+
+    def strided(self, array: Any) -> Strided:
+        kind = np.dtype(array.dtype)
+        steps = tuple(step // kind.itemsize for step in array.strides)
+        return Strided(CupyArray(array.data, array.shape, kind), 0, steps, array.shape, kind)
+
+    @contextlib.contextmanager
+    def restoring(self) -> Iterator[None]:
+        has_context = driver.ctxGetCurrent() != 0
+        current, stream = runtime.getDevice(), cupy.cuda.get_current_stream(self.index)
+        try:
+            yield
+        finally:
+            runtime.setDevice(self.index)
+            stream.use()
+            if has_context:  # otherwise ``current`` is only the default, and may not be touched
+                runtime.setDevice(current)
 
     def synchronize(self) -> None:
         with _faults("the device failed"):
@@ -363,6 +391,18 @@ class CupyDevice:
             stop.record(self.stream())
             stop.synchronize()
             timer.milliseconds = float(cupy.cuda.get_elapsed_time(start, stop))
+
+
+def _index_of(array: Any) -> int:
+    """Return the number of the device that has an array of another library."""
+    if hasattr(array, "__dlpack_device__"):
+        return int(array.__dlpack_device__()[1])
+    return int(runtime.pointerGetAttributes(array.__cuda_array_interface__["data"][0]).device)
+
+
+def _as_cupy(array: Any) -> Any:
+    """Return an array of another library as one of CuPy that shares its memory."""
+    return cupy.asarray(array) if hasattr(array, "__cuda_array_interface__") else cupy.from_dlpack(array)
 
 
 class Architecture:

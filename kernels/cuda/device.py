@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...frozen import frozen
+
 Grid = tuple[int, int, int]
 """Sizes along x, y and z, in CUDA's order."""
 
@@ -34,6 +36,21 @@ class DeviceArray(Protocol):
         Raises ValueError if the view does not fit into the array.
         """
         ...
+
+
+@frozen(eq=False)
+class Strided:
+    """An array of another library as kernels take it.
+
+    memory  contains the elements; first: position of the first one in it
+    steps   along the axes, in elements; they may be negative
+    """
+
+    memory: DeviceArray
+    first: int
+    steps: tuple[int, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 class Kernel(Protocol):
@@ -109,6 +126,30 @@ class Device(Protocol):
         array  has CUDA's array interface, or else that of DLPack; if it is not C-contiguous, it is copied
         Raises ValueError for an array of another device.
         """
+        ...
+
+    def holds(self, array: Any) -> bool:
+        """Return True for an array of another library that is in this device's memory."""
+        ...
+
+    def share(self, array: Any) -> Any:
+        """Return an array of another library as one of the library that this device is used through.
+
+        The memory is shared. Waits for the calling thread's current stream of that library, so that what it has
+        computed is there for all streams. Raises DeviceFailed.
+        """
+        ...
+
+    def share_empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Allocate such an array, uninitialised, as the calling thread does with that library."""
+        ...
+
+    def strided(self, array: Any) -> Strided:
+        """Return a shared array, or a view of one, as kernels take it."""
+        ...
+
+    def restoring(self) -> AbstractContextManager[None]:
+        """Restore the calling thread's current device and stream of that library at the end of the context."""
         ...
 
     def synchronize(self) -> None:

@@ -67,7 +67,7 @@ def upload_source(device: Device, source: np.ndarray) -> DeviceArray:
     converter = source_kernels(native.dtype)
     if not converter:
         raise KernelError(f"an image of type {source.dtype} cannot be brought to the device; convert it to float32")
-    carried: Any = _CARRIED.get(native.dtype.name, native.dtype)
+    carried: Any = CARRIED.get(native.dtype.name, native.dtype)
     raw = device.upload(native.view(carried))
     out = device.empty(native.shape, np.float32)
     if native.size:
@@ -88,7 +88,8 @@ _CONVERTED = {
 }  # fmt: skip
 ALL_SOURCES = tuple(kernel for name in sorted(_CONVERTED) for kernel in source_kernels(np.dtype(name)))
 """Kernels to compile for sources of any dtype."""
-_CARRIED = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.uint16)}  # types that CUDA C lacks
+CARRIED = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.uint16)}
+"""Types that CUDA C lacks, and those that carry their bits."""
 
 
 def smooth(

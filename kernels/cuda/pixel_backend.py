@@ -31,6 +31,7 @@ from .launch import Compilation, prepare
 from .pinned import rounded_bytes
 from .pool import DevicePool
 from .results import ALL_RESULTS, needed_kernels, zero_results
+from .strided import COMMON_STRIDED
 from .tiles import TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
 
 # Voxels along z, y, x, from bench/gpu_pipeline.py; bench/cuda_pipeline.py tries others on a GPU. A tile takes
@@ -159,7 +160,13 @@ class CudaPixels:
 def pixel_kernels() -> list[Compilation]:
     """Kernels that most projects need: all features at the scales of ilastik's dialog, forests, inputs and results."""
     plans = (plan_kernels(load_plan(test.plan)) for test in SELF_TESTS)
-    found = [*(kernel for plan in plans for kernel in plan), *ALL_SOURCES, *all_forest_kernels(), *ALL_RESULTS]
+    found = [
+        *(kernel for plan in plans for kernel in plan),
+        *ALL_SOURCES,
+        *COMMON_STRIDED,
+        *all_forest_kernels(),
+        *ALL_RESULTS,
+    ]
     return list(dict.fromkeys(found))
 
 

@@ -66,10 +66,13 @@ class DevicePool:
                 self.lose(worker, error)
         return on_cpu()
 
-    def take(self) -> DeviceWorker | None:
-        """Return the device with the fewest tiles and count one more for it; None if all have failed."""
+    def take(self, among: Callable[[Device], bool] = lambda device: True) -> DeviceWorker | None:
+        """Return the device with the fewest tiles and count one more for it; None if all have failed.
+
+        among  True for the devices that are considered
+        """
         with self._choosing:
-            alive = self.alive()
+            alive = [worker for worker in self.alive() if among(worker.device)]
             if not alive:
                 return None
             worker = min(alive, key=lambda each: each.waiting)

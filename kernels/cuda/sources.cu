@@ -1,34 +1,5 @@
 // Converts a source of type SOURCE to float32 as NumPy's astype does, rounding once to nearest even.
-#include "arithmetic.cuh"
-
-#define TYPE_bool unsigned char
-#define TYPE_uint8 unsigned char
-#define TYPE_int8 signed char
-#define TYPE_uint16 unsigned short
-#define TYPE_int16 short
-#define TYPE_uint32 unsigned int
-#define TYPE_int32 int
-#define TYPE_uint64 unsigned long long
-#define TYPE_int64 long long
-#define TYPE_float16 unsigned short
-#define TYPE_float64 double
-
-#define CONVERT_bool(v) (v ? 1.0f : 0.0f)
-#define CONVERT_uint8(v) (float)v
-#define CONVERT_int8(v) (float)v
-#define CONVERT_uint16(v) (float)v
-#define CONVERT_int16(v) (float)v
-#define CONVERT_uint32(v) __uint2float_rn(v)
-#define CONVERT_int32(v) __int2float_rn(v)
-#define CONVERT_uint64(v) __ull2float_rn(v)
-#define CONVERT_int64(v) __ll2float_rn(v)
-#define CONVERT_float16(v) half_to_float(v)
-#define CONVERT_float64(v) __double2float_rn(v)
-
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
-
-typedef JOIN(TYPE_, SOURCE) Source;
+#include "pixel_types.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
 to_float(const Source* __restrict__ source, float* __restrict__ out, long long count) {

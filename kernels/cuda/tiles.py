@@ -17,13 +17,14 @@ from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, TileJob, Til
 from ..cpu.host.workspace import CpuForest
 from ..shared.nodes import PackedForest
 from . import nvforest
-from .device import Device
+from .device import Device, DeviceArray
 from .features import CudaPlan, CudaStack, feature_stack, stack_bytes
 from .filters import upload_source
 from .forest import CudaForest, forest_kernels
 from .launch import Compilation, begin
 from .nvforest import NvForest, Place, working_bytes
 from .results import HostResult, class_columns, download_results, make_result, result_bytes, select_features
+from .strided import gather_mask, gather_source, scatter_result
 
 logger = logging.getLogger("pixelforest.kernels")
 
@@ -106,7 +107,10 @@ class DeviceWorker:
         self._max_voxels: int | None = None
 
     def start(self, job: CudaJob) -> Future[tuple[HostResult, ...]]:
-        """Start a tile. The future raises DeviceOutOfMemory if not even a small piece fits, or DeviceFailed."""
+        """Start a tile. The future raises DeviceOutOfMemory if not even a small piece fits, or DeviceFailed.
+
+        It has no results if they are written into targets.
+        """
         return self._pool.submit(self._in_pieces, job)
 
     def begin(self, kernels: Sequence[Compilation]) -> None:
@@ -153,7 +157,7 @@ class DeviceWorker:
         predicted = None
         if forest is not None:
             probabilities, classes = forest.predict(stack), class_columns(job.results, forest.classes)
-            active = None if job.active is None else device.upload(job.active.astype(np.uint8))
+            active = None if job.active is None else self._active(job)
             predicted = probabilities, classes, active
         made = []
         for each in job.results.wanted:
@@ -161,11 +165,22 @@ class DeviceWorker:
                 made.append(make_result(device, *predicted, each))
             else:
                 made.append(select_features(device, stack.values, stack.shape, stack.column_stride, each))
-        return download_results(device, made)
+        if not job.targets:
+            return download_results(device, made)
+        for result, target in zip(made, job.targets, strict=True):
+            scatter_result(device, result.values, target)
+        device.synchronize()
+        return ()
+
+    def _active(self, job: CudaJob) -> DeviceArray:
+        if job.targets:
+            return gather_mask(self.device, job.active)
+        return self.device.upload(job.active.astype(np.uint8))
 
     def _features(self, job: CudaJob) -> CudaStack:
         """Compute the stack of a tile. The source on the device is freed."""
-        source = upload_source(self.device, job.source)
+        bring = gather_source if job.targets else upload_source
+        source = bring(self.device, job.source)
         return feature_stack(self.device, source, job.start, job.tile, job.image, job.plan)
 
 

@@ -93,7 +93,8 @@ class Stream:
 
     def use(self) -> Stream:
         assert self.device_id == self.machine.current
-        self.machine.local.stream = self
+        local = self.machine.local
+        local.stream, local.streams = self, {**getattr(local, "streams", {}), self.device_id: self}
         return self
 
     def run(self, until: int | None = None) -> None:
@@ -101,6 +102,13 @@ class Stream:
         while self.work and (until is None or self.done < until):
             self.work.pop(0)()
             self.done += 1
+
+
+class DefaultStream(Stream):
+    """Stream of a device that a thread has chosen none for."""
+
+    def __init__(self, machine: Machine, device: int) -> None:
+        self.machine, self.device_id = machine, device
 
 
 _streams: dict[int, Stream] = {}
@@ -280,6 +288,8 @@ def make_cupy(machine: Machine) -> dict[str, ModuleType]:
     }  # fmt: skip
     runtime.hostAllocPortable = HOST_ALLOC_PORTABLE  # type: ignore[attr-defined]
     runtime.setDevice = machine.enter  # type: ignore[attr-defined]
+    runtime.getDevice = lambda: machine.current  # type: ignore[attr-defined]
+    driver.ctxGetCurrent = lambda: int(hasattr(machine.local, "device"))  # type: ignore[attr-defined]
     runtime.memGetInfo = lambda: (machine.memory - machine.used[machine.current], machine.memory)  # type: ignore[attr-defined]
     runtime.memcpyAsync, runtime.memsetAsync = copy, clear  # type: ignore[attr-defined]
     runtime.memcpyHostToDevice, runtime.memcpyDeviceToHost = 1, 2  # type: ignore[attr-defined]
@@ -315,6 +325,12 @@ def make_cupy(machine: Machine) -> dict[str, ModuleType]:
     memory.OutOfMemoryError = OutOfMemoryError  # type: ignore[attr-defined]
 
     cuda.Stream = lambda non_blocking: Stream(machine, non_blocking=non_blocking)  # type: ignore[attr-defined]
+    cuda.get_current_stream = lambda device: (
+        getattr(machine.local, "streams", {}).get(device)
+        or DefaultStream(  # type: ignore[attr-defined]
+            machine, device
+        )
+    )
     cuda.Event = lambda **options: Event(machine, **options)  # type: ignore[attr-defined]
     cuda.Module = lambda: Module(machine)  # type: ignore[attr-defined]
     cuda.MemoryPool = lambda: Pool(machine)  # type: ignore[attr-defined]

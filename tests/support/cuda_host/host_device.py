@@ -21,6 +21,7 @@ import numpy as np
 from support.cuda_host.build import SHIM_NUMBER, build_library
 
 from pixelforest.kernels.contract import DeviceFailed, DeviceOutOfMemory
+from pixelforest.kernels.cuda.device import Strided
 
 _ALIGNMENT = 256  # bytes, that of CUDA's allocations
 _FRESH_BYTE = 0xFF  # floats: NaN
@@ -86,6 +87,46 @@ class HostArray:
             raise ValueError(f"{kind} cannot begin at byte {first}")
         part = self.host.reshape(-1).view(np.uint8)[first : first + nbytes]
         return HostArray(self.allocation, part.view(kind).reshape(shape))
+
+
+class DeviceImage:
+    """Array of another library, such as CuPy, on a stand-in: makes views, and comes to the host by ``get`` alone."""
+
+    def __init__(self, part: np.ndarray, *, device_index: int = 0, root: np.ndarray | None = None) -> None:
+        self.part, self.device_index = part, device_index
+        self.root = np.ascontiguousarray(part).reshape(-1) if root is None else root
+        if root is None:
+            self.part = self.root.reshape(part.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.part.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.part.dtype
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.part.ctypes.data, False), "version": 3}
+
+    def __array__(self, *arguments: Any, **options: Any) -> Any:
+        raise TypeError("implicit conversion to a NumPy array")
+
+    def __getitem__(self, place: Any) -> DeviceImage:
+        return self._view(self.part[place])
+
+    def __setitem__(self, place: Any, values: DeviceImage) -> None:
+        self.part[place] = values.part
+
+    def transpose(self, *axes: Any) -> DeviceImage:
+        return self._view(self.part.transpose(*axes))
+
+    def get(self) -> np.ndarray:
+        return self.part.copy()
+
+    def _view(self, part: np.ndarray) -> DeviceImage:
+        return DeviceImage(part, device_index=self.device_index, root=self.root)
 
 
 class _Range(ctypes.Structure):
@@ -251,6 +292,29 @@ class HostDevice:
 
     def adopt(self, array: Any) -> HostArray:
         return self.upload(array)
+
+    def holds(self, array: Any) -> bool:
+        return isinstance(array, DeviceImage) and array.device_index == self.index
+
+    def share(self, array: DeviceImage) -> DeviceImage:
+        return array
+
+    def share_empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceImage:
+        made = np.empty(shape, dtype)
+        made.view(np.uint8)[...] = _FRESH_BYTE
+        return DeviceImage(made, device_index=self.index)
+
+    def strided(self, array: DeviceImage) -> Strided:
+        part, root = array.part, array.root
+        first = (part.ctypes.data - root.ctypes.data) // part.itemsize
+        steps = tuple(step // part.itemsize for step in part.strides)
+        allocation = _Allocation(self, 0)
+        allocation.bytes = root.view(np.uint8)
+        allocation.written = np.ones(root.nbytes, np.uint8)
+        return Strided(HostArray(allocation, root), first, steps, part.shape, part.dtype)
+
+    def restoring(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def synchronize(self) -> None:
         pass
