@@ -40,7 +40,8 @@ setup(
     ],
     extras_require={
         "parquet": ["pyarrow>=17"],
-        # Only for those who pass such arrays; nothing of pixelforest imports them before.
+        # Only for those who pass such arrays or ask for such tables; nothing of pixelforest imports them before.
+        "pandas": ["pandas>=2.2.2"],
         "xarray": ["xarray>=2024.7"],
         "dask": ["dask[array]>=2024.8"],
         "testing": ["pytest>=8", "scipy>=1.13"],  # pixelforest.testing, for plug-ins

@@ -20,7 +20,7 @@ from .arguments import naming_arguments
 class Table(Mapping[str, np.ndarray]):
     """Table of objects: one row per object, one array per column, as in the files that the command line writes.
 
-    Columns of classes contain their names. ``dict(table)`` is what pandas, polars and pyarrow make tables of.
+    Columns of classes contain their names. ``dict(table)`` is what polars and other libraries make tables of.
 
     Examples
     --------
@@ -58,6 +58,34 @@ class Table(Mapping[str, np.ndarray]):
         """Number of objects."""
         return len(self._values[0]) if self._values else 0
 
+    def to_pandas(self) -> Any:
+        """Return the table as a ``pandas.DataFrame``.
+
+        Raises
+        ------
+        ExportError
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        except ImportError as error:
+            raise _missing("pandas", "pandas", error) from None
+        return pd.DataFrame(dict(self))
+
+    def to_arrow(self) -> Any:
+        """Return the table as a ``pyarrow.Table``.
+
+        Raises
+        ------
+        ExportError
+            If pyarrow is not installed.
+        """
+        try:
+            import pyarrow as pa  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        except ImportError as error:
+            raise _missing("pyarrow", "parquet", error) from None
+        return pa.table(dict(self))
+
     def write(self, path: str | Path) -> Path:
         """Write the table to a file; an existing one is replaced once the new one is complete.
 
@@ -93,6 +121,10 @@ class Table(Mapping[str, np.ndarray]):
             except BaseException:
                 writer.abort()
                 raise
+
+
+def _missing(package: str, extra: str, error: ImportError) -> ExportError:
+    return ExportError(f"{package} cannot be imported ({error}); pip install 'pixelforest[{extra}]'")
 
 
 @frozen(eq=False)
