@@ -6,9 +6,11 @@ have removed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 QUOTES = "\"'"
+_ENTRY = re.compile(r"""\s*(?:"[^"]*"|'[^']*')\s*(?=,|\Z)|[^,]*""")
 
 
 def is_quoted(text: str) -> bool:
@@ -23,5 +25,14 @@ def unquote(text: str) -> str:
 
 
 def split_entries(text: str) -> Sequence[str]:
-    """Split a comma-separated list into its entries, without blanks and quotes around each of them."""
-    return [unquote(entry).strip() for entry in text.split(",")]
+    """Split a comma-separated list into its entries, without blanks and quotes around each of them.
+
+    Commas within quotes belong to the entry.
+    """
+    entries, start = [], 0
+    while start <= len(text):
+        found = _ENTRY.match(text, start)
+        assert found, "it matches nothing, too"
+        entries.append(unquote(found[0]).strip())
+        start = found.end() + 1
+    return entries

@@ -252,4 +252,4 @@ def _order_warning(found: Sequence[Source], ordered: Sequence[Source], *, explic
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sort key that reads digits as numbers."""
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name)]

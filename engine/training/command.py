@@ -87,7 +87,7 @@ def train_project(request: TrainingRequest) -> Trained:
     if request.new is not None:
         return _train_new_project(request, _path(request.new))
     for name in ("labels", "classes", "features", "object", "thresholds", "stack_along"):
-        if getattr(request, name):
+        if getattr(request, name) not in (None, (), False):
             raise UsageError(
                 f"{setting(name)} goes with {setting('new')}; a project has its own kind, labels, features and images"
             )
@@ -136,7 +136,7 @@ def _draft_pixels(request: TrainingRequest, path: Path, place: Path) -> None:
         request.raw_data,
         request.labels,
         _classes(request),
-        request.features or "all",
+        "all" if request.features is None else request.features,
         stack_along=request.stack_along or "z",
     )
     write_new_project(place, path, project)
@@ -153,7 +153,7 @@ def _draft_objects(request: TrainingRequest, path: Path, place: Path) -> None:
         {RAW: request.raw_data, **_inputs(request)},
         request.labels,
         _classes(request),
-        request.features or "usual",
+        "usual" if request.features is None else request.features,
         request.thresholds,
         request.stack_along or "z",
         Resources(open_backend("cpu"), *_limits(request)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..errors import UsageError, setting
@@ -66,7 +67,7 @@ def _key(name: str) -> str:
 
 
 def _extent(text: str, entry: FeatureEntry, dimensions: int) -> Margins:
-    if not entry.is_local or not text.strip().isdigit() or not 1 <= int(text) <= MAX_EXTENT:
+    if not entry.is_local or not re.fullmatch("[0-9]{1,4}", text.strip()) or not 1 <= int(text) <= MAX_EXTENT:
         raise UsageError(
             f"{setting('features')}: {entry.display_name}:{text.strip()}: only features in the neighbourhood of an "
             f"object have an extent, of 1 to {MAX_EXTENT} pixels"

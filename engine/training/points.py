@@ -1,13 +1,14 @@
 """Labels from a table of points, ``x,y[,z][,t],class``, or of objects, ``object[,t],class``; a row for each.
 
-Coordinates count voxels, and 0 is the first voxel; they are rounded to the nearest one, halves down. QuPath counts from
-the corner of the first pixel, so that the centres of its pixels end in .5: rounded down, they are that pixel.
+Coordinates count voxels, and 0 is the first voxel; x, y and z are rounded to the nearest one, halves down. QuPath
+counts from the corner of the first pixel, so that the centres of its pixels end in .5: rounded down, they are that
+pixel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from math import ceil, isfinite
+from math import ceil, isfinite, nan
 from pathlib import Path
 
 import numpy as np
@@ -147,11 +148,13 @@ def _find_columns(
 
 def _coordinate(text: str, axis: str, size: int, where: str, fits: str) -> int:
     try:
-        value = float(text)
+        value = float(text) if "_" not in text else nan  # 1_2 is a number of Python only
     except ValueError:
-        value = float("nan")
+        value = nan
     if not isfinite(value):
         raise InputMismatch(f"{where} is {text.strip()!r}, not a number")
+    if axis not in "zyx" and not value.is_integer():
+        raise InputMismatch(f"{where} is {text.strip()}, not an integer")
     voxel = ceil(value - 0.5)
     if not 0 <= voxel < size:
         raise InputMismatch(f"{where} is {text.strip()}, outside of {fits}, where {axis} goes from 0 to {size - 1}")
