@@ -241,19 +241,19 @@ def train_project(line: CommandLine, console: Console) -> int:
 def clean_folders(line: CommandLine, console: Console) -> int:
     """Remove what killed runs left in folders."""
     strange = [*line.paths, *(set(line.values) - {"dry_run", "resumable", "headless", "quiet", "debug"})]
-    if not line.positional or strange:
+    names = [unquote(name) for name in line.positional]
+    if not names or not all(names) or strange:  # "" would be this folder, and comes from a variable that is not set
         raise UsageError(f"clean takes folders, --dry_run and --resumable: {PROGRAM} clean results")
 
     from pixelforest.engine.storage.leftovers import clean_folder
     from pixelforest.frontend.text_clean import describe_leftovers
 
     is_dry, is_resumable_removed = bool(line.values.get("dry_run")), bool(line.values.get("resumable"))
-    folders = [Path(unquote(name)).expanduser() for name in line.positional]
-    found = [
-        each
-        for folder in folders
-        for each in clean_folder(folder, is_dry=is_dry, is_resumable_removed=is_resumable_removed)
+    cleanings = [  # all folders are checked before anything is removed
+        clean_folder(Path(name).expanduser(), is_dry=is_dry, is_resumable_removed=is_resumable_removed)
+        for name in names
     ]
+    found = [each for cleaning in cleanings for each in cleaning]
     for text in describe_leftovers(found, is_dry=is_dry):
         _print(text)
     if any(each.failed for each in found):

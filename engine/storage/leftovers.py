@@ -24,9 +24,9 @@ from .run_folder import RUN_SUFFIX
 
 MIN_AGE_S = 6 * RENEW_PERIOD_S  # since the last renewal; a few may fail on a busy server
 # Names given by atomic_write.py and, for a folder that was moved aside while it was replaced, exchange.py.
-_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}\.part")
-_RESUMABLE = re.compile(rf"\..+\.[0-9a-f]{{12}}(\{KEPT_SUFFIX}|\{RUN_SUFFIX})")
-_ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{12}\.old")
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}\.part", re.DOTALL)
+_RESUMABLE = re.compile(rf"\..+\.[0-9a-f]{{12}}(\{KEPT_SUFFIX}|\{RUN_SUFFIX})", re.DOTALL)
+_ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{12}\.old", re.DOTALL)
 _CHUNKS = re.compile(r"\d+|c")  # folders in arrays, with a great many files and nothing unfinished
 
 
@@ -52,10 +52,14 @@ def clean_folder(folder: Path, *, is_dry: bool, is_resumable_removed: bool = Fal
 
     is_dry                remove nothing
     is_resumable_removed  also remove runs that can be continued
-    Raises InputNotFound if there is no such folder. Errors of single removals are in the results.
+    Raises InputNotFound at once if there is no such folder. Errors of single removals are in the results.
     """
     if not folder.is_dir():
         raise InputNotFound(f"there is no folder {folder}")
+    return _clean(folder, is_dry=is_dry, is_resumable_removed=is_resumable_removed)
+
+
+def _clean(folder: Path, *, is_dry: bool, is_resumable_removed: bool) -> Iterator[Leftover]:
     for path in _find(folder):
         try:
             now_s = time.time() if is_dry else _clock_of(path.parent)

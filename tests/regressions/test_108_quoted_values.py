@@ -27,6 +27,7 @@ VALUES = {
     "memory": "2G",
     "architectures": "sm_80,sm_90",
     "shard": "1/2",
+    "blocks": "1/2",
     "tree_count": "10",
     "label_proportion": "0.5",
     "seed": "3",
