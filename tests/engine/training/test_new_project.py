@@ -143,7 +143,7 @@ def drawn(change: Any = None) -> np.ndarray:
         (drawn(lambda a: a * 50), {}, "has the label 100, which erases"),
         (drawn(), {"classes": "Cell"}, "has the label 2, but classes names 1 classes"),
         (drawn(), {"classes": "Cell,Cell"}, "classes takes different names"),
-        (drawn(lambda a: a * 0), {"classes": "A,B"}, r"new\.ilp has no labels to train from"),
+        (drawn(lambda a: a * 0), {"classes": "A,B"}, "there are no labels to train from in"),
         (drawn(lambda a: np.minimum(a, 1)), {"classes": "A,B"}, r"new\.ilp has labels of one class only, A"),
         (drawn(), {"project": "other.ilp"}, "project cannot be combined with new"),
         (drawn(), {"labels": ()}, "there are 1 images and 0 label images"),
