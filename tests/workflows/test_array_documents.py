@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.array_inputs import golden_array, load_golden
 from support.golden import GOLDEN, REPOSITORY
+from support.notebook import run_cells, stored_outputs
 
 import pixelforest
 from pixelforest.engine.arrays.compatibility import from_project_file
@@ -51,6 +52,14 @@ def test_the_readme_runs(projects: Path) -> None:
     (block,) = [text for text in blocks if ".predict(" in text]
     names: dict[str, Any] = {"image": golden_array("px2d_gray")}
     exec(compile(block, "README.md", "exec"), names)
+
+
+def test_the_notebook_has_the_outputs_of_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = REPOSITORY / "docs" / "examples" / "arrays.ipynb"
+    monkeypatch.chdir(notebook.parent)
+    found = run_cells(notebook)
+    assert found == stored_outputs(notebook)
+    assert all(printed or value for printed, value in found)
 
 
 def examples() -> Iterator[Any]:
