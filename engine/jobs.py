@@ -55,6 +55,25 @@ class Request(InputRequest, ExportRequest, TableRequest, TrainingInRun, Resource
 
 
 @frozen
+class ClusterSettings:
+    """Cluster whose workers compute a job.
+
+    scheduler     address or file of its scheduler, or local:N for N processes of this machine
+    threads, memory_bytes  of each worker; None: what the worker finds. With local:N, of all workers together
+    """
+
+    scheduler: str
+    threads: int | None
+    memory_bytes: int | None
+
+    @property
+    def local_count(self) -> int:
+        """Number of processes of this machine; 0 for other clusters."""
+        name, _, count = self.scheduler.partition(":")
+        return int(count) if name == "local" else 0
+
+
+@frozen
 class Job:
     """A resolved request: everything a run needs to know.
 
@@ -72,6 +91,8 @@ class Job:
         True if lanes, and blocks of lanes, that an earlier run has completed are skipped.
     blocks, finish
         Part of the blocks of the only lane, and whether all of them must be there already.
+    cluster
+        Cluster whose workers compute the lanes; None: this process does.
     notes
         Lines for the log about settings that have no effect.
     """
@@ -91,6 +112,7 @@ class Job:
     resume: bool = False
     blocks: tuple[int, int] | None = None
     finish: bool = False
+    cluster: ClusterSettings | None = None
     debug: bool = False
     notes: tuple[str, ...] = ()
 
@@ -166,9 +188,10 @@ def resolve_job(request: Request) -> Job:
         tunes=not request.no_tune,
         fail_fast=request.fail_fast,
         shard=request.shard,
-        resume=request.resume or request.blocks is not None or request.finish,
+        resume=request.resume or request.blocks is not None or request.finish or request.scheduler is not None,
         blocks=request.blocks,
         finish=request.finish,
+        cluster=_cluster(request, threads=threads, memory_bytes=memory_bytes),
         debug=request.debug or config.debug,
         notes=tuple(map(Text, notes)),
     )
@@ -313,6 +336,20 @@ def _check_blocks(request: ResourceRequest, lane_count: int) -> None:
         raise UsageError(
             f"{option} is for the blocks of one image, and {lane_count} were given; {setting('shard')} divides images"
         )
+
+
+def _cluster(request: ResourceRequest, *, threads: int, memory_bytes: int) -> ClusterSettings | None:
+    """Resolve the cluster of a run. Raises UsageError."""
+    if request.scheduler is None:
+        return None
+    if request.blocks is not None or request.finish:
+        raise UsageError(
+            f"{setting('scheduler')} divides images itself; give it without "
+            f"{setting('finish' if request.finish else 'blocks')}"
+        )
+    if request.scheduler.startswith("local:"):
+        return ClusterSettings(request.scheduler, threads, memory_bytes)
+    return ClusterSettings(request.scheduler, request.threads, request.memory)
 
 
 def _unused_training(request: Request) -> list[str]:

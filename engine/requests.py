@@ -156,6 +156,8 @@ class ResourceRequest:
         Number of a part of the blocks of the only image, from 1, and the number of parts; None: all blocks.
     finish
         True to complete the results of an image whose blocks are all computed.
+    scheduler
+        Address or file of the scheduler of a Dask cluster, or local:N for N processes; None: no cluster.
     """
 
     device: str = "auto"
@@ -169,3 +171,4 @@ class ResourceRequest:
     resume: bool = False
     blocks: tuple[int, int] | None = None
     finish: bool = False
+    scheduler: str | None = None

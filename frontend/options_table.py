@@ -21,7 +21,7 @@ NO_GRAPHICS = "there is no graphical interface here"
 NO_NETWORKS = "neural network workflows are not supported"
 NO_TRACKING = "tracking workflows are not supported"
 NO_CARVING = "the carving workflow is not supported"
-NO_MPI = "start one process for each part of the inputs instead; projects are never locked"
+NO_MPI = "start a Dask cluster with mpirun dask-mpi --scheduler-file=s.json, and name it with --scheduler=s.json"
 
 
 def parse_count(text: str) -> int:
@@ -43,6 +43,14 @@ def _shard(text: str) -> tuple[int, int]:
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise ValueError("expected part/parts, such as 1/4 to 4/4")
     return int(match[1]), int(match[2])
+
+
+def _scheduler(text: str) -> str:
+    if re.fullmatch(r"local:[1-9]\d*|(tcp|tls|ws|wss|ucx|ucxx)://\S+", text):
+        return text
+    if "://" in text or text.startswith("local:") or not text.endswith(".json"):
+        raise ValueError("expected an address such as tcp://host:8786, a scheduler file (.json), or local:N")
+    return text
 
 
 def _device(text: str) -> str:
@@ -329,6 +337,15 @@ OPTIONS: tuple[Option, ...] = (
         "--finish",
         MACHINE,
         "Check that all blocks of one image are computed, and complete its results.",
+    ),
+    Option(
+        "--scheduler",
+        MACHINE,
+        "Let the workers of a Dask cluster compute the inputs, and large images in blocks: address of its scheduler, "
+        "such as tcp://host:8786, its scheduler file, or local:N for N processes of this machine. Implies --resume. "
+        "Needs pixelforest[cluster].",
+        metavar="CLUSTER",
+        parse=_scheduler,
     ),
     _flag("--resumable", MACHINE, "With clean: also remove unfinished runs that --resume or --blocks could continue."),
     Option(

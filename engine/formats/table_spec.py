@@ -146,3 +146,9 @@ class TableFormat:
     find_missing: Callable[[], str] = lambda: ""
     is_result: Callable[[Path, str], bool] = lambda path, internal: False
     is_plain_text: bool = False
+
+    def __reduce__(self) -> tuple[Callable[[Path], TableFormat], tuple[Path]]:
+        """Pickle an extension: the process that reads it finds the format by itself."""
+        from . import table_format
+
+        return table_format, (Path(f"table.{self.extensions[0]}"),)

@@ -78,7 +78,7 @@ def run_batch(
         logger.warning("There are no input images, so nothing was computed; name them after the options")
     if job.lanes or not always_available(job.device, job.forest):
         with LaneLog(logging.WARNING) as log:
-            batch = _Batch(job, load_workflow(job.project.workflow), progress or Progress(is_shown=False), log)
+            batch = Batch(job, load_workflow(job.project.workflow), progress or Progress(is_shown=False), log)
             batch.on_lane = on_lane or (lambda result: None)
             batch.run()
         report = batch.report()
@@ -105,6 +105,8 @@ def check_batch(job: Job) -> JobCheck:
 
 
 def _open_resources(job: Job, voxels: int) -> Resources:
+    if job.cluster is not None:  # the devices are those of its workers
+        return Resources(open_backend("cpu"), job.threads, job.memory_bytes)
     backend = open_backend(job.device, job.forest, tunes=job.tunes, voxels=voxels, threads=job.threads)
     threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
     logger.info("Using device %s, %s, %s of memory", backend.describe(), threads, format_size(job.memory_bytes))
@@ -125,22 +127,30 @@ class _Stopped(Exception):  # not an error: ends lanes running in parallel with 
     pass
 
 
-class _Batch:
+class Batch:
     """Lanes of a job and their outcomes."""
 
-    def __init__(self, job: Job, workflow: Workflow, progress: Progress, log: LaneLog) -> None:
+    def __init__(
+        self,
+        job: Job,
+        workflow: Workflow,
+        progress: Progress,
+        log: LaneLog,
+        open_resources: Callable[[int], Resources] | None = None,
+    ) -> None:
         self.job, self.workflow, self.progress, self.log = job, workflow, progress, log
+        self._open_resources = open_resources or partial(_open_resources, job)
         self.on_lane: Callable[[LaneResult], None] = lambda result: None
         self._results: dict[int, LaneResult] = {}
         self._is_interrupted, self._has_failed = threading.Event(), threading.Event()
 
     def run(self) -> None:
         """Check all lanes first, so that errors are found before hours are spent; then compute the valid ones."""
-        check = check_job(self.job, self.workflow, partial(_open_resources, self.job), self.log)
+        check = check_job(self.job, self.workflow, self._open_resources, self.log)
         self.resources, self.records = check.resources, check.records
         for lane in check.lanes:
             if lane.error is not None:
-                self._record_failure(lane, lane.error)
+                self.record_failure(lane, lane.error)
         if check.error is not None:
             raise check.error
         done_voxels = sum(lane.voxels for lane in check.done)
@@ -155,6 +165,10 @@ class _Batch:
             if self.records is not None:
                 self.records.close()
 
+    def stop(self) -> None:
+        """End the lanes in work at their next tile; called by another thread."""
+        self._is_interrupted.set()
+
     def report(self) -> BatchReport:
         lanes = tuple(self._results[index] for index in sorted(self._results))
         return BatchReport(lanes, skipped=len(self.job.lanes) - len(lanes))
@@ -162,6 +176,12 @@ class _Batch:
     # ------------------------------------------------------------------------------------------------------ computing
 
     def _compute_all(self, lanes: Sequence[LaneCheck], workers: int) -> None:
+        if self.job.cluster is not None:
+            from .cluster import compute_on_cluster
+
+            assert self.records is not None
+            compute_on_cluster(self.job, lanes, self.records, self.progress, self)
+            return
         if workers > 1:
             self._compute_side_by_side([lane for lane in lanes if is_small(lane)], workers)
         for lane in lanes:
@@ -188,7 +208,7 @@ class _Batch:
                 raise
 
     def _compute_or_record(self, lane: LaneCheck, resources: Resources, *, is_alone: bool = True) -> None:
-        if self._should_stop():
+        if self.should_stop():
             return
         started_s = time.monotonic()
         with self.log.about(lane.lane.index):
@@ -200,11 +220,11 @@ class _Batch:
             except KernelError as error:
                 text = f"{self.resources.backend.describe()}: {error}; {setting('device', 'cpu')} computes the same "
                 text += "without it"
-                self._record_failure(lane, BackendFailed(text), seconds=time.monotonic() - started_s)
+                self.record_failure(lane, BackendFailed(text), seconds=time.monotonic() - started_s)
             except Exception as error:
                 raise_if_interrupted(error)
                 if is_alone or not isinstance(error, MemoryTooSmall):
-                    self._record_failure(lane, error, seconds=time.monotonic() - started_s)
+                    self.record_failure(lane, error, seconds=time.monotonic() - started_s)
 
     def _compute(self, lane: LaneCheck, resources: Resources) -> tuple[Path, ...]:
         exports: dict[str, ImageExport] = {}
@@ -264,7 +284,8 @@ class _Batch:
 
     # --------------------------------------------------------------------------------------------------------- ending
 
-    def _should_stop(self) -> bool:
+    def should_stop(self) -> bool:
+        """Return True if no further lane is to be computed."""
         return self._is_interrupted.is_set() or (self.job.fail_fast and self._has_failed.is_set())
 
     def _skip(self, lanes: Sequence[LaneCheck]) -> None:
@@ -277,9 +298,10 @@ class _Batch:
 
                 assert self.records is not None
                 remove_leftovers(lane, self.records)
-            self._keep(LaneResult(lane.lane.index, lane.name, lane.files, warnings=lane.warnings, is_skipped=True))
+            self.keep(LaneResult(lane.lane.index, lane.name, lane.files, warnings=lane.warnings, is_skipped=True))
 
-    def _record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None:
+    def record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None:
+        """Take the error of a lane, and log it."""
         logger.debug("the error of lane %d came from here", lane.lane.index + 1, exc_info=error)
         self._record(lane, error=error, seconds=seconds)
         _log_failure(self.job, lane.lane.index, lane.name, error)
@@ -291,11 +313,12 @@ class _Batch:
         result = LaneResult(
             index, lane.name, files, error, self.resources.backend.name, seconds, warnings=self.log.warnings(index)
         )
-        if error is not None:
-            self._has_failed.set()
-        self._keep(result)
+        self.keep(result)
 
-    def _keep(self, result: LaneResult) -> None:
+    def keep(self, result: LaneResult) -> None:
+        """Take the outcome of a lane."""
+        if result.error is not None:
+            self._has_failed.set()
         self._results[result.index] = result
         self.on_lane(result)
 

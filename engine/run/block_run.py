@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,9 +22,10 @@ from ..errors import ExportError, setting
 from ..export.images import ExportPlan
 from ..export.tile_sinks import BlockSink, ImageExport, open_export
 from ..formats import output_formats
-from ..inputs.images import InputImage
+from ..inputs.images import ImageRef, InputImage, reopen_images
 from ..jobs import Job
 from ..progress import Progress
+from ..project import Project
 from ..resources import Resources
 from ..storage.atomic_write import kept_path
 from ..storage.run_folder import RunFolder, remove_run, run_path
@@ -120,14 +122,21 @@ def compute_in_blocks(found: LaneCheck, images: Mapping[str, InputImage], work: 
                 missing = len(boxes) - len(run.blocks())
                 logger.info("%s: %d blocks were computed, %d are still missing", found.name, len(due), missing)
                 return ()
-            for i, record in done.items():
-                for name, export in exports.items():
-                    facts = record["results"][name]
-                    export.restore(BlockSink(export, boxes[i]), facts["files"], facts["overflow"])
-            files = run.complete(exports)
+            files = _complete(boxes, done, run, exports)
         return files
     finally:
         run.close()
+
+
+def _complete(
+    boxes: Sequence[Box], done: Mapping[int, Mapping[str, Any]], run: _Run, exports: Mapping[str, ImageExport]
+) -> tuple[Path, ...]:
+    """Put the results in place, once the blocks ``done``, by number, are counted that others have computed."""
+    for i, record in done.items():
+        for name, export in exports.items():
+            facts = record["results"][name]
+            export.restore(BlockSink(export, boxes[i]), facts["files"], facts["overflow"])
+    return run.complete(exports)
 
 
 def _compute(
@@ -193,6 +202,82 @@ def _summed_warnings() -> Iterator[None]:
         target.removeFilter(take)
         for (message, place), voxels in sums.items():
             target.warning(message, place, voxels)
+
+
+@frozen
+class BlockTask:
+    """A block that another process computes; a value that can be pickled.
+
+    lane, index  numbers of the lane and of the block, whose box is (t, z, y, x)
+    images   references by role
+    exports  by name of the result; runs: names of the runs that make them
+    """
+
+    lane: int
+    index: int
+    box: Box
+    images: Mapping[str, ImageRef]
+    exports: Mapping[str, ExportPlan]
+    runs: Mapping[str, str]
+
+    def compute(
+        self, project: Project, workflow: Workflow, resources: Resources, on_progress: Callable[[int], None]
+    ) -> Mapping[str, tuple[str, int]]:
+        """Compute it; returns what ``SharedBlocks.add`` records, when it is on disk. Raises ExportError, InputError."""
+        with contextlib.ExitStack() as stack:
+            images = stack.enter_context(reopen_images(self.images))
+            exports = {}
+            for name, plan in self.exports.items():
+                exports[name] = open_export(plan, run=self.runs[name])
+                stack.callback(exports[name].abort)
+            sinks = {name: BlockSink(export, self.box) for name, export in exports.items()}
+            workflow.classify_lane(project, images, sinks, resources=resources, on_progress=on_progress, table=None)
+            return {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
+
+
+class SharedBlocks:
+    """Blocks of a lane that other processes compute; this one records each and completes the results.
+
+    due  numbers of the blocks that are to be computed
+    """
+
+    def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
+        """Open the run of a lane that is computed in blocks. Raises ExportError."""
+        self._found, self._boxes, self._stack = found, cut_lane(found), contextlib.ExitStack()
+        self._run = _Run(found, records)
+        self._stack.callback(self._run.close)
+        with contextlib.ExitStack() as opened:
+            opened.push(self._stack)
+            done = self._run.blocks()
+            self.due = [i for i in range(len(self._boxes)) if i not in done]
+            logger.info("%s: %d of %d blocks are done already", found.name, len(done), len(self._boxes))
+            self._exports = self._stack.enter_context(self._run.open_exports())
+            opened.pop_all()
+        parts = records.fingerprint_of(found)
+        images = {role: image.ref for role, image in found.images.items()}
+        plans = {name: found.exports[name] for name in self._exports}
+        runs = {name: _name_of(parts, name) for name in plans}
+        self._task = partial(BlockTask, images=images, exports=plans, runs=runs)
+
+    def task(self, index: int) -> BlockTask:
+        """Return the work of a block, as a value."""
+        return self._task(self._found.lane.index, index, self._boxes[index])
+
+    def voxels(self, index: int) -> int:
+        """Return the size of a block."""
+        return self._boxes[index].size
+
+    def add(self, index: int, results: Mapping[str, tuple[str, int]]) -> None:
+        """Record a block that is on disk. Raises ExportError."""
+        self._run.add(index, results)
+
+    def complete(self) -> tuple[Path, ...]:
+        """Put the results in place, once all blocks are recorded; returns their files. Raises ExportError."""
+        return _complete(self._boxes, self._run.blocks(), self._run, self._exports)
+
+    def close(self) -> None:
+        """Close the run; what is done is kept unless it is complete."""
+        self._stack.close()
 
 
 class _OtherFailed(Exception):  # not an error: ends blocks in work after one that failed

@@ -156,7 +156,7 @@ def check_job(job: Job, workflow: Workflow, open_resources: Callable[[int], Reso
     due = [found for found in good if not found.is_done]
     resources = open_resources(sum(found.voxels for found in due))
     workers = count_workers(due, resources)
-    error = _find_collision(good) or (None if records is None else records.conflict)
+    error = _find_collision(good) or (None if records is None else records.conflict) or _find_shared_file(job, due)
     if error is None:
         has_failed = len(good) < len(lanes)
         for found in due:
@@ -249,11 +249,11 @@ def _look_up(found: LaneCheck, job: Job, records: DoneLanes) -> None:
     if can_be_cut(found):
         block = plan_blocks(found)
         found.block = block if is_in_parts or any(n < m for n, m in zip(block, _extent(found), strict=True)) else None
-    elif is_in_parts:
+    elif is_in_parts or (job.cluster is not None and len(job.lanes) == 1):
         try:
             refuse_to_cut(found)
         except ExportError as error:
-            option = setting("finish" if job.finish else "blocks")
+            option = setting("finish" if job.finish else "scheduler" if job.cluster else "blocks")
             raise ExportError(f"{option}: {error.render(as_marked)}") from None
     records.look_up(found)
     for settings in () if found.is_done else job.export:
@@ -323,6 +323,22 @@ def _find_collision(good: Sequence[LaneCheck]) -> Exception | None:
         check_tables([(found.lane.index, found.table) for found in good if found.table is not None], exports, names)
     except ExportError as error:
         return error
+    return None
+
+
+def _find_shared_file(job: Job, due: Iterable[LaneCheck]) -> ExportError | None:
+    """Return the error if several workers of a cluster would write to one file, such as datasets of a HDF5 file."""
+    owners: dict[Path | str, LaneCheck] = {}
+    for found in due if job.cluster is not None else ():
+        for export in found.exports.values():
+            if not export.format.container or export.format.is_folder:
+                continue
+            first = owners.setdefault(export.path, found)
+            if first is not found:
+                return ExportError(
+                    f"with {setting('scheduler')} every input needs a file of its own, and {first.name} and "
+                    f"{found.name} write to {export.path}; choose a name for each with {OUTPUT_FILES}"
+                )
     return None
 
 

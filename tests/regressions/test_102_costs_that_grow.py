@@ -23,7 +23,7 @@ from pixelforest.engine.formats.support.segment_cache import ENTRY_BYTES, Segmen
 from pixelforest.engine.inputs import stack as stacks
 from pixelforest.engine.inputs.stack import Slice, StackReader
 from pixelforest.engine.progress import Progress
-from pixelforest.engine.run.batch import _Batch
+from pixelforest.engine.run.batch import Batch
 from pixelforest.engine.run.lane_log import LaneLog
 from pixelforest.engine.storage import scratch as scratch_module
 from pixelforest.engine.storage.scratch import Scratch
@@ -148,12 +148,12 @@ def test_keeping_slices_of_a_stack_open(monkeypatch: pytest.MonkeyPatch) -> None
 def test_asking_whether_a_lane_has_failed() -> None:
     def cost(count: int) -> int:
         job = SimpleNamespace(fail_fast=True)
-        batch = _Batch(job, SimpleNamespace(), Progress(is_shown=False), LaneLog())
+        batch = Batch(job, SimpleNamespace(), Progress(is_shown=False), LaneLog())
         batch.resources = SimpleNamespace(backend=SimpleNamespace(name="cpu"))
 
         def compute() -> None:
             for index in range(count):
-                assert not batch._should_stop()
+                assert not batch.should_stop()
                 lane = SimpleNamespace(lane=SimpleNamespace(index=index), name="")
                 batch._record(lane, seconds=0.0)
 

@@ -147,3 +147,11 @@ def test_a_format_is_pickled_by_its_name(name: str) -> None:
     from pixelforest.engine.formats import output_format
 
     assert pickle.loads(pickle.dumps(output_format(name))).name == name
+
+
+@pytest.mark.parametrize("extension", ["csv", "h5", "parquet"])
+def test_a_format_of_tables_is_pickled_by_its_extension(extension: str) -> None:
+    from pixelforest.engine.formats import table_format
+
+    found = table_format(Path(f"t.{extension}"))
+    assert pickle.loads(pickle.dumps(found)).name == found.name

@@ -1,0 +1,222 @@
+"""Computation of a job by the workers of a cluster (``--scheduler``): whole inputs, and blocks of large ones.
+
+This process checks all inputs before, records what is done, and completes images of blocks. Workers write the files,
+to a disk that all share.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import raise_if_interrupted
+from ..jobs import Job
+from ..progress import Progress
+from ..tiling import blocks
+from .block_run import BlockTask, SharedBlocks
+from .check import LaneCheck
+from .cluster_work import BlockFacts, LanesTask, Outcome, Task, WorkerRun
+from .done_lanes import DoneLanes
+from .outcome import LaneResult
+
+if TYPE_CHECKING:
+    from .dask_cluster import DaskWorkers
+
+logger = logging.getLogger("pixelforest.batch")
+export_logger = logging.getLogger("ilastik.applets.batchProcessing.batchProcessingApplet")
+
+TASKS_PER_WORKER = 2  # one in work, one that waits
+GROUPS_PER_WORKER = 4  # tasks of small inputs, so that all workers end at about the same time
+WAIT_S = 0.2
+
+
+class Outcomes(Protocol):
+    """Receiver of the outcomes of lanes."""
+
+    def keep(self, result: LaneResult) -> None: ...
+    def record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None: ...
+    def should_stop(self) -> bool: ...
+
+
+def compute_on_cluster(
+    job: Job, lanes: Sequence[LaneCheck], records: DoneLanes, progress: Progress, outcomes: Outcomes
+) -> None:
+    """Compute lanes that were checked. Raises BackendUnavailable, BackendFailed."""
+    if not lanes:
+        return
+    assert job.cluster is not None
+    from .dask_cluster import DaskWorkers
+
+    with DaskWorkers(job.cluster, WorkerRun(job, Path.cwd())) as workers:
+        logger.info("Using the %d workers of %s", workers.count(), job.cluster.scheduler)
+        distribution = _Distribution(lanes, workers, records, progress, outcomes)
+        try:
+            distribution.run()
+        finally:
+            distribution.close()
+
+
+class _Shared:
+    """A lane in blocks that is being computed.
+
+    waiting  numbers of the blocks that are not done
+    """
+
+    def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
+        self.found = found
+        self.blocks = SharedBlocks(found, records)
+        self.waiting = set(self.blocks.due)
+        self.is_over = False
+        self.seconds, self.device = 0.0, ""
+        self.warnings = list(found.warnings)
+
+
+class _Distribution:
+    """Lanes on their way to the workers and back."""
+
+    def __init__(
+        self,
+        lanes: Sequence[LaneCheck],
+        workers: DaskWorkers,
+        records: DoneLanes,
+        progress: Progress,
+        outcomes: Outcomes,
+    ) -> None:
+        self._lanes = {found.lane.index: found for found in lanes}
+        self._workers, self._records, self._progress, self._outcomes = workers, records, progress, outcomes
+        self._shared: dict[int, _Shared] = {}
+
+    def run(self) -> None:
+        """Compute all lanes, a window of tasks at a time."""
+        tasks, in_work = self._tasks(), 0
+        while True:
+            window = max(1, TASKS_PER_WORKER * self._workers.count())
+            while in_work < window and not self._outcomes.should_stop():
+                task = next(tasks, None)
+                if task is None:
+                    break
+                self._workers.submit(task)
+                in_work += 1
+            if not in_work:
+                return
+            ended = self._workers.next(WAIT_S)
+            if ended is not None:
+                in_work -= 1
+                self._take(*ended)
+
+    def close(self) -> None:
+        """Close the runs of lanes that are not complete."""
+        for shared in self._shared.values():
+            shared.blocks.close()
+
+    # ------------------------------------------------------------------------------------------------------ tasks
+
+    def _tasks(self) -> Iterator[Task]:
+        whole = [found for found in self._lanes.values() if found.block is None]
+        yield from self._group(whole)
+        for index, found in self._lanes.items():
+            if found.block is not None:
+                yield from self._cut(index, found)
+
+    def _group(self, whole: Sequence[LaneCheck]) -> Iterator[LanesTask]:
+        """Unite small lanes: a task should take seconds."""
+        groups = GROUPS_PER_WORKER * max(1, self._workers.count())
+        size = min(blocks.BLOCK_VOXELS, sum(found.voxels for found in whole) // groups)
+        group: list[LaneCheck] = []
+        for found in whole:
+            if group and sum(each.voxels for each in group) + found.voxels > size:
+                yield LanesTask(tuple(each.lane for each in group))
+                group = []
+            for plan in found.exports.values():
+                export_logger.info("Exporting to %s", plan.shown_path)
+            group.append(found)
+        if group:
+            yield LanesTask(tuple(each.lane for each in group))
+
+    def _cut(self, index: int, found: LaneCheck) -> Iterator[BlockTask]:
+        for plan in found.exports.values():
+            export_logger.info("Exporting to %s", plan.shown_path)
+        try:
+            shared = self._shared[index] = _Shared(found, self._records)
+        except Exception as error:
+            raise_if_interrupted(error)
+            self._outcomes.record_failure(found, error)
+            return
+        self._progress.skip(found.voxels - sum(shared.blocks.voxels(i) for i in shared.blocks.due))
+        if not shared.waiting:
+            self._complete(shared)
+        for i in shared.blocks.due:
+            if shared.is_over:
+                return
+            yield shared.blocks.task(i)
+
+    # ----------------------------------------------------------------------------------------------------- outcomes
+
+    def _take(self, task: Task, outcome: Outcome) -> None:
+        if isinstance(task, BlockTask):
+            self._take_block(self._shared[task.lane], task.index, outcome)
+        elif isinstance(outcome, tuple):
+            for result in outcome:
+                self._take_lane(result)
+        elif isinstance(outcome, Exception):
+            for lane in task.lanes:
+                self._outcomes.record_failure(self._lanes[lane.index], outcome)
+
+    def _take_lane(self, result: LaneResult) -> None:
+        found = self._lanes[result.index]
+        self._warn(result.warnings, found.warnings)
+        if result.error is not None:
+            self._outcomes.record_failure(found, result.error, seconds=result.seconds)
+            return
+        self._progress.add(found.voxels)
+        # Another worker may have computed it, and died before it said so.
+        self._outcomes.keep(replace(result, is_skipped=False))
+
+    def _take_block(self, shared: _Shared, index: int, outcome: Outcome) -> None:
+        if shared.is_over:
+            return
+        if isinstance(outcome, Exception):
+            self._fail(shared, outcome)
+        elif isinstance(outcome, BlockFacts):
+            try:
+                shared.blocks.add(index, outcome.results)
+            except Exception as error:
+                raise_if_interrupted(error)
+                self._fail(shared, error)
+                return
+            self._progress.add(shared.blocks.voxels(index))
+            self._warn(outcome.warnings, shared.warnings)
+            shared.warnings += [line for line in outcome.warnings if line not in shared.warnings]
+            shared.seconds += outcome.seconds
+            shared.device = outcome.device
+            shared.waiting.discard(index)
+            if not shared.waiting:
+                self._complete(shared)
+
+    def _complete(self, shared: _Shared) -> None:
+        try:
+            files = shared.blocks.complete()
+        except Exception as error:
+            raise_if_interrupted(error)
+            self._fail(shared, error)
+            return
+        shared.is_over = True
+        shared.blocks.close()
+        found, warnings = shared.found, tuple(shared.warnings)
+        self._outcomes.keep(
+            LaneResult(found.lane.index, found.name, files, None, shared.device, shared.seconds, warnings)
+        )
+
+    def _fail(self, shared: _Shared, error: Exception) -> None:
+        shared.is_over = True
+        shared.blocks.close()
+        self._outcomes.record_failure(shared.found, error, seconds=shared.seconds)
+
+    def _warn(self, lines: Sequence[str], known: Sequence[str]) -> None:
+        """Log warnings of workers that were not logged here yet."""
+        for line in lines:
+            if line not in known:
+                logger.warning("%s", line)

@@ -1,0 +1,250 @@
+"""Workers of a Dask cluster; the only module that imports distributed.
+
+A worker gets one task at a time, whatever its number of threads: a resource that it is given for this run counts them.
+Only small facts come back, and are released at once, so that a worker that dies loses nothing but its task in work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Self
+
+from ... import __version__
+from ..errors import BackendFailed, BackendUnavailable, setting
+from ..jobs import ClusterSettings
+
+# Where Dask would write its default settings on import, below the user's home.
+os.environ.setdefault("DASK_CONFIG", os.path.join(os.devnull, "none"))
+
+try:
+    import dask
+
+    dask.config.set({"logging": {"distributed": "critical", "asyncio": "critical"}})  # errors are told by the run
+    import distributed
+except ImportError as error:
+    raise BackendUnavailable(
+        f"{setting('scheduler')} needs Dask: pip install 'pixelforest[cluster]' ({error})"
+    ) from None
+
+from .cluster_work import Outcome, Task, WorkerRun
+
+logger = logging.getLogger("pixelforest.cluster")
+
+CONNECT_S = 30.0
+GREET_PERIOD_S = 5.0  # between two looks for new workers
+STOP_S = 0.5  # until the tasks in work have ended at their next tile
+MAX_TRIES = 3  # of a task whose workers died more often than the scheduler tolerates
+_VERSION = "__import__('pixelforest').__version__"  # evaluated by workers of any version
+_one_at_a_time = threading.Lock()
+_runs: dict[str, WorkerRun] = {}  # of this worker
+
+
+class DaskWorkers:
+    """Context manager with the workers that compute the tasks of a run. Not thread-safe."""
+
+    def __init__(self, settings: ClusterSettings, run: WorkerRun) -> None:
+        self._settings, self._token = settings, os.urandom(6).hex()
+        self._run = run
+        self._done: SimpleQueue[Any] = SimpleQueue()
+        self._tasks: dict[str, tuple[Any, Task, int]] = {}  # key of the future -> future, task, number of the try
+        self._known: set[str] = set()
+        self._greeted_s = 0.0
+        self._submitted = 0
+        self._cluster: Any = None
+        self._folder: str | None = None
+
+    def __enter__(self) -> Self:
+        """Connect. Raises BackendUnavailable, also if a worker is of another version."""
+        try:
+            self._client = self._connect()
+            self._greet(is_first=True)
+            plugin = _RunPlugin(self._token, pickle.dumps(self._run), self._settings.local_count)
+            self._client.register_plugin(plugin, name=plugin.name)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _connect(self) -> Any:
+        settings = self._settings
+        if settings.local_count:
+            return self._start_local(settings.local_count)
+        is_file = "://" not in settings.scheduler
+        options = {"scheduler_file": settings.scheduler} if is_file else {"address": settings.scheduler}
+        if is_file and not Path(settings.scheduler).exists():
+            raise BackendUnavailable(
+                f"there is no scheduler file {settings.scheduler}; has the scheduler been started?"
+            )
+        try:
+            return distributed.Client(**options, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise BackendUnavailable(f"cannot connect to the scheduler {settings.scheduler}: {error}") from None
+
+    def _start_local(self, count: int) -> Any:
+        self._folder = tempfile.mkdtemp(prefix="pixelforest-workers-")
+        dask.config.set({"distributed.scheduler.allowed-failures": 10})
+        self._cluster = distributed.LocalCluster(
+            n_workers=count,
+            threads_per_worker=max(1, (self._settings.threads or 1) // count),
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,  # the memory budget of the run holds
+            local_directory=self._folder,
+            silence_logs=logging.CRITICAL,
+        )
+        return distributed.Client(self._cluster, set_as_default=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Disconnect; tasks in work are stopped."""
+        client = getattr(self, "_client", None)
+        if client is not None:
+            with contextlib.suppress(Exception):
+                if self._tasks:
+                    self._stop(client)
+            with contextlib.suppress(Exception):
+                if self._cluster is None:
+                    client.unregister_worker_plugin(_plugin_name(self._token))
+            with contextlib.suppress(Exception):
+                client.close(timeout=1)
+        if self._cluster is not None:
+            with contextlib.suppress(Exception):
+                self._end_local()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end_local(self) -> None:
+        """End the processes that this one has started; they have nothing to do any more, and close slowly."""
+        for nanny in self._cluster.workers.values():
+            nanny.auto_restart = False
+            with contextlib.suppress(Exception):
+                os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        self._cluster.close()
+
+    def _stop(self, client: Any) -> None:
+        client.cancel([future for future, _, _ in self._tasks.values()], force=True)
+        client.run(_stop_run, self._token, on_error="ignore")
+        deadline = time.monotonic() + STOP_S
+        while time.monotonic() < deadline and any(client.run(_is_busy, on_error="ignore").values()):
+            time.sleep(STOP_S / 20)
+
+    def count(self) -> int:
+        """Number of workers at the moment."""
+        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def submit(self, task: Task, *, attempt: int = 1) -> None:
+        """Hand a task to the next worker that is free."""
+        self._submitted += 1
+        name = _plugin_name(self._token)
+        future = self._client.submit(
+            _compute, self._token, task, key=f"{name}-{self._submitted}", resources={name: 1}, pure=False
+        )
+        self._tasks[future.key] = (future, task, attempt)
+        future.add_done_callback(self._done.put)
+
+    def next(self, timeout_s: float) -> tuple[Task, Outcome] | None:
+        """Wait for the next task that has ended; None after a while. Raises BackendFailed without the scheduler."""
+        self._greet()
+        try:
+            ended = self._done.get(timeout=timeout_s)
+        except Empty:
+            return None
+        future, task, attempt = self._tasks.pop(ended.key)
+        try:
+            outcome: Outcome = future.result(timeout=CONNECT_S)
+        except distributed.KilledWorker as error:
+            if attempt < MAX_TRIES:
+                self.submit(task, attempt=attempt + 1)
+                return None
+            outcome = BackendFailed(f"the workers that computed this died each time: {error}")
+        except (distributed.CancelledError, OSError, TimeoutError):
+            raise BackendFailed(
+                f"the connection to the scheduler {self._settings.scheduler} was lost; the same command continues"
+            ) from None
+        except Exception as error:
+            outcome = BackendFailed(f"a worker failed: {type(error).__name__}: {error}")
+        finally:
+            future.release()
+        return task, outcome
+
+    def _greet(self, *, is_first: bool = False) -> None:
+        """Compare the versions of new workers. Raises BackendUnavailable if one differs when the run starts."""
+        if time.monotonic() - self._greeted_s < GREET_PERIOD_S:
+            return
+        self._greeted_s = time.monotonic()
+        new = set(self._client.scheduler_info(n_workers=-1)["workers"]) - self._known
+        if not new:
+            if is_first:
+                logger.info("The cluster has no worker yet; the run begins when one arrives")
+            return
+        self._known |= new
+        versions = self._client.run(eval, _VERSION, workers=sorted(new), on_error="return")
+        others = {address: found for address, found in versions.items() if found != __version__}
+        for line in _describe_others(others):
+            if is_first:
+                raise BackendUnavailable(line)
+            logger.warning("%s; it gets nothing to do", line)
+
+
+def _describe_others(others: dict[str, Any]) -> Iterable[str]:
+    for address, found in others.items():
+        what = f"has pixelforest {found}" if isinstance(found, str) else f"cannot import pixelforest ({found})"
+        yield f"worker {address} {what}, and this is pixelforest {__version__}; install the same version everywhere"
+
+
+def _plugin_name(token: str) -> str:
+    return f"pixelforest-{token}"
+
+
+class _RunPlugin(distributed.WorkerPlugin):  # type: ignore[misc]
+    """Makes a run known to every worker, also to those that arrive later."""
+
+    def __init__(self, token: str, run: bytes, local_count: int) -> None:
+        self.name, self.token, self.version = _plugin_name(token), token, __version__
+        self.run, self.local_count = run, local_count
+
+    async def setup(self, worker: Any) -> None:
+        """Prepare a worker, which gets no tasks if that fails."""
+        if self.version != __version__:
+            raise BackendUnavailable(f"this worker has pixelforest {__version__}, the run is of {self.version}")
+        if self.local_count:  # Ctrl-C reaches all processes of the terminal; the run stops its workers itself
+            with contextlib.suppress(ValueError):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        run: WorkerRun = pickle.loads(self.run)
+        limit_bytes = worker.memory_manager.memory_limit
+        run.start(threads=worker.state.nthreads, limit_bytes=limit_bytes, workers=self.local_count)
+        _runs[self.token] = run
+        await worker.set_resources(**{self.name: 1})
+
+    async def teardown(self, worker: Any) -> None:
+        """Forget the run."""
+        _stop_run(self.token)
+        _runs.pop(self.token, None)
+
+
+def _compute(token: str, task: Task) -> Outcome:
+    with _one_at_a_time:  # of several runs, too
+        return _runs[token].compute(task)
+
+
+def _stop_run(token: str) -> None:
+    if token in _runs:
+        _runs[token].stop()
+
+
+def _is_busy() -> bool:
+    return _one_at_a_time.locked()

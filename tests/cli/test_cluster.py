@@ -1,0 +1,308 @@
+"""``--scheduler``: inputs and blocks computed by the workers of a Dask cluster, which come, go, and die."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import h5py
+import pytest
+from support import cluster_preload as preload
+from support.golden import GOLDEN
+from support.killed_runs import KILLED, UNDISTURBED, State, contents, run_until
+
+from pixelforest import __version__, cli
+from pixelforest.engine.formats.support import ome_zarr_layout
+from pixelforest.engine.storage import chunks
+from pixelforest.engine.tiling import blocks
+
+os.environ.setdefault("DASK_CONFIG", os.path.join(os.devnull, "none"))
+distributed = pytest.importorskip("distributed", reason="Dask's distributed is not installed")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGKILL")
+
+IMAGE = str(GOLDEN / "px3d" / "raw.h5" / "data")
+COUNT = 8  # blocks of the region
+REGION = "--cutout_subregion=[(0, 0, 0, None), (24, 48, 48, None)]"
+WINDOW = 4  # tasks that two workers have got at most
+FORMATS = {
+    "0.5": ["--output_format=single-scale OME-Zarr", "--ome_zarr_version=0.5"],
+    "levels": ["--output_format=multi-scale OME-Zarr"],
+    "n5": ["--output_format=compressed n5"],
+}
+
+
+class Cluster:
+    """A scheduler and its workers, each a program."""
+
+    def __init__(self, folder: Path) -> None:
+        self.computed, self.kill, self.file = folder / "computed", folder / "kill", folder / "scheduler.json"
+        self._stack = ExitStack()
+        # Nothing but what is given here: workers are started where the user's folders are not.
+        self._env = {**os.environ, preload.COMPUTED: str(self.computed), preload.KILL: str(self.kill)}
+        self._env["DASK_DISTRIBUTED__WORKER__PRELOAD"] = preload.__file__
+        self._folder = folder
+        options = ["--host=127.0.0.1", "--port=0", "--dashboard-address=127.0.0.1:0"]
+        self._start("scheduler", f"--scheduler-file={self.file}", *options)
+
+    def add_worker(self, *, version: str = __version__) -> subprocess.Popen[bytes]:
+        """Start a worker with two threads."""
+        options = [f"--scheduler-file={self.file}", "--nthreads=2", "--no-dashboard"]
+        folder = f"--local-directory={self._folder / 'workers'}"
+        return self._start("worker", *options, folder, version=version)
+
+    def wait_for_workers(self, count: int) -> None:
+        with distributed.Client(scheduler_file=str(self.file), set_as_default=False) as client:
+            client.wait_for_workers(count, timeout=120)
+
+    def _start(self, name: str, *argv: str, version: str = __version__) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            env = {**self._env, preload.VERSION: version}
+            program = [sys.executable, "-m", "dask", name, *argv]
+            process = subprocess.Popen(program, env=env, stdout=log, stderr=log, cwd=self._folder)
+        self._stack.callback(process.wait)
+        self._stack.callback(process.terminate)
+        return process
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Cluster]:
+    cluster = Cluster(folder)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A scheduler and two workers."""
+    with started(tmp_path_factory.mktemp("cluster")) as cluster:
+        for _ in range(2):
+            cluster.add_worker()
+        cluster.wait_for_workers(2)
+        yield cluster
+
+
+@pytest.fixture
+def cluster(two_workers: Cluster) -> Cluster:
+    """The cluster, with nothing computed yet."""
+    two_workers.computed.write_text("")
+    return two_workers
+
+
+@pytest.fixture(autouse=True)
+def _small(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small chunks and blocks, as in the workers."""
+    monkeypatch.setattr(blocks, "BLOCK_VOXELS", 1 << 13)
+    monkeypatch.setattr(ome_zarr_layout, "CHUNK_BYTES", 1 << 13)
+    monkeypatch.setattr(ome_zarr_layout, "SHARDED_ABOVE", 16)
+    monkeypatch.setattr(ome_zarr_layout, "SHARD_CHUNKS", 2)
+    monkeypatch.setitem(chunks.chunk_shape.__kwdefaults__, "chunk_bytes", 1 << 13)
+
+
+def words(*more: str, out: str = "out") -> list[str]:
+    argv = [f"--project={GOLDEN / 'px3d' / 'project.ilp'}", f"--output_filename_format={out}/{{nickname}}", REGION]
+    return [*argv, "--device=cpu", "--threads=1", *more, IMAGE]
+
+
+def computed(cluster: Cluster) -> Counter[str]:
+    return Counter(cluster.computed.read_text().splitlines())
+
+
+def hidden() -> list[str]:
+    return sorted(name for name in os.listdir("out") if name.startswith(".") and name != ".pixelforest-resume")
+
+
+# -------------------------------------------------------------------------------------------------------- one image
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_image_in_blocks_has_the_bytes_of_one_process(format: str, cluster: Cluster) -> None:
+    assert cli.main(words(*FORMATS[format], out="alone")) == 0
+    assert cli.main(words(*FORMATS[format], f"--scheduler={cluster.file}")) == 0
+    assert contents(Path("out")) == contents(Path("alone"))
+    assert computed(cluster).total() == len(computed(cluster)) == COUNT
+    assert hidden() == []
+
+
+def test_a_worker_that_is_killed_repeats_its_block(cluster: Cluster) -> None:
+    """Its nanny starts it again."""
+    assert cli.main(words(*FORMATS["n5"], out="alone")) == 0
+    cluster.kill.touch()
+    assert cli.main(words(*FORMATS["n5"], f"--scheduler={cluster.file}")) == 0
+    assert not cluster.kill.exists()
+    assert contents(Path("out")) == contents(Path("alone"))
+    assert len(computed(cluster)) == COUNT
+    assert computed(cluster).total() == COUNT + 1
+
+
+def test_a_run_whose_process_is_killed_continues(cluster: Cluster) -> None:
+    assert cli.main(words(*FORMATS["n5"], out="alone")) == 0
+    argv = words(*FORMATS["n5"], f"--scheduler={cluster.file}")
+    state = State("run.block_run:SharedBlocks.add", "after", 3)
+    status, text = run_until(state, argv, computed=Path("unused"), is_small=True)
+    assert status == KILLED, text
+    assert cli.main(argv) == 0
+    assert contents(Path("out")) == contents(Path("alone"))
+    assert len(computed(cluster)) == COUNT
+    assert computed(cluster).total() <= COUNT + WINDOW
+
+
+def test_an_interrupted_run_says_how_to_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With processes of this machine, which end with it."""
+    log = tmp_path / "computed"
+    monkeypatch.setenv(preload.COMPUTED, str(log))
+    monkeypatch.setenv(preload.KILL, str(tmp_path / "kill"))
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", preload.__file__)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    assert cli.main(words(*FORMATS["n5"], out="alone")) == 0
+    argv = words(*FORMATS["n5"], "--scheduler=local:2")
+    state = State("run.block_run:SharedBlocks.add", "after", 3, signal.SIGINT)
+    status, text = run_until(state, argv, computed=Path("unused"), is_small=True)
+    assert status == 130, text
+    assert "interrupted; the same command with --resume continues" in text
+    assert run_until(UNDISTURBED, argv, computed=Path("unused"), is_small=True)[0] == 0
+    assert contents(Path("out")) == contents(Path("alone"))
+    found = Counter(log.read_text().splitlines())
+    assert len(found) == COUNT
+    assert found.total() <= COUNT + WINDOW
+    assert list(home.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------------ batches
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("format", ["compressed hdf5", "png", "numpy"])
+def test_whole_inputs_in_every_format(
+    format: str, cluster: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with the paths of a folder that is not the workers', and an input that fails."""
+    monkeypatch.chdir(copy_golden("px2d_gray"))
+    names = [f"{name}.png" for name in "abcd"]
+    for name in names:
+        shutil.copy("raw.png", name)
+    Path("c.png").write_bytes(b"no picture")
+    argv = ["--project=project.ilp", f"--output_format={format}", "--export_dtype=uint8", *names]
+    assert cli.main([*argv, "--output_filename_format=alone/{nickname}"]) == 3
+    argv.append("--output_filename_format=out/{nickname}")
+    assert cli.main([*argv, f"--scheduler={cluster.file}"]) == 3
+    found, expected = contents(Path("out")), contents(Path("alone"))
+    assert len(found) == 3
+    assert found.keys() == expected.keys()
+    if format == "compressed hdf5":  # a file has the times of its datasets
+        for name in found:
+            with h5py.File(f"out/{name}") as one, h5py.File(f"alone/{name}") as other:
+                assert one["exported_data"][()].tobytes() == other["exported_data"][()].tobytes()
+    else:
+        assert found == expected
+    assert computed(cluster).total() == 3
+    assert cli.main([*argv, f"--scheduler={cluster.file}"]) == 3
+    assert computed(cluster).total() == 3
+
+
+def test_tables_of_objects(
+    cluster: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_golden("obj2d_seg"))
+    argv = ["--project=project.ilp", "--table_only"]
+    shutil.copy("raw.png", "a.png")
+    argv += ["--raw_data", "raw.png", "a.png", "--segmentation_image", "seg.png", "seg.png"]
+    for out, more in (("alone", []), ("out", [f"--scheduler={cluster.file}"])):
+        assert cli.main([*argv, f"--table_filename={out}/{{nickname}}.csv", *more]) == 0
+    assert contents(Path("out")) == contents(Path("alone"))
+    assert len(contents(Path("out"))) == computed(cluster).total() == 2
+
+
+def test_a_worker_that_is_killed_repeats_its_input(
+    cluster: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_golden("px2d_gray"))
+    shutil.copy("raw.png", "a.png")
+    argv = ["--project=project.ilp", "--output_format=numpy", "a.png", "raw.png"]
+    cluster.kill.touch()
+    assert cli.main([*argv, "--output_filename_format=out/{nickname}", f"--scheduler={cluster.file}"]) == 0
+    assert not cluster.kill.exists()
+    assert computed(cluster).total() == 3
+    assert Path("out/a.npy").read_bytes() == Path("out/raw.npy").read_bytes()
+
+
+def test_an_error_of_a_worker_is_that_of_the_input(
+    cluster: Cluster,
+    copy_golden: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A damaged chunk, which nothing but reading finds."""
+    monkeypatch.chdir(copy_golden("px2d_gray"))
+    data = Path("raw.png").read_bytes()
+    Path("bad.png").write_bytes(data[: len(data) // 2])
+    argv = ["--project=project.ilp", "--output_format=numpy", "bad.png", "raw.png"]
+    texts = []
+    for more in ([], [f"--scheduler={cluster.file}"]):
+        assert cli.main([*argv, "--output_filename_format=out/{nickname}", *more]) == 3
+        texts.append([line.partition("MainThread")[2] for line in capsys.readouterr().err.splitlines()[-2:]])
+    assert texts[0] == texts[1]
+
+
+# ------------------------------------------------------------------------------------------------------------ refused
+
+
+def test_a_worker_of_another_version_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with started(tmp_path) as cluster:
+        cluster.add_worker(version="0.0.1")
+        cluster.wait_for_workers(1)
+        assert cli.main(words(*FORMATS["n5"], f"--scheduler={cluster.file}")) == 1
+        error = capsys.readouterr().err
+        assert f"has pixelforest 0.0.1, and this is pixelforest {__version__}; install the same version" in error
+        assert not cluster.computed.exists()
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("format", ["compressed hdf5", "multipage tiff", "numpy"])
+def test_formats_of_one_writer_are_refused_for_one_image(format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words(f"--output_format={format}", "--scheduler=tcp://127.0.0.1:1")) == 1
+    error = capsys.readouterr().err
+    assert f"--scheduler: one process writes {format} as a whole" in error
+    assert "multi-scale OME-Zarr" in error
+    assert not Path("out").exists()
+
+
+def test_inputs_that_share_a_file_are_refused(
+    copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(copy_golden("px2d_gray"))
+    shutil.copy("raw.png", "a.png")
+    argv = ["--project=project.ilp", "--output_format=hdf5", "--output_filename_format=all.h5"]
+    argv += ["--output_internal_path={nickname}", "--scheduler=tcp://127.0.0.1:1", "a.png", "raw.png"]
+    assert cli.main(argv) == 1
+    assert "--scheduler every input needs a file of its own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "part"),
+    [
+        (["--scheduler=host"], 2, "expected an address such as tcp://host:8786"),
+        (["--scheduler=local:0"], 2, "expected an address"),
+        (["--scheduler=local:2", "--blocks=1/2"], 2, "divides images itself; give it without --blocks"),
+        (["--scheduler=no.json"], 1, "there is no scheduler file no.json"),
+    ],
+)
+def test_clusters_that_cannot_be_meant(
+    more: list[str], status: int, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words(*more, *FORMATS["n5"])) == status
+    assert part in capsys.readouterr().err
