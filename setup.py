@@ -44,6 +44,7 @@ setup(
         "pandas": ["pandas>=2.2.2"],
         "xarray": ["xarray>=2024.7"],
         "dask": ["dask[array]>=2024.8"],
+        "cluster": ["distributed>=2026.3"],  # --scheduler
         "testing": ["pytest>=8", "scipy>=1.13"],  # pixelforest.testing, for plug-ins
         # A GPU: CuPy without the mathematical libraries it can use, the compiler and the runtime of one CUDA.
         "cuda12": [
@@ -76,6 +77,7 @@ setup(
             "zarr>=3.0",
             "xarray>=2024.7",
             "dask[array]>=2024.8",
+            "distributed>=2026.3",
             "ome-zarr-models>=1.0",
             "opencv-python-headless>=4.9",
             # Two versions of CUDA's compiler, so that all kernels are compiled for all architectures without a GPU.

@@ -161,6 +161,15 @@ def test_nothing_imports_the_suites_for_plug_ins() -> None:
     assert importing([name for name in MODULES if not is_within(name, "testing")], ["testing"]) == []
 
 
+def test_one_module_imports_the_cluster_library() -> None:
+    """A run without a cluster does not import that module."""
+    users = {name for name in MODULES for each in imports_of(name) if is_within(each, "distributed")}
+    assert users == {"engine.run.dask_cluster"}
+    source = ast.parse(MODULES["engine.run.cluster"].read_text("utf-8"))
+    early = [node for node in source.body if isinstance(node, IMPORTS) and "dask_cluster" in ast.unparse(node)]
+    assert early == []
+
+
 def test_one_module_imports_the_forest_library() -> None:
     users = {name for name in MODULES for each in imports_of(name) if is_within(each, "nvforest")}
     assert users == {f"{DEVICE_FOLDER}.nvforest"}

@@ -57,10 +57,12 @@ class DoneLanes:
         if found.is_done or self.conflict is not None:
             return
         if others:
+            again = f"without {setting('resume')} everything is computed again"
+            if self._job.cluster is not None:  # it implies --resume
+                again = "remove it to compute it again"
             self.conflict = ExportError(
                 f"cannot resume: {results[0]} is the result of another run; these differ: "
-                f"{describe_differences(others[-1], parts)}; without {setting('resume')} everything is computed again, "
-                f"{OUTPUT_FILES} chooses another place"
+                f"{describe_differences(others[-1], parts)}; {again}, {OUTPUT_FILES} chooses another place"
             )
         for started in self._runs_of(folder).get(key, []):
             if started != parts:

@@ -271,6 +271,30 @@ def test_a_worker_of_another_version_is_refused(tmp_path: Path, capsys: pytest.C
         assert not cluster.computed.exists()
 
 
+def test_without_the_package_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "pixelforest.engine.run.dask_cluster", raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert cli.main(words(*FORMATS["n5"], "--scheduler=tcp://127.0.0.1:1")) == 1
+    assert "--scheduler needs Dask: pip install 'pixelforest[cluster]'" in capsys.readouterr().err
+
+
+def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from pixelforest.engine.run import dask_cluster
+
+    monkeypatch.setattr(dask_cluster, "CONNECT_S", 1.0)
+    assert cli.main(words(*FORMATS["n5"], "--scheduler=tcp://127.0.0.1:1")) == 1
+    assert "cannot connect to the scheduler tcp://127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_results_of_another_run_are_kept(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = words(*FORMATS["n5"], f"--scheduler={cluster.file}")
+    assert cli.main(argv) == 0
+    assert cli.main([*argv, "--export_dtype=float64"]) == 1
+    assert "remove it to compute it again" in capsys.readouterr().err
+
+
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("format", ["compressed hdf5", "multipage tiff", "numpy"])
 def test_formats_of_one_writer_are_refused_for_one_image(format: str, capsys: pytest.CaptureFixture[str]) -> None:
