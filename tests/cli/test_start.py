@@ -29,12 +29,12 @@ program.start()
 SELDOM = {"argparse", "asyncio", "configparser", "difflib", "email", "http", "logging.handlers", "ssl"}
 SELDOM |= {"multiprocessing", "secrets", "unittest", "urllib.request", "xml.etree.ElementTree", "importlib.metadata"}
 # Libraries, and what of ours leads to them.
-NEVER = {"cupy", "dask", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "skimage", "sklearn"}
+NEVER = {"cupy", "dask", "distributed", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "skimage", "sklearn"}
 FORMATS = {"PIL", "imagecodecs", "tensorstore", "tifffile"}
 OBJECTS = {"pixelforest.engine.objects", "pixelforest.engine.workflows.objects.frame"}
 OBJECT_KERNELS = {"pixelforest.kernels.cpu.host.measure", "pixelforest.kernels.cpu.host.neighbourhood"}
-# What only --resume, --blocks and clean need.
-RESUME = {f"pixelforest.engine.run.{name}" for name in ("block_run", "done_lanes", "fingerprint")}
+# What only --resume, --blocks, --scheduler and clean need.
+RESUME = {f"pixelforest.engine.run.{name}" for name in ("block_run", "cluster", "done_lanes", "fingerprint")}
 RESUME |= {f"pixelforest.engine.storage.{name}" for name in ("ledger", "leftovers", "run_folder")}
 KERNELS = {"llvmlite", "pixelforest.kernels.cpu"}
 OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 113, 156
