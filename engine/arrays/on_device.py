@@ -7,7 +7,8 @@ from math import ceil
 from typing import Any
 
 from ...box import Box
-from ...kernels.contract import ArrayBackend, DeviceUnavailable, KernelError, as_voxels
+from ...kernels.contract import DeviceUnavailable, KernelError, as_voxels
+from ...kernels.contract.arrays import ArrayBackend
 from ..axes import to_canonical
 from ..errors import BackendFailed, InputMismatch, UsageError, setting
 from ..pixels.classify import PixelClassifier, RawKind, ResultRequest, prepare_classifier

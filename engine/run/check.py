@@ -59,6 +59,7 @@ class LaneCheck:
     notes, warnings  lines logged about it
     unchecked  parts of its images that only decoding can check
     is_done    True if an earlier run has completed it; is_begun: True if it was about to put its results in place
+    has_run    True if an earlier run has begun to compute it in blocks
     block      shape (t, z, y, x) of the blocks that it is computed in; None: as a whole
     """
 
@@ -75,7 +76,16 @@ class LaneCheck:
     unchecked: tuple[str, ...] = ()
     is_done: bool = False
     is_begun: bool = False
+    has_run: bool = False
     block: tuple[int, ...] | None = None
+
+    @property
+    def has_several_blocks(self) -> bool:
+        """True if a block is smaller than the results."""
+        if self.block is None:
+            return False
+        extent = next(iter(self.exports.values())).region.shape[:4]
+        return any(n < m for n, m in zip(self.block, extent, strict=True))
 
     @property
     def files(self) -> tuple[Path | str, ...]:
@@ -247,8 +257,7 @@ def _look_up(found: LaneCheck, job: Job, records: DoneLanes) -> None:
 
     is_in_parts = job.blocks is not None or job.finish
     if can_be_cut(found):
-        block = plan_blocks(found)
-        found.block = block if is_in_parts or any(n < m for n, m in zip(block, _extent(found), strict=True)) else None
+        found.block = plan_blocks(found)
     elif is_in_parts or (job.cluster is not None and len(job.lanes) == 1):
         try:
             refuse_to_cut(found)
@@ -256,15 +265,13 @@ def _look_up(found: LaneCheck, job: Job, records: DoneLanes) -> None:
             option = setting("finish" if job.finish else "scheduler" if job.cluster else "blocks")
             raise ExportError(f"{option}: {error.render(as_marked)}") from None
     records.look_up(found)
+    if not (found.has_several_blocks or found.has_run or is_in_parts):
+        found.block = None
     for settings in () if found.is_done else job.export:
         plan = found.exports[settings.source]
         if found.is_begun:  # some of its results may be in place
             plan = found.exports[settings.source] = replace(plan, spec=replace(plan.spec, may_replace=True))
         check_place(plan, settings)
-
-
-def _extent(found: LaneCheck) -> tuple[int, ...]:
-    return next(iter(found.exports.values())).region.shape[:4]
 
 
 def _find_unchecked(images: Mapping[str, InputImage]) -> Iterator[str]:

@@ -43,7 +43,7 @@ class DoneLanes:
         self.conflict: ExportError | None = None
 
     def look_up(self, found: LaneCheck) -> None:
-        """Set ``is_done`` and ``is_begun`` of a lane. Raises ExportError if no records of it can be kept."""
+        """Find out what earlier runs have done of a lane. Raises ExportError if no records of it can be kept."""
         _check_places(found)
         results = _results(found)
         parts = self._parts[found.lane.index] = fingerprint(self._job, found)
@@ -65,6 +65,7 @@ class DoneLanes:
                 f"{describe_differences(others[-1], parts)}; {again}, {OUTPUT_FILES} chooses another place"
             )
         for started in self._runs_of(folder).get(key, []):
+            found.has_run |= started == parts
             if started != parts:
                 self.conflict = ExportError(
                     f"cannot resume: {results[0]} was begun by another run; these differ: "

@@ -42,7 +42,7 @@ def fingerprint(job: Job, found: LaneCheck) -> Fingerprint:
         parts |= {f"{role}: {name}": text for name, text in _input(image, job)}
     for name, plan in found.exports.items():
         parts |= {f"{name}: {part}": text for part, text in _result(plan)}
-    if found.block is not None:
+    if found.block is not None and found.has_several_blocks:
         parts["shape of the blocks"] = "x".join(map(str, found.block))
     if found.table is not None:
         parts |= {f"table: {part}": text for part, text in _table(found.table)}

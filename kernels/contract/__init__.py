@@ -13,7 +13,6 @@ Order of float32 operations, the same in every backend:
 
 from __future__ import annotations
 
-from .arrays import ArrayBackend
 from .composition import Backend
 from .errors import DeviceFailed, DeviceOutOfMemory, DeviceUnavailable, KernelError
 from .features import OPERATIONS, FeaturePlan, ScalePlan
@@ -33,7 +32,6 @@ __all__ = [
     "QUANTILES",
     "RESULTS",
     "SECOND_PASS",
-    "ArrayBackend",
     "Backend",
     "Conversion",
     "DeviceFailed",

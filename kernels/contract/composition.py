@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from ...frozen import frozen
-from .arrays import ArrayBackend
 from .labels import LabelBackend
 from .objects import ObjectBackend
 from .pixels import PixelBackend
+
+if TYPE_CHECKING:  # few processes have arrays in the memory of a GPU
+    from .arrays import ArrayBackend
 
 
 @frozen

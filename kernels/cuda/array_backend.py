@@ -15,7 +15,7 @@ from .tiles import CudaJob
 
 
 class CudaArrays:
-    """See ``contract.ArrayBackend``. A device that fails is not replaced: the array is in its memory."""
+    """See ``contract.arrays.ArrayBackend``. A device that fails is not replaced: the array is in its memory."""
 
     def __init__(self, pool: DevicePool) -> None:
         self._pool = pool

@@ -361,6 +361,21 @@ def test_more_parts_than_blocks() -> None:
     assert "0 blocks were computed" in go_on(f"--blocks={COUNT + 1}/{COUNT + 1}", *FORMATS["0.4"])
 
 
+def test_an_image_of_one_block_is_completed_without_saying_blocks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself it is too small for blocks, so ``--resume`` has to see that it was begun in one."""
+    monkeypatch.setattr(blocks, "BLOCK_VOXELS", 1 << 40)
+    assert cli.main(words(*FORMATS["0.4"], out="whole")) == 0
+    assert cli.main(words("--blocks=1/2", *FORMATS["0.4"])) == 0
+    assert hidden() != []
+    assert cli.main(words("--resume", *FORMATS["0.4"])) == 0
+    assert hidden() == []
+    assert contents(Path("out")) == contents(Path("whole"))
+    before = contents(Path("out"))
+    for option in ("--resume", "--finish", "--blocks=2/2"):
+        assert cli.main(words(option, *FORMATS["0.4"])) == 0
+    assert contents(Path("out")) == before
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("option", ["--blocks=1/2", "--finish"])
 @pytest.mark.parametrize("format", ["compressed hdf5", "numpy", "multipage tiff"])

@@ -17,14 +17,6 @@ from pixelforest.engine.workflows.pixel import workflow as pixel
 
 COMPUTED, KILL, VERSION = "PIXELFOREST_TEST_COMPUTED", "PIXELFOREST_TEST_KILL", "PIXELFOREST_TEST_VERSION"
 
-# As in killed_runs.SMALL_BLOCKS.
-blocks.BLOCK_VOXELS = 1 << 13
-ome_zarr_layout.CHUNK_BYTES = 1 << 13
-ome_zarr_layout.SHARDED_ABOVE = 16
-ome_zarr_layout.SHARD_CHUNKS = 2
-chunks.chunk_shape.__kwdefaults__["chunk_bytes"] = 1 << 13
-pixelforest.__version__ = os.environ.get(VERSION, pixelforest.__version__)
-
 
 def noted(classify: Callable[..., None]) -> Callable[..., None]:
     def classify_noted(project: Any, images: Any, exports: Any, **options: Any) -> None:
@@ -40,5 +32,12 @@ def noted(classify: Callable[..., None]) -> Callable[..., None]:
 
 
 if COMPUTED in os.environ and pixel.classify_lane.__name__ != noted(print).__name__:  # workers load this twice
+    # As in killed_runs.SMALL_BLOCKS.
+    blocks.BLOCK_VOXELS = 1 << 13
+    ome_zarr_layout.CHUNK_BYTES = 1 << 13
+    ome_zarr_layout.SHARDED_ABOVE = 16
+    ome_zarr_layout.SHARD_CHUNKS = 2
+    chunks.chunk_shape.__kwdefaults__["chunk_bytes"] = 1 << 13
+    pixelforest.__version__ = os.environ.get(VERSION, pixelforest.__version__)
     pixel.classify_lane = noted(pixel.classify_lane)
     objects.classify_lane = noted(objects.classify_lane)
