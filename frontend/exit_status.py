@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
+from typing import Any
 
 from pixelforest.engine.errors import UsageError, as_flag
 from pixelforest.engine.messages import describe_error
@@ -62,10 +63,15 @@ def ending(error: BaseException) -> tuple[int, str]:
 
 def _rest() -> str:
     """Tell what becomes of unfinished results."""
-    module = sys.modules.get("pixelforest.engine.storage.run_folder")
+    module = _run_folders()
     if module is not None and module.was_kept():
         return "the same command with --resume continues"
     return "no unfinished file was left behind"
+
+
+def _run_folders() -> Any:
+    """Module of runs that can be continued, if this process has imported it."""
+    return sys.modules.get("pixelforest.engine.storage.run_folder")
 
 
 @contextlib.contextmanager
@@ -88,6 +94,8 @@ def _signals(console: Console) -> Iterator[None]:
     if before[signal.SIGINT] is signal.SIG_IGN:  # started in the background of a script: keep it so
         del before[signal.SIGINT]
     _received.clear()
+    if (module := _run_folders()) is not None:
+        module.forget_kept()
     _tell_compilers("allow_compilers")
     try:
         with _Watch(before, stop, console) if os.name == "posix" else contextlib.nullcontext():

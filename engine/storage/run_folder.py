@@ -79,6 +79,11 @@ def was_kept() -> bool:
     return bool(_kept)
 
 
+def forget_kept() -> None:
+    """Forget the runs of this process up to now, where another command begins."""
+    _kept.clear()
+
+
 def run_path(path: Path, run: str) -> Path:
     """Path of the folder of a run for a result."""
     return path.with_name(f".{path.stem[:60]}.{run}{RUN_SUFFIX}")

@@ -20,6 +20,7 @@ import pytest
 
 from pixelforest import cli
 from pixelforest.engine.progress import Progress, format_duration
+from pixelforest.engine.storage import run_folder
 from pixelforest.frontend import exit_status as endings
 from pixelforest.frontend.console import Console, ConsoleSettings, write_line
 
@@ -314,7 +315,9 @@ def test_interrupts_have_their_status(
     line: str,
     capsys: pytest.CaptureFixture[str],
     classify: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(run_folder, "_kept", {Path("of an earlier command")})
     classify(raise_(error))
     assert run(RAW) == status
     assert capsys.readouterr().err == f"pixelforest: error: {line}\n"

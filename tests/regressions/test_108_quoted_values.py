@@ -28,6 +28,7 @@ VALUES = {
     "architectures": "sm_80,sm_90",
     "shard": "1/2",
     "blocks": "1/2",
+    "scheduler": "local:2",
     "tree_count": "10",
     "label_proportion": "0.5",
     "seed": "3",
