@@ -1,6 +1,6 @@
 """Write docs/command-line.md and docs/pixelforest.1 anew: ``python docs/build_reference.py``.
 
-Both follow from the table of options, as ``--help`` does. A test fails if they are stale.
+Both follow from the tables of options, as ``--help`` does. A test fails if they are stale.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from pixelforest import __version__
 from pixelforest.frontend.console import PROGRAM
 from pixelforest.frontend.options_table import EXAMPLES, OPTIONS, USAGE
 from pixelforest.frontend.reference import make_man_page, make_reference
+from pixelforest.frontend.training_options import TRAINING, TRAINING_OPTIONS
 
 DOCS = Path(__file__).resolve().parent
+ALL = (*OPTIONS, *(option for option in TRAINING_OPTIONS if option.group == TRAINING))
 PAGE, MAN_PAGE = DOCS / "command-line.md", DOCS / "pixelforest.1"
 
 
 def build() -> dict[Path, str]:
     """Return each file and the text it has to have."""
     return {
-        PAGE: make_reference(program=PROGRAM, usage=USAGE, examples=EXAMPLES, options=OPTIONS),
-        MAN_PAGE: make_man_page(program=PROGRAM, version=__version__, usage=USAGE, examples=EXAMPLES, options=OPTIONS),
+        PAGE: make_reference(program=PROGRAM, usage=USAGE, examples=EXAMPLES, options=ALL),
+        MAN_PAGE: make_man_page(program=PROGRAM, version=__version__, usage=USAGE, examples=EXAMPLES, options=ALL),
     }
 
 

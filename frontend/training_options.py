@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from .console import PROGRAM
 from .options import Option, Takes, format_help
-from .options_table import INPUTS, MACHINE, OPTIONS, RUN, SCREEN, parse_count, parse_share, refused
+from .options_table import INPUTS, MACHINE, OPTIONS, RUN, SCREEN, parse_count, parse_share
 
-TRAINING = "Training"
+TRAINING = f"Options of {PROGRAM} train"
 # Rows that mean the same as in a run.
 _SHARED = {
     RUN: ("headless", "variable_importance_path"),
@@ -63,6 +63,13 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         "table of points or of ids, with columns object, class and, if needed, t.",
         takes=Takes.NOTHING,
     ),
+    Option(
+        "--autocontext",
+        TRAINING,
+        "With --new: make a project of Autocontext, whose second stage learns from the image and from what the first "
+        "has learnt.",
+        takes=Takes.NOTHING,
+    ),
     *_roles(),
     Option(
         "--thresholds",
@@ -81,11 +88,26 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         metavar="PATH",
     ),
     Option(
+        "--labels_2",
+        TRAINING,
+        "With --autocontext: labels of the second stage, as --labels.",
+        takes=Takes.PATHS,
+        metavar="PATH",
+        default="those of --labels",
+    ),
+    Option(
         "--classes",
         TRAINING,
         "With --new: names of the classes.",
         metavar="NAME[,NAME...]",
-        default="Label 1, Label 2, …",
+        default="Label 1, Label 2 and so on",
+    ),
+    Option(
+        "--classes_2",
+        TRAINING,
+        "With --autocontext: names of the classes of the second stage.",
+        metavar="NAME[,NAME...]",
+        default="those of --classes",
     ),
     Option(
         "--features",
@@ -95,6 +117,13 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         'and plugins such as "Size in pixels;Mean Intensity in neighborhood:10;2D Skeleton Features".',
         metavar="FEATURES",
         default="all, the 37 of ilastik's dialog; with --object usual, those of shape and intensity",
+    ),
+    Option(
+        "--features_2",
+        TRAINING,
+        "With --autocontext: features of the second stage, of the image and of the probabilities of the first.",
+        metavar="FEATURES",
+        default="those of --features",
     ),
     Option(
         "--trees", TRAINING, "Number of trees.", metavar="N", default="as in the project, else 100", parse=parse_count
@@ -114,7 +143,6 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         "Report how well each labelled image is classified by a classifier trained on the others.",
         takes=Takes.NOTHING,
     ),
-    refused("--autocontext", "new projects classify pixels in one stage; one of Autocontext is created in ilastik"),
     Option("--report_json", TRAINING, "Write the report as JSON to this file, too.", metavar="FILE", is_path=True),
     *(row for group, keys in _SHARED.items() for row in OPTIONS if row.group == group and row.key in keys),
 )
@@ -122,6 +150,8 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
 USAGE = f"""\
 usage: {PROGRAM} train --project=P.ilp --output=NEW.ilp [options]
        {PROGRAM} train --new=NEW.ilp --raw_data IMAGE ... --labels LABELS ... [options]
+       {PROGRAM} train --autocontext --new=NEW.ilp --raw_data IMAGE ... --labels LABELS ... [--labels_2 LABELS ...]
+                         [options]
        {PROGRAM} train --object --new=NEW.ilp --raw_data IMAGE ... --segmentation_image SEGMENTATION ...
                          --labels LABELS ... [options]
 
@@ -129,6 +159,18 @@ Train the classifier of an ilastik project anew, from its labels and images. The
 every machine, with any number of threads."""
 
 
+EXAMPLES = f"""\
+Examples:
+  {PROGRAM} train --project=MyProject.ilp --output=Retrained.ilp --seed=2
+  {PROGRAM} train --new=Cells.ilp --raw_data a.png b.png --labels a_labels.png b_labels.png --classes=Background,Cell
+  {PROGRAM} train --new=Cells.ilp --raw_data a.png --labels a_points.csv \\
+      --features="Gaussian Smoothing:0.7,1.6;Hessian of Gaussian Eigenvalues:3.5"
+  {PROGRAM} train --autocontext --new=Cells.ilp --raw_data a.png --labels a_parts.png --labels_2 a_cells.png \\
+      --classes=Background,Bright,Dim --classes_2=Outside,Inside
+  {PROGRAM} train --object --new=Objects.ilp --raw_data a.png --segmentation_image a_segmentation.png \\
+      --labels a_objects.csv --classes=Round,Long"""
+
+
 def training_help(width: int) -> str:
     """Text of ``train --help``, wrapped for a terminal of ``width`` columns."""
-    return "\n\n".join((USAGE, format_help(TRAINING_OPTIONS, width=max(60, min(width, 110)))))
+    return "\n\n".join((USAGE, format_help(TRAINING_OPTIONS, width=max(60, min(width, 110))), EXAMPLES))

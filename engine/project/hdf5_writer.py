@@ -1,4 +1,4 @@
-"""Writing of projects: a trained classifier in a copy of a project, and new projects.
+"""Writing of projects: a trained classifier in a copy of a project, and what all new projects have.
 
 A copy replaces the file of its name in one step; the original is never opened for writing. Everything in it but the
 classifier, its factory and the time stays as it is.
@@ -13,21 +13,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 import numpy as np
 
-from ...box import Box
 from ...frozen import frozen
-from ..axes import axistags_json, box_from_canonical, from_canonical, pipeline_axes
+from ..axes import axistags_json
 from ..errors import ExportError, ProjectError, setting
 from ..storage.atomic_write import Target, export_errors
 from ..storage.late_errors import open_with_late_errors
-from .annotations import LabelBlock
-from .forest import GROUP, PARALLEL_FORESTS
-from .pixel_features import GROUP as FEATURES_GROUP
-from .pixel_features import FeatureSelection
-from .pixel_project import NAME, RAW, ROLES
+from .forest import PARALLEL_FORESTS
 
 OUTPUT = setting("output")
 SEED = "pixelforest_seed"  # attribute of the classifier's group; ilastik does not read it
@@ -93,47 +89,15 @@ class TrainedClassifier:
 
 @frozen(eq=False)
 class NewLane:
-    """A training image of a new project.
+    """An image of a new project.
 
     path    relative to the project's folder; axes, shape: in the order of its file
-    blocks  its labelled pixels
     """
 
     path: str
     nickname: str
     axes: str
     shape: tuple[int, ...]
-    blocks: tuple[LabelBlock, ...] = ()
-
-
-@frozen(eq=False)
-class NewProject:
-    """A project that classifies pixels, not yet trained. Names are those of the classes."""
-
-    lanes: tuple[NewLane, ...]
-    names: tuple[str, ...]
-    features: FeatureSelection
-
-
-def write_new_project(place: Path, path: Path, project: NewProject) -> None:
-    """Write a project without a classifier into the file ``place``, which gets the name ``path`` later.
-
-    Raises ExportError.
-    """
-    with writing(place, path, "w") as file:
-        inputs = put_header(file, NAME, ROLES)
-        features = file.create_group(FEATURES_GROUP)
-        put_text(features, "StorageVersion", "0.1")
-        features["FeatureIds"] = [name.encode() for name in project.features.ids]
-        features["Scales"] = np.array(project.features.scales)
-        features["SelectionMatrix"] = np.array(project.features.matrix)
-        features["ComputeIn2d"] = np.array(project.features.compute_in_2d)
-        pixels = file.create_group(GROUP)
-        put_text(pixels, "StorageVersion", "0.1")
-        put_class_names(pixels, project.names)
-        for number, lane in enumerate(project.lanes):
-            put_lane(inputs, number, ROLES, {RAW: lane})
-            _put_blocks(pixels.create_group(f"LabelSets/labels{number:03d}"), lane)
 
 
 def put_header(file: Any, workflow: str, roles: Sequence[str]) -> Any:
@@ -142,7 +106,7 @@ def put_header(file: Any, workflow: str, roles: Sequence[str]) -> Any:
         put_text(file, name, text)
     inputs = file.create_group("Input Data")
     put_text(inputs, "StorageVersion", "0.2")
-    inputs["Role Names"] = [role.encode() for role in roles]
+    put_texts(inputs, "Role Names", roles)
     inputs.create_group("local_data")
     return inputs
 
@@ -150,7 +114,7 @@ def put_header(file: Any, workflow: str, roles: Sequence[str]) -> Any:
 def put_class_names(group: Any, names: Sequence[str]) -> None:
     """Store the names and colors of the classes of an applet."""
     colors = np.array([_COLORS[i % len(_COLORS)] for i in range(len(names))])
-    encoded = [name.encode() for name in names]
+    encoded = np.array([name.encode() for name in names])
     for key, values in (("LabelNames", encoded), ("LabelColors", colors), ("PmapColors", colors)):
         group[key] = values
         group[key].attrs["isEmpty"] = False
@@ -162,30 +126,28 @@ def put_lane(inputs: Any, number: int, roles: Sequence[str], images: Mapping[str
     for role in roles:
         info = group.create_group(role)
         if role in images:
-            _put_image(info, images[role])
+            _put_image(info, images[role], f"{number} {role} {images[role].path}")
 
 
-def _put_image(info: Any, lane: NewLane) -> None:
+def _put_image(info: Any, lane: NewLane, key: str) -> None:
+    """Store an image. ``key`` differs from image to image: ilastik's identifiers are random, these are repeatable."""
     is_absolute = Path(lane.path).is_absolute()
-    put_text(info, "__class__", "FilesystemDatasetInfo" if is_absolute else "RelativeFilesystemDatasetInfo")
-    put_text(info, "filePath", lane.path)
-    put_text(info, "nickname", lane.nickname)
-    put_text(info, "axistags", axistags_json(lane.axes))
-    put_text(info, "display_mode", "default")
+    for name, text in (
+        ("__class__", "FilesystemDatasetInfo" if is_absolute else "RelativeFilesystemDatasetInfo"),
+        ("filePath", lane.path),
+        ("nickname", lane.nickname),
+        ("axistags", axistags_json(lane.axes)),
+        ("axis_units", "null"),
+        ("datasetId", str(uuid5(NAMESPACE_URL, key))),
+        ("location", "FileSystem"),
+        ("display_mode", "default"),
+        ("working_scale", ""),
+    ):
+        put_text(info, name, text)
     info["shape"] = np.array(lane.shape)
     info["allowLabels"] = True
     info["normalizeDisplay"] = False
-
-
-def _put_blocks(group: Any, lane: NewLane) -> None:
-    axes = pipeline_axes(dict(zip(lane.axes, lane.shape, strict=True)))
-    for number, block in enumerate(lane.blocks):
-        stop = tuple(a + n for a, n in zip(block.start, block.values.shape, strict=True))
-        box = box_from_canonical(Box(block.start, stop), axes)
-        data = group.create_dataset(f"block{number:04d}", data=from_canonical(block.values, axes))
-        slices = ",".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
-        data.attrs["blockSlice"] = f"[{slices}]"
-        data.attrs["axistags"] = axistags_json(axes)
+    info["scale_locked"] = False
 
 
 def write_trained_project(source: Path, path: Path, classifiers: Mapping[str, TrainedClassifier]) -> None:
@@ -267,8 +229,7 @@ def _replace_classifier(stage: Any, classifier: TrainedClassifier) -> None:
         write(group.create_group(f"Forest{number:04d}"))
     if classifier.feature_names is None:
         return
-    names = [name.encode() for name in classifier.feature_names]
-    group.create_dataset("feature_names", data=names, dtype=h5py.string_dtype("ascii"))
+    put_texts(group, "feature_names", classifier.feature_names)
     proportion = "N" if classifier.proportion is None else f"F{classifier.proportion!r}\n"
     text = _FACTORY.format(trees=classifier.trees, proportion=proportion, forests=len(classifier.forests))
     put_text(stage, "ClassifierFactory", text)
@@ -279,3 +240,8 @@ def put_text(file: Any, place: str, text: str) -> None:
     if place in file:
         del file[place]
     file[place] = text.encode()
+
+
+def put_texts(group: Any, name: str, texts: Sequence[str]) -> None:
+    """Store a list of strings as ilastik does."""
+    group.create_dataset(name, data=[text.encode() for text in texts], dtype=h5py.string_dtype("ascii"))

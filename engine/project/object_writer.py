@@ -46,7 +46,7 @@ class NewObjectProject:
 
 
 def write_new_object_project(place: Path, path: Path, project: NewObjectProject) -> None:
-    """Write a project without a classifier; see ``hdf5_writer.write_new_project``. Raises ExportError."""
+    """Write a project without a classifier; see ``pixel_writer.write_new_pixel_project``. Raises ExportError."""
     with writing(place, path, "w") as file:
         inputs = put_header(file, project.kind.name, project.kind.roles)
         for group in (COMPUTED, SELECTED):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from ...frozen import frozen
@@ -10,8 +9,9 @@ from ..backends import open_backend
 from ..config import find_config, read_config
 from ..errors import ExportError, UsageError, setting
 from ..machine import choose_memory, choose_threads
-from ..project.hdf5_writer import OUTPUT, write_new_project
+from ..project.hdf5_writer import OUTPUT
 from ..project.object_writer import write_new_object_project
+from ..project.pixel_writer import write_new_pixel_project
 from ..quotes import split_entries
 from ..resources import Resources
 from ..storage.atomic_write import Target
@@ -20,6 +20,8 @@ from .importance import check_table_place, write_importance
 from .kinds import Trained, train_project_file
 from .stage import TrainingSettings, check_place
 
+_OF_NEW_PROJECTS = ("labels", "classes", "features", "object", "autocontext", "thresholds", "stack_along")
+_OF_STAGE_2 = ("labels_2", "classes_2", "features_2")
 # Options of inputs of other roles than raw data.
 _INPUTS = {option: role for role in (*SOURCES, ATLAS) for option in [role.lower().replace(" ", "_")]}
 
@@ -43,6 +45,10 @@ class TrainingRequest:
     labels, classes, features
         Of a new project: a label image for each image, names of the classes separated by commas, and the features,
         see ``features_option.parse_features``.
+    autocontext
+        True for a new project of Autocontext.
+    labels_2, classes_2, features_2
+        The same for its second stage; those of the first one, if they are not given.
     segmentation_image, prediction_maps, label_image, atlas
         Further inputs of projects of objects, as ``raw_data``.
     object, thresholds
@@ -65,6 +71,10 @@ class TrainingRequest:
     labels: tuple[str, ...] = ()
     classes: str | None = None
     features: str | None = None
+    autocontext: bool = False
+    labels_2: tuple[str, ...] = ()
+    classes_2: str | None = None
+    features_2: str | None = None
     stack_along: str | None = None
     trees: int | None = None
     seed: int = 1
@@ -86,7 +96,7 @@ def train_project(request: TrainingRequest) -> Trained:
     """Train a project and write it. Raises UsageError, ProjectError, InputError, ExportError, MemoryTooSmall."""
     if request.new is not None:
         return _train_new_project(request, _path(request.new))
-    for name in ("labels", "classes", "features", "object", "thresholds", "stack_along"):
+    for name in (*_OF_NEW_PROJECTS, *_OF_STAGE_2):
         if getattr(request, name) not in (None, (), False):
             raise UsageError(
                 f"{setting(name)} goes with {setting('new')}; a project has its own kind, labels, features and images"
@@ -106,6 +116,11 @@ def _train_new_project(request: TrainingRequest, path: Path) -> Trained:
     for name in ("project", "output"):
         if getattr(request, name):
             raise UsageError(f"{setting(name)} cannot be combined with {setting('new')}, which names the new project")
+    for name in _OF_STAGE_2:
+        if getattr(request, name) not in (None, ()) and not request.autocontext:
+            raise UsageError(f"{setting(name)} goes with {setting('autocontext')}, whose projects have a second stage")
+    if request.autocontext and request.object:
+        raise UsageError(f"{setting('autocontext')} cannot be combined with {setting('object')}; choose one of them")
     try:
         return _draft_and_train(request, path)
     except ExportError as error:  # the advice of writers names the option of a project that is trained again
@@ -129,17 +144,17 @@ def _draft_pixels(request: TrainingRequest, path: Path, place: Path) -> None:
     for name in (*_INPUTS, "thresholds"):
         if getattr(request, name):
             raise UsageError(f"{setting(name)} goes with {setting('object')}, which makes a project of objects")
-    from .new_project import describe_new_project
+    from .new_project import StageRequest, describe_new_project
 
-    project = describe_new_project(
-        path.parent,
-        request.raw_data,
-        request.labels,
-        _classes(request),
-        "all" if request.features is None else request.features,
-        stack_along=request.stack_along or "z",
-    )
-    write_new_project(place, path, project)
+    features = "all" if request.features is None else request.features
+    first = StageRequest(request.labels, _classes(request.classes), features)
+    stages = [first]
+    if request.autocontext:
+        classes = first.classes if request.classes_2 is None else _classes(request.classes_2)
+        features = first.features if request.features_2 is None else request.features_2
+        stages.append(StageRequest(request.labels_2 or first.labels, classes, features, number=2))
+    project = describe_new_project(path.parent, request.raw_data, stages, stack_along=request.stack_along or "z")
+    write_new_pixel_project(place, path, project)
 
 
 def _draft_objects(request: TrainingRequest, path: Path, place: Path) -> None:
@@ -152,7 +167,7 @@ def _draft_objects(request: TrainingRequest, path: Path, place: Path) -> None:
         path.parent,
         {RAW: request.raw_data, **_inputs(request)},
         request.labels,
-        _classes(request),
+        _classes(request.classes),
         "usual" if request.features is None else request.features,
         request.thresholds,
         request.stack_along or "z",
@@ -161,8 +176,8 @@ def _draft_objects(request: TrainingRequest, path: Path, place: Path) -> None:
     write_new_object_project(place, path, project)
 
 
-def _classes(request: TrainingRequest) -> Sequence[str]:
-    return split_entries(request.classes) if request.classes is not None else ()
+def _classes(text: str | None) -> tuple[str, ...]:
+    return () if text is None else tuple(split_entries(text))
 
 
 def _inputs(request: TrainingRequest) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...box import Box
 from ..axes import size_text
-from ..errors import InputMismatch, setting
+from ..errors import InputMismatch, Setting, setting
 from ..inputs.images import InputImage, open_image
 from ..inputs.lanes import InputOptions
 from ..project import LabelBlock
@@ -25,17 +25,24 @@ from .points import is_point_table, read_points
 
 _BLOCKS = {True: (1, 1, 256, 256, 1), False: (1, 32, 256, 256, 1)}  # flat, volume
 _IN_CHANNEL = 255
+CLASSES = setting("classes")
 
 logger = logging.getLogger("pixelforest.training")
 
 
 def read_label_file(
-    argument: str, image: InputImage, classes: Sequence[str], *, stack_along: str = "z"
+    argument: str,
+    image: InputImage,
+    classes: Sequence[str],
+    *,
+    stack_along: str = "z",
+    option: Setting = CLASSES,
 ) -> tuple[LabelBlock, ...]:
     """Read the labels of an image from a label image or a table of points.
 
     classes      names of the classes 1, 2, …; empty if they have none
     stack_along  axis along which several files become one label image
+    option       setting that names the classes, for messages
     Raises InputError, and InputMismatch for labels that do not fit the image or the classes.
     """
     if is_point_table(argument):
@@ -45,9 +52,7 @@ def read_label_file(
             blocks = tuple(_read_blocks(drawn))
     largest = max((int(block.values.max()) for block in blocks), default=0)
     if classes and largest > len(classes):
-        raise InputMismatch(
-            f"{argument} has the label {largest}, but {setting('classes')} names {len(classes)} classes"
-        )
+        raise InputMismatch(f"{argument} has the label {largest}, but {option} names {len(classes)} classes")
     return blocks
 
 

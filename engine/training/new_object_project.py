@@ -50,7 +50,7 @@ def describe_new_object_project(
     if len(set(counts.values())) > 1:
         listed = " and ".join(f"{count} for {option}" for option, count in counts.items())
         raise UsageError(f"every image needs one input of each kind, but there are {listed}")
-    check_class_names(classes)
+    check_class_names(classes, setting("classes"))
     if thresholds is not None and not kind.has_thresholds:
         raise UsageError(f"{setting('thresholds')} goes with {setting('prediction_maps')}; a segmentation has none")
     settings = parse_thresholds(thresholds or "") if kind.has_thresholds else None

@@ -6,58 +6,92 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InputMismatch, UsageError, setting
+from ...frozen import frozen
+from ..errors import InputMismatch, Setting, UsageError, setting
 from ..inputs.arguments import NATIVE
 from ..inputs.images import InputImage, open_image
 from ..inputs.lanes import InputOptions
 from ..project import LabelBlock
 from ..project.annotations import MAX_LABEL
-from ..project.hdf5_writer import NewLane, NewProject
+from ..project.hdf5_writer import NewLane
+from ..project.pixel_writer import NewPixelProject, NewStage
 from ..storage.object_storage import is_url
 from .features_option import parse_features
 from .label_files import read_label_file
 
 
+@frozen
+class StageRequest:
+    """Labels, classes and features of a classifier of a new project, as typed.
+
+    labels    a label image or a table of points for each image
+    classes   names of the classes 1, 2, …; none: ``Label 1``, … for the labels that are found
+    features  see ``features_option.parse_features``
+    number    of the stage
+    """
+
+    labels: tuple[str, ...]
+    classes: tuple[str, ...]
+    features: str
+    number: int = 1
+
+    def setting(self, name: str) -> Setting:
+        """Return the setting of this stage, such as ``labels_2`` of the second one."""
+        return setting(name if self.number == 1 else f"{name}_{self.number}")
+
+
 def describe_new_project(
-    folder: Path,
-    raw_data: Sequence[str],
-    labels: Sequence[str],
-    classes: Sequence[str],
-    features: str,
-    *,
-    stack_along: str = "z",
-) -> NewProject:
+    folder: Path, raw_data: Sequence[str], stages: Sequence[StageRequest], *, stack_along: str = "z"
+) -> NewPixelProject:
     """Read labels and describe the project that is made of them and the images.
 
-    folder   of the project: paths in it are relative to that
-    labels   a label image or a table of points for each image
-    classes  names of the classes 1, 2, …; none: ``Label 1``, … for the labels that are found
+    folder       of the project: paths in it are relative to that
     stack_along  axis along which several files become one image
     Raises InputError, UsageError.
     """
-    if not raw_data or len(raw_data) != len(labels):
-        raise UsageError(
-            f"there are {len(raw_data)} images and {len(labels)} label images or tables; give the same number of both, "
-            f"with {setting('raw_data')} and {setting('labels')}"
-        )
-    check_class_names(classes)
-    lanes, largest, is_flat = [], 0, True
-    for argument, label_argument in zip(raw_data, labels, strict=True):
+    for stage in stages:
+        if not raw_data or len(raw_data) != len(stage.labels):
+            raise UsageError(
+                f"there are {len(raw_data)} images and {len(stage.labels)} label images or tables; give the same "
+                f"number of both, with {setting('raw_data')} and {stage.setting('labels')}"
+            )
+        check_class_names(stage.classes, stage.setting("classes"))
+    lanes, is_flat = [], True
+    drawn: list[list[tuple[LabelBlock, ...]]] = [[] for _ in stages]
+    for number, argument in enumerate(raw_data):
         with open_new_image(argument, stack_along) as image:
-            blocks = read_label_file(label_argument, image, classes, stack_along=stack_along)
-            found = max((int(block.values.max()) for block in blocks), default=0)
-            largest, is_flat = max(largest, found), is_flat and image.shape[1] == 1
-            lanes.append(describe_image(image, folder, blocks))
-    names = name_classes(classes, largest, labels)
-    return NewProject(tuple(lanes), names, parse_features(features, flat=is_flat))
+            found: dict[tuple[str, tuple[str, ...]], tuple[LabelBlock, ...]] = {}
+            for stage, blocks in zip(stages, drawn, strict=True):
+                labels, classes = key = stage.labels[number], stage.classes
+                if key not in found:  # stages may share it
+                    found[key] = read_label_file(
+                        labels, image, classes, stack_along=stack_along, option=stage.setting("classes")
+                    )
+                blocks.append(found[key])
+            is_flat = is_flat and image.shape[1] == 1
+            lanes.append(describe_image(image, folder))
+    described = [
+        NewStage(
+            name_classes(stage.classes, _largest(blocks), stage.labels),
+            parse_features(stage.features, flat=is_flat, stage=stage.number, option=stage.setting("features")),
+            tuple(blocks),
+        )
+        for stage, blocks in zip(stages, drawn, strict=True)
+    ]
+    return NewPixelProject(tuple(lanes), tuple(described))
 
 
-def check_class_names(classes: Sequence[str]) -> None:
-    """Refuse names of classes that cannot be stored. Raises UsageError."""
+def _largest(lanes: Sequence[Sequence[LabelBlock]]) -> int:
+    """Return the largest label of all images, 0 if there is none."""
+    return max((int(block.values.max()) for blocks in lanes for block in blocks), default=0)
+
+
+def check_class_names(classes: Sequence[str], option: Setting) -> None:
+    """Refuse names of classes that cannot be stored; ``option`` gives them. Raises UsageError."""
     if len(set(classes)) != len(classes) or not all(classes) or len(classes) > MAX_LABEL:
-        raise UsageError(f"{setting('classes')} takes different names, at most {MAX_LABEL}, separated by commas")
+        raise UsageError(f"{option} takes different names, at most {MAX_LABEL}, separated by commas")
     for name in classes:
-        _check_text(name, f"{setting('classes')}: the name {name!r}")
+        _check_text(name, f"{option}: the name {name!r}")
 
 
 def name_classes(classes: Sequence[str], largest: int, labels: Sequence[str]) -> tuple[str, ...]:
@@ -79,7 +113,7 @@ def open_new_image(argument: str, stack_along: str) -> InputImage:
     return image
 
 
-def describe_image(image: InputImage, folder: Path, blocks: tuple[LabelBlock, ...] = ()) -> NewLane:
+def describe_image(image: InputImage, folder: Path) -> NewLane:
     """Describe an image of a new project in a folder. Raises UsageError for a name that a project cannot store."""
     names = [os.path.relpath(name, folder) for name in image.source_names]
     for name in names:
@@ -88,7 +122,7 @@ def describe_image(image: InputImage, folder: Path, blocks: tuple[LabelBlock, ..
             raise UsageError(
                 f"the name of the image {name} has a {NATIVE.separator!r}, which separates files in projects; rename it"
             )
-    return NewLane(NATIVE.separator.join(names), image.nickname, image.axes, image.file_shape, blocks)
+    return NewLane(NATIVE.separator.join(names), image.nickname, image.axes, image.file_shape)
 
 
 def _check_text(text: str, what: str) -> None:

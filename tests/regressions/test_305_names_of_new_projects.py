@@ -42,6 +42,8 @@ def objects(copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch)
     [
         ([*PIXELS, "--classes=\udcff,B"], r"--classes: the name '\udcff' is not UTF-8"),
         ([*PIXELS, "--features="], "--features: there is no feature ''"),
+        ([*PIXELS, "--autocontext", "--features_2="], "--features_2: there is no feature ''"),
+        ([*PIXELS, "--classes_2="], "--classes_2 goes with --autocontext"),
         ([*NEW, "--raw_data=https://example.org/a.zarr", "--labels=points.csv"], "a new project refers to files"),
         (["train", "--project=project.ilp", "--output=new.ilp", "--classes="], "--classes goes with --new"),
     ],
