@@ -95,7 +95,7 @@ def _check(image: InputImage, drawn: InputImage) -> None:
 def _place_points(argument: str, image: InputImage, classes: Sequence[str]) -> Iterator[LabelBlock]:
     """Read a table of points into label blocks. Raises InputError."""
     path = Path(unquote(argument)).expanduser()
-    points = read_points(path, image.shape[:4], classes, fits=image.path_text)
+    points = read_points(path, image.shape[:4], classes, fits=image.path_text, axes=image.axes)
     _, block = np.unique(points.places // _BLOCKS[image.shape[1] == 1][:4], axis=0, return_inverse=True)
     for number in range(int(block.max(initial=-1)) + 1):
         is_in = block.reshape(-1) == number

@@ -2,7 +2,7 @@
 
 Coordinates count voxels, and 0 is the first voxel; x, y and z are rounded to the nearest one, halves down. QuPath
 counts from the corner of the first pixel, so that the centres of its pixels end in .5: rounded down, they are that
-pixel.
+pixel. napari numbers the axes instead: ``index,axis-0,axis-1[,…],label`` has those of its image, in their order.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..project.annotations import ERASER, MAX_LABEL
 
 _AXES = "tzyx"
 _CLASS = "class"
+_NAPARI, _NAPARI_CLASS = "axis-0", "label"  # names of a column that only napari has, and of a common property
 OBJECT_IDS = ("object", "labelimage_oid")  # the user's own name, and that of object tables
 
 
@@ -42,7 +43,9 @@ def is_point_table(argument: str) -> bool:
     return argument.lower().endswith(SUFFIXES)
 
 
-def read_points(path: Path, shape: Sequence[int], classes: Sequence[str], *, fits: str) -> LabelPoints:
+def read_points(
+    path: Path, shape: Sequence[int], classes: Sequence[str], *, fits: str, axes: str = _AXES
+) -> LabelPoints:
     """Read a table of points.
 
     Parameters
@@ -56,6 +59,8 @@ def read_points(path: Path, shape: Sequence[int], classes: Sequence[str], *, fit
         Names of the classes 1, 2, …; the column ``class`` has their names or numbers. Empty: numbers only.
     fits
         Name of the image, for messages.
+    axes
+        Axes of the image in the order of its file, which napari's tables number.
 
     Returns
     -------
@@ -70,7 +75,7 @@ def read_points(path: Path, shape: Sequence[int], classes: Sequence[str], *, fit
         If a column is missing, or a row is no point of the image or has an unknown class, or two rows give one voxel
         different classes.
     """
-    return _read(path, dict(zip(_AXES, shape, strict=True)), ("x", "y"), classes, fits)
+    return _read(path, dict(zip(_AXES, shape, strict=True)), ("x", "y"), classes, fits, axes)
 
 
 def find_ids(path: Path) -> str | None:
@@ -96,6 +101,7 @@ def _read(
     required: Sequence[str],
     classes: Sequence[str],
     fits: str,
+    axes: str = "",
     *,
     may_lack_class: bool = False,
 ) -> LabelPoints:
@@ -103,7 +109,10 @@ def _read(
     known = {name: number for number, name in enumerate(classes, 1)}
     found: dict[tuple[int, ...], tuple[int, int]] = {}
     with open_delimited(path) as (names, rows):
-        columns = _find_columns(path, names, sizes, required, fits)
+        is_napari = _NAPARI in names and bool(axes)
+        columns = _find_columns(
+            path, _name_axes(path, names, axes, fits) if is_napari else names, sizes, required, fits
+        )
         for row, fields in rows:
             where = f"{path}, row {row}"
             place = tuple(
@@ -111,6 +120,8 @@ def _read(
                 for axis, size in sizes.items()
             )
             text = fields[columns[_CLASS]].strip()
+            if is_napari and text not in known:
+                text = text.removesuffix(".0")  # napari writes all columns in one type
             if not text and may_lack_class:
                 continue
             label = _label(text, known, where)
@@ -123,6 +134,21 @@ def _read(
     labels, numbers = zip(*found.values(), strict=True) if found else ((), ())
     places = np.array(list(found), np.int64).reshape(-1, len(sizes))
     return LabelPoints(places, np.array(labels, np.uint8), np.array(numbers, np.int64))
+
+
+def _name_axes(path: Path, names: Sequence[str], axes: str, fits: str) -> Sequence[str]:
+    """Name the columns of a table of napari by the axes of the image. Raises InputMismatch."""
+    count = sum(name.startswith(_NAPARI[:-1]) for name in names)
+    shown = axes if count == len(axes) else axes.replace("c", "")  # channels are colors, or an axis
+    if count != len(shown):
+        raise InputMismatch(
+            f"{path} has {count} axes, but {fits} has {len(shown)}, {', '.join(shown)}; add the points to a layer "
+            "with as many axes as the image"
+        )
+    own = {f"{_NAPARI[:-1]}{k}": axis for k, axis in enumerate(shown)}
+    if _CLASS not in names:
+        own[_NAPARI_CLASS] = _CLASS
+    return [own.get(name, name) for name in names]
 
 
 def _find_columns(

@@ -69,6 +69,41 @@ def test_a_table_may_be_empty(table: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "axes", "shape", "place"),
+    [
+        ("index,axis-0,axis-1,label\n0.0,4.2,2.6,2.0\n", "yx", FLAT, [0, 0, 4, 3]),
+        ("index,axis-0,axis-1,label\n0,3.0,4.0,Cell\n", "xy", FLAT, [0, 0, 4, 3]),
+        ("index,axis-0,axis-1,confidence,class,label\n0.0,4.0,3.0,0.7,2.0,1.0\n", "yxc", FLAT, [0, 0, 4, 3]),
+        ("index,axis-0,axis-1,axis-2,label\n0,1,4,3,2\n", "zyx", (1, 3, 30, 40), [0, 1, 4, 3]),
+        ("index,axis-0,axis-1,axis-2,label\n0,1,4,3,2\n", "tyx", (3, 1, 30, 40), [1, 0, 4, 3]),
+        ("index,axis-0,axis-1,axis-2,label\n0,1,4,3,2\n", "cyx", FLAT, [0, 0, 4, 3]),
+    ],
+)
+def test_axes_of_napari_are_those_of_the_image(
+    text: str, axes: str, shape: tuple[int, ...], place: list[int], table: Path
+) -> None:
+    table.write_text(text)
+    found = read_points(table, shape, CLASSES, fits="raw.png", axes=axes)
+    assert found.places.tolist() == [place]
+    assert found.labels.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("index,axis-0,axis-1\n0,4,3\n", "has no column class, only index, y, x"),
+        ("index,axis-0,axis-1,axis-2,label\n", r"has 3 axes, but raw\.png has 2, y, x"),
+        ("index,axis-0,axis-1,label\n0,4,3,2.5\n", "row 2: there is no class '2.5'"),
+        ("index,axis-0,axis-1,label\n0,30,3,2\n", "row 2: y is 30, outside"),
+    ],
+)
+def test_tables_of_napari_that_do_not_fit_are_refused(text: str, message: str, table: Path) -> None:
+    table.write_text(text)
+    with pytest.raises(InputMismatch, match=message):
+        read_points(table, FLAT, CLASSES, fits="raw.png", axes="yx")
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("x,y\n1,1\n", r"points\.csv has no column class, only x, y"),
@@ -152,11 +187,15 @@ def test_a_table_trains_what_an_image_of_the_same_labels_trains(case: str, tmp_p
     names = ("x", "y", "z")[: labels.ndim]
     rows = [",".join([*map(str, place[::-1].tolist()), CLASSES[labels[tuple(place)] - 1]]) for place in at]
     (tmp_path / "points.csv").write_text("\n".join([",".join((*names, "class")), *rows]))
-    train(tmp_path, tmp_path / "drawn.npy", image)
-    train(tmp_path, tmp_path / "points.csv", image)
-    drawn, points = (read_project(tmp_path / f"{name}.ilp").classifier for name in ("drawn", "points"))
-    assert drawn == points
-    assert drawn.feature_names == points.feature_names
+    numbers = np.concatenate([np.arange(len(at))[:, None], at, labels[tuple(at.T)][:, None]], axis=1).astype(float)
+    axes = ",".join(f"axis-{k}" for k in range(labels.ndim))
+    np.savetxt(tmp_path / "napari.csv", numbers, fmt="%s", delimiter=",", header=f"index,{axes},label", comments="")
+    for name in ("drawn.npy", "points.csv", "napari.csv"):
+        train(tmp_path, tmp_path / name, image)
+    drawn, *others = (read_project(tmp_path / f"{name}.ilp").classifier for name in ("drawn", "points", "napari"))
+    for points in others:
+        assert drawn == points
+        assert drawn.feature_names == points.feature_names
 
 
 def test_an_empty_table_has_no_labels_to_train_from(tmp_path: Path) -> None:
