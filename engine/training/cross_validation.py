@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -71,6 +72,7 @@ def check_images(count: int) -> None:
 def cross_validate(
     samples: Samples,
     images: Mapping[int, str],
+    folds: Mapping[int, int],
     names: Sequence[str],
     train: Callable[[Samples], Classifier],
     resources: Resources,
@@ -78,10 +80,12 @@ def cross_validate(
     """Leave out each image in turn, train on the samples of the others, and classify its own.
 
     images  lane -> name of its image
+    folds   lane -> first lane with the same image, see ``equal_images.find_folds``
     names   of the classes
     train   trains a classifier on samples
     Raises UsageError if only one image has samples.
     """
+    samples = replace(samples, lanes=np.array([folds[lane] for lane in samples.lanes.tolist()]))
     lanes = np.unique(samples.lanes).tolist()
     check_images(len(lanes))
     confusion = np.zeros((len(lanes), len(names), len(names)), np.int64)

@@ -15,6 +15,7 @@ from ..resources import Resources
 from ..workflows.objects import KINDS
 from ..workflows.objects.inputs import RAW
 from .cross_validation import check_images, cross_validate
+from .equal_images import find_folds
 from .forest import TrainedForest, check_seed
 from .object_samples import collect_objects, column_names, open_object_images
 from .samples import Samples
@@ -58,8 +59,10 @@ def train_object_project(
         raise ProjectError(f"{path} has labels for image {lost[0] + 1}, which it does not have")
     resources = Resources(open_backend("cpu"), threads, memory_bytes)
     with open_object_images(project, labels, {RAW: settings.raw_data, **settings.other_inputs}) as images:
+        folds: dict[int, int] = {}
         if settings.cross_validates:
-            check_images(len(images))
+            folds = find_folds({lane: own[RAW] for lane, own in images.items()})
+            check_images(len(set(folds.values())))
         samples = collect_objects(project, images, labels, resources)
         paths = {lane: own[RAW].path_text for lane, own in images.items()}
         columns = column_names(project, images[min(images)]) if images else ()
@@ -77,6 +80,6 @@ def train_object_project(
         def train(others: Samples) -> Classifier:
             return as_classifier(grow(others, without), names, columns)
 
-        validation = cross_validate(samples, paths, names, train, resources)
+        validation = cross_validate(samples, paths, folds, names, train, resources)
     trained = replace(project, classifier=replace(classifier, feature_names=None))
     return TrainedStage(trained, classifier, GROUP, "object", forests, samples, settings, validation)

@@ -28,6 +28,7 @@ from ..project.pixel_features import GROUP as FEATURES_GROUP
 from ..project.pixel_project import KIND, RAW, stage_suffix
 from ..resources import Resources
 from .cross_validation import check_images, cross_validate
+from .equal_images import find_folds
 from .forest import check_seed
 from .samples import COPIES, SampleImage, Samples, collect_samples, find_labelled, open_training_images
 from .stage import (
@@ -130,8 +131,9 @@ def train_stage(
     """
     own = {lane: images[lane] for lane in draft.lanes}
     labelled = {i: find_labelled(draft.blocks[i], image.shape, image.path_text) for i, image in own.items()}
+    folds = find_folds(own) if settings.cross_validates else {}
     if settings.cross_validates:
-        check_images(sum(len(pixels.places) > 0 for pixels in labelled.values()))
+        check_images(len({folds[lane] for lane, pixels in labelled.items() if len(pixels.places)}))
     copies = COPIES + settings.cross_validates  # all samples are held while a part of them is trained on
     found = collect_samples(own, labelled, draft.selection, resources, copies=copies)
     samples = select_samples(found, settings, "pixel")
@@ -150,7 +152,7 @@ def train_stage(
             return as_classifier(grow_forests(others, sizes, without, "pixel", resources.threads), draft.names, columns)
 
         paths = {lane: image.path_text for lane, image in own.items()}
-        validation = cross_validate(samples, paths, draft.names, train, resources)
+        validation = cross_validate(samples, paths, folds, draft.names, train, resources)
     trained = PixelProject(
         **project.shared(), features=draft.selection, classifier=classifier, labels_group=draft.group
     )

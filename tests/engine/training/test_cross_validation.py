@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from support.golden import GOLDEN
 
@@ -38,13 +39,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def train(folder: Path, names: tuple[str, ...] = NAMES, **more: Any) -> Any:
-    request = TrainingRequest(
-        new=str(folder / "new.ilp"),
-        raw_data=tuple(str(folder / f"{name}.png") for name in names),
-        labels=tuple(str(folder / f"{name}_labels.png") for name in names),
-        **SETTINGS | more,
-    )
-    return train_project(request)
+    files: dict[str, Any] = {
+        "raw_data": tuple(str(folder / f"{name}.png") for name in names),
+        "labels": tuple(str(folder / f"{name}_labels.png") for name in names),
+    }
+    return train_project(TrainingRequest(new=str(folder / "new.ilp"), **files | SETTINGS | more))
 
 
 def validate(folder: Path, names: tuple[str, ...] = NAMES, **more: Any) -> CrossValidation:
@@ -116,6 +115,52 @@ def test_one_image_cannot_be_left_out(kind: str, folder: Path) -> None:
     ):
         train(folder, ("a",) if kind == "one image" else ("a", "b"), cross_validate=True)
     assert not (folder / "new.ilp").exists()
+
+
+def copy_image(folder: Path, name: str, how: str) -> str:
+    """Name an image of the folder once more; returns the name."""
+    if how == "the same name":
+        return f"{name}.png"
+    if how == "a link":
+        (folder / "again.png").symlink_to(folder / f"{name}.png")
+    else:
+        tifffile.imwrite(folder / "again.tif", read(folder / f"{name}.png"))
+    return "again.png" if how == "a link" else "again.tif"
+
+
+@pytest.mark.parametrize("how", ["the same name", "a link", "a copy in another format"])
+def test_an_image_that_is_given_twice_is_left_out_once(
+    how: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two halves of the labels of one image give what all its labels give, in another order of the samples."""
+    images = ("a.png", "b.png", copy_image(folder, "a", how))
+    labels = read(folder / "a_labels.png")
+    Image.fromarray(np.where(np.arange(len(labels))[:, None] < 30, labels, 0)).save(folder / "above_labels.png")
+    Image.fromarray(np.where(np.arange(len(labels))[:, None] < 30, 0, labels)).save(folder / "below_labels.png")
+    more: dict[str, Any] = {
+        "raw_data": tuple(str(folder / name) for name in images),
+        "labels": tuple(str(folder / f"{name}_labels.png") for name in ("above", "b", "below")),
+    }
+    found = validate(folder, **more)
+    assert "images 1 and 3 are the same" in caplog.text
+    assert len(found.images) == len(found.confusion) == 2
+    once = validate(folder, names=("a", "b"))
+    assert np.array_equal(found.confusion[0], once.confusion[0])  # by b, which is as before
+    assert found.confusion[1].sum() == once.confusion[1].sum()
+    assert train(folder, **more).samples.lanes.max() == 2  # all labels are learnt
+
+
+def test_one_image_given_twice_cannot_be_left_out(folder: Path) -> None:
+    with pytest.raises(UsageError, match="only one image has labels"):
+        train(folder, ("a", "a"), cross_validate=True)
+
+
+def test_images_that_differ_in_their_last_voxel_are_two(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pixels = read(folder / "a.png").copy()
+    pixels[-1, -1] ^= 1
+    Image.fromarray(pixels).save(folder / "b.png")
+    assert len(validate(folder, names=("a", "b")).images) == 2
+    assert "the same" not in caplog.text
 
 
 def test_a_project_of_one_image_is_refused(tmp_path: Path) -> None:

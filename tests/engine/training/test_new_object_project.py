@@ -21,6 +21,7 @@ from pixelforest.engine.objects.feature_catalogue import CATALOGUE
 from pixelforest.engine.project.object_features import HULL_2D, HULL_3D, SKELETON, STANDARD
 from pixelforest.engine.project.thresholding import ThresholdSettings
 from pixelforest.engine.training.command import TrainingRequest, train_project
+from pixelforest.engine.training.cross_validation import CrossValidation
 from pixelforest.engine.training.kinds import Trained
 from pixelforest.engine.training.object_features_option import parse_object_features
 from pixelforest.engine.training.thresholds_option import parse_thresholds
@@ -358,3 +359,32 @@ def test_thresholds_are_parsed() -> None:
             parse_thresholds(text)
     with pytest.raises(UsageError, match=r"high, 0\.2, is below low, 0\.5"):
         parse_thresholds("method=hysteresis,high=0.2")
+
+
+def test_each_image_of_objects_is_classified_by_those_of_the_others(
+    scene: Path, classes: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other image is this one, turned round: its objects are measured alike."""
+    for name in ("raw.png", "seg.png", "classes.png"):
+        with Image.open(scene / name) as image:
+            image.transpose(Image.Transpose.ROTATE_180).save(scene / f"turned_{name}")
+
+    def validate(*names: str) -> CrossValidation | None:
+        raw, segmentations, drawn = (
+            tuple(str(scene / name.replace("raw", kind)) for name in names) for kind in ("raw", "seg", "classes")
+        )
+        request = TrainingRequest(
+            new=str(scene / "new.ilp"), object=True, raw_data=raw, segmentation_image=segmentations, labels=drawn,
+            trees=20, features="Size in pixels;Mean Intensity", cross_validate=True,
+        )  # fmt: skip
+        found: CrossValidation | None = train_project(request).stages[0].validation
+        return found
+
+    found = validate("raw.png", "turned_raw.png", "raw.png")
+    assert found is not None
+    assert "images 1 and 3 are the same" in caplog.text
+    assert [Path(name).name for name in found.images] == ["raw.png", "turned_raw.png"]
+    assert found.confusion.sum(axis=(1, 2)).tolist() == [42, 21]
+    assert found.accuracy > 0.9
+    with pytest.raises(UsageError, match="only one image has labels"):
+        validate("raw.png", "raw.png")
