@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         action: Action = run_project
         if argv[:1] and argv[0] in SUBCOMMANDS:
             action, argv = SUBCOMMANDS[argv[0]], argv[1:]
-        line = parse_command_line(_options_of(action), argv)
+        options = _options_of(action)
+        line = parse_command_line(options, argv)
         if line.values.get("warm") and action is not show_health:
             raise UsageError(f"--warm goes with {PROGRAM} doctor")
         if line.values.get("resumable") and action is not clean_folders:
@@ -73,6 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             action, line.values["dry_run"] = explain_run, True
         elif line.values.get("json"):
             raise UsageError("--json goes with --dry_run or explain; --report_json tells what became of a run")
+        if any(option.writes and option.key in line.values for option in options):
+            from pixelforest.frontend.written_files import check_written_files
+
+            check_written_files(options, line)
         with Console(_pick(ConsoleSettings, line)) as console:
             return run_guarded(partial(action, line, console), console)
     except UsageError as error:

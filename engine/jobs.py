@@ -46,12 +46,17 @@ class Request(InputRequest, ExportRequest, TableRequest, TrainingInRun, Resource
         Path of the trained project.
     debug
         Also set by the configuration file.
+    logfile, redirect_output, report_json
+        Files that the process writes beside the results, which must not replace them.
     """
 
     project: str | None = None
     print_labels_by_slice: bool = False
     label_search_value: int = 0
     debug: bool = False
+    logfile: str | None = None
+    redirect_output: str | None = None
+    report_json: str | None = None
 
 
 @frozen
@@ -93,6 +98,8 @@ class Job:
         Part of the blocks of the only lane, and whether all of them must be there already.
     cluster
         Cluster whose workers compute the lanes; None: this process does.
+    own_files
+        Logs and reports of the process, which no result may replace.
     notes
         Lines for the log about settings that have no effect.
     """
@@ -114,6 +121,7 @@ class Job:
     finish: bool = False
     cluster: ClusterSettings | None = None
     debug: bool = False
+    own_files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -193,6 +201,7 @@ def resolve_job(request: Request) -> Job:
         finish=request.finish,
         cluster=_cluster(request, threads=threads, memory_bytes=memory_bytes),
         debug=request.debug or config.debug,
+        own_files=_own_files(request),
         notes=tuple(map(Text, notes)),
     )
 
@@ -336,6 +345,15 @@ def _check_blocks(request: ResourceRequest, lane_count: int) -> None:
         raise UsageError(
             f"{option} is for the blocks of one image, and {lane_count} were given; {setting('shard')} divides images"
         )
+
+
+def _own_files(request: Request) -> tuple[Path, ...]:
+    """List the logs and reports of the process that are, or will be, regular files."""
+    from .storage.special_files import is_special
+
+    names = (request.logfile, request.redirect_output, request.report_json)
+    paths = [Path(name).expanduser().absolute() for name in names if name]
+    return tuple(path for path in paths if not is_special(path))
 
 
 def _cluster(request: ResourceRequest, *, threads: int, memory_bytes: int) -> ClusterSettings | None:

@@ -200,6 +200,11 @@ def _open_append(name: str, option: str) -> TextIO:
 
             if is_special(path):
                 return open_text(path)
+        if path.is_file() and path.stat().st_size:
+            from pixelforest.engine.storage.file_kinds import holds_log
+
+            if not holds_log(path):
+                raise UsageError(f"{option}: {name} is not a log, so nothing is appended to it; choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:

@@ -35,6 +35,7 @@ class Option:
     name      as it is written in the help; dashes and underscores are the same
     parse     makes the field's value of the typed text; raises ValueError that says what is wrong
     is_path   the value names a file, or is a part of a name: blanks at its ends belong to it
+    writes    a run writes to the file of this name; appends: it appends to it
     default   what holds without the option, in words; left out of the help if empty
     is_shown  False leaves it out of the help
     refused   why it is not available; typing it is an error that says so
@@ -49,6 +50,8 @@ class Option:
     choices: tuple[str, ...] = ()
     parse: Callable[[str], object] = str
     is_path: bool = False
+    writes: bool = False
+    appends: bool = False
     is_shown: bool = True
     refused: str = ""
 

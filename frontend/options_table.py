@@ -250,6 +250,7 @@ OPTIONS: tuple[Option, ...] = (
         "--export_source or a flag.",
         metavar="PATH",
         is_path=True,
+        writes=True,
         default="the project's setting, else no table",
     ),
     _flag(
@@ -361,7 +362,14 @@ OPTIONS: tuple[Option, ...] = (
     _flag("--no_progress", SCREEN, "Show no progress."),
     _flag("--debug", SCREEN, "Show debug messages, and the traceback of errors."),
     Option(
-        "--logfile", SCREEN, "Also write the log to this file.", metavar="FILE", is_path=True, default="no log file"
+        "--logfile",
+        SCREEN,
+        "Also write the log to this file.",
+        metavar="FILE",
+        is_path=True,
+        writes=True,
+        appends=True,
+        default="no log file",
     ),
     Option(
         "--report_json",
@@ -369,6 +377,7 @@ OPTIONS: tuple[Option, ...] = (
         "Write a JSON report on every input to this file, also if the run fails.",
         metavar="FILE",
         is_path=True,
+        writes=True,
     ),
     Option(
         "--redirect_output",
@@ -376,6 +385,8 @@ OPTIONS: tuple[Option, ...] = (
         "Append all output to this file instead of showing it.",
         metavar="FILE",
         is_path=True,
+        writes=True,
+        appends=True,
     ),
     Option("--process_name", SCREEN, "Prefix every line of the log with this name.", metavar="NAME"),
     # ------------------------------------------------------------------------- options of ilastik that are refused

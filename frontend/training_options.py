@@ -40,6 +40,7 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         "step.",
         metavar="NEW.ilp",
         is_path=True,
+        writes=True,
     ),
     Option(
         "--raw_data",
@@ -55,6 +56,7 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         "Make this project from --raw_data and --labels, instead of training an existing one.",
         metavar="NEW.ilp",
         is_path=True,
+        writes=True,
     ),
     Option(
         "--object",
@@ -143,7 +145,14 @@ TRAINING_OPTIONS: tuple[Option, ...] = (
         "Report how well each labelled image is classified by a classifier trained on the others.",
         takes=Takes.NOTHING,
     ),
-    Option("--report_json", TRAINING, "Write the report as JSON to this file, too.", metavar="FILE", is_path=True),
+    Option(
+        "--report_json",
+        TRAINING,
+        "Write the report as JSON to this file, too.",
+        metavar="FILE",
+        is_path=True,
+        writes=True,
+    ),
     *(row for group, keys in _SHARED.items() for row in OPTIONS if row.group == group and row.key in keys),
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...frozen import frozen
 from ..errors import ExportError, setting
-from ..export.tables import TableExport, TablePlan, TableSettings
+from ..export.tables import TableExport, TablePlan, TableSettings, check_contents
 from ..formats import table_format
 from ..formats.table_spec import TableColumn, TableFormat, TableWriter
 from ..storage.atomic_write import check_file_place
@@ -114,6 +114,7 @@ class Table(Mapping[str, np.ndarray]):
                     f"'{missing}'"
                 )
             check_file_place(place, setting("table_filename"))
+            check_contents(place, chosen)
             writer = chosen.open(place, self._columns, {})
             try:
                 writer.write(self._values)

@@ -21,8 +21,9 @@ from ..errors import ExportError, setting
 from ..formats import table_format
 from ..formats.table_spec import TableColumn, TableFormat, TableWriter
 from ..requests import TableRequest
-from ..storage.atomic_write import check_file_place, copy_file
+from ..storage.atomic_write import check_file_place, copy_file, export_errors, other_contents
 from ..storage.object_storage import is_url
+from ..storage.special_files import is_special
 from .filenames import (
     LANE_PLACEHOLDERS,
     LaneNames,
@@ -204,9 +205,23 @@ def plan_table(
         )
     for file in files:
         check_file_place(file, _OPTION)
+        if place is None:
+            check_contents(file, settings.format)
     if twin is not None:
         log.info("the table %s is also given the name that ilastik gives it, %s", path, twin)
     return TablePlan(settings, path, outside, twin)
+
+
+def check_contents(file: Path, chosen: TableFormat) -> None:
+    """Refuse to replace a file of another kind. Any CSV table may be: one of another program, or an edited one."""
+    if not chosen.knows_results or is_special(file) or not file.is_file():
+        return
+    from ..storage.file_kinds import holds_table_text
+
+    with export_errors(file, _OPTION):
+        is_table = file.stat().st_size == 0 or chosen.is_result(file, "") or (chosen.is_plain_text and holds_table_text(file))
+    if not is_table:
+        raise other_contents(file, _OPTION)
 
 
 def _ilastik_path(path: Path) -> Path | None:

@@ -114,6 +114,10 @@ class TableWriter(ABC):
         """Remove everything temporary; existing data under the final name are untouched. Never raises."""
 
 
+def _is_no_result(path: Path, internal_path: str) -> bool:
+    return False
+
+
 @frozen
 class TableFormat:
     """Description of how tables are written into files with one of these extensions.
@@ -144,8 +148,13 @@ class TableFormat:
     summary: str = ""
     holds_images: bool = False
     find_missing: Callable[[], str] = lambda: ""
-    is_result: Callable[[Path, str], bool] = lambda path, internal: False
+    is_result: Callable[[Path, str], bool] = _is_no_result
     is_plain_text: bool = False
+
+    @property
+    def knows_results(self) -> bool:
+        """True if the format can tell its tables from other files."""
+        return self.is_result is not _is_no_result
 
     def __reduce__(self) -> tuple[Callable[[Path], TableFormat], tuple[Path]]:
         """Pickle an extension: the process that reads it finds the format by itself."""

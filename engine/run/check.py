@@ -240,6 +240,7 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLan
         infos = workflow.result_infos(project, found.images)
         protected = {file: "an input" for image in found.images.values() for file in image.files}
         protected[project.path] = "the project"
+        protected |= dict.fromkeys(job.own_files, "a log or report of this run")
         for settings in job.export:
             found.exports[settings.source] = plan_export(
                 infos[settings.source], main, settings, protected=protected, is_place_checked=records is None

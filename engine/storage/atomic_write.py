@@ -28,6 +28,7 @@ __all__ = [
     "existing_folder",
     "export_errors",
     "kept_path",
+    "other_contents",
     "put_folder",
     "write_text_file",
 ]
@@ -78,10 +79,15 @@ def check_file_place(path: Path, option: Setting = OUTPUT_FILES, *, begins: byte
             with open(path, "rb") as file:
                 found = file.read(len(begins))
             if found not in (b"", begins):
-                raise ExportError(
-                    f"cannot write {path}: there is a file with other contents; choose another name with {option}, or "
-                    "remove the file"
-                )
+                raise other_contents(path, option)
+
+
+def other_contents(path: Path, option: Setting) -> ExportError:
+    """Make the error for a file of another kind, which is not replaced."""
+    return ExportError(
+        f"cannot write {path}: there is a file with other contents; choose another name with {option}, or remove the "
+        "file"
+    )
 
 
 def check_folder_place(path: Path, option: Setting = OUTPUT_FILES) -> None:

@@ -15,20 +15,21 @@ from .stage import TrainedStage
 
 NAME = "varimp.txt"
 _OPTION = setting("variable_importance_path")
+_BEGINS = b"Feature Name"
 
 logger = logging.getLogger("pixelforest.training")
 
 
 def check_table_place(folder: Path) -> None:
     """Raise the ExportError that writing the table would end with, as far as it is known before."""
-    check_file_place(folder / NAME, _OPTION)
+    check_file_place(folder / NAME, _OPTION, begins=_BEGINS)
 
 
 def write_importance(stages: Sequence[TrainedStage[Any]], folder: Path) -> None:
     """Write the table of each stage. Raises ExportError."""
     for number, trained in enumerate(stages, 1):
         path = folder / (NAME if number == 1 else f"varimp_{number}.txt")
-        write_text_file(path, _as_table(trained), _OPTION)
+        write_text_file(path, _as_table(trained), _OPTION, begins=_BEGINS)
         logger.info("Wrote %s", path)
 
 
