@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..frozen import frozen
 from .config import Config, find_config, read_config
-from .errors import ClassifierMissing, Text, UsageError, setting
+from .errors import ClassifierMissing, ExportError, ProjectError, Text, UsageError, setting
 from .machine import choose_memory, choose_threads
 from .requests import ExportRequest, InputRequest, ResourceRequest, TableRequest, TrainingInRun
 
@@ -125,6 +125,16 @@ class Job:
     notes: tuple[str, ...] = ()
 
 
+@frozen
+class _Choices:
+    """Meaning of a request for a project, whatever its classifier is; fields as in Job and InputOptions."""
+
+    axes: tuple[str | None, ...] | None
+    lanes: tuple[LaneArguments, ...]
+    table: TableSettings | None
+    export: tuple[ExportSettings, ...]
+
+
 def resolve_job(request: Request) -> Job:
     """Read the project and the configuration file, and resolve a request.
 
@@ -147,7 +157,7 @@ def resolve_job(request: Request) -> Job:
     ExportError
         For results and formats that do not exist or cannot be combined.
     """
-    from .inputs.lanes import InputOptions, pair_lanes, parse_input_axes
+    from .inputs.lanes import InputOptions
     from .workflows import load_workflow
 
     config = read_config(find_config(request.configfile))
@@ -157,18 +167,14 @@ def resolve_job(request: Request) -> Job:
     if request.project is None:
         raise UsageError(f"there is no project to run; name it with {setting('project')}=MyProject.ilp")
     project_logger.info("Opening Project: %s", request.project)
-    project = _read_project(Path(request.project).expanduser(), request, threads=threads, memory_bytes=memory_bytes)
-    axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
-    lanes = pair_lanes(arguments_by_role(request, project.roles), project.roles)
-    _check_blocks(request, len(lanes))
+    path = Path(request.project).expanduser()
+    project, choices = _read_project(path, request, config, threads=threads, memory_bytes=memory_bytes)
+    lanes, table, export = choices.lanes, choices.table, choices.export
     workflow = load_workflow(project.workflow)
-    results = workflow.result_names(project)
-    table = workflow.resolve_table(project, request, lane_count=len(lanes))
-    export = _export_settings(request, project, results, config)
     notes = (
         *config.notes,
         *_empty_shard(request, len(lanes)),
-        *_unused_flags(request, project, results),
+        *_unused_flags(request, project, workflow.result_names(project)),
         *_check_labels(request),
         *_unused_training(request),
         *_odd_names(export, table),
@@ -179,7 +185,7 @@ def resolve_job(request: Request) -> Job:
         project=project,
         lanes=deal_lanes(lanes, request.shard),
         input_options=InputOptions(
-            input_axes=axes,
+            input_axes=choices.axes,
             ignore_training_axistags=request.ignore_training_axistags,
             stack_along=request.stack_along,
             preconvert_stacks=request.preconvert_stacks,
@@ -206,20 +212,76 @@ def resolve_job(request: Request) -> Job:
     )
 
 
-def _read_project(path: Path, request: Request, *, threads: int, memory_bytes: int) -> Project:
+def _read_project(
+    path: Path, request: Request, config: Config, *, threads: int, memory_bytes: int
+) -> tuple[Project, _Choices]:
     """Read a project, trained anew if that is requested or if it is not trained, also if nothing will be written."""
     from .workflows import read_project
 
-    if request.trains:
-        from .retraining import train_for_run
+    missing = None
+    if not request.trains:
+        try:
+            project = read_project(path)
+            return project, _choose(request, project, config)
+        except ClassifierMissing as error:
+            missing = error
+    from .retraining import train_for_run, train_untrained
 
-        return train_for_run(path, request, threads=threads, memory_bytes=memory_bytes, is_dry=request.dry_run)
-    try:
-        return read_project(path)
-    except ClassifierMissing as error:
-        from .retraining import train_untrained
+    choices = _choose_before_training(path, request, config)
+    if missing is None:
+        project = train_for_run(path, request, threads=threads, memory_bytes=memory_bytes, is_dry=request.dry_run)
+    else:
+        project = train_untrained(path, missing, request, threads=threads, memory_bytes=memory_bytes)
+    return project, choices or _choose(request, project, config)
 
-        return train_untrained(path, error, request, threads=threads, memory_bytes=memory_bytes)
+
+def _choose_before_training(path: Path, request: Request, config: Config) -> _Choices | None:
+    """Choose for a project that is about to be trained, so that a mistake is found before, not after it.
+
+    None  it can only be chosen for the trained project
+    """
+    from .project import open_project, read_common
+    from .workflows import read_kind, read_project
+
+    with open_project(path) as file:
+        kind = read_kind(file)
+        project = read_common(file, path, kind)
+    if kind.has_objects:
+        try:
+            project = read_project(path)
+        except ProjectError:  # such as a classifier that is missing or damaged, which training replaces
+            return None
+    choices = _choose(request, project, config)
+    if request.blocks is not None or request.finish:
+        for one in choices.export:
+            if one.format.open_blocks is None:
+                option = setting("finish" if request.finish else "blocks")
+                raise ExportError(f"{option}: {describe_whole_format(one.format.name)}")
+    return choices
+
+
+def describe_whole_format(name: str) -> str:
+    """Say that results of this format, or at such a place, are not written in blocks, and which are."""
+    from .formats import output_formats
+
+    able = [each.name for each in output_formats().values() if each.open_blocks is not None]
+    return (
+        f"one process writes {name} as a whole, and no part of it; formats that are written in blocks, to files: "
+        f"{', '.join(able)}"
+    )
+
+
+def _choose(request: Request, project: Project, config: Config) -> _Choices:
+    """Make the choices of a request; a project without its classifier will do."""
+    from .inputs.lanes import pair_lanes, parse_input_axes
+    from .workflows import load_workflow
+
+    axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
+    lanes = pair_lanes(arguments_by_role(request, project.roles), project.roles)
+    _check_blocks(request, len(lanes))
+    workflow = load_workflow(project.workflow)
+    table = workflow.resolve_table(project, request, lane_count=len(lanes))
+    return _Choices(axes, lanes, table, _export_settings(request, project, workflow.result_names(project), config))
 
 
 def _count_roles(lanes: Sequence[LaneArguments], roles: Sequence[str]) -> int:
@@ -341,7 +403,12 @@ def _check_blocks(request: ResourceRequest, lane_count: int) -> None:
             f"{setting('finish')} completes what all jobs with {setting('blocks')} have computed; give one of the two"
         )
     option = setting("finish" if request.finish else "blocks")
-    if request.shard is not None or lane_count != 1:
+    if request.shard is not None:
+        raise UsageError(
+            f"{option} is for the blocks of one image, and {setting('shard')} divides several images among jobs; give "
+            "one of the two"
+        )
+    if lane_count != 1:
         raise UsageError(
             f"{option} is for the blocks of one image, and {lane_count} were given; {setting('shard')} divides images"
         )

@@ -21,9 +21,8 @@ from ...frozen import frozen
 from ..errors import ExportError, setting
 from ..export.images import ExportPlan
 from ..export.tile_sinks import BlockSink, ImageExport, open_export
-from ..formats import output_formats
 from ..inputs.images import ImageRef, InputImage, reopen_images
-from ..jobs import Job
+from ..jobs import Job, describe_whole_format
 from ..progress import Progress
 from ..project import Project
 from ..resources import Resources
@@ -55,12 +54,8 @@ def refuse_to_cut(found: LaneCheck) -> NoReturn:
     """Raise the ExportError that says why a lane cannot be computed in blocks."""
     for name, plan in found.exports.items():
         if plan.format.open_blocks is None or not isinstance(plan.path, Path):
-            able = [each.name for each in output_formats().values() if each.open_blocks is not None]
             place = plan.format.name if isinstance(plan.path, Path) else f"a result behind a URL ({plan.path})"
-            raise ExportError(
-                f"one process writes {place} as a whole, and no part of it; formats that are written in blocks, to "
-                f"files: {', '.join(able)}"
-            )
+            raise ExportError(describe_whole_format(place))
         if not plan.result.is_local:
             raise ExportError(f"{name} is made from the whole image, and not in blocks")
     raise ExportError("a table of objects is made from the whole image, and not in blocks")
