@@ -113,10 +113,10 @@ class PixelforestError(Exception):
         return self.render(as_field)
 
     def render(self, spell: Spell) -> str:
-        """Return the message with its settings spelled for the reader, without keys in URLs."""
-        from .public_text import public_text
+        """Return the message with its settings spelled for the reader, without keys in URLs and overlong values."""
+        from .public_text import public_text, shorten
 
-        return public_text(render_settings(super().__str__(), spell))
+        return shorten(public_text(render_settings(super().__str__(), spell)))
 
 
 class UsageError(PixelforestError, ValueError):

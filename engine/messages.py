@@ -6,6 +6,7 @@ import errno
 import logging
 
 from .errors import PixelforestError, Setting, Spell, Text, as_field, as_marked, render_settings, setting
+from .public_text import shorten
 
 _HINTS = {
     errno.ENOSPC: "; free some space, or let TMPDIR and the options for outputs name folders with more room",
@@ -42,6 +43,6 @@ def _describe(error: BaseException) -> str:
         more = f" ({text})" if text else ""
         return f"out of memory; lower {setting('memory')}, or close other programs{more}"
     if isinstance(error, OSError):
-        return f"{text or type(error).__name__}{_HINTS.get(error.errno, '')}"
+        return f"{shorten(text) or type(error).__name__}{_HINTS.get(error.errno, '')}"
     shown = text if len(text) <= MAX_FOREIGN_MESSAGE else f"{text[:MAX_FOREIGN_MESSAGE]}…"
     return f"unexpected {type(error).__name__}: {shown or 'no message'}; run with {setting('debug')} for the traceback"

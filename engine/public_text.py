@@ -1,15 +1,22 @@
-"""Text that is safe to show and store: without credentials, and in characters that any file and program accepts."""
+"""Text that is safe to show and store: without credentials, and in characters that any file and program accepts.
+
+Messages also quote values that are as long as somebody likes; ``shorten`` is for them.
+"""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["public_document", "public_text"]
+__all__ = ["public_document", "public_text", "shorten"]
+
+MAX_WORD, MAX_MESSAGE = 500, 4000  # characters; longer than the paths of files that people have
 
 # user:password@ and the query of a URL, also where a path object has merged two slashes into one. A single letter
 # before the colon is a Windows drive.
 _USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:[^\s/@]*@|[^\s/@:]+:(?!\d+(?:/|$))[^\s@]*@)+")
 _QUERY = re.compile(r"""\b([A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^\s?#'"<>]+)[?#][^\s'"<>)\]]*?(?=[:;,.]*(?:[\s'"<>)\]]|$))""")
+# The names of settings are marked, see errors.py, and not cut.
+_LONG_WORD = re.compile(f"[^\\s\ufdd0\ufdd1]{{{MAX_WORD + 1},}}")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
@@ -31,3 +38,11 @@ def public_document(value: object) -> object:
     if isinstance(value, list | tuple):
         return [public_document(item) for item in value]
     return value
+
+
+def shorten(text: str) -> str:
+    """Leave out the middle of words and of a whole message that are too long to be read."""
+    if len(text) <= MAX_WORD:
+        return text
+    text = _LONG_WORD.sub(lambda found: f"{found[0][:300]}…{found[0][-100:]}", text)
+    return text if len(text) <= MAX_MESSAGE else f"{text[:3000]} … {text[-500:]}"

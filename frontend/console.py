@@ -18,7 +18,7 @@ from typing import Self, TextIO
 from pixelforest.engine.errors import PixelforestError, UsageError, as_flag
 from pixelforest.engine.messages import describe_record
 from pixelforest.engine.progress import Progress
-from pixelforest.engine.public_text import public_text
+from pixelforest.engine.public_text import public_text, shorten
 from pixelforest.engine.terminal_text import printable, printable_lines
 from pixelforest.frozen import frozen
 
@@ -78,6 +78,8 @@ class _Formatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         record.message = describe_record(record, as_flag)
+        if record.levelno >= logging.WARNING:  # lines of INFO are read by scripts
+            record.message = shorten(record.message)
         return printable(super().formatMessage(record))
 
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
@@ -142,7 +144,7 @@ class Console:
     def fail(self, message: str) -> None:
         """Write the final message of a failed run: one line on stderr and in the log file."""
         self.progress.hide()
-        write_line(sys.stderr, f"{PROGRAM}: error: {printable(message)}")
+        write_line(sys.stderr, f"{PROGRAM}: error: {printable(shorten(message))}")
         logging.getLogger(PROGRAM).error("%s", message, extra={"only_in_file": True})
 
     def _redirect(self, stack: contextlib.ExitStack) -> None:
