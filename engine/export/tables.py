@@ -219,7 +219,9 @@ def check_contents(file: Path, chosen: TableFormat) -> None:
     from ..storage.file_kinds import holds_table_text
 
     with export_errors(file, _OPTION):
-        is_table = file.stat().st_size == 0 or chosen.is_result(file, "") or (chosen.is_plain_text and holds_table_text(file))
+        is_table = (
+            file.stat().st_size == 0 or chosen.is_result(file, "") or (chosen.is_plain_text and holds_table_text(file))
+        )
     if not is_table:
         raise other_contents(file, _OPTION)
 
