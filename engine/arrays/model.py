@@ -128,7 +128,7 @@ class Model:
         image
             Anything with ``shape``, ``dtype`` and slices: an array of NumPy, xarray or Dask, a memory map, or a dataset
             of h5py, Zarr or TensorStore, which is read in tiles and may be larger than memory. For Pixel Classification
-            also an array in the memory of a GPU, such as CuPy's, with a model on this GPU.
+            and Autocontext also an array in the memory of a GPU, such as CuPy's, with a model on this GPU.
         axes
             A letter out of t, z, y, x, c for each axis of the image. None: the dimensions of an xarray.DataArray, else
             the axes of the training image, where axes of length 1 make no difference.

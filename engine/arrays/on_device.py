@@ -11,8 +11,11 @@ from ...kernels.contract import DeviceUnavailable, KernelError, as_voxels
 from ...kernels.contract.arrays import ArrayBackend
 from ..axes import to_canonical
 from ..errors import BackendFailed, InputMismatch, UsageError, setting
+from ..pixels.autocontext import INPUTS, ContextClassifier, prepare_context, warn_of_inputs
 from ..pixels.classify import PixelClassifier, RawKind, ResultRequest, prepare_classifier
 from ..project import PixelProject, Project
+from ..project.autocontext_project import KIND as AUTOCONTEXT
+from ..project.autocontext_project import AutocontextProject
 from ..project.pixel_project import MASK, NAME
 from ..resources import Resources
 from ..tiling.halo import source_box
@@ -20,6 +23,8 @@ from ..tiling.stream import stream_tiles
 from .images import ArrayLane
 from .kinds import name_kind
 from .results import ResultPlan
+
+DeviceClassifier = PixelClassifier | ContextClassifier
 
 
 def check_on_device(project: Project, lane: ArrayLane, plans: Mapping[str, ResultPlan], resources: Resources) -> None:
@@ -35,12 +40,14 @@ def check_on_device(project: Project, lane: ArrayLane, plans: Mapping[str, Resul
             f"{what}, but the model computes on {backend.describe()}; load it with {setting('device')}='cuda' on a "
             "machine where that works, or copy the image to the host, such as with cupy.asnumpy"
         )
-    if not isinstance(project, PixelProject) or project.workflow != NAME:
+    if project.workflow not in (NAME, AUTOCONTEXT.name):
         raise InputMismatch(
-            f"{what}, but {project.workflow} needs the host for some steps; copy the image to it, such as with "
+            f"{what}, but {project.workflow} measures objects on the host; copy the image to it, such as with "
             "cupy.asnumpy"
         )
     for plan in plans.values():
+        if plan.info.name in INPUTS:
+            raise InputMismatch(f"{what}, and {plan.info.name} is this image itself")
         if not plan.info.is_local:
             raise InputMismatch(f"{what}, but {plan.info.name} is stored in the project; give an image on the host")
         if not plan.conversion.is_identity:
@@ -99,14 +106,20 @@ def _compute(
     arrays: ArrayBackend,
     resources: Resources,
 ) -> list[Any]:
-    assert isinstance(project, PixelProject)
     image, given = lane.image, lane.given
     adopted = arrays.adopt([given[lane.main].data, *(given[role].data for role in (MASK,) if role in given), *out])
     source = to_canonical(adopted[0], image.axes)
     mask = to_canonical(adopted[1], lane.images[MASK].axes) if MASK in given else None
+    kind = RawKind.of(image.shape, image.dtype)
+    classifier: DeviceClassifier
+    if isinstance(project, AutocontextProject):
+        warn_of_inputs(lane.images)
+        mask, classifier = None, prepare_context(project, resources.backend, kind)
+    else:
+        assert isinstance(project, PixelProject)
+        classifier = prepare_classifier(project, resources.backend, kind)
     made = adopted[-len(out) :] if out else [arrays.empty(p.shape, p.dtype, adopted[0]) for p in plans.values()]
     targets = {name: to_canonical(each, plan.axes) for (name, plan), each in zip(plans.items(), made, strict=True)}
-    classifier = prepare_classifier(project, resources.backend, RawKind.of(image.shape, image.dtype))
 
     def write(tile: Box, nothing: None) -> None:
         around = source_box(tile, (0, *classifier.halo, 0), image.shape)
@@ -125,7 +138,7 @@ def _compute(
 
 
 def _plan_tiles(
-    classifier: PixelClassifier, shape: Sequence[int], names: Sequence[str], threads: int
+    classifier: DeviceClassifier, shape: Sequence[int], names: Sequence[str], threads: int
 ) -> tuple[list[Box], int]:
     """Plan tiles (t, z, y, x, c) of one time point, of about equal sizes, and the number of threads for them."""
     preference = classifier.preferred_tiles(dict.fromkeys(names, ResultRequest()), threads)

@@ -6,21 +6,25 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ...box import Box
 from ...frozen import frozen
-from ...kernels.contract import Backend, Conversion, TilePreference, TileResult, Voxels, as_voxels
+from ...kernels.contract import Backend, StagedSource, TilePreference, TileResult, Voxels, as_voxels
 from ...kernels.shared.conversion import convert
+from ...kernels.shared.stages import as_raw_type
 from ..inputs.images import InputImage
 from ..project import PixelProject
 from ..project.autocontext_project import STAGES, AutocontextProject
+from ..project.pixel_project import MASK, RAW
 from ..tiling.halo import source_box
 from ..tiling.time_model import add_seconds
 from .classify import PixelClassifier, RawKind, ResultRequest, prepare_classifier
 from .results import LABELS, PROBABILITIES, RESULTS, PixelResult
+
+Request = TypeVar("Request")
 
 ALL_STAGES, INPUT = "Probabilities All Stages", "Input"
 
@@ -42,32 +46,15 @@ INPUTS = frozenset(name for name, (_, result) in OF_STAGE.items() if result is N
 LABELS_OF_STAGE = {name: stage for name, (stage, result) in OF_STAGE.items() if result and result.name == LABELS}
 
 
-def as_raw_type(probabilities: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Convert probabilities to the type of the raw image as ilastik does.
-
-    Parameters
-    ----------
-    probabilities
-        float32, any shape.
-    dtype
-        Type of the raw image.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same shape in ``dtype``. Integers are ``(max - min) * p - min``, truncated and wrapped as x86-64 processors
-        do: int32 and int64 have one single value. Types up to 16 bits are computed in float32, wider ones in float64.
-    """
-    values = probabilities
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        kind: Any = np.float32 if dtype.itemsize < 4 else np.float64
-        values = probabilities.astype(kind) * kind(info.max - info.min) - kind(info.min)
-    return convert(values, Conversion(values.dtype, dtype))[0]
+def warn_of_inputs(images: Mapping[str, InputImage]) -> None:
+    """Warn of a mask, which has no effect, and of the type of the raw image."""
+    if MASK in images:
+        logger.warning("%s has no effect: ilastik ignores prediction masks in Autocontext", images[MASK].path_text)
+    warn_of_type(images[RAW])
 
 
 def warn_of_type(raw: InputImage) -> None:
-    """Warn if the type of a raw image is one that probabilities do not fit into, or of which that is not known."""
+    """Warn of a type of a raw image that probabilities do not fit into, or may not fit into."""
     if raw.dtype.kind in "iu" and raw.dtype.itemsize > 2:
         logger.warning(
             "%s is of type %s: ilastik hands the probabilities of stage 1 to stage 2 in the type of the image, %s",
@@ -143,7 +130,8 @@ class ContextClassifier:
 
     def preferred_tiles(self, requests: Mapping[str, ResultRequest], threads: int) -> TilePreference | None:
         """Tiles that suit the backend; None: any that suit a CPU."""
-        return self.stages[1].preferred_tiles({PROBABILITIES: ResultRequest()}, threads)
+        first, second = self.stages
+        return second.preferred_tiles({PROBABILITIES: ResultRequest()}, threads, first=first)
 
     def seconds(self, tiles: Sequence[Box], names: Collection[str], threads: int) -> float | None:
         """Estimate the time for results of tiles (z, y, x); None for a device without measured rates."""
@@ -180,7 +168,10 @@ class ContextClassifier:
         whole = source_box(tile, second.halo, first.image) if of_second else tile
         inside = tile.relative_to(whole.start).slices()
         made: dict[str, TileResult] = {}
-        if of_first or of_second:
+        in_second: np.ndarray | StagedSource = source
+        if of_second and not of_first and ALL_STAGES not in requests:  # nothing of the first stage is exported
+            in_second = first.stage(whole, source, start, self.dtype)
+        elif of_first or of_second:
             # Unconverted: values beside the tile must not count as overflows of the export.
             unconverted = {name: ResultRequest(request.channels) for name, request in of_first.items()}
             probabilities = {PROBABILITIES: ResultRequest()}
@@ -189,10 +180,11 @@ class ContextClassifier:
             for name, request in of_first.items():
                 values = seen[name].values[inside]
                 made[f"{name} Stage 1"] = _finish(values, request, is_cut=name != PROBABILITIES)
+            if of_second:
+                in_second = _stack(source[whole.relative_to(start).slices()], seen[PROBABILITIES].values, self.dtype)
         if of_second:
-            stack = _stack(source[whole.relative_to(start).slices()], seen[PROBABILITIES].values, self.dtype)
             corner = as_voxels(whole.start)
-            found = second.results(tile, stack, corner, None, of_second, on_unclassified=on_unclassified)
+            found = second.results(tile, in_second, corner, None, of_second, on_unclassified=on_unclassified)
             made.update({f"{name} Stage 2": result for name, result in found.items()})
         if ALL_STAGES in requests:
             latest = made[f"{PROBABILITIES} Stage 2"].values
@@ -204,6 +196,28 @@ class ContextClassifier:
             made[name] = _finish(source[tile.relative_to(start).slices()], requests[name])
         return {name: made[name] for name in requests if name in made}
 
+    def write_results(self, tile: Box, source: Any, start: Voxels, mask: Any, targets: Mapping[str, Any]) -> None:
+        """Compute results of a tile where the image is, as ``PixelClassifier.write_results`` does.
+
+        mask     always None: ilastik's mask has no effect in Autocontext
+        """
+        assert mask is None, "a mask has no effect"
+        first, second = self.stages
+        of_first, of_second = (_of_stage(stage, targets) for stage in STAGES)
+        if ALL_STAGES in targets:
+            both = targets[ALL_STAGES]
+            parts = both[..., : first.classes], both[..., first.classes :]
+            each = {f"{PROBABILITIES} Stage {stage}": part for stage, part in zip(STAGES, parts, strict=True)}
+            self.write_results(tile, source, start, None, each)
+        if of_first:
+            around = source_box(tile, first.halo, first.image)
+            part = source[around.relative_to(start).slices()]
+            first.write_results(tile, part, as_voxels(around.start), None, of_first)
+        if of_second:
+            whole = source_box(tile, second.halo, first.image)
+            staged = first.stage(whole, source, start, self.dtype)
+            second.write_results(tile, staged, as_voxels(whole.start), None, of_second)
+
 
 @lru_cache(maxsize=4)
 def prepare_context(project: AutocontextProject, backend: Backend, raw: RawKind) -> ContextClassifier:
@@ -213,8 +227,8 @@ def prepare_context(project: AutocontextProject, backend: Backend, raw: RawKind)
     return ContextClassifier((first, second), raw.dtype, raw.channels)
 
 
-def _of_stage(stage: int, requests: Mapping[str, ResultRequest]) -> dict[str, ResultRequest]:
-    """Requests for what a stage computes, by the names of its results."""
+def _of_stage(stage: int, requests: Mapping[str, Request]) -> dict[str, Request]:
+    """Requests for results that a stage computes, or their targets, by the names of its results."""
     found = {}
     for name, request in requests.items():
         of, result = OF_STAGE.get(name, (0, None))

@@ -17,6 +17,7 @@ from ...kernels.contract import (
     ForestArrays,
     ForestUse,
     ResultPlan,
+    StagedSource,
     TileJob,
     TilePreference,
     TileResult,
@@ -96,10 +97,13 @@ class PixelClassifier:
         """Memory for computing a tile of these sizes; ``source``: sizes with its halo."""
         return self.backend.pixels.tile_bytes(self.plan, self.classes, as_voxels(tile), as_voxels(source))
 
-    def preferred_tiles(self, requests: Mapping[str, ResultRequest], threads: int) -> TilePreference | None:
-        """Tiles that suit the backend; None: any that suit a CPU."""
+    def preferred_tiles(
+        self, requests: Mapping[str, ResultRequest], threads: int, *, first: PixelClassifier | None = None
+    ) -> TilePreference | None:
+        """Tiles that suit the backend; None: any that suit a CPU. ``first``: first stage, if sources are staged."""
         plan, _ = self._plan(requests)
-        return self.backend.pixels.preferred_tiles(self.plan, plan, self.image, threads)
+        before = None if first is None else first.plan
+        return self.backend.pixels.preferred_tiles(self.plan, plan, self.image, threads, first=before)
 
     def seconds(self, tiles: Sequence[Box], names: Collection[str], threads: int) -> float | None:
         """Estimate the time for results of tiles (z, y, x); None for a device without measured rates."""
@@ -115,7 +119,7 @@ class PixelClassifier:
     def results(
         self,
         tile: Box,
-        source: np.ndarray,
+        source: np.ndarray | StagedSource,
         start: Voxels,
         active: np.ndarray | None,
         requests: Mapping[str, ResultRequest],
@@ -124,7 +128,8 @@ class PixelClassifier:
     ) -> dict[str, TileResult]:
         """Compute the requested results of a tile (z, y, x).
 
-        source  (z, y, x, c) in the image's dtype, the tile with its halo; its first voxel is at ``start``
+        source  (z, y, x, c) in the image's dtype, the tile with its halo, or from ``stage``; its first voxel is at
+                ``start``
         active  (z, y, x) bool: voxels inside the prediction mask; None: all. The others get probability 0
         on_unclassified  receives the number of active voxels without a class because a feature is NaN, if there are any
                          and a result of classes is computed. Only checked if the source may cause that
@@ -136,9 +141,7 @@ class PixelClassifier:
             everything = Wanted("probabilities", (0, self.classes), _unchanged(_PROBABILITIES))
             plan, names = replace(plan, wanted=(*plan.wanted, everything)), [*names, _COUNTED]
         if names:
-            corners = (as_voxels(tile.start), as_voxels(tile.stop))
-            channels_first = source.transpose(3, 0, 1, 2)
-            job = TileJob(channels_first, start, corners, self.image, active, self.plan, self.forest, plan)
+            job = self._job(tile, source, start, active, plan)
             found.update(zip(names, self.backend.pixels.tile_results(job), strict=True))
         if _COUNTED in found and on_unclassified is not None:
             is_without = (found.pop(_COUNTED).values == 0).all(axis=-1)
@@ -149,20 +152,32 @@ class PixelClassifier:
             found[name] = self._zeros(name, tile, requests[name])
         return found
 
+    def stage(self, tile: Box, source: Any, start: Voxels, dtype: np.dtype) -> StagedSource:
+        """Return the source of a second stage for a box (z, y, x); its probabilities stay where they are computed.
+
+        source  (z, y, x, c): the box with the halo of this stage; its first voxel is at ``start``
+        dtype   of the image
+        """
+        plan, _ = self._plan({PROBABILITIES: ResultRequest()})
+        return StagedSource(self._job(tile, source, start, None, plan), self.halo, dtype)
+
     def write_results(self, tile: Box, source: Any, start: Voxels, mask: Any, targets: Mapping[str, Any]) -> None:
         """Compute results of a tile (z, y, x) where the image is: in the memory of a device.
 
-        source   (z, y, x, c), adopted by the backend: the tile with its halo; its first voxel is at ``start``
+        source   (z, y, x, c), adopted by the backend: the tile with its halo, or from ``stage``; its first voxel is at
+                 ``start``
         mask     (z, y, x, c), adopted: voxels without a channel above 0 get probability 0; None: there is no mask
         targets  result -> array (z, y, x, c), adopted, that it is written into unconverted
         """
         plan, names = self._plan(dict.fromkeys(targets, ResultRequest()))
-        corners, into = (as_voxels(tile.start), as_voxels(tile.stop)), tuple(targets[name] for name in names)
-        channels_first = source.transpose(3, 0, 1, 2)
+        into = tuple(targets[name] for name in names)
         assert self.backend.arrays is not None
-        self.backend.arrays.write_results(
-            TileJob(channels_first, start, corners, self.image, mask, self.plan, self.forest, plan, into)
-        )
+        self.backend.arrays.write_results(replace(self._job(tile, source, start, mask, plan), targets=into))
+
+    def _job(self, tile: Box, source: Any, start: Voxels, active: Any, plan: ResultPlan) -> TileJob[Any, Any]:
+        corners = (as_voxels(tile.start), as_voxels(tile.stop))
+        given = source if isinstance(source, StagedSource) else source.transpose(3, 0, 1, 2)
+        return TileJob(given, start, corners, self.image, active, self.plan, self.forest, plan)
 
     def _plan(self, requests: Mapping[str, ResultRequest]) -> tuple[ResultPlan, list[str]]:
         """Plan the results for the backend; returns also their names in the same order."""
@@ -190,8 +205,11 @@ def finish_labels(labels: np.ndarray, request: ResultRequest) -> TileResult:
     return TileResult(*convert(labels[..., first:stop], request.conversion or _unchanged(_LABELS)))
 
 
-def may_spoil_features(source: np.ndarray) -> bool:
+def may_spoil_features(source: np.ndarray | StagedSource) -> bool:
     """Return True if features of these voxels may be NaN: voxels are NaN, or their squares overflow."""
+    if isinstance(source, StagedSource):  # probabilities are up to 2**64 in integers of 64 bits
+        is_wide = source.dtype.kind != "f" and source.dtype.itemsize == 8
+        return is_wide or may_spoil_features(source.job.source)
     if source.dtype.kind != "f" and source.dtype.itemsize < 8:
         return False
     with np.errstate(invalid="ignore"):

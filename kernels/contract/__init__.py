@@ -22,7 +22,7 @@ from .objects import BINS, MEASURE_NEEDS, MEASURES, QUANTILES, SECOND_PASS, Meas
 from .pixels import PixelBackend
 from .results import RESULTS, Conversion, Range, ResultPlan, TileResult, Wanted
 from .thresholds import MapPlan
-from .tile import TileJob, TilePreference, Voxels, as_voxels
+from .tile import StagedSource, TileJob, TilePreference, Voxels, as_voxels
 
 __all__ = [
     "BINS",
@@ -50,6 +50,7 @@ __all__ = [
     "ResultPlan",
     "ScalePlan",
     "SlabComponents",
+    "StagedSource",
     "Storage",
     "TileJob",
     "TilePreference",

@@ -85,7 +85,9 @@ class PixelBackend(Protocol):
         """
         ...
 
-    def preferred_tiles(self, plan: Any, results: ResultPlan, image: Voxels, threads: int) -> TilePreference | None:
+    def preferred_tiles(
+        self, plan: Any, results: ResultPlan, image: Voxels, threads: int, *, first: Any = None
+    ) -> TilePreference | None:
         """Tile sizes that suit the device.
 
         Parameters
@@ -98,6 +100,8 @@ class PixelBackend(Protocol):
             Size of the image along z, y, x.
         threads
             Number of threads that ask for tiles.
+        first
+            Plan of the first stage, if the sources of the tiles are StagedSource.
 
         Returns
         -------
@@ -112,7 +116,8 @@ class PixelBackend(Protocol):
         Parameters
         ----------
         job
-            The tile, with a plan and a forest that this backend has loaded.
+            The tile, with plans and forests that this backend has loaded. Nothing of a StagedSource needs to leave the
+            device; on the host ``stack_stages`` in ``shared/stages.py`` computes it.
 
         Returns
         -------

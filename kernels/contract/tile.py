@@ -1,10 +1,12 @@
-"""Tile to be computed, and the tile sizes that a backend prefers."""
+"""Tile to be computed, in one stage or two, and the tile sizes that a backend prefers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from ...frozen import frozen
 from .results import ResultPlan
@@ -30,7 +32,7 @@ class TileJob(Generic[Plan, Forest]):
     Attributes
     ----------
     source
-        (c, z, y, x) of any real dtype: the tile with its halo.
+        (c, z, y, x) of any real dtype: the tile with its halo. Or a StagedSource.
     start
         Position of the source's first voxel in the image.
     tile
@@ -116,14 +118,43 @@ class TileJob(Generic[Plan, Forest]):
         high = tuple(min(b + m, n) for b, m, n in zip(stop, halo, self.image, strict=True))
         source = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, self.start, strict=True))
         inside = tuple(slice(a - f, b - f) for a, b, f in zip(first, stop, self.tile[0], strict=True))
+        is_staged = isinstance(self.source, StagedSource)
         return replace(
             self,
-            source=self.source[(slice(None), *source)],
-            start=(low[0], low[1], low[2]),
+            source=self.source.part(as_voxels(low), as_voxels(high))
+            if is_staged
+            else self.source[(slice(None), *source)],
+            start=as_voxels(low),
             tile=(first, stop),
             active=None if self.active is None else self.active[inside],
             targets=tuple(target[inside] for target in self.targets),
         )
+
+
+@frozen(eq=False)
+class StagedSource:
+    """Source of a tile of a second stage: the channels of the image, then the first stage's probabilities.
+
+    The probabilities are converted to the type of the image as ``as_raw_type`` in ``shared/stages.py`` defines.
+
+    Attributes
+    ----------
+    job
+        First stage of the box that the source covers; wants all probabilities, unconverted, and has no mask. Its source
+        holds this box with the halo of the first stage.
+    halo
+        Halo of the first stage, see ``PixelBackend.source_halo``.
+    dtype
+        Type of the image.
+    """
+
+    job: TileJob[Any, Any]
+    halo: Voxels
+    dtype: np.dtype
+
+    def part(self, first: Voxels, stop: Voxels) -> StagedSource:
+        """Return the source of a smaller box of the image."""
+        return replace(self, job=self.job._part(first, stop, self.halo))
 
 
 @frozen

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ...frozen import frozen
-from ..contract import FeaturePlan, ForestArrays, ForestUse, ResultPlan, TileJob, TileResult, Voxels
+from ..contract import FeaturePlan, ForestArrays, ForestUse, ResultPlan, StagedSource, TileJob, TileResult, Voxels
 from ..shared.forest_by_feature import column_forest
 from ..shared.nodes import pack_forest
 from ..shared.plan import PackedPlan, pack_plan
 from ..shared.results import MADE_OF_PROBABILITIES, assemble_probabilities, finish_result
+from ..shared.stages import stack_stages
 from .host.pure_forest_buffers import BLOCK, BLOCKS_PER_VECTOR
 from .host.workspace import CpuForest, Workspace
 from .loader import kernel, prepare, warm
@@ -87,7 +88,9 @@ class CpuPixels:
         floats = plan.channels * _volume(source) + _between_passes(source) + smoothed + cell_volumes
         return int(float32 * (floats + classes * _volume(tile)))
 
-    def preferred_tiles(self, plan: PackedPlan, results: ResultPlan, image: Voxels, threads: int) -> None:
+    def preferred_tiles(
+        self, plan: PackedPlan, results: ResultPlan, image: Voxels, threads: int, *, first: PackedPlan | None = None
+    ) -> None:
         return None
 
     def tile_results(self, job: TileJob[PackedPlan, CpuForest]) -> tuple[TileResult, ...]:
@@ -95,7 +98,10 @@ class CpuPixels:
         results, predicts = job.results, job.wants_classes and not job.is_masked_out
         features = probabilities = np.zeros((*job.extent, results.classes), np.float32)
         if job.wants_features or predicts:
-            stack = self.feature_stack(self.to_device(job.source), job.start, job.tile, job.image, job.plan)
+            source = job.source
+            if isinstance(source, StagedSource):
+                source = stack_stages(source, self.tile_results)
+            stack = self.feature_stack(self.to_device(source), job.start, job.tile, job.image, job.plan)
             if job.wants_features:
                 features = self.features(stack)
             if predicts:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import DeviceFailed, DeviceUnavailable
+from ..contract import DeviceFailed, DeviceUnavailable, StagedSource
 from .device import Device
 from .pool import DevicePool
 from .tiles import CudaJob
@@ -31,7 +31,8 @@ class CudaArrays:
         return device.share(device.share_empty(shape, dtype))
 
     def write_results(self, job: CudaJob) -> None:
-        worker = self._pool.take(lambda device: device.holds(job.source))
+        image = job.source.job.source if isinstance(job.source, StagedSource) else job.source
+        worker = self._pool.take(lambda device: device.holds(image))
         if worker is None:
             raise DeviceFailed("the device that has the image failed before")
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,13 +15,17 @@ from ..contract import (
     ForestArrays,
     ForestUse,
     ResultPlan,
+    StagedSource,
+    TileJob,
     TilePreference,
     TileResult,
     Voxels,
     as_voxels,
 )
+from ..cpu.host.workspace import CpuForest
 from ..cpu.pixel_backend import CpuPixels
 from ..shared.nodes import pack_forest
+from ..shared.plan import PackedPlan
 from ..shared.self_test import SELF_TESTS
 from .device import Device, DeviceArray
 from .features import CudaPlan, CudaStack, feature_stack, features, load_plan, plan_kernels
@@ -31,6 +36,7 @@ from .launch import Compilation, prepare
 from .pinned import rounded_bytes
 from .pool import DevicePool
 from .results import ALL_RESULTS, needed_kernels, zero_results
+from .stages import COMMON_STAGES
 from .strided import COMMON_STRIDED
 from .tiles import TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
 
@@ -87,15 +93,16 @@ class CudaPixels:
         # The pinned copy of the source. Results are downloaded into the arrays that the engine counts itself.
         return rounded_bytes(FLOAT_BYTES * plan.packed.channels * int(np.prod(source)))
 
-    def preferred_tiles(self, plan: CudaPlan, results: ResultPlan, image: Voxels, threads: int) -> TilePreference:
+    def preferred_tiles(
+        self, plan: CudaPlan, results: ResultPlan, image: Voxels, threads: int, *, first: CudaPlan | None = None
+    ) -> TilePreference:
         alive = self._pool.alive()
         for worker in alive:
             worker.begin(needed_kernels(results))
         flat = image[0] == 1
         smallest = MIN_FLAT_TILE if flat else MIN_SOLID_TILE
         tile = [min(a, b) for a, b in zip(FLAT_TILE if flat else SOLID_TILE, image, strict=True)]
-        halo = plan.source_halo
-        while not all(worker.fits(plan, results, as_voxels(tile), _grown(tile, halo, image)) for worker in alive):
+        while not all(worker.fits(_stages(plan, results, tile, image, first)) for worker in alive):
             axis = max(range(3), key=lambda i: tile[i] / smallest[i])
             if tile[axis] <= 1:
                 break  # the tile is tried anyway, and split
@@ -117,7 +124,7 @@ class CudaPixels:
                 break
             finally:
                 self._pool.give_back(worker)
-        return self._cpu.tile_results(job.loaded_as(job.plan.packed, job.forest.on_cpu))
+        return self._cpu.tile_results(_loaded_on_cpu(job))
 
     def predict_rows(self, rows: np.ndarray, forest: LoadedForest) -> np.ndarray:
         return self._cpu.predict_rows(rows, forest.on_cpu)
@@ -164,10 +171,33 @@ def pixel_kernels() -> list[Compilation]:
         *(kernel for plan in plans for kernel in plan),
         *ALL_SOURCES,
         *COMMON_STRIDED,
+        *COMMON_STAGES,
         *all_forest_kernels(),
         *ALL_RESULTS,
     ]
     return list(dict.fromkeys(found))
+
+
+def _stages(
+    plan: CudaPlan, results: ResultPlan, tile: Sequence[int], image: Voxels, first: CudaPlan | None
+) -> list[tuple[CudaPlan, ResultPlan, Voxels, Voxels]]:
+    """List the stages of a tile, see ``DeviceWorker.fits``."""
+    source = _grown(tile, plan.source_halo, image)
+    stages = [(plan, results, as_voxels(tile), source)]
+    if first is not None:  # the further channels of its source are the first stage's classes
+        classes = ResultPlan((), plan.packed.channels - first.packed.channels, ())
+        stages.append((first, classes, source, _grown(source, first.source_halo, image)))
+    return stages
+
+
+def _loaded_on_cpu(job: CudaJob) -> TileJob[PackedPlan, CpuForest]:
+    loaded = job.loaded_as(job.plan.packed, job.forest.on_cpu)
+    source = loaded.source
+    return (
+        replace(loaded, source=replace(source, job=_loaded_on_cpu(source.job)))
+        if isinstance(source, StagedSource)
+        else loaded
+    )
 
 
 def _grown(tile: Sequence[int], halo: Voxels, image: Voxels) -> Voxels:

@@ -119,12 +119,14 @@ def make_result(
     )
     if wanted.result == "segmentation":
         out = device.empty((*extent, 1), np.uint8)
-        RESULTS.kernel(device, "most_probable", _cast(wanted).defines)(_blocks(voxels), (THREADS, 1, 1), (*inputs, out))
+        RESULTS.kernel(device, "most_probable", _cast(wanted).defines)(
+            count_blocks(voxels), (THREADS, 1, 1), (*inputs, out)
+        )
         return DeviceResult(out, None, _rest(wanted, 0, 1, wanted.conversion))
     cast = _cast(wanted)
     out, overflow_count = device.empty((*extent, 1), cast.dtype), device.zeros((1,), np.uint64)
     kernel = RESULTS.kernel(device, "uncertainty", cast.defines)
-    kernel(_blocks(voxels), (THREADS, 1, 1), (*inputs, *cast.arguments, out, overflow_count))
+    kernel(count_blocks(voxels), (THREADS, 1, 1), (*inputs, *cast.arguments, out, overflow_count))
     return DeviceResult(out, overflow_count if cast.can_overflow else None, _rest(wanted, 0, 1, cast.rest))
 
 
@@ -163,7 +165,7 @@ def _select(
     out, overflow_count = device.empty((*extent, count), cast.dtype), device.zeros((1,), np.uint64)
     kernel = RESULTS.kernel(device, "select_channels", cast.defines)
     kernel(
-        _blocks(voxels),
+        count_blocks(voxels),
         (THREADS, 1, 1),
         (
             values,
@@ -234,5 +236,6 @@ def _mask(active: DeviceArray | None, unused: DeviceArray) -> tuple[DeviceArray,
     return active, np.int32(1)
 
 
-def _blocks(voxels: int) -> tuple[int, int, int]:
+def count_blocks(voxels: int) -> tuple[int, int, int]:
+    """Size of a grid with one thread per voxel."""
     return max(1, -(-voxels // THREADS)), 1, 1

@@ -19,10 +19,15 @@ _THREADS = 256
 def gather_source(device: Device, source: Any) -> DeviceArray:
     """Copy a tile's source (c, z, y, x) to a contiguous float32 array. Does not wait."""
     given = device.strided(source)
-    _, z, y, x = given.shape
     out = device.empty(given.shape, np.float32)
-    _launch(device, "gather", given, [_memory(given), *_steps(given), np.int32(z), np.int32(y), np.int32(x)], [out])
+    gather(device, given, out)
     return out
+
+
+def gather(device: Device, given: Strided, out: DeviceArray) -> None:
+    """Copy an array (c, z, y, x) to a contiguous float32 array of the same shape. Does not wait."""
+    _, z, y, x = given.shape
+    _launch(device, "gather", given, [_memory(given), *_steps(given), np.int32(z), np.int32(y), np.int32(x)], [out])
 
 
 def gather_mask(device: Device, mask: Any) -> DeviceArray:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ...frozen import frozen
-from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, TileJob, TileResult, Voxels
+from ..contract import DeviceOutOfMemory, ForestArrays, ResultPlan, StagedSource, TileJob, TileResult, Voxels, as_voxels
 from ..cpu.host.workspace import CpuForest
 from ..shared.nodes import PackedForest
 from . import nvforest
@@ -24,6 +25,7 @@ from .forest import CudaForest, forest_kernels
 from .launch import Compilation, begin
 from .nvforest import NvForest, Place, working_bytes
 from .results import HostResult, class_columns, download_results, make_result, result_bytes, select_features
+from .stages import stack_stages
 from .strided import gather_mask, gather_source, scatter_result
 
 logger = logging.getLogger("pixelforest.kernels")
@@ -122,10 +124,16 @@ class DeviceWorker:
         """Compile and load the kernels of a forest in the background."""
         self.begin(self._forest_choice.kernels(self.device, loaded))
 
-    def fits(self, plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> bool:
-        """Return True if TILES_IN_FLIGHT tiles of these sizes fit the device's memory."""
-        needed = device_bytes(plan, results, tile, source)
-        needed += self._forest_choice.working_bytes(plan.packed.width, results.classes, int(np.prod(tile)))
+    def fits(self, stages: Sequence[tuple[CudaPlan, ResultPlan, Voxels, Voxels]]) -> bool:
+        """Return True if TILES_IN_FLIGHT tiles fit the device's memory.
+
+        stages  plan, results, sizes of the tile and of its source, one stage after the other
+        """
+        needed = max(
+            device_bytes(plan, results, tile, source)
+            + self._forest_choice.working_bytes(plan.packed.width, results.classes, int(np.prod(tile)))
+            for plan, results, tile, source in stages
+        )
         return TILES_IN_FLIGHT * needed <= self._share * self.device.free_bytes()
 
     def forest(self, loaded: LoadedForest, columns: int) -> CudaForest | NvForest:
@@ -180,8 +188,20 @@ class DeviceWorker:
     def _features(self, job: CudaJob) -> CudaStack:
         """Compute the stack of a tile. The source on the device is freed."""
         bring = gather_source if job.targets else upload_source
-        source = bring(self.device, job.source)
+        if isinstance(job.source, StagedSource):
+            source = self._staged_source(job.source, bring)
+        else:
+            source = bring(self.device, job.source)
         return feature_stack(self.device, source, job.start, job.tile, job.image, job.plan)
+
+    def _staged_source(self, staged: StagedSource, bring: Callable[[Device, Any], DeviceArray]) -> DeviceArray:
+        """Compute the source of a second stage. Everything else of the first stage is freed."""
+        device, job = self.device, staged.job
+        forest, source = self.forest(job.forest, job.plan.packed.width), bring(device, job.source)
+        probabilities = forest.predict(feature_stack(device, source, job.start, job.tile, job.image, job.plan))
+        first = as_voxels(a - b for a, b in zip(job.tile[0], job.start, strict=True))
+        classes = class_columns(job.results, forest.classes)
+        return stack_stages(device, source, first, probabilities, classes, staged.dtype)
 
 
 def device_bytes(plan: CudaPlan, results: ResultPlan, tile: Voxels, source: Voxels) -> int:

@@ -23,6 +23,7 @@ from .neighbourhood import NeighbourhoodSuite
 from .objects import ObjectSuite
 from .skeleton import SkeletonSuite
 from .small import small
+from .stages import StageSuite
 from .threshold import ThresholdSuite
 
 __all__ = [
@@ -40,12 +41,13 @@ __all__ = [
     "ObjectSuite",
     "PixelBackendSuite",
     "SkeletonSuite",
+    "StageSuite",
     "ThresholdSuite",
     "small",
 ]
 
 
-class PixelBackendSuite(FilterSuite, FeatureSuite, ForestSuite, ForestRowsSuite):
+class PixelBackendSuite(FilterSuite, FeatureSuite, ForestSuite, ForestRowsSuite, StageSuite):
     """Tests of the part for pixels."""
 
 

@@ -35,6 +35,7 @@ def one_kernel() -> list[tuple[str, ...]]:
 # File -> the defines it is compiled with, one tuple a variant. Files that are not here need none.
 VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sources.cu": (("SOURCE=uint16",),),
+    "stages.cu": (("SOURCE=uint8",), ("SOURCE=int64",)),
     "strided.cu": (("SOURCE=uint8",), ("SOURCE=float32",)),
     "features.cu": (*feature_defines(1.0, flat=True), *feature_defines(1.0, flat=False)),
     "forest.cu": (("ONLY=1",), ("ONLY=2", "LEAVES=1")),
@@ -47,6 +48,9 @@ SOME_VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sources.cu": tuple(
         (f"SOURCE={name}",)
         for name in ("bool", "uint8", "int8", "int16", "uint32", "int32", "uint64", "int64", "float16", "float64")
+    ),
+    "stages.cu": tuple(
+        (f"SOURCE={name}",) for name in ("int8", "uint16", "int16", "uint32", "int32", "uint64", "float32", "float64")
     ),
     "strided.cu": tuple((f"SOURCE={name}",) for name in ("bool", "int32", "uint64", "float16", "float64")),
     "features.cu": (

@@ -70,6 +70,9 @@ def predict() -> None:
         assert (cupy.cuda.runtime.getDevice(), cupy.cuda.get_current_stream()) == (1, stream)
         np.testing.assert_array_equal(model.predict(image, results="Uncertainty"), expected[2])
         assert (cupy.cuda.runtime.getDevice(), cupy.cuda.get_current_stream()) == (1, stream)
+        context = load_golden("autocontext_2d").project.path, golden_array("autocontext_2d")[:50, :60]
+        found = pixelforest.load(context[0], device="cuda", threads=2).predict(cupy.asarray(context[1]))
+        np.testing.assert_array_equal(cupy.asnumpy(found), load_golden("autocontext_2d").predict(context[1]))
     print(cupy.cuda.runtime.getDevice())
     cupy.cuda.runtime.setDevice(1)  # CuPy unloads its own kernels in the context of the device that is current at exit
 

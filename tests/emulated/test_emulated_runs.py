@@ -68,6 +68,20 @@ def test_devices_that_were_asked_for_are_used_and_no_others(
     assert done.use["contexts"] == contexts
 
 
+def test_the_first_stage_of_autocontext_stays_on_the_device(tmp_path: Path) -> None:
+    """The bytes that are copied to the host are those of the result, and of the counts of values beyond its type."""
+    folder, cut = GOLDEN / "autocontext_2d", "--cutout_subregion=[(30, 40, None), (70, 90, None)]"
+    found = {}
+    for device in ("cpu", "cuda"):
+        found[device] = tmp_path / f"{device}.h5"
+        words = [f"--project={folder / 'project.ilp'}", cut, f"--output_filename_format={found[device]}"]
+        done = run(["-m", "pixelforest", *words, f"--device={device}", str(folder / "raw.png")], tmp_path)
+        assert (done.status, done.findings) == (0, ()), done.output
+    np.testing.assert_array_equal(values(found["cuda"]), values(found["cpu"]))
+    assert values(found["cuda"]).shape == (40, 50, 2)
+    assert done.use["to_host_bytes"] == 40 * 50 * 2 * 4
+
+
 def test_streams_that_work_at_once(tmp_path: Path, expected: np.ndarray) -> None:
     done, out = classify(tmp_path, "--device=cuda", late=0)
     assert_result(done, out, expected)

@@ -17,11 +17,11 @@ from support.cuda_host.jobs import limit_tiles
 import pixelforest
 from pixelforest.engine.errors import BackendFailed, InputMismatch, UsageError
 from pixelforest.engine.resources import Resources
-from pixelforest.kernels.cuda import tiles
+from pixelforest.kernels.cuda import pixel_backend, tiles
 from pixelforest.kernels.cuda.backend import compose_backend
 
 NAMES = ("Probabilities", "Simple Segmentation", "Uncertainty", "Features")
-GRAY = "px2d_gray"
+GRAY, CONTEXT = "px2d_gray", "autocontext_2d"
 # A part of the image of each project: the stand-in takes a second for 600 000 threads.
 PARTS = {
     GRAY: (slice(100, 140), slice(150, 200)),
@@ -148,18 +148,38 @@ def test_refusals(arguments: dict[str, Any], error: type[Exception], text: str) 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["autocontext_2d", "pcoc2d"])
-def test_projects_with_steps_on_the_host_are_refused(name: str) -> None:
-    model, image = load_on([HostDevice()], name), DeviceImage(golden_array(name))
-    with pytest.raises(InputMismatch, match="needs the host for some steps; copy the image to it") as caught:
-        model.predict(image)
-    assert model.project.workflow in str(caught.value)
+def test_both_stages_of_autocontext(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FLAT_TILE", "MIN_FLAT_TILE"):
+        monkeypatch.setattr(pixel_backend, name, (1, 40, 50))
+    image = golden_array(CONTEXT)[:60, :70]
+    names = tuple(name for name in load_golden(CONTEXT).results if not name.startswith(("Labels", "Input")))
+    device = HostDevice(index=1)
+    with patch.object(HostDevice, "download", side_effect=AssertionError("nothing is copied to the host")):
+        found = load_on([device], CONTEXT).predict(DeviceImage(image, device_index=1), results=names)
+    for each, expected in zip(found, load_golden(CONTEXT).predict(image, results=names), strict=True):
+        assert_same(each, expected)
+    assert device.launches.count("append_probabilities") > 3
 
 
-def test_objects_are_refused() -> None:
+def test_the_default_of_autocontext_into_a_target(caplog: pytest.LogCaptureFixture) -> None:
+    image, mask = golden_array(CONTEXT)[:50, :60], DeviceImage(np.zeros((50, 60), np.uint8))
+    out = DeviceImage(np.zeros((2, 60, 50), np.float32)).transpose(2, 1, 0)
+    assert load_on([HostDevice()], CONTEXT).predict(DeviceImage(image), mask=mask, out=out) is out
+    assert_same(out, load_golden(CONTEXT).predict(image))
+    assert "mask has no effect: ilastik ignores prediction masks in Autocontext" in caplog.text
+
+
+def test_inputs_of_autocontext_are_refused() -> None:
+    with pytest.raises(InputMismatch, match="in the memory of a device, and Input Stage 2 is this image itself"):
+        load_on([HostDevice()], CONTEXT).predict(DeviceImage(golden_array(CONTEXT)), results="Input Stage 2")
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_objects"])
+def test_objects_are_refused(method: str) -> None:
     model = load_on([HostDevice()], "pcoc2d")
-    with pytest.raises(InputMismatch, match="needs the host for some steps"):
-        model.predict_objects(DeviceImage(golden_array("pcoc2d")))
+    with pytest.raises(InputMismatch, match="measures objects on the host; copy the image to it, such as") as caught:
+        getattr(model, method)(DeviceImage(golden_array("pcoc2d")))
+    assert model.project.workflow in str(caught.value)
 
 
 def test_the_cpu_refuses_images_on_devices() -> None:

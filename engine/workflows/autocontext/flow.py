@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -12,20 +11,18 @@ from ...errors import InputMismatch
 from ...export.images import ResultInfo
 from ...export.tile_sinks import TileDemand, TileSink
 from ...inputs.images import InputImage
-from ...pixels.autocontext import ALL_STAGES, INPUT, LABELS_OF_STAGE, OF_STAGE, prepare_context, warn_of_type
+from ...pixels.autocontext import ALL_STAGES, INPUT, LABELS_OF_STAGE, OF_STAGE, prepare_context, warn_of_inputs
 from ...pixels.feature_plan import check_size, plan_features
 from ...pixels.lane import classify_pixels, plan_pixels
 from ...pixels.results import PROBABILITIES
 from ...project.autocontext_project import STAGES, AutocontextProject
-from ...project.pixel_project import MASK, RAW
+from ...project.pixel_project import RAW
 from ...resources import Resources
 from ...tiling.work_plan import WorkPlan
 from ..pixel import flow as pixel_classification
 from ..pixel.flow import work_voxels
 
 __all__ = ["check_lane", "classify_lane", "plan_work", "result_infos", "work_voxels"]
-
-logger = logging.getLogger("pixelforest.pixels")
 
 
 def classify_lane(
@@ -38,10 +35,7 @@ def classify_lane(
     table: None = None,
 ) -> None:
     """Compute the exports' regions of one lane; see ``pixel.flow.classify_lane``."""
-    raw = images[RAW]
-    if MASK in images:
-        logger.warning("%s has no effect: ilastik ignores prediction masks in Autocontext", images[MASK].path_text)
-    warn_of_type(raw)
+    warn_of_inputs(images)
     classify_pixels(
         project,
         prepare_context,

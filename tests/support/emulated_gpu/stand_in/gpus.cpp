@@ -269,7 +269,8 @@ string describe_use() {
     return "{\"launches\": " + std::to_string(totals.launches) + ", \"instructions\": " +
            std::to_string(totals.instructions) + ", \"lanes\": " + std::to_string(totals.lanes) +
            ", \"modules_loaded\": " + std::to_string(totals.modules_loaded) + ", \"modules_unloaded\": " +
-           std::to_string(totals.modules_unloaded) + ", \"pinned_peak\": " + std::to_string(pinned_peak) +
+           std::to_string(totals.modules_unloaded) + ", \"to_device_bytes\": " + std::to_string(totals.to_device_bytes) +
+           ", \"to_host_bytes\": " + std::to_string(totals.to_host_bytes) + ", \"pinned_peak\": " + std::to_string(pinned_peak) +
            ", \"memory_peaks\": [" + peaks + "], \"contexts\": [" + contexts + "]}";
 }
 

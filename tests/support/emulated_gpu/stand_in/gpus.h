@@ -77,7 +77,7 @@ struct Device {
 };
 
 // What the process counts.
-struct Totals { std::atomic<u64> launches, instructions, lanes, modules_loaded, modules_unloaded; };
+struct Totals { std::atomic<u64> launches, instructions, lanes, modules_loaded, modules_unloaded, to_device_bytes, to_host_bytes; };
 extern Totals totals;
 
 extern std::recursive_mutex tables;  // guards everything that is not a stream's own

@@ -33,6 +33,8 @@ int copy(void* to, const void* from, size_t size, int kind) {
             report("byte " + std::to_string(static_cast<const u8*>(gap) - written) + " of " + std::to_string(size) +
                    " copied to the host was never written");
     }
+    if (kind == cudaMemcpyHostToDevice) totals.to_device_bytes += size;
+    if (kind == cudaMemcpyDeviceToHost) totals.to_host_bytes += size;
     memcpy(target ? &target->bytes[to_offset] : to, source ? &source->bytes[from_offset] : from, size);
     if (target && source) memcpy(&target->written[to_offset], &source->written[from_offset], size);
     else if (target) memset(&target->written[to_offset], 1, size);
