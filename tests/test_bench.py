@@ -67,7 +67,7 @@ def test_quick_run_stores_rows_with_machine_versions_and_case(script: str, data:
 
 
 def test_training_is_timed_beside_what_vigra_took() -> None:
-    assert len(run("training.py", "--dry-run").splitlines()) == 5
+    assert len(run("training.py", "--dry-run").splitlines()) == 6
     (row,) = run("training.py", "--quick", "--trees=5", "--threads=1").splitlines()
     assert "5000 samples" in row
     assert "vigra (recorded)    14 CPU ms a tree" in row

@@ -115,7 +115,7 @@ def _seeded_state(seed: int) -> np.ndarray:
 def _scratch(count: int, columns: int, classes: int, tried: int) -> tuple[Any, ...]:
     """Allocate members, columns, totals, ranks of a node, buffers of the search, and the stack of nodes."""
     bins = max(_MIN_BINS, min(_MAX_BINS, _MAX_COUNTERS // classes))
-    sides = (np.empty(classes), np.empty(classes))
+    sides = (np.empty(classes), np.empty(classes), np.empty(classes))
     search = (
         np.empty(count, np.uint64), np.empty(count, np.uint64), np.empty(4 * count + 2, np.uint32),
         np.empty((bins, classes), np.uint32), np.empty((bins, 2)), np.empty(bins, np.int64),

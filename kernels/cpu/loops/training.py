@@ -24,6 +24,7 @@ _SCATTERED = 16  # members of a node are far from each other if they are fewer t
 _FEW = 32  # keys sorted by insertion
 _SAMPLES_PER_BIN = 8
 _SLACK = 1.0 + 1e-9  # more than the rounding errors of a bound
+_ROUNDING = 1e-9  # more than the rounding errors of a loss, relative to the number of samples
 _EPSILON = 2.0 * 2.220446049250313e-16  # relative difference of losses that vigra takes for equal
 
 
@@ -149,7 +150,7 @@ def search_sorted(keys, first, stop, left, right, sums, sides, best, cut):
                 if loss < best:
                     best, cut = loss, np.int64(keys[j + 1] >> _WORD)
         return best, cut
-    inner_left, inner_right = sides
+    inner_left, inner_right, _ = sides
     for k in range(len(left)):
         inner_left[k], inner_right[k] = left[k], right[k]
     on_left, on_right = sums[0], sums[1]
@@ -167,11 +168,12 @@ def search_sorted(keys, first, stop, left, right, sums, sides, best, cut):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def bound_inside(left, right, sums, counts):
+def bound_inside(left, right, sums, counts, scratch):
     """Lower bound of the losses inside a bin with these counts; ``left``, ``right`` and ``sums`` are those before it.
 
-    Two classes: the smaller loss of the two arrangements with one class first; those of the bin's ends bound it, too.
-    More classes: squares of counts are bounded by lines, which makes fractions of linear functions.
+    The loss is concave in the counts that are moved to the left, so that the smallest one is where some classes are
+    moved as a whole and the others not at all. With two classes both arrangements are computed; those of the bin's ends
+    bound it, too. With more, all of them are, unless that takes longer than to sort the bin.
     """
     if len(left) == 2:
         a, b = np.float64(counts[0]), np.float64(counts[1])
@@ -179,20 +181,36 @@ def bound_inside(left, right, sums, counts):
         second = right[0] * (right[1] - b) / max(sums[1] - b, 1.0) + left[0] * (left[1] + b) / max(sums[0] + b, 1.0)
         return min(first, second)
     before, behind, moved = 0.0, 0.0, 0.0
+    weights, on_left, on_right = scratch
+    present = 0
     for k in range(len(left)):
         before += left[k] * left[k]
         behind += right[k] * right[k]
-        moved += np.float64(counts[k])
-    if sums[0] == 0.0 or sums[1] == moved:
+        if counts[k] > 0:
+            a = np.float64(counts[k])
+            moved += a
+            weights[present] = a
+            on_left[present] = a * (2.0 * left[k] + a)
+            on_right[present] = a * (2.0 * right[k] - a)
+            present += 1
+    if present < 2:
+        return np.inf  # all orders are the same: the ends of the bin bound it
+    if present > 20 or np.float64(1 << present) > 2.0 * moved:
         return 0.0
-    most = 0.0
-    for k in range(len(left)):
-        a = np.float64(counts[k])
-        if a > 0.0:
-            of_left = max(before / sums[0], (before + moved * (2.0 * left[k] + a)) / (sums[0] + moved))
-            of_right = max(behind / sums[1], (behind - moved * (2.0 * right[k] - a)) / (sums[1] - moved))
-            most = max(most, of_left + of_right)
-    return sums[0] + sums[1] - most
+    squares_left, squares_right, gone, purest = before, behind, 0.0, 0.0
+    for i in range(1, 1 << present):  # a Gray code: one class is moved there or back at a time
+        at = 0
+        while not i >> at & 1:
+            at += 1
+        sign = 1.0 if (i ^ i >> 1) >> at & 1 else -1.0
+        squares_left += sign * on_left[at]
+        squares_right -= sign * on_right[at]
+        gone += sign * weights[at]
+        of_left, of_right = sums[0] + gone, sums[1] - gone
+        if of_right > 0.0:  # otherwise it is the end of the bin
+            purest = max(purest, (squares_left * of_right + squares_right * of_left) / (of_left * of_right))
+    total = sums[0] + sums[1]
+    return total - purest - _ROUNDING * total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -215,7 +233,7 @@ def begin_on_right(totals, total, left, right, sums):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def bound_bins(histogram, bins, is_exact, totals, total, best, left, right, sums, bounds):
+def bound_bins(histogram, bins, is_exact, totals, total, best, left, right, sums, scratch, bounds):
     """Fill ``bounds``: of every bin a lower bound of the losses inside it, and the loss behind it.
 
     is_exact  the bins hold one rank each
@@ -227,7 +245,7 @@ def bound_bins(histogram, bins, is_exact, totals, total, best, left, right, sums
         counts = histogram[i]
         bounds[i, 0] = bounds[i, 1] = np.inf
         was = sums[0]
-        inside = np.inf if is_exact else bound_inside(left, right, sums, counts)
+        inside = np.inf if is_exact else bound_inside(left, right, sums, counts, scratch)
         move_right_to_left(left, right, sums, counts)
         if sums[0] == was:
             continue
@@ -246,7 +264,7 @@ def bound_bins(histogram, bins, is_exact, totals, total, best, left, right, sums
 def search_bins(found, loads, begin, count, low, shift, bins, totals, total, best, work):
     """Search the binned ranks of a node for the first smallest loss below ``best``, see ``search_sorted``."""
     keys, other, tally, histogram, bounds, starts, left, right, sums, sides = work
-    limit = bound_bins(histogram, bins, shift == 0, totals, total, best, left, right, sums, bounds)
+    limit = bound_bins(histogram, bins, shift == 0, totals, total, best, left, right, sums, sides, bounds)
     size = np.int64(0)
     for i in range(bins):
         starts[i] = -1

@@ -82,13 +82,26 @@ def test_trees_follow_the_definition(kind: str, classes: int) -> None:
         assert parameters.view(np.uint64).tolist() == np.array(numbers).view(np.uint64).tolist()
 
 
-@pytest.mark.parametrize(("count", "classes"), [(2500, 2), (2500, 4), (70, 2)])
+@pytest.mark.parametrize(("count", "classes"), [(2500, 2), (2500, 4), (2500, 9), (70, 2)])
 def test_large_nodes_follow_the_definition(count: int, classes: int) -> None:
     rng = np.random.default_rng(3)
     features = rng.normal(size=(count, 3)).astype(np.float32)
     labels = rng.integers(0, classes, count) * (features[:, 1] > 0)
     ((topology, parameters),) = train_forest(features, labels, trees=1, seed=4).trees
     ints, numbers = grow_tree(features, labels, len(np.unique(labels)), np.random.RandomState(4))
+    assert topology.tolist() == ints
+    assert parameters.tolist() == numbers
+
+
+@pytest.mark.parametrize("step", [0.0, 0.5])
+def test_cuts_that_separate_many_classes_wholly_follow_the_definition(step: float) -> None:
+    """Losses of 0, and with a step ties of samples and of cuts."""
+    rng = np.random.default_rng(8)
+    features = rng.normal(size=(1500, 4)).astype(np.float32)
+    features = np.round(features / step).astype(np.float32) if step else features
+    known, labels = np.unique(np.digitize(features[:, 1], [-1.2, -0.6, 0.1, 0.7, 1.3]), return_inverse=True)
+    ((topology, parameters),) = train_forest(features, labels, trees=1, seed=2).trees
+    ints, numbers = grow_tree(features, labels, len(known), np.random.RandomState(2))
     assert topology.tolist() == ints
     assert parameters.tolist() == numbers
 
