@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Box:
     """Region ``start <= position < stop`` along every axis. Empty if a stop does not exceed its start."""
 

@@ -28,7 +28,7 @@ from ..frozen import frozen
 
 # Noncharacters of Unicode, which no text from outside should contain: they mark the name of a setting in a message.
 _BEGIN, _END = "\ufdd0", "\ufdd1"
-_MARKED = re.compile(f"{_BEGIN}(\\w+){_END}")
+_MARKED = f"{_BEGIN}(\\w+){_END}"
 
 Spell = Callable[[str], str]
 """Spelling of a setting's name where a message is shown."""
@@ -102,7 +102,7 @@ class Text(str):
 def render_settings(text: str, spell: Spell) -> str:
     """Spell the settings that a text names."""
     text = text.marked if isinstance(text, Text) else text
-    return _MARKED.sub(lambda found: spell(found[1]), text) if _BEGIN in text else text
+    return re.sub(_MARKED, lambda found: spell(found[1]), text) if _BEGIN in text else text
 
 
 class PixelforestError(Exception):

@@ -23,7 +23,7 @@ FREE_MEMORY_SHARE = 0.8
 MIN_DEFAULT_BYTES = 64 * MIB  # planned with when the system reports almost no free memory
 UNKNOWN_MEMORY_BYTES = 2 * GIB  # planned with where the system reports nothing
 MIN_RAM_MB = 500  # ilastik reads smaller values of LAZYFLOW_TOTAL_RAM_MB as gigabytes
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
+_SIZE = r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?"
 # cgroup v1 reports a number of this order if there is no limit.
 _NO_LIMIT_BYTES = 2**60
 # Virtual address space reserved per thread: stack and malloc arena.
@@ -130,7 +130,7 @@ def choose_memory(
 
 def parse_size(text: str) -> int:
     """Parse a size such as 8G, 500MB or 1.5 GiB (steps of 1024) to bytes. Raises ValueError, also without a unit."""
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
     if match is None:
         raise ValueError(f"{text!r} is not a size; use a number and a unit, such as 8G or 500MB")
     size = int(float(match[1]) * 1024 ** ("kmgt".index(match[2].lower()) + 1))
@@ -164,11 +164,12 @@ def free_memory(root: Path = Path("/")) -> int:
 
 def _address_room(root: Path) -> int | None:
     """Address space this process may still reserve, in bytes; None without a limit, or if the system reports none."""
-    limits = re.search(r"^Max address space +(\d+) ", _read_text(root / "proc" / "self" / "limits"), re.MULTILINE)
+    _, _, limits = _read_text(root / "proc" / "self" / "limits").partition("Max address space")
+    limit = (limits.split(maxsplit=1) or [""])[0]
     taken = _read_words(root / "proc" / "self" / "statm")
-    if limits is None or not taken:
+    if not limit.isdigit() or not taken:
         return None
-    return max(0, int(limits[1]) - int(taken[0]) * os.sysconf("SC_PAGE_SIZE"))
+    return max(0, int(limit) - int(taken[0]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _cgroup_room(folder: Path) -> int | None:

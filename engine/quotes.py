@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 QUOTES = "\"'"
-_ENTRY = re.compile(r"""\s*(?:"[^"]*"|'[^']*')\s*(?=,|\Z)|[^,]*""")
+_ENTRY = r"""\s*(?:"[^"]*"|'[^']*')\s*(?=,|\Z)|[^,]*"""
 
 
 def is_quoted(text: str) -> bool:
@@ -29,9 +29,11 @@ def split_entries(text: str) -> Sequence[str]:
 
     Commas within quotes belong to the entry.
     """
-    entries, start = [], 0
+    if "," not in text:
+        return [unquote(text).strip()]
+    entries, start, entry = [], 0, re.compile(_ENTRY)
     while start <= len(text):
-        found = _ENTRY.match(text, start)
+        found = entry.match(text, start)
         assert found, "it matches nothing, too"
         entries.append(unquote(found[0]).strip())
         start = found.end() + 1

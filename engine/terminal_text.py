@@ -10,32 +10,33 @@ import re
 
 __all__ = ["has_controls", "printable", "printable_json", "printable_lines"]
 
+# The patterns are compiled when a text has such a character: most runs show none.
 # C0, DEL and C1; marks and overrides of direction; separators that some terminals treat as a new line.
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
-_CONTROL = re.compile(f"[{_CONTROLS}]")
-_SHOWN_ESCAPED = re.compile(f"[{_CONTROLS}\ud800-\udfff]")
+_CONTROL = f"[{_CONTROLS}]"
+_SHOWN_ESCAPED = f"[{_CONTROLS}\ud800-\udfff]"
 # Line feeds and JSON's own escapes are left unchanged.
-_SHOWN_ESCAPED_IN_LINES = re.compile(f"(?!\n)[{_CONTROLS}\ud800-\udfff]")
+_SHOWN_ESCAPED_IN_LINES = f"(?!\n)[{_CONTROLS}\ud800-\udfff]"
 
 
 def has_controls(text: str) -> bool:
     """Return True if a text contains characters that must not be sent to a terminal."""
-    return _CONTROL.search(text) is not None
+    return not text.isprintable() and re.search(_CONTROL, text) is not None
 
 
 def printable(text: str) -> str:
     """Convert a text to one line that any terminal and any encoding of Unicode can show."""
-    return _SHOWN_ESCAPED.sub(_escape, text)
+    return text if text.isprintable() else re.sub(_SHOWN_ESCAPED, _escape, text)
 
 
 def printable_lines(text: str) -> str:
     """Convert as ``printable`` does, but keep line feeds, as for a traceback."""
-    return _SHOWN_ESCAPED_IN_LINES.sub(_escape, text)
+    return re.sub(_SHOWN_ESCAPED_IN_LINES, _escape, text)
 
 
 def printable_json(document: str) -> str:
     """Replace these characters in a JSON document by JSON's own escapes; it still parses to the same values."""
-    return _SHOWN_ESCAPED_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+    return re.sub(_SHOWN_ESCAPED_IN_LINES, lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
 def _escape(found: re.Match[str]) -> str:

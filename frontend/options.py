@@ -73,7 +73,7 @@ class Option:
         return self.name + tail[self.takes]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class CommandLine:
     """A parsed command line.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import pickle
+from typing import ClassVar
 
 import pytest
 
@@ -95,3 +96,16 @@ def test_keyword_only_fields_are_not_positional() -> None:
     assert Named(1, z=4).z == 4
     with pytest.raises(TypeError):
         Named(1, 2, [], 4)  # type: ignore[misc]
+
+
+def test_annotations_are_kept_and_those_of_no_field_make_none() -> None:
+    @frozen
+    class Marked:
+        count: int
+        limit: ClassVar[int] = 3
+        _: dataclasses.KW_ONLY
+        name: str = ""
+
+    assert Marked.__annotations__["count"] == "int"
+    assert {each.name: each.type for each in dataclasses.fields(Marked)} == {"count": "int", "name": "str"}
+    assert str(inspect.signature(Marked)) == "(count: 'int', *, name: 'str' = '') -> None"

@@ -20,7 +20,7 @@ from ..errors import InputError, InputMismatch, InputNotFound
 from ..formats import own_container_extensions, own_input_extensions, plugged_container_extensions
 from ..quotes import unquote
 
-_SCHEMES = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)*[A-Za-z][A-Za-z0-9+.-]*")
+_SCHEMES = r"(?:[A-Za-z][A-Za-z0-9+.-]*://)*[A-Za-z][A-Za-z0-9+.-]*"
 
 
 @frozen
@@ -65,7 +65,7 @@ def split_list(argument: str, style: PathStyle = NATIVE) -> tuple[str, ...]:
     parts: list[str] = []
     for piece in argument.split(style.separator):
         previous = parts[-1] if parts else ""
-        is_scheme = piece.startswith("//") and _SCHEMES.fullmatch(previous)
+        is_scheme = piece.startswith("//") and re.fullmatch(_SCHEMES, previous)
         is_port = re.match(r"\d{1,5}\b", piece) and re.search(r"://[^/]*$", previous)
         if parts and style.separator == ":" and (is_scheme or is_port):
             parts[-1] = f"{previous}:{piece}"

@@ -48,7 +48,7 @@ class Slice:
     file: Path | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Slot:
     """Open slice, kept while it is read and for some time after."""
 

@@ -47,7 +47,7 @@ SMALL_LANE_BYTES = 256 * MIB  # memory per lane that limits the number of lanes 
 _LABEL = "Label Image"  # as in workflows/objects/inputs.py, whose imports runs without objects do not need
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class LaneCheck:
     """Findings about a lane; for one that cannot be computed, those up to the error.
 

@@ -30,7 +30,7 @@ log = logging.getLogger("pixelforest.export")
 _SCHEMES = ("s3", "gs", "http", "https")
 _REGION = "us-east-1"  # for servers without one
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a single letter is a drive
-_SERVER = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
+_SERVER = r"[A-Za-z0-9_.:\[\]-]+"
 
 
 def is_url(text: str) -> bool:
@@ -49,7 +49,7 @@ class RemotePath:
         if parts.scheme not in _SCHEMES:
             known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
             raise InputError(f"cannot open {_harmless(url)}: of URLs, {known} are known")
-        if "@" in parts.netloc or parts.query or parts.fragment or not _SERVER.fullmatch(parts.netloc):
+        if "@" in parts.netloc or parts.query or parts.fragment or not re.fullmatch(_SERVER, parts.netloc):
             raise InputError(
                 f"cannot open {_harmless(url)}: write {parts.scheme}://<host or bucket>/<path>; keys come from the "
                 "environment and not from a URL"

@@ -27,7 +27,7 @@ __all__ = [
 READER_WAIT_S = 60.0
 _POLL_S = 0.1
 _PIECE_BYTES = 1 << 16
-_DESCRIPTOR = re.compile(r"/(?:dev|proc/self|proc/thread-self)/fd/(\d+)")
+_DESCRIPTOR = r"/(?:dev|proc/self|proc/thread-self)/fd/(\d+)"
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
@@ -145,6 +145,5 @@ def _open_for_writing(path: Path) -> int:
 def _descriptor(path: Path) -> int | None:
     """Parse the number in the name of an open descriptor; None for any other name."""
     text = str(path)
-    match = _DESCRIPTOR.fullmatch(text)
-    number = int(match[1]) if match and len(match[1]) < 10 else _STANDARD.get(text)
-    return number
+    match = re.fullmatch(_DESCRIPTOR, text) if "/fd/" in text else None
+    return int(match[1]) if match and len(match[1]) < 10 else _STANDARD.get(text)

@@ -48,7 +48,7 @@ class DescribedStore:
     of: Callable[[ImageSpec], Store]
 
 
-_SLICE_INDEX = re.compile(r"\{slice_index(?::([^{}]*))?\}")
+_SLICE_INDEX = r"\{slice_index(?::([^{}]*))?\}"
 _ROWS = 1 << 22  # elements stretched at a time, which bounds the float64 copy
 
 
@@ -107,12 +107,12 @@ def slice_paths(pattern: Path, offset: int, count: int) -> list[Path]:
     """List the files of a sequence; ``{slice_index}`` without a format is padded to the last number's width."""
     width = math.ceil(math.log10(offset + count + 1))
     text = str(pattern)
-    if not _SLICE_INDEX.search(text):
+    if not re.search(_SLICE_INDEX, text):
         raise ExportError(f"the name of an image sequence needs {{slice_index}}, but it is {text}")
 
     def name(number: int) -> Path:
         try:
-            return Path(_SLICE_INDEX.sub(lambda m: format(number, m[1] or f"0{width}d"), text))
+            return Path(re.sub(_SLICE_INDEX, lambda m: format(number, m[1] or f"0{width}d"), text))
         except (ValueError, OverflowError) as error:
             raise ExportError(f"the format of {{slice_index}} in {text} does not suit a number ({error})") from None
 
