@@ -210,10 +210,13 @@ def test_projects_do_not_depend_on_threads(scene: Path, classes: Path) -> None:
 
 
 def test_the_command_reports_objects(scene: Path, classes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With cross-validation over two images that are the same: it is perfect where the out-of-bag error is not."""
-    raw, seg = str(scene / "raw.png"), str(scene / "seg.png")
+    """With cross-validation over two images with the same objects: it is perfect where the out-of-bag error is not."""
+    raw, seg, other = (str(scene / name) for name in ("raw.png", "seg.png", "other.png"))
+    pixels = np.asarray(Image.open(raw)).copy()
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(other)
     arguments = [
-        "train", "--object", f"--new={scene / 'new.ilp'}", "--raw_data", raw, raw, "--segmentation_image", seg, seg,
+        "train", "--object", f"--new={scene / 'new.ilp'}", "--raw_data", raw, other, "--segmentation_image", seg, seg,
         "--labels", str(classes), str(classes), "--classes=Round,Long,Small", "--cross-validate", "--trees=60",
         f"--variable-importance-path={scene}", "--quiet",
     ]  # fmt: skip
