@@ -9,6 +9,7 @@ import numpy as np
 from ...box import Box
 from ...frozen import frozen
 from ..tiling.layers import Read
+from .label import Labels
 
 CROP_AXES = "xyzc"
 
@@ -27,7 +28,7 @@ class Crop:
     raw_axes: str
 
 
-def cut_objects(labels: np.ndarray, read_raw: Read | None, boxes: np.ndarray, margin: int) -> Iterator[Crop]:
+def cut_objects(labels: Labels, read_raw: Read | None, boxes: np.ndarray, margin: int) -> Iterator[Crop]:
     """Cut out the pictures of the objects 1, 2, … of a frame.
 
     labels    (z, y, x)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,6 +34,17 @@ MIN_SHARED_SLAB_VOXELS = 1 << 20
 _RUN_BYTES = 12  # a run as the kernels store it, at most one per voxel
 
 
+class Labels(Protocol):
+    """Labels (z, y, x) uint32 of a frame: an array, or an object that computes the part it is indexed with."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the frame."""
+
+    def __getitem__(self, part: tuple[slice, ...], /) -> np.ndarray:
+        """Return a part."""
+
+
 @frozen
 class LabelFrame:
     """Objects of one frame.
@@ -43,7 +54,7 @@ class LabelFrame:
     original_ids  (count,) in the label image's dtype: original value of each id; None for connected components
     """
 
-    labels: np.ndarray
+    labels: Labels
     count: int
     original_ids: np.ndarray | None = None
 
@@ -55,6 +66,12 @@ def plan_slabs(shape: Sequence[int], voxels: int) -> list[Box]:
     if planes >= 1:
         return list(Box.whole(shape).split((_even(depth, planes), height, width)))
     return list(Box.whole(shape).split((1, _even(height, max(1, voxels // max(1, width))), width)))
+
+
+def cut_frame(shape: Sequence[int], thickness: int) -> list[Box]:
+    """Cut a frame (z, y, x) into slabs of that many planes or, if it has only one plane, rows."""
+    depth, height, width = shape
+    return list(Box.whole(shape).split((thickness, height, width) if depth > 1 else (1, thickness, width)))
 
 
 def slab_voxels(shape: Sequence[int], bytes_per_voxel: float, *, memory_bytes: int, threads: int) -> int:
@@ -81,11 +98,7 @@ def label_components(
     Voxels are neighbours if they share a face: 4 neighbours in a frame of one plane, else 6. Raises InputMismatch for
     values that are not real numbers, and for more than 2^32 - 1 components.
     """
-    kind = np.dtype(dtype)
-    if kind.kind not in "biuf" or kind.itemsize > 8:
-        raise InputMismatch(
-            f"a segmentation of type {kind} cannot be split into objects; store it as uint8, uint32 or float32"
-        )
+    kind = check_segmentation(dtype)
     threads = resources.threads
     if voxels is None:
         voxels = slab_voxels(shape, kind.itemsize + _RUN_BYTES, memory_bytes=scratch.memory_bytes, threads=threads)
@@ -110,24 +123,45 @@ def renumber_labels(
     Voxels of one value are one object, connected or not. For the arguments see ``label_components``. Raises
     InputMismatch for values that are not integers, or negative.
     """
-    kind = np.dtype(dtype)
-    if kind.kind not in "iu":
-        raise InputMismatch(f"a label image must hold integers, not {kind}; store its ids as uint8, uint16 or uint32")
+    kind = check_label_type(dtype)
     if voxels is None:
         voxels = slab_voxels(shape, kind.itemsize, memory_bytes=scratch.memory_bytes, threads=1)
     table = resources.backend.labels.new_value_table()
     z, y, x = shape
     labels = scratch.array((z, y, x), np.uint32)
     for slab, values in _read_ahead(plan_slabs(shape, voxels), read, resources.threads):
-        if kind.kind == "i" and values.min() < 0:
-            place = tuple(a + int(b) for a, b in zip(slab.start, np.argwhere(values < 0)[0], strict=True))
-            raise InputMismatch(
-                f"a label image must not hold negative ids, but there is {int(values.min())}; "
-                f"the first one stands at (z, y, x) = {place}"
-            )
+        check_label_values(values, slab)
         table.renumber(values, labels[slab.slices()])
-        _check_count(len(table.originals))
+        check_count(len(table.originals))
     return LabelFrame(labels, len(table.originals), table.originals.astype(kind))
+
+
+def check_segmentation(dtype: Any) -> np.dtype[Any]:
+    """Return the type of a segmentation. Raises InputMismatch unless it holds real numbers."""
+    kind: np.dtype[Any] = np.dtype(dtype)
+    if kind.kind not in "biuf" or kind.itemsize > 8:
+        raise InputMismatch(
+            f"a segmentation of type {kind} cannot be split into objects; store it as uint8, uint32 or float32"
+        )
+    return kind
+
+
+def check_label_type(dtype: Any) -> np.dtype[Any]:
+    """Return the type of a label image. Raises InputMismatch unless it holds integers."""
+    kind: np.dtype[Any] = np.dtype(dtype)
+    if kind.kind not in "iu":
+        raise InputMismatch(f"a label image must hold integers, not {kind}; store its ids as uint8, uint16 or uint32")
+    return kind
+
+
+def check_label_values(values: np.ndarray, slab: Box) -> None:
+    """Raise InputMismatch if a slab of a label image contains negative ids."""
+    if values.dtype.kind == "i" and values.min() < 0:
+        place = tuple(a + int(b) for a, b in zip(slab.start, np.argwhere(values < 0)[0], strict=True))
+        raise InputMismatch(
+            f"a label image must not hold negative ids, but there is {int(values.min())}; "
+            f"the first one stands at (z, y, x) = {place}"
+        )
 
 
 class FrameComponents:
@@ -168,7 +202,7 @@ class FrameComponents:
         """Assign the final ids, 1, 2, … by order of first voxel in scan order; returns the number of components."""
         self.ids = self.ids[: self._total + 1]
         count = self._backend.labels.number_components(self.ids)
-        _check_count(count)
+        check_count(count)
         return count
 
     def sizes(self, count: int) -> np.ndarray:
@@ -294,7 +328,8 @@ def _read_ahead(slabs: Sequence[Box], read: Read, threads: int) -> Iterator[tupl
             yield slab, values
 
 
-def _check_count(count: int) -> None:
+def check_count(count: int) -> None:
+    """Raise InputMismatch for more objects than ids."""
     if count > MAX_OBJECTS:
         raise InputMismatch(
             f"a frame has {count} objects, more than the {MAX_OBJECTS} that 32-bit ids can tell apart; "

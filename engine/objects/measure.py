@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,18 @@ from .quantities import (
     find_surroundings,
     own_groups,
 )
-from .shapes import as_float32, measure_hulls, measure_skeletons
+from .shapes import as_float32, describe_hulls, measure_hulls, measure_skeletons
 from .sweep import FrameSweep
 
 _SLAB_VOXELS = 1 << 22  # more gains nothing
 # A slab being read, one in work, and both in the image's own type take at most 1 / _SLAB_SHARE of the memory.
 _SLAB_SHARE = 4
+
+Rows = dict[tuple[str, str], np.ndarray]
+"""Measured values of objects, (objects, values) each, by plugin and feature; hulls as one table of all their features,
+and for each kind of neighbourhoods whether it is empty."""
+
+_HULLS, _EMPTY = "hulls", "empty"
 
 
 @frozen
@@ -75,35 +82,90 @@ def measure_frame(
     object's box (20 bytes a voxel). Raises ProjectError for unknown features, InputMismatch for those of other images,
     MemoryTooSmall if the objects, or a skeleton's box, do not fit.
     """
-    shape = labels.labels.shape
-    dimensions = 2 if shape[0] == 1 else 3
+    dimensions = dimensions_of(labels.labels.shape)
+    wanted = check_wanted(wanted, dimensions=dimensions, channels=channels)
+    if labels.count == 0:
+        return measure_nothing(wanted, dimensions=dimensions, channels=channels)
+    left = resources.minus(check_tables(labels.labels.shape, labels.count, channels, wanted, resources.memory_bytes))
+    rows = measure_objects(raw, labels, channels, wanted, resources=left, voxels=voxels)
+    return complete_features(rows, labels.count, wanted)
+
+
+def dimensions_of(shape: Sequence[int]) -> int:
+    """Number of dimensions, 2 or 3, of a frame (z, y, x)."""
+    return 2 if shape[0] == 1 else 3
+
+
+def check_wanted(wanted: Features, *, dimensions: int, channels: int) -> Features:
+    """Return the wanted features without the default ones. Raises ProjectError, InputMismatch."""
     wanted = {plugin: features for plugin, features in wanted.items() if plugin != DEFAULT_FEATURES}
     check_features(wanted, dimensions=dimensions, channels=channels)
-    if labels.count == 0:
-        return _measure_nothing(wanted, dimensions=dimensions, channels=channels)
-    left = resources.minus(_table_bytes(labels, channels, wanted, resources.memory_bytes))
-    slab = voxels or max(1, min(_SLAB_VOXELS, left.memory_bytes // _SLAB_SHARE // (4 * channels)))
-    with ThreadPoolExecutor(left.threads, thread_name_prefix="measure") as pool:
-        frame = FrameSweep(raw, labels, channels, dimensions, left, pool, plan_slabs(shape, slab))
-        found = _measure_statistics(frame, wanted.get(STANDARD, {}))
-        boxes, default = found.boxes, found.values[DEFAULT_FEATURES]
-        values: dict[str, Mapping[str, np.ndarray]] = dict(found.values)
+    return wanted
+
+
+def measure_objects(
+    raw: Read,
+    labels: LabelFrame,
+    channels: int,
+    wanted: Features,
+    *,
+    resources: Resources,
+    voxels: int | None = None,
+    origin: Voxels = (0, 0, 0),
+    value_range: tuple[float, float] | None = None,
+) -> Rows:
+    """Measure the objects of a frame, or of a part of it, up to the steps that need those of the whole frame.
+
+    For the arguments see ``measure_frame``; resources are without the memory of the objects' tables.
+    origin       position (z, y, x) of the part in the frame. A part contains its objects with the windows around them,
+                 whole lines along x, and at least two planes of a frame that has several
+    value_range  minimum and maximum of channel 0 over all objects of the frame; None: over these
+    Positions are those of the frame.
+    """
+    shape = labels.labels.shape
+    dimensions = dimensions_of(shape)
+    slab = voxels or max(1, min(_SLAB_VOXELS, resources.memory_bytes // _SLAB_SHARE // (4 * channels)))
+    with ThreadPoolExecutor(resources.threads, thread_name_prefix="measure") as pool:
+        slabs = plan_slabs(shape, slab)
+        frame = FrameSweep(raw, labels, channels, dimensions, resources, pool, slabs, origin, value_range)
+        rows, boxes = _measure_statistics(frame, wanted.get(STANDARD, {}))
+        if wanted.get(SKELETON):
+            found = measure_skeletons(frame, wanted[SKELETON], boxes)
+            rows |= {(SKELETON, name): values for name, values in found.items()}
+        default = {name: rows[DEFAULT_FEATURES, name] for name in DEFAULTS}
         for plugin in (HULL_2D, HULL_3D):
             if wanted.get(plugin):
-                values[plugin] = measure_hulls(frame, plugin, wanted[plugin], boxes, default)
-        if wanted.get(SKELETON):
-            values[SKELETON] = measure_skeletons(frame, wanted[SKELETON], boxes)
-    return ObjectFeatures(labels.count, values)
+                rows[plugin, _HULLS] = measure_hulls(frame, boxes, default)
+    return rows
 
 
-def _table_bytes(labels: LabelFrame, channels: int, wanted: Features, memory_bytes: int) -> int:
-    """Size of the tables of all objects in bytes. Raises MemoryTooSmall if the remaining memory is not enough."""
-    shape = labels.labels.shape
-    each = bytes_per_object(wanted, dimensions=2 if shape[0] == 1 else 3, channels=channels, voxels=labels.labels.size)
-    needed, line = labels.count * each, _SLAB_SHARE * 4 * channels * shape[2]
+def complete_features(rows: Rows, count: int, wanted: Features) -> ObjectFeatures:
+    """Make features of the rows of all objects of a frame, in the order of their ids. ``rows`` is emptied."""
+    default = {name: rows.pop((DEFAULT_FEATURES, name)) for name in DEFAULTS}
+    values: dict[str, Mapping[str, np.ndarray]] = {DEFAULT_FEATURES: default}
+    standard = wanted.get(STANDARD, {})
+    if standard:
+        for kind in find_surroundings(standard):
+            _settle_empty(rows, kind)
+        values[STANDARD] = {name: rows.pop((STANDARD, name)) for name in standard if (STANDARD, name) in rows}
+    if wanted.get(SKELETON):
+        values[SKELETON] = {name: rows.pop((SKELETON, name)) for name in wanted[SKELETON]}
+    for plugin in (HULL_2D, HULL_3D):
+        if wanted.get(plugin):
+            values[plugin] = describe_hulls(wanted[plugin], plugin, rows.pop((plugin, _HULLS)), default)
+    return ObjectFeatures(count, values)
+
+
+def check_tables(shape: Sequence[int], count: int, channels: int, wanted: Features, memory_bytes: int) -> int:
+    """Size of the tables of that many objects in bytes. Raises MemoryTooSmall if the remaining memory is not enough.
+
+    shape  of the frame (z, y, x)
+    """
+    each = bytes_per_object(wanted, dimensions=dimensions_of(shape), channels=channels, voxels=prod(shape))
+    needed, line = count * each, _SLAB_SHARE * 4 * channels * shape[2]
     if needed + line > memory_bytes:
         raise MemoryTooSmall(
-            f"the features of {labels.count} objects take {format_size(needed)} ({each} bytes each), but only "
+            f"the features of {count} objects take {format_size(needed)} ({each} bytes each), but only "
             f"{format_size(memory_bytes)} are left for them; allow more with {setting('memory')}, deselect "
             "features in ilastik, "
             "or process parts of the image one by one"
@@ -111,7 +173,7 @@ def _table_bytes(labels: LabelFrame, channels: int, wanted: Features, memory_byt
     return needed
 
 
-def _measure_nothing(wanted: Features, *, dimensions: int, channels: int) -> ObjectFeatures:
+def measure_nothing(wanted: Features, *, dimensions: int, channels: int) -> ObjectFeatures:
     """Return the result for a frame without objects: all features but the neighbourhoods', with no rows."""
     values: dict[str, dict[str, np.ndarray]] = {}
     for plugin, names in wanted.items():
@@ -127,14 +189,6 @@ def _measure_nothing(wanted: Features, *, dimensions: int, channels: int) -> Obj
 
 
 @frozen
-class _Statistics:
-    """Measured statistics of the objects and the boxes around them."""
-
-    values: Mapping[str, Mapping[str, np.ndarray]]
-    boxes: np.ndarray
-
-
-@frozen
 class _Neighbourhood:
     """Neighbourhoods of one kind during their measurement."""
 
@@ -146,8 +200,8 @@ class _Neighbourhood:
         return bool(self.kind.groups & SECOND_PASS)
 
 
-def _measure_statistics(frame: FrameSweep, wanted: Mapping[str, Sequence[int] | None]) -> _Statistics:
-    """Measure the standard and the default features."""
+def _measure_statistics(frame: FrameSweep, wanted: Mapping[str, Sequence[int] | None]) -> tuple[Rows, np.ndarray]:
+    """Measure the standard and the default features; returns them and the objects' boxes in the frame."""
     operations = frame.operations
     own = {name: QUANTITIES[name] for name in wanted if name in QUANTITIES}
     groups = own_groups(wanted)
@@ -155,29 +209,33 @@ def _measure_statistics(frame: FrameSweep, wanted: Mapping[str, Sequence[int] | 
     _first_pass(frame, objects, with_raw=not groups <= WITHOUT_VALUES)
     frame.each_range(partial(operations.complete_pass, objects))
     boxes = operations.object_boxes(objects)
+    windows = boxes - np.array(frame.origin * 2, np.int32)
 
     margin = find_margin(wanted, frame.dimensions)
     kinds = find_surroundings(wanted) if any(margin) else ()
     around = [_Neighbourhood(kind, frame.start_measuring(kind.groups, own_range=True)) for kind in kinds]
     if groups & SECOND_PASS or around:
-        _second_pass(frame, objects, groups, around, boxes, margin)
+        _second_pass(frame, objects, groups, around, windows, margin)
     again = [each for each in around if each.has_second_pass]
     for each in around:
         frame.each_range(partial(operations.complete_pass, each.measurement))
     if again:
         for each in again:
             operations.begin_second_pass(each.measurement)
-        frame.sweep(lambda slab, raw: _surround(frame, again, boxes, margin, slab, raw), with_raw=True)
+        frame.sweep(lambda slab, raw: _surround(frame, again, windows, margin, slab, raw), with_raw=True)
         for each in again:
             frame.each_range(partial(operations.complete_pass, each.measurement))
 
     found = operations.measured(objects)
-    standard = {name: as_float32(found[quantity]) for name, quantity in own.items()}
+    rows: Rows = {(STANDARD, name): as_float32(found[quantity]) for name, quantity in own.items()}
+    rows |= {(DEFAULT_FEATURES, name): found[QUANTITIES[name]].astype(np.float64) for name in DEFAULTS}
     for each in around:
-        standard |= _collect(each.kind, operations.measured(each.measurement))
-    default = {name: found[QUANTITIES[name]].astype(np.float64) for name in DEFAULTS}
-    values = {STANDARD: standard, DEFAULT_FEATURES: default} if wanted else {DEFAULT_FEATURES: default}
-    return _Statistics(values, boxes)
+        nearby = operations.measured(each.measurement)
+        rows[_EMPTY, each.kind.suffix] = nearby["voxels"] == 0
+        rows |= {
+            (STANDARD, f"{name}{each.kind.suffix}"): as_float32(nearby[QUANTITIES[name]]) for name in each.kind.names
+        }
+    return rows, boxes
 
 
 def _first_pass(frame: FrameSweep, objects: Any, *, with_raw: bool) -> None:
@@ -208,7 +266,7 @@ def _second_pass(
 
 
 def _add_objects(frame: FrameSweep, objects: Any, slab: Box, raw: np.ndarray) -> Iterator[Callable[[], None]]:
-    ids, start = frame.ids[slab.slices()], (slab.start[0], slab.start[1])
+    ids, start = frame.ids[slab.slices()], (frame.origin[0] + slab.start[0], frame.origin[1] + slab.start[1])
     for part in range(frame.threads):
         yield partial(frame.operations.measure_slab, objects, ids, raw, start, part, frame.threads)
 
@@ -233,11 +291,12 @@ def _surround(
             )  # fmt: skip
 
 
-def _collect(kind: Surroundings, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Collect the features of a neighbourhood; none if it is empty for one object, without columns if for all."""
-    is_empty = found["voxels"] == 0
-    if is_empty.all():
-        return {f"{name}{kind.suffix}": np.zeros((len(is_empty), 0), np.float32) for name in kind.names}
-    if is_empty.any():
-        return {}
-    return {f"{name}{kind.suffix}": as_float32(found[QUANTITIES[name]]) for name in kind.names}
+def _settle_empty(rows: Rows, kind: Surroundings) -> None:
+    """Remove the features of neighbourhoods that are empty for one object, and their columns if they are for all."""
+    is_empty = rows.pop((_EMPTY, kind.suffix), None)
+    if is_empty is None or not is_empty.any():
+        return
+    for name in kind.names:
+        values = rows.pop((STANDARD, f"{name}{kind.suffix}"))
+        if is_empty.all():
+            rows[STANDARD, f"{name}{kind.suffix}"] = np.zeros((len(values), 0), np.float32)

@@ -15,29 +15,33 @@ from .sweep import FrameSweep, Range
 _SKELETON_BYTES = 20  # per voxel of an object's box, including a skeleton of some of them
 
 
-def measure_hulls(
-    frame: FrameSweep, plugin: str, wanted: Iterable[str], boxes: np.ndarray, default: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Measure the wanted features of a plugin of hulls, (count, values) float32 each."""
-    return _pick(wanted, plugin, _measure_hulls(frame, boxes, default), frame.dimensions)
-
-
 def measure_skeletons(frame: FrameSweep, wanted: Iterable[str], boxes: np.ndarray) -> dict[str, np.ndarray]:
     """Measure the wanted features of skeletons. Raises MemoryTooSmall if the largest object's box does not fit."""
     return _pick(wanted, SKELETON, _measure_skeletons(frame, boxes), frame.dimensions)
 
 
-def _measure_hulls(frame: FrameSweep, boxes: np.ndarray, default: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Measure hulls, (count, columns) in the order of the catalogue."""
+def measure_hulls(frame: FrameSweep, boxes: np.ndarray, default: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Measure hulls for ``describe_hulls``, (count, columns) float64 in the order of the catalogue."""
     centres, counts = default["RegionCenter"], default["Count"][:, 0]
     rows = np.empty((frame.labels.count, 9 + 3 * frame.dimensions))
 
     def work(first: int, stop: int) -> None:
-        frame.operations.hull_features(frame.ids, boxes, centres, counts, first, stop, rows)
+        frame.operations.hull_features(frame.ids, boxes, centres, counts, first, stop, rows, frame.origin)
 
     frame.each_range(work, _box_volumes(boxes))
-    _pass_on_defect_centres(rows, default["Coord<Minimum>"])
     return rows
+
+
+def describe_hulls(
+    wanted: Iterable[str], plugin: str, rows: np.ndarray, default: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Make the wanted features of a plugin of hulls, (count, values) float32 each.
+
+    rows, default  hulls and default features of all objects of a frame; rows are changed
+    """
+    lowest = default["Coord<Minimum>"]
+    _pass_on_defect_centres(rows, lowest)
+    return _pick(wanted, plugin, rows, lowest.shape[1])
 
 
 def _pass_on_defect_centres(rows: np.ndarray, lowest: np.ndarray) -> None:
@@ -71,11 +75,11 @@ def _measure_skeletons(frame: FrameSweep, boxes: np.ndarray) -> np.ndarray:
 
     def work(first: int, stop: int) -> None:
         for begin, end in _split_around(first, stop, large):
-            frame.operations.skeleton_features(frame.ids, boxes, begin, end, rows)
+            frame.operations.skeleton_features(frame.ids, boxes, begin, end, rows, frame.origin)
 
     frame.each_range(work, np.where(volumes > limit, 0, volumes) + 1)
     for i in large.tolist():
-        frame.operations.skeleton_features(frame.ids, boxes, i, i + 1, rows)
+        frame.operations.skeleton_features(frame.ids, boxes, i, i + 1, rows, frame.origin)
     return rows
 
 

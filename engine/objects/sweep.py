@@ -10,7 +10,7 @@ import numpy as np
 
 from ...box import Box
 from ...frozen import frozen
-from ...kernels.contract import MeasurePlan, ObjectBackend
+from ...kernels.contract import MeasurePlan, ObjectBackend, Voxels
 from ..resources import Resources
 from ..tiling.layers import Read
 from .label import LabelFrame
@@ -22,7 +22,11 @@ _RANGES_PER_THREAD = 8
 
 @frozen
 class FrameSweep:
-    """A frame with the threads and the operations that process it."""
+    """A frame with the threads and the operations that process it.
+
+    origin, value_range  of a part that is measured as if it were the frame: its position in the frame (z, y, x), and
+                         the range of the values of all objects
+    """
 
     raw: Read
     labels: LabelFrame
@@ -31,6 +35,8 @@ class FrameSweep:
     resources: Resources
     pool: ThreadPoolExecutor
     slabs: Sequence[Box]
+    origin: Voxels = (0, 0, 0)
+    value_range: tuple[float, float] | None = None
 
     @property
     def threads(self) -> int:
@@ -45,13 +51,14 @@ class FrameSweep:
     @property
     def ids(self) -> np.ndarray:
         """Labels (z, y, x) as a plain array, memory-mapped or not."""
-        return self.labels.labels.view(np.ndarray)
+        return np.asarray(self.labels.labels)
 
     def start_measuring(self, groups: frozenset[str], *, own_range: bool = False) -> Any:
         """Create empty tables for these groups, which are closed under dependencies (see ``quantities``)."""
         plan = MeasurePlan(
-            self.labels.count, self.ids.size, self.dimensions, self.channels, groups, own_range=own_range
-        )
+            self.labels.count, self.ids.size, self.dimensions, self.channels, groups, own_range=own_range,
+            value_range=None if own_range else self.value_range,
+        )  # fmt: skip
         return self.operations.start_measuring(plan)
 
     def sweep(self, steps: Callable[[Box, np.ndarray], Iterable[Callable[[], None]]], *, with_raw: bool) -> None:

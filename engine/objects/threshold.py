@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from ...box import Box
 from ...frozen import frozen
-from ...kernels.contract import MapPlan, Voxels, as_voxels
+from ...kernels.contract import Backend, MapPlan, Voxels, as_voxels
 from ...kernels.shared.taps import threshold_taps
 from ..errors import InputMismatch, ProjectError, UsageError
-from ..project.thresholding import METHODS, ThresholdSettings
+from ..project.thresholding import METHODS, TWO_LEVELS, ThresholdSettings
 from ..resources import Resources
 from ..storage.scratch import Scratch
 from ..tiling.halo import source_box
@@ -82,30 +82,58 @@ def threshold_frame(
     if voxels is None:
         per_voxel = _MAP_BYTES + 4 * (channels + len(settings.channels))
         voxels = slab_voxels(shape, per_voxel, memory_bytes=resources.memory_bytes, threads=resources.threads)
-    frame = _Frame(read, as_voxels(shape), settings, drange, plan_slabs(shape, voxels), resources, scratch)
+    thresholds = MapThresholds(as_voxels(shape), settings, drange, resources.backend)
+    frame = _Frame(read, thresholds, plan_slabs(shape, voxels), resources, scratch)
     return {"simple": _simple, "hysteresis": _hysteresis, "ipht": _ipht}[settings.method](frame)
 
 
 @frozen
-class _Frame:
-    """One frame with the settings and resources of its thresholding."""
+class MapThresholds:
+    """Smoothing and thresholds of the prediction maps of a frame, slab by slab."""
 
-    read: Read
     shape: Voxels
     settings: ThresholdSettings
     drange: tuple[float, float] | None
-    slabs: Sequence[Box]
-    resources: Resources
-    scratch: Scratch
+    backend: Backend
 
-    def components(self) -> FrameComponents:
-        return FrameComponents(self.shape, self.slabs, backend=self.resources.backend, scratch=self.scratch)
+    @cached_property
+    def _plan(self) -> MapPlan:
+        drange = None if self.drange == (0, 1) else self.drange
+        return MapPlan(self.settings.channels, drange, _taps(self.settings, self.shape))
 
-    def reaches(self, values: np.ndarray, limit: float) -> np.ndarray:
-        """Compare smoothed values with a threshold; bool."""
-        bound = np.float32(limit)
-        mask: np.ndarray = values > bound if self.settings.strict else values >= bound
-        return mask
+    @property
+    def has_cores(self) -> bool:
+        """True if an object needs a core, with a threshold of its own."""
+        return self.settings.method in TWO_LEVELS
+
+    def source(self, slab: Box) -> Box:
+        """Box of the maps that the smoothing of a slab reads."""
+        halo = [0 if taps is None else len(taps) - 1 for taps in (*self._plan.taps[:2], None)]
+        return source_box(slab, halo, self.shape)
+
+    def smooth(self, slab: Box, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Smooth the maps of the final and of the core threshold, (z, y, x) float32 each.
+
+        source  the maps (z, y, x, c) of the box ``source`` of the slab
+        With different channels the final threshold works on the sum of both.
+        """
+        wanted, tile = self.settings.channels, (as_voxels(slab.start), as_voxels(slab.stop))
+        start = as_voxels(self.source(slab).start)
+        maps = self.backend.labels.smooth_maps(source, start, tile, self.shape, self._plan)
+        final, core = maps[wanted.index(self.settings.channel)], maps[0]
+        if len(maps) > 1:
+            core = maps[wanted.index(self.settings.core_channel)]
+            with np.errstate(all="ignore"):
+                final = final + core
+        return final, core
+
+    def is_final(self, values: np.ndarray) -> np.ndarray:
+        """Compare smoothed values with the final threshold; bool."""
+        return self._reaches(values, self.settings.low)
+
+    def is_core(self, values: np.ndarray) -> np.ndarray:
+        """Compare smoothed values with the threshold of cores; bool."""
+        return self._reaches(values, self.settings.high)
 
     def is_kept(self, sizes: np.ndarray) -> np.ndarray:
         """Compare sizes with the limits of the filter; bool, True: kept."""
@@ -113,32 +141,42 @@ class _Frame:
         keep &= sizes <= self.settings.max_size
         return keep
 
+    def _reaches(self, values: np.ndarray, limit: float) -> np.ndarray:
+        bound = np.float32(limit)
+        mask: np.ndarray = values > bound if self.settings.strict else values >= bound
+        return mask
+
+
+@frozen
+class _Frame:
+    """One frame with the resources of its thresholding."""
+
+    read: Read
+    thresholds: MapThresholds
+    slabs: Sequence[Box]
+    resources: Resources
+    scratch: Scratch
+
+    @property
+    def shape(self) -> Voxels:
+        return self.thresholds.shape
+
+    def components(self) -> FrameComponents:
+        return FrameComponents(self.shape, self.slabs, backend=self.resources.backend, scratch=self.scratch)
+
+    def is_kept(self, sizes: np.ndarray) -> np.ndarray:
+        return self.thresholds.is_kept(sizes)
+
     def stream_maps(self, add: Add) -> None:
         """Call ``add(slab index, map of the final threshold, map of the core threshold)`` for all slabs on all threads.
 
-        The maps are smoothed (z, y, x) float32. With different channels the final threshold works on the sum of both.
+        For the maps see ``MapThresholds.smooth``.
         """
-        wanted = self.settings.channels
-        taps = _taps(self.settings, self.shape)
-        plan = MapPlan(wanted, None if self.drange == (0, 1) else self.drange, taps)
-        halo = [0 if t is None else len(t) - 1 for t in (*taps[:2], None)]
-
-        def process(index: int, source: np.ndarray) -> None:
-            slab = self.slabs[index]
-            start = as_voxels(source_box(slab, halo, self.shape).start)
-            tile = (as_voxels(slab.start), as_voxels(slab.stop))
-            maps = self.resources.backend.labels.smooth_maps(source, start, tile, self.shape, plan)
-            final, core = maps[wanted.index(self.settings.channel)], maps[0]
-            if len(maps) > 1:
-                core = maps[wanted.index(self.settings.core_channel)]
-                with np.errstate(all="ignore"):
-                    final = final + core
-            add(index, final, core)
-
+        thresholds, slabs = self.thresholds, self.slabs
         stream_tiles(
-            range(len(self.slabs)),
-            lambda index: self.read(source_box(self.slabs[index], halo, self.shape)),
-            process,
+            range(len(slabs)),
+            lambda index: self.read(thresholds.source(slabs[index])),
+            lambda index, source: add(index, *thresholds.smooth(slabs[index], source)),
             threads=self.resources.threads,
         )
 
@@ -151,7 +189,7 @@ class _Frame:
 
 def _simple(frame: _Frame) -> np.ndarray:
     with frame.components() as final:
-        frame.stream_maps(lambda i, maps, _: final.add(i, frame.reaches(maps, frame.settings.low)))
+        frame.stream_maps(lambda i, maps, _: final.add(i, frame.thresholds.is_final(maps)))
         final.keep_only(frame.is_kept(final.sizes(final.number())))
         return final.write(threads=frame.resources.threads)
 
@@ -160,8 +198,8 @@ def _hysteresis(frame: _Frame) -> np.ndarray:
     with frame.components() as cores, frame.components() as final:
 
         def add(index: int, maps: np.ndarray, core: np.ndarray) -> None:
-            cores.add(index, frame.reaches(core, frame.settings.high))
-            final.add(index, frame.reaches(maps, frame.settings.low))
+            cores.add(index, frame.thresholds.is_core(core))
+            final.add(index, frame.thresholds.is_final(maps))
 
         frame.stream_maps(add)
         _filter_cores(frame, cores)
@@ -175,7 +213,7 @@ def _hysteresis(frame: _Frame) -> np.ndarray:
 
 
 def _ipht(frame: _Frame) -> np.ndarray:
-    backend, scratch, slabs, settings = frame.resources.backend, frame.scratch, frame.slabs, frame.settings
+    backend, scratch, slabs = frame.resources.backend, frame.scratch, frame.slabs
     with ExitStack() as stack:
         cost = scratch.array(frame.shape, np.float32)
         stack.callback(scratch.free, cost)
@@ -185,7 +223,7 @@ def _ipht(frame: _Frame) -> np.ndarray:
         def add(index: int, maps: np.ndarray, core: np.ndarray) -> None:
             cost[slabs[index].slices()] = maps
             highest[index] = maps.max()
-            cores.add(index, frame.reaches(core, settings.high))
+            cores.add(index, frame.thresholds.is_core(core))
 
         frame.stream_maps(add)
         _filter_cores(frame, cores)
@@ -193,7 +231,7 @@ def _ipht(frame: _Frame) -> np.ndarray:
         top = highest.max()
         with np.errstate(all="ignore"):
             frame.stream_slabs(partial(_subtract_from, top, cost, slabs))
-            limit = float(np.maximum(top - np.float32(settings.low), np.float32(0)))
+            limit = float(np.maximum(top - np.float32(frame.thresholds.settings.low), np.float32(0)))
         count = int(cores.ids.max())
         if count == 0:
             count = backend.labels.seed_minima(cost, labels)

@@ -71,6 +71,9 @@ class MeasurePlan:
         Keys of MEASURES, with those they need.
     own_range
         True: the histogram's range is that of the object itself, not that of all objects.
+    value_range
+        Minimum and maximum of channel 0 over all objects of the frame, where only some of them are measured; None: over
+        those that are measured.
     """
 
     count: int
@@ -79,6 +82,7 @@ class MeasurePlan:
     channels: int
     groups: frozenset[str]
     own_range: bool = False
+    value_range: tuple[float, float] | None = None
 
 
 class ObjectBackend(Protocol):
@@ -145,7 +149,8 @@ class ObjectBackend(Protocol):
         measurement
             From ``start_measuring``; of the groups only values, channels, moments and histogram are possible.
         labels
-            The whole frame.
+            The whole frame, or a part of it, at least as large as the windows of its objects; all positions are then
+            relative to the part.
         raw
             The slab.
         start
@@ -186,20 +191,22 @@ class ObjectBackend(Protocol):
 
     def hull_features(
         self, labels: np.ndarray, boxes: np.ndarray, centres: np.ndarray, counts: np.ndarray, first: int, stop: int,
-        out: np.ndarray,
+        out: np.ndarray, origin: Voxels = (0, 0, 0),
     ) -> None:  # fmt: skip
         """Compute hull features with the bounding box as hull.
 
         Parameters
         ----------
         labels
-            The whole frame.
+            The frame, or a part of it that contains the boxes of these objects.
         boxes, centres, counts
-            (count, 6) int32, (count, d) and (count,) float64.
+            (count, 6) int32, (count, d) and (count,) float64; positions are those of the frame.
         first, stop
             Objects [first, stop) are computed.
         out
             (count, 9 + 3 d) float64.
+        origin
+            Position (z, y, x) of the labels in the frame.
 
         Notes
         -----
@@ -209,19 +216,24 @@ class ObjectBackend(Protocol):
         """
         ...
 
-    def skeleton_features(self, labels: np.ndarray, boxes: np.ndarray, first: int, stop: int, out: np.ndarray) -> None:
+    def skeleton_features(
+        self, labels: np.ndarray, boxes: np.ndarray, first: int, stop: int, out: np.ndarray,
+        origin: Voxels = (0, 0, 0),
+    ) -> None:  # fmt: skip
         """Compute features of the skeletons of the objects [first, stop) of a frame with one plane.
 
         Parameters
         ----------
         labels
-            The whole frame.
+            The frame, or a part of it that contains the boxes of these objects and the voxels next to them.
         boxes
-            (count, 6) int32.
+            (count, 6) int32, positions in the frame.
         first, stop
             Objects [first, stop) are computed.
         out
             (count, 12) float64.
+        origin
+            Position (z, y, x) of the labels in the frame.
 
         Notes
         -----

@@ -76,9 +76,18 @@ class CpuObjects:
         first: int,
         stop: int,
         out: np.ndarray,
+        origin: Voxels = (0, 0, 0),
     ) -> None:
         centres, counts = np.ascontiguousarray(centres, np.float64), np.ascontiguousarray(counts, np.float64)
-        _describe_hulls(labels, boxes, centres, counts, first, stop, out)
+        _describe_hulls(labels, origin, boxes, centres, counts, first, stop, out)
 
-    def skeleton_features(self, labels: np.ndarray, boxes: np.ndarray, first: int, stop: int, out: np.ndarray) -> None:
-        _describe_skeletons(labels[0], boxes, first, stop, out)
+    def skeleton_features(
+        self,
+        labels: np.ndarray,
+        boxes: np.ndarray,
+        first: int,
+        stop: int,
+        out: np.ndarray,
+        origin: Voxels = (0, 0, 0),
+    ) -> None:
+        _describe_skeletons(labels[0], origin[1], origin[2], boxes, first, stop, out)

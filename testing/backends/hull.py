@@ -42,6 +42,20 @@ class HullSuite:
         pieces = hulls_of(backend, labels, [(i, i + 1) for i in reversed(range(count))])
         np.testing.assert_array_equal(pieces, hulls_of(backend, labels))
 
+    @pytest.mark.parametrize("shape", [(1, 18, 17), (6, 8, 7)], ids=["2d", "3d"])
+    def test_part_of_a_frame(self, backend: Backend, shape: tuple[int, int, int]) -> None:
+        """Positions are those of the frame, wherever the part begins that contains the objects."""
+        inner = make_labels("blobs", shape)
+        place = (0, 5, 3) if shape[0] == 1 else (2, 5, 3)
+        labels = np.zeros([n + 2 * p for n, p in zip(shape, place, strict=True)], np.uint32)
+        labels[tuple(slice(p, p + n) for p, n in zip(place, shape, strict=True))] = inner
+        expected = hulls_of(backend, labels)
+        boxes, d = boxes_of(labels), expected.shape[1] // 3 - 3
+        found = np.empty_like(expected)
+        counts, centres = expected[:, 0].copy(), expected[:, 9 : 9 + d].copy()
+        backend.objects.hull_features(inner, boxes, centres, counts, 0, len(found), found, place)
+        np.testing.assert_array_equal(found, expected)
+
     def test_full_box_has_no_defects(self, backend: Backend) -> None:
         labels = np.zeros((3, 4, 5), np.uint32)
         labels[1:, 1:3, 2:4] = 1

@@ -46,6 +46,17 @@ class SkeletonSuite:
     def test_recorded_skeletons(self, backend: Backend) -> None:
         np.testing.assert_allclose(skeletons_of(backend, frame_of(FRAME)), [BENT, ZIGZAG, RING], rtol=1e-6)
 
+    def test_part_of_a_frame(self, backend: Backend) -> None:
+        """Positions are those of the frame, wherever the part begins that contains the objects."""
+        inner = np.zeros((26, 28), np.uint32)
+        inner[1:-1, 1:-1] = make_labels("blobs", (1, 24, 26))[0]
+        labels = np.zeros((40, 50), np.uint32)
+        labels[7:33, 11:39] = inner
+        expected = skeletons_of(backend, labels)
+        found = np.full(expected.shape, np.nan)
+        backend.objects.skeleton_features(inner[None], boxes_of(labels[None]), 0, len(found), found, (0, 7, 11))
+        np.testing.assert_array_equal(found, expected)
+
     @pytest.mark.parametrize("place", [(1, 1), (3, 2), (4, 5)])
     def test_one_voxel_is_its_own_skeleton(self, backend: Backend, place: tuple[int, int]) -> None:
         labels = np.zeros((6, 7), np.uint32)

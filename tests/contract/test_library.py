@@ -210,7 +210,9 @@ def test_an_error_inside_a_kernel_is_raised() -> None:
     """A box of 2^62 voxels, for which there is no memory."""
     labels, boxes = np.zeros((1, 1, 1), np.uint32), np.array([[0, 0, 0, 2, 2**31 - 1, 2**31 - 1]], np.int32)
     with pytest.raises((KernelError, MemoryError), match="describe_hulls"):
-        library.kernel("describe_hulls")(labels, boxes, np.zeros((1, 3)), np.zeros(1), 0, 1, np.zeros((1, 18)))
+        library.kernel("describe_hulls")(
+            labels, (0, 0, 0), boxes, np.zeros((1, 3)), np.zeros(1), 0, 1, np.zeros((1, 18))
+        )
 
 
 def test_code_that_needs_numba_at_run_time_is_refused() -> None:

@@ -150,10 +150,10 @@ def test_too_little_room_for_intermediate_volumes_is_foretold(
 ) -> None:
     import shutil
 
-    case("obj2d_seg")
+    case("obj2d_pred_ipht")
     usage = type(shutil.disk_usage("."))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9, 1000))
-    argv = words({"raw_data": "raw.png", "segmentation_image": "seg.png"}, "--memory=300K", "--threads=1")
+    argv = words({"raw_data": "raw.h5/data", "prediction_maps": "pred.h5/data"}, "--memory=300K", "--threads=1")
     assert cli.main(["--dry_run", *argv]) == 1
     foretold = capsys.readouterr().err
     assert "let TMPDIR name a folder with more room" in foretold

@@ -1,6 +1,7 @@
 """Object Classification: probabilities or segmentation → threshold → label → object features → forest → images, table.
 
 One time point after the other; a frame's ids are in a scratch array, everything else is processed in slabs and tiles.
+Where that array fits neither memory nor disk, ids are computed again for each slab that is needed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ...tiling.frame_progress import FrameMeter
 from ..pixel import flow as pixel_classification
 from .frame import Frame, Lane, class_count, object_results
 from .inputs import ATLAS, LABEL, PREDICTION, RAW, SOURCES, check_lane, id_dtype, pixel_images
-from .plan import frame_times, plan_work
+from .plan import choose_thickness, frame_times, plan_work
 
 __all__ = ["check_lane", "classify_frame", "classify_lane", "plan_work", "result_infos", "work_voxels"]
 
@@ -75,7 +76,7 @@ def classify_frame(
     wanted = {result: exports[result.name] for result in lane.results if result.name in exports}
     is_classified = rows is not None or any(r.make is not None and not r.is_blockwise for r in wanted)
     with Scratch(lane.scratch_bytes) as scratch:
-        frame = Frame(lane, time, scratch, FrameMeter(on_progress, prod(lane.shape)))
+        frame = _open_frame(lane, time, exports, scratch, FrameMeter(on_progress, prod(lane.shape)))
         segmentation = frame.segment(lane.pixel_sinks(exports))
         labels = frame.label(segmentation)
         classes = None
@@ -88,6 +89,15 @@ def classify_frame(
         frame.paint_blocks(segmentation, wanted)
         frame.meter.finish()
         return labels.count
+
+
+def _open_frame(lane: Lane, time: int, exports: Mapping[str, TileSink], scratch: Scratch, meter: FrameMeter) -> Frame:
+    thickness = choose_thickness(lane.project, lane.images, exports, lane.resources)
+    if thickness is None:
+        return Frame(lane, time, scratch, meter)
+    from .slab_frame import SlabFrame  # rarely needed
+
+    return SlabFrame(lane, time, scratch, meter, thickness)
 
 
 def work_voxels(

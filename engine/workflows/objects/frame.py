@@ -15,7 +15,7 @@ from ...errors import InputMismatch, MemoryTooSmall, as_marked
 from ...export.tile_sinks import TileSink
 from ...inputs.images import InputImage
 from ...objects.classify import ObjectClasses, classify_objects
-from ...objects.label import LabelFrame, label_components, renumber_labels
+from ...objects.label import LabelFrame, Labels, label_components, renumber_labels
 from ...objects.measure import ObjectFeatures, measure_frame
 from ...objects.quantities import bytes_per_object
 from ...objects.render import paint_frame, paint_part, wanted_part, write_canvas
@@ -24,6 +24,7 @@ from ...objects.threshold import threshold_frame
 from ...pixels.classify import load_forest
 from ...project import ObjectProject
 from ...project.object_features import Features
+from ...project.thresholding import ThresholdSettings
 from ...resources import Resources
 from ...storage.scratch import Scratch
 from ...tiling.frame_progress import FrameMeter
@@ -115,11 +116,15 @@ class Lane:
 
 @frozen
 class Segmentation:
-    """Source of the objects of a frame: a reader of values (z, y, x) of a box, their type, and the file's chunks."""
+    """Source of the objects of a frame: a reader of values (z, y, x) of a box, their type, and the file's chunks.
+
+    labels  the objects, if they are numbered already
+    """
 
     read: Read
     dtype: np.dtype
     chunks: tuple[int, ...] | None = None
+    labels: LabelFrame | None = None
 
 
 @frozen
@@ -134,7 +139,7 @@ class _Canvas:
 
 @frozen
 class Frame:
-    """One time point of a lane."""
+    """One time point of a lane; labels of the whole frame are in the scratch."""
 
     lane: Lane
     time: int
@@ -165,35 +170,48 @@ class Frame:
             settings = replace(
                 settings, channel=place[settings.channel], core_channel=place.get(settings.core_channel, 0)
             )
+        return self.threshold(reads, channels, settings, drange)
+
+    def threshold(
+        self, reads: LayeredReads, channels: int, settings: ThresholdSettings, drange: tuple[float, float] | None
+    ) -> Segmentation:
+        """Threshold prediction maps; arguments as for ``threshold_frame``."""
         with reads as read:
             labels = threshold_frame(
                 self.meter.watch(read, THRESHOLD_SHARE),
-                lane.shape,
+                self.lane.shape,
                 channels,
                 settings,
                 drange,
-                resources=lane.work,
+                resources=self.lane.work,
                 scratch=self.scratch,
             )
         return Segmentation(_reader(labels), labels.dtype)
 
     def label(self, segmentation: Segmentation) -> LabelFrame:
         """Give every object its id."""
+        if segmentation.labels is not None:
+            return segmentation.labels
         given = self.lane.images.get(LABEL)
-        find = label_components if given is None else renumber_labels
+        reads = self._in_layers(segmentation.read, segmentation.chunks, segmentation.dtype.itemsize)
         try:
-            with self._in_layers(segmentation.read, segmentation.chunks, segmentation.dtype.itemsize) as read:
-                return find(
-                    self.meter.watch(read, LABEL_SHARE),
-                    self.lane.shape,
-                    segmentation.dtype,
-                    resources=self.lane.work,
-                    scratch=self.scratch,
-                )
+            return self.find_objects(reads, segmentation.dtype)
         except InputMismatch as error:
             if given is None:
                 raise
             raise InputMismatch(f"{self._shown(given)}: {error.render(as_marked)}") from error
+
+    def find_objects(self, reads: LayeredReads, dtype: np.dtype) -> LabelFrame:
+        """Find the objects of a segmentation, or of the lane's label image."""
+        find = renumber_labels if LABEL in self.lane.images else label_components
+        with reads as read:
+            return find(
+                self.meter.watch(read, LABEL_SHARE),
+                self.lane.shape,
+                dtype,
+                resources=self.lane.work,
+                scratch=self.scratch,
+            )
 
     def measure(self, labels: LabelFrame, wanted: Features) -> ObjectFeatures:
         """Measure the wanted features of all objects. Raises MemoryTooSmall if there are too many objects."""
@@ -203,9 +221,13 @@ class Frame:
         reads = partial(raw.read_frame, self.time)
         try:
             with self._in_layers(reads, _chunks(raw), raw.shape[4] * raw.dtype.itemsize) as read:
-                return self.lane.measure(self.meter.watch(read, MEASURE_SHARE), labels, wanted, held_bytes)
+                return self.measure_image(self.meter.watch(read, MEASURE_SHARE), labels, wanted, held_bytes)
         except MemoryTooSmall as error:
             raise MemoryTooSmall(f"{self._shown(raw)}: {error.render(as_marked)}") from error
+
+    def measure_image(self, read: Read, labels: LabelFrame, wanted: Features, held_bytes: int) -> ObjectFeatures:
+        """Measure the wanted features in the image; arguments as for ``Lane.measure``."""
+        return self.lane.measure(read, labels, wanted, held_bytes)
 
     def _shown(self, image: InputImage) -> str:
         """Name this frame of an image, for messages."""
@@ -348,7 +370,7 @@ def _chunks(image: InputImage) -> tuple[int, ...] | None:
     return None if image.chunks is None else image.chunks[1:4]
 
 
-def _reader(array: np.ndarray) -> Read:
+def _reader(array: Labels) -> Read:
     return lambda box: array[box.slices()]
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from math import prod
 
 import numpy as np
 
 from ....box import Box
 from ....frozen import frozen
-from ....kernels.contract import Voxels
+from ....kernels.contract import Voxels, as_voxels
 from ...errors import MemoryTooSmall, setting
 from ...export.tile_sinks import TileDemand
 from ...inputs.images import InputImage
 from ...machine import format_size
+from ...objects.label import cut_frame, slab_voxels
 from ...objects.render import plan_painting
 from ...objects.results import results_of
 from ...objects.rows import plan_layout
@@ -64,10 +66,8 @@ def plan_work(
         )
     if has_table or any(result.make is not None and not result.is_blockwise for result in results):
         load_forest(project.classifier, resources.backend, use="rows")
-    blockwise = [(np.dtype(result.dtype), exports[result.name].region) for result in results if result.is_blockwise]
-    canvas_bytes = sum(dtype.itemsize * prod(region.shape[1:]) for dtype, region in blockwise)
-    frame = _Frame(project, images, resources, canvas_bytes)
-    if blockwise:
+    frame = _Frame(project, images, resources, _canvas_bytes(project, exports))
+    if any(result.is_blockwise for result in results):
         check_blocks(project, frame.shape)
     times = frame_times(images, exports.values(), has_table=has_table)
     pixels = frame.pixel_stage(times[0], of_pixels)
@@ -77,13 +77,15 @@ def plan_work(
         default=0,
     )
     frame.check_scratch()
+    thickness = frame.thickness
+    cut = () if thickness is None else cut_frame(frame.shape, thickness)
     voxels = prod(frame.shape)
     slabs = min(frame.work.memory_bytes, voxels * frame.slab_bytes)
     working = max(painting, slabs, 0 if pixels is None else pixels.memory_bytes)
     held = min(frame.scratch_share, frame.scratch_bytes + voxels * (_RUN_BYTES + _FLOOD_BYTES))
     return WorkPlan(
-        tiles=len(times) * (1 if pixels is None else pixels.tiles),
-        tile=frame.shape if pixels is None else pixels.tile,
+        tiles=len(times) * (max(1, len(cut)) if pixels is None else pixels.tiles),
+        tile=pixels.tile if pixels is not None else as_voxels(cut[0].shape) if cut else frame.shape,
         halo=(0, 0, 0) if pixels is None else pixels.halo,
         memory_bytes=held + working,
         scratch_bytes=frame.scratch_bytes,
@@ -96,6 +98,28 @@ def plan_work(
                 threads=resources.threads,
             ),
         ),
+    )
+
+
+def choose_thickness(
+    project: ObjectProject,
+    images: Mapping[str, InputImage],
+    exports: Mapping[str, TileDemand],
+    resources: Resources,
+) -> int | None:
+    """Thickness of slabs whose labels are computed where they are needed, in planes or, in one plane, rows.
+
+    None: labels of the whole frame fit the memory or the folder for temporary files, which is faster.
+    """
+    return _Frame(project, images, resources, _canvas_bytes(project, exports)).thickness
+
+
+def _canvas_bytes(project: ObjectProject, exports: Mapping[str, TileDemand]) -> int:
+    """Size of the buffers of blockwise results of a frame."""
+    return sum(
+        np.dtype(result.dtype).itemsize * prod(exports[result.name].region.shape[1:])
+        for result in results_of(has_pixels=project.pixels is not None)
+        if result.is_blockwise and result.name in exports
     )
 
 
@@ -166,12 +190,34 @@ class _Frame:
     @property
     def scratch_bytes(self) -> int:
         """Bytes of the volumes of every frame: prediction maps, segmentation, ids, blockwise results."""
+        return self._scratch_bytes(by_slabs=self.thickness is not None)
+
+    def _scratch_bytes(self, *, by_slabs: bool) -> int:
         settings = self.project.thresholds
-        per_voxel = _ID_BYTES
+        per_voxel = 0 if by_slabs else _ID_BYTES
         if settings is not None:
-            per_voxel += _ID_BYTES + (4 if settings.method == "ipht" else 0)
+            is_whole = settings.method == "ipht"
+            per_voxel += (_ID_BYTES if is_whole or not by_slabs else 0) + (4 if is_whole else 0)
             per_voxel += 0 if self.project.pixels is None else 4 * len(settings.channels)
         return prod(self.shape) * per_voxel + self.canvas_bytes
+
+    @cached_property
+    def thickness(self) -> int | None:
+        """Thickness of slabs, see ``choose_thickness``; None also where one plane or row takes too much memory."""
+        beyond = self._scratch_bytes(by_slabs=False) - self.scratch_share
+        if beyond <= 0 or beyond <= _free_bytes(tempfile.gettempdir()):
+            return None
+        depth, height, width = self.shape
+        unit = height * width if depth > 1 else width
+        if unit * self.slab_bytes > self.work.memory_bytes:
+            return None
+        voxels = slab_voxels(
+            self.shape, self.slab_bytes, memory_bytes=self.work.memory_bytes, threads=self.resources.threads
+        )
+        chunks = self.images[RAW].chunks
+        chunk = 1 if chunks is None else chunks[1 if depth > 1 else 2]
+        thickness = max(1, voxels // unit)
+        return thickness // chunk * chunk or thickness
 
     @property
     def slab_bytes(self) -> int:
@@ -213,3 +259,11 @@ class _Frame:
                 f"memory budget of {format_size(self.resources.memory_bytes)} nor the folder {folder}, which has "
                 f"{format_size(free)} left; raise {setting('memory')}, or let TMPDIR name a folder with more room"
             )
+
+
+def _free_bytes(folder: str) -> int:
+    """Bytes left in a folder; 0 if it cannot be used."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0

@@ -171,7 +171,7 @@ _ALL = (
              _CHANNELS, ("f8[2]",) * 3, _HISTOGRAM),
         ),
     ),
-    Entry("hull", "hull", "describe_hulls", ("u4[3]", "i4[2]", "f8[2]", "f8[1]", "i8", "i8", "f8[2]")),
+    Entry("hull", "hull", "describe_hulls", ("u4[3]", _TRIPLE, "i4[2]", "f8[2]", "f8[1]", "i8", "i8", "f8[2]")),
     # Training.
     Entry(
         "training", "training", "grow_tree",
@@ -184,7 +184,7 @@ _ALL = (
         "importance", "training", "count_right",
         ("f4[2]", "u2[1]", "u4[1]", "i8", "u4[1]", "i4[1]", "f8[1]", "f8[1]"),
     ),
-    Entry("skeleton", "skeleton", "describe_skeletons", ("u4[2]", "i4[2]", "i8", "i8", "f8[2]")),
+    Entry("skeleton", "skeleton", "describe_skeletons", ("u4[2]", "i8", "i8", "i4[2]", "i8", "i8", "f8[2]")),
 )  # fmt: skip
 
 ENTRIES: Mapping[str, Entry] = {entry.name: entry for entry in _ALL}

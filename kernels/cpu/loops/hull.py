@@ -40,8 +40,9 @@ def merge(parent, a, b):
 
 
 @njit(nogil=True, cache=True)
-def find_defects(labels, label, box):
+def find_defects(labels, origin, label, box):
     """Find components of the box's voxels outside the object: (k, 4) voxels and sums of x, y, z, in scan order."""
+    from_z, from_y, from_x = origin
     depth, height, width = box[3] - box[0], box[4] - box[1], box[5] - box[2]
     is_flat = depth == 1  # rows are then processed like planes, and only one row is kept
     planes, rows = (height, 1) if is_flat else (depth, height)
@@ -56,7 +57,7 @@ def find_defects(labels, label, box):
             left = -1
             for i in range(width):
                 x = box[2] + i
-                if labels[z, y, x] == label:
+                if labels[z - from_z, y - from_y, x - from_x] == label:
                     left = -1
                     behind[r, i] = -1
                     continue
@@ -98,15 +99,16 @@ def find_defects(labels, label, box):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def describe_hulls(labels, boxes, centres, counts, first, stop, out):
+def describe_hulls(labels, origin, boxes, centres, counts, first, stop, out):
     """Write features of objects [first, stop) to out (n, 9 + 3 d), see ``contract.ObjectBackend.hull_features``.
 
-    boxes (n, 6) along z, y, x; centres (n, d) and the positions in out along x, y, z; counts (n,) voxels
+    origin (z, y, x) of the labels in the frame; boxes (n, 6) along z, y, x; centres (n, d) and the positions in out
+    along x, y, z; counts (n,) voxels
     """
     d = centres.shape[1]
     for i in range(first, stop):
         box = boxes[i]
-        defects = find_defects(labels, i + 1, box)
+        defects = find_defects(labels, origin, i + 1, box)
         k = np.float64(len(defects))
         volume = np.float64(np.int64(box[3] - box[0]) * np.int64(box[4] - box[1]) * np.int64(box[5] - box[2]))
         total, second, displaced = 0.0, 0.0, 0.0

@@ -297,21 +297,21 @@ def trace_skeleton(mark, own, vx, vy, out):
 
 
 @njit(nogil=True, cache=True)
-def describe_skeletons(labels, boxes, first, stop, out):
+def describe_skeletons(labels, from_y, from_x, boxes, first, stop, out):
     """Write features of objects [first, stop) to out (n, 12), see ``contract.ObjectBackend.skeleton_features``.
 
-    labels (y, x) of the frame; boxes (n, 6) along z, y, x.
+    labels (y, x) of a part of the frame that begins at (from_y, from_x); boxes (n, 6) of the frame along z, y, x.
     """
     height, width = labels.shape
     far = 2 * (width + height)
     for i in range(first, stop):
         box = boxes[i]
-        x0, x1 = max(box[2] - 1, 0), min(box[5] + 1, width)
-        y0, y1 = max(box[1] - 1, 0), min(box[4] + 1, height)
+        x0, x1 = max(box[2] - 1, from_x), min(box[5] + 1, from_x + width)
+        y0, y1 = max(box[1] - 1, from_y), min(box[4] + 1, from_y + height)
         own = np.empty((x1 - x0, y1 - y0), np.bool_)
         for y in range(y0, y1):
             for x in range(x0, x1):
-                own[x - x0, y - y0] = labels[y, x] == i + 1
+                own[x - x0, y - y0] = labels[y - from_y, x - from_x] == i + 1
         vx, vy = find_vectors(own, far)
         mark = mark_skeleton(own, vx, vy)
         thin_skeleton(mark, vx, vy)

@@ -1,0 +1,185 @@
+"""Features of objects measured slab by slab, without labels of the whole frame in memory.
+
+A slab measures the objects that begin in it, in a part of the frame that contains them with the windows around them:
+every sum starts at an object's first voxel and follows ilastik's order, whatever the slabs. Objects that reach far
+beyond their slab, the giants, are measured in parts of their own. Steps that need all objects of the frame follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from ...box import Box
+from ...frozen import frozen
+from ...kernels.contract import Voxels
+from ..project.object_features import STANDARD, Features
+from ..resources import Resources
+from ..storage.scratch import Scratch
+from ..tiling.layers import Read
+from .label import LabelFrame, plan_slabs
+from .measure import (
+    ObjectFeatures,
+    Rows,
+    check_tables,
+    check_wanted,
+    complete_features,
+    dimensions_of,
+    measure_nothing,
+    measure_objects,
+)
+from .quantities import find_margin
+from .slab_labels import SlabLabels, SlabObjects
+
+# Objects that reach further than this share of a slab's thickness beyond their slab are giants.
+GIANT_SHARE = 0.5
+PIECE_VOXELS = 1 << 20  # of a part, renumbered at once
+_OF_ALL_OBJECTS = {"Histogram", "Quantiles", "Global<Minimum>", "Global<Maximum>"}  # depend on the range of all
+
+
+@frozen(eq=False)
+class Part:
+    """Objects that are measured together, and the part (z, y, x) of the frame that is read for them.
+
+    ids  in ascending order
+    """
+
+    ids: np.ndarray
+    box: Box
+
+
+def plan_parts(objects: SlabObjects, margin: Voxels) -> Iterator[Part]:
+    """Divide the objects of a frame into parts: those of each slab, then the giants.
+
+    margin  extent of neighbourhoods along z, y, x
+    """
+    axis, shape = objects.axis, objects.source.shape
+    giants = []
+    for slab, first, stop in zip(objects.slabs, objects.first_owned[:-1], objects.first_owned[1:], strict=True):
+        ids = np.arange(first, stop)
+        reach = objects.boxes[ids - 1, 3 + axis] - slab.stop[axis]
+        is_giant = reach > GIANT_SHARE * objects.slabs[0].shape[axis]
+        giants.append(ids[is_giant])
+        ids = ids[~is_giant]
+        if ids.size:
+            yield Part(ids, _surround(_unite_boxes(objects.boxes[ids - 1]), margin, shape))
+    yield from _group_giants(objects, np.concatenate(giants), margin)
+
+
+def _group_giants(objects: SlabObjects, ids: np.ndarray, margin: Voxels) -> Iterator[Part]:
+    """Group giants as long as a common part is not larger than the parts that it replaces."""
+    shape = objects.source.shape
+    group: list[int] = []
+    united, box = objects.boxes[:0], Box.whole(shape)
+    for i in ids.tolist():
+        own = _surround(_unite_boxes(objects.boxes[i - 1 : i]), margin, shape)
+        joined = np.concatenate([united, objects.boxes[i - 1 : i]])
+        common = _surround(_unite_boxes(joined), margin, shape)
+        if group and common.size > box.size + own.size:
+            yield Part(np.array(group), box)
+            group, joined, common = [], objects.boxes[i - 1 : i], own
+        group.append(i)
+        united, box = joined, common
+    if group:
+        yield Part(np.array(group), box)
+
+
+def _unite_boxes(boxes: np.ndarray) -> Box:
+    return Box(tuple(boxes[:, :3].min(axis=0).tolist()), tuple(boxes[:, 3:].max(axis=0).tolist()))
+
+
+def _surround(box: Box, margin: Voxels, shape: Voxels) -> Box:
+    """Enlarge the box of objects to what measuring reads: windows, whole lines, at least two planes of a volume."""
+    z, y, _ = margin
+    grown = box.grow((z + 1, y + 1, 0)).clip(shape)
+    return Box((*grown.start[:2], 0), (*grown.stop[:2], shape[2]))
+
+
+def measure_by_slabs(
+    raw: Read,
+    labels: SlabLabels,
+    channels: int,
+    wanted: Features,
+    *,
+    resources: Resources,
+    scratch: Scratch,
+) -> ObjectFeatures:
+    """Measure the wanted features of all objects, as ``measure.measure_frame`` does for a frame in memory.
+
+    raw      reads the image (z, y, x, channels) of a box as float32; called from this thread, part by part
+    labels   of the frame
+    scratch  receives the labels of one part at a time
+    Raises the errors of ``measure_frame``.
+    """
+    objects = labels.objects
+    shape, count = objects.source.shape, objects.count
+    dimensions = dimensions_of(shape)
+    wanted = check_wanted(wanted, dimensions=dimensions, channels=channels)
+    if count == 0:
+        return measure_nothing(wanted, dimensions=dimensions, channels=channels)
+    left = resources.minus(check_tables(shape, count, channels, wanted, resources.memory_bytes))
+    parts = list(plan_parts(objects, find_margin(wanted.get(STANDARD, {}), dimensions)))
+    measure = partial(_measure_parts, raw, labels, parts, count, channels, resources=left, scratch=scratch)
+    value_range = None
+    if wanted.get(STANDARD, {}).keys() & _OF_ALL_OBJECTS:
+        extremes = measure({STANDARD: {"Minimum": None, "Maximum": None}}, value_range=None)
+        lowest, highest = (extremes[STANDARD, name][:, 0].astype(np.float64) for name in ("Minimum", "Maximum"))
+        value_range = float(lowest.min()), float(highest.max())
+    return complete_features(measure(wanted, value_range=value_range), count, wanted)
+
+
+def _measure_parts(
+    raw: Read,
+    labels: SlabLabels,
+    parts: list[Part],
+    count: int,
+    channels: int,
+    wanted: Features,
+    *,
+    resources: Resources,
+    scratch: Scratch,
+    value_range: tuple[float, float] | None,
+) -> Rows:
+    """Measure all parts and put their rows in the order of the ids."""
+    rows: Rows = {}
+    for part in parts:
+        own = scratch.array(part.box.shape, np.uint32)
+        _renumber(labels, part, own)
+        found = measure_objects(
+            partial(_read_shifted, raw, part.box.start),
+            LabelFrame(own, len(part.ids)),
+            channels,
+            wanted,
+            resources=resources,
+            origin=_origin(part.box),
+            value_range=value_range,
+        )
+        scratch.free(own)
+        for key, values in found.items():
+            if key not in rows:
+                rows[key] = np.empty((count, *values.shape[1:]), values.dtype)
+            rows[key][part.ids - 1] = values
+    return rows
+
+
+def _read_shifted(raw: Read, offset: tuple[int, ...], box: Box) -> np.ndarray:
+    return raw(box.shift(offset))
+
+
+def _renumber(labels: SlabLabels, part: Part, out: np.ndarray) -> None:
+    """Write the labels 1, 2, … of a part's objects, in the order of their ids; other voxels stay 0."""
+    first, last = int(part.ids[0]), int(part.ids[-1])
+    numbers = np.zeros(last - first + 2, np.uint32)
+    numbers[part.ids - first + 1] = np.arange(1, len(part.ids) + 1)
+    for piece in plan_slabs(part.box.shape, PIECE_VOXELS):
+        ids = labels[piece.shift(part.box.start).slices()]
+        # Ids that are not in the range become 0.
+        places = np.where((ids >= first) & (ids <= last), ids - np.uint32(first - 1), np.uint32(0))
+        out[piece.slices()] = numbers[places]
+
+
+def _origin(box: Box) -> Voxels:
+    z, y, x = box.start
+    return z, y, x
