@@ -4,14 +4,15 @@ Nothing here is timed. Kernels take the times of bench/gpu_model.py (results/202
 variant that is chosen without timing), copies the bandwidth of PCI Express, the host's stages the rates in HOSTS. Tiles
 go through the stages of the engine in order:
 
-- one thread reads, at most READ_AHEAD tiles more than there are threads
+- READERS threads read the same file, at most READ_AHEAD tiles more than there are threads; like other formats, HDF5 is
+  read without its library's lock, except for damaged files and rare layouts
 - each tile in work has a thread; of these, TILES_IN_FLIGHT copy into pinned memory, upload, launch, wait and download
 - the device has one queue of kernels, and one engine for each direction of copies
 - converted results are written by the tile's thread: one at a time into an HDF5 file, in parallel into other formats
 
-These constants follow from it, and are printed with what they follow from: TILES_IN_FLIGHT (kernels/cuda/tiles.py),
-FLAT_TILE and SOLID_TILE (kernels/cuda/pixel_backend.py), GPU_START_S (engine/backends.py). Where the others wait for
-the device, rates have the error bar of the kernels' model, a factor of 1.5.
+These constants follow from it, and are printed with what they follow from: TILES_IN_FLIGHT and READERS
+(kernels/cuda/tiles.py), FLAT_TILE and SOLID_TILE (kernels/cuda/pixel_backend.py), GPU_START_S (engine/backends.py).
+Where the others wait for the device, rates have the error bar of the kernels' model, a factor of 1.5.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from pixelforest.kernels.contract import ResultPlan, TilePreference, Voxels, as_
 from pixelforest.kernels.cuda.features import CudaPlan, load_plan
 from pixelforest.kernels.cuda.pinned import rounded_bytes
 from pixelforest.kernels.cuda.pixel_backend import FLAT_TILE, MIN_FLAT_TILE, MIN_SOLID_TILE, SOLID_TILE
-from pixelforest.kernels.cuda.tiles import MEMORY_SHARE, TILES_IN_FLIGHT, device_bytes
+from pixelforest.kernels.cuda.tiles import MEMORY_SHARE, READERS, TILES_IN_FLIGHT, device_bytes
 
 CORES = 16
 CLASSES = 2
@@ -156,10 +157,19 @@ class Outcome:
     device_bytes: int
 
 
-def simulate(tiles: Sequence[Box], image: Voxels, plan: CudaPlan, gpu: Gpu, host: Host, *, in_flight: int) -> Outcome:
+def simulate(
+    tiles: Sequence[Box],
+    image: Voxels,
+    plan: CudaPlan,
+    gpu: Gpu,
+    host: Host,
+    *,
+    in_flight: int = TILES_IN_FLIGHT,
+    readers: int = READERS,
+) -> Outcome:
     """Run all tiles of an image through all stages."""
     dimensions = 2 if image[0] == 1 else 3
-    reader, thread, flight = Places(1), Places(CORES), Places(in_flight)
+    reader, thread, flight = Places(readers), Places(CORES), Places(in_flight)
     upload, device, download = Places(1), Places(1), Places(1)
     python, writer = Places(1), Places(1 if host.is_serial else CORES)
     ends: list[float] = []
@@ -215,6 +225,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for dimensions, images in IMAGES.items():
         plan = load_plan(plan_features(selection(dimensions), channels=1, depth=images[0][0]))
         show_in_flight(report, dimensions, images[0], plan)
+        show_readers(report, dimensions, images[0], plan)
         for image in images:
             show_tiles(report, image, plan, TILES[dimensions])
         show_runs(report, dimensions, images[0], plan)
@@ -294,6 +305,23 @@ def show_in_flight(report: Report, dimensions: int, image: Voxels, plan: CudaPla
             )
 
 
+def show_readers(report: Report, dimensions: int, image: Voxels, plan: CudaPlan) -> None:
+    """Print rates for numbers of threads that read."""
+    tiles = cut(image, plan, *PRODUCT[dimensions])
+    numbers = (1, 2, 3, 4)
+    report.begin(f"{dimensions}-D, threads that read: {', '.join(map(str, numbers))}", name="readers")
+    for host in HOSTS:
+        for gpu in GPUS:
+            found = [simulate(tiles, image, plan, gpu, host, readers=number) for number in numbers]
+            rates = [math.prod(image) / each.seconds / 1e9 for each in found]
+            report.note(
+                f"{host.name}, {gpu.name}: {', '.join(f'{rate:.2f}' for rate in rates)} G voxels/s; in use {READERS}",
+                device=gpu.name,
+                host=host.name,
+                rates=rates,
+            )
+
+
 def show_tiles(report: Report, image: Voxels, plan: CudaPlan, sizes: Sequence[Voxels]) -> None:
     """Print rates for sizes of tiles."""
     title = f"{' x '.join(map(str, image))}, sizes of tiles, G voxels/s; in brackets: too large for the device"
@@ -302,7 +330,7 @@ def show_tiles(report: Report, image: Voxels, plan: CudaPlan, sizes: Sequence[Vo
         for size in sizes:
             tiles, texts, rates = cut(image, plan, size, size), [], {}
             for gpu in GPUS:
-                found = simulate(tiles, image, plan, gpu, host, in_flight=TILES_IN_FLIGHT)
+                found = simulate(tiles, image, plan, gpu, host)
                 fits = found.device_bytes <= MEMORY_SHARE * gpu.memory
                 rates[gpu.name] = math.prod(image) / found.seconds / 1e9
                 text = f"{gpu.name} {rates[gpu.name]:.2f}"
@@ -325,7 +353,7 @@ def show_runs(report: Report, dimensions: int, image: Voxels, plan: CudaPlan) ->
     report.begin(f"{dimensions}-D, {sizes[0]}, {len(tiles)} tiles of {sizes[1]}", name="runs")
     for host in HOSTS:
         for gpu in GPUS:
-            found = simulate(tiles, image, plan, gpu, host, in_flight=TILES_IN_FLIGHT)
+            found = simulate(tiles, image, plan, gpu, host)
             rate = math.prod(image) / found.seconds
             shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in found.busy.items())
             text = f"{host.name}, {gpu.name}: {rate / 1e9:.2f} G voxels/s; busy: {shares}"
@@ -345,7 +373,7 @@ def show_break_even(report: Report, dimensions: int, plan: CudaPlan) -> None:
     image: Voxels = (1, side, side) if dimensions == 2 else (side, side, side)
     tiles = cut(image, plan, *PRODUCT[dimensions])
     for gpu in GPUS:
-        seconds = simulate(tiles, image, plan, gpu, HOSTS[1], in_flight=TILES_IN_FLIGHT).seconds
+        seconds = simulate(tiles, image, plan, gpu, HOSTS[1]).seconds
         saved = 1 / (CPU_RATE[dimensions] * CORES) - seconds / math.prod(image)
         voxels = start_s / saved if saved > 0 else math.inf
         text = f"{voxels / 1e6:.0f} M" if saved > 0 else "never"

@@ -81,7 +81,7 @@ def classify_pixels(
             _write(export, tile, computed.results[name], plan.requests[name])
         on_progress(Box(tile.start[1:4], tile.stop[1:4]).size)
 
-    stream_tiles(plan.tiles, tiles.read, process, threads=resources.threads)
+    stream_tiles(plan.tiles, tiles.read, process, threads=resources.threads, readers=plan.readers)
     if any(unclassified):
         logger.warning(
             "%s: %d voxels have no class, since NaN, infinite or very large pixels make features that are no numbers; "
@@ -127,11 +127,13 @@ class _TilePlan:
     tiles     (t, z, y, x, c), one time point each
     cost      memory that one of them needs
     requests  result -> its channels and conversion
+    readers   number of threads that read
     """
 
     tiles: tuple[Box, ...]
     cost: TileCost
     requests: Mapping[str, ResultRequest]
+    readers: int
 
 
 def _demands(exports: Mapping[str, TileDemand]) -> tuple[_Demand, ...]:
@@ -184,20 +186,21 @@ def _plan(
         grid=choose_grid([demand.grid for demand in demands]),
         worker=classifier.tile_bytes,
     )
+    preference = classifier.preferred_tiles(requests, resources.threads)
     pieces = plan_tiles(
         Box(region.start[1:4], region.stop[1:4]),
         shape[1:4],
         classifier.halo,
         cost,
         resources=resources,
-        preference=classifier.preferred_tiles(requests, resources.threads),
+        preference=preference,
     )
     tiles = tuple(
         Box((t, *piece.start, 0), (t + 1, *piece.stop, shape[4]))
         for t in range(region.start[0], region.stop[0])
         for piece in pieces
     )
-    return _TilePlan(tiles, cost, requests)
+    return _TilePlan(tiles, cost, requests, 1 if preference is None else preference.readers)
 
 
 @lru_cache(maxsize=4)

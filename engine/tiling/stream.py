@@ -1,4 +1,4 @@
-"""Stream of tiles: read in order by the caller's thread, computed and written by a pool, within a limited number.
+"""Stream of tiles: read in order by one thread or a few, computed and written by a pool, within a limited number.
 
 Reading runs a few tiles ahead, so that reading, computing and writing overlap.
 """
@@ -23,10 +23,12 @@ def stream_tiles(
     process: Callable[[Tile, Source], None],
     *,
     threads: int,
+    readers: int = 1,
 ) -> None:
-    """Call ``process(tile, read(tile))`` for every tile on ``threads`` threads; reads follow the order of ``tiles``.
+    """Call ``process(tile, read(tile))`` for every tile on ``threads`` threads; reads begin in the order of ``tiles``.
 
-    The first error stops the stream: tiles in work are finished, no more are started, then it is raised.
+    The caller's thread reads, or several ``readers`` do; the number of sources in memory is the same. The first error
+    stops the stream: tiles in work are finished, no more are started, then it is raised.
     """
     if threads <= 1:
         for tile in tiles:
@@ -40,6 +42,19 @@ def stream_tiles(
         if not failed.is_set():
             process(tile, source)
 
+    def hand_over(tile: Tile, source: Source) -> None:
+        _submit(pool, threads, process_unless_failed, tile, source).add_done_callback(finish)
+
+    def read_unless_failed(tile: Tile) -> None:
+        if failed.is_set():
+            room.release()
+        else:
+            hand_over(tile, read(tile))
+
+    def finish_reading(future: Future[None]) -> None:
+        if future.cancelled() or future.exception() is not None:  # else the tile is being processed
+            finish(future)
+
     def finish(future: Future[None]) -> None:
         error = None if future.cancelled() else future.exception()
         if error is not None:
@@ -47,23 +62,34 @@ def stream_tiles(
             failed.set()
         room.release()
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="tile") as pool:
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="tile") as pool,
+        ThreadPoolExecutor(readers, thread_name_prefix="read") as reading,
+    ):
         try:
             for tile in tiles:
                 room.acquire()
                 if failed.is_set():
                     break
-                source = read(tile)
-                try:
-                    pool.submit(process_unless_failed, tile, source).add_done_callback(finish)
-                except RuntimeError as problem:  # Python's error if the system refuses a thread
-                    failed.set()
-                    raise MemoryTooSmall(
-                        f"the system does not let this process start {threads} threads ({problem}); "
-                        f"lower {setting('threads')}, or raise the limit (ulimit -v, ulimit -u)"
-                    ) from problem
+                if readers > 1:
+                    _submit(reading, threads, read_unless_failed, tile).add_done_callback(finish_reading)
+                else:
+                    hand_over(tile, read(tile))
         except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+            failed.set()
+            for each in (reading, pool):
+                each.shutdown(wait=True, cancel_futures=True)
             raise
     if errors:
         raise errors[0]
+
+
+def _submit(pool: ThreadPoolExecutor, threads: int, work: Callable[..., None], *arguments: object) -> Future[None]:
+    """Submit work to a pool. Raises MemoryTooSmall if the system refuses a thread."""
+    try:
+        return pool.submit(work, *arguments)
+    except RuntimeError as problem:
+        raise MemoryTooSmall(
+            f"the system does not let this process start {threads} threads ({problem}); "
+            f"lower {setting('threads')}, or raise the limit (ulimit -v, ulimit -u)"
+        ) from problem

@@ -169,11 +169,14 @@ class TilePreference:
         Tiles are not cut below this size to occupy more threads.
     at_once
         Number of tiles processed at the same time.
+    readers
+        Number of threads that read tiles.
     """
 
     largest: Voxels
     smallest: Voxels
     at_once: int
+    readers: int = 1
 
 
 def _put(position: Voxels, axis: int, value: int) -> Voxels:

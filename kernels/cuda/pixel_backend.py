@@ -38,7 +38,7 @@ from .pool import DevicePool
 from .results import ALL_RESULTS, needed_kernels, zero_results
 from .stages import COMMON_STAGES
 from .strided import COMMON_STRIDED
-from .tiles import TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
+from .tiles import READERS, TILES_IN_FLIGHT, CudaJob, LoadedForest, finish_all
 
 # Voxels along z, y, x, from bench/gpu_pipeline.py; bench/cuda_pipeline.py tries others on a GPU. A tile takes
 # 32 launches * 20 us + 0.5 ms of Python, which has to be less than voxels / rate of its kernels: 1.1 of 1.6 ms in 2-D
@@ -107,7 +107,9 @@ class CudaPixels:
             if tile[axis] <= 1:
                 break  # the tile is tried anyway, and split
             tile[axis] = (tile[axis] + 1) // 2
-        return TilePreference(as_voxels(tile), smallest, min(threads, TILES_IN_FLIGHT * len(self._pool.workers)))
+        count = len(self._pool.workers)
+        readers = max(1, min(threads // 2, READERS * count))
+        return TilePreference(as_voxels(tile), smallest, min(threads, TILES_IN_FLIGHT * count), readers)
 
     def tile_results(self, job: CudaJob) -> tuple[TileResult, ...]:
         if job.is_masked_out and not job.wants_features:

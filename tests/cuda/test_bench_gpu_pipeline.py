@@ -12,7 +12,7 @@ import pytest
 
 from pixelforest.engine.backends import CPU_VOXELS_PER_S, GPU_START_S
 from pixelforest.kernels.cuda.pixel_backend import FLAT_TILE, SOLID_TILE
-from pixelforest.kernels.cuda.tiles import TILES_IN_FLIGHT
+from pixelforest.kernels.cuda.tiles import READERS, TILES_IN_FLIGHT
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
@@ -36,6 +36,8 @@ def test_constants_follow_from_the_simulation(rows: list[dict]) -> None:
     for row in of(rows, "in flight"):
         assert row["rates"] == sorted(row["rates"])
         assert row["rates"][TILES_IN_FLIGHT - 1] > 0.99 * row["rates"][-1]
+    assert max(row["rates"][READERS - 1] / row["rates"][0] for row in of(rows, "readers")) > 1.1
+    assert all(row["rates"][READERS - 1] > 0.98 * row["rates"][-1] for row in of(rows, "readers"))
     for product, dimensions in ((FLAT_TILE, 2), (SOLID_TILE, 3)):
         sizes = [row for row in of(rows, "tiles") if (row["case"]["image"][0] == 1) == (dimensions == 2)]
         scores: dict[tuple[int, ...], float] = defaultdict(lambda: 1.0)  # products of 20 rates
@@ -53,7 +55,7 @@ def test_no_stage_works_more_than_all_the_time(rows: list[dict]) -> None:
     assert len(runs) == 2 * 3 * 5
     for row in runs:
         assert all(0 < share <= 1 for share in row["busy"].values()), row
-        assert max(row["busy"].values()) > 0.9, "something is always waited for"
+        assert max(row["busy"].values()) > 0.85, "something is always waited for"
 
 
 def test_statistics_on_a_device_would_gain_little(rows: list[dict]) -> None:

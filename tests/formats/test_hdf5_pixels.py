@@ -282,6 +282,36 @@ def test_threads_read_pixels_of_hdf5_at_once(path: Path, layout: str) -> None:
     assert not wrong
 
 
+def test_threads_that_need_a_chunk_share_its_decompression(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=MIXED, **LAYOUTS["gzip"])
+    plain, unpacked, others = hdf5_pixels._PackedChunks._unpack_one, list[tuple[int, ...]](), threading.Event()
+
+    def unpack(chunks: Any, corner: tuple[int, ...]) -> np.ndarray:
+        unpacked.append(corner)
+        others.wait(20)
+        return plain(chunks, corner)
+
+    monkeypatch.setattr(hdf5_pixels, "_CACHE_BYTES", 1 << 26)
+    monkeypatch.setattr(hdf5_pixels._PackedChunks, "_unpack_one", unpack)
+    found: dict[int, np.ndarray] = {}
+    with INPUT.open(path, "data") as reader:
+
+        def read(number: int) -> None:
+            if number == 3:
+                others.set()
+            found[number] = reader.read(BOXES[2])
+
+        threads = [threading.Thread(target=read, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(found) == 4
+    assert all(np.array_equal(each, MIXED[BOXES[2].slices()]) for each in found.values())
+    assert len(unpacked) == len(set(unpacked)) == 8
+
+
 class TestDamage:
     @pytest.mark.parametrize("layout", ["contiguous", "chunked"])
     def test_cut_short_while_it_is_read(self, path: Path, layout: str) -> None:

@@ -5,6 +5,7 @@ The jobs are those of support/tile_jobs.py."""
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from support.cuda_host.faults import FaultyDevice
 from support.cuda_host.host_device import HostDevice
 from support.cuda_host.jobs import CPU, KINDS, REGIONS, assert_cpu_bytes, expected, limit_tiles
-from support.tile_jobs import SHAPES, assert_same_part, classify, make_image, make_mask, make_project
+from support.tile_jobs import SHAPES, Image, assert_same_part, classify, make_image, make_mask, make_project
 
 from pixelforest.box import Box
 from pixelforest.engine.pixels.classify import RawKind, ResultRequest, prepare_classifier
@@ -60,6 +61,25 @@ def test_a_device_given_twice_plans_with_half_of_its_memory() -> None:
         preferences[count] = classifier.preferred_tiles({"Probabilities": ResultRequest()}, 8)
     assert np.prod(preferences[2].largest) <= 0.6 * np.prod(preferences[1].largest)
     assert (preferences[1].at_once, preferences[2].at_once) == (TILES_IN_FLIGHT, 2 * TILES_IN_FLIGHT)
+
+
+def test_several_threads_read_for_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are the same, and half of the threads read at most."""
+    limit_tiles(monkeypatch)
+    names, plain = set[str](), Image.read
+
+    def read(image: Image, box: Box) -> np.ndarray:
+        names.add(threading.current_thread().name)
+        return plain(image, box)
+
+    monkeypatch.setattr(Image, "read", read)
+    for devices, threads, readers in ((1, 2, 1), (1, 4, 2), (2, 16, 4)):
+        names.clear()
+        backend = compose_backend([HostDevice(index=i) for i in range(devices)])
+        classifier = prepare_classifier(make_project("solid"), backend, kind_of((1, 40, 400, 400, 1)))
+        assert classifier.preferred_tiles({"Probabilities": ResultRequest()}, threads).readers == readers
+        assert_cpu_bytes("flat", backend, threads=threads, names=("Probabilities",))
+        assert len({name for name in names if name.startswith("read_")}) in range(1, readers + 1) or readers == 1
 
 
 def test_the_tiles_that_are_asked_for_fit_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

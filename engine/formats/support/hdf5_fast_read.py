@@ -10,7 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import product
 from math import ceil, prod
@@ -250,6 +250,7 @@ class _PackedChunks(_Chunks):
         super().__init__(dataset, slow)
         self._is_shuffled = is_shuffled
         self._unpacked: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
+        self._pending: dict[tuple[int, ...], Future[np.ndarray]] = {}
         self._most_unpacked = max(1, _CACHE_BYTES // self._chunk_bytes)
         self._lock = threading.Lock()
         workers = min(_MAX_WORKERS, thread_limit() or os.cpu_count() or 1)
@@ -271,24 +272,40 @@ class _PackedChunks(_Chunks):
         self._unpacked.clear()
 
     def _unpack(self, corners: list[tuple[int, ...]]) -> list[np.ndarray]:
-        """Get chunks by their first voxel, from the cache or decompressed in parallel."""
+        """Get chunks by their first voxel: from the cache, from another thread, or decompressed in parallel."""
         with self._lock:
             found = {c: self._unpacked[c] for c in corners if c in self._unpacked}
             for corner in found:
                 self._unpacked.move_to_end(corner)
-        absent = [c for c in corners if c not in found]
+            awaited = {c: self._pending[c] for c in corners if c in self._pending}
+            absent = {c: Future[np.ndarray]() for c in corners if c not in found and c not in awaited}
+            self._pending.update(absent)
         if absent:
+            found.update(self._unpack_absent(absent))
+        found.update((corner, future.result()) for corner, future in awaited.items())
+        return [found[c] for c in corners]
+
+    def _unpack_absent(self, absent: dict[tuple[int, ...], Future[np.ndarray]]) -> dict[tuple[int, ...], np.ndarray]:
+        """Decompress chunks for this and other threads."""
+        try:
             if self._pool is None or len(absent) == 1:
                 made = [self._unpack_one(c) for c in absent]
             else:
                 made = list(self._pool.map(self._unpack_one, absent))
-            found.update(zip(absent, made, strict=True))
+        except BaseException as error:
             with self._lock:
-                for corner, chunk in zip(absent, made, strict=True):
-                    self._unpacked[corner] = chunk
-                while len(self._unpacked) > self._most_unpacked:
-                    self._unpacked.popitem(last=False)
-        return [found[c] for c in corners]
+                for corner, future in absent.items():
+                    del self._pending[corner]
+                    future.set_exception(error)
+            raise
+        with self._lock:
+            for (corner, future), chunk in zip(absent.items(), made, strict=True):
+                del self._pending[corner]
+                future.set_result(chunk)
+                self._unpacked[corner] = chunk
+            while len(self._unpacked) > self._most_unpacked:
+                self._unpacked.popitem(last=False)
+        return dict(zip(absent, made, strict=True))
 
     def _unpack_one(self, corner: tuple[int, ...]) -> np.ndarray:
         from isal import isal_zlib
