@@ -218,6 +218,11 @@ def _read_project(
     """Read a project, trained anew if that is requested or if it is not trained, also if nothing will be written."""
     from .workflows import read_project
 
+    if request.generate_random_labels:
+        from .retraining import label_at_random
+
+        _choose_before_training(path, request, config)  # a mistake leaves the project as it is
+        label_at_random(path, request, is_dry=request.dry_run)
     missing = None
     if not request.trains:
         try:
@@ -439,10 +444,13 @@ def _cluster(request: ResourceRequest, *, threads: int, memory_bytes: int) -> Cl
 
 def _unused_training(request: Request) -> list[str]:
     lines = []
-    if not request.readonly and not request.retrain:
+    if not request.readonly and not request.retrain and not request.generate_random_labels:
         lines.append(f"{setting('readonly')}=0 has no effect without {setting('retrain')}")
     if request.variable_importance_path is not None and not request.trains:
         lines.append(f"{setting('variable_importance_path')} has no effect unless a classifier is trained")
+    for name in ("random_label_count", "random_label_value"):
+        if getattr(request, name) is not None and not request.generate_random_labels:
+            lines.append(f"{setting(name)} has no effect without {setting('generate_random_labels')}")
     return lines
 
 

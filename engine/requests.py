@@ -122,7 +122,11 @@ class TrainingInRun:
     variable_importance_path
         Folder of the table of the features' importance, written after training.
     readonly
-        False to save what ``retrain`` has trained.
+        False to save what ``retrain`` has trained, or random labels.
+    generate_random_labels
+        True to label random pixels of all training images before anything else.
+    random_label_count, random_label_value
+        Number of pixels of each image, None: 2000; and their label, None: 1.
     """
 
     retrain: bool = False
@@ -131,6 +135,9 @@ class TrainingInRun:
     seed: int = 1
     variable_importance_path: str | None = None
     readonly: bool = True
+    generate_random_labels: bool = False
+    random_label_count: int | None = None
+    random_label_value: int | None = None
 
     @property
     def trains(self) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from .errors import ClassifierMissing, Text, setting
+from .errors import ClassifierMissing, Text, UsageError, setting
 from .project import Project, open_project
 from .requests import TrainingInRun
 from .training.importance import check_table_place, write_importance
 from .training.kinds import is_untrained, train_project_file
+from .training.random_labels import add_random_labels
 from .training.stage import TrainingSettings, check_place
+
+_RANDOM_COUNT, _RANDOM_VALUE = 2000, 1  # ilastik's defaults
 
 logger = logging.getLogger("pixelforest.training")
 
@@ -46,6 +49,22 @@ def train_for_run(
             reason = Text(f"the project stays as it is; {setting('readonly')}=0 saves the new classifier in it")
         logger.warning("The classifier was trained for this run only, with seed %d: %s", request.seed, reason)
     return trained.project
+
+
+def label_at_random(path: Path, request: TrainingInRun, *, is_dry: bool) -> None:
+    """Save random labels in a project as requested; ``is_dry`` as above. Raises the errors of ``add_random_labels``."""
+    if request.readonly:
+        raise UsageError(
+            f"{setting('generate_random_labels')} saves labels in the project, and removes its classifier; to do so, "
+            f"add {setting('readonly')}=0"
+        )
+    if is_dry:
+        logger.warning("No random labels are added, since nothing is saved")
+        return
+    count, value = request.random_label_count, request.random_label_value
+    add_random_labels(
+        path, count=_RANDOM_COUNT if count is None else count, value=_RANDOM_VALUE if value is None else value
+    )
 
 
 def train_untrained(

@@ -16,7 +16,6 @@ from pixelforest.frontend.options import Option, Takes, format_help
 
 RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
 
-NO_RANDOM_LABELS = f"labels are drawn in ilastik, or read from files by {PROGRAM} train --new"
 NO_GRAPHICS = "there is no graphical interface here"
 NO_NETWORKS = "neural network workflows are not supported"
 NO_TRACKING = "tracking workflows are not supported"
@@ -90,7 +89,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--readonly",
         RUN,
-        "--readonly=0 with --retrain saves the new classifier in the project; otherwise projects are never modified.",
+        "--readonly=0 with --retrain saves the new classifier in the project, and with --generate_random_labels the "
+        "labels; otherwise projects are never modified.",
         takes=Takes.BOOLEAN,
     ),
     _flag(
@@ -123,6 +123,21 @@ OPTIONS: tuple[Option, ...] = (
         is_path=True,
     ),
     Option("--seed", RUN, "Seed of the random numbers of training.", metavar="N", default="1", parse=parse_count),
+    _flag(
+        "--generate_random_labels",
+        RUN,
+        "For tests of speed: label random pixels of all training images of a Pixel Classification project. With "
+        "--readonly=0, since they are saved in the project, and its classifier is removed.",
+    ),
+    Option(
+        "--random_label_count",
+        RUN,
+        "Number of random labels in each image.",
+        metavar="N",
+        default="2000",
+        parse=parse_count,
+    ),
+    Option("--random_label_value", RUN, "The label that they get.", metavar="N", default="1", parse=parse_count),
     _flag(
         "--dry_run",
         RUN,
@@ -404,9 +419,6 @@ OPTIONS: tuple[Option, ...] = (
     refused("--connection_string", NO_NETWORKS),
     refused("--distributed", NO_MPI),
     refused("--distributed_block_roi", NO_MPI),
-    refused("--generate_random_labels", NO_RANDOM_LABELS),
-    refused("--random_label_value", NO_RANDOM_LABELS),
-    refused("--random_label_count", NO_RANDOM_LABELS),
     refused("--fillmissing", "fill missing slices in ilastik, when the project is created"),
     refused("--nobatch", "without inputs nothing is processed"),
     refused("--csv_export_file", "the cell density counting workflow is not supported"),

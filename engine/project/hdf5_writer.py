@@ -113,11 +113,17 @@ def put_header(file: Any, workflow: str, roles: Sequence[str]) -> Any:
 
 def put_class_names(group: Any, names: Sequence[str]) -> None:
     """Store the names and colors of the classes of an applet."""
+    put_names(group, names)
     colors = np.array([_COLORS[i % len(_COLORS)] for i in range(len(names))])
-    encoded = np.array([name.encode() for name in names])
-    for key, values in (("LabelNames", encoded), ("LabelColors", colors), ("PmapColors", colors)):
-        group[key] = values
+    for key in ("LabelColors", "PmapColors"):
+        group[key] = colors
         group[key].attrs["isEmpty"] = False
+
+
+def put_names(group: Any, names: Sequence[str]) -> None:
+    """Store the names of the classes of an applet."""
+    group["LabelNames"] = np.array([name.encode() for name in names])
+    group["LabelNames"].attrs["isEmpty"] = False
 
 
 def put_lane(inputs: Any, number: int, roles: Sequence[str], images: Mapping[str, NewLane]) -> None:
@@ -152,7 +158,7 @@ def _put_image(info: Any, lane: NewLane, key: str) -> None:
 
 def write_trained_project(source: Path, path: Path, classifiers: Mapping[str, TrainedClassifier]) -> None:
     """Write a copy of a project with other classifiers, by their groups. Raises ExportError, ProjectError."""
-    with _new_project(source, path) as file:
+    with changing_copy(source, path) as file:
         for group, classifier in classifiers.items():
             _replace_classifier(file[group], classifier)
         put_text(file, "time", time.ctime())
@@ -186,7 +192,7 @@ def check_replaceable(path: Path) -> None:
 
 
 @contextmanager
-def _new_project(source: Path, path: Path) -> Iterator[Any]:
+def changing_copy(source: Path, path: Path) -> Iterator[Any]:
     """Open a copy of ``source`` that gets the name ``path`` at the end of the context, if nothing was raised."""
     target = Target(path, OUTPUT)
     try:

@@ -1,7 +1,8 @@
-"""New projects that classify pixels, in one stage or, as Autocontext, in two."""
+"""New projects that classify pixels, in one stage or, as Autocontext, in two; and more labels for existing ones."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,18 @@ from ..axes import axistags_json, box_from_canonical, from_canonical, pipeline_a
 from .annotations import LabelBlock
 from .autocontext_project import KIND as AUTOCONTEXT
 from .forest import GROUP
-from .hdf5_writer import NewLane, put_class_names, put_header, put_lane, put_text, put_texts, writing
+from .hdf5_writer import (
+    NewLane,
+    changing_copy,
+    put_class_names,
+    put_header,
+    put_lane,
+    put_names,
+    put_text,
+    put_texts,
+    writing,
+)
+from .lanes import TrainingImage
 from .pixel_features import GROUP as FEATURES_GROUP
 from .pixel_features import FeatureSelection
 from .pixel_project import NAME, RAW, ROLES, stage_suffix
@@ -66,6 +78,25 @@ def write_new_pixel_project(place: Path, path: Path, project: NewPixelProject) -
             put_text(file, f"{AUTOCONTEXT.export_group}/{name}", text)
 
 
+def write_labels(
+    path: Path, names: Sequence[str], labels: Mapping[int, tuple[TrainingImage, Sequence[LabelBlock]]]
+) -> None:
+    """Add labels to a project, by lane, in one step. Its classifier no longer fits them, and is removed.
+
+    names  of the classes, also of new ones
+    Raises ExportError, ProjectError.
+    """
+    with changing_copy(path, path) as file:
+        group = file[GROUP]
+        if "ClassifierForests" in group:
+            del group["ClassifierForests"]
+        if "LabelNames" in group:
+            del group["LabelNames"]
+        put_names(group, names)
+        for lane, (image, blocks) in labels.items():
+            _put_blocks(group.require_group(f"LabelSets/labels{lane:03d}"), image.sizes(), blocks)
+
+
 def _put_features(group: Any, features: FeatureSelection) -> None:
     put_text(group, "StorageVersion", "0.1")
     put_texts(group, "FeatureIds", features.ids)
@@ -80,12 +111,14 @@ def _put_labels(group: Any, stage: NewStage, lanes: tuple[NewLane, ...]) -> None
     group["Bookmarks/0000"] = np.void(_NO_BOOKMARKS)
     group["Bookmarks/0000"].attrs["version"] = 1
     for number, (lane, blocks) in enumerate(zip(lanes, stage.blocks, strict=True)):
-        _put_blocks(group.create_group(f"LabelSets/labels{number:03d}"), lane, blocks)
+        sizes = dict(zip(lane.axes, lane.shape, strict=True))
+        _put_blocks(group.create_group(f"LabelSets/labels{number:03d}"), sizes, blocks)
 
 
-def _put_blocks(group: Any, lane: NewLane, blocks: tuple[LabelBlock, ...]) -> None:
-    axes = pipeline_axes(dict(zip(lane.axes, lane.shape, strict=True)))
-    for number, block in enumerate(blocks):
+def _put_blocks(group: Any, sizes: Mapping[str, int], blocks: Sequence[LabelBlock]) -> None:
+    """Add blocks of labels behind those that are there: later ones replace earlier ones."""
+    axes = pipeline_axes(sizes)
+    for number, block in enumerate(blocks, len(group)):
         stop = tuple(a + n for a, n in zip(block.start, block.values.shape, strict=True))
         box = box_from_canonical(Box(block.start, stop), axes)
         data = group.create_dataset(f"block{number:04d}", data=from_canonical(block.values, axes))

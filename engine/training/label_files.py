@@ -96,13 +96,18 @@ def _place_points(argument: str, image: InputImage, classes: Sequence[str]) -> I
     """Read a table of points into label blocks. Raises InputError."""
     path = Path(unquote(argument)).expanduser()
     points = read_points(path, image.shape[:4], classes, fits=image.path_text, axes=image.axes)
-    _, block = np.unique(points.places // _BLOCKS[image.shape[1] == 1][:4], axis=0, return_inverse=True)
-    for number in range(int(block.max(initial=-1)) + 1):
-        is_in = block.reshape(-1) == number
-        places = points.places[is_in]
-        first = places.min(axis=0)
-        values = np.zeros((*(places.max(axis=0) - first + 1), 1), np.uint8)
-        values[(*(places - first).T, 0)] = points.labels[is_in]
+    yield from make_blocks(points.places, points.labels, is_flat=image.shape[1] == 1)
+
+
+def make_blocks(places: np.ndarray, labels: np.ndarray, *, is_flat: bool) -> Iterator[LabelBlock]:
+    """Make label blocks of the labels of single voxels (n, 4), in the blocks that label images are divided into."""
+    _, block = np.unique(places // _BLOCKS[is_flat][:4], axis=0, return_inverse=True)
+    order = np.argsort(block.reshape(-1), kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(block.reshape(-1)[order])) + 1) if len(order) else ():
+        own = places[members]
+        first = own.min(axis=0)
+        values = np.zeros((*(own.max(axis=0) - first + 1), 1), np.uint8)
+        values[(*(own - first).T, 0)] = labels[members]
         yield LabelBlock((*map(int, first), 0), values)
 
 

@@ -207,7 +207,6 @@ def test_a_run_that_trains_writes_the_table(project: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--project=a.ilp", "--generate-random-labels", "--random-label-count=5"], "pixelforest train --new"),
         (["--new_project=a.ilp", "--workflow=Pixel Classification"], "pixelforest train --new=P.ilp makes one"),
         (["train", "--autocontext", "--project=a.ilp"], "--autocontext goes with --new"),
         (["train", "--new=a.ilp", "--labels_2", "b.png"], "--labels_2 goes with --autocontext"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.golden import GOLDEN
+from support.project_layout import layout_of
 
 from pixelforest.cli import main
 from pixelforest.engine.errors import InputMismatch, ProjectError, UsageError
@@ -61,30 +61,9 @@ def project_of(folder: Path) -> AutocontextProject:
     return found
 
 
-def layout(path: Path) -> dict[str, Any]:
-    """Types, shapes and attributes of all items; one forest stands for all, and one tree for all of a forest.
-
-    Sizes of trees, and the numbers of forests, follow from the seeds.
-    """
-    found: dict[str, Any] = {}
-
-    def add(name: str, item: Any) -> None:
-        name = re.sub(r"Forest\d+", "Forest", re.sub(r"Tree_\d+", "Tree", name))
-        attributes = {key: str(item.attrs.get_id(key).dtype) for key in item.attrs if not key.startswith("pixelforest")}
-        found[name] = attributes
-        if isinstance(item, h5py.Dataset):
-            shape = len(item.shape) if "Tree/" in name else item.shape
-            found[name] = (str(item.dtype), h5py.check_string_dtype(item.dtype) is None, shape, attributes)
-
-    with h5py.File(path) as file:
-        file.visititems(add)
-        assert not file.attrs
-    return found
-
-
 def test_the_layout_is_that_of_ilastik(scene: Path) -> None:
     train(scene, classes=FIRST, classes_2=SECOND, features=f"like:{RECORDED}")
-    assert layout(scene / "new.ilp") == layout(RECORDED)
+    assert layout_of(scene / "new.ilp") == layout_of(RECORDED)
     with h5py.File(scene / "new.ilp") as new, h5py.File(RECORDED) as recorded:
         image = "Input Data/infos/lane0000/Raw Data"
         fixed = ["workflowName", *(f"Prediction Export/{name}" for name in recorded["Prediction Export"])]

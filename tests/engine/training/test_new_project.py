@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from PIL import Image
 from support.golden import GOLDEN
+from support.project_layout import layout_of
 
 from pixelforest.cli import main
 from pixelforest.engine.errors import InputMismatch, PixelforestError, UsageError
@@ -72,6 +73,7 @@ def test_a_new_project_equals_one_with_the_same_labels_and_features(name: str, s
     new, old = read_project(scene / "new.ilp"), read_project(scene / "old.ilp")
     assert new.classifier == old.classifier
     assert new.features == old.features
+    assert layout_of(scene / "new.ilp") == layout_of(scene / "old.ilp") == layout_of(source)
     assert new.lanes[0].images["Raw Data"].file_path == "raw.png"
     assert new.lanes[0].images["Raw Data"].sizes() == old.lanes[0].images["Raw Data"].sizes()
     assert sorted(path.name for path in scene.iterdir() if path.suffix in (".ilp", ".part")) == ["new.ilp", "old.ilp"]
