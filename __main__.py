@@ -18,7 +18,8 @@ def start() -> None:
     status = main()
     is_watched = sys.getprofile() is not None or sys.gettrace() is not None
     is_interrupted = status in (128 + signal.SIGINT, 128 + signal.SIGTERM)  # threads may be blocked then
-    if (is_interrupted or all(thread.daemon for thread in _other_threads())) and not is_watched:
+    is_ranked = "mpi4py.MPI" in sys.modules  # mpirun kills all processes if one ends without telling it
+    if (is_interrupted or all(thread.daemon for thread in _other_threads())) and not (is_watched or is_ranked):
         # Only the end of the process is left; freeing every module and object takes 30 ms.
         atexit._run_exitfuncs()
         os._exit(status)

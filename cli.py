@@ -130,7 +130,15 @@ def run_project(line: CommandLine, console: Console) -> int:
     if not line.positional and not line.paths and set(line.values) <= {"headless", "readonly"}:
         return _print(f"{PROGRAM}: no project and no command; name a project and images, or see {PROGRAM} --help")
     request = build_request(line)
+    if not request.uses_mpi:
+        return _run_request(request, console)
+    from pixelforest.engine.run.mpi_ranks import cluster_of_ranks
 
+    with cluster_of_ranks() as is_run:
+        return _run_request(request, console) if is_run else STATUS_OK
+
+
+def _run_request(request: Request, console: Console) -> int:
     from pixelforest.engine.jobs import log_labels, resolve_job
     from pixelforest.engine.run.batch import run_batch
 

@@ -45,6 +45,7 @@ setup(
         "xarray": ["xarray>=2024.7"],
         "dask": ["dask[array]>=2024.8"],
         "cluster": ["distributed>=2026.3"],  # --scheduler
+        "mpi": ["dask-mpi>=2026.3", "distributed>=2026.3", "mpi4py>=4.1"],  # --distributed
         "testing": ["pytest>=8", "scipy>=1.13"],  # pixelforest.testing, for plug-ins
         # A GPU: CuPy without the mathematical libraries it can use, the compiler and the runtime of one CUDA.
         "cuda12": [
@@ -78,6 +79,9 @@ setup(
             "xarray>=2024.7",
             "dask[array]>=2024.8",
             "distributed>=2026.3",
+            "dask-mpi>=2026.3; sys_platform == 'linux'",
+            "mpi4py>=4.1; sys_platform == 'linux'",
+            "mpich>=4.3; sys_platform == 'linux'",
             "ome-zarr-models>=1.0",
             "opencv-python-headless>=4.9",
             # Two versions of CUDA's compiler, so that all kernels are compiled for all architectures without a GPU.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ..frozen import frozen
 from .config import Config, find_config, read_config
 from .errors import ClassifierMissing, ExportError, ProjectError, Text, UsageError, setting
 from .machine import choose_memory, choose_threads
-from .requests import ExportRequest, InputRequest, ResourceRequest, TableRequest, TrainingInRun
+from .requests import MPI, ExportRequest, InputRequest, ResourceRequest, TableRequest, TrainingInRun
 
 if TYPE_CHECKING:
     from .export.settings import ExportSettings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # Slices of a training image that are listed one by one, also those without a label.
 MAX_LISTED_SLICES = 100_000
+DISTRIBUTED_FORMAT = "compressed n5"
 # Former name of a role on ilastik's command line -> present name.
 _ROLE_ALIASES = {"binary_data": "segmentation_image"}
 
@@ -63,7 +65,7 @@ class Request(InputRequest, ExportRequest, TableRequest, TrainingInRun, Resource
 class ClusterSettings:
     """Cluster whose workers compute a job.
 
-    scheduler     address or file of its scheduler, or local:N for N processes of this machine
+    scheduler     address or file of its scheduler, local:N for N processes of this machine, or mpi
     threads, memory_bytes  of each worker; None: what the worker finds. With local:N, of all workers together
     """
 
@@ -160,6 +162,7 @@ def resolve_job(request: Request) -> Job:
     from .inputs.lanes import InputOptions
     from .workflows import load_workflow
 
+    request, mpi_notes = _as_distributed(request)
     config = read_config(find_config(request.configfile))
     app_logger.info("config file location: %s", config.path or "<none>")
     threads = choose_threads(request.threads, config=config.threads)
@@ -173,6 +176,7 @@ def resolve_job(request: Request) -> Job:
     workflow = load_workflow(project.workflow)
     notes = (
         *config.notes,
+        *mpi_notes,
         *_empty_shard(request, len(lanes)),
         *_unused_flags(request, project, workflow.result_names(project)),
         *_check_labels(request),
@@ -426,6 +430,29 @@ def _own_files(request: Request) -> tuple[Path, ...]:
     names = (request.logfile, request.redirect_output, request.report_json)
     paths = [Path(name).expanduser().absolute() for name in names if name]
     return tuple(path for path in paths if not is_special(path))
+
+
+def _as_distributed(request: Request) -> tuple[Request, list[str]]:
+    """Resolve ilastik's option for MPI, whose results are always N5; with lines about what has no effect.
+
+    Raises UsageError.
+    """
+    notes = []
+    option = setting("distributed")
+    if request.distributed_block_roi is not None:
+        if not request.distributed:
+            raise UsageError(f"{setting('distributed_block_roi')} goes with {option}")
+        notes.append(f"{setting('distributed_block_roi')} has no effect: blocks follow the chunks of the result")
+    if not request.distributed:
+        return request, notes
+    if request.scheduler not in (None, MPI):
+        raise UsageError(f"{option} is {setting('scheduler', MPI)}; give one of the two")
+    if request.output_format not in (None, DISTRIBUTED_FORMAT):
+        notes.append(
+            f"{setting('output_format')} has no effect with {option}, whose results are N5 as in ilastik; "
+            f"{setting('scheduler', MPI)} writes all formats"
+        )
+    return replace(request, scheduler=MPI, output_format=DISTRIBUTED_FORMAT), notes
 
 
 def _cluster(request: ResourceRequest, *, threads: int, memory_bytes: int) -> ClusterSettings | None:

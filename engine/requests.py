@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ..frozen import frozen
 
 EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+MPI = "mpi"  # value of scheduler
 FORESTS = ("auto", "native", "nvforest")
 OME_ZARR_VERSIONS = ("0.4", "0.5")  # the first is the default
 # Flags that request one image each, in the order in which the images are written.
@@ -164,7 +165,10 @@ class ResourceRequest:
     finish
         True to complete the results of an image whose blocks are all computed.
     scheduler
-        Address or file of the scheduler of a Dask cluster, or local:N for N processes; None: no cluster.
+        Address or file of the scheduler of a Dask cluster, local:N for N processes, or mpi for those that mpirun has
+        started; None: no cluster.
+    distributed, distributed_block_roi
+        True for ilastik's way to use MPI, and its size of blocks, which has no effect.
     """
 
     device: str = "auto"
@@ -179,3 +183,10 @@ class ResourceRequest:
     blocks: tuple[int, int] | None = None
     finish: bool = False
     scheduler: str | None = None
+    distributed: bool = False
+    distributed_block_roi: str | None = None
+
+    @property
+    def uses_mpi(self) -> bool:
+        """True if the processes that mpirun has started compute together."""
+        return self.distributed or self.scheduler == MPI

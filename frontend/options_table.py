@@ -5,6 +5,7 @@ How a command line is read by this table is in options.py. Nothing here imports 
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import Any
 
@@ -20,7 +21,6 @@ NO_GRAPHICS = "there is no graphical interface here"
 NO_NETWORKS = "neural network workflows are not supported"
 NO_TRACKING = "tracking workflows are not supported"
 NO_CARVING = "the carving workflow is not supported"
-NO_MPI = "start a Dask cluster with mpirun dask-mpi --scheduler-file=s.json, and name it with --scheduler=s.json"
 
 
 def parse_count(text: str) -> int:
@@ -45,10 +45,23 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _scheduler(text: str) -> str:
-    if re.fullmatch(r"local:[1-9]\d*|(tcp|tls|ws|wss|ucx|ucxx)://\S+", text):
+    if re.fullmatch(r"mpi|local:[1-9]\d*|(tcp|tls|ws|wss|ucx|ucxx)://\S+", text):
         return text
     if "://" in text or text.startswith("local:") or not text.endswith(".json"):
-        raise ValueError("expected an address such as tcp://host:8786, a scheduler file (.json), or local:N")
+        raise ValueError("expected an address such as tcp://host:8786, a scheduler file (.json), local:N, or mpi")
+    return text
+
+
+def _block_sides(text: str) -> str:
+    """Check sides of blocks as ilastik does: one number, or a dictionary of some axes."""
+    try:
+        sides = ast.literal_eval(text)
+        sides = sides if isinstance(sides, dict) else {"x": sides}
+        is_good = bool(sides) and all(each in "xyztc" and type(n) is int and n > 0 for each, n in sides.items())
+    except (SyntaxError, TypeError, ValueError):
+        is_good = False
+    if not is_good:
+        raise ValueError("expected a number, or a dictionary such as {'x': 256, 'y': 256, 'z': 64}")
     return text
 
 
@@ -358,10 +371,24 @@ OPTIONS: tuple[Option, ...] = (
         "--scheduler",
         MACHINE,
         "Let the workers of a Dask cluster compute the inputs, and large images in blocks: address of its scheduler, "
-        "such as tcp://host:8786, its scheduler file, or local:N for N processes of this machine. Implies --resume. "
-        "Needs pixelforest[cluster].",
+        "such as tcp://host:8786, its scheduler file, local:N for N processes of this machine, or mpi for those that "
+        "mpirun has started. Implies --resume. Needs pixelforest[cluster].",
         metavar="CLUSTER",
         parse=_scheduler,
+    ),
+    _flag(
+        "--distributed",
+        MACHINE,
+        "Under mpirun: the same as --scheduler=mpi --output_format='compressed n5', whatever the format. Needs "
+        "pixelforest[mpi].",
+    ),
+    Option(
+        "--distributed_block_roi",
+        MACHINE,
+        "In ilastik, the size of blocks with --distributed; checked, but without effect: blocks follow the chunks of "
+        "the result.",
+        metavar="SIZES",
+        parse=_block_sides,
     ),
     _flag("--resumable", MACHINE, "With clean: also remove unfinished runs that --resume or --blocks could continue."),
     Option(
@@ -417,8 +444,6 @@ OPTIONS: tuple[Option, ...] = (
     refused("--tiktorch_executable", NO_NETWORKS),
     refused("--nn_device", NO_NETWORKS + "; --device chooses where forests are computed"),
     refused("--connection_string", NO_NETWORKS),
-    refused("--distributed", NO_MPI),
-    refused("--distributed_block_roi", NO_MPI),
     refused("--fillmissing", "fill missing slices in ilastik, when the project is created"),
     refused("--nobatch", "without inputs nothing is processed"),
     refused("--csv_export_file", "the cell density counting workflow is not supported"),

@@ -168,6 +168,8 @@ def test_one_module_imports_the_cluster_library() -> None:
     source = ast.parse(MODULES["engine.run.cluster"].read_text("utf-8"))
     early = [node for node in source.body if isinstance(node, IMPORTS) and "dask_cluster" in ast.unparse(node)]
     assert early == []
+    users = {name for name in MODULES for each in imports_of(name) if each.partition(".")[0] in ("dask_mpi", "mpi4py")}
+    assert users == {"engine.run.mpi_ranks"}
 
 
 def test_one_module_imports_the_forest_library() -> None:

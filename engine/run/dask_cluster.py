@@ -24,6 +24,7 @@ from typing import Any, Self
 from ... import __version__
 from ..errors import BackendFailed, BackendUnavailable, setting
 from ..jobs import ClusterSettings
+from ..requests import MPI
 
 # Where Dask would write its default settings on import, below the user's home.
 os.environ.setdefault("DASK_CONFIG", os.path.join(os.devnull, "none"))
@@ -81,6 +82,8 @@ class DaskWorkers:
         settings = self._settings
         if settings.local_count:
             return self._start_local(settings.local_count)
+        if settings.scheduler == MPI:
+            return distributed.Client(timeout=CONNECT_S, set_as_default=False)  # its address is in Dask's settings
         is_file = "://" not in settings.scheduler
         options = {"scheduler_file": settings.scheduler} if is_file else {"address": settings.scheduler}
         if is_file and not Path(settings.scheduler).exists():

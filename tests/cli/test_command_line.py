@@ -52,8 +52,8 @@ INPUT_OPTIONS = {
     "--ignore_training_axistags": True,
     "--stack_along": True,
     "--preconvert_stacks": True,
-    "--distributed": False,
-    "--distributed_block_roi": False,
+    "--distributed": True,
+    "--distributed_block_roi": True,
 }
 EXPORT_OPTIONS = {
     "--export_source": True,
