@@ -163,6 +163,46 @@ def test_every_wait_ends(wait: str, work: Path) -> None:
     assert json.loads(Path("report.json").read_text())["status"] == 143
 
 
+# The same in training: while trees grow in a thread, while the main thread waits, while the project is put in place.
+TRAINING_WAITS = {
+    "trees that grow": """
+        import time
+        from pixelforest.engine.training import forest
+        def wait(*arguments, **options):
+            open("begun", "w").close()
+            while True: time.sleep(100)
+        forest._finish = wait""",
+    "reading labels": """
+        import time
+        from pixelforest.engine.training import pixel_training
+        def wait(*arguments, **options):
+            open("begun", "w").close()
+            while True: time.sleep(100)
+        pixel_training.read_draft = wait""",
+    "writing the project": """
+        import time
+        from pixelforest.engine.storage.atomic_write import Target
+        def wait(self):
+            open("begun", "w").close()
+            while True: time.sleep(100)
+        Target.commit = wait""",
+}
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("wait", TRAINING_WAITS)
+def test_every_wait_of_training_ends(wait: str, work: Path) -> None:
+    before = Path("project.ilp").read_bytes()
+    words = ["train", "--project=project.ilp", "--output=project.ilp", "--trees=20", "--threads=2"]
+    process = begin(TRAINING_WAITS[wait], *words)
+    wait_until(lambda: Path("begun").exists(), process)
+    seconds, errors = terminate(process)
+    assert seconds < LIMIT_S + MAX_SLOWNESS_S
+    assert errors.splitlines()[-1] == "pixelforest: error: terminated; no unfinished file was left behind"
+    assert Path("project.ilp").read_bytes() == before
+    assert not list(work.glob(".*"))
+
+
 @pytest.mark.slow
 def test_compilers_end_with_the_program(work: Path) -> None:
     """They are processes of their own, which take ten seconds and more."""
@@ -198,7 +238,7 @@ def wait_for_the_end(pid: int) -> None:
 def phases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with projects and inputs for runs of a second or two."""
     folder = tmp_path_factory.mktemp("phases")
-    for name in ("px2d_gray", "obj2d_label"):
+    for name in ("px2d_gray", "obj2d_label", "autocontext_2d"):
         shutil.copytree(GOLDEN / name, folder / name, ignore=shutil.ignore_patterns("expected"))
     tile = np.asarray(Image.open(GOLDEN / "px2d_gray" / "raw.png")).reshape(160, 200, 1)
     np.save(folder / "large.npy", np.tile(tile, (8, 8, 1)))
@@ -210,6 +250,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
     large = str(folder / "large.npy")
     of_objects = json.loads((folder / "obj2d_label" / "case.json").read_text())["expected"][0]["command"]
     objects = [word for word in shlex.split(of_objects)[1:] if word != "--headless" and "expected/" not in word]
+    out = "--output_filename_format=o/{nickname}"
     table = ["--table_filename=o/table.csv", "--export_object_prediction_img", "--output_filename_format=o/{nickname}"]
     return {
         "hdf5": [*pixels, "--output_format=compressed hdf5", "--output_filename_format=o/{nickname}", large],
@@ -217,13 +258,18 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "zarr": [*pixels, "--output_format=multi-scale OME-Zarr", "--output_filename_format=o/{nickname}", large],
         "tiff": [*pixels, "--output_format=multipage tiff", "--output_filename_format=o/{nickname}", large],
         "objects": [*[w for w in objects if not w.startswith(("--output", "--table", "--export"))], *table],
+        "autocontext": [f"--project={folder}/autocontext_2d/project.ilp", f"{folder}/autocontext_2d/raw.png", out],
+        "blocks": [*pixels, "--resume", "--output_format=n5", out, large],
+        "retrain": [*pixels, "--retrain", "--tree_count=200", out, f"{folder}/px2d_gray/raw.png"],
+        "train": ["train", f"--project={folder}/px2d_gray/project.ilp", "--output=o/new.ilp", "--trees=200"],
         "explain": ["explain", *pixels, large],
         "info": ["info", f"{folder}/px2d_gray/project.ilp"],
         "doctor": ["doctor", "--device=cpu"],
     }
 
 
-NAMES = ("hdf5", "n5", "zarr", "tiff", "objects", "explain", "info", "doctor")
+NAMES = ("hdf5", "n5", "zarr", "tiff", "objects", "autocontext", "blocks", "retrain", "train")
+NAMES += ("explain", "info", "doctor")
 
 
 def check_random_moments(name: str, folder: Path, work: Path, *, count: int, seed: int) -> None:
