@@ -166,6 +166,8 @@ def write_trained_project(source: Path, path: Path, classifiers: Mapping[str, Tr
 
 def check_not_open(path: Path) -> None:
     """Raise ProjectError if another program has opened a project for writing, as ilastik does."""
+    if not path.is_file():  # opening a pipe would wait for somebody who writes into it
+        return
     try:
         h5py.File(path, "r", locking=True).close()
     except OSError as error:

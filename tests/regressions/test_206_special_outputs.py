@@ -167,15 +167,25 @@ def test_closed_streams_are_no_error(closed: str, work: Path) -> None:
     assert Path("first.npy").read_bytes() == Path("o.npy").read_bytes()
 
 
-@pytest.mark.parametrize("words", [["info"], ["explain"], []])
+def test_a_trained_project_goes_into_a_pipe(work: Path, pipe: tuple[Path, Callable[[], bytes]]) -> None:
+    path, read = pipe
+    assert cli.main(["train", "--project=project.ilp", f"--output={path}", "--trees=2"]) == 0
+    (work / "got.ilp").write_bytes(read())
+    assert cli.main(["--project=got.ilp", "--output_filename_format=o", "raw.png"]) == 0
+    assert cli.main(["train", "--project=project.ilp", "--output=/dev/null", "--trees=2"]) == 0
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize("words", [["info"], ["explain"], [], ["--retrain"], ["train", "--output=new.ilp"]])
 def test_a_pipe_or_a_device_is_no_project(words: list[str], work: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Opening a pipe would wait for somebody to write into it."""
     os.mkfifo("pipe.ilp")
-    inputs = [] if words == ["info"] else ["raw.png"]
+    inputs = [] if words[:1] in (["info"], ["train"]) else ["raw.png"]
     for project in ("pipe.ilp", "/dev/null"):
         assert cli.main([*words, f"--project={project}", "--quiet", *inputs]) == 1
         (line,) = capfd.readouterr().err.splitlines()
+        shown = Path(project).absolute() if words[:1] == ["train"] else project
         assert line == (
-            f"pixelforest: error: '{project}' is a device, a pipe or a socket, not a project file; give the .ilp file "
+            f"pixelforest: error: '{shown}' is a device, a pipe or a socket, not a project file; give the .ilp file "
             "itself"
         )
