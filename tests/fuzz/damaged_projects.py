@@ -103,6 +103,65 @@ def _named_table() -> Case:
     return Case("a table", start.files, (*COMMON, OUT, "--table_filename=out/x.csv", *PROJECTS["obj2d_seg"]))
 
 
+def _first_class_unlabelled(file: h5py.File) -> None:
+    path = "ObjectClassification/ClassifierForests/known_labels"
+    count = int(file[path].shape[0])
+    del file[path]
+    file[path] = np.arange(2, count + 1, dtype=np.uint32)
+
+
+def _unknown_plugin(file: h5py.File) -> None:
+    file.create_group("ObjectExtraction/Features/Spherical Texture/Spherical Texture")
+
+
+def _trees_of_nan(file: h5py.File) -> None:
+    forest = file["PixelClassification/ClassifierForests/Forest0000"]
+    for name in forest:
+        if name.startswith("Tree_"):
+            forest[name]["parameters"][...] = np.nan
+
+
+def _left_by_killed_runs() -> Case:
+    """An old store that was moved aside, and unfinished files; the run puts the store back and then replaces it."""
+    start = project_start("px2d_gray")
+    name = "out/raw_Probabilities.zarr"
+    aside = "out/.raw_Probabilities.zarr.0123456789ab.old"
+    left = {
+        f"{aside}/.zgroup": b'{"zarr_format": 2}',
+        "out/.raw_Probabilities.zarr.0123456789ab.part/0/0.0.0": b"half",
+        "out/.raw_Probabilities.h5.0123456789ab.part": b"half",
+    }
+    words = ("--output_format=single-scale OME-Zarr", "--overwrite", OUT)
+    return Case(f"{name} moved aside", {**start.files, **left}, (*COMMON, *words, *PROJECTS["px2d_gray"]))
+
+
+def _store_in_place(folder: Path) -> str:
+    names = {path.name for path in (folder / "out").iterdir()}
+    if "raw_Probabilities.zarr" not in names:
+        return "there is no store"
+    return "the old store is still there" if any(name.endswith(".old") for name in names) else ""
+
+
+def _table_over(content: bytes) -> Case:
+    start = project_start("obj2d_seg")
+    words = (*COMMON, "--table_filename=notes.csv", *PROJECTS["obj2d_seg"])
+    return Case("a table over a file", {**start.files, "notes.csv": content}, words)
+
+
+def _log_into(name: str) -> Case:
+    start = project_start("px2d_gray")
+    return Case(f"a log in {name}", start.files, (*COMMON, OUT, f"--logfile={name}", *PROJECTS["px2d_gray"]))
+
+
+def _kept(name: str, begins: bytes) -> Callable[[Path], str]:
+    return lambda folder: "" if (folder / name).read_bytes().startswith(begins) else f"{name} was changed"
+
+
+def _image_kept(folder: Path) -> str:
+    same = (folder / "raw.png").read_bytes() == project_start("px2d_gray").files["raw.png"]
+    return "" if same else "the image was changed"
+
+
 def _threshold(name: str, value: object) -> Damaged:
     make = partial(project_case, f"{name} is {value}", _HYSTERESIS, put(**{f"ThresholdTwoLevels__{name}": value}))
     return Damaged(make, 1, "ThresholdTwoLevels")
@@ -113,6 +172,10 @@ PROJECT_CASES: dict[str, Damaged] = {
     "107 a windows path": Damaged(
         partial(_stored_template, r"C:\Users\me\out\{nickname}_{result_type}.h5"), 1, "--output_filename_format"
     ),
+    "110 a class without an object": Damaged(
+        partial(_table, "a class without an object", "obj2dt_seg", _first_class_unlabelled), 0
+    ),
+    "112 what killed runs left": Damaged(_left_by_killed_runs, 0, "put back", check=_store_in_place),
     "114 a threshold of nan": _threshold("LowThreshold", float("nan")),
     "114 a negative threshold": _threshold("HighThreshold", -0.5),
     "114 an infinite threshold": _threshold("HighThreshold", float("inf")),
@@ -128,6 +191,13 @@ PROJECT_CASES: dict[str, Damaged] = {
         ),
         1,
         "Scales",
+    ),
+    "114 trees of nan": Damaged(
+        partial(project_case, "trees of nan", "px2d_gray", _trees_of_nan), 1, "Forest0000/Tree_"
+    ),
+    "114 a smoothing of nan": _threshold("SmootherSigma__x", float("nan")),
+    "119 features of an unknown plugin": Damaged(
+        partial(_table, "an unknown plugin", "obj2d_seg", _unknown_plugin, "--table_filename=out/t.csv"), 0, "lacks"
     ),
     "201 nested keys": Damaged(partial(_table, "nested keys", _HYSTERESIS, _settings(_nested_keys()))),
     "201 deep keys": Damaged(partial(_table, "deep keys", _HYSTERESIS, _settings(_deep_keys()))),
@@ -158,9 +228,25 @@ PROJECT_CASES: dict[str, Damaged] = {
     "203 a stored bucket": Damaged(
         partial(_stored_template, "s3://bucket/{nickname}", "single-scale OME-Zarr"), 1, _ALLOW
     ),
+    "203 a hidden folder": Damaged(partial(_stored_template, ".git/hooks/{nickname}"), 1, "hidden folder"),
+    "203 a path over an image": Damaged(
+        partial(_stored_template, "{dataset_dir}/raw", "png"), 1, "is an input", check=_image_kept
+    ),
     "203 a path upwards": Damaged(partial(_stored_template, "out/../out/{nickname}"), 0, r"WARNING.*\.\."),
     "204 formulas": Damaged(
         partial(_table, "formulas", _HYSTERESIS, _formulas, "--table_filename=out/t.csv"), 0, "--safe_csv"
     ),
+    "206 a device as project": Damaged(
+        lambda: Case("a device", {}, ("--headless", "--project=/dev/null", "a.png")), 1, "not a project file"
+    ),
+    "206 a report to a device": Damaged(
+        partial(project_case, "a report", "px2d_gray", put(), OUT, "--report_json=/dev/null"), 0
+    ),
+    "307 a log in the image": Damaged(partial(_log_into, "raw.png"), 2, "--logfile", check=_image_kept),
+    "307 a log in the project": Damaged(partial(_log_into, "project.ilp"), 2, check=_kept("project.ilp", b"\x89HDF")),
+    "307 a table over notes": Damaged(
+        partial(_table_over, b"mine"), 1, "other contents", check=_kept("notes.csv", b"mine")
+    ),
+    "307 a table over a table": Damaged(partial(_table_over, b"a;b\n1;2\n"), 0),
     "204 escapes": Damaged(partial(project_case, "escapes", "px2d_gray", _escapes, "--print_labels_by_slice")),
 }
