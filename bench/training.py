@@ -9,7 +9,7 @@ seconds. Variants of the kernel (200 000 samples, clean / a twentieth wrong, CPU
 Bins of 4 to 32 samples, 256 to 2048 bins: no difference beyond noise. Three and more classes (CPU ms a tree of 20 000
 objects with 3 / 6 / 10 classes, and of 100 000 samples of 49 features with 3):
     squares of counts bounded by lines: nearly every bin is sorted          209 / 215 / 257, 761
-    all arrangements of the bin's classes, up to twice its samples           94 / 115 / 149, 325
+    all arrangements of the bin's classes, up to twice its samples           94 / 115 / 149, 359
     the same, and cuts compared by two divisions before the exact loss      112 / -   / -
 Objects: one forest, so one thread, as in ilastik.
 """
