@@ -14,14 +14,16 @@ one of latency and the longest other bound is added, divided by the number of bl
 Kernels with published times (PUBLISHED) run through the same model; the ratio of modelled and published times is
 printed, and the error bar of all other rows is the largest of them, at least ERROR.
 
-What the model leaves out: moves that ptxas removes, hits in L1, the tail of a grid, clocks under load.
+What the model leaves out: moves that ptxas removes, hits in L1, the tail of a grid, clocks under load. With --nvdisasm
+the instructions of every kernel are multiplied by the size of its machine code, divided by that of its PTX as the model
+counts it, and registers, shared memory and spills are listed for ARCHITECTURES.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +39,9 @@ from cuda_forest import make_stack, project_forests
 from data import make_cells, prepare, selection
 from forest import load_features
 from measure import Report
+from sass import count_machine_code, count_ptx, disassemble
 from support.cuda_host.interpreter import Counts
-from support.cuda_host.nvrtc import compile_source
+from support.cuda_host.nvrtc import KernelReport, compile_source
 from support.cuda_host.ptx_device import PtxDevice
 
 from pixelforest.engine.pixels.feature_plan import plan_features
@@ -56,6 +59,8 @@ GLOBAL_CYCLES, SHARED_CYCLES, ALU_CYCLES = 500.0, 25.0, 4.5  # latencies; public
 DIVISION_INSTRUCTIONS = 9  # of a correctly rounded division or square root, beside calls of the slow path
 INTEGER_CLASSES = ("integer", "comparison", "conversion", "exchange")
 REMOVED_CLASSES = ("move",)  # ptxas keeps few of them
+REMOVED, DIVISIONS = ("mov",), ("div", "rem", "sqrt")  # the same by the names of PTX
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 SHAPES = {2: (144, 320), 3: (40, 48, 96)}
 QUICK_SHAPE = (96, 128)
 FEATURE_VOXELS, FOREST_VOXELS = 1 << 16, 1 << 13
@@ -183,11 +188,26 @@ class Bounds:
         return max(self.seconds, key=lambda name: self.seconds[name])
 
 
-class Model:
-    """Times on devices, with registers as ptxas allocates them for each architecture."""
+@dataclass(frozen=True)
+class MachineCode:
+    """A kernel as ptxas compiles it.
 
-    def __init__(self) -> None:
-        self._reports: dict[tuple[str, str], dict[str, Any]] = {}
+    growth   instructions, as a multiple of those that the model counts; 1 if they are not disassembled
+    """
+
+    report: KernelReport
+    growth: float
+
+
+class Model:
+    """Times on devices, with registers as ptxas allocates them for each architecture.
+
+    nvdisasm   disassembles machine code; None: its size is taken to be that of the PTX
+    """
+
+    def __init__(self, nvdisasm: Path | None = None) -> None:
+        self.nvdisasm = nvdisasm
+        self._compiled: dict[tuple[str, str], dict[str, MachineCode]] = {}
 
     def bounds(self, work: Work, gpu: Gpu) -> Bounds:
         """Bounds of launches that fill a device."""
@@ -196,7 +216,7 @@ class Model:
         for name in REMOVED_CLASSES:
             issued[name] = 0
         issued["division"] *= DIVISION_INSTRUCTIONS
-        total = sum(issued.values())
+        total = sum(issued.values()) * self.machine_code(work, gpu.architecture).growth
         fp32 = issued["float32"] + issued["division"]
         integer = sum(issued[name] for name in INTEGER_CLASSES)
         passes = sum(counts.transfers[name] for name in counts.transfers if name.startswith("shared"))
@@ -221,31 +241,48 @@ class Model:
 
     def _resident_blocks(self, work: Work, gpu: Gpu) -> int:
         """Blocks that a multiprocessor holds."""
-        key = (work.source, gpu.architecture)
-        if key not in self._reports:
-            name, options = json.loads(work.source)
-            text = (
-                PUBLISHED_KERNELS.read_text(encoding="utf-8") if name == PUBLISHED_KERNELS.name else read_source(name)
-            )
-            self._reports[key] = compile_source(text, name, gpu.architecture, tuple(options), major=13).kernels
-        report = self._reports[key][work.kernel]
+        report = self.machine_code(work, gpu.architecture).report
         warps = -(-work.threads // 32)
         registers = -(-report.registers * 32 // 256) * 256 * warps
         shared = report.shared + work.shared_bytes + (1024 if gpu.architecture >= "sm_80" else 0)
         blocks = min(gpu.threads // (32 * warps), 65536 // registers, gpu.shared // max(1, shared), gpu.blocks)
         return max(1, blocks)
 
+    def machine_code(self, work: Work, architecture: str) -> MachineCode:
+        """Compile the file of a kernel once for each architecture."""
+        key = (work.source, architecture)
+        if key not in self._compiled:
+            name, options = json.loads(work.source)
+            text = (
+                PUBLISHED_KERNELS.read_text(encoding="utf-8") if name == PUBLISHED_KERNELS.name else read_source(name)
+            )
+            compiled = compile_source(text, name, architecture, tuple(options), major=13)
+            sizes = {} if self.nvdisasm is None else count_machine_code(disassemble(compiled.cubin, self.nvdisasm))
+            ptx = count_ptx(compiled.ptx)
+            self._compiled[key] = {
+                kernel: MachineCode(found, sizes[kernel] / model_size(ptx[kernel]) if sizes else 1.0)
+                for kernel, found in compiled.kernels.items()
+            }
+        return self._compiled[key][work.kernel]
+
+
+def model_size(ptx: Counter[str]) -> int:
+    """Return the number of instructions of a kernel as the model counts them."""
+    divisions = sum(ptx[name] for name in DIVISIONS)
+    return ptx.total() - sum(ptx[name] for name in REMOVED) + (DIVISION_INSTRUCTIONS - 1) * divisions
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the model."""
     parser = make_parser(__doc__, defaults=(), quick=())
+    parser.add_argument("--nvdisasm", type=Path, metavar="FILE", help="count instructions of machine code with this")
     options = parse(parser, words)
     names = ["published kernels", "features 2-D, 3-D", "forest 2-D, 3-D", "components 2-D, 3-D"]
     if options.dry_run:
         print("\n".join(names))
         return 0
     device = CountingDevice(finds_races=False)
-    model, report = Model(), Report("gpu_model", options.json)
+    model, report = Model(options.nvdisasm), Report("gpu_model", options.json)
     error = max(ERROR, check_published(model, device, report))
     for title, voxels, work in _workloads(device, options):
         _show(model, report, title, voxels, work, error)
@@ -359,6 +396,8 @@ def _show(model: Model, report: Report, title: str, voxels: int, work: list[Work
             active=share,
             classes=classes,
         )
+    if model.nvdisasm is not None:
+        _show_machine_code(model, report, work)
     for gpu in GPUS:
         bounds = [model.bounds(each, gpu) for each in work]
         seconds = sum(each.total for each in bounds)
@@ -375,6 +414,26 @@ def _show(model: Model, report: Report, title: str, voxels: int, work: list[Work
             rate=rate,
             error=error,
             bounds=dict(parts),
+        )
+
+
+def _show_machine_code(model: Model, report: Report, work: list[Work]) -> None:
+    """Print registers, memory and size of each kernel: the range over its forms and all architectures."""
+    found: dict[str, list[MachineCode]] = defaultdict(list)
+    for each in work:
+        found[each.kernel] += [model.machine_code(each, architecture) for architecture in ARCHITECTURES]
+    for name, codes in found.items():
+        registers, shared = [code.report.registers for code in codes], [code.report.shared for code in codes]
+        spills, growths = sum(code.report.spills for code in codes), [code.growth for code in codes]
+        report.note(
+            f"{name}: {min(registers)} to {max(registers)} registers, {min(shared)} to {max(shared)} bytes of static "
+            f"shared memory, {spills} bytes of spills; {min(growths):.2f} to {max(growths):.2f} times the instructions "
+            "of the model",
+            kernel=name,
+            registers=registers,
+            shared=shared,
+            spills=spills,
+            growths=growths,
         )
 
 

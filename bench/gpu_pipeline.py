@@ -1,8 +1,8 @@
 """Simulation of runs on a GPU: reading, copies, kernels and writing of all tiles, and which stage the others wait for.
 
-Nothing here is timed. Kernels take the times of bench/gpu_model.py (results/2026-11-30-gpu-model.md, with the forest's
-variant that is chosen without timing), copies the bandwidth of PCI Express, the host's stages the rates in HOSTS. Tiles
-go through the stages of the engine in order:
+Nothing here is timed. Kernels take the times of bench/gpu_model.py (results/2026-11-30-gpu-machine-code.md, with the
+forest's variant that is chosen without timing), copies the bandwidth of PCI Express, the host's stages the rates in
+HOSTS. Tiles go through the stages of the engine in order:
 
 - READERS threads read the same file, at most READ_AHEAD tiles more than there are threads; like other formats, HDF5 is
   read without its library's lock, except for damaged files and rare layouts
@@ -90,11 +90,11 @@ class Gpu:
 
 PCI_3, PCI_4, PCI_5 = 12e9, 25e9, 50e9
 GPUS = (
-    Gpu("T4", (0.27, 0.20), (0.15, 0.16), PCI_3, 15 << 30),
-    Gpu("RTX 4090", (1.87, 1.27), (0.95, 0.84), PCI_4, 23 << 30),
-    Gpu("A100", (2.29, 1.19), (0.64, 0.69), PCI_4, 39 << 30),
-    Gpu("H100", (3.85, 1.94), (1.55, 1.22), PCI_5, 79 << 30),
-    Gpu("B200", (4.61, 2.32), (1.83, 1.45), PCI_5, 180 << 30),
+    Gpu("T4", (0.27, 0.20), (0.15, 0.18), PCI_3, 15 << 30),
+    Gpu("RTX 4090", (1.88, 1.27), (0.95, 0.92), PCI_4, 23 << 30),
+    Gpu("A100", (2.36, 1.18), (0.85, 0.83), PCI_4, 39 << 30),
+    Gpu("H100", (3.96, 1.86), (1.52, 1.33), PCI_5, 79 << 30),
+    Gpu("B200", (4.32, 2.11), (1.79, 1.56), PCI_5, 180 << 30),
 )
 
 
