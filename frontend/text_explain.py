@@ -51,7 +51,8 @@ def _objects(objects: Document) -> Iterable[Row]:
         yield (
             "thresholds",
             f"{settings['method']}: {level}; smoothed with sigma {sigma}; objects of {settings['min_size']} to "
-            f"{settings['max_size']} pixels are kept",
+            f"{settings['max_size']} pixels are kept"
+            + ("; grown through the whole image by one process" if settings["needs_whole_image"] else ""),
         )
     yield "object classes", f"{', '.join(objects['classes'])}, told by {_count(objects['features'], 'feature')}"
 

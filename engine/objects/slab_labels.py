@@ -30,10 +30,29 @@ _NUMBER_BITS = 32  # of a component's number in a slab
 
 @frozen(eq=False)
 class Face:
-    """Outer plane or row of a slab: its values and the numbers of its components, (z, y, x) each."""
+    """Outer plane or row of a slab as runs of voxels of one value and one component.
 
+    starts  first voxel of each run, in scan order; values, numbers: of the runs; size: number of voxels
+    """
+
+    starts: np.ndarray
     values: np.ndarray
     numbers: np.ndarray
+    size: int
+
+    @classmethod
+    def of(cls, values: np.ndarray, numbers: np.ndarray) -> Face:
+        """Make a face of the values and numbers (z, y, x) of its voxels."""
+        flat, own = values.reshape(-1), numbers.reshape(-1)
+        starts = np.flatnonzero(np.concatenate([[True], (own[1:] != own[:-1]) | (flat[1:] != flat[:-1])]))
+        return cls(starts, flat[starts], own[starts], flat.size)
+
+    def join(self, after: Face) -> tuple[np.ndarray, np.ndarray]:
+        """Find the components that touch a component of the next slab, and have its value: numbers, pair by pair."""
+        starts = np.union1d(self.starts, after.starts)
+        a, b = (np.searchsorted(face.starts, starts, "right") - 1 for face in (self, after))
+        touches = (self.values[a] == after.values[b]) & (self.numbers[a] > 0) & (after.numbers[b] > 0)
+        return _unique_pairs(self.numbers[a][touches], after.numbers[b][touches])
 
 
 @frozen(eq=False)
@@ -221,10 +240,33 @@ class SlabObjects:
         ids = np.concatenate([[0], self.ids[self.bases[index] : self.bases[index + 1]]])
         return self.source.label(slab, self.source.read(slab), ids)
 
+    def ids_in(self, box: Box) -> SlabIds:
+        """Select what labels in a box depend on."""
+        met = [i for i, slab in enumerate(self.slabs) if not slab.intersect(box).is_empty]
+        first, last = met[0], met[-1] + 1
+        base = self.bases[first]
+        bases = tuple(each - base for each in self.bases[first : last + 1])
+        return SlabIds(tuple(self.slabs[first:last]), self.ids[base : base + bases[-1]], bases)
+
     def frame(self, cache_bytes: int, dtype: Any) -> LabelFrame:
         """Labels of the frame, which take at most that much memory; dtype: of the original ids."""
         originals = None if self.originals is None else self.originals.astype(dtype)
         return LabelFrame(SlabLabels(self, cache_bytes), self.count, originals)
+
+
+@frozen(eq=False)
+class SlabIds:
+    """Ids of the components of neighbouring slabs, as ``SlabObjects`` has them; can be pickled."""
+
+    slabs: tuple[Box, ...]
+    ids: np.ndarray
+    bases: tuple[int, ...]
+
+    def labels(self, source: SlabSource, cache_bytes: int) -> SlabLabels:
+        """Labels of the slabs, for a frame whose other labels are unknown."""
+        none = np.zeros(0, np.int64)
+        objects = SlabObjects(source, self.slabs, self.ids, self.bases, none.reshape(0, 6), none, None)
+        return SlabLabels(objects, cache_bytes)
 
 
 class SlabLabels:
@@ -264,37 +306,41 @@ class SlabLabels:
 def find_objects(source: SlabSource, slabs: Sequence[Box], resources: Resources) -> SlabObjects:
     """Find and number the objects of a frame that is cut into slabs. Raises InputMismatch for too many objects."""
     numbering = ObjectNumbering(source, resources.backend)
-    found: dict[int, SlabFacts] = {}
-    lock = threading.Lock()
-
-    def find(index: int, data: np.ndarray) -> None:
-        facts = source.find(slabs[index], data)
-        with lock:
-            found[index] = facts
-            while (following := found.pop(numbering.slab_count, None)) is not None:
-                numbering.add(following)
-
-    stream_tiles(range(len(slabs)), lambda index: source.read(slabs[index]), find, threads=resources.threads)
+    stream_tiles(
+        range(len(slabs)),
+        lambda index: source.read(slabs[index]),
+        lambda index, data: numbering.add(index, source.find(slabs[index], data)),
+        threads=resources.threads,
+    )
     return numbering.number(slabs)
 
 
 class ObjectNumbering:
-    """Numbering of the objects of a frame: ``add`` the facts about every slab in scan order, then ``number``."""
+    """Numbering of the objects of a frame: ``add`` the facts about every slab, in any order, then ``number``."""
 
     def __init__(self, source: SlabSource, backend: Backend) -> None:
-        self._source, self._backend = source, backend
+        self._source = source
         self._objects, self._cores = _Joined(backend), _Joined(backend)
         self._overlaps: list[np.ndarray] = []
-        self.slab_count = 0
+        self._waiting: dict[int, SlabFacts] = {}
+        self._count = 0
+        self._lock = threading.Lock()
 
-    def add(self, facts: SlabFacts) -> None:
+    def add(self, index: int, facts: SlabFacts) -> None:
+        """Take the facts about a slab; from any thread."""
+        with self._lock:
+            self._waiting[index] = facts
+            while (following := self._waiting.pop(self._count, None)) is not None:
+                self._join(following)
+                self._count += 1
+
+    def _join(self, facts: SlabFacts) -> None:
         """Join the components of the next slab with those of the slab before."""
         if facts.cores is not None and facts.overlaps is not None:
             bases = [self._cores.bases[-1], self._objects.bases[-1]]
             self._overlaps.append(facts.overlaps.astype(np.int64) + bases)
             self._cores.add(facts.cores)
         self._objects.add(facts)
-        self.slab_count += 1
 
     def number(self, slabs: Sequence[Box]) -> SlabObjects:
         """Assign ids. Raises InputMismatch for more objects than ids."""
@@ -345,9 +391,7 @@ class _Joined:
             self.table.renumber(facts.originals, found)
             self._found.append(found)
         elif self._last is not None and facts.first is not None:
-            before, after = self._last, facts.first
-            touches = (before.values == after.values) & (before.numbers > 0) & (after.numbers > 0)
-            a, b = _unique_pairs(before.numbers[touches], after.numbers[touches])
+            a, b = self._last.join(facts.first)
             self._pairs.append((self.bases[-2], a, self.bases[-1], b))
         self._last = facts.last
         self._facts.append((facts.sizes, facts.boxes))
@@ -396,7 +440,7 @@ def _find_numbers(
 
 def _face(values: np.ndarray, numbers: np.ndarray, axis: int, place: slice) -> Face:
     at = (slice(None),) * axis + (place,)
-    return Face(values[at].copy(), numbers[at].copy())
+    return Face.of(values[at], numbers[at])
 
 
 def _label_components(

@@ -7,7 +7,7 @@ beyond their slab, the giants, are measured in parts of their own. Steps that ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -48,6 +48,9 @@ class Part:
 
     ids: np.ndarray
     box: Box
+
+
+MeasureParts = Callable[[Sequence[Part], Features, tuple[float, float] | None], Iterable[tuple[Part, Rows]]]
 
 
 def plan_parts(objects: SlabObjects, margin: Voxels) -> Iterator[Part]:
@@ -113,28 +116,54 @@ def measure_by_slabs(
     scratch  receives the labels of one part at a time
     Raises the errors of ``measure_frame``.
     """
-    objects = labels.objects
+
+    def measure(
+        parts: Sequence[Part], wanted: Features, value_range: tuple[float, float] | None
+    ) -> Iterator[tuple[Part, Rows]]:
+        for part in parts:
+            yield (
+                part,
+                measure_part(
+                    raw,
+                    labels,
+                    part,
+                    channels,
+                    wanted,
+                    resources=resources,
+                    scratch=scratch,
+                    value_range=value_range,
+                ),
+            )
+
+    return measure_divided(labels.objects, channels, wanted, memory_bytes=resources.memory_bytes, measure=measure)
+
+
+def measure_divided(
+    objects: SlabObjects, channels: int, wanted: Features, *, memory_bytes: int, measure: MeasureParts
+) -> ObjectFeatures:
+    """Measure the wanted features of all objects, part by part; errors are those of ``measure_frame``.
+
+    measure  measures parts in any order
+    """
     shape, count = objects.source.shape, objects.count
     dimensions = dimensions_of(shape)
     wanted = check_wanted(wanted, dimensions=dimensions, channels=channels)
     if count == 0:
         return measure_nothing(wanted, dimensions=dimensions, channels=channels)
-    left = resources.minus(check_tables(shape, count, channels, wanted, resources.memory_bytes))
+    check_tables(shape, count, channels, wanted, memory_bytes)
     parts = list(plan_parts(objects, find_margin(wanted.get(STANDARD, {}), dimensions)))
-    measure = partial(_measure_parts, raw, labels, parts, count, channels, resources=left, scratch=scratch)
     value_range = None
     if wanted.get(STANDARD, {}).keys() & _OF_ALL_OBJECTS:
-        extremes = measure({STANDARD: {"Minimum": None, "Maximum": None}}, value_range=None)
+        extremes = _collect(measure(parts, {STANDARD: {"Minimum": None, "Maximum": None}}, None), count)
         lowest, highest = (extremes[STANDARD, name][:, 0].astype(np.float64) for name in ("Minimum", "Maximum"))
         value_range = float(lowest.min()), float(highest.max())
-    return complete_features(measure(wanted, value_range=value_range), count, wanted)
+    return complete_features(_collect(measure(parts, wanted, value_range), count), count, wanted)
 
 
-def _measure_parts(
+def measure_part(
     raw: Read,
     labels: SlabLabels,
-    parts: list[Part],
-    count: int,
+    part: Part,
     channels: int,
     wanted: Features,
     *,
@@ -142,22 +171,30 @@ def _measure_parts(
     scratch: Scratch,
     value_range: tuple[float, float] | None,
 ) -> Rows:
-    """Measure all parts and put their rows in the order of the ids."""
-    rows: Rows = {}
-    for part in parts:
-        own = scratch.array(part.box.shape, np.uint32)
+    """Measure the objects of a part; arguments as for ``measure_by_slabs`` and ``measure.measure_objects``."""
+    own = scratch.array(part.box.shape, np.uint32)
+    try:
         _renumber(labels, part, own)
-        found = measure_objects(
+        return measure_objects(
             partial(_read_shifted, raw, part.box.start),
             LabelFrame(own, len(part.ids)),
             channels,
             wanted,
-            resources=resources,
+            resources=resources.minus(
+                check_tables(part.box.shape, len(part.ids), channels, wanted, resources.memory_bytes)
+            ),
             origin=_origin(part.box),
             value_range=value_range,
         )
+    finally:
         scratch.free(own)
-        for key, values in found.items():
+
+
+def _collect(found: Iterable[tuple[Part, Rows]], count: int) -> Rows:
+    """Put the rows of all parts in the order of the ids."""
+    rows: Rows = {}
+    for part, own in found:
+        for key, values in own.items():
             if key not in rows:
                 rows[key] = np.empty((count, *values.shape[1:]), values.dtype)
             rows[key][part.ids - 1] = values

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 from ...kernels.contract import KernelError
 from ..backends import always_available, open_backend
@@ -33,6 +34,9 @@ from ..workflows.protocol import Workflow
 from .check import JobCheck, LaneCheck, check_job, is_small
 from .lane_log import LaneLog
 from .outcome import BatchReport, LaneResult
+
+if TYPE_CHECKING:
+    from .cluster import StepWorkers
 
 __all__ = ["BatchReport", "LaneResult", "check_batch", "run_batch"]
 
@@ -207,13 +211,19 @@ class Batch:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _compute_or_record(self, lane: LaneCheck, resources: Resources, *, is_alone: bool = True) -> None:
+    def compute_with_helpers(self, lane: LaneCheck, helpers: StepWorkers) -> None:
+        """Compute a lane in this process, with the help of others."""
+        self._compute_or_record(lane, self.resources, helpers=helpers)
+
+    def _compute_or_record(
+        self, lane: LaneCheck, resources: Resources, *, is_alone: bool = True, helpers: StepWorkers | None = None
+    ) -> None:
         if self.should_stop():
             return
         started_s = time.monotonic()
         with self.log.about(lane.lane.index):
             try:
-                files = self._compute(lane, resources)
+                files = self._compute(lane, resources, helpers)
                 self._record(lane, files=files, seconds=time.monotonic() - started_s)
             except _Stopped:
                 pass
@@ -226,7 +236,10 @@ class Batch:
                 if is_alone or not isinstance(error, MemoryTooSmall):
                     self.record_failure(lane, error, seconds=time.monotonic() - started_s)
 
-    def _compute(self, lane: LaneCheck, resources: Resources) -> tuple[Path, ...]:
+    def _compute(self, lane: LaneCheck, resources: Resources, helpers: StepWorkers | None = None) -> tuple[Path, ...]:
+        classify: Callable[..., None] = self.workflow.classify_lane
+        if helpers is not None:
+            classify = partial(classify, helpers=helpers)
         exports: dict[str, ImageExport] = {}
         table: TableExport | None = None
         files: list[Path] = []
@@ -242,7 +255,7 @@ class Batch:
                 if lane.table is not None:
                     export_logger.info("Exporting the table to %s", lane.table.path)
                     table = open_table(lane.table)
-                self.workflow.classify_lane(
+                classify(
                     self.job.project,
                     images,
                     exports,

@@ -50,6 +50,16 @@ def can_be_cut(found: LaneCheck) -> bool:
     )
 
 
+def can_be_helped(found: LaneCheck, project: Project, workflow: Workflow) -> bool:
+    """Return True if other processes can compute parts of a lane. Raises ExportError if only its settings do not."""
+    find_obstacle = getattr(workflow, "find_division_obstacle", None)  # not every workflow can be helped
+    if find_obstacle is None:
+        return False
+    if obstacle := find_obstacle(project, list(found.exports)):
+        raise ExportError(f"{obstacle}; compute it without {setting('scheduler')}")
+    return True
+
+
 def refuse_to_cut(found: LaneCheck) -> NoReturn:
     """Raise the ExportError that says why a lane cannot be computed in blocks."""
     for name, plan in found.exports.items():

@@ -61,6 +61,7 @@ class LaneCheck:
     is_done    True if an earlier run has completed it; is_begun: True if it was about to put its results in place
     has_run    True if an earlier run has begun to compute it in blocks
     block      shape (t, z, y, x) of the blocks that it is computed in; None: as a whole
+    has_helpers  True if the workers of a cluster compute parts of it for this process
     """
 
     lane: LaneArguments
@@ -78,6 +79,7 @@ class LaneCheck:
     is_begun: bool = False
     has_run: bool = False
     block: tuple[int, ...] | None = None
+    has_helpers: bool = False
 
     @property
     def has_several_blocks(self) -> bool:
@@ -248,20 +250,22 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLan
         if job.table is not None:
             found.table = plan_table(job.table, main, lane=found.lane.index, protected=protected)
         if records is not None:
-            _look_up(found, job, records)
+            _look_up(found, job, workflow, records)
         found.voxels = workflow.work_voxels(project, found.images, found.exports, has_table=found.table is not None)
 
 
-def _look_up(found: LaneCheck, job: Job, records: DoneLanes) -> None:
+def _look_up(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLanes) -> None:
     """Find out if a lane is done, else check the places of its results: those of a done one are taken, by itself."""
-    from .block_run import can_be_cut, plan_blocks, refuse_to_cut
+    from .block_run import can_be_cut, can_be_helped, plan_blocks, refuse_to_cut
 
     is_in_parts = job.blocks is not None or job.finish
     if can_be_cut(found):
         found.block = plan_blocks(found)
     elif is_in_parts or (job.cluster is not None and len(job.lanes) == 1):
         try:
-            refuse_to_cut(found)
+            found.has_helpers = not is_in_parts and can_be_helped(found, job.project, workflow)
+            if not found.has_helpers:
+                refuse_to_cut(found)
         except ExportError as error:
             option = setting("finish" if job.finish else "scheduler" if job.cluster else "blocks")
             raise ExportError(f"{option}: {error.render(as_marked)}") from None

@@ -1,4 +1,4 @@
-"""Computation of a job by the workers of a cluster (``--scheduler``): whole inputs, and blocks of large ones.
+"""Computation of a job by the workers of a cluster (``--scheduler``): whole inputs, or parts of large ones.
 
 This process checks all inputs before, records what is done, and completes images of blocks. Workers write the files,
 to a disk that all share.
@@ -7,10 +7,10 @@ to a disk that all share.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import raise_if_interrupted
 from ..jobs import Job
@@ -18,7 +18,7 @@ from ..progress import Progress
 from ..tiling import blocks
 from .block_run import BlockTask, SharedBlocks
 from .check import LaneCheck
-from .cluster_work import BlockFacts, LanesTask, Outcome, Task, WorkerRun
+from .cluster_work import BlockFacts, LanesTask, Outcome, Step, StepFacts, StepTask, Task, WorkerRun
 from .done_lanes import DoneLanes
 from .outcome import LaneResult
 
@@ -39,6 +39,7 @@ class Outcomes(Protocol):
     def keep(self, result: LaneResult) -> None: ...
     def record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None: ...
     def should_stop(self) -> bool: ...
+    def compute_with_helpers(self, lane: LaneCheck, helpers: StepWorkers) -> None: ...
 
 
 def compute_on_cluster(
@@ -52,11 +53,57 @@ def compute_on_cluster(
 
     with DaskWorkers(job.cluster, WorkerRun(job, Path.cwd())) as workers:
         logger.info("Using the %d workers of %s", workers.count(), job.cluster.scheduler)
-        distribution = _Distribution(lanes, workers, records, progress, outcomes)
+        helped = [found for found in lanes if found.has_helpers]
+        others = [found for found in lanes if not found.has_helpers]
+        distribution = _Distribution(others, workers, records, progress, outcomes)
         try:
             distribution.run()
         finally:
             distribution.close()
+        for found in helped:
+            outcomes.compute_with_helpers(found, StepWorkers(workers, found))
+
+
+class StepWorkers:
+    """Workers that compute steps of a lane for this process."""
+
+    def __init__(self, workers: DaskWorkers, found: LaneCheck) -> None:
+        self._workers, self._found = workers, found
+        self._warnings = set(found.warnings)
+
+    def count(self) -> int:
+        """Return their number at the moment."""
+        return self._workers.count()
+
+    def compute(self, steps: Iterable[Step], on_wait: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+        """Yield what the steps return, with the number of each, in any order; ``on_wait`` is called regularly.
+
+        Raises the error of a step. A window of steps is in work at a time.
+        """
+        waiting, in_work = enumerate(steps), 0
+        while True:
+            window = max(1, TASKS_PER_WORKER * self.count())
+            while in_work < window and (following := next(waiting, None)) is not None:
+                index, step = following
+                self._workers.submit(StepTask(self._found.lane.index, index, step))
+                in_work += 1
+            if not in_work:
+                return
+            on_wait()
+            ended = self._workers.next(WAIT_S)
+            if ended is None:
+                continue
+            task, outcome = ended
+            in_work -= 1
+            assert isinstance(task, StepTask)
+            if isinstance(outcome, Exception):
+                raise outcome
+            assert isinstance(outcome, StepFacts)
+            for line in outcome.warnings:
+                if line not in self._warnings:
+                    self._warnings.add(line)
+                    logger.warning("%s", line)
+            yield task.index, outcome.value
 
 
 class _Shared:
@@ -161,7 +208,7 @@ class _Distribution:
         elif isinstance(outcome, tuple):
             for result in outcome:
                 self._take_lane(result)
-        elif isinstance(outcome, Exception):
+        elif isinstance(outcome, Exception) and isinstance(task, LanesTask):
             for lane in task.lanes:
                 self._outcomes.record_failure(self._lanes[lane.index], outcome)
 

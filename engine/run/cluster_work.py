@@ -1,4 +1,4 @@
-"""Work that a worker of a cluster does for a run: whole inputs, or a block of one. Nothing here knows the cluster.
+"""Work that a worker of a cluster does for a run: whole inputs, blocks or steps of one. Nothing here knows the cluster.
 
 A worker computes one task at a time, in the folder in which the run was started, so that relative paths are the same.
 """
@@ -10,9 +10,10 @@ import logging
 import pickle
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from ...frozen import frozen
 from ...kernels.contract import KernelError
@@ -41,7 +42,26 @@ class LanesTask:
     lanes: tuple[LaneArguments, ...]
 
 
-Task = LanesTask | BlockTask
+class Step(Protocol):
+    """Part of the work on a lane, defined by its workflow; a value that can be pickled."""
+
+    def compute(self, project: Any, resources: Resources, on_progress: Callable[[int], None]) -> Any:
+        """Compute it in this process."""
+
+
+@frozen
+class StepTask:
+    """Step of the work on a lane that the process which was started computes.
+
+    lane, index  numbers of the lane and of the step
+    """
+
+    lane: int
+    index: int
+    step: Step
+
+
+Task = LanesTask | BlockTask | StepTask
 
 
 @frozen
@@ -54,7 +74,15 @@ class BlockFacts:
     warnings: tuple[str, ...]
 
 
-Outcome = tuple[LaneResult, ...] | BlockFacts | Exception | None
+@frozen
+class StepFacts:
+    """Value that a step returned, and lines logged as warnings."""
+
+    value: Any
+    warnings: tuple[str, ...]
+
+
+Outcome = tuple[LaneResult, ...] | BlockFacts | StepFacts | Exception | None
 """Outcome of a task; None: it was stopped."""
 
 
@@ -99,7 +127,12 @@ class WorkerRun:
         """Compute a task. Every error is an outcome, as a value that can be pickled."""
         try:
             with self._in_folder():
-                return self._compute_block(task) if isinstance(task, BlockTask) else self._compute_lanes(task)
+                match task:
+                    case BlockTask():
+                        return self._compute_block(task)
+                    case StepTask():
+                        return self._compute_step(task)
+                return self._compute_lanes(task)
         except _Stopped:
             return None
         except Exception as error:
@@ -131,6 +164,12 @@ class WorkerRun:
                 )
                 raise BackendFailed(text) from None
         return BlockFacts(results, resources.backend.name, time.monotonic() - started_s, log.warnings(task.lane))
+
+    def _compute_step(self, task: StepTask) -> StepFacts:
+        resources = self._open_resources(0)
+        with LaneLog(logging.WARNING) as log, log.about(task.lane):
+            value = task.step.compute(self._job.project, resources, self._on_progress)
+        return StepFacts(value, log.warnings(task.lane))
 
     def _open_resources(self, voxels: int) -> Resources:
         """Open the backend once: a worker has much to do, so that a GPU is worth its start."""

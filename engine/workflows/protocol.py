@@ -21,6 +21,10 @@ class Workflow(Protocol):
     The module ``workflow`` of a folder here, or of a plug-in, provides these functions; the folder itself has
     ``KINDS``, the kinds of projects that it runs. ``project`` is always the value that ``read`` returned, and
     ``images`` maps roles to opened images.
+
+    A workflow whose lanes several processes can compute together also has ``find_division_obstacle(project, results)``,
+    which returns the reason why some results cannot be computed like that, or an empty string. Its ``classify_lane``
+    takes ``helpers``, processes that compute steps (``objects.shared_frame.Helpers``).
     """
 
     def read(self, file: ProjectFile, project: Project, kind: WorkflowKind) -> Project:

@@ -258,6 +258,89 @@ def test_an_error_of_a_worker_is_that_of_the_input(
     assert texts[0] == texts[1]
 
 
+# ------------------------------------------------------------------------------------------------- objects of one image
+
+
+OBJECTS = {
+    "obj3d_seg": ["--raw_data", "raw.h5/data", "--segmentation_image", "seg.h5/data"],
+    "obj2dt_pred_hyst_all": ["--raw_data", "raw.h5/data", "--prediction_maps", "pred.h5/data"],
+    "obj2d_label": ["--raw_data", "raw.h5/data", "--label_image", "labels.h5/data"],
+}
+
+
+def object_words(folder: str, *more: str) -> list[str]:
+    names = "Object Identities,Object Predictions,Object Probabilities"
+    return ["--project=project.ilp", f"--export_source={names}", "--output_format=numpy", *more, *OBJECTS[folder]]
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("folder", OBJECTS)
+def test_objects_of_one_image(
+    folder: str, cluster: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers find and measure; images and table, of whatever format, are those of one process. Nothing is repeated."""
+    monkeypatch.chdir(copy_golden(folder))
+    for out, more in (("alone", []), ("out", [f"--scheduler={cluster.file}"])):
+        places = [f"--output_filename_format={out}/{{result_type}}", f"--table_filename={out}/t.csv"]
+        assert cli.main(object_words(folder, *places, *more)) == 0
+    assert contents(Path("out")) == contents(Path("alone"))
+    assert len(contents(Path("out"))) == 4
+    steps = computed(cluster)
+    assert max(steps.values()) == 1
+    assert {name.split()[0] for name in steps} == {"FindStep", "MeasureStep"}
+    assert sum(name.startswith("FindStep") for name in steps) >= 8
+    assert cli.main(object_words(folder, *places, f"--scheduler={cluster.file}")) == 0
+    assert computed(cluster) == steps, "it is done"
+
+
+def test_a_worker_that_is_killed_repeats_its_step(
+    cluster: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_golden("obj3d_seg"))
+    assert cli.main(object_words("obj3d_seg", "--output_filename_format=alone/{result_type}")) == 0
+    cluster.kill.touch()
+    argv = object_words("obj3d_seg", "--output_filename_format=out/{result_type}", f"--scheduler={cluster.file}")
+    assert cli.main(argv) == 0
+    assert not cluster.kill.exists()
+    assert contents(Path("out")) == contents(Path("alone"))
+    assert sorted(computed(cluster).values())[-2:] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("folder", "inputs", "result", "part"),
+    [
+        (
+            "obj2d_pred_ipht",
+            OBJECTS["obj2dt_pred_hyst_all"],
+            "Object Predictions",
+            "Hysteresis (IPHT) grows objects through the whole image",
+        ),
+        ("pcoc2d", ["raw.png"], "Object Predictions", "the pixel stage of this project is computed by one process"),
+        (
+            "obj2d_seg",
+            ["--raw_data", "raw.png", "--segmentation_image", "seg.png"],
+            "Blockwise Object Predictions",
+            "Blockwise Object Predictions is made by one process",
+        ),
+    ],
+)
+def test_steps_that_need_the_whole_image_are_explained(
+    folder: str,
+    inputs: list[str],
+    result: str,
+    part: str,
+    copy_golden: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(copy_golden(folder))
+    argv = ["--project=project.ilp", f"--export_source={result}", "--scheduler=tcp://127.0.0.1:1", *inputs]
+    for command in (["explain", *argv], argv):
+        assert cli.main(command) == 1
+        output = capsys.readouterr()
+        assert f"--scheduler: {part}" in output.out + output.err
+
+
 # ------------------------------------------------------------------------------------------------------------ refused
 
 

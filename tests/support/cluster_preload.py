@@ -12,6 +12,7 @@ import pixelforest
 from pixelforest.engine.formats.support import ome_zarr_layout
 from pixelforest.engine.storage import chunks
 from pixelforest.engine.tiling import blocks
+from pixelforest.engine.workflows.objects import shared_frame
 from pixelforest.engine.workflows.objects import workflow as objects
 from pixelforest.engine.workflows.pixel import workflow as pixel
 
@@ -24,11 +25,28 @@ def noted(classify: Callable[..., None]) -> Callable[..., None]:
         with open(os.environ[COMPUTED], "a", encoding="utf-8") as file:
             file.write(f"{images[project.roles[0]].nickname} {regions[:1]}\n")
         classify(project, images, exports, **options)
-        with suppress(FileNotFoundError):  # the first worker that finds the file dies
-            os.unlink(os.environ[KILL])
-            os.kill(os.getpid(), signal.SIGKILL)
+        die_if_told()
 
     return classify_noted
+
+
+def noted_step(compute: Callable[..., Any]) -> Callable[..., Any]:
+    def compute_noted(step: Any, *more: Any) -> Any:
+        box = step.slab if isinstance(step, shared_frame.FindStep) else (step.part.box, len(step.wanted))
+        with open(os.environ[COMPUTED], "a", encoding="utf-8") as file:
+            file.write(f"{type(step).__name__} {step.frame.time} {box}\n")
+        found = compute(step, *more)
+        die_if_told()
+        return found
+
+    return compute_noted
+
+
+def die_if_told() -> None:
+    """End the first worker that finds the file."""
+    with suppress(FileNotFoundError):
+        os.unlink(os.environ[KILL])
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if COMPUTED in os.environ and pixel.classify_lane.__name__ != noted(print).__name__:  # workers load this twice
@@ -41,3 +59,5 @@ if COMPUTED in os.environ and pixel.classify_lane.__name__ != noted(print).__nam
     pixelforest.__version__ = os.environ.get(VERSION, pixelforest.__version__)
     pixel.classify_lane = noted(pixel.classify_lane)
     objects.classify_lane = noted(objects.classify_lane)
+    for step in (shared_frame.FindStep, shared_frame.MeasureStep):
+        step.compute = noted_step(step.compute)

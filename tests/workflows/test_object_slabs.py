@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,7 +15,10 @@ from support.forecast import explain
 from support.golden import GOLDEN, GoldenCase, golden_cases, golden_folders
 
 from pixelforest import cli
-from pixelforest.engine.workflows.objects import flow
+from pixelforest.engine.project import ObjectProject
+from pixelforest.engine.resources import Resources
+from pixelforest.engine.workflows.objects import flow, workflow
+from pixelforest.engine.workflows.objects.shared_frame import Step
 from pixelforest.engine.workflows.objects.slab_frame import SlabFrame
 
 FOLDERS = [folder for folder in golden_folders() if folder.name.startswith(("obj", "pcoc"))]
@@ -55,6 +61,7 @@ def force_slabs(monkeypatch: pytest.MonkeyPatch, thickness: int) -> None:
     monkeypatch.setattr(flow, "choose_thickness", lambda *args: thickness)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("folder", FOLDERS, ids=[folder.name for folder in FOLDERS])
 def test_recorded_runs_by_slabs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All results and the table of every recorded project, with pictures of the objects."""
@@ -64,6 +71,38 @@ def test_recorded_runs_by_slabs(folder: Path, tmp_path: Path, monkeypatch: pytes
         with pytest.MonkeyPatch.context() as patch:
             force_slabs(patch, THICKNESSES[number % len(THICKNESSES)])
             assert_same_files(run(case, tmp_path / f"{number}s", *options), expected)
+
+
+class Helpers:
+    """Processes that open everything anew: they know what a pickle contains, and end in another order."""
+
+    def __init__(self, project: ObjectProject, resources: Resources) -> None:
+        self.project, self.resources = project, resources
+
+    def count(self) -> int:
+        return 2
+
+    def compute(self, steps: Iterable[Step], on_wait: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+        for index, step in reversed(list(enumerate(steps))):
+            on_wait()
+            sent = pickle.loads(pickle.dumps(step))
+            found = sent.compute(self.project, self.resources, lambda voxels: None)
+            yield index, pickle.loads(pickle.dumps(found))
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("name", ["obj2d_label", "obj2d_pred", "obj2d_seg", "obj2dt_pred_hyst_all", "obj3d_seg"])
+def test_steps_of_other_processes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (case,) = [case for case in golden_cases(GOLDEN / name) if case.name == f"{name}-object_probabilities"]
+    options = ("--table_filename={dataset_dir}/t.h5",)
+    expected = run(case, tmp_path / "whole", *options)
+
+    def classify(project: ObjectProject, images: Any, exports: Any, *, resources: Resources, **more: Any) -> None:
+        helpers = Helpers(project, resources)
+        flow.classify_lane(project, images, exports, resources=resources, helpers=helpers, **more)
+
+    monkeypatch.setattr(workflow, "classify_lane", classify)
+    assert_same_files(run(case, tmp_path / "steps", *options), expected)
 
 
 def test_labels_that_fit_neither_memory_nor_disk(

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,9 +26,12 @@ from ...tiling.frame_progress import FrameMeter
 from ..pixel import flow as pixel_classification
 from .frame import Frame, Lane, class_count, object_results
 from .inputs import ATLAS, LABEL, PREDICTION, RAW, SOURCES, check_lane, id_dtype, pixel_images
-from .plan import choose_thickness, frame_times, plan_work
+from .plan import choose_thickness, frame_times, plan_work, share_thickness
 
 __all__ = ["check_lane", "classify_frame", "classify_lane", "plan_work", "result_infos", "work_voxels"]
+
+if TYPE_CHECKING:
+    from .shared_frame import Helpers
 
 logger = logging.getLogger("pixelforest.objects")
 
@@ -40,12 +44,14 @@ def classify_lane(
     resources: Resources,
     on_progress: Callable[[int], None],
     table: TableExport | None = None,
+    helpers: Helpers | None = None,
 ) -> None:
     """Find, measure and classify the objects of a lane; write them into every export and into the table.
 
     images       by role; exports by the name of their result (see objects/results.py)
     table        started and filled here, finished by the caller
     on_progress  receives the number of voxels just finished
+    helpers      other processes that find and measure objects; for projects without ``find_division_obstacle``
     """
     lane = Lane(project, images, resources)
     pixel_exports = lane.pixel_sinks(exports)
@@ -54,7 +60,7 @@ def classify_lane(
         return
     rows = None if table is None else start_table(table, project, images)
     times = frame_times(images, exports.values(), has_table=rows is not None)
-    count = sum(classify_frame(lane, time, exports, rows, on_progress=on_progress) for time in times)
+    count = sum(classify_frame(lane, time, exports, rows, on_progress=on_progress, helpers=helpers) for time in times)
     if count == 0:
         logger.warning("%s has no objects: its images are zero, its table has no rows", lane.raw.path_text)
 
@@ -66,6 +72,7 @@ def classify_frame(
     rows: ObjectSink | None,
     *,
     on_progress: Callable[[int], None],
+    helpers: Helpers | None = None,
 ) -> int:
     """Find, measure and classify the objects of one time point; returns their number.
 
@@ -76,7 +83,20 @@ def classify_frame(
     wanted = {result: exports[result.name] for result in lane.results if result.name in exports}
     is_classified = rows is not None or any(r.make is not None and not r.is_blockwise for r in wanted)
     with Scratch(lane.scratch_bytes) as scratch:
-        frame = _open_frame(lane, time, exports, scratch, FrameMeter(on_progress, prod(lane.shape)))
+        meter = FrameMeter(on_progress, prod(lane.shape))
+        if helpers is None:
+            frame = _open_frame(lane, time, exports, scratch, meter)
+        else:
+            from .shared_frame import SharedFrame
+
+            frame = SharedFrame(
+                lane,
+                time,
+                scratch,
+                meter,
+                share_thickness(lane.project, lane.images, lane.resources, helpers.count()),
+                helpers,
+            )
         segmentation = frame.segment(lane.pixel_sinks(exports))
         labels = frame.label(segmentation)
         classes = None

@@ -218,12 +218,16 @@ class Frame:
         raw = self.lane.raw
         self.scratch.lower_to(self.scratch.bytes_in_memory + self._spare_bytes(labels, wanted))
         held_bytes = self.scratch.memory_bytes
-        reads = partial(raw.read_frame, self.time)
         try:
-            with self._in_layers(reads, _chunks(raw), raw.shape[4] * raw.dtype.itemsize) as read:
+            with self.open_raw() as read:
                 return self.measure_image(self.meter.watch(read, MEASURE_SHARE), labels, wanted, held_bytes)
         except MemoryTooSmall as error:
             raise MemoryTooSmall(f"{self._shown(raw)}: {error.render(as_marked)}") from error
+
+    def open_raw(self) -> LayeredReads:
+        """Open the image (z, y, x, c) for sweeps."""
+        raw = self.lane.raw
+        return self._in_layers(partial(raw.read_frame, self.time), _chunks(raw), raw.shape[4] * raw.dtype.itemsize)
 
     def measure_image(self, read: Read, labels: LabelFrame, wanted: Features, held_bytes: int) -> ObjectFeatures:
         """Measure the wanted features in the image; arguments as for ``Lane.measure``."""

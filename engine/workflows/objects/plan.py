@@ -24,6 +24,7 @@ from ...objects.rows import plan_layout
 from ...pixels.classify import load_forest
 from ...project import ObjectProject
 from ...resources import Resources
+from ...tiling import blocks
 from ...tiling.groups import ChunkGrid
 from ...tiling.time_model import add_seconds, estimate_objects
 from ...tiling.work_plan import WorkPlan
@@ -33,6 +34,8 @@ from .inputs import ATLAS, LABEL, PREDICTION, RAW, pixel_images
 
 # Share of the memory budget for intermediate volumes before they go to files.
 SCRATCH_SHARE = 0.5
+# Slabs of a frame for each process that helps, so that all end at about the same time.
+SLABS_PER_HELPER = 4
 PROBABILITIES = "Probabilities"
 
 # Maximum bytes per voxel of a frame, whatever its content.
@@ -112,6 +115,28 @@ def choose_thickness(
     None: labels of the whole frame fit the memory or the folder for temporary files, which is faster.
     """
     return _Frame(project, images, resources, _canvas_bytes(project, exports)).thickness
+
+
+def share_thickness(
+    project: ObjectProject, images: Mapping[str, InputImage], resources: Resources, helpers: int
+) -> int:
+    """Thickness of slabs that other processes find and measure, so many at a time."""
+    frame = _Frame(project, images, resources)
+    voxels = slab_voxels(frame.shape, frame.slab_bytes, memory_bytes=resources.memory_bytes, threads=1)
+    return frame.cut(min(voxels, blocks.BLOCK_VOXELS, -(-prod(frame.shape) // (SLABS_PER_HELPER * max(1, helpers)))))
+
+
+def find_division_obstacle(project: ObjectProject, results: Collection[str]) -> str:
+    """Return the reason why several processes cannot find and measure the objects of a lane; empty if they can."""
+    if project.pixels is not None:
+        return "the pixel stage of this project is computed by one process"
+    if project.thresholds is not None and project.thresholds.method == "ipht":
+        return "Hysteresis (IPHT) grows objects through the whole image, which is done by one process"
+    blockwise = [result.name for result in results_of(has_pixels=False) if result.is_blockwise]
+    for name in results:
+        if name in blockwise:
+            return f"{name} is made by one process"
+    return ""
 
 
 def _canvas_bytes(project: ObjectProject, exports: Mapping[str, TileDemand]) -> int:
@@ -211,12 +236,18 @@ class _Frame:
         unit = height * width if depth > 1 else width
         if unit * self.slab_bytes > self.work.memory_bytes:
             return None
-        voxels = slab_voxels(
-            self.shape, self.slab_bytes, memory_bytes=self.work.memory_bytes, threads=self.resources.threads
+        return self.cut(
+            slab_voxels(
+                self.shape, self.slab_bytes, memory_bytes=self.work.memory_bytes, threads=self.resources.threads
+            )
         )
+
+    def cut(self, voxels: int) -> int:
+        """Thickness of slabs of about that many voxels, if possible of whole chunks of the image."""
+        depth, height, width = self.shape
         chunks = self.images[RAW].chunks
         chunk = 1 if chunks is None else chunks[1 if depth > 1 else 2]
-        thickness = max(1, voxels // unit)
+        thickness = max(1, voxels // (height * width if depth > 1 else width))
         return thickness // chunk * chunk or thickness
 
     @property

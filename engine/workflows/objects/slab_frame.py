@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ....frozen import frozen
@@ -21,7 +23,7 @@ from ...project.object_features import Features
 from ...project.thresholding import ThresholdSettings
 from ...tiling.layers import LayeredReads, Read
 from .frame import LABEL_SHARE, THRESHOLD_SHARE, Frame, Segmentation
-from .inputs import LABEL
+from .inputs import LABEL, PREDICTION, SEGMENTATION
 
 # Labels of slabs that are kept take at most 1 / LABELS_SHARE of the memory.
 LABELS_SHARE = 4
@@ -42,18 +44,14 @@ class SlabFrame(Frame):
         """Threshold prediction maps; the growing of cores (ipht) needs the whole frame, in the scratch."""
         if settings.method == "ipht":
             return super().threshold(reads, channels, settings, drange)
-        lane = self.lane
-        check_thresholding(settings, lane.shape, channels)
-        thresholds = MapThresholds(lane.shape, settings, drange, lane.resources.backend)
         ids = np.dtype(np.uint32)
-        found = self._number(ThresholdSource(self.meter.watch(reads, THRESHOLD_SHARE), thresholds), ids)
+        maps = self.meter.watch(reads, THRESHOLD_SHARE)
+        found = self.number(self._threshold_source(maps, channels, settings, drange), ids)
         return Segmentation(lambda box: found.labels[box.slices()], ids, labels=found)
 
     def find_objects(self, reads: LayeredReads, dtype: np.dtype) -> LabelFrame:
         """Find the objects of a segmentation, or of the lane's label image."""
-        source = LabelSource if LABEL in self.lane.images else ComponentSource
-        read = self.meter.watch(reads, LABEL_SHARE)
-        return self._number(source(read, self.lane.shape, dtype, self.lane.resources.backend), dtype)
+        return self.number(self._label_source(self.meter.watch(reads, LABEL_SHARE), dtype), dtype)
 
     def measure_image(self, read: Read, labels: LabelFrame, wanted: Features, held_bytes: int) -> ObjectFeatures:
         """Measure the wanted features in the image."""
@@ -67,7 +65,32 @@ class SlabFrame(Frame):
             scratch=self.scratch,
         )
 
-    def _number(self, source: SlabSource, dtype: np.dtype) -> LabelFrame:
+    def number(self, source: SlabSource, dtype: np.dtype) -> LabelFrame:
+        """Find and number the objects of a source; ``dtype``: of their original ids, if they have any."""
+        slabs = cut_frame(self.lane.shape, self.thickness)
+        return find_objects(source, slabs, self.lane.work).frame(self.kept_bytes, dtype)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory for labels that are kept of slabs."""
+        return self.lane.work.memory_bytes // LABELS_SHARE
+
+    def open_source(self) -> SlabSource:
+        """Open the source of the objects of a project whose objects are made from an input."""
+        images, settings = self.lane.images, self.lane.project.thresholds
+        if settings is not None:
+            maps = images[PREDICTION]
+            return self._threshold_source(partial(maps.read_frame, self.time), maps.shape[4], settings, maps.drange)
+        image = images[SEGMENTATION] if SEGMENTATION in images else images[LABEL]
+        return self._label_source(lambda box: image.read_frame(self.time, box)[..., 0], image.dtype)
+
+    def _threshold_source(
+        self, maps: Read, channels: int, settings: ThresholdSettings, drange: tuple[float, float] | None
+    ) -> ThresholdSource:
         lane = self.lane
-        objects = find_objects(source, cut_frame(lane.shape, self.thickness), lane.work)
-        return objects.frame(lane.work.memory_bytes // LABELS_SHARE, dtype)
+        check_thresholding(settings, lane.shape, channels)
+        return ThresholdSource(maps, MapThresholds(lane.shape, settings, drange, lane.resources.backend))
+
+    def _label_source(self, read: Read, dtype: np.dtype) -> SlabSource:
+        source = LabelSource if LABEL in self.lane.images else ComponentSource
+        return source(read, self.lane.shape, dtype, self.lane.resources.backend)

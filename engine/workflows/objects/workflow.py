@@ -13,7 +13,7 @@ from ...objects.results import results_of
 from ...project import ObjectProject, Project, ProjectFile, ThresholdSettings, WorkflowKind, read_object_project
 from ...requests import TableRequest
 from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
-from .plan import count_columns
+from .plan import count_columns, find_division_obstacle
 
 __all__ = [
     "check_lane",
@@ -21,6 +21,7 @@ __all__ = [
     "count_table_columns",
     "describe",
     "explain",
+    "find_division_obstacle",
     "plan_work",
     "read",
     "resolve_table",
@@ -110,4 +111,5 @@ def _thresholds(settings: ThresholdSettings) -> dict[str, Any]:
         "sigma": dict(zip("zyx", settings.sigma, strict=True)),
         "min_size": settings.min_size,
         "max_size": settings.max_size,
+        "needs_whole_image": settings.method == "ipht",
     }
