@@ -11,6 +11,7 @@ import pytest
 from support.golden import REPOSITORY
 
 from tests.fuzz.cases import KINDS, make_case, read_case, undamaged_cases
+from tests.fuzz.corpus import GOLDEN, PROJECTS
 from tests.fuzz.forks import MAX_GROWTH_BYTES, Ending
 from tests.fuzz.verdicts import judge
 
@@ -74,6 +75,11 @@ def test_what_must_not_be_is_found(ending: Ending, verdict: str) -> None:
 )
 def test_an_explanation_foretells_the_run(explained: Ending, done: Ending, agrees: bool) -> None:
     assert (judge(explained, done) == []) is agrees
+
+
+def test_every_recorded_project_is_a_start() -> None:
+    """But for the large one, which would take all of the time."""
+    assert set(PROJECTS) == {path.parent.name for path in GOLDEN.glob("*/project.ilp")} - {"px2d_big"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
