@@ -52,10 +52,13 @@ def _scheduler(text: str) -> str:
     return text
 
 
+_MAX_SIDES = 200  # characters
+
+
 def _block_sides(text: str) -> str:
     """Check sides of blocks as ilastik does: one number, or a dictionary of some axes."""
     try:
-        sides = ast.literal_eval(text)
+        sides = ast.literal_eval(text) if len(text) <= _MAX_SIDES else None  # the parser recurses
         sides = sides if isinstance(sides, dict) else {"x": sides}
         is_good = bool(sides) and all(each in "xyztc" and type(n) is int and n > 0 for each, n in sides.items())
     except (SyntaxError, TypeError, ValueError):

@@ -30,6 +30,9 @@ VALUES = {
     "blocks": "1/2",
     "scheduler": "local:2",
     "tree_count": "10",
+    "random_label_count": "3",
+    "random_label_value": "1",
+    "distributed_block_roi": "256",
     "label_proportion": "0.5",
     "seed": "3",
 }

@@ -28,6 +28,12 @@ def test_no_line_repeats_it(
     assert max(map(len, shown.splitlines()), default=0) < 2000
 
 
+@pytest.mark.parametrize("value", ["-" * 90_000 + "1", "[" * 90_000], ids=["signs", "lists"])
+def test_a_value_that_is_parsed_is_not_nested_at_will(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--project=p.ilp", f"--distributed_block_roi={value}", "raw.png"]) == 2
+    assert "expected a number, or a dictionary" in capsys.readouterr().err
+
+
 def test_the_middle_is_left_out() -> None:
     text = shorten(f"cannot read {LONG}.png: no such file")
     assert text == f"cannot read {'v' * 300}…{'v' * 95}.png: no such file"
