@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ...frozen import frozen
 from ..backends import open_backend
-from ..errors import UsageError, setting
 from ..pixels.autocontext import ContextImage, warn_of_type
 from ..project import open_project, read_common
 from ..project.autocontext_project import KIND, STAGES, AutocontextProject
-from ..project.pixel_project import RAW
+from ..project.pixel_project import RAW, PixelProject
 from ..resources import Resources
+from .equal_images import find_folds
 from .forest import check_seed, seed_after
-from .pixel_training import TrainedPixels, read_draft, train_stage
-from .samples import open_training_images
-from .stage import TrainingSettings, save_stages
+from .pixel_training import TrainedPixels, collect_stage, grow_stage, read_draft, train_stage
+from .samples import SampleImage, Samples, open_training_images
+from .stage import TrainingSettings, as_classifier, save_stages
 
 
 @frozen(eq=False)
@@ -41,14 +43,10 @@ def train_autocontext_project(
 ) -> TrainedAutocontext:
     """Train both classifiers of a project anew from their labels and the images. Nothing is written.
 
-    The seeds of the second stage's forests follow those of the first. See ``pixel_training.train_pixel_project``.
+    The seeds of the second stage's forests follow those of the first. A cross-validation of the second stage trains the
+    first one anew for every image that is left out. See ``pixel_training.train_pixel_project``.
     """
     check_seed(settings.seed)
-    if settings.cross_validates:
-        raise UsageError(
-            f"{setting('cross_validate')} works for Pixel Classification; the second stage of Autocontext learns from "
-            "what the first has learnt from all images"
-        )
     with open_project(path) as file:
         project = read_common(file, path, KIND)
         first = read_draft(file, project, settings)
@@ -59,9 +57,26 @@ def train_autocontext_project(
     with open_training_images(project, RAW, lanes, settings.raw_data) as images:
         for lane in second.lanes:
             warn_of_type(images[lane])
-        trained = train_stage(project, first, images, settings, resources, name=first_name)
-        context = {lane: ContextImage(images[lane], trained.project, resources.backend) for lane in second.lanes}
+        folds = find_folds(images) if settings.cross_validates else {}
+        trained = train_stage(project, first, images, folds, settings, resources, name=first_name)
         following = replace(settings, seed=seed_after(settings.seed, len(trained.forests)))
-        return TrainedAutocontext(
-            (trained, train_stage(project, second, context, following, resources, name=second_name))
-        )
+
+        def see(stage: PixelProject) -> dict[int, SampleImage]:
+            """Return the images as the second stage sees them."""
+            return {lane: ContextImage(images[lane], stage, resources.backend) for lane in second.lanes}
+
+        def samples_without(fold: int) -> Samples:
+            """Compute the samples of the second stage from a first one that has not learnt from a fold."""
+            is_other = np.array([folds[lane] != fold for lane in trained.samples.lanes.tolist()])
+            others = trained.samples.select(is_other)
+            forests = grow_stage(first, others, replace(settings, permutes=False), resources)
+            columns = trained.classifier.feature_names
+            assert columns is not None, "they were named in training"
+            stage = replace(trained.project, classifier=as_classifier(forests, first.names, columns))
+            return collect_stage(second, see(stage), folds, following, resources, name=second_name)
+
+        last = train_stage(
+            project, second, see(trained.project), folds, following, resources, name=second_name,
+            samples_without=samples_without,
+        )  # fmt: skip
+        return TrainedAutocontext((trained, last))

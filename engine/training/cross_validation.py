@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -76,6 +75,8 @@ def cross_validate(
     names: Sequence[str],
     train: Callable[[Samples], Classifier],
     resources: Resources,
+    *,
+    samples_without: Callable[[int], Samples] | None = None,
 ) -> CrossValidation:
     """Leave out each image in turn, train on the samples of the others, and classify its own.
 
@@ -83,16 +84,18 @@ def cross_validate(
     folds   lane -> first lane with the same image, see ``equal_images.find_folds``
     names   of the classes
     train   trains a classifier on samples
+    samples_without  computes the same samples, in their order, from what is learnt without the images of a fold; None:
+                     their features do not depend on what is learnt
     Raises UsageError if only one image has samples.
     """
-    samples = replace(samples, lanes=np.array([folds[lane] for lane in samples.lanes.tolist()]))
-    lanes = np.unique(samples.lanes).tolist()
+    fold_of = np.array([folds[lane] for lane in samples.lanes.tolist()])
+    lanes = np.unique(fold_of).tolist()
     check_images(len(lanes))
     confusion = np.zeros((len(lanes), len(names), len(names)), np.int64)
     for fold, lane in zip(confusion, lanes, strict=True):
         logger.info("Cross-validation: %s is left out", images[lane])
-        is_own = samples.lanes == lane
-        own, others = samples.select(is_own), samples.select(~is_own)
+        found = samples if samples_without is None else samples_without(lane)
+        own, others = found.select(fold_of == lane), found.select(fold_of != lane)
         for label in sorted({*own.labels.tolist()} - {*others.labels.tolist()}):
             logger.warning(
                 "Cross-validation: only %s has the label %s, so that all its samples count as wrong",

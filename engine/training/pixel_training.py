@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from ..project.pixel_project import KIND, RAW, stage_suffix
 from ..resources import Resources
 from .cross_validation import check_images, cross_validate
 from .equal_images import find_folds
-from .forest import check_seed
+from .forest import TrainedForest, check_seed
 from .samples import COPIES, SampleImage, Samples, collect_samples, find_labelled, open_training_images
 from .stage import (
     DEFAULT_TREES,
@@ -43,7 +43,7 @@ from .stage import (
     select_samples,
 )
 
-MAX_FORESTS = 20  # they grow in parallel; fixed, so that a project does not depend on the number of threads
+MAX_FORESTS = 20  # they grow in parallel
 _STORED_TREES = re.compile(rb"V_num_trees\np\d+\nI(\d{1,9})\n")
 
 TrainedPixels = TrainedStage[PixelProject]
@@ -63,7 +63,8 @@ def train_pixel_project(
         draft = read_draft(file, project, settings)
     resources = Resources(open_backend("cpu"), threads, memory_bytes)
     with open_training_images(project, RAW, draft.lanes, settings.raw_data) as images:
-        return train_stage(project, draft, images, settings, resources, name=str(shown_as or path))
+        folds = find_folds(images) if settings.cross_validates else {}
+        return train_stage(project, draft, images, folds, settings, resources, name=str(shown_as or path))
 
 
 @frozen(eq=False)
@@ -119,29 +120,23 @@ def train_stage(
     project: Project,
     draft: StageDraft,
     images: Mapping[int, SampleImage],
+    folds: Mapping[int, int],
     settings: TrainingSettings,
     resources: Resources,
     *,
     name: str,
+    samples_without: Callable[[int], Samples] | None = None,
 ) -> TrainedPixels:
     """Train a classifier from opened images, by lane: those that have labels, or more.
 
-    name  of what is trained, in messages
+    folds  for a cross-validation: lane -> first lane with the same image
+    name   of what is trained, in messages
+    samples_without  computes all samples as they are if a fold's images are not learnt from; None: they are the same
     Raises ProjectError, InputError, UsageError and MemoryTooSmall.
     """
-    own = {lane: images[lane] for lane in draft.lanes}
-    labelled = {i: find_labelled(draft.blocks[i], image.shape, image.path_text) for i, image in own.items()}
-    folds = find_folds(own) if settings.cross_validates else {}
-    if settings.cross_validates:
-        check_images(len({folds[lane] for lane, pixels in labelled.items() if len(pixels.places)}))
-    copies = COPIES + settings.cross_validates  # all samples are held while a part of them is trained on
-    found = collect_samples(own, labelled, draft.selection, resources, copies=copies)
-    samples = select_samples(found, settings, "pixel")
-    check_samples(name, samples, draft.names, "pixel")
-    count = min(MAX_FORESTS, draft.trees)
-    sizes = tuple(draft.trees // count + (i < draft.trees % count) for i in range(count))
-    forests = grow_forests(samples, sizes, settings, "pixel", resources.threads)
-    _, depth, _, _, channels = next(iter(own.values())).shape
+    samples = collect_stage(draft, images, folds, settings, resources, name=name)
+    forests = grow_stage(draft, samples, settings, resources)
+    _, depth, _, _, channels = images[draft.lanes[0]].shape
     columns = name_columns(draft.selection, channels=channels, depth=depth)
     classifier = as_classifier(forests, draft.names, columns)
     validation = None
@@ -149,14 +144,47 @@ def train_stage(
         without = replace(settings, permutes=False)
 
         def train(others: Samples) -> Classifier:
-            return as_classifier(grow_forests(others, sizes, without, "pixel", resources.threads), draft.names, columns)
+            return as_classifier(grow_stage(draft, others, without, resources), draft.names, columns)
 
-        paths = {lane: image.path_text for lane, image in own.items()}
-        validation = cross_validate(samples, paths, folds, draft.names, train, resources)
+        paths = {lane: image.path_text for lane, image in images.items()}
+        validation = cross_validate(
+            samples, paths, folds, draft.names, train, resources, samples_without=samples_without
+        )
     trained = PixelProject(
         **project.shared(), features=draft.selection, classifier=classifier, labels_group=draft.group
     )
     return TrainedStage(trained, classifier, draft.group, "pixel", forests, samples, settings, validation)
+
+
+def collect_stage(
+    draft: StageDraft,
+    images: Mapping[int, SampleImage],
+    folds: Mapping[int, int],
+    settings: TrainingSettings,
+    resources: Resources,
+    *,
+    name: str,
+) -> Samples:
+    """Compute the samples of a classifier, see ``train_stage``."""
+    own = {lane: images[lane] for lane in draft.lanes}
+    labelled = {i: find_labelled(draft.blocks[i], image.shape, image.path_text) for i, image in own.items()}
+    if settings.cross_validates:
+        check_images(len({folds[lane] for lane, pixels in labelled.items() if len(pixels.places)}))
+    copies = COPIES + settings.cross_validates  # all samples are held while a part of them is trained on
+    samples = select_samples(
+        collect_samples(own, labelled, draft.selection, resources, copies=copies), settings, "pixel"
+    )
+    check_samples(name, samples, draft.names, "pixel")
+    return samples
+
+
+def grow_stage(
+    draft: StageDraft, samples: Samples, settings: TrainingSettings, resources: Resources
+) -> tuple[TrainedForest, ...]:
+    """Grow the forests of a classifier: always as many, so that a project does not depend on the number of threads."""
+    count = min(MAX_FORESTS, draft.trees)
+    sizes = tuple(draft.trees // count + (i < draft.trees % count) for i in range(count))
+    return grow_forests(samples, sizes, settings, "pixel", resources.threads)
 
 
 def name_columns(selection: FeatureSelection, *, channels: int, depth: int) -> tuple[str, ...]:

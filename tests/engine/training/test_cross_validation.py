@@ -61,21 +61,32 @@ def relabel(folder: Path, name: str, change: Any) -> None:
     Image.fromarray(change(read(path)).astype(np.uint8)).save(path)
 
 
+def segment(folder: Path, name: str, source: str) -> np.ndarray:
+    """Apply the new project to an image."""
+    out = folder / "out.npy"
+    request = Request(
+        project=str(folder / "new.ilp"), inputs=(str(folder / name),), device="cpu", export_source=source,
+        output_format="numpy", output_filename_format=str(out),
+    )  # fmt: skip
+    assert run_batch(resolve_job(request)).status == 0
+    found: np.ndarray = np.load(out).reshape(60, 120)
+    return found
+
+
+def count(labels: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Confusion matrix of labelled pixels."""
+    found: np.ndarray = np.histogram2d(labels[labels > 0], given[labels > 0], bins=3, range=((1, 3), (1, 3)))[0]
+    return found
+
+
 def test_each_image_is_classified_as_by_a_project_without_it(folder: Path) -> None:
     found = validate(folder)
     assert found.names == ("Background", "Cell", "Edge")
     assert found.images == tuple(str(folder / f"{name}.png") for name in NAMES)
     for name, confusion in zip(NAMES, found.confusion, strict=True):
         train(folder, tuple(other for other in NAMES if other != name))
-        out = folder / "out.npy"
-        request = Request(
-            project=str(folder / "new.ilp"), inputs=(str(folder / f"{name}.png"),), device="cpu",
-            export_source="Simple Segmentation", output_format="numpy", output_filename_format=str(out),
-        )  # fmt: skip
-        assert run_batch(resolve_job(request)).status == 0
-        labels, given = read(folder / f"{name}_labels.png"), np.load(out).reshape(60, 120)
-        expected = np.histogram2d(labels[labels > 0], given[labels > 0], bins=3, range=((1, 3), (1, 3)))[0]
-        assert np.array_equal(confusion, expected)
+        given = segment(folder, f"{name}.png", "Simple Segmentation")
+        assert np.array_equal(confusion, count(read(folder / f"{name}_labels.png"), given))
         assert 0 < confusion.trace() < confusion.sum()
 
 
@@ -174,11 +185,28 @@ def test_a_project_of_one_image_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out.ilp").exists()
 
 
-def test_autocontext_is_refused(tmp_path: Path) -> None:
+def test_both_stages_of_autocontext_leave_out_an_image(folder: Path) -> None:
+    """The second stage is given what a first one computes that has not learnt from the image either."""
+    relabel(folder, "c", lambda labels: labels * (np.arange(labels.shape[1]) < 40))
+    stages = train(folder, autocontext=True, cross_validate=True).stages
+    plain = train(folder, autocontext=True).stages
+    assert [stage.classifier for stage in stages] == [stage.classifier for stage in plain]
+    for number, name in enumerate(NAMES):
+        train(folder, tuple(other for other in NAMES if other != name), autocontext=True)
+        labels = read(folder / f"{name}_labels.png")
+        for stage, trained in enumerate(stages, 1):
+            found = trained.validation
+            assert found.images == tuple(str(folder / f"{each}.png") for each in NAMES)
+            given = segment(folder, f"{name}.png", f"Simple Segmentation Stage {stage}")
+            assert np.array_equal(found.confusion[number], count(labels, given))
+            assert 0 < found.confusion[number].trace() < found.confusion[number].sum()
+
+
+def test_one_image_of_autocontext_cannot_be_left_out(tmp_path: Path) -> None:
     request = TrainingRequest(
         project=str(GOLDEN / "autocontext_2d" / "project.ilp"), output=str(tmp_path / "out.ilp"), cross_validate=True
     )
-    with pytest.raises(UsageError, match="cross_validate works for Pixel Classification"):
+    with pytest.raises(UsageError, match="only one image has labels"):
         train_project(request)
 
 

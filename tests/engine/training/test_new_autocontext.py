@@ -155,7 +155,7 @@ def test_several_images_and_a_table_of_points(scene: Path) -> None:
         ({"classes_2": "A,A"}, "classes_2 takes different names"),
         ({"features_2": "Gaussian Smoothing:none"}, "features_2: 'Gaussian Smoothing:none' names no scales"),
         ({"features_2": "Sharpness:1"}, "features_2: there is no feature 'Sharpness'"),
-        ({"cross_validate": True}, "cross_validate works for Pixel Classification"),
+        ({"cross_validate": True}, "cross_validate leaves out each labelled image in turn"),
         ({"seed": 0}, "seed goes from 1"),
     ],
 )
