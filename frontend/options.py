@@ -132,7 +132,10 @@ def parse_command_line(table: Sequence[Option], argv: Sequence[str]) -> CommandL
 
 
 def find_option(table: Sequence[Option], name: str) -> Option:
-    """Find the option for a typed name: the exact one, or the only one that starts with it. Raises UsageError."""
+    """Find the option for a typed name: the exact one, or the only one that starts with it. Raises UsageError.
+
+    An option and others whose names go on after its own, such as ``--classes`` and ``--classes_2``, are one.
+    """
     key = _key(name)
     by_key = {option.key: option for option in table}
     if not name.startswith("--"):
@@ -141,8 +144,9 @@ def find_option(table: Sequence[Option], name: str) -> Option:
     if key in by_key:
         return by_key[key]
     candidates = [option for option in table if key and option.key.startswith(key)]
-    if len(candidates) == 1:
-        return candidates[0]
+    shortest = min(candidates, key=lambda option: len(option.key), default=None)
+    if shortest is not None and all(option.key.startswith(shortest.key) for option in candidates):
+        return shortest
     if candidates:
         names = ", ".join(option.name for option in candidates)
         raise UsageError(f"ambiguous option: {name} could match {names}")

@@ -146,6 +146,11 @@ def _name_axes(path: Path, names: Sequence[str], axes: str, fits: str) -> Sequen
             "with as many axes as the image"
         )
     own = {f"{_NAPARI[:-1]}{k}": axis for k, axis in enumerate(shown)}
+    if _CLASS not in names and _NAPARI_CLASS not in names:
+        raise InputMismatch(
+            f"{path} has no column {_CLASS} or {_NAPARI_CLASS}, only {', '.join(names)}; give the points a property of "
+            "that name in napari"
+        )
     if _CLASS not in names:
         own[_NAPARI_CLASS] = _CLASS
     return [own.get(name, name) for name in names]

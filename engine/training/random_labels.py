@@ -14,6 +14,7 @@ from ..project import LabelBlock, TrainingImage, open_project, read_common, read
 from ..project.annotations import ERASER, MAX_LABEL
 from ..project.pixel_project import KIND, RAW
 from ..project.pixel_writer import write_labels
+from .kinds import CLASSIFIERS
 from .label_files import make_blocks
 from .stage import check_place
 
@@ -31,7 +32,12 @@ def add_random_labels(path: Path, *, count: int, value: int) -> None:
         raise UsageError(f"{setting('random_label_value')} goes from 1 to {MAX_LABEL}, without {ERASER}, not {value}")
     check_place(path, path)
     with open_project(path) as file:
-        project = read_common(file, path, read_workflow(file, (KIND,)))
+        kind = read_workflow(file, CLASSIFIERS)
+        if kind is not KIND:
+            raise UsageError(
+                f"{setting('generate_random_labels')} goes with projects of {KIND.name}, not of {kind.name}"
+            )
+        project = read_common(file, path, kind)
         names = read_label_names(file)
     labels: dict[int, tuple[TrainingImage, tuple[LabelBlock, ...]]] = {}
     for number, lane in enumerate(project.lanes):

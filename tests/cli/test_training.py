@@ -15,7 +15,9 @@ import pytest
 from support.golden import GOLDEN
 
 from pixelforest.cli import main
+from pixelforest.engine.errors import UsageError
 from pixelforest.engine.workflows import read_project
+from pixelforest.frontend.options import find_option
 from pixelforest.frontend.training_options import TRAINING_OPTIONS, training_help
 
 
@@ -81,6 +83,13 @@ def test_help_lists_the_options_of_training(capsys: pytest.CaptureFixture[str]) 
     assert main(["train", "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: pixelforest train")
     assert all((option.name in training_help(80)) == option.is_shown for option in TRAINING_OPTIONS)
+
+
+def test_abbreviations_mean_the_first_stage() -> None:
+    assert find_option(TRAINING_OPTIONS, "--class").name == "--classes"
+    assert find_option(TRAINING_OPTIONS, "--classes-").name == "--classes_2"
+    with pytest.raises(UsageError, match="--labels, --labels_2"):
+        find_option(TRAINING_OPTIONS, "--label")
 
 
 def test_a_folder_that_cannot_be_written_is_noticed_first(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

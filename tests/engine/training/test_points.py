@@ -91,7 +91,7 @@ def test_axes_of_napari_are_those_of_the_image(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("index,axis-0,axis-1\n0,4,3\n", "has no column class, only index, y, x"),
+        ("index,axis-0,axis-1\n0,4,3\n", "has no column class or label, only index, axis-0, axis-1; give"),
         ("index,axis-0,axis-1,axis-2,label\n", r"has 3 axes, but raw\.png has 2, y, x"),
         ("index,axis-0,axis-1,label\n0,4,3,2.5\n", "row 2: there is no class '2.5'"),
         ("index,axis-0,axis-1,label\n0,30,3,2\n", "row 2: y is 30, outside"),

@@ -10,7 +10,7 @@ import pytest
 from support.golden import GOLDEN
 
 from pixelforest.cli import main
-from pixelforest.engine.errors import ClassifierMissing, ProjectError, UsageError
+from pixelforest.engine.errors import ClassifierMissing, UsageError
 from pixelforest.engine.project import open_project, read_label_names
 from pixelforest.engine.project.annotations import read_blocks_of_lane
 from pixelforest.engine.project.lanes import read_lanes
@@ -112,7 +112,7 @@ def test_the_project_stays_as_it_is(
 
 
 def test_projects_of_other_kinds_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="workflow 'Object Classification"):
+    with pytest.raises(UsageError, match="goes with projects of Pixel Classification, not of Object Classification"):
         add_random_labels(copy("obj2d_seg", tmp_path), count=5, value=1)
     with pytest.raises(UsageError, match="random_label_count is 100000"):
         add_random_labels(copy("px2d_gray", tmp_path), count=100_000, value=1)
