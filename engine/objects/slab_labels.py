@@ -240,10 +240,17 @@ class SlabObjects:
         ids = np.concatenate([[0], self.ids[self.bases[index] : self.bases[index + 1]]])
         return self.source.label(slab, self.source.read(slab), ids)
 
+    def slabs_in(self, box: Box) -> range:
+        """Numbers of the slabs that a box meets; all but the last one are of the same thickness."""
+        axis, slabs = self.axis, self.slabs
+        start, thickness = slabs[0].start[axis], slabs[0].shape[axis]
+        stop = -(-(box.stop[axis] - start) // thickness)
+        return range((box.start[axis] - start) // thickness, min(stop, len(slabs)))
+
     def ids_in(self, box: Box) -> SlabIds:
         """Select what labels in a box depend on."""
-        met = [i for i, slab in enumerate(self.slabs) if not slab.intersect(box).is_empty]
-        first, last = met[0], met[-1] + 1
+        met = self.slabs_in(box)
+        first, last = met.start, met.stop
         base = self.bases[first]
         bases = tuple(each - base for each in self.bases[first : last + 1])
         return SlabIds(tuple(self.slabs[first:last]), self.ids[base : base + bases[-1]], bases)
@@ -289,7 +296,7 @@ class SlabLabels:
         """Compute the labels of a box."""
         labels = np.empty(box.shape, np.uint32)
         slabs = self.objects.slabs
-        met = [i for i, slab in enumerate(slabs) if not slab.intersect(box).is_empty]
+        met = self.objects.slabs_in(box)
         with self._lock:
             self._slabs = {i: slab for i, slab in self._slabs.items() if i in met}
             keeps = sum(slabs[i].size for i in met) * labels.itemsize <= self._cache_bytes

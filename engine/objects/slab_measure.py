@@ -41,12 +41,14 @@ _OF_ALL_OBJECTS = {"Histogram", "Quantiles", "Global<Minimum>", "Global<Maximum>
 
 @frozen(eq=False)
 class Part:
-    """Objects that are measured together, and the part (z, y, x) of the frame that is read for them.
+    """Objects that are measured together.
 
-    ids  in ascending order
+    ids    in ascending order
+    inner  box (z, y, x) that contains the objects; box: the same with their windows, which is read
     """
 
     ids: np.ndarray
+    inner: Box
     box: Box
 
 
@@ -67,26 +69,28 @@ def plan_parts(objects: SlabObjects, margin: Voxels) -> Iterator[Part]:
         giants.append(ids[is_giant])
         ids = ids[~is_giant]
         if ids.size:
-            yield Part(ids, _surround(_unite_boxes(objects.boxes[ids - 1]), margin, shape))
+            inner = _unite_boxes(objects.boxes[ids - 1])
+            yield Part(ids, inner, _surround(inner, margin, shape))
     yield from _group_giants(objects, np.concatenate(giants), margin)
 
 
 def _group_giants(objects: SlabObjects, ids: np.ndarray, margin: Voxels) -> Iterator[Part]:
     """Group giants as long as a common part is not larger than the parts that it replaces."""
     shape = objects.source.shape
-    group: list[int] = []
-    united, box = objects.boxes[:0], Box.whole(shape)
+    group: Part | None = None
     for i in ids.tolist():
-        own = _surround(_unite_boxes(objects.boxes[i - 1 : i]), margin, shape)
-        joined = np.concatenate([united, objects.boxes[i - 1 : i]])
-        common = _surround(_unite_boxes(joined), margin, shape)
-        if group and common.size > box.size + own.size:
-            yield Part(np.array(group), box)
-            group, joined, common = [], objects.boxes[i - 1 : i], own
-        group.append(i)
-        united, box = joined, common
-    if group:
-        yield Part(np.array(group), box)
+        inner = _unite_boxes(objects.boxes[i - 1 : i])
+        own = Part(np.array([i]), inner, _surround(inner, margin, shape))
+        if group is not None:
+            corners = np.array([[*each.start, *each.stop] for each in (group.inner, inner)])
+            common = _surround(_unite_boxes(corners), margin, shape)
+            if common.size <= group.box.size + own.box.size:
+                own = Part(np.append(group.ids, i), _unite_boxes(corners), common)
+            else:
+                yield group
+        group = own
+    if group is not None:
+        yield group
 
 
 def _unite_boxes(boxes: np.ndarray) -> Box:
@@ -154,7 +158,8 @@ def measure_divided(
     parts = list(plan_parts(objects, find_margin(wanted.get(STANDARD, {}), dimensions)))
     value_range = None
     if wanted.get(STANDARD, {}).keys() & _OF_ALL_OBJECTS:
-        extremes = _collect(measure(parts, {STANDARD: {"Minimum": None, "Maximum": None}}, None), count)
+        alone = list(plan_parts(objects, (0, 0, 0)))
+        extremes = _collect(measure(alone, {STANDARD: {"Minimum": None, "Maximum": None}}, None), count)
         lowest, highest = (extremes[STANDARD, name][:, 0].astype(np.float64) for name in ("Minimum", "Maximum"))
         value_range = float(lowest.min()), float(highest.max())
     return complete_features(_collect(measure(parts, wanted, value_range), count), count, wanted)
@@ -210,11 +215,13 @@ def _renumber(labels: SlabLabels, part: Part, out: np.ndarray) -> None:
     first, last = int(part.ids[0]), int(part.ids[-1])
     numbers = np.zeros(last - first + 2, np.uint32)
     numbers[part.ids - first + 1] = np.arange(1, len(part.ids) + 1)
-    for piece in plan_slabs(part.box.shape, PIECE_VOXELS):
-        ids = labels[piece.shift(part.box.start).slices()]
+    inner = Box((*part.inner.start[:2], 0), (*part.inner.stop[:2], part.box.shape[2]))
+    for piece in plan_slabs(inner.shape, PIECE_VOXELS):
+        place = piece.shift(inner.start)
+        ids = labels[place.slices()]
         # Ids that are not in the range become 0.
         places = np.where((ids >= first) & (ids <= last), ids - np.uint32(first - 1), np.uint32(0))
-        out[piece.slices()] = numbers[places]
+        out[place.relative_to(part.box.start).slices()] = numbers[places]
 
 
 def _origin(box: Box) -> Voxels:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.backends import also_on_the_host
 
-from pixelforest.engine.objects.label import label_components, renumber_labels
+from pixelforest.engine.objects.label import cut_frame, label_components, renumber_labels
+from pixelforest.engine.objects.slab_labels import ComponentSource, find_objects
 from pixelforest.engine.objects.threshold import threshold_frame
 from pixelforest.engine.project.thresholding import ThresholdSettings
 from pixelforest.engine.resources import Resources
@@ -49,6 +50,23 @@ def test_components_do_not_depend_on_slabs(
         )  # fmt: skip
         np.testing.assert_array_equal(frame.labels, expected)
         assert frame.count == expected.max()
+
+
+@also_on_the_host
+@EXAMPLES
+@given(shapes, st.floats(0, 1), st.integers(1, 9), st.integers(0, 99), st.integers(1, 9), st.integers(1, 3))
+def test_components_without_labels_of_the_frame(
+    backend: Backend, shape: tuple[int, int, int], share: float, stretch: int, seed: int, thickness: int, threads: int
+) -> None:
+    """Not-a-number equals nothing, not even in another slab."""
+    values = random_values(shape, share, stretch, seed).astype(np.float32)
+    values[values == 3] = np.nan
+    expected = reference.label_components(values)
+    source = ComponentSource(lambda box: values[box.slices()], shape, values.dtype, backend)
+    objects = find_objects(source, cut_frame(shape, thickness), Resources(backend, threads, 1 << 24))
+    assert objects.count == expected.max()
+    for i, slab in enumerate(objects.slabs):
+        np.testing.assert_array_equal(objects.label(i), expected[slab.slices()])
 
 
 @EXAMPLES

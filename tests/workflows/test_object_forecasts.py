@@ -155,7 +155,9 @@ def test_too_little_room_for_intermediate_volumes_is_foretold(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9, 1000))
     argv = words({"raw_data": "raw.h5/data", "prediction_maps": "pred.h5/data"}, "--memory=300K", "--threads=1")
     assert cli.main(["--dry_run", *argv]) == 1
-    foretold = capsys.readouterr().err
+    output = capsys.readouterr()
+    assert "pixels are kept; grown through the whole image by one process\n" in output.out
+    foretold = output.err
     assert "let TMPDIR name a folder with more room" in foretold
     assert cli.main(argv) == 1
     assert capsys.readouterr().err == foretold

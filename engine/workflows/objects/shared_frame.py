@@ -132,7 +132,7 @@ class SharedFrame(SlabFrame):
         def measure(
             parts: Sequence[Part], wanted: Features, value_range: tuple[float, float] | None
         ) -> Iterator[tuple[Part, Rows]]:
-            steps = (MeasureStep(self._ref, part, objects.ids_in(part.box), wanted, value_range) for part in parts)
+            steps = (MeasureStep(self._ref, part, objects.ids_in(part.inner), wanted, value_range) for part in parts)
             for index, rows in self._compute(steps):
                 count(parts[index].box.size)
                 yield parts[index], rows

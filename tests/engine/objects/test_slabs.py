@@ -200,9 +200,9 @@ def test_every_object_is_measured_once_giants_apart() -> None:
     assert sorted(np.concatenate([part.ids for part in parts]).tolist()) == list(range(1, objects.count + 1))
     slabs, giants = [p for p in parts if p.box.shape[0] <= 11], [p for p in parts if p.box.shape[0] > 11]
     assert len(slabs) == 7
-    assert [(len(p.ids), p.box) for p in giants] == [
-        (2, Box((0, 5, 0), (40, 12, 12))),
-        (1, Box((10, 0, 0), (40, 3, 12))),
+    assert [(len(p.ids), p.inner, p.box) for p in giants] == [
+        (2, Box((2, 7, 1), (38, 12, 12)), Box((0, 5, 0), (40, 12, 12))),
+        (1, Box((12, 0, 0), (40, 1, 1)), Box((10, 0, 0), (40, 3, 12))),
     ]
 
 
