@@ -13,9 +13,11 @@ import pytest
 from support.backends import AVAILABLE, ON_THE_HOST, also_on_the_host
 from support.cuda_host.host_device import HostDevice
 from support.cuda_host.machines import MakeDevice, parameters
+from support.forests_read_once import read_or_recall
 from support.golden import GOLDEN, REPOSITORY, SHARED, golden_cases, golden_folders
 
 from pixelforest import kernels
+from pixelforest.engine.project import forest
 from pixelforest.kernels.contract import Backend, KernelError
 from pixelforest.kernels.cuda.backend import compose_backend
 
@@ -123,6 +125,12 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
     monkeypatch.setenv("USERPROFILE", str(home))
     for name in _ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def forests_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forests of equal project files are read once; tests/engine/project/conftest.py turns this off."""
+    monkeypatch.setattr(forest, "_read_forests", read_or_recall)
 
 
 @pytest.fixture

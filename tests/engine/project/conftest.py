@@ -34,3 +34,8 @@ def make_project(builders: ModuleType, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def forests_are_read_once() -> None:
+    """Nothing is recalled: these are the tests of reading."""
