@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,7 +13,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +29,7 @@ from pixelforest.engine.run import block_run
 from pixelforest.engine.storage import chunks
 from pixelforest.engine.storage.leftovers import MIN_AGE_S
 from pixelforest.engine.tiling import blocks
+from pixelforest.engine.workflows.pixel import workflow as pixel_workflow
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGKILL")
 COMPUTED = Path("computed")
@@ -71,10 +76,27 @@ def kill(state: State, *more: str) -> str:
 
 
 def go_on(*more: str) -> str:
-    """Run to the end in a process of its own; returns its log."""
-    status, text = run_until(UNDISTURBED, words(*more), computed=COMPUTED, is_small=True)
-    assert status == 0, text
-    return text
+    """Run to the end in this process, which notes what it computes; returns its log."""
+    classify = pixel_workflow.classify_lane
+
+    def classify_noted(project: Any, images: Any, exports: Any, **options: Any) -> None:
+        with COMPUTED.open("a") as file:
+            file.write(f"{images[project.roles[0]].nickname} {next(iter(exports.values())).region.start}\n")
+        classify(project, images, exports, **options)
+
+    log = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(log), redirect_stderr(log):
+        patch.setattr(pixel_workflow, "classify_lane", classify_noted)
+        status = cli.main(words(*more))
+    assert status == 0, log.getvalue()
+    return log.getvalue()
+
+
+@cache
+def undisturbed(format: str) -> dict[str, bytes]:
+    """Contents of the result of a run as a whole; equal for all tests."""
+    assert cli.main(words(*FORMATS[format], out="undisturbed")) == 0
+    return contents(Path("undisturbed"))
 
 
 def hidden(folder: str = "out") -> list[str]:
@@ -88,48 +110,45 @@ def computed() -> Counter[str]:
 # -------------------------------------------------------------------------------------------------------------- resume
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("state", "repeats"), STATES.values(), ids=STATES)
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_killed_image_continues(format: str, state: State, repeats: int) -> None:
-    assert cli.main(words(*FORMATS[format], out="undisturbed")) == 0
     kill(state, "--resume", *FORMATS[format])
     go_on("--resume", *FORMATS[format])
-    assert contents(Path("out")) == contents(Path("undisturbed"))
+    assert contents(Path("out")) == undisturbed(format)
     assert len(computed()) == COUNT
     assert computed().total() == COUNT + repeats
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("place", ["_fill", "OmeZarrWriter._describe"])
 def test_a_run_killed_while_it_makes_smaller_levels_computes_no_block_again(place: str, moment: str) -> None:
-    assert cli.main(words(*FORMATS["levels"], out="undisturbed")) == 0
     kill(State(f"formats.images.ome_zarr:{place}", moment, 1), "--resume", *FORMATS["levels"])
     log = go_on("--resume", *FORMATS["levels"])
     assert f"{COUNT} of {COUNT} blocks are done already" in log
     assert computed().total() == COUNT
-    assert contents(Path("out")) == contents(Path("undisturbed"))
+    assert contents(Path("out")) == undisturbed("levels")
     assert hidden() == []
 
 
 @pytest.mark.slow
 def test_an_image_killed_ten_times_repeats_what_was_in_work() -> None:
-    assert cli.main(words(*FORMATS["n5"], out="undisturbed")) == 0
     for count in (1, 2, 3, 1, 2, 3, 1, 2, 3, 1):
         kill(State("export.tile_sinks:ImageExport.settle", "before", count), "--resume", *FORMATS["n5"])
     go_on("--resume", *FORMATS["n5"])
     assert computed().total() == COUNT + 10
-    assert contents(Path("out")) == contents(Path("undisturbed"))
+    assert contents(Path("out")) == undisturbed("n5")
 
 
+@pytest.mark.slow
 def test_blocks_that_threads_compute_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_run, "THREADS_PER_BLOCK", 1)
     monkeypatch.setattr(block_run, "MIN_BLOCK_BYTES", 1 << 20)
-    assert cli.main(words(*FORMATS["0.5"], out="undisturbed")) == 0
     monkeypatch.setattr("pixelforest.engine.jobs.choose_threads", lambda *args, **options: 4)
     assert cli.main(words("--resume", *FORMATS["0.5"])) == 0
-    assert contents(Path("out")) == contents(Path("undisturbed"))
+    assert contents(Path("out")) == undisturbed("0.5")
 
 
 def test_voxels_without_a_class_are_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +167,7 @@ def test_voxels_without_a_class_are_counted_once(capsys: pytest.CaptureFixture[s
     assert warnings("--resume") == expected
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_block_that_fails_keeps_the_others(
     threads: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -155,7 +175,6 @@ def test_a_block_that_fails_keeps_the_others(
     monkeypatch.setattr(block_run, "THREADS_PER_BLOCK", 1)
     monkeypatch.setattr(block_run, "MIN_BLOCK_BYTES", 1 << 20)
     monkeypatch.setattr("pixelforest.engine.jobs.choose_threads", lambda *args, **options: threads)
-    assert cli.main(words(*FORMATS["0.4"], out="undisturbed")) == 0
     settle, calls = block_run.ImageExport.settle, []
 
     def settle_some(self: block_run.ImageExport, block: block_run.BlockSink) -> str:
@@ -171,10 +190,10 @@ def test_a_block_that_fails_keeps_the_others(
     assert cli.main(words("--resume", *FORMATS["0.4"])) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "blocks are done already" in line]
     assert not line.endswith(": 0 of 24 blocks are done already")
-    assert contents(Path("out")) == contents(Path("undisturbed"))
+    assert contents(Path("out")) == undisturbed("0.4")
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_keeps_its_blocks_and_says_so(number: int) -> None:
     state = State("run.block_run:_Run.add", "after", 5, number)
@@ -203,7 +222,7 @@ def test_several_results_and_values_that_do_not_fit() -> None:
     assert contents(Path("out")) == contents(Path("undisturbed"))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("place", ["exchange:replace_in_two_steps", "atomic_write:put_folder"])
 def test_an_older_store_is_replaced_once(place: str, moment: str) -> None:
@@ -248,6 +267,7 @@ def test_both_stages_of_autocontext() -> None:
     assert computed().total() == len(computed()) > 1
 
 
+@pytest.mark.slow
 def test_another_setting_is_refused_until_the_run_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
     kill(State("run.block_run:_Run.add", "after", 3), "--resume", *FORMATS["0.4"])
     left = hidden()
@@ -274,6 +294,7 @@ def age(path: Path) -> None:
     os.utime(path, (then, then))
 
 
+@pytest.mark.slow
 def test_blocks_whose_folder_was_removed_are_computed_again() -> None:
     kill(State("run.block_run:_Run.add", "after", 3), "--resume", *FORMATS["0.4"])
     (folder,) = Path("out").glob(".*.blocks")
@@ -282,6 +303,7 @@ def test_blocks_whose_folder_was_removed_are_computed_again() -> None:
     assert computed().total() == COUNT + 3
 
 
+@pytest.mark.slow
 def test_a_file_that_was_removed_is_missed(capsys: pytest.CaptureFixture[str]) -> None:
     """A record does not replace the file."""
     kill(State("run.block_run:_Run.add", "after", 3), "--resume", *FORMATS["0.4"])
@@ -291,6 +313,7 @@ def test_a_file_that_was_removed_is_missed(capsys: pytest.CaptureFixture[str]) -
     assert not list(Path("out").glob("*.zarr"))
 
 
+@pytest.mark.slow
 def test_hdf5_is_computed_again_as_a_whole() -> None:
     """A file that a killed process was writing cannot be trusted."""
     kill(State("export.tile_sinks:ImageExport.finish", "before", 1), "--resume", "--output_format=compressed hdf5")
@@ -308,7 +331,6 @@ def test_hdf5_is_computed_again_as_a_whole() -> None:
 def test_parts_in_any_order_make_the_image(format: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One of them is killed and started again; the image is completed when all are there."""
     options = FORMATS[format]
-    assert cli.main(words(*options, out="undisturbed")) == 0
     go_on("--blocks=3/3", *options)
     kill(State("run.block_run:_Run.add", "after", 2), "--blocks=1/3", *options)
     go_on("--blocks=2/3", *options)
@@ -319,7 +341,7 @@ def test_parts_in_any_order_make_the_image(format: str, capsys: pytest.CaptureFi
     log = go_on("--blocks=1/3", *options)
     assert "6 blocks were computed, 0 are still missing" in log
     go_on("--finish", *options)
-    assert contents(Path("out")) == contents(Path("undisturbed"))
+    assert contents(Path("out")) == undisturbed(format)
     assert computed() == dict.fromkeys(computed(), 1)
     assert len(computed()) == COUNT
     assert hidden() == []
@@ -328,35 +350,34 @@ def test_parts_in_any_order_make_the_image(format: str, capsys: pytest.CaptureFi
 @pytest.mark.slow
 def test_parts_at_the_same_time() -> None:
     options = FORMATS["0.5"]
-    assert cli.main(words(*options, out="undisturbed")) == 0
     argv = [[UNDISTURBED, f"computed{i}", *words(f"--blocks={i}/2", *options)] for i in (1, 2)]
     parts = [subprocess.Popen([sys.executable, "-c", SMALL_BLOCKS + PROGRAM, json.dumps(each)]) for each in argv]
     assert [part.wait() for part in parts] == [0, 0]
     go_on("--finish", *options)
-    assert contents(Path("out")) == contents(Path("undisturbed"))
+    assert contents(Path("out")) == undisturbed("0.5")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_finish_that_was_killed_is_repeated(moment: str) -> None:
     options = FORMATS["levels"]
-    assert cli.main(words(*options, out="undisturbed")) == 0
     go_on("--blocks=1/1", *options)
     kill(State("storage.atomic_write:put_folder", moment, 1), "--finish", *options)
     go_on("--finish", *options)
-    assert contents(Path("out")) == contents(Path("undisturbed"))
+    assert contents(Path("out")) == undisturbed("levels")
     assert "done already and are skipped" in go_on("--finish", *options)
     assert "done already and are skipped" in go_on("--blocks=1/2", *options)
 
 
+@pytest.mark.slow
 def test_a_run_without_parts_computes_what_is_missing() -> None:
     options = FORMATS["0.4"]
-    assert cli.main(words(*options, out="undisturbed")) == 0
     go_on("--blocks=2/3", *options)
     assert f"8 of {COUNT} blocks are done already" in go_on("--resume", *options)
-    assert contents(Path("out")) == contents(Path("undisturbed"))
+    assert contents(Path("out")) == undisturbed("0.4")
 
 
+@pytest.mark.slow
 def test_more_parts_than_blocks() -> None:
     assert "0 blocks were computed" in go_on(f"--blocks={COUNT + 1}/{COUNT + 1}", *FORMATS["0.4"])
 
@@ -389,6 +410,7 @@ def test_formats_of_one_writer_are_refused_with_those_that_work(
     assert not Path("out").exists()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("more", "status", "part"),
     [
