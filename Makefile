@@ -1,7 +1,7 @@
 # Tasks of this project. Everything is installed in .venv; continuous integration runs the same tasks.
 #
 #   make demo     install, run a recorded project and print the location of the results
-#   make test     install, then run the fast tests
+#   make test     install, then run the fast tests, less than two minutes on two cores; the slowest of them are listed
 #   make lint     check style and formatting         make types    check types
 #   make golden   compare with results recorded from ilastik
 #   make slow     run the slow tests
@@ -41,10 +41,10 @@ demo: $(VENV)/ready
 	@echo "Compare raw_segmentation.png with the input tests/golden/px2d_gray/raw.png."
 
 test: $(VENV)/ready-test $(VENV)/ready-nvforest
-	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not golden" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations 10 -m "not slow and not gpu and not golden" $(ARGS)
 
 slow: $(VENV)/ready-test $(VENV)/ready-nvforest
-	$(BIN)/python -m pytest -n auto -m "slow and not gpu and not golden" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not gpu and not golden" $(ARGS)
 
 golden: $(VENV)/ready-test
 	$(BIN)/python -m pytest -n auto -m golden $(ARGS)

@@ -92,6 +92,7 @@ def arrays(device: HostDevice, *values: np.ndarray) -> Sequence[HostArray]:
     return [device.upload(each) for each in values]
 
 
+@pytest.mark.slow
 def test_threads_of_a_kernel_without_barriers(device: HostDevice, module) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 1000)).astype(np.float32)

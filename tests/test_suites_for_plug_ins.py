@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BACKEND = """
 import pytest
 from pixelforest.kernels.contract import Backend
@@ -63,6 +65,7 @@ def run_pytest(folder: Path, text: str, *options: str) -> list[str]:
     return [line.partition(" - ")[0] for line in lines if line.startswith("FAILED")] + [lines[-1].partition(" in ")[0]]
 
 
+@pytest.mark.slow
 def test_a_backend_is_right_or_found_wrong(tmp_path: Path) -> None:
     *failed, summary = run_pytest(
         tmp_path, BACKEND, "-k", "test_one_gaussian or test_no_rows or test_dropped_components"

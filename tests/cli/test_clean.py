@@ -27,6 +27,7 @@ def clean(*words: str) -> int:
     return cli.main(["clean", *words])
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGKILL")
 @pytest.mark.parametrize("format", ["numpy", "single-scale OME-Zarr"])
 def test_what_a_killed_run_left_is_removed_an_hour_later(

@@ -180,6 +180,7 @@ def test_text_the_terminal_cannot_show_is_escaped() -> None:
     assert stream.buffer.getvalue() == b"\\xb5.png\n"  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_stop_the_work(work_folder: Path) -> None:
     code = "import sys; from pixelforest.cli import main; sys.exit(main())"
     first = f"""\
@@ -211,6 +212,7 @@ pixel_workflow.classify_lane = classify
 # -------------------------------------------------------------------------------------------------------------- errors
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("argv", "status", "complaint"),
     [
@@ -324,7 +326,7 @@ def test_interrupts_have_their_status(
     assert list(work_folder.glob("out/*")) == []
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signals")
 @pytest.mark.parametrize("inputs", [1, 2])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

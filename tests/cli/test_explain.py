@@ -192,7 +192,7 @@ def test_nothing_to_do(gray: Path, capsys: pytest.CaptureFixture[str]) -> None:
 # -------------------------------------------------------------------------------------------- then a run does just that
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "words",
     [

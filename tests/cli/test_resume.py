@@ -57,7 +57,7 @@ def states(report: dict[str, Any]) -> list[str]:
     return [lane["state"] for lane in report["lanes"]]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_killed_batch_continues(gray: Path, format: str, state: State) -> None:
@@ -141,6 +141,7 @@ def change_setting() -> list[str]:
     return ["--export_dtype=uint8", "--pipeline_result_drange=(0,1)", "--export_drange=(0,255)"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
@@ -167,6 +168,7 @@ def test_changes_are_refused_with_what_differs(
     assert cli.main(words(*options)) == 0  # without --resume everything is computed
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("option", ["--threads=2", "--memory=1G"])
 def test_threads_and_memory_may_change(gray: Path, option: str) -> None:
     assert resume()[0] == 0

@@ -84,7 +84,7 @@ def used_ticks(picture: Path, folder: Path, threads: int, output: str) -> dict[s
     return used
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["compressed hdf5", "multipage tiff", "tiff"])
 def test_one_thread_is_one_thread(output: str, picture: Path, tmp_path: Path) -> None:
     used = used_ticks(picture, tmp_path, 1, output)

@@ -126,12 +126,14 @@ def test_retrain_is_for_this_run_unless_the_project_may_be_written(
     assert not np.array_equal(run(project, "--retrain", "--seed=2"), trained)
 
 
+@pytest.mark.slow
 def test_a_retrained_project_equals_one_that_train_has_written(project: Path) -> None:
     assert main(["train", f"--project={project}", f"--output={project.with_name('new.ilp')}", "--seed=3"]) == 0
     assert main([f"--project={project}", "--retrain", "--readonly=0", "--seed=3"]) == 0
     assert read_project(project).classifier == read_project(project.with_name("new.ilp")).classifier
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("option", ["--tree-count=7", "--label-proportion=0.3"])
 def test_settings_of_training_are_for_this_run(option: str, project: Path) -> None:
     before = project.read_bytes()
@@ -139,6 +141,7 @@ def test_settings_of_training_are_for_this_run(option: str, project: Path) -> No
     assert project.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_project_without_a_classifier_is_trained_for_the_run(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,6 +295,7 @@ def train_with_limit(largest: int, *arguments: str) -> str:
     return done.stderr
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
 @pytest.mark.parametrize("room", [-100_000, 0, 100_000])
 def test_a_disk_that_is_full_keeps_the_project(room: int, project: Path) -> None:
@@ -305,6 +309,7 @@ def test_a_disk_that_is_full_keeps_the_project(room: int, project: Path) -> None
     assert sorted(path.name for path in project.parent.iterdir()) == ["project.ilp", "raw.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
 @pytest.mark.parametrize("largest", [1000, 60_000])
 def test_a_disk_that_is_full_gets_no_new_project(largest: int, project: Path) -> None:
@@ -328,6 +333,7 @@ with h5py.File(sys.argv[1], "r+", locking=True):
 """
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -383,6 +389,7 @@ def test_labels_that_cannot_be_used_leave_no_project(
     assert sorted(project.parent.iterdir()) == before
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_pixels_that_are_no_numbers_are_refused_near_labels_only(
     value: float, project: Path, capsys: pytest.CaptureFixture[str]

@@ -72,6 +72,7 @@ def test_other_folders_keep_all_versions(tmp_path: Path, monkeypatch: pytest.Mon
     assert not package.exists()
 
 
+@pytest.mark.slow
 def test_threads_and_processes_write_the_same_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Concurrent readers see a complete file; no other file is left."""
     monkeypatch.setattr(cache, "folders", lambda: iter([tmp_path]))

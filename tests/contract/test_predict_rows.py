@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 FRESH = """
 import sys
 
@@ -22,6 +24,7 @@ assert "numba" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_needs_nothing_of_numba() -> None:
     """In a process that has loaded numba, a kernel that calls its library would work, and nowhere else."""
     done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=False)

@@ -82,12 +82,14 @@ def test_it_is_tested_and_described_by_doctor(plug_in: Path) -> None:
     assert part.count("the CPU's bits") == len(SELF_TESTS)
 
 
+@pytest.mark.slow
 def test_its_absence_is_one_line_with_its_reason(plug_in: Path, tmp_path: Path) -> None:
     (plug_in / "abacus" / "no_abacus").touch()
     done = run(plug_in, *words(tmp_path, "abacus"), GRAY / "raw.png", status=1)
     assert done.stderr == "pixelforest: error: --device=abacus: there is no abacus on this machine\n"
 
 
+@pytest.mark.slow
 def test_a_backend_that_cannot_be_imported_is_described_and_refused(
     plug_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def stores(work_folder: Path) -> Path:
     return work_folder
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("argument", "nickname", "folder", "shape"),
     [

@@ -138,6 +138,7 @@ def test_results_are_found_by_name_in_any_case() -> None:
     assert [settings.source for settings in job.export] == ["Uncertainty", "Simple Segmentation"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [

@@ -80,7 +80,7 @@ def test_small_regions_keep_raster_order() -> None:
     assert prod(image) * 4 < min(FREE_BYTES, FREE_SHARE * (1 << 31))
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("channels", [1, 5])
 @pytest.mark.parametrize("chunk", [(50, 50, 51), (80, 80, 80), (64, 64, 1100), (96, 8, 500), (4, 357, 358)], ids=str)
 def test_a_wide_volume(chunk: tuple[int, ...], channels: int) -> None:
@@ -132,6 +132,7 @@ def test_the_grid_of_several_results() -> None:
     assert waiting_bytes((9, 9, 9), None, (1, 1, 1), None, at_once=4) == 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["hdf5", "compressed hdf5", "n5", "single-scale OME-Zarr"])
 def test_a_file_gets_every_chunk_once_and_few_wait(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = (70, 256, 400)

@@ -65,6 +65,7 @@ def test_as_scikit_image(shape, target) -> None:
     assert np.abs(shrink_whole(array, target) - expected).max() < TOLERANCE
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 @pytest.mark.parametrize("is_labels", [False, True])
 def test_pieces_do_not_show(dtype: str, is_labels: bool) -> None:

@@ -186,6 +186,7 @@ def box_at(offset: tuple[int, ...], shape: tuple[int, ...]) -> Box:
     return Box.whole(shape).shift(offset)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("offset", [(0, 0, 0), (32, 64, 96), (5, 33, 100)], ids=str)
 @pytest.mark.parametrize("dtype", ["uint8", "uint32", "uint64"])
 def test_voxels_arrive_at_their_place(dtype: str, offset: tuple[int, int, int], server: Server) -> None:
@@ -333,6 +334,7 @@ def test_a_failed_block_is_an_error(server: Server) -> None:
         writer.write(Box.whole((8, 8, 8, 1)), np.zeros((8, 8, 8, 1), np.uint8))
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_busy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dvid, "_BUSY_LIMIT_S", 2.0)
     writer = open_dvid(server.url("name"), noise("uint8", (8, 8, 8)))

@@ -24,7 +24,7 @@ def store(path: Path, array: np.ndarray) -> OpenFile:
     return OpenFile(path, path.name)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", ["u1", ">u2", "<f4", ">f8"])

@@ -82,7 +82,7 @@ def check_reads(path: Path, name: str = "data") -> None:
             np.testing.assert_array_equal(voxels, expected[box.slices()].astype(voxels.dtype))
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_is_read(path: Path, layout: str, dtype: str) -> None:
@@ -133,6 +133,7 @@ print("read")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits addresses as Linux does")
 def test_a_limit_on_addresses(path: Path) -> None:
     """Mapping the file would not fit: it has 8 GB of addresses, though hardly any on the disk."""
@@ -202,6 +203,7 @@ def test_enumerations_are_read_as_integers(path: Path) -> None:
     check_reads(path)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip", "gzip and shuffle", "lzf"])
 @pytest.mark.parametrize("written", ["nothing", "a corner", "a part of a chunk"])
 def test_missing_chunks_are_the_fill_value_without_the_hdf5_library(path: Path, layout: str, written: str) -> None:
@@ -261,6 +263,7 @@ def test_behind_an_external_link(path: Path) -> None:
     check_reads(path)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip"])
 def test_threads_read_pixels_of_hdf5_at_once(path: Path, layout: str) -> None:
     data = MIXED.astype("u2")

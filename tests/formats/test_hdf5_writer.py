@@ -434,7 +434,7 @@ class TestOthersInTheWay:
         writer.abort()
         assert os.listdir(path.parent) == []
 
-    @pytest.mark.sampled(1)
+    @pytest.mark.slow
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of POSIX")
     @pytest.mark.parametrize("step", [0, 1_000_000])
     def test_file_size_limit(self, path: Path, step: int) -> None:

@@ -90,6 +90,7 @@ class TestWriting:
         assert np.array_equal(np.squeeze(found[...]), np.squeeze(expected))
         assert found.metadata.zarr_format == (2 if version == "0.4" else 3)
 
+    @pytest.mark.sampled(2)
     @pytest.mark.usefixtures("small_chunks")
     @pytest.mark.parametrize("version", ["0.4", "0.5"])
     @pytest.mark.parametrize("is_labels", [False, True])
@@ -121,7 +122,7 @@ class TestWriting:
         }
         assert ("image-label" in describe(path)) == is_labels
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.slow
     @pytest.mark.usefixtures("small_chunks")
     @pytest.mark.parametrize("version", ["0.4", "0.5"])
     @pytest.mark.parametrize("is_labels", [False, True])
@@ -386,6 +387,7 @@ class TestReading:
         with pytest.raises(InputError, match=r"version 0\.6; versions 0\.1 to 0\.5 can be read"):
             OmeZarrReader(root, "")
 
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize(
         "path",
         [

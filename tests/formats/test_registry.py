@@ -44,7 +44,7 @@ def test_an_output_format_is_in_a_file_that_mentions_it(name: str) -> None:
     assert len(likely) <= 2
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "imported"),
     [("hdf5", "hdf5"), ("compressed n5", "n5"), ("single-scale OME-Zarr", "ome_zarr"), ("dvid", "dvid")],

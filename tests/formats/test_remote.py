@@ -36,15 +36,13 @@ from pixelforest.engine.storage.object_storage import RemotePath
 
 pytestmark = pytest.mark.slow
 
-moto_server = pytest.importorskip("moto.server")
-boto3 = pytest.importorskip("boto3")
-
 SECRET = "not-to-be-shown-anywhere"
 UNFINISHED = ".pixelforest-unfinished"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
+    moto_server = pytest.importorskip("moto.server")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     running = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
@@ -59,6 +57,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    boto3 = pytest.importorskip("boto3")
     found = boto3.resource("s3", endpoint_url=server, region_name="us-east-1").Bucket("results")
     found.create()
     found.objects.all().delete()

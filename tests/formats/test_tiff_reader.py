@@ -152,7 +152,7 @@ def stored_stacks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[P
     return found
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("name", STORED)

@@ -248,7 +248,7 @@ def ome_schema() -> Any:
     return xmlschema.XMLSchema(Path(ome_types.__file__).parent / "ome-2016-06.xsd")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32", "float64"])
 @pytest.mark.parametrize(
     "more", [{}, {"resolution": {"x": 0.5, "y": 0.25, "z": 2.0}, "axis_units": {"x": "um", "z": "µm"}}]

@@ -82,6 +82,7 @@ def test_every_recorded_project_is_a_start() -> None:
     assert set(PROJECTS) == {path.parent.name for path in GOLDEN.glob("*/project.ilp")} - {"px2d_big"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_number_is_always_the_same_case(kind: str, tmp_path: Path) -> None:
     for number in range(1, 4):
@@ -98,11 +99,13 @@ def test_a_finding_keeps_the_case(tmp_path: Path) -> None:
     assert read_case(tmp_path / "finding.json") == case
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
     status, _, is_hung, _ = stand_in(tmp_path, "while True: pass")
     assert (status, is_hung) == (-9, True)
 
 
+@pytest.mark.slow
 def test_growth_is_measured(tmp_path: Path) -> None:
     status, growth, _, _ = stand_in(tmp_path, "data = b'1' * 600_000_000\nreturn 0")
     assert status == 0

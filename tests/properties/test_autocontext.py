@@ -77,7 +77,7 @@ def assert_same(found: dict[str, np.ndarray], kind: str, dtype: str, region: Box
         assert values.tobytes() == part.tobytes(), name
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", SHAPES)
 def test_results_are_those_of_two_runs(kind: str, dtype: str) -> None:
@@ -85,6 +85,7 @@ def test_results_are_those_of_two_runs(kind: str, dtype: str) -> None:
     assert_same(classify(make_project(kind), make_image(kind, dtype), load("cpu")), kind, dtype)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", SHAPES)
 @settings(max_examples=12, deadline=None)
 @given(data=st.data(), threads=st.integers(1, 4))
@@ -100,6 +101,7 @@ def test_tiles_and_threads_do_not_matter(kind: str, data: st.DataObject, threads
     assert_same(found, kind, "uint8", region)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SHAPES)
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
@@ -115,7 +117,7 @@ def test_what_stage_2_is_trained_on_is_what_it_is_given(kind: str, data: st.Data
     assert image.read(box).tobytes() == np.ascontiguousarray(whole[box.slices()]).tobytes()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", COMPUTED)
 def test_a_result_alone_is_that_of_all(name: str) -> None:
     found = classify(make_project("mixed"), make_image("mixed", "int16"), load("cpu"), names=(name,), tile=(4, 17, 30))

@@ -42,7 +42,7 @@ def regions(draw: st.DrawFn, kind: str, *, most: bool = False) -> Box:
     return Box(tuple(start), tuple(stop))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", SHAPES)
 @settings(max_examples=12, deadline=None)
 @given(data=st.data(), threads=st.integers(1, 5))
@@ -54,6 +54,7 @@ def test_plan_and_threads_do_not_matter(kind: str, backend: Backend, data: st.Da
     assert_same_part(found, whole(kind, backend), region)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", SHAPES)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
@@ -122,6 +123,7 @@ def test_parts_of_results_converted_by_the_backend(kind: str, clip: bool, backen
                 assert found.overflow_count == overflow_count
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", SHAPES)
 def test_twice_the_same(kind: str, backend: Backend) -> None:
     everything = Box.whole(SHAPES[kind][:4])

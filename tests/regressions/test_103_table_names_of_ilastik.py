@@ -37,6 +37,7 @@ def stand_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PIXELFOREST_STARTED_AS", request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
 def test_the_script_gives_both_names_and_the_log_says_both(objects: Path, repository: Path) -> None:
     script = repository / "scripts" / "run_ilastik.sh"
@@ -65,7 +66,7 @@ def test_pixelforest_itself_writes_one_file(objects: Path) -> None:
     assert files_of(Path.cwd()) == ["t.csv"]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize(
     ("typed", "written"),

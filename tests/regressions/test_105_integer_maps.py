@@ -59,6 +59,7 @@ def test_wide_integers_without_a_range_are_compared_as_they_are(
     assert "thresholds 0.62 and 0.4 are compared with the stored values themselves (0 to 65535)" in said
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("change", "drange"),
     [
@@ -87,6 +88,7 @@ def store(name: str, path: Path, values: np.ndarray, spec: ImageSpec) -> Path:
     return writer.finish()[0]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["multipage tiff", "tif", "tiff"])
 def test_our_tiff_files_state_their_range(maps: np.ndarray, capsys: pytest.CaptureFixture[str], name: str) -> None:
     wide = maps.astype(np.uint16) * 257

@@ -57,6 +57,7 @@ def set_file_path(folder: Path, text: str) -> None:
     set_text(folder, "Input Data/infos/lane0000/Raw Data/filePath", text)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [(), ("--threads=2", "--memory=40M")], ids=["whole", "tiles"])
 def test_the_training_image_has_its_annotations(
     folder: Path, annotations: np.ndarray, capsys: pytest.CaptureFixture[str], options: Sequence[str]
@@ -84,6 +85,7 @@ def test_the_same_voxels_under_another_name(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "stored", ["gone/raw.png", "/nobody/has/raw.png", r"C:\images\raw.png", "https://host/raw.png"]
 )

@@ -122,7 +122,7 @@ def test_a_run(copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(*results)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("dataset", "value", "option"),
     [

@@ -105,6 +105,7 @@ def test_pictures_stacked_along_channels_need_no_advice(desk: Callable[[str], De
     np.testing.assert_array_equal(np.load("again.npy"), np.load("stack.npy"))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [[], ["--ignore_training_axistags"]], ids=["plain", "own axes"])
 def test_quotes_around_a_pattern_of_flat_images(desk: Callable[[str], Desk], options: list[str]) -> None:
     here = desk("px2d_gray")
@@ -124,6 +125,7 @@ def test_planes_of_colors_in_files_of_their_own(desk: Callable[[str], Desk]) -> 
     assert here.follow(r"--stack_along=c", "s_*.png") == "--stack_along=c"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [["--stack_along=c"], ["--stack_along=t", "--ignore_training_axistags"]])
 def test_planes_of_a_volume_along_another_axis(desk: Callable[[str], Desk], options: list[str]) -> None:
     here = desk("px3d")
@@ -139,7 +141,7 @@ def test_volumes_are_not_advised_to_be_flat_one_by_one(desk: Callable[[str], Des
     assert "one by one" not in here.advice("s_*.npy", "--input_axes=zyx")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("project", "axes", "shape", "pattern", "expected"),
     [
@@ -256,7 +258,7 @@ def test_inputs_that_no_placeholder_tells_apart(desk: Callable[[str], Desk]) -> 
         assert here.run(name, f"--output_filename_format={place}/{{nickname}}.npy")[0] == 0
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("output_format", "template"),
     [
@@ -308,7 +310,7 @@ def test_datasets_of_a_container(desk: Callable[[str], Desk], tmp_path: Path, ki
 # ------------------------------------------------------------------------------------------------------------ options
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("output_format", ["jpg", "pbm", "bmp"])
 @pytest.mark.parametrize("source", ["Probabilities", "Simple Segmentation"])
 def test_formats_that_are_listed_hold_the_result(desk: Callable[[str], Desk], output_format: str, source: str) -> None:
@@ -322,6 +324,7 @@ def test_formats_that_are_listed_hold_the_result(desk: Callable[[str], Desk], ou
         assert status == 0, (name, said)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("words", "advised"),
     [

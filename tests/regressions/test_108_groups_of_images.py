@@ -57,6 +57,7 @@ def test_the_only_image_is_read(
     np.testing.assert_array_equal(read(root / name / "0"), VOLUME)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("version", [2, 3])
 def test_several_images_are_listed_and_can_be_named(tmp_path: Path, version: int) -> None:
     root = tmp_path / "sample.ome.zarr"

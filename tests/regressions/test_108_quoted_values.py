@@ -106,7 +106,7 @@ def test_a_quoted_project_without_an_option(quote: str) -> None:
     assert build_request(line).project == "my project.ilp"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @QUOTES
 @pytest.mark.parametrize("role", [[], ["--raw_data"]], ids=["no role", "role"])
 def test_a_quoted_image(gray: Path, quote: str, role: list[str]) -> None:

@@ -60,7 +60,7 @@ def test_metadata_are_mended(tmp_path: Path, change: Change, codecs: dict[str, A
     np.testing.assert_array_equal(read(tmp_path / "a.zarr"), VOLUME)
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["<u2", ">u2", "<f4", "|u1"])
 @pytest.mark.parametrize(

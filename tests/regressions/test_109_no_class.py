@@ -43,7 +43,7 @@ def counted(text: str) -> list[int]:
     return [int(number) for number in WITHOUT_CLASS.findall(text)]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_voxels_without_a_class_are_counted(
     image: np.ndarray, capsys: pytest.CaptureFixture[str], value: float
@@ -55,7 +55,7 @@ def test_voxels_without_a_class_are_counted(
     assert counted(capsys.readouterr().err) == [without]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [("--threads=1",), ("--threads=2", "--memory=60M")], ids=["whole", "tiles"])
 @pytest.mark.parametrize(
     ("sources", "conversion"),
@@ -112,7 +112,7 @@ def test_features_alone_have_no_classes_to_miss(image: np.ndarray, capsys: pytes
 # ------------------------------------------------------------------------------------------------------ whole numbers
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32"])
 @pytest.mark.parametrize("source", ["Probabilities", "Uncertainty"])
 def test_fractions_that_are_lost_are_said_with_the_option_that_keeps_them(

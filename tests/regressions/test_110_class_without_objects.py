@@ -32,6 +32,7 @@ def project_with(folder: Path, case: str, group: str, known: Sequence[int], name
     return copy
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("known", [(1, 3), (2,), (1, 2, 3)])
 @pytest.mark.parametrize("names", [3, 5], ids=["as many names as classes", "classes named later"])
 def test_labels_of_no_object_are_classes_all_the_same(tmp_path: Path, known: tuple[int, ...], names: int) -> None:

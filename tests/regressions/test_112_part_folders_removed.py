@@ -60,6 +60,7 @@ def test_the_whole_folder_is_removed_between_two_boxes(name: str, version: str, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.sampled(3)
 @each_store
 @pytest.mark.parametrize("is_made_anew", [False, True])
 def test_the_whole_folder_is_removed_before_the_end(
@@ -79,6 +80,7 @@ def test_the_whole_folder_is_removed_before_the_end(
     assert_refused(tmp_path, "was removed while it was being written", writer.finish)
 
 
+@pytest.mark.sampled(3)
 @each_store
 @pytest.mark.parametrize("which", [0, -1])
 def test_a_single_chunk_is_removed(

@@ -83,7 +83,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("case", "path", "value"), REFUSED, ids=[f"{path.rpartition('/')[2]}-{value}" for _, path, value in REFUSED]
 )
@@ -107,6 +107,7 @@ def tree(case: Path) -> tuple[str, np.ndarray, np.ndarray]:
     raise AssertionError("every tree is a leaf")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("offset", "value", "why"),
     [

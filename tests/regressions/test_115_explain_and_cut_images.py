@@ -73,7 +73,7 @@ def test_looking_agrees_with_reading_wherever_a_picture_is_cut(kind: str, tmp_pa
     assert found or kind in ("hdr", "sun raster of run lengths")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["jpeg", "ascii pgm", "pgm", "gif", "bmp", "viff", "sun raster"])
 def test_explain_and_run_say_the_same_of_a_cut_picture(
     kind: str, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -56,7 +56,7 @@ def hypotenuses(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return out
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", RECORDED)
 def test_the_bits_are_those_recorded(kind: str) -> None:
     lengths = hypotenuses(*pairs(kind))

@@ -149,7 +149,7 @@ WAITS = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("wait", WAITS)
 def test_every_wait_ends(wait: str, work: Path) -> None:
     shutil.copy("raw.png", "second.png")

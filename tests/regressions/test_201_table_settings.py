@@ -91,6 +91,7 @@ def test_only_the_texts_of_keys_are_hashed(monkeypatch: pytest.MonkeyPatch) -> N
     assert CountedText.hashed == 1
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("content", [doubled_key(40), nested_key(100_000)], ids=["doubled", "nested"])
 @pytest.mark.parametrize("command", ["run", "explain"])
 def test_a_project_with_them_is_refused_in_a_line(

@@ -231,6 +231,7 @@ def test_usual_blocks_and_few_blocks_are_kept(
     check_blocks(project_with(block, halo), frame)
 
 
+@pytest.mark.slow
 def test_tiny_blocks_matter_only_where_results_are_blockwise(
     copy_golden: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

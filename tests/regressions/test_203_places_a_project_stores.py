@@ -48,7 +48,7 @@ def files_of(folder: Path) -> set[str]:
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("file_type", "stored", "written"),
     [
@@ -82,6 +82,7 @@ def test_a_stored_table_replaces_tables_only(objects: Path, file_type: str, caps
     assert run(objects, "--table_only") == 0  # over its own result
 
 
+@pytest.mark.slow
 @needs_links
 def test_a_stored_table_follows_no_link_and_enters_no_hidden_folder(
     objects: Path, capsys: pytest.CaptureFixture[str]
@@ -122,7 +123,7 @@ def test_no_table_format_takes_a_strange_file_for_its_result(table, tmp_path: Pa
     assert not table.is_result(tmp_path, "")
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "name", ["hdf5", "n5", "numpy", "tiff", "multipage tiff", "png", "jpg", "bmp", "gif", "ppm", "ras", "xv"]
 )
@@ -133,7 +134,7 @@ def test_a_result_is_replaced_by_the_next_run(pixels: Path, name: str) -> None:
     assert run(pixels, *options) == 0
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["png", "compressed hdf5", "numpy", "tiff", "n5", "png sequence"])
 def test_a_stored_path_replaces_no_strange_file(pixels: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     slices = "_{slice_index:01}" if name.endswith("sequence") else ""
@@ -179,6 +180,7 @@ def test_the_usual_template_that_every_project_stores_is_not_restricted(pixels: 
     assert files_of(elsewhere) == {"kept.h5"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "template",
     [
@@ -203,6 +205,7 @@ def test_what_lies_in_a_hidden_folder_itself_is_served(pixels: Path) -> None:
     assert (hidden / "out" / "raw.h5").is_file()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["n5", "compressed n5"])
 def test_a_stored_dataset_makes_no_hidden_folder(pixels: Path, name: str) -> None:
     store(pixels / "project.ilp", OutputFormat=name, OutputInternalPath=".git/hooks")
@@ -210,6 +213,7 @@ def test_a_stored_dataset_makes_no_hidden_folder(pixels: Path, name: str) -> Non
     assert run(pixels, "--output_internal_path=.a/b") == 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dataset", ["../x", "a/../../x", "a\\b", "a\x1b[31m", "/"])
 def test_a_stored_dataset_is_a_name(pixels: Path, dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
     store(pixels / "project.ilp", OutputInternalPath=dataset)
@@ -228,6 +232,7 @@ def test_a_dataset_without_axes_is_not_a_result(pixels: Path) -> None:
         assert file["measured"][:].tolist() == [1, 2, 3]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["absolute", "dots", "fill"])
 def test_leaving_the_folder_is_obeyed_with_one_warning(
     pixels: Path, kind: str, capsys: pytest.CaptureFixture[str]
@@ -299,7 +304,7 @@ def test_servers_that_a_project_names_need_the_users_word(
     assert asked
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["n5", "multi-scale OME-Zarr"])
 @pytest.mark.parametrize("template", ["s3://bucket/{nickname}", "gs://bucket/x", "s3:{nickname:/<2.0}bucket/x"])
 def test_no_bucket_of_a_project_is_used(

@@ -141,6 +141,7 @@ def test_a_fifo_in_place_of_a_file_makes_nobody_wait(folder: Path) -> None:
     assert cache.read(NAME) is None
 
 
+@pytest.mark.slow
 def test_a_link_that_is_swapped_while_it_is_read_never_gets_through(folder: Path, tmp_path: Path) -> None:
     """The same name is a good folder and a link to one that others can write to, in turns."""
     cache.write(NAME, b"good")

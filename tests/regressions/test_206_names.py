@@ -43,7 +43,7 @@ def run(*words: str) -> int:
     return cli.main([f"--project={NAME}/{NAME}.ilp", *ARGV, *words, f"{NAME}/{NAME}.png"])
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", SINGLE)
 def test_every_format(name: str, work: Path) -> None:
     words = ["--export_source=Simple Segmentation"]
@@ -61,7 +61,7 @@ def test_sequences_keep_odd_names(name: str, work: Path) -> None:
     assert all(file.name.startswith(NAME) for file in (work / "o").iterdir())
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["n5", "single-scale OME-Zarr", "hdf5", "numpy", "multipage tiff"])
 def test_what_was_written_is_read_again(name: str, work: Path) -> None:
     template = "--output_filename_format={dataset_dir}/o/{nickname}"
@@ -96,6 +96,7 @@ def test_reports_and_logs_show_their_bytes(work: Path, capfd: pytest.CaptureFixt
     assert json.loads(capfd.readouterr().out)["project"]["path"].endswith(rf"{SHOWN}/{SHOWN}.ilp")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("table", [t.name for t in table_formats() if not t.find_missing()])
 def test_tables_keep_odd_names(table: str, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy_golden("obj2d_label")

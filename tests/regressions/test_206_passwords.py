@@ -48,7 +48,7 @@ def work(copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
     return folder
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_they_are_shown_and_kept_nowhere(name: str, work: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [*COMMANDS[name], "--device=cpu", "--debug", "--logfile=log.txt"]

@@ -61,6 +61,7 @@ def test_a_result_goes_into_a_pipe(work: Path, pipe: tuple[Path, Callable[[], by
         assert file["exported_data"].shape == (160, 200, 2)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("option", ["--report_json", "--logfile", "--redirect_output"])
 def test_a_report_and_a_log_go_into_a_pipe(option: str, work: Path, pipe: tuple[Path, Callable[[], bytes]]) -> None:
     path, read = pipe
@@ -70,6 +71,7 @@ def test_a_report_and_a_log_go_into_a_pipe(option: str, work: Path, pipe: tuple[
     assert json.loads(text)["status"] == 0 if option == "--report_json" else "Opening Project: project.ilp" in text
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("option", ["--report_json", "--logfile", "--redirect_output", "--output_filename_format"])
 def test_an_open_descriptor_is_written_from_where_it_is(option: str, work: Path) -> None:
     """It may be a plain file, which is neither replaced nor emptied."""
@@ -101,6 +103,7 @@ def test_a_device_stays_what_it_is(is_link: bool, work: Path) -> None:
     assert not list(Path("/dev").glob("*.part"))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("extension", ["csv", "h5"])
 def test_a_table_goes_into_a_descriptor(
     extension: str, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
@@ -154,7 +157,7 @@ def test_descriptors_that_cannot_be_written(work: Path, capfd: pytest.CaptureFix
     assert re.search(r"cannot write /dev/fd/\d+: descriptor \d+ is open for reading only", second)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_streams_are_no_error(closed: str, work: Path) -> None:
     """Nor does a result get the number of one, and with it what is printed."""

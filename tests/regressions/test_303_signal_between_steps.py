@@ -78,6 +78,7 @@ def run_with_signal(work: Callable[[], int], number: int) -> int:
     return run_guarded(traced, Console(ConsoleSettings(quiet=True)))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("work", [write_file, write_folder])
 @pytest.mark.parametrize("is_old", [False, True])
 def test_a_signal_at_every_line(work: Callable[[Path], int], is_old: bool, tmp_path: Path) -> None:

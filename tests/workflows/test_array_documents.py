@@ -31,6 +31,7 @@ def projects(work_folder: Path) -> Path:
     return work_folder
 
 
+@pytest.mark.slow
 def test_the_document_runs(projects: Path) -> None:
     names: dict[str, Any] = {
         "image": golden_array("px2d_gray"),

@@ -140,6 +140,7 @@ def rename_workflow(path: Path) -> None:
         file["workflowName"] = b"Carving"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("damage", "parts"),
     [
@@ -250,7 +251,7 @@ BAD_IMAGES = {
 }
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("name", "make", "parts"), BAD_IMAGES.values(), ids=BAD_IMAGES)
 def test_a_bad_image(scene: Scene, name: str, make: Callable[[Path], None], parts: tuple[str, ...]) -> None:
     make(scene.folder / name)
@@ -355,6 +356,7 @@ def test_other_images_are_done_when_one_vanishes(scene: Scene, doomed: Path) -> 
 # ------------------------------------------------------------------------------------------ numbers that are no numbers
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_pixels_that_are_no_numbers(scene: Scene, value: float) -> None:
     """A voxel with a NaN feature has no probabilities: class 1, uncertainty 1. Far away nothing changes."""
@@ -400,6 +402,7 @@ def lock() -> Iterator[Callable[[Path], None]]:
         holder.communicate("")
 
 
+@pytest.mark.slow
 def test_inputs_that_others_have_open_are_read(scene: Scene, lock: Callable[[Path], None]) -> None:
     """Both the project and the image; another process writes to neither, it only holds its lock."""
     image = np.asarray(Image.open(scene.good)).reshape(160, 200, 1)
@@ -470,7 +473,7 @@ def test_a_folder_on_a_disk_that_is_read_only(scene: Scene, mount: Callable[[str
     assert "ead-only" in line
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_full_disk(scene: Scene, mount: Callable[[str], Path], name: str) -> None:
     place = mount("size=16k")
@@ -516,7 +519,7 @@ def test_a_disk_that_fills_up_in_a_batch(scene: Scene, mount: Callable[[str], Pa
     assert all(np.array_equal(np.load(path), recorded) for path in place.iterdir())
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
 @pytest.mark.parametrize("name", ["compressed hdf5", "numpy"])
 def test_a_quota(scene: Scene, name: str) -> None:
@@ -542,7 +545,7 @@ sys.exit(main())"""
 # ----------------------------------------------------------------------------------------- results that would overwrite
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("template", "output_format", "parts"),
     [

@@ -151,6 +151,7 @@ def test_fiji_pixel_classification(source: str, result: str, tmp_path: Path) -> 
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "result"),
     [
@@ -166,6 +167,7 @@ def test_fiji_autocontext(source: str, result: str, tmp_path: Path) -> None:
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_fiji_object_classification_from_a_segmentation(tmp_path: Path) -> None:
     inputs = {  # in a hash map's order: the segmentation may come first
         "segmentation_image": (picture("obj2d_seg", "seg.png"), "yxc"),
@@ -177,6 +179,7 @@ def test_fiji_object_classification_from_a_segmentation(tmp_path: Path) -> None:
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_fiji_object_classification_from_probabilities(tmp_path: Path) -> None:
     inputs = {
         "raw_data": (read_hdf5(GOLDEN / "obj2d_pred" / "raw.h5", "data"), "yx"),
@@ -186,7 +189,7 @@ def test_fiji_object_classification_from_probabilities(tmp_path: Path) -> None:
     assert np.array_equal(found, reorder(recorded("obj2d_pred", "object_predictions"), "yxc", FIJI_AXES))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("quotes", ["", '"'], ids=["bare", "quoted"])
 def test_fiji_before_2021(quotes: str, tmp_path: Path) -> None:
     """executors/PixelClassification.java: neither the file nor an option says which axes there are.
@@ -209,6 +212,7 @@ def test_fiji_before_2021(quotes: str, tmp_path: Path) -> None:
 # twice, and --readonly has no value.
 
 
+@pytest.mark.slow
 def test_trackmate_runs_as_documented(tmp_path: Path) -> None:
     frames = read_hdf5(GOLDEN / "px2dt" / "raw_tzyxc.h5", "data")
     raw = write_hdf5(tmp_path / "ilastik4ij_in_raw.h5", "data", frames, compression="gzip", compression_opts=1)
@@ -243,6 +247,7 @@ def test_cellprofiler_runs_as_documented(name: str, dtype: str, tmp_path: Path) 
     assert np.array_equal(found, recorded(name))
 
 
+@pytest.mark.slow
 def test_cellprofiler_autocontext_runs_as_documented(tmp_path: Path) -> None:
     """With pixels of floats stage 2 sees probabilities from 0 to 1; tests/properties compares such runs by value."""
     temporary = tmp_path / ".cellprofiler_temp"
@@ -297,6 +302,7 @@ def write_scifio_tiff(path: Path, array: np.ndarray, axes: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_knime_runs_as_documented(tmp_path: Path) -> None:
     folder = tmp_path / "ilastik" / "0f8fad5b-d9cb-469f-a165-70867728950e"
     folder.mkdir(parents=True)
@@ -313,6 +319,7 @@ def test_knime_runs_as_documented(tmp_path: Path) -> None:
     assert planar(folder / "file1_result.tif").shape == expected.shape
 
 
+@pytest.mark.slow
 def test_knime_colours(tmp_path: Path) -> None:
     """Colours are pages to SCIFIO, so the file says c y x where a project that was trained on a PNG says y x c."""
     raw = write_scifio_tiff(tmp_path / "file0.tif", reorder(picture("px2d_rgb"), "yxc", "cyx"), "cyx")
@@ -333,7 +340,7 @@ def planar(path: Path) -> np.ndarray:
 # its own; names are relative; options come from the pipeline's configuration, quotes and all.
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "suffix", "result"),
     [
@@ -384,6 +391,7 @@ END_VERSIONS
 # where the result goes is stored in the project, of which every process gets a copy.
 
 
+@pytest.mark.slow
 def test_mcmicro_runs_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = project(
@@ -428,6 +436,7 @@ def set_training_axes(path: Path, axes: str, shape: Sequence[int]) -> None:
 # dataset "img", whose name becomes part of the result's and is taken off again.
 
 
+@pytest.mark.slow
 def test_steinbock_runs_as_documented(tmp_path: Path) -> None:
     probabilities = tmp_path / "ilastik_probabilities"
     probabilities.mkdir()
@@ -474,6 +483,7 @@ def test_galaxy_opens_the_graphical_program(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ everyone
 
 
+@pytest.mark.slow
 def test_ways_of_writing_the_same(tmp_path: Path) -> None:
     """A leading slash of the dataset, a word after --readonly, dashes, and the last of a repeated option."""
     argv = ["--headless", "--readonly", "ON", "--project", str(project(tmp_path, "px2d_gray"))]

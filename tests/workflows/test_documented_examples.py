@@ -166,6 +166,7 @@ def test_paths_inside_files(work_folder: Path) -> None:
     assert np.array_equal(result("r.h5"), recorded("px3d"))
 
 
+@pytest.mark.slow
 def test_examples_of_the_help(planes: Path) -> None:
     """Every example of --help for pictures runs, on files of the names it uses."""
     shutil.copy("my_next_image.png", "next.png")
@@ -275,6 +276,7 @@ def test_an_interrupt_leaves_what_was_there(planes: Path, large_image: Path) -> 
     assert Path("o/large.h5").read_bytes() == before
 
 
+@pytest.mark.slow
 @POSIX
 def test_an_interrupt_amid_a_batch_keeps_what_is_done(planes: Path, large_image: Path) -> None:
     argv = ["-m", "pixelforest", "--project=MyProject.ilp", "--memory=200MB", "--threads=1"]

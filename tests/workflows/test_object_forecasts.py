@@ -73,7 +73,7 @@ def case(copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) ->
     return enter
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("name", "inputs", "part"), BAD.values(), ids=BAD)
 @pytest.mark.parametrize("options", [[], ["--table_filename=t.csv"]], ids=["image", "table"])
 def test_bad_inputs_are_foretold(
@@ -98,6 +98,7 @@ def test_bad_inputs_are_foretold(
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("table", ["file/t.csv", "raw.png"])
 def test_a_table_that_cannot_be_put_there_is_foretold(
     case: Callable[[str], Path], table: str, capsys: pytest.CaptureFixture[str]

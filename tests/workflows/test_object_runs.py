@@ -67,7 +67,7 @@ def table(path: str) -> dict[str, tuple[str, ...]]:
 SERIES: Mapping[str, str] = {"raw_data": "raw.h5/data", "segmentation_image": "seg.h5/data"}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [("--threads=1",), ("--threads=3", "--memory=300M")])
 @pytest.mark.parametrize("name", ["obj2dt_seg", "obj3d_seg"])
 def test_threads_and_memory(case: Callable[[str], Path], name: str, options: tuple[str, ...]) -> None:

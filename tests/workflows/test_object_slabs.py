@@ -61,7 +61,7 @@ def force_slabs(monkeypatch: pytest.MonkeyPatch, thickness: int) -> None:
     monkeypatch.setattr(flow, "choose_thickness", lambda *args: thickness)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("folder", FOLDERS, ids=[folder.name for folder in FOLDERS])
 def test_recorded_runs_by_slabs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All results and the table of every recorded project, with pictures of the objects."""

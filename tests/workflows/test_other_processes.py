@@ -68,7 +68,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     return {file.stem: np.load(file) for file in sorted(folder.glob("*.npy"))}
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "inputs", "cuts"),
     [
@@ -101,7 +101,7 @@ def test_tiles(folder: str, inputs: str, cuts: tuple[int, ...], make_job: MakeJo
             assert result.values.tobytes() == expected.tobytes(), (name, tile)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "inputs"),
     [

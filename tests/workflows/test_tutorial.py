@@ -23,6 +23,7 @@ def load_builder(name: str) -> ModuleType:
     return builder
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(work_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = load_builder("build_tutorial_picture")
     points, commands = "", []
@@ -42,6 +43,7 @@ def test_the_tutorial_runs(work_folder: Path, capsys: pytest.CaptureFixture[str]
     assert np.count_nonzero(second == 127) > 2 * np.count_nonzero(first == 127)
 
 
+@pytest.mark.slow
 def test_the_picture_of_training_shows_both_stages(work_folder: Path) -> None:
     page = load_builder("build_training_picture")
     for words in page.commands():

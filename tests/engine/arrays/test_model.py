@@ -84,6 +84,7 @@ def test_axes_of_length_1_make_no_difference() -> None:
 # -------------------------------------------------------------------------------------------------- layouts and stores
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "change",
     [np.asfortranarray, np.array, lambda a: np.flip(np.flip(a).copy()), lambda a: np.repeat(a, 2, axis=2)[:, :, ::2]],
@@ -125,6 +126,7 @@ def stores(folder: Path, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, 
     }
 
 
+@pytest.mark.slow
 def test_stores_are_read_and_written_in_parts(tmp_path: Path) -> None:
     """Several threads write, and chunks cross the tiles: each voxel arrives."""
     image = np.tile(volume(), (1, 2, 3))
@@ -140,6 +142,7 @@ def test_stores_are_read_and_written_in_parts(tmp_path: Path) -> None:
         assert np.array(out[...]).tobytes() == expected.tobytes(), name
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(
     threads=st.integers(1, 5),
@@ -362,6 +365,7 @@ def test_a_pickled_model_is_the_same() -> None:
     assert_same(again.predict(gray()), expected)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("method", [m for m in ("fork", "spawn") if m in multiprocessing.get_all_start_methods()])
 def test_other_processes_compute_with_it(method: str) -> None:
     model = pixelforest.load(GOLDEN / SEGMENTED / "project.ilp", device="cpu", threads=2)
@@ -373,6 +377,7 @@ def test_other_processes_compute_with_it(method: str) -> None:
         assert_same(each, expected)
 
 
+@pytest.mark.slow
 def test_nothing_global_changes() -> None:
     """No handlers, levels, signal handlers or environment."""
     code = f"""
@@ -392,6 +397,7 @@ print("end")
     assert (done.stdout, done.stderr) == ("end\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_an_interrupt_ends_a_call() -> None:
     code = f"""

@@ -255,7 +255,7 @@ def test_recorded_tables(
     assert cells > 0
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("threads", "voxels"), [(1, None), (2, 1), (3, 70), (5, 200)])
 @pytest.mark.parametrize(("shape", "channels"), [((1, 21, 23), 1), ((1, 21, 23), 3), ((7, 8, 9), 1)])
 def test_slabs_and_threads_change_nothing(

@@ -107,7 +107,7 @@ def assert_slabs_change_nothing(values: np.ndarray, raw: np.ndarray, wanted: Fea
             assert_same(measure(frame, raw, wanted), expected)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_thickness_changes_ids_or_features(shape: tuple[int, int, int], kind: str) -> None:
@@ -170,6 +170,7 @@ def test_frames_without_objects() -> None:
         assert_slabs_change_nothing(values, make_raw((4, 5, 6), 1), everything((4, 5, 6), 1, 1), is_labels=is_labels)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", ["simple", "hysteresis"])
 @pytest.mark.parametrize("core_channel", [0, 1])
 @pytest.mark.parametrize("shape", [(1, 34, 30), (11, 10, 12)], ids=SHAPES)

@@ -216,6 +216,7 @@ def test_no_features_at_all_are_refused(make_objects: MakeObjects) -> None:
         read_project(make_objects(drop))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("margin", [2.5, -1, np.array([1, 2, 3, 4]), np.nan, 1e12])
 def test_margins_that_are_none_are_refused(make_objects: MakeObjects, margin: Any) -> None:
     def put(file: h5py.File) -> None:
@@ -275,6 +276,7 @@ def test_early_projects_have_one_channel(make_objects: MakeObjects) -> None:
     assert (settings.channel, settings.core_channel, settings.channels) == (3, 0, (3,))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "value"),
     [("CurOperator", 4), ("MinSize", -1), ("LowThreshold", np.nan), ("SmootherSigma__x", -1.0), ("Channel", 0.5)],

@@ -150,6 +150,7 @@ def test_compressions_h5py_would_not_take(tmp_path: Path, compression: Any) -> N
     assert "compression_opts" not in found.compression
 
 
+@pytest.mark.slow
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")

@@ -87,7 +87,7 @@ def test_a_truncated_project_is_refused_at_any_length(make_project: MakeProject,
         assert "cut.ilp" in refusal(lambda: read_project(cut))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("filling", [0x00, 0xFF], ids=["zeros", "ones"])
 def test_a_project_with_a_hole_is_read_or_refused(make_project: MakeProject, tmp_path: Path, filling: int) -> None:
     """A copy that broke off and was padded, or bad blocks: any answer but an escape is fine."""

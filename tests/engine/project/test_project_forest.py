@@ -113,6 +113,7 @@ def test_infinite_thresholds_are_kept() -> None:
         assert np.array_equal(tree.threshold[:1], [threshold])
 
 
+@pytest.mark.slow
 def test_a_chain_as_deep_as_can_be_is_read_without_recursion() -> None:
     depth = MAX_LEVELS - 2
     topology, parameters = [3, 2], []
@@ -223,6 +224,7 @@ def test_leaves_that_share_their_numbers_cannot_explode() -> None:
         unpack_one(topology, [1.0, 0.5, *[0.0] * 1001], classes=1000)
 
 
+@pytest.mark.slow
 def test_a_chain_deeper_than_sense_is_refused_in_time() -> None:
     topology, parameters = [3, 2], []
     for _ in range(4 * MAX_LEVELS):

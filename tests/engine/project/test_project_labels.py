@@ -79,6 +79,7 @@ def test_blocks_of_masked_images_are_read(make_project: MakeProject, builders: M
     assert count(make_project(draw))[0].totals() == {2: 6}
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("axes", "shape", "version", "workflow", "block_axes"),
     [
@@ -194,6 +195,7 @@ def test_leaves_that_are_certain_are_told_from_others(make_project: MakeProject,
         assert (forest.has_pure_leaves, forest.nodes, forest.leaves) == (pure, 3, 2)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("options", "channels", "dimensions"),
     [

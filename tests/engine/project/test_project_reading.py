@@ -79,6 +79,7 @@ def test_a_project_reads_the_same_whatever_its_string_types(make_project: MakePr
     assert project.export.format == "hdf5"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("version", ["0.6", "1.0.1", "1.2.2rc4", "1.3.3post2", "1.4.1b15", "1.4.3.dev28+g1", "1.5.0"])
 def test_compatible_versions_are_read(make_project: MakeProject, version: str) -> None:
     assert read_project(make_project(version=version)).version == version
@@ -224,6 +225,7 @@ def test_training_images_are_not_needed(make_project: MakeProject, change: Any) 
     assert project.roles == ("Raw Data", "Prediction Mask")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -245,6 +247,7 @@ def test_a_damaged_training_image_is_refused(make_project: MakeProject, change: 
 # -- features ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("axes", "shape", "columns", "flat"),
     [
@@ -303,7 +306,7 @@ def test_another_group_of_features_can_be_read(make_project: MakeProject) -> Non
 GROUP = "FeatureSelections"
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("change", "message"),
     [

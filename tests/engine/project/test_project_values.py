@@ -22,6 +22,7 @@ GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 PROJECTS = ("px2d_gray", "px2d_rgb", "obj2d_pred", "obj2d_seg", "pcoc2d")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", PROJECTS)
 def test_a_project_is_equal_after_pickling(name: str) -> None:
     project = read_project(GOLDEN / name / "project.ilp")
@@ -32,6 +33,7 @@ def test_a_project_is_equal_after_pickling(name: str) -> None:
     assert copy.classifier == project.classifier
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", PROJECTS)
 def test_a_project_that_is_read_twice_is_equal(name: str) -> None:
     path = GOLDEN / name / "project.ilp"
@@ -66,6 +68,7 @@ print(found[0][0].content)
 """
 
 
+@pytest.mark.slow
 def test_caches_of_another_process_know_a_project_that_comes_twice() -> None:
     project, resources = read_project(GOLDEN / "px2d_gray" / "project.ilp"), Resources(load("cpu"), 1, 1 << 28)
     texts = [pickle.dumps((project, resources)) for _ in range(2)]

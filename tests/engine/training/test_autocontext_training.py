@@ -65,6 +65,7 @@ def contents(path: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_both_stages_are_replaced_and_nothing_else(project: Path) -> None:
     before, out = project.read_bytes(), project.with_name("new.ilp")
     trained = train(project, seed=3)
@@ -106,6 +107,7 @@ def test_the_largest_seed_is_followed_by_one(project: Path) -> None:
     assert (first.settings.seed, second.settings.seed) == ((1 << 32) - 1, 3)
 
 
+@pytest.mark.slow
 def test_a_trained_project_does_what_its_labels_say(project: Path) -> None:
     """As well as the classifier that ilastik trained from the same labels."""
     expected = export(project, "Probabilities Stage 2")
@@ -128,6 +130,7 @@ def test_train_writes_a_project_and_reports_both_stages(project: Path, capsys: p
     assert counts == [6, 20]
 
 
+@pytest.mark.slow
 def test_retrain_is_for_this_run_unless_the_project_may_be_written(project: Path) -> None:
     before = project.read_bytes()
     trained = export(project, "Probabilities All Stages", "--retrain", "--seed=7")
@@ -138,6 +141,7 @@ def test_retrain_is_for_this_run_unless_the_project_may_be_written(project: Path
     assert forests(project) == [stage.project.classifier for stage in train(project, seed=7).stages]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("lost", [PLACES, PLACES[:1], PLACES[1:]], ids=["both", "stage 1", "stage 2"])
 def test_a_project_without_classifiers_is_trained_for_the_run(
     lost: tuple[str, ...], project: Path, capsys: pytest.CaptureFixture[str]

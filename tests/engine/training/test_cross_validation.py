@@ -79,6 +79,7 @@ def count(labels: np.ndarray, given: np.ndarray) -> np.ndarray:
     return found
 
 
+@pytest.mark.slow
 def test_each_image_is_classified_as_by_a_project_without_it(folder: Path) -> None:
     found = validate(folder)
     assert found.names == ("Background", "Cell", "Edge")
@@ -100,6 +101,7 @@ def test_shares_follow_from_the_confusion_matrix() -> None:
     assert found.accuracy_by_image.tolist() == [5 / 6, 4 / 12]
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_threads_or_on_what_else_is_measured(folder: Path) -> None:
     one, two = (validate(folder, threads=n).confusion for n in (1, 2))
     assert np.array_equal(one, two)
@@ -139,6 +141,7 @@ def copy_image(folder: Path, name: str, how: str) -> str:
     return "again.png" if how == "a link" else "again.tif"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("how", ["the same name", "a link", "a copy in another format"])
 def test_an_image_that_is_given_twice_is_left_out_once(
     how: str, folder: Path, caplog: pytest.LogCaptureFixture
@@ -210,6 +213,7 @@ def test_one_image_of_autocontext_cannot_be_left_out(tmp_path: Path) -> None:
         train_project(request)
 
 
+@pytest.mark.slow
 def test_memory_for_all_samples_and_a_part_of_them_is_needed(folder: Path) -> None:
     relabel(folder, "a", lambda labels: np.full_like(labels, 1))
     more = {"memory": 72 << 20, "threads": 1, "features": "all"}

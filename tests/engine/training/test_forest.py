@@ -64,7 +64,7 @@ def values_of(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> np
     return made[kind].astype(np.float32)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("classes", [1, 2, 3, 7])
 @pytest.mark.parametrize("kind", ["smooth", "few", "zeros", "skewed", "extreme", "alike"])
 def test_trees_follow_the_definition(kind: str, classes: int) -> None:
@@ -82,6 +82,7 @@ def test_trees_follow_the_definition(kind: str, classes: int) -> None:
         assert parameters.view(np.uint64).tolist() == np.array(numbers).view(np.uint64).tolist()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("count", "classes"), [(2500, 2), (2500, 4), (2500, 9), (70, 2)])
 def test_large_nodes_follow_the_definition(count: int, classes: int) -> None:
     rng = np.random.default_rng(3)

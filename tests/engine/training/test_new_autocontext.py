@@ -77,6 +77,7 @@ def test_the_layout_is_that_of_ilastik(scene: Path) -> None:
             assert one[1] == other[1]
 
 
+@pytest.mark.slow
 def test_it_equals_the_recorded_project_trained_again(scene: Path) -> None:
     trained = train(scene, classes=FIRST, classes_2=SECOND, features=f"like:{RECORDED}", seed=4, trees=30)
     train_project(TrainingRequest(project=str(RECORDED), output=str(scene / "old.ilp"), seed=4, trees=30))
@@ -113,6 +114,7 @@ def test_stages_share_what_is_given_once(scene: Path) -> None:
     assert np.array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_each_stage_has_its_own_features_and_classes(scene: Path) -> None:
     train(scene, **QUICK, features_2="Laplacian of Gaussian:1.6,3.5", classes="A,B,C")
     first, second = project_of(scene).stages
@@ -125,6 +127,7 @@ def test_each_stage_has_its_own_features_and_classes(scene: Path) -> None:
     assert project_of(scene).stages[1].classifier.label_names == ("Label 1", "Label 2")
 
 
+@pytest.mark.slow
 def test_several_images_and_a_table_of_points(scene: Path) -> None:
     labels = np.asarray(Image.open(scene / "two.png"))
     rows = [f"{x},{y},{SECOND.split(',')[labels[y, x] - 1]}" for y, x in np.argwhere(labels)]

@@ -101,6 +101,7 @@ def assert_equal_to_recorded(folder: Path, case: str, seed: int = 1) -> None:
     assert [path.name for path in folder.iterdir() if path.suffix == ".part"] == []
 
 
+@pytest.mark.slow
 def test_a_label_image_labels_the_objects_below_it(scene: Path, classes: Path) -> None:
     train(scene, classes, classes="Round,Long,Small", seed=4)
     assert_equal_to_recorded(scene, "obj2d_seg", seed=4)
@@ -108,6 +109,7 @@ def test_a_label_image_labels_the_objects_below_it(scene: Path, classes: Path) -
     assert read_project(scene / "new.ilp").lanes[0].images["Segmentation Image"].file_path == "seg.png"
 
 
+@pytest.mark.slow
 def test_strokes_may_leave_their_objects(scene: Path) -> None:
     """One pixel of an object is enough; what is drawn beyond does not matter as long as no other object is touched."""
     labels, ids = stored_labels("obj2d_seg")
@@ -123,6 +125,7 @@ def test_strokes_may_leave_their_objects(scene: Path) -> None:
     assert_equal_to_recorded(scene, "obj2d_seg")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("table", ["object,class", "labelimage_oid,timestep,class", "x,y,class"])
 def test_a_table_labels_objects_by_their_ids_or_by_points(table: str, scene: Path) -> None:
     labels, ids = stored_labels("obj2d_seg")
@@ -159,6 +162,7 @@ def test_objects_of_prediction_maps_are_found_with_thresholds(tmp_path: Path) ->
             assert found[name][()] == expected[name][()], name
 
 
+@pytest.mark.slow
 def test_objects_of_a_label_image_are_named_by_its_values(tmp_path: Path) -> None:
     case = "obj2d_label"
     for name in ("raw.h5", "labels.h5"):
@@ -175,6 +179,7 @@ def test_objects_of_a_label_image_are_named_by_its_values(tmp_path: Path) -> Non
         train(tmp_path, tmp_path / "labels.csv", case)
 
 
+@pytest.mark.slow
 def test_every_time_point_has_objects_of_its_own(tmp_path: Path) -> None:
     case = "obj2dt_seg"
     for name in ("raw.h5", "seg.h5"):
@@ -203,6 +208,7 @@ def test_a_new_project_runs_and_separates_what_it_was_trained_on(scene: Path, cl
     assert np.array_equal(np.load(scene / "out.npy")[..., 0][drawn > 0], drawn[drawn > 0])
 
 
+@pytest.mark.slow
 def test_projects_do_not_depend_on_threads(scene: Path, classes: Path) -> None:
     one = train(scene, classes, threads=1).stages[0].classifier
     assert train(scene, classes, threads=3).stages[0].classifier == one

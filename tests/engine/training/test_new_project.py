@@ -64,6 +64,7 @@ def train(folder: Path, labels: Path | str, image: str = "raw.png", **more: Any)
     return train_project(request)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["labels.png", "labels.tif", "labels.npy", "labels.h5"])
 def test_a_new_project_equals_one_with_the_same_labels_and_features(name: str, scene: Path) -> None:
     source = GOLDEN / "px2d_gray" / "project.ilp"
@@ -79,6 +80,7 @@ def test_a_new_project_equals_one_with_the_same_labels_and_features(name: str, s
     assert sorted(path.name for path in scene.iterdir() if path.suffix in (".ilp", ".part")) == ["new.ilp", "old.ilp"]
 
 
+@pytest.mark.slow
 def test_volumes_are_filtered_in_3d_and_their_labels_kept(scene: Path) -> None:
     labels = labels_of("px3d", (1, 40, 48, 56))
     path = write_labels(scene / "labels.h5", labels[0])
@@ -190,6 +192,7 @@ def write_stack(folder: Path, count: int, suffix: str = "png") -> tuple[np.ndarr
     return pixels, labels
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("along", ["z", "t"])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("spelling", ["pattern", "list"])
@@ -219,6 +222,7 @@ def test_stacks_are_one_image_of_several_files(
     assert np.array_equal(blocks.places, np.flatnonzero(labels))
 
 
+@pytest.mark.slow
 def test_a_project_of_a_stack_is_trained_again_and_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_stack(tmp_path, 8)

@@ -99,6 +99,7 @@ def test_predictions_agree_with_ilastik_as_its_own_trainings_do() -> None:
     assert np.concatenate(others).mean() > np.concatenate(own).mean() - 0.01 > 0.97
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", CASES)
 def test_a_trained_project_can_be_read_and_holds_nothing_else_that_is_new(case: str, tmp_path: Path) -> None:
     source, path = GOLDEN / case / "project.ilp", tmp_path / "new.ilp"
@@ -185,6 +186,7 @@ def test_a_class_without_an_object_has_probability_0(caplog: pytest.LogCaptureFi
     assert (trained.forests[0].predict_proba(trained.samples.features)[:, 1] == 0).all()
 
 
+@pytest.mark.slow
 def test_the_command_trains_a_project_whose_images_have_moved(project: Path) -> None:
     folder = project.parent
     (folder / "moved").mkdir()

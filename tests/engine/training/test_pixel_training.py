@@ -75,6 +75,7 @@ def test_samples_and_forests_are_those_of_ilastik_for_its_seeds() -> None:
                 assert tree["parameters"][()].tobytes() == parameters.tobytes()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("case", CASES)
 def test_a_trained_project_can_be_read_and_holds_nothing_else_that_is_new(case: str, tmp_path: Path) -> None:
     source, path = GOLDEN / case / "project.ilp", tmp_path / "new.ilp"
@@ -126,6 +127,7 @@ def test_projects_do_not_depend_on_threads() -> None:
     assert one != train(GOLDEN / "px3d" / "project.ilp", seed=2).project.classifier
 
 
+@pytest.mark.slow
 def test_the_factory_says_how_many_trees(project: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.ilp"
     train(project, trees=30, label_proportion=0.5).save(out)
@@ -297,6 +299,7 @@ def move_inside(project: Path, *, is_legacy: bool = False) -> None:
             info["inner_path"] = dataset.name.strip("/").encode()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("is_legacy", [False, True], ids=["by its path", "by its id"])
 def test_an_image_inside_the_project_is_trained_on(is_legacy: bool, project: Path) -> None:
     expected = train(project, trees=5).project.classifier
@@ -308,6 +311,7 @@ def test_an_image_inside_the_project_is_trained_on(is_legacy: bool, project: Pat
     assert train(project).project.classifier == expected
 
 
+@pytest.mark.slow
 def test_an_image_inside_the_project_can_be_replaced(project: Path) -> None:
     move_inside(project)
     moved = project.with_name("raw.png").rename(project.with_name("moved.png"))

@@ -169,6 +169,7 @@ def train(folder: Path, labels: Path, image: str) -> None:
     train_project(request)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("case", ["flat", "volume"])
 def test_a_table_trains_what_an_image_of_the_same_labels_trains(case: str, tmp_path: Path) -> None:
     """The labels lie in several of the blocks that a project stores them in."""
