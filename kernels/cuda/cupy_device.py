@@ -255,6 +255,7 @@ class CupyDevice:
         self.compiler = describe_compiler()
         self.architecture = _architecture(self.name, 10 * properties["major"] + properties["minor"])
         self.multiprocessors = int(properties["multiProcessorCount"])
+        self.threads_per_multiprocessor = int(properties["maxThreadsPerMultiProcessor"])
         self.shared_bytes_per_block = int(properties["sharedMemPerBlockOptin"])
         self.total_bytes = int(properties["totalGlobalMem"])
         self._pool = cupy.cuda.MemoryPool()

@@ -88,6 +88,7 @@ class Device(Protocol):
     architecture            such as sm_90
     compiler                name and version; a binary of another compiler is not used
     shared_bytes_per_block  maximum of a block
+    threads_per_multiprocessor  that it holds at once: 1024 to 2048
     """
 
     name: str
@@ -95,6 +96,7 @@ class Device(Protocol):
     architecture: str
     compiler: str
     multiprocessors: int
+    threads_per_multiprocessor: int
     shared_bytes_per_block: int
     total_bytes: int
 

@@ -36,7 +36,6 @@ WARP = 32
 WARPS = 8  # of a block: small blocks are replaced evenly
 MIN_BLOCKS = 3  # of ``entered`` that a multiprocessor must hold
 MIN_TIMED_WAVES = 2  # a smaller tile leaves multiprocessors without work for too large a part of the time
-_RESIDENT_THREADS = 2048  # of a multiprocessor, at most
 _MIN_WARPS = 4  # of a block, whose sums must fit into its shared memory
 
 
@@ -151,7 +150,7 @@ class CudaForest:
         """Choose the launch for a stack; ``out`` is overwritten if variants are timed."""
         z, y, x, columns = stack.shape
         launches = candidate_launches(self.device, self.packed, columns) if self._tunes else {}
-        waves = z * y * x / (_RESIDENT_THREADS * self.device.multiprocessors)
+        waves = z * y * x / (self.device.threads_per_multiprocessor * self.device.multiprocessors)
         if len(launches) < 2 or waves < MIN_TIMED_WAVES:
             return self.launch(columns)
         with self._timing:  # tiles of other threads wait, since their work would lengthen the times

@@ -80,6 +80,7 @@ def test_devices_are_opened_by_number(load: Load) -> None:
     (device,) = module.open_devices((1,))
     assert (device.name, device.architecture, device.compiler) == ("made-up GPU", "sm_90", f"NVRTC 13.{SHIM_NUMBER}")
     assert (device.multiprocessors, device.total_bytes, device.free_bytes()) == (2, 1 << 30, 1 << 30)
+    assert device.threads_per_multiprocessor == 1536
     assert device.shared_bytes_per_block == 99 << 10
     assert module.open_devices((1,)) == (device,), "a later run uses the same memory and kernels"
 

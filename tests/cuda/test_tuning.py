@@ -170,6 +170,12 @@ def test_without_times_the_choice_follows_from_shared_memory(
     assert device.timed == little.timed == []
 
 
+def test_a_small_tile_occupies_a_device_that_holds_few_threads(forests: list[ForestArrays]) -> None:
+    device = TimedDevice(threads_per_multiprocessor=1024)  # as Turing's
+    predict(device, forests, shape=(1, 60, 60))
+    assert device.timed
+
+
 def test_a_variant_without_room_is_not_timed(forests: list[ForestArrays]) -> None:
     packed, device = pack_forest(forests), TimedDevice()
     assert list(candidate_launches(device, packed, COLUMNS)) == ["entered", "direct"]

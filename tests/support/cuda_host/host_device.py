@@ -246,6 +246,7 @@ class HostDevice:
     architecture: str = "host"
     compiler: str = f"g++ {SHIM_NUMBER}"
     multiprocessors: int = 2
+    threads_per_multiprocessor: int = 2048
     shared_bytes_per_block: int = 99 << 10
     launches: list[str] = field(default_factory=list)
     compiled: list[str] = field(default_factory=list)
