@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, is_dataclass
+from inspect import get_annotations
 from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T", bound=type)
@@ -43,7 +44,7 @@ def frozen(cls: Any = None, /, *, eq: bool = True, kw_only: bool = False) -> Any
 
 def _define(cls: Any, *, eq: bool, kw_only: bool) -> Any:
     is_extension = any(is_dataclass(base) for base in cls.__mro__[1:])  # dataclass requires it to be frozen as its base
-    annotations = cls.__dict__.get("__annotations__", {})
+    annotations = get_annotations(cls)
     # The standard decorator parses each annotation that is a text three times, a third of all its work.
     cls.__annotations__ = {name: kind if _is_no_field(kind) else object for name, kind in annotations.items()}
     made = dataclass(init=False, eq=False, repr=False, frozen=is_extension, kw_only=kw_only)(cls)

@@ -98,7 +98,7 @@ def assert_slabs_change_nothing(values: np.ndarray, raw: np.ndarray, wanted: Fea
         whole = number(reader(values), shape, values.dtype, resources=RESOURCES, scratch=scratch)
         expected = measure_frame(reader(raw), whole, raw.shape[3], wanted, resources=RESOURCES)
         for thickness in range(1, max(shape[:2]) + 1 if shape[0] == 1 else shape[0] + 1):
-            objects, frame = find(source(reader(values), shape, values.dtype, BACKEND), thickness)
+            _, frame = find(source(reader(values), shape, values.dtype, BACKEND), thickness)
             np.testing.assert_array_equal(frame.labels[Box.whole(shape).slices()], whole.labels)
             assert frame.count == whole.count
             if is_labels:
