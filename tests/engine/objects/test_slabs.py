@@ -102,7 +102,8 @@ def assert_slabs_change_nothing(values: np.ndarray, raw: np.ndarray, wanted: Fea
             np.testing.assert_array_equal(frame.labels[Box.whole(shape).slices()], whole.labels)
             assert frame.count == whole.count
             if is_labels:
-                assert frame.original_ids is not None and whole.original_ids is not None
+                assert frame.original_ids is not None
+                assert whole.original_ids is not None
                 np.testing.assert_array_equal(frame.original_ids, whole.original_ids)
             assert_same(measure(frame, raw, wanted), expected)
 
