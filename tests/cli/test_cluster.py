@@ -335,6 +335,7 @@ def test_objects_of_one_image(
     assert computed(cluster) == steps, "it is done"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_repeats_its_step(
     cluster: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
