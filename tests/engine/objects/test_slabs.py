@@ -197,7 +197,8 @@ def test_every_object_is_measured_once_giants_apart() -> None:
     values[3:36, 7:9, 1:] = 3
     values[12:40, 0, 0] = 4  # and one elsewhere
     objects, _ = find(ComponentSource(reader(values), (40, 12, 12), values.dtype, BACKEND), 6)
-    assert (np.diff(objects.first_owned) >= 0).all() and objects.first_owned[-1] == objects.count + 1
+    assert (np.diff(objects.first_owned) >= 0).all()
+    assert objects.first_owned[-1] == objects.count + 1
     parts = list(plan_parts(objects, (1, 1, 1)))
     assert sorted(np.concatenate([part.ids for part in parts]).tolist()) == list(range(1, objects.count + 1))
     slabs, giants = [p for p in parts if p.box.shape[0] <= 11], [p for p in parts if p.box.shape[0] > 11]
