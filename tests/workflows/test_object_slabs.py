@@ -49,7 +49,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def assert_same_files(found: list[Path], expected: list[Path]) -> None:
-    assert [path.name for path in found] == [path.name for path in expected] and found
+    assert found
+    assert [path.name for path in found] == [path.name for path in expected]
     for own, whole in zip(found, expected, strict=True):
         values, wanted = read(own), read(whole)
         assert values.keys() == wanted.keys()
