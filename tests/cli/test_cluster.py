@@ -337,16 +337,16 @@ def test_objects_of_one_image(
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_repeats_its_step(
-    cluster: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    mortal: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(copy_golden("obj3d_seg"))
     assert cli.main(object_words("obj3d_seg", "--output_filename_format=alone/{result_type}")) == 0
-    cluster.kill.touch()
-    argv = object_words("obj3d_seg", "--output_filename_format=out/{result_type}", f"--scheduler={cluster.file}")
+    mortal.kill.touch()
+    argv = object_words("obj3d_seg", "--output_filename_format=out/{result_type}", f"--scheduler={mortal.file}")
     assert cli.main(argv) == 0
-    assert not cluster.kill.exists()
+    assert not mortal.kill.exists()
     assert contents(Path("out")) == contents(Path("alone"))
-    assert sorted(computed(cluster).values())[-2:] == [1, 2]
+    assert sorted(computed(mortal).values())[-2:] == [1, 2]
 
 
 @pytest.mark.parametrize(
