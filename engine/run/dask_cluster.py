@@ -6,6 +6,7 @@ Only small facts come back, and are released at once, so that a worker that dies
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -15,6 +16,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -44,7 +46,9 @@ from .cluster_work import Outcome, Task, WorkerRun
 logger = logging.getLogger("pixelforest.cluster")
 
 CONNECT_S = 30.0
+COUNT_PERIOD_S = 1.0  # between two looks at how many workers there are: the scheduler describes each of them
 GREET_PERIOD_S = 5.0  # between two looks for new workers
+ANNOUNCE_S = 0.05  # between two looks at a worker that is being started
 STOP_S = 0.5  # until the tasks in work have ended at their next tile
 MAX_TRIES = 3  # of a task whose workers died more often than the scheduler tolerates
 _VERSION = "__import__('pixelforest').__version__"  # evaluated by workers of any version
@@ -60,8 +64,10 @@ class DaskWorkers:
         self._run = run
         self._done: SimpleQueue[Any] = SimpleQueue()
         self._tasks: dict[str, tuple[Any, Task, int]] = {}  # key of the future -> future, task, number of the try
+        self._ended: deque[tuple[Any, Outcome | _Unknown]] = deque()
+        self._workers: frozenset[str] = frozenset()
         self._known: set[str] = set()
-        self._greeted_s = 0.0
+        self._counted_s = self._greeted_s = 0.0
         self._submitted = 0
         self._cluster: Any = None
         self._folder: str | None = None
@@ -146,8 +152,14 @@ class DaskWorkers:
             time.sleep(STOP_S / 20)
 
     def count(self) -> int:
-        """Number of workers at the moment."""
-        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+        """Number of workers, up to a second ago."""
+        return len(self._look())
+
+    def _look(self) -> frozenset[str]:
+        if time.monotonic() - self._counted_s >= COUNT_PERIOD_S:
+            self._counted_s = time.monotonic()
+            self._workers = frozenset(self._client.scheduler_info(n_workers=-1)["workers"])
+        return self._workers
 
     def submit(self, task: Task, *, attempt: int = 1) -> None:
         """Hand a task to the next worker that is free."""
@@ -162,13 +174,15 @@ class DaskWorkers:
     def next(self, timeout_s: float) -> tuple[Task, Outcome] | None:
         """Wait for the next task that has ended; None after a while. Raises BackendFailed without the scheduler."""
         self._greet()
-        try:
-            ended = self._done.get(timeout=timeout_s)
-        except Empty:
+        if not self._ended:
+            self._fetch(timeout_s)
+        if not self._ended:
             return None
-        future, task, attempt = self._tasks.pop(ended.key)
+        future, outcome = self._ended.popleft()
+        _, task, attempt = self._tasks.pop(future.key)
         try:
-            outcome: Outcome = future.result(timeout=CONNECT_S)
+            if isinstance(outcome, _Unknown):
+                outcome = future.result(timeout=CONNECT_S)
         except distributed.KilledWorker as error:
             if attempt < MAX_TRIES:
                 self.submit(task, attempt=attempt + 1)
@@ -184,12 +198,25 @@ class DaskWorkers:
             future.release()
         return task, outcome
 
+    def _fetch(self, timeout_s: float) -> None:
+        """Wait for tasks that have ended, and fetch their outcomes at once: each request takes milliseconds."""
+        ended = []
+        with contextlib.suppress(Empty):
+            ended.append(self._done.get(timeout=timeout_s))
+            while True:
+                ended.append(self._done.get_nowait())
+        good = [future for future in ended if future.status == "finished"]
+        outcomes: dict[str, Outcome] = {}
+        with contextlib.suppress(Exception):  # asked for one by one, each has its own error
+            outcomes = dict(zip((future.key for future in good), self._client.gather(good), strict=True))
+        self._ended.extend((future, outcomes.get(future.key, _Unknown())) for future in ended)
+
     def _greet(self, *, is_first: bool = False) -> None:
         """Compare the versions of new workers. Raises BackendUnavailable if one differs when the run starts."""
         if time.monotonic() - self._greeted_s < GREET_PERIOD_S:
             return
         self._greeted_s = time.monotonic()
-        new = set(self._client.scheduler_info(n_workers=-1)["workers"]) - self._known
+        new = self._look() - self._known
         if not new:
             if is_first:
                 logger.info("The cluster has no worker yet; the run begins when one arrives")
@@ -201,6 +228,10 @@ class DaskWorkers:
             if is_first:
                 raise BackendUnavailable(line)
             logger.warning("%s; it gets nothing to do", line)
+
+
+class _Unknown:
+    """Stands for an outcome that has not been fetched."""
 
 
 def _describe_others(others: dict[str, Any]) -> Iterable[str]:
@@ -232,11 +263,21 @@ class _RunPlugin(distributed.WorkerPlugin):  # type: ignore[misc]
         run.start(threads=worker.state.nthreads, limit_bytes=limit_bytes, workers=self.local_count)
         _runs[self.token] = run
         await worker.set_resources(**{self.name: 1})
+        self.announcing = asyncio.ensure_future(_announce(worker))
 
     async def teardown(self, worker: Any) -> None:
         """Forget the run."""
         _stop_run(self.token)
         _runs.pop(self.token, None)
+
+
+async def _announce(worker: Any) -> None:
+    """Let the scheduler assign tasks that found no worker: it does when one is ready, not when one gets a resource."""
+    while worker.status in (distributed.Status.undefined, distributed.Status.init, distributed.Status.starting):
+        await asyncio.sleep(ANNOUNCE_S)
+    if worker.status == distributed.Status.running:
+        worker.status = distributed.Status.paused
+        worker.status = distributed.Status.running
 
 
 def _compute(token: str, task: Task) -> Outcome:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
 from support import cluster_preload as preload
 from support.golden import GOLDEN
 from support.killed_runs import KILLED, UNDISTURBED, State, contents, run_until
+from support.remote_images import open_writer
 
 from pixelforest import __version__, cli
+from pixelforest.box import Box
 from pixelforest.engine.formats.support import ome_zarr_layout
+from pixelforest.engine.run.block_run import SharedBlocks
+from pixelforest.engine.run.cluster_work import Task
 from pixelforest.engine.storage import chunks
 from pixelforest.engine.tiling import blocks
 
@@ -78,10 +84,17 @@ class Cluster:
         folder = f"--local-directory={self._workers}"
         self._start("-m", "dask", "worker", *options, folder, version=version)
 
-    def wait_for_workers(self, count: int) -> None:
+    def client(self) -> Any:
         import distributed
 
-        with distributed.Client(scheduler_file=str(self.file), set_as_default=False) as client:
+        return distributed.Client(scheduler_file=str(self.file), set_as_default=False)
+
+    def workers(self) -> list[str]:
+        with self.client() as client:
+            return list(client.scheduler_info(n_workers=-1)["workers"])
+
+    def wait_for_workers(self, count: int) -> None:
+        with self.client() as client:
             client.wait_for_workers(count, timeout=120)
 
     def _start(self, *argv: str, version: str = __version__) -> None:
@@ -221,6 +234,113 @@ def test_an_interrupted_run_says_how_to_continue(tmp_path: Path, monkeypatch: py
     assert len(found) == COUNT
     assert found.total() <= COUNT + WINDOW
     assert list(home.iterdir()) == []
+
+
+def when_recorded(monkeypatch: pytest.MonkeyPatch, steps: dict[int, Callable[[], object]]) -> None:
+    """Call each step when so many blocks are recorded; the run waits for it, its workers do not."""
+    add, calls = SharedBlocks.add, itertools.count(1)
+
+    def add_noted(self: SharedBlocks, index: int, results: Mapping[str, tuple[str, int]]) -> None:
+        add(self, index, results)
+        steps.get(next(calls), lambda: None)()
+
+    monkeypatch.setattr(SharedBlocks, "add", add_noted)
+
+
+@pytest.mark.slow
+def test_workers_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is there at first; a second one joins, and then the first one is retired, as by ``adapt()``."""
+    assert cli.main(words(*FORMATS["n5"], out="alone")) == 0
+    from pixelforest.engine.run.dask_cluster import DaskWorkers
+
+    first: list[str] = []
+    with started(tmp_path) as cluster:
+
+        cluster.start_scheduler()
+
+        def join() -> None:
+            first.extend(cluster.workers())
+            cluster.add_worker()
+            cluster.wait_for_workers(2)
+
+        def leave() -> None:
+            with cluster.client() as client:
+                client.retire_workers(first)
+
+        assert cluster.workers() == []  # and the scheduler is there
+        submit, calls = DaskWorkers.submit, itertools.count()
+
+        def submit_noted(self: DaskWorkers, task: Task, *, attempt: int = 1) -> None:
+            submit(self, task, attempt=attempt)
+            if next(calls) == 0:
+                assert self.count() == 0
+                cluster.add_worker()
+
+        monkeypatch.setattr(DaskWorkers, "submit", submit_noted)
+        when_recorded(monkeypatch, {2: join, 4: leave})
+        assert cli.main(words(*FORMATS["n5"], f"--scheduler={cluster.file}")) == 0
+        assert len(first) == len(cluster.workers()) == 1
+        assert first != cluster.workers()
+        assert contents(Path("out")) == contents(Path("alone"))
+        assert len(computed(cluster)) == COUNT
+        assert computed(cluster).total() <= COUNT + 1  # the block in work where the first worker left
+
+
+@pytest.mark.slow
+def test_a_later_worker_of_another_version_gets_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pixelforest.engine.run import dask_cluster
+
+    monkeypatch.setattr(dask_cluster, "COUNT_PERIOD_S", 0.0)
+    monkeypatch.setattr(dask_cluster, "GREET_PERIOD_S", 0.0)
+    with started(tmp_path) as cluster:
+        cluster.start_scheduler()
+        cluster.add_worker()
+        cluster.wait_for_workers(1)
+
+        def join() -> None:
+            cluster.add_worker(version="0.0.1")
+            cluster.wait_for_workers(2)
+
+        when_recorded(monkeypatch, {1: join})
+        assert cli.main(words(*FORMATS["n5"], f"--scheduler={cluster.file}")) == 0
+        assert computed(cluster).total() == len(computed(cluster)) == COUNT
+    error = capsys.readouterr().err
+    assert f"has pixelforest 0.0.1, and this is pixelforest {__version__}" in error
+    assert "it gets nothing to do" in error
+
+
+@pytest.mark.slow
+def test_an_image_behind_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers read it from there."""
+    server, boto3 = pytest.importorskip("moto.server"), pytest.importorskip("boto3")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    try:
+        url = "http://{}:{}".format(*running.get_host_and_port())
+        for name, value in (("ACCESS_KEY_ID", "someone"), ("SECRET_ACCESS_KEY", "x"), ("ENDPOINT_URL", url)):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        boto3.resource("s3", endpoint_url=url, region_name="us-east-1").Bucket("results").create()
+        with h5py.File(GOLDEN / "px3d" / "raw.h5") as file:
+            array = file["data"][:24, :48, :48]
+        array = array.reshape(1, *array.shape[:3], 1)
+        writer = open_writer("single-scale OME-Zarr", array)
+        writer.write(Box.whole(array.shape), array)
+        writer.finish()
+        argv = [f"--project={GOLDEN / 'px3d' / 'project.ilp'}", "--device=cpu", "--threads=1", *FORMATS["n5"]]
+        argv.append("s3://results/deep/out.zarr")
+        assert cli.main([*argv, "--output_filename_format=alone/{nickname}"]) == 0
+        with started(tmp_path) as cluster:
+            cluster.start_scheduler()
+            cluster.add_worker()
+            cluster.wait_for_workers(1)
+            argv += ["--output_filename_format=out/{nickname}", f"--scheduler={cluster.file}"]
+            assert cli.main(argv) == 0
+            assert computed(cluster).total() == len(computed(cluster)) == COUNT
+        assert contents(Path("out")) == contents(Path("alone"))
+    finally:
+        running.stop()
 
 
 # ------------------------------------------------------------------------------------------------------------ batches
