@@ -81,6 +81,15 @@ def test_a_killed_batch_gives_the_same_files() -> None:
     assert "NOT THE SAME" not in out
 
 
+@pytest.mark.slow
+def test_blocks_of_a_fake_kernel_are_distributed() -> None:
+    pytest.importorskip("distributed")
+    assert run("cluster.py", "overhead", "--dry-run").splitlines() == [f"{n} processes, [2, 8] blocks" for n in (1, 2)]
+    out = run("cluster.py", "simulate", "--count=20", "--workers=2", "--seconds=0.01")
+    assert "20 blocks of 10 ms on 2 workers" in out
+    assert "processor time of a block: scheduler" in out
+
+
 def test_the_table_has_a_row_for_each_kind_of_work(data: Path) -> None:
     cases = ("start", "2d-pictures-quick", "2d-objects-quick")
     out = run("table.py", "--quick", "--no-peers", f"--data={data}", *(f"--case={name}" for name in cases))

@@ -35,6 +35,8 @@ try:
     import dask
 
     dask.config.set({"logging": {"distributed": "critical", "asyncio": "critical"}})  # errors are told by the run
+    # The scheduler keeps so many messages to each worker, which contain the tasks.
+    dask.config.set({"distributed.admin.low-level-log-length": 100})
     import distributed
 except ImportError as error:
     raise BackendUnavailable(

@@ -255,7 +255,6 @@ def test_workers_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     first: list[str] = []
     with started(tmp_path) as cluster:
-
         cluster.start_scheduler()
 
         def join() -> None:

@@ -1,0 +1,241 @@
+"""Bench of ``--scheduler``: what distributing costs beside computing, and how many blocks a scheduler can hand out.
+
+``overhead``: a volume in this process, and by as many processes as threads; two sizes, so that the difference is
+without the start of either. ``simulate``: blocks of a fake kernel that sleeps, on many workers of one process. The
+scheduler, the tasks, the window, and the records on disk are those of a run; nothing is read or written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DASK_CONFIG", os.path.join(os.devnull, "none"))
+
+import h5py
+import numpy as np
+
+from pixelforest.box import Box
+from pixelforest.engine.jobs import ClusterSettings
+from pixelforest.engine.run.block_run import BlockTask
+from pixelforest.engine.run.cluster import _Distribution
+from pixelforest.engine.run.cluster_work import BlockFacts, Outcome, Task
+from pixelforest.engine.storage.run_folder import RunFolder
+
+GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
+BLOCK = (400, 256, 256)  # whole chunks of 50 planes; the two volumes are rows of blocks
+IMAGE_BYTES = 2000  # of a task beside its numbers: references to images and plans of results
+TICK_S = 0.25
+
+# The volume is cut into blocks of this size, wherever it is computed.
+RUN = """
+import sys
+from pixelforest.engine.tiling import blocks
+blocks.BLOCK_VOXELS = int(sys.argv.pop(1))
+from pixelforest.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("part", choices=["overhead", "simulate", "serve"], help="serve: used by simulate")
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="of overhead")
+    parser.add_argument("--blocks", type=int, nargs=2, default=[2, 8], help="of overhead: sizes of the volume")
+    parser.add_argument("--repeat", type=int, default=1, help="of overhead: the shortest time counts")
+    parser.add_argument("--block", type=int, nargs=3, default=BLOCK, help="of overhead: shape of a block")
+    parser.add_argument("--count", type=int, default=100_000, help="of simulate: blocks")
+    parser.add_argument("--workers", type=int, default=100, help="of simulate")
+    parser.add_argument("--seconds", type=float, default=0.05, help="of simulate: of the fake kernel")
+    parser.add_argument("--log-length", type=int, default=100, help="of simulate: messages that the scheduler keeps")
+    parser.add_argument("--dry-run", action="store_true", help="list the rows and measure nothing")
+    parser.add_argument("--scheduler", help="of serve: its address")
+    options = parser.parse_args(words)
+    if options.part == "serve":
+        asyncio.run(serve(options))
+        return 0
+    if options.dry_run:
+        rows = [f"{n} processes, {options.blocks} blocks" for n in options.processes]
+        print("\n".join(rows) if options.part == "overhead" else f"{options.count} blocks on {options.workers} workers")
+        return 0
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(f"{os.cpu_count()} processors{load} at the start")
+    with tempfile.TemporaryDirectory() as name:
+        (measure_overhead if options.part == "overhead" else simulate)(Path(name), options)
+    return 0
+
+
+# ----------------------------------------------------------------------------------------------------------- overhead
+
+
+def measure_overhead(folder: Path, options: argparse.Namespace) -> None:
+    shape, rng = options.block, np.random.default_rng(1)
+    images = []
+    for count in options.blocks:
+        images.append(folder / f"{count}.h5")
+        with h5py.File(images[-1], "w") as file:
+            file["data"] = rng.integers(0, 256, (shape[0] * count, *shape[1:]), np.uint8)
+    print("| processes | blocks | here | cluster | a block here | a block of the cluster | more |")
+    print("|---|---|---|---|---|---|---|")
+    for processes in options.processes:
+        here, there = [], []
+        for image in images:
+            one = [f"--threads={processes}", "--no_progress"]
+            here.append(min(timed(folder, options, image, *one) for _ in range(options.repeat)))
+            one.append(f"--scheduler=local:{processes}")
+            there.append(min(timed(folder, options, image, *one) for _ in range(options.repeat)))
+        few, many = options.blocks
+        each = [(times[1] - times[0]) / (many - few) * processes for times in (here, there)]
+        shown = [" / ".join(f"{t:.1f} s" for t in times) for times in (here, there)]
+        print(
+            f"| {processes} | {few} / {many} | {shown[0]} | {shown[1]} | {each[0]:.2f} s | {each[1]:.2f} s "
+            f"| {100 * (each[1] / each[0] - 1):+.1f} % |",
+            flush=True,
+        )
+
+
+def timed(folder: Path, options: argparse.Namespace, image: Path, *more: str) -> float:
+    """Seconds of a run that writes N5."""
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        limit = 2 * math.prod(options.block) - 1  # blocks are doubled as long as they stay below
+        argv = [sys.executable, "-c", RUN, str(limit), "--headless", "--quiet", "--device=cpu"]
+        argv += [f"--project={GOLDEN / 'px3d' / 'project.ilp'}", "--output_format=n5"]
+        argv += [f"--output_filename_format={out}/{{nickname}}", *more, f"{image}/data"]
+        started_s = time.perf_counter()
+        subprocess.run(argv, check=True, cwd=out)
+        return time.perf_counter() - started_s
+
+
+# --------------------------------------------------------------------------------------------------------- simulation
+
+
+class FakeRun:
+    """Stands for a WorkerRun; sleeps."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def start(self, **limits: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def compute(self, task: Task) -> Outcome:
+        time.sleep(self._seconds)
+        return BlockFacts({"Probabilities": ("0123456789abcdef", 0)}, "CPU", self._seconds, ())
+
+
+class NoLock(contextlib.nullcontext[None]):
+    """Stands for the lock of a worker's process, which here has all workers."""
+
+    def locked(self) -> bool:
+        return False
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Start workers, and wait for the scheduler to end."""
+    import distributed
+
+    from pixelforest.engine.run import dask_cluster
+
+    dask_cluster._one_at_a_time = NoLock()
+    async with contextlib.AsyncExitStack() as stack:
+        for i in range(options.workers):
+            worker = distributed.Worker(
+                options.scheduler, nthreads=1, name=str(i), memory_limit=0, heartbeat_interval=5
+            )
+            await stack.enter_async_context(worker)
+        await worker.finished()
+
+
+class Simulation(_Distribution):
+    """The loop of a run, with its window and its records, over blocks of no lane."""
+
+    def __init__(self, workers: Any, records: RunFolder, count: int, watch: Any) -> None:
+        super().__init__((), workers, None, None, self)  # type: ignore[arg-type]
+        self._count, self._folder, self._watch = count, records, watch
+        self.done = 0
+
+    def should_stop(self) -> bool:
+        return False
+
+    def _tasks(self) -> Iterator[Task]:
+        for i in range(self._count):
+            box = Box((0, i, 0, 0), (1, i + 1, 1, 1))
+            yield BlockTask(0, i, box, {"x": os.urandom(IMAGE_BYTES)}, {}, {})  # type: ignore[dict-item]
+
+    def _take(self, task: Task, outcome: Outcome) -> None:
+        assert isinstance(task, BlockTask), task
+        assert isinstance(outcome, BlockFacts), outcome
+        facts = {name: {"files": files, "overflow": count} for name, (files, count) in outcome.results.items()}
+        self._folder.add({"block": task.index, "results": facts})
+        self.done += 1
+        self._watch(self.done)
+
+
+def simulate(folder: Path, options: argparse.Namespace) -> None:
+    import psutil
+
+    from pixelforest.engine.run.dask_cluster import DaskWorkers
+
+    file = folder / "scheduler.json"
+    env = {**os.environ, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+    env["DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH"] = str(options.log_length)
+    address = ["--host=127.0.0.1", "--port=0", "--dashboard-address=127.0.0.1:0", f"--scheduler-file={file}"]
+    with contextlib.ExitStack() as stack:
+
+        def start(*argv: str) -> psutil.Process:
+            process = subprocess.Popen([sys.executable, *argv], env=env, cwd=folder, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            return psutil.Process(process.pid)
+
+        scheduler = start("-m", "dask", "scheduler", *address)
+        while not file.exists():
+            time.sleep(TICK_S)
+        known = json.loads(file.read_text())["address"]
+        server = start(__file__, "serve", f"--workers={options.workers}", f"--scheduler={known}")
+        settings = ClusterSettings(known, None, None)
+        with DaskWorkers(settings, FakeRun(options.seconds)) as workers:  # type: ignore[arg-type]
+            while workers.count() < options.workers:
+                time.sleep(TICK_S)
+            here, marks = psutil.Process(), []
+            steps = {max(1, options.count * share // 10) for share in (0, 1, 3, 5, 7, 9, 10)}
+
+            def watch(done: int) -> None:
+                if done in steps:
+                    each = [sum(process.cpu_times()[:2]) for process in (scheduler, here, server)]
+                    sizes = [process.memory_info().rss / 1e6 for process in (scheduler, here)]
+                    marks.append((done, time.perf_counter(), each, sizes))
+                    print(f"{done} blocks: scheduler {sizes[0]:.0f} MB, run {sizes[1]:.0f} MB", flush=True)
+
+            records = RunFolder(folder / "result.zarr", "simulated", {})
+            Simulation(workers, records, options.count, watch).run()
+            records.remove()
+    (first, began_s, cpu, _), (last, ended_s, more, _) = marks[0], marks[-1]
+    blocks, wall_s = max(1, last - first), ended_s - began_s
+    spent = [1e3 * (b - a) / blocks for a, b in zip(cpu, more, strict=True)]
+    ideal_s = blocks * options.seconds / options.workers
+    print(
+        f"{options.count} blocks of {1e3 * options.seconds:.0f} ms on {options.workers} workers: {wall_s:.0f} s, "
+        f"{blocks / wall_s:.0f} blocks a second; without overhead {ideal_s:.0f} s"
+    )
+    print(
+        f"processor time of a block: scheduler {spent[0]:.2f} ms, run {spent[1]:.2f} ms, worker {spent[2]:.2f} ms; "
+        f"a task has {len(pickle.dumps(next(Simulation(None, records, 1, None)._tasks())))} bytes"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
