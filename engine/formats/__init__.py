@@ -18,10 +18,12 @@ from types import ModuleType
 from ..errors import UsageError
 from ..plug_ins import load_plug_ins
 from .spec import SEQUENCE, InputFormat, OutputFormat
+from .support.signature import read_head
 from .table_spec import TableFormat
 
 __all__ = [
     "find_input_format",
+    "find_input_format_of_file",
     "find_input_format_of_folder",
     "find_remote_format",
     "input_formats",
@@ -95,6 +97,18 @@ def input_formats() -> tuple[InputFormat, ...]:
 def find_input_format(extension: str) -> InputFormat | None:
     """Find the format of image files with an extension (lower case, without the dot)."""
     return next((f for f in _inputs(_in_turn("images")) if extension in f.extensions), None)
+
+
+def find_input_format_of_file(file: Path) -> InputFormat | None:
+    """Find the format of an ordinary file by its content, else by its extension; plug-ins have the extension only."""
+    named = find_input_format(file.suffix.lower().removeprefix("."))
+    own = tuple(_inputs(_own("images")))
+    if named is not None and named not in own:
+        return named
+    head = read_head(file)
+    if named is not None and named.is_content(head):
+        return named
+    return next((f for f in own if f.is_content(head)), named)
 
 
 def find_input_format_of_folder(folder: Path) -> InputFormat | None:

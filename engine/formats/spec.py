@@ -180,6 +180,8 @@ class InputFormat:
         Faster ``open``, with ``ImageReader.known`` of the same image; None where the file has changed.
     opens_any_url
         True for the one format that opens a URL whose extension belongs to no format; plug-ins are not asked.
+    is_content
+        (first bytes of a file) -> True if they are those of this format, whatever the extension of the file.
     """
 
     name: str
@@ -194,6 +196,7 @@ class InputFormat:
     container_extensions: tuple[str, ...] = ()
     reopen: Callable[[object], ImageReader | None] = lambda known: None
     opens_any_url: bool = False
+    is_content: Callable[[bytes], bool] = lambda head: False
 
 
 @frozen

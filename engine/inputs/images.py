@@ -18,7 +18,13 @@ from ...box import Box
 from ...frozen import frozen
 from ..axes import CANONICAL, box_from_canonical, canonical_shape, to_canonical
 from ..errors import InputError, UsageError, setting
-from ..formats import find_input_format, find_input_format_of_folder, find_remote_format, input_formats
+from ..formats import (
+    find_input_format,
+    find_input_format_of_file,
+    find_input_format_of_folder,
+    find_remote_format,
+    input_formats,
+)
 from ..formats.spec import ImageInfo, ImageReader, InputFormat
 from ..storage.object_storage import RemotePath, is_url
 from .arguments import POSIX, Source, expand_argument, make_nickname, plain_argument, split_internal
@@ -270,6 +276,8 @@ def open_image(
         log(logging.WARNING, "%s: %s", argument, expansion.warning)
     sources = expansion.sources
     file_format = _format_of(sources[0].file)
+    if sources[0].file.is_file() and _extension(sources[0].file) not in file_format.extensions:
+        log(logging.INFO, "%s: it is read as %s, which it contains", argument, file_format.name)
     if options.allow_missing_planes and file_format.open_incomplete is not None:
         file_format = replace(file_format, open=file_format.open_incomplete)
     if options.has_labels and file_format.open_labels is not None:
@@ -410,20 +418,25 @@ def _say_nothing(level: int, message: str, *arguments: object) -> None:
 
 
 def _format_of(file: Path) -> InputFormat:
-    """Find the format of a file by its extension. Raises InputError that lists the known ones."""
-    if not file.is_file():
+    """Find the format of a file by its content or extension. Raises InputError that lists the known ones."""
+    is_file = file.is_file()
+    if not is_file:
         of_folder = find_input_format_of_folder(file)
         if of_folder is not None:
             return of_folder
         if file.is_dir():
             raise InputError(f"cannot read {file}: it is a folder; name the image in it")
-    found = find_input_format(file.suffix.lower().removeprefix("."))
+    found = find_input_format_of_file(file) if is_file else find_input_format(_extension(file))
     if found is None:
         known = sorted({extension for f in input_formats() for extension in f.extensions})
         raise InputError(
             f"cannot read {file}: it has an unrecognized format; the ones that can be read: {', '.join(known)}"
         )
     return found
+
+
+def _extension(file: Path) -> str:
+    return file.suffix.lower().removeprefix(".")
 
 
 def _is_image(folder: Path) -> bool:

@@ -359,3 +359,40 @@ def test_a_png_that_only_lacks_its_end_is_read(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-12])
     with open_picture(path) as reader:
         reader.verify()
+
+
+# --- JPEG 2000 ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_bare", [False, True], ids=["file", "codestream"])
+@pytest.mark.parametrize("pixels", [GRAY, RGB, GRAY.astype(np.uint16) * 257], ids=["gray", "RGB", "16 bits"])
+def test_jpeg_2000_equals_pillow(tmp_path: Path, pixels: np.ndarray, is_bare: bool) -> None:
+    path = save(tmp_path / "a.jp2", pixels, no_jp2=is_bare)
+    with Image.open(path) as picture:
+        expected = np.atleast_3d(np.asarray(picture))
+    found = read(path)
+    assert found.dtype == expected.dtype
+    assert np.array_equal(found, expected)
+    assert np.array_equal(found, np.atleast_3d(pixels))
+
+
+@pytest.mark.parametrize(
+    ("component", "problem"),
+    [
+        pytest.param(b"\x07\x01\x01\x07\x02\x02", "different sizes or types", id="subsampled"),
+        pytest.param(b"\x07\x01\x01\x0b\x01\x01", "different sizes or types", id="two types"),
+        pytest.param(b"\x1f\x01\x01\x1f\x01\x01", "32 bits", id="too deep"),
+    ],
+)
+def test_jpeg_2000_of_other_components_is_refused(tmp_path: Path, component: bytes, problem: str) -> None:
+    size = struct.pack(">HH8IH", 44, 0, 9, 14, 0, 0, 9, 14, 0, 0, 2)
+    (tmp_path / "a.j2k").write_bytes(b"\xff\x4f\xff\x51" + size + component)
+    with pytest.raises(InputError, match=problem):
+        open_picture(tmp_path / "a.j2k")
+
+
+def test_jpeg_2000_without_a_codestream_is_refused(tmp_path: Path) -> None:
+    whole = save(tmp_path / "a.jp2", GRAY).read_bytes()
+    (tmp_path / "a.jp2").write_bytes(whole[:40])
+    with pytest.raises(InputError, match="truncated"):
+        open_picture(tmp_path / "a.jp2")

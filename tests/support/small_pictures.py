@@ -89,6 +89,8 @@ PICTURES: dict[str, tuple[str, Callable[[np.ndarray], bytes]]] = {
     "sun raster": ("ras", _sun_raster),
     "sun raster of run lengths": ("ras", lambda pixels: _sun_raster(pixels, run_lengths=True)),
     "viff": ("xv", _viff),
+    "jpeg 2000": ("jp2", lambda pixels: _pillow(pixels, "JPEG2000")),
+    "jpeg 2000 codestream": ("j2k", lambda pixels: _pillow(pixels, "JPEG2000", no_jp2=True)),
 }
 
 

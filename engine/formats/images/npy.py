@@ -30,6 +30,7 @@ from ...storage.special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..support.signature import begins_with
 
+_SIGNATURE = b"\x93NUMPY"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _PARSING = threading.Lock()  # filters of warnings belong to the whole process
 _LOCAL_HEADER_BYTES = 30  # of a zip member, before its name and extra field
@@ -290,7 +291,14 @@ class NpyWriter(ImageWriter):
         self._target.discard()
 
 
-INPUT = InputFormat("numpy", ("npy", "npz"), open_array, list_images=list_arrays, container_extensions=("npz",))
+INPUT = InputFormat(
+    "numpy",
+    ("npy", "npz"),
+    open_array,
+    list_images=list_arrays,
+    container_extensions=("npz",),
+    is_content=lambda head: head.startswith(_SIGNATURE),
+)
 OUTPUTS = (
     OutputFormat(
         "numpy",
@@ -301,6 +309,6 @@ OUTPUTS = (
         streams=True,
         check_place=lambda path, internal, spec: check_file_place(resolve_links(path)),
         least_bytes=lambda spec: spec.nbytes,
-        is_result=begins_with(b"\x93NUMPY"),
+        is_result=begins_with(_SIGNATURE),
     ),
 )

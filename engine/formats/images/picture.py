@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..spec import ImageReader, InputFormat, Limits
+from ..support.jpeg2000 import JPEG2000_SIGNATURES, read_jpeg2000_header
 from ..support.picture_reader import PictureHeader, PictureReader, check_size, read_all
 from ..support.picture_writers import picture_formats
 from ..support.signature import RADIANCE_SIGNATURES
@@ -219,7 +220,7 @@ def _read_header(data: bytes) -> PictureHeader:
     for is_kind, read in _KINDS:
         if is_kind(data):
             return read(data)
-    raise ValueError("this is not a PNG, JPEG, BMP, GIF, PNM, HDR, Sun raster or VIFF picture")
+    raise ValueError("this is not a PNG, JPEG, JPEG 2000, BMP, GIF, PNM, HDR, Sun raster or VIFF picture")
 
 
 def _read_label_header(data: bytes) -> PictureHeader:
@@ -251,6 +252,7 @@ _KINDS = (
     (_starts_with(*RADIANCE_SIGNATURES), read_radiance_header),
     (_starts_with(*SUN_RASTER_MAGIC), read_sun_raster_header),
     (_starts_with(VIFF_MAGIC), read_viff_header),
+    (_starts_with(*JPEG2000_SIGNATURES), read_jpeg2000_header),
 )
 
 
@@ -304,10 +306,11 @@ def _store_gif(path: Path, plane: np.ndarray) -> str | None:
 
 INPUT = InputFormat(
     "picture",
-    ("png", "jpg", "jpeg", "bmp", "gif", "pnm", "pbm", "pgm", "ppm", "hdr", "ras", "xv"),
+    ("png", "jpg", "jpeg", "bmp", "gif", "pnm", "pbm", "pgm", "ppm", "hdr", "ras", "xv", "jp2", "j2k"),
     open_picture,
     stack="picture",
     open_labels=open_label_picture,
+    is_content=lambda head: any(is_kind(head) for is_kind, _ in _KINDS),
 )
 
 _BYTES = frozenset({"uint8"})

@@ -386,7 +386,13 @@ def _store_tiff(path: Path, plane: np.ndarray, description: str) -> None:
 _PICTURE = Limits(_DTYPES - {"int64", "uint64"}, stretches=True, max_dims=2, channels=frozenset({1, 2, 3, 4}))
 _SUMMARY = "one picture, LZW, 1 to 4 channels"
 
-INPUT = InputFormat("TIFF", ("tif", "tiff"), open_tiff, open_incomplete=open_incomplete_tiff)
+INPUT = InputFormat(
+    "TIFF",
+    ("tif", "tiff", "btf", "tf2", "tf8", "lsm", "stk"),
+    open_tiff,
+    open_incomplete=open_incomplete_tiff,
+    is_content=lambda head: head.startswith(TIFF_SIGNATURES),
+)
 OUTPUTS = (
     *picture_formats("tif", DescribedStore(_store_with_range), _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),
     *picture_formats("tiff", DescribedStore(_store_with_range), _PICTURE, _SUMMARY, signatures=TIFF_SIGNATURES),

@@ -1,4 +1,4 @@
-"""Recognition of earlier results by the first bytes of a file, to decide whether a project may replace it."""
+"""Recognition of files by their first bytes: of inputs, and of earlier results that a project may replace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["HDF5_SIGNATURE", "PNM_SIGNATURES", "RADIANCE_SIGNATURES", "TIFF_SIGNATURES", "begins_with"]
+__all__ = ["HDF5_SIGNATURE", "PNM_SIGNATURES", "RADIANCE_SIGNATURES", "TIFF_SIGNATURES", "begins_with", "read_head"]
+
+_HEAD_BYTES = 64
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -33,3 +35,12 @@ def begins_with(*signatures: bytes) -> Callable[[Path, str], bool]:
             os.close(number)
 
     return is_result
+
+
+def read_head(path: Path) -> bytes:
+    """Read the first bytes of an ordinary file; none if it cannot be read, which is reported when it is opened."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""
