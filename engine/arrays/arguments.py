@@ -60,8 +60,10 @@ def name_roles(given: Mapping[str, object], roles: Sequence[str]) -> dict[str, t
     Raises
     ------
     UsageError
-        For an argument that the project has no role for.
+        For an argument that the project has no role for, or if there is no image.
     """
+    if given.get("image") is None:
+        raise UsageError("image is None; give an array")
     found: dict[str, tuple[str, object]] = {}
     for argument, value in given.items():
         if value is None:

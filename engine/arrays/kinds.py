@@ -5,6 +5,7 @@ No library of arrays is imported: an array of xarray or Dask exists only where i
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -90,6 +91,8 @@ def look_at(argument: str, value: Any) -> Given:
     """
     frame = value if is_dataarray(value) else None
     data = value if frame is None else value.data
+    if isinstance(data, (str, os.PathLike)):
+        raise InputMismatch(f"{argument} is {str(data)!r}, the name of a file; give an array with its voxels")
     if not all(hasattr(data, name) for name in ("shape", "dtype", "__getitem__")):
         data = np.asarray(data)
     _refuse_devices(argument, data)

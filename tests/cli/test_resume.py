@@ -192,9 +192,10 @@ def test_results_that_are_no_files_cannot_be_resumed(gray: Path, capsys: pytest.
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # thousands of files are synced to disk
 def test_a_batch_killed_ten_times_gives_the_files_of_an_undisturbed_one(gray: Path) -> None:
     """Killed before random writes of voxels; no lane is computed again once its record is there."""
-    images = [f"{i:02d}.png" for i in range(40)]
+    images = [f"{i:03d}.png" for i in range(1000)]
     rng = np.random.default_rng(1)
     for image in images:
         Image.fromarray(rng.integers(0, 256, (40, 50), np.uint8)).save(image)
@@ -206,7 +207,7 @@ def test_a_batch_killed_ten_times_gives_the_files_of_an_undisturbed_one(gray: Pa
     draw, kills = random.Random(1), 0
     while kills < 10:
         place = draw.choice(["export.tile_sinks:ImageExport.write_converted", "run.done_lanes:DoneLanes.complete"])
-        state = State(place, draw.choice(["before", "after"]), draw.randint(1, 4))
+        state = State(place, draw.choice(["before", "after"]), draw.randint(1, 90))
         assert run_until(state, [*argv("out"), "--resume"], computed=COMPUTED)[0] == KILLED
         kills += 1
     assert run_until(UNDISTURBED, [*argv("out"), "--resume"], computed=COMPUTED)[0] == 0

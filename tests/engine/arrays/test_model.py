@@ -289,6 +289,9 @@ class OnOtherDevice:
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
+        ({"image": None}, UsageError, "image is None"),
+        ({"image": "raw.png"}, InputMismatch, "image is 'raw.png', the name of a file"),
+        ({"image": np.zeros((99, 99)), "mask": Path("m.png")}, InputMismatch, "mask is 'm.png', the name of a file"),
         ({"image": np.zeros(4)}, InputMismatch, r"image has the shape \(4,\)"),
         ({"image": np.zeros((0, 4))}, InputMismatch, "none of length 0"),
         ({"image": np.zeros((9, 9), complex)}, InputMismatch, "image: pixels of type complex128"),
