@@ -337,7 +337,7 @@ class _Run:
         for name, export in exports.items():
             self._folder.add({"commit": name})
             export.finish()
-        self._records.complete(self._found)
+        self._records.complete(self._found, are_durable=True)
         self._folder.remove()
         remove_leftovers(self._found, self._records)
         return tuple(Path(file) for file in self._found.files)

@@ -25,6 +25,7 @@ from ..machine import choose_memory, choose_threads
 from ..messages import describe_error
 from ..progress import Progress
 from ..resources import Resources
+from ..storage.thread_limit import set_thread_limit
 from ..workflows import load_workflow
 from .batch import Batch
 from .block_run import BlockTask
@@ -115,6 +116,7 @@ class WorkerRun:
         if limit_bytes and budget is None:
             memory_bytes = min(memory_bytes, int(limit_bytes * LIMIT_SHARE))
         threads = choose_threads(asked or threads)
+        set_thread_limit(threads)
         self._job = replace(self._job, threads=threads, memory_bytes=memory_bytes)
 
     def stop(self) -> None:

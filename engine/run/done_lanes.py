@@ -18,7 +18,8 @@ from ..errors import OUTPUT_FILES, ExportError, setting
 from ..export.images import ExportPlan
 from ..jobs import Job
 from ..storage.atomic_write import export_errors
-from ..storage.ledger import Ledger, make_durable
+from ..storage.durable import make_durable, sync_folder
+from ..storage.ledger import Ledger
 from ..storage.run_folder import find_runs
 from ..storage.special_files import is_special
 from .check import LaneCheck
@@ -85,11 +86,18 @@ class DoneLanes:
         """Record that the files of a lane are about to appear. Raises ExportError."""
         self._add(found, {})
 
-    def complete(self, found: LaneCheck) -> None:
-        """Record that a lane is done, once its files are on disk. Raises ExportError."""
+    def complete(self, found: LaneCheck, *, are_durable: bool = False) -> None:
+        """Record that a lane is done, once its files are on disk. Raises ExportError.
+
+        are_durable  True: everything is on disk but the names under which results were put in place
+        """
         results = _results(found)
         with export_errors(results[0]):
-            make_durable(results)
+            if are_durable:
+                for folder in {result.parent for result in results}:
+                    sync_folder(folder)
+            else:
+                make_durable(results)
         self._add(found, {"files": _states(results)})
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
-from itertools import chain
+from itertools import chain, product
 from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +26,7 @@ from ...frozen import frozen
 from ..errors import ExportError, InputError, MemoryTooSmall
 from .atomic_write import FolderTarget, export_errors
 from .chunks import ChunkAssembler
+from .durable import DurableFiles, make_durable
 from .object_storage import RemotePath, RemoteTarget, explain, is_url
 from .pixel_types import MAX_IMAGE_BYTES, pixel_type
 from .special_files import describe_special
@@ -62,16 +63,16 @@ _CACHE_BYTES = 64 * 2**20  # holds the chunks that neighbouring tiles share thro
 _ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, AttributeError)
 
 
-def _context(*, is_synced: bool = False) -> tensorstore.Context:
-    return _context_of(thread_limit(), is_synced=is_synced)
+def _context() -> tensorstore.Context:
+    return _context_of(thread_limit())
 
 
 @cache
-def _context_of(threads: int | None, *, is_synced: bool) -> tensorstore.Context:
-    """Context that arrays share. Files need not be synced to disk one by one if a store counts once it is complete."""
+def _context_of(threads: int | None) -> tensorstore.Context:
+    """Context that arrays share. Files are synced to disk elsewhere, where they have to be (DurableFiles)."""
     import tensorstore
 
-    settings: dict[str, Any] = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "file_io_sync": is_synced}
+    settings: dict[str, Any] = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "file_io_sync": False}
     if threads is not None:
         settings["data_copy_concurrency"] = {"limit": threads}
     return tensorstore.Context(settings)
@@ -84,12 +85,10 @@ def open_array(
     *,
     create: bool = False,
     assume: bool = False,
-    is_synced: bool = False,
 ) -> tensorstore.TensorStore:
     """Open or create the array in a folder. Raises tensorstore's exceptions, see the two functions below.
 
-    assume     True: trust ``metadata`` without reading or writing any
-    is_synced  True: a write is complete when it is on disk
+    assume   True: trust ``metadata`` without reading or writing any
     """
     import tensorstore
 
@@ -98,8 +97,7 @@ def open_array(
     spec: dict[str, Any] = {"driver": driver, "kvstore": _kvstore(folder)}
     if metadata is not None:
         spec["metadata"] = metadata
-    context = _context(is_synced=is_synced)
-    opened = tensorstore.open(spec, context=context, open=not create, create=create, assume_metadata=assume)
+    opened = tensorstore.open(spec, context=_context(), open=not create, create=create, assume_metadata=assume)
     array: tensorstore.TensorStore = opened.result()
     return array
 
@@ -170,7 +168,13 @@ def virtual_array(
 
 
 class StoreTarget(Protocol):
-    """Destination of a store of arrays being written. Keys are relative to it."""
+    """Destination of a store of arrays being written. Keys are relative to it.
+
+    durable_folder   its folder, if arrays bring their files to disk one by one
+    """
+
+    @property
+    def durable_folder(self) -> Path | None: ...
 
     def create_array(self, driver: str, key: str, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
         """Create the array of a level. Raises tensorstore's exceptions."""
@@ -207,7 +211,11 @@ class LocalStore(FolderTarget):
         content = _description(driver, metadata)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _DESCRIPTION[driver]).write_bytes(content)
-        return open_array(driver, folder, json.loads(content), assume=True, is_synced=True)
+        return open_array(driver, folder, json.loads(content), assume=True)
+
+    @property
+    def durable_folder(self) -> Path | None:
+        return self.temporary if self._is_kept else None
 
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
         write_json(self.temporary / key, content)
@@ -216,6 +224,12 @@ class LocalStore(FolderTarget):
 
     def check_holds(self, names: Iterable[tuple[str, str]]) -> None:
         super().check_holds(chain(self._described, names))
+
+    def commit(self) -> Path:
+        if self._is_kept:
+            with export_errors(self.path):
+                make_durable(self.temporary / folder / name for folder, name in self._described)
+        return super().commit()
 
 
 class RemoteStore(RemoteTarget):
@@ -226,6 +240,10 @@ class RemoteStore(RemoteTarget):
         content = _description(driver, metadata)
         self.put_later(f"{key}/{_DESCRIPTION[driver]}", content)
         return open_array(driver, self.folder.joinpath(*key.split("/")), json.loads(content), assume=True)
+
+    @property
+    def durable_folder(self) -> None:
+        return None
 
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
         self.put_later(key, to_json(content).encode())
@@ -394,6 +412,10 @@ class ChunkNames:
                 folder = "/".join((self.folder, *map(str, row)))
                 yield from ((folder, str(name)) for name in names.tolist())
 
+    def path(self, unit: Sequence[int]) -> str:
+        """Return the path of a unit by its position."""
+        return "/".join((self.folder, *map(str, reversed(unit) if self.is_reversed else unit)))
+
 
 class StoredArray:
     """Array that is written: boxes of any shape, stored as whole units. Several threads may write at once.
@@ -401,10 +423,17 @@ class StoredArray:
     path   for messages
     unit   shape of the part stored in one file; boxes that are not aligned to it are assembled in memory
     names  names of these files
+    durable_folder  folder that the names are relative to; files in it are on disk after ``settle``. None: it does not
+                    matter, since a store counts once it is complete
     """
 
     def __init__(
-        self, array: tensorstore.TensorStore, unit: Sequence[int], path: Path | RemotePath, names: ChunkNames
+        self,
+        array: tensorstore.TensorStore,
+        unit: Sequence[int],
+        path: Path | RemotePath,
+        names: ChunkNames,
+        durable_folder: Path | None = None,
     ) -> None:
         self._array, self._path, self._names = array, path, names
         self.shape = tuple(int(n) for n in array.shape)
@@ -416,6 +445,7 @@ class StoredArray:
         self._most_pending = 0 if is_alone else max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
         self._pending: deque[tensorstore.WriteFutures] = deque()
         self._late: list[tensorstore.WriteFutures] = []  # those that a thread waits for
+        self._durable = None if durable_folder is None else DurableFiles(durable_folder)
         self._lock = threading.Lock()
         # Units of zeros only are not stored: readers treat a missing file as one.
         self._has_file = np.zeros([-(-n // m) for n, m in zip(self.shape, self.unit, strict=True)], bool)
@@ -431,11 +461,16 @@ class StoredArray:
             for corner, unit in self._assembler.add(box, data):
                 whole = Box(corner, tuple(c + n for c, n in zip(corner, unit.shape, strict=True))).clip(self.shape)
                 source = unit[whole.relative_to(corner).slices()]
-                if source.any():
-                    self._has_file[tuple(c // n for c, n in zip(corner, self.unit, strict=True))] = True
+                position = tuple(c // n for c, n in zip(corner, self.unit, strict=True))
+                has_file = bool(source.any())
+                if has_file:
+                    self._has_file[position] = True
                 if np.may_share_memory(source, data):  # the caller may reuse its memory
                     source = source.copy()
-                self._start(self._array[whole.slices()].write(source, can_reference_source_data_indefinitely=True))
+                write = self._array[whole.slices()].write(source, can_reference_source_data_indefinitely=True)
+                if self._durable is not None:
+                    self._durable.add(self._names.path(position), write.result, is_removed=not has_file)
+                self._start(write)
 
     def _start(self, write: tensorstore.WriteFutures) -> None:
         """Add a pending write, and wait for the oldest ones so that only a few are pending."""
@@ -459,16 +494,24 @@ class StoredArray:
     def settle(self) -> None:
         """Wait until all writes that were started are complete, by any thread. Raises ExportError."""
         with store_export_errors(self._path):
-            with self._lock:
-                self._late += self._pending
-                self._pending.clear()
-                writes = list(self._late)
-            self._wait(writes)
+            self._settle(None)
 
     def settle_block(self, box: Box) -> str:
         """Wait until the units of a box are written; returns which of them have files, for ``restore``."""
-        self.settle()
-        return np.packbits(self._has_file[self._units_of(box)]).tobytes().hex()
+        units = self._units_of(box)
+        positions = product(*(range(each.start, each.stop) for each in units))
+        with store_export_errors(self._path):
+            self._settle(map(self._names.path, positions))
+        return np.packbits(self._has_file[units]).tobytes().hex()
+
+    def _settle(self, names: Iterable[str] | None) -> None:
+        with self._lock:
+            self._late += self._pending
+            self._pending.clear()
+            writes = list(self._late)
+        self._wait(writes)
+        if self._durable is not None:
+            self._durable.settle(names)
 
     def restore(self, box: Box, files: str) -> None:
         """Count a box of whole units as written, by another process or an earlier one. Raises ValueError."""
@@ -492,6 +535,8 @@ class StoredArray:
         for one in writes:
             with suppress(Exception):
                 one.result()
+        if self._durable is not None:
+            self._durable.close()
 
     def read(self, box: Box) -> np.ndarray:
         """Read back a box, once all writes are complete. Raises ExportError."""
@@ -502,5 +547,7 @@ class StoredArray:
     def check_complete(self) -> None:
         """Wait until all writes are complete. Raises ExportError also if voxels are missing."""
         self.settle()
+        if self._durable is not None:
+            self._durable.close()
         if self.missing:
             raise ExportError(f"cannot complete {self._path}: {self.missing} voxels were never written")

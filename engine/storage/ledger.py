@@ -1,7 +1,7 @@
 """Ledger: records of finished work in a folder, one JSON object per line, that outlive the process that adds them.
 
 Every process appends to a file of its own and reads those of all, so that none waits for a lock on a shared disk. A
-record is on disk when ``add`` returns; the caller makes the files that it is about durable before (``make_durable``).
+record is on disk when ``add`` returns; the caller makes the files that it is about durable before.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
+
+from .durable import sync_folder
 
 _SUFFIX = ".jsonl"
 
@@ -66,31 +68,5 @@ class Ledger:
             self.folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             self._descriptor = os.open(self.folder / self._name, flags, 0o666)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         return self._descriptor
-
-
-def make_durable(paths: Iterable[Path]) -> None:
-    """Wait until files, or folders with everything in them, are on disk under their names. Raises OSError."""
-    for path in paths:
-        if path.is_dir():
-            for folder, _, names in os.walk(path):
-                for name in names:
-                    _sync_file(Path(folder, name))
-                _sync_folder(Path(folder))
-        else:
-            _sync_file(path)
-        _sync_folder(path.parent)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not every system opens folders, nor every file system syncs them
-        _sync_file(folder)

@@ -24,10 +24,12 @@ from support.remote_images import open_writer
 
 from pixelforest import __version__, cli
 from pixelforest.box import Box
+from pixelforest.engine import Request, resolve_job
 from pixelforest.engine.formats.support import ome_zarr_layout
+from pixelforest.engine.run import cluster_work
 from pixelforest.engine.run.block_run import SharedBlocks
 from pixelforest.engine.run.cluster_work import Task
-from pixelforest.engine.storage import chunks
+from pixelforest.engine.storage import chunks, thread_limit
 from pixelforest.engine.tiling import blocks
 
 os.environ.setdefault("DASK_CONFIG", os.path.join(os.devnull, "none"))
@@ -501,6 +503,19 @@ def test_steps_that_need_the_whole_image_are_explained(
         assert cli.main(command) == 1
         output = capsys.readouterr()
         assert f"--scheduler: {part}" in output.out + output.err
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(0, 1), (2, 3)])
+def test_libraries_of_a_worker_use_its_threads_only(
+    workers: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--threads is for each worker, and with local:N divided before."""
+    monkeypatch.setattr(thread_limit, "_limit", None)
+    monkeypatch.setattr(cluster_work, "choose_threads", int)
+    request = Request(project=str(GOLDEN / "px3d" / "project.ilp"), inputs=(IMAGE,), scheduler="tcp://h:1", threads=1)
+    run = cluster_work.WorkerRun(resolve_job(request), Path.cwd())
+    run.start(threads=3, limit_bytes=None, workers=workers)
+    assert thread_limit.thread_limit() == expected
 
 
 # ------------------------------------------------------------------------------------------------------------ refused

@@ -36,6 +36,7 @@ from ...storage.chunk_store import (
     write_json,
 )
 from ...storage.chunks import chunk_shape
+from ...storage.durable import make_durable
 from ...storage.exchange import recover_folder
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
@@ -192,9 +193,10 @@ class N5Writer(BlockWriter):
                 folder.mkdir(parents=True, exist_ok=self._is_kept)
                 write_json(folder / _METADATA, attributes, indent=None)
                 metadata = {key: attributes[key] for key in _OF_THE_FORMAT}
-                array = open_array("n5", folder, metadata, assume=True, is_synced=self._is_kept)
+                array = open_array("n5", folder, metadata, assume=True)
             names = ChunkNames("/".join(self._names), is_reversed=True)
-            self._array = StoredArray(array.T, self.chunks, path, names)
+            durable_folder = self._target.temporary if self._is_kept else None
+            self._array = StoredArray(array.T, self.chunks, path, names, durable_folder)
         except BaseException:
             self.abort()
             raise
@@ -218,6 +220,8 @@ class N5Writer(BlockWriter):
             folders = ("", "/".join(self._names))
             self._target.check_holds(chain(((folder, _METADATA) for folder in folders), array.files()))
             with _PUBLISHING, store_export_errors(self._path):
+                if self._is_kept:
+                    make_durable(self._target.temporary / folder / _METADATA for folder in folders)
                 _check_place(self._container, self._names)
                 if self._container.exists():
                     self._merge()

@@ -183,7 +183,7 @@ class OmeZarrWriter(BlockWriter):
             else:
                 metadata = zarr3_metadata(shape, unit, self._chunk, self._spec.dtype, attributes)
                 array, names = self._target.create_array("zarr3", name, metadata), ChunkNames(f"{name}/c")
-        return StoredArray(array, unit, self._path, names)
+        return StoredArray(array, unit, self._path, names, self._target.durable_folder)
 
     def _array_attributes(self) -> dict[str, Any]:
         spec = self._spec
