@@ -164,6 +164,8 @@ def make_nickname(sources: Sequence[Source], *, auto_selected: bool = False) -> 
     auto_selected  True if the internal path was found rather than given: it is left out
     """
     stems = [str(s.file.with_suffix("")) for s in sources]
+    if sources[0].file.name.lower().endswith(".zarr.zip"):
+        stems = [stem[: -len(".zarr")] for stem in stems]
     name = Path(_common_start(stems)).name or f"stack_at-{Path(stems[0]).name}"
     internal = "" if auto_selected else _common_start([s.internal for s in sources]).replace("/", "-")
     return (f"{name}-{internal}" if internal else name).replace("*", "")

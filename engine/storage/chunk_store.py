@@ -10,6 +10,8 @@ import json
 import os
 import re
 import threading
+import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -17,7 +19,7 @@ from functools import cache
 from itertools import chain, product
 from math import isfinite, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -31,6 +33,7 @@ from .object_storage import RemotePath, RemoteTarget, explain, is_url
 from .pixel_types import MAX_IMAGE_BYTES, pixel_type
 from .special_files import describe_special
 from .thread_limit import thread_limit
+from .zip_store import ZipPath
 
 if TYPE_CHECKING:
     import tensorstore
@@ -40,10 +43,11 @@ __all__ = [
     "ChunkNames",
     "LocalStore",
     "RemoteStore",
+    "StorePath",
     "StoreTarget",
     "StoredArray",
     "StoredImage",
-    "chunk_files",
+    "chunk_reader",
     "is_inside",
     "metadata_numbers",
     "open_array",
@@ -53,6 +57,8 @@ __all__ = [
     "virtual_array",
     "write_json",
 ]
+
+StorePath: TypeAlias = Path | RemotePath | ZipPath  # of what is read: a folder, or one behind a URL or in an archive
 
 _MAX_METADATA_BYTES = 16 * 2**20
 MAX_CHUNK_BYTES = 2**31  # a chunk is decompressed whole; one that declares more is treated as damaged
@@ -80,7 +86,7 @@ def _context_of(threads: int | None) -> tensorstore.Context:
 
 def open_array(
     driver: str,
-    folder: Path | RemotePath,
+    folder: StorePath,
     metadata: Mapping[str, Any] | None = None,
     *,
     create: bool = False,
@@ -132,16 +138,30 @@ def _utf8_path(folder: Path) -> str:
     return f"/proc/self/fd/{known}"
 
 
-def _kvstore(folder: Path | RemotePath) -> dict[str, Any]:
+def _kvstore(folder: StorePath) -> dict[str, Any]:
+    if isinstance(folder, ZipPath):
+        base = {"driver": "file", "path": _utf8_path(folder.archive)}
+        return {"driver": "zip", "base": base, "path": folder.key}
     return {"driver": "file", "path": f"{_utf8_path(folder)}/"} if isinstance(folder, Path) else folder.store()
 
 
-def chunk_files(folder: Path | RemotePath) -> tensorstore.KvStore:
-    """Open the files in a folder as a key-value store. Raises tensorstore's exceptions."""
+def chunk_reader(folder: StorePath) -> Callable[[str], bytes | None]:
+    """Return the function that reads the file of a name in a folder; None for a missing one.
+
+    It may be called while tensorstore waits for it, which raises tensorstore's exceptions, or OSError.
+    """
+    if isinstance(folder, ZipPath):
+        # tensorstore would wait for itself: it reads archives in the threads that wait for virtual chunks
+        return folder.read
     import tensorstore
 
     files: tensorstore.KvStore = tensorstore.KvStore.open(_kvstore(folder), context=_context()).result()
-    return files
+
+    def read(name: str) -> bytes | None:
+        found = files.read(name).result()
+        return None if found.state == "missing" else bytes(found.value)
+
+    return read
 
 
 def virtual_array(
@@ -304,7 +324,7 @@ def store_export_errors(path: Path | RemotePath) -> Iterator[None]:
             raise OSError(number, os.strerror(number) if number else reason(error)) from error
 
 
-def read_json(path: Path | RemotePath) -> dict[str, Any] | None:
+def read_json(path: StorePath) -> dict[str, Any] | None:
     """Read the JSON object in a file; None if there is no such file. Raises InputError for anything else."""
     special = describe_special(path) if isinstance(path, Path) else ""
     if special:
@@ -319,7 +339,7 @@ def read_json(path: Path | RemotePath) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except (ValueError, RecursionError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise InputError(f"cannot read {path}: it does not hold a JSON object")
@@ -346,9 +366,9 @@ def metadata_numbers(values: Sequence[float] | None, dtype: np.dtype) -> list[fl
     return numbers if all(isfinite(n) for n in numbers) else None
 
 
-def is_inside(path: Path | RemotePath, folder: Path | RemotePath) -> bool:
-    """Return True if a path, with all links followed, does not leave a folder. Servers have no links."""
-    if isinstance(path, RemotePath) or isinstance(folder, RemotePath):
+def is_inside(path: StorePath, folder: StorePath) -> bool:
+    """Return True if a path, with all links followed, does not leave a folder. Servers and archives have no links."""
+    if not (isinstance(path, Path) and isinstance(folder, Path)):
         return True
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 

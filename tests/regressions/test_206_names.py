@@ -124,7 +124,7 @@ def test_an_open_array_stays_that_of_its_folder(tmp_path: Path, monkeypatch: pyt
         assert again.read().result().tolist() == [i] * 4
     (tmp_path / f"3{NAME}").mkdir()
     with pytest.raises(ValueError, match="rename them"):
-        chunk_store.chunk_files(tmp_path / f"3{NAME}")
+        chunk_store.chunk_reader(tmp_path / f"3{NAME}")
     assert [array.read().result().tolist() for array in arrays] == [[0] * 4, [1] * 4, [2] * 4]
     for descriptor in chunk_store._descriptors.values():
         os.close(descriptor)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,6 +43,9 @@ from ...storage.special_files import resolve_links
 from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..support.vigra_attributes import read_axes, read_resolution, read_units, text_of
 
+if TYPE_CHECKING:
+    import tensorstore
+
 _METADATA = "attributes.json"
 _VERSION = "2.0.0"
 # Attributes passed to tensorstore: it refuses ``axes`` as ilastik writes it.
@@ -71,12 +74,13 @@ class N5Reader(ImageReader):
             assert isinstance(container, Path)
             names = ", ".join(list_datasets(container)) or "no datasets with 2 to 5 dimensions"
             raise InputNotFound(f"there is no dataset {name!r} in {container}; it has: {names}")
+        attributes = _modernise(attributes)
         missing = [key for key in _OF_THE_FORMAT if key not in attributes]
         if missing:
             raise InputError(f"cannot read {label}: its attributes lack {', '.join(missing)}")
         with store_input_errors(label):
             metadata = {key: attributes[key] for key in _OF_THE_FORMAT}
-            array = open_array("n5", container / name, metadata, assume=True)
+            array = _open_dataset(container / name, metadata)
             self._image = StoredImage(array.T, label)
             self.info = _read_info(self._image, attributes)
 
@@ -85,6 +89,24 @@ class N5Reader(ImageReader):
 
     def close(self) -> None:
         self._image.close()
+
+
+def _modernise(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Add the compression as an object where the attributes name it as N5 did before version 2."""
+    kind = attributes.get("compressionType")
+    if "compression" in attributes or not isinstance(kind, str):
+        return attributes
+    return {**attributes, "compression": {"type": kind}}
+
+
+def _open_dataset(folder: Path | RemotePath, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
+    """Open a dataset for reading. Raises tensorstore's exceptions."""
+    compression = metadata["compression"]
+    if isinstance(compression, dict) and compression.get("type") == "lz4":
+        from ..support.n5_lz4 import open_lz4
+
+        return open_lz4(folder, metadata)
+    return open_array("n5", folder, metadata, assume=True)
 
 
 def _read_info(image: StoredImage, attributes: Mapping[str, Any]) -> ImageInfo:

@@ -1,5 +1,7 @@
 """OME-Zarr: images with one or several levels of resolution in a folder, read by region and written by chunks.
 
+A zip archive of such a folder is read, too, and so are arrays without OME metadata.
+
 Axes t c z y x are written in ilastik's layout: version 0.4 (Zarr 2), or 0.5 (Zarr 3), where a file is a shard of many
 chunks. Smaller levels are computed from the next larger one when that is complete. Metadata are handled in
 ome_metadata.py.
@@ -28,6 +30,7 @@ from ...storage.chunk_store import (
     RemoteStore,
     StoredArray,
     StoredImage,
+    StorePath,
     StoreTarget,
     metadata_numbers,
     store_export_errors,
@@ -37,8 +40,9 @@ from ...storage.exchange import find_aside
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
 from ...storage.thread_limit import thread_limit
+from ...storage.zip_store import ZipPath
 from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
-from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, multiscale_json
+from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, list_images, multiscale_json
 from ..support.ome_zarr_layout import (
     file_shape,
     file_shape_of_result,
@@ -48,7 +52,9 @@ from ..support.ome_zarr_layout import (
     zarr3_metadata,
 )
 from ..support.pyramid import shrink
+from ..support.signature import read_head
 
+_ZIP = b"PK\3\4"
 MAX_WORKERS = 4  # that compute a smaller level in parallel
 
 
@@ -58,12 +64,11 @@ class OmeZarrReader(ImageReader):
     unchecked = "the chunks"
 
     def __init__(self, path: Path | RemotePath, internal: str) -> None:
-        if isinstance(path, Path) and path.exists() and not path.is_dir():
-            raise InputError(f"cannot read {path}: a Zarr store is a folder, and this is a file")
+        folder = _open_folder(path)
         from ..support.zarr_arrays import open_zarr  # not needed for writing, nor to test whether a folder is a store
 
-        image, level = find_multiscale(path / internal if internal else path)
-        label = f"{image.root}/{level.path}"
+        image, level = find_multiscale(folder / internal if internal else folder)
+        label = f"{image.root}/{level.path}".rstrip("/")
         with store_input_errors(label):
             array = open_zarr(image.format, image.root / level.path, level.metadata)
             self._image = StoredImage(array, label)
@@ -73,12 +78,12 @@ class OmeZarrReader(ImageReader):
             shape=self._image.shape,
             dtype=self._image.dtype,
             axes=image.axes,
-            own_axes=not image.axes_problem,
+            own_axes=image.has_own_axes and not image.axes_problem,
             axes_problem=image.axes_problem,
             axis_units=image.units,
             resolution=image.resolution(level),
             chunks=self._image.chunks,
-            scales=image.scales(level),
+            scales=None if image.is_plain else image.scales(level),
         )
 
     def read(self, box: Box) -> np.ndarray:
@@ -86,6 +91,20 @@ class OmeZarrReader(ImageReader):
 
     def close(self) -> None:
         self._image.close()
+
+
+def _open_folder(path: Path | RemotePath) -> StorePath:
+    """Return the folder of a store: the path itself, or the content of a zip archive."""
+    if not isinstance(path, Path) or path.is_dir() or not path.exists():
+        return path
+    if not read_head(path).startswith(_ZIP):
+        raise InputError(f"cannot read {path}: a Zarr store is a folder or a zip archive, and this is another file")
+    return ZipPath(path)
+
+
+def list_stored_images(path: Path) -> list[str]:
+    """List the images of a store by their paths in it. Raises InputError."""
+    return list_images(_open_folder(path))
 
 
 class OmeZarrWriter(BlockWriter):
@@ -334,7 +353,14 @@ def _creator() -> dict[str, str]:
 
 _SUMMARY = f"OME-Zarr 0.4 or 0.5 ({setting('ome_zarr_version')})"
 INPUT = InputFormat(
-    "ome-zarr", ("zarr",), OmeZarrReader, is_image=is_in_store, open_remote=OmeZarrReader, opens_any_url=True
+    "ome-zarr",
+    ("zarr", "ozx", "zip"),
+    OmeZarrReader,
+    list_images=list_stored_images,
+    is_image=is_in_store,
+    open_remote=OmeZarrReader,
+    container_extensions=("ozx", "zip"),
+    opens_any_url=True,
 )
 OUTPUTS = tuple(
     OutputFormat(

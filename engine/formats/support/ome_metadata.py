@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,22 @@ from typing import Any
 from ....frozen import frozen
 from ...axes import default_axes, is_axis_order
 from ...errors import InputError, InputNotFound
-from ...storage.chunk_store import is_inside, read_json, store_input_errors
+from ...storage.chunk_store import StorePath, is_inside, read_json, store_input_errors
 from ...storage.object_storage import RemotePath
+from ...storage.zip_store import ZipPath
 from ..spec import Scales
 
-__all__ = ["AXES", "MARKS", "Level", "Multiscale", "find_multiscale", "is_in_store", "is_store", "multiscale_json"]
+__all__ = [
+    "AXES",
+    "MARKS",
+    "Level",
+    "Multiscale",
+    "find_multiscale",
+    "is_in_store",
+    "is_store",
+    "list_images",
+    "multiscale_json",
+]
 
 logger = logging.getLogger("pixelforest.inputs")
 
@@ -53,9 +64,10 @@ class Multiscale:
 
     format        of the arrays: 2 or 3
     axes_problem  defect of the axes in the metadata, else ""; in this case ``axes`` are guessed from the shape
+    is_plain      True for an array that is no part of an image, with the path ""; has_own_axes: it states its axes
     """
 
-    root: Path | RemotePath
+    root: StorePath
     format: int
     axes: str
     levels: tuple[Level, ...]
@@ -63,6 +75,8 @@ class Multiscale:
     scale: tuple[float, ...] | None = None
     translation: tuple[float, ...] | None = None
     axes_problem: str = ""
+    is_plain: bool = False
+    has_own_axes: bool = True
 
     def resolution(self, level: Level) -> dict[str, float]:
         """Map axis letters to known pixel sizes. Invalid ones are logged and left out."""
@@ -86,23 +100,24 @@ class Multiscale:
         )
 
 
-def is_in_store(path: Path | RemotePath) -> bool:
+def is_in_store(path: StorePath) -> bool:
     """Return True if a path, existing or not, is a Zarr store or inside one."""
     return any(is_store(folder) for folder in _upwards(path))
 
 
-def is_store(folder: Path | RemotePath) -> bool:
+def is_store(folder: StorePath) -> bool:
     """Return True if a folder is a Zarr group or array."""
     return any((folder / mark).is_file() for mark in MARKS)
 
 
-def find_multiscale(path: Path | RemotePath) -> tuple[Multiscale, Level]:
+def find_multiscale(path: StorePath) -> tuple[Multiscale, Level]:
     """Find the image and the level that a path names; without a level the one with the highest resolution.
 
-    Raises InputError, InputNotFound.
+    An array that is no level of an image is an image of its own. Raises InputError, InputNotFound.
     """
+    array, zarr_format = _read_array(path)
     for folder in _upwards(path):
-        attributes, zarr_format = _read_attributes(folder)
+        attributes, group_format = _read_attributes(folder)
         if attributes is None:
             continue
         images = attributes.get("multiscales")
@@ -113,45 +128,86 @@ def find_multiscale(path: Path | RemotePath) -> tuple[Multiscale, Level]:
                 raise InputError(
                     f"cannot read {folder}: it is OME-Zarr of version {version}; versions 0.1 to 0.5 can be read"
                 )
-            return _choose_level(folder, images, wanted, zarr_format)
+            if array is None or any(wanted == _member(d, "path") for d in _datasets(images)):
+                return _choose_level(folder, images, wanted, group_format)
+        if array is not None:
+            continue
         _refuse_collections(folder, attributes)
-        images_inside = _list_images(folder, attributes)
-        if images_inside:
-            return _only_image(path, folder, images_inside, wanted)
+        found = _list_children(folder, attributes)
+        if found:
+            return _only_image(path, folder, found, wanted)
+    if array is not None:
+        return _describe_array(path, array, zarr_format)
     advice = "save it as OME-Zarr, HDF5 or npy"
     if isinstance(path, RemotePath):
-        advice = f"name the image in it, if there is one, or {advice}"
-    raise InputError(
-        f"cannot read {path}: there is no OME-Zarr image in it (no multiscales metadata), and plain Zarr is not read; "
-        f"{advice}"
-    )
+        advice = f"name the image or array in it, if there is one, or {advice}"
+    raise InputError(f"cannot read {path}: there is no OME-Zarr image in it, and no Zarr array; {advice}")
 
 
-def _list_images(folder: Path | RemotePath, attributes: Mapping[str, Any]) -> list[str]:
-    """List the images in a group that is none itself, such as the root that bioformats2raw writes."""
+def list_images(path: StorePath) -> list[str]:
+    """List the images of a store, or its arrays if there are none, by their paths in it; "" if it is one itself."""
+    attributes, _ = _read_attributes(path)
+    if attributes is None or _listed(attributes.get("multiscales")) or _read_array(path)[0] is not None:
+        return [""]
+    found = _find_collection(path, attributes)
+    return _list_children(path, attributes) if found is None else found[1]
+
+
+def _datasets(images: list[object]) -> Iterator[object]:
+    return chain.from_iterable(_listed(_member(image, "datasets")) for image in images[:_MAX_LEVELS])
+
+
+def _read_array(folder: StorePath) -> tuple[dict[str, Any] | None, int]:
+    """Read the metadata of an array, and its Zarr format; None if there is no array."""
+    second = read_json(folder / ".zarray")
+    if second is not None:
+        return second, 2
+    third = read_json(folder / "zarr.json")
+    return (third, 3) if third is not None and third.get("node_type") == "array" else (None, 0)
+
+
+def _describe_array(folder: StorePath, metadata: Mapping[str, Any], zarr_format: int) -> tuple[Multiscale, Level]:
+    """Describe an array without OME metadata; its dimensions have names in Zarr 3, and by a convention of xarray."""
+    shape = _read_shape(folder, metadata)
+    names = metadata.get("dimension_names")
+    if zarr_format == 2:
+        names = (read_json(folder / ".zattrs") or {}).get("_ARRAY_DIMENSIONS")
+    axes = "".join(n if isinstance(n, str) and len(n) == 1 else "?" for n in _listed(names)).lower()
+    is_own = is_axis_order(axes) and len(axes) == len(shape)
+    level = Level("", metadata, shape, None, None)
+    axes = axes if is_own else default_axes(shape)
+    return Multiscale(folder, zarr_format, axes, (level,), is_plain=True, has_own_axes=is_own), level
+
+
+def _list_children(folder: StorePath, attributes: Mapping[str, Any]) -> list[str]:
+    """List the images in a group that is none itself, such as the root that bioformats2raw writes; else its arrays."""
     names: list[object] = []
     if "bioformats2raw.layout" in attributes:
         names = _listed((_read_attributes(folder / "OME")[0] or {}).get("series"))
         numbered = takewhile(lambda n: is_store(folder / str(n)), range(_MAX_IMAGES))
         names = names or [str(n) for n in numbered]
-    elif isinstance(folder, Path) and not (folder / ".zarray").is_file():
+    elif isinstance(folder, ZipPath):
+        names = list(folder.folders()[:_MAX_IMAGES])
+    elif isinstance(folder, Path):
         with store_input_errors(folder), os.scandir(folder) as entries:
             names = [e.name for e in islice(entries, _MAX_IMAGES) if not e.name.startswith(".") and e.is_dir()]
-    found = [name for name in names if isinstance(name, str) and _holds_image(folder, name)]
+    inside = [name for name in names if isinstance(name, str) and _is_part(folder, name)]
+    found = [name for name in inside if _holds_image(folder, name)]
+    found = found or [name for name in inside if _read_array(folder.joinpath(*name.split("/")))[0] is not None]
     return sorted(found, key=lambda name: (len(name), name))
 
 
-def _holds_image(folder: Path | RemotePath, name: str) -> bool:
+def _is_part(folder: StorePath, name: str) -> bool:
+    return _is_harmless(name) and is_inside(folder.joinpath(*name.split("/")), folder)
+
+
+def _holds_image(folder: StorePath, name: str) -> bool:
     """Return True if the group of this name in a folder is an image."""
-    if not _is_harmless(name) or not is_inside(inner := folder.joinpath(*name.split("/")), folder):
-        return False
-    attributes, _ = _read_attributes(inner)
+    attributes, _ = _read_attributes(folder.joinpath(*name.split("/")))
     return attributes is not None and bool(_listed(attributes.get("multiscales")))
 
 
-def _only_image(
-    path: Path | RemotePath, folder: Path | RemotePath, names: list[str], wanted: str
-) -> tuple[Multiscale, Level]:
+def _only_image(path: StorePath, folder: StorePath, names: list[str], wanted: str) -> tuple[Multiscale, Level]:
     """Find the image in a group with one. Raises InputError that lists them if there are several."""
     if wanted or len(names) > 1:
         what = f"there is no image {wanted!r} in {folder}" if wanted else f"cannot read {path}: it holds several images"
@@ -160,9 +216,9 @@ def _only_image(
     return find_multiscale(folder.joinpath(*names[0].split("/")))
 
 
-def _upwards(path: Path | RemotePath) -> Sequence[Path | RemotePath]:
+def _upwards(path: StorePath) -> Sequence[StorePath]:
     """List a path and its parents, up to one with the extension of a Zarr store."""
-    folders: list[Path | RemotePath] = []
+    folders: list[StorePath] = []
     for folder in (path, *path.parents):
         folders.append(folder)
         if ".zarr" in folder.name.lower():
@@ -170,7 +226,7 @@ def _upwards(path: Path | RemotePath) -> Sequence[Path | RemotePath]:
     return folders
 
 
-def _read_attributes(folder: Path | RemotePath) -> tuple[dict[str, Any] | None, int]:
+def _read_attributes(folder: StorePath) -> tuple[dict[str, Any] | None, int]:
     """Read the OME attributes of a group, and its Zarr format; None if it is no group."""
     if not is_store(folder):
         return None, 0
@@ -182,23 +238,42 @@ def _read_attributes(folder: Path | RemotePath) -> tuple[dict[str, Any] | None, 
     return read_json(folder / ".zattrs") or {}, 2
 
 
-def _refuse_collections(folder: Path | RemotePath, attributes: Mapping[str, Any]) -> None:
+def _refuse_collections(folder: StorePath, attributes: Mapping[str, Any]) -> None:
     """Raise InputError that lists the images if this is a group of several."""
-    plate, well, labels = attributes.get("plate"), attributes.get("well"), attributes.get("labels")
-    names: list[object]
-    if isinstance(plate, dict):
-        kind, names = "a plate", [_member(w, "path") for w in _listed(plate.get("wells"))]
-        names = [f"{n}/0" for n in names if isinstance(n, str)]
-    elif isinstance(well, dict):
-        kind, names = "a well", [_member(i, "path") for i in _listed(well.get("images"))]
-    elif isinstance(labels, list):
-        kind, names = "a collection of labels", list(labels)
-    else:
+    found = _find_collection(folder, attributes)
+    if found is None:
         return
-    there = [f"{folder}/{n}" for n in names if isinstance(n, str)]
-    if not there:
+    kind, names = found
+    if not names:
         raise InputError(f"cannot read {folder}: it is {kind} without images")
-    raise InputError(f"cannot read {folder}: it is {kind} and not an image; name one of its images: {_shorten(there)}")
+    there = _shorten([f"{folder}/{n}" for n in names])
+    raise InputError(f"cannot read {folder}: it is {kind} and not an image; name one of its images: {there}")
+
+
+def _find_collection(folder: StorePath, attributes: Mapping[str, Any]) -> tuple[str, list[str]] | None:
+    """Return the kind of a group of several images and their paths in it; None if it is no such group."""
+    plate, well, labels = attributes.get("plate"), attributes.get("well"), attributes.get("labels")
+    if isinstance(plate, dict):
+        wells = [name for w in _listed(plate.get("wells")) if isinstance(name := _member(w, "path"), str)]
+        return "a plate", [f"{name}/{image}" for name in wells for image in _images_of_well(folder, name)]
+    if isinstance(well, dict):
+        return "a well", _paths(well.get("images"))
+    if isinstance(labels, list):
+        return "a collection of labels", [name for name in labels if isinstance(name, str)]
+    return None
+
+
+def _images_of_well(folder: StorePath, name: str) -> list[str]:
+    """List the images of a well of a plate; the first one behind a URL, where each well would take a request."""
+    if isinstance(folder, RemotePath) or not _is_part(folder, name):
+        return ["0"]
+    attributes, _ = _read_attributes(folder.joinpath(*name.split("/")))
+    well = (attributes or {}).get("well")
+    return (_paths(well.get("images")) if isinstance(well, dict) else []) or ["0"]
+
+
+def _paths(entries: object) -> list[str]:
+    return [path for entry in _listed(entries) if isinstance(path := _member(entry, "path"), str)]
 
 
 def _shorten(names: Sequence[str]) -> str:
@@ -214,9 +289,7 @@ def _member(value: object, key: str) -> object:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _choose_level(
-    root: Path | RemotePath, images: list[object], wanted: str, zarr_format: int
-) -> tuple[Multiscale, Level]:
+def _choose_level(root: StorePath, images: list[object], wanted: str, zarr_format: int) -> tuple[Multiscale, Level]:
     """Choose the image that has the level, or the first one, and the level."""
     found = [_parse_image(root, image, zarr_format) for image in images[:1]]
     if wanted and not any(level.path == wanted for level in found[0].levels):
@@ -234,7 +307,7 @@ def _choose_level(
     return image, level
 
 
-def _parse_image(root: Path | RemotePath, image: object, zarr_format: int) -> Multiscale:
+def _parse_image(root: StorePath, image: object, zarr_format: int) -> Multiscale:
     if not isinstance(image, dict) or not isinstance(image.get("datasets"), list):
         raise InputError(f"cannot read {root}: its multiscales metadata name no datasets")
     levels = tuple(_parse_level(root, d, zarr_format) for d in image["datasets"][:_MAX_LEVELS])
@@ -262,7 +335,7 @@ def _parse_axes(stored: object, shape: tuple[int, ...]) -> tuple[str, dict[str, 
     return axes, {a: u for a, u in units.items() if isinstance(u, str) and u}, ""
 
 
-def _parse_level(root: Path | RemotePath, dataset: object, zarr_format: int) -> Level:
+def _parse_level(root: StorePath, dataset: object, zarr_format: int) -> Level:
     path = _member(dataset, "path")
     if not isinstance(path, str) or not _is_harmless(path):
         raise InputError(f"cannot read {root}: {path!r} is not the path of a scale in it")
@@ -273,11 +346,16 @@ def _parse_level(root: Path | RemotePath, dataset: object, zarr_format: int) -> 
     metadata = read_json(mark)
     if metadata is None:
         raise InputNotFound(f"cannot read {root}: its scale {path!r} is not there, or is not Zarr {zarr_format}")
+    shape = _read_shape(folder, metadata)
+    scale, translation = _parse_transformations(folder, _member(dataset, "coordinateTransformations"), len(shape))
+    return Level(path, metadata, shape, scale, translation)
+
+
+def _read_shape(folder: StorePath, metadata: Mapping[str, Any]) -> tuple[int, ...]:
     shape = metadata.get("shape")
     if not isinstance(shape, list) or not 2 <= len(shape) <= 5 or not all(type(n) is int and n >= 0 for n in shape):
         raise InputError(f"cannot read {folder}: its shape is {str(shape)[:80]}, and an image has 2 to 5 axes")
-    scale, translation = _parse_transformations(folder, _member(dataset, "coordinateTransformations"), len(shape))
-    return Level(path, metadata, tuple(shape), scale, translation)
+    return tuple(shape)
 
 
 def _is_harmless(path: str) -> bool:
@@ -286,7 +364,7 @@ def _is_harmless(path: str) -> bool:
 
 
 def _parse_transformations(
-    where: Path | RemotePath, stored: object, ndim: int
+    where: StorePath, stored: object, ndim: int
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Parse scale and translation of a list of transformations; unknown ones are logged and left out."""
     found: dict[str, tuple[float, ...]] = {}

@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ....frozen import frozen
 from ...errors import InputError
-from ...storage.chunk_store import MAX_CHUNK_BYTES, chunk_files, open_array, virtual_array
-from ...storage.object_storage import RemotePath
+from ...storage.chunk_store import MAX_CHUNK_BYTES, StorePath, chunk_reader, open_array, virtual_array
 from .zarr_codecs import DECODERS
 
 if TYPE_CHECKING:
@@ -65,7 +63,7 @@ class _Layout:
     codecs: tuple[_Codec, ...]
 
 
-def open_zarr(zarr_format: int, folder: Path | RemotePath, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
+def open_zarr(zarr_format: int, folder: StorePath, metadata: Mapping[str, Any]) -> tensorstore.TensorStore:
     """Open the array in a folder for reading, by its metadata.
 
     Raises InputError for a codec that cannot be decoded, and tensorstore's exceptions.
@@ -221,21 +219,21 @@ def _unknown_codec(folder: object, name: str, able: str) -> InputError:
     )
 
 
-def _open_decoded(folder: Path | RemotePath, layout: _Layout) -> tensorstore.TensorStore:
+def _open_decoded(folder: StorePath, layout: _Layout) -> tensorstore.TensorStore:
     if layout.separator not in (".", "/"):
         raise ValueError(f"its metadata name {str(layout.separator)[:20]!r} as the separator in names of chunks")
     if len(layout.shape) != len(layout.chunk):
         raise ValueError("the shapes of the array and of its chunks have different lengths")
     if prod(layout.chunk) * layout.dtype.itemsize > MAX_CHUNK_BYTES:
         raise ValueError(f"it declares chunks of {' x '.join(map(str, layout.chunk))}, too large to be read")
-    files = chunk_files(folder)
+    read_file = chunk_reader(folder)
 
     def read(index: tuple[int, ...]) -> np.ndarray:
         key = layout.separator.join([*([layout.prefix] if layout.prefix else []), *map(str, index)])
-        stored = files.read(key).result()
-        if stored.state == "missing":
+        stored = read_file(key)
+        if stored is None:
             return np.full(layout.chunk, _fill_of(layout), layout.dtype.newbyteorder("="))
-        return _decode(bytes(stored.value), layout)
+        return _decode(stored, layout)
 
     return virtual_array(layout.shape, layout.chunk, layout.dtype.newbyteorder("="), read)
 
