@@ -16,7 +16,7 @@ from ..frozen import frozen
 from .config import Config, find_config, read_config
 from .errors import ClassifierMissing, ExportError, ProjectError, Text, UsageError, setting
 from .machine import choose_memory, choose_threads
-from .requests import MPI, ExportRequest, InputRequest, ResourceRequest, TableRequest, TrainingInRun
+from .requests import MPI, ExportRequest, InputRequest, ResourceRequest, TableRequest, TrainingInRun, role_key
 
 if TYPE_CHECKING:
     from .export.settings import ExportSettings
@@ -282,15 +282,33 @@ def describe_whole_format(name: str) -> str:
 
 def _choose(request: Request, project: Project, config: Config) -> _Choices:
     """Make the choices of a request; a project without its classifier will do."""
-    from .inputs.lanes import pair_lanes, parse_input_axes
+    from .inputs.lanes import parse_input_axes
     from .workflows import load_workflow
 
     axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
-    lanes = pair_lanes(arguments_by_role(request, project.roles), project.roles)
+    lanes = _choose_lanes(request, project.roles)
     _check_blocks(request, len(lanes))
     workflow = load_workflow(project.workflow)
     table = workflow.resolve_table(project, request, lane_count=len(lanes))
     return _Choices(axes, lanes, table, _export_settings(request, project, workflow.result_names(project), config))
+
+
+def _choose_lanes(request: InputRequest, roles: Sequence[str]) -> tuple[LaneArguments, ...]:
+    """Combine the inputs of a request into lanes. Raises UsageError, and InputError for a list that cannot be read."""
+    from .inputs.lanes import list_lanes, pair_lanes
+
+    if request.input_list is None:
+        return pair_lanes(arguments_by_role(request, roles), roles)
+    if request.inputs or request.inputs_by_role:
+        given = request.inputs[0] if request.inputs else f"{setting(request.inputs_by_role[0][0])}"
+        raise UsageError(f"some inputs are in {setting('input_list')}, others are not ({given}); put all in the list")
+    return list_lanes(Path(request.input_list).expanduser(), roles, _role_names(roles))
+
+
+def _role_names(roles: Sequence[str]) -> dict[str, str]:
+    """Map the spellings of roles as options to roles."""
+    names = {role_key(role): role for role in roles}
+    return names | {alias: names[key] for alias, key in _ROLE_ALIASES.items() if key in names and alias not in names}
 
 
 def _count_roles(lanes: Sequence[LaneArguments], roles: Sequence[str]) -> int:
@@ -306,15 +324,9 @@ def deal_lanes(lanes: tuple[LaneArguments, ...], shard: tuple[int, int] | None) 
     return lanes[part - 1 :: parts]
 
 
-def role_key(role: str) -> str:
-    """Spell a role as an option does: Raw Data -> raw_data."""
-    return role.lower().replace(" ", "_").replace("-", "_")
-
-
 def arguments_by_role(request: InputRequest, roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Map roles to their arguments. Raises UsageError for a role the project lacks, or inputs given both ways."""
-    names = {role_key(role): role for role in roles}
-    names |= {alias: names[key] for alias, key in _ROLE_ALIASES.items() if key in names and alias not in names}
+    names = _role_names(roles)
     for key, _ in request.inputs_by_role:
         if key not in names:
             options = ", ".join(f"{setting(role_key(role))}" for role in roles)

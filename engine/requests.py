@@ -21,6 +21,11 @@ _IMAGE_FLAGS = {
 }
 
 
+def role_key(role: str) -> str:
+    """Spell a role as an option does: Raw Data -> raw_data."""
+    return role.strip().lower().replace(" ", "_").replace("-", "_")
+
+
 @frozen(kw_only=True)
 class InputRequest:
     """Images, and how they are read.
@@ -31,10 +36,13 @@ class InputRequest:
         Arguments for the main role.
     inputs_by_role
         Pairs of a role in option spelling, such as ``raw_data``, and its arguments.
+    input_list
+        File that lists the inputs instead.
     """
 
     inputs: tuple[str, ...] = ()
     inputs_by_role: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    input_list: str | None = None
     input_axes: str | None = None
     ignore_training_axistags: bool = False
     stack_along: str = "z"

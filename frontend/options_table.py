@@ -186,6 +186,14 @@ OPTIONS: tuple[Option, ...] = (
     _role("--overlay"),
     _role("--binary_image"),
     Option(
+        "--input_list",
+        INPUTS,
+        "Text file of inputs instead of arguments, one a line; or a table (CSV) whose first row names roles, such as "
+        "raw_data,segmentation_image. Relative paths start in the current folder.",
+        metavar="FILE",
+        is_path=True,
+    ),
+    Option(
         "--input_axes",
         INPUTS,
         "Axes of the inputs in file order, letters of tzyxc, such as zyx: one value for all roles, or one per role, "

@@ -11,6 +11,7 @@ from ...frozen import frozen
 from ..axes import is_axis_order
 from ..errors import UsageError, setting
 from ..quotes import split_entries
+from ..requests import role_key
 
 if TYPE_CHECKING:
     from ..project.lanes import TrainingImage
@@ -138,6 +139,58 @@ def pair_lanes(arguments_by_role: Mapping[str, Sequence[str]], roles: Sequence[s
             )
         lanes.append(LaneArguments(index, arguments))
     return tuple(lanes)
+
+
+def list_lanes(path: Path, roles: Sequence[str], names: Mapping[str, str]) -> tuple[LaneArguments, ...]:
+    """Read the lanes of a list: one input a line, or a table with a column for each role.
+
+    Parameters
+    ----------
+    path
+        Text file. It is a table if its first line has only names of roles.
+    roles
+        All roles of the workflow, the main one first.
+    names
+        Spelling of a role as an option -> role.
+
+    Returns
+    -------
+    tuple of LaneArguments
+        The lanes in the order of the lines.
+
+    Raises
+    ------
+    UsageError
+        For a CSV without names of roles, rows of other lengths, and rows without the main role.
+    InputError, InputNotFound
+        If the list cannot be read.
+    """
+    from ..formats.support.input_list import read_lines, split_rows
+
+    lines = read_lines(path)
+    rows = split_rows(lines)
+    headings = [names.get(role_key(field)) for field in rows[0][1]] if rows else []
+    columns = [each for each in headings if each is not None]
+    if len(columns) < len(headings) or len(set(columns)) < len(columns):
+        if path.suffix.lower() in (".csv", ".tsv"):
+            known = ", ".join(map(role_key, roles))
+            raise UsageError(
+                f"{setting('input_list')}={path}: its first row must name the roles of its columns, out of {known}"
+            )
+        return tuple(LaneArguments(index, {roles[0]: line.strip()}) for index, (_, line) in enumerate(lines))
+    return tuple(
+        LaneArguments(index, _arguments_of_row(fields, columns, roles[0], f"{path}, line {number}"))
+        for index, (number, fields) in enumerate(rows[1:])
+    )
+
+
+def _arguments_of_row(fields: Sequence[str], columns: Sequence[str], main: str, place: str) -> dict[str, str]:
+    if len(fields) != len(columns):
+        raise UsageError(f"{place}: there are {len(fields)} fields, but {len(columns)} columns")
+    arguments = {role: field.strip() for role, field in zip(columns, fields, strict=True) if field.strip()}
+    if main not in arguments:
+        raise UsageError(f"{place}: there is no {main}, which every row needs")
+    return arguments
 
 
 def describe_axes_choice(options: InputOptions, training: Sequence[TrainingImage | None]) -> str:
