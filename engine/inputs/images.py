@@ -388,9 +388,9 @@ def _open_stack(sources: Sequence[Source], opener: _Opener, along: str, rule: Ax
     slices = [Slice(str(s), partial(opener.open, s), s.file) for s in sources]
     stack = StackReader(slices, first, axis=along, kind=opener.file_format.stack)
     try:
-        of_slices = rule.axes_of_slices(stack.info, first)
+        of_slices = rule.axes_of_slices(stack.info, stack.first)
         if of_slices is None:
-            axes = rule.choose_for_stack(stack.info, first, is_swapped=stack.is_swapped)
+            axes = rule.choose_for_stack(stack.info, stack.first, is_swapped=stack.is_swapped)
         else:
             stack = StackReader(slices, first, axis=along, kind=opener.file_format.stack, axes=of_slices)
             axes = stack.info.axes

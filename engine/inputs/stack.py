@@ -1,7 +1,8 @@
 """Stacks: several images of one format read as one, along an axis.
 
 Arrays without the axis get it as their first one, arrays with it are concatenated along it. Pictures along c are
-concatenated, too, but with x before y. Only slices that a region touches are opened, and few stay open.
+concatenated, too, but with x before y. Along c images of one channel, which have no axis c, and of several are
+concatenated as well. Only slices that a region touches are opened, and few stay open.
 """
 
 from __future__ import annotations
@@ -48,6 +49,37 @@ class Slice:
     file: Path | None = None
 
 
+class _OneChannel(ImageReader):
+    """Reader of an image without the axis c, which gets one of length 1."""
+
+    def __init__(self, reader: ImageReader, at: int) -> None:
+        self._reader, self._at = reader, at
+        self.info = _with_channel(reader.info, at)
+        self.warnings, self.files, self.held_bytes = reader.warnings, reader.files, reader.held_bytes
+
+    def read(self, box: Box) -> np.ndarray:
+        at = self._at
+        inner = Box((*box.start[:at], *box.start[at + 1 :]), (*box.stop[:at], *box.stop[at + 1 :]))
+        return np.expand_dims(self._reader.read(inner), at)
+
+    def verify(self) -> None:
+        self._reader.verify()
+        self.unchecked = self._reader.unchecked
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _with_channel(info: ImageInfo, at: int) -> ImageInfo:
+    """Add an axis c of length 1 at a position."""
+
+    def longer(sizes: tuple[int, ...]) -> tuple[int, ...]:
+        return (*sizes[:at], 1, *sizes[at:])
+
+    chunks = None if info.chunks is None else longer(info.chunks)
+    return replace(info, shape=longer(info.shape), axes=f"{info.axes[:at]}c{info.axes[at:]}", chunks=chunks)
+
+
 @dataclass(eq=False, repr=False)
 class _Slot:
     """Open slice, kept while it is read and for some time after."""
@@ -60,8 +92,8 @@ class _Slot:
 class StackReader(ImageReader):
     """Reader of a stack of slices. Several threads may read at once.
 
-    The other slices of arrays are checked when the stack is made, those of pictures by ``verify`` and when they are
-    read.
+    The other slices of arrays, and of pictures along c, are checked when the stack is made, those of other pictures by
+    ``verify`` and when they are read.
 
     Parameters
     ----------
@@ -75,6 +107,11 @@ class StackReader(ImageReader):
         "picture" or "array", as ``InputFormat.stack``.
     axes
         Letters of a slice's axes in file order; None: those of ``first``.
+
+    Attributes
+    ----------
+    first
+        Facts about the first slice, with an axis c if other slices have one.
 
     Raises
     ------
@@ -92,7 +129,12 @@ class StackReader(ImageReader):
         if kind == "picture" and axis not in PICTURE_AXES:
             raise UsageError(f"pictures cannot be stacked along {axis!r}; choose one of t, z, c")
         self._slices = tuple(slices)
-        self._expected = first
+        self._channel_at: int | None = None  # of the axis c that slices without one get
+        if kind == "array" and axis == "c" and axes is None:
+            self._channel_at = self._find_channel(first.axes)
+            if self._channel_at is not None and axis not in first.axes:
+                first = _with_channel(first, self._channel_at)
+        self.first = first
         self._slots: OrderedDict[int, _Slot] = OrderedDict()
         self._lock = threading.Lock()
         size = int(np.prod(first.shape, dtype=np.int64)) * first.dtype.itemsize
@@ -102,7 +144,7 @@ class StackReader(ImageReader):
         # The axis of a slice that the stack runs along; None: the stack adds a new first axis.
         self._joined = letters.index(axis) if axis in letters else None
         self._found_files: dict[Path, None] = {}
-        lengths = self._measure(kind)
+        lengths = self._measure(kind, axis)
         self.files = tuple(self._found_files)
         self._starts = (0, *accumulate(lengths))
         # Pictures along c come out with x before y, as ilastik delivers them.
@@ -130,7 +172,7 @@ class StackReader(ImageReader):
         """Check every slice."""
         unchecked: dict[str, None] = {}
         for index, item in enumerate(self._slices):
-            with item.open() as reader:
+            with self._open_slice(item) as reader:
                 self._check(item, reader.info, length=self._starts[index + 1] - self._starts[index])
                 reader.verify()
                 if reader.unchecked:
@@ -144,16 +186,33 @@ class StackReader(ImageReader):
             if slot.reader is not None:
                 slot.reader.close()
 
-    def _measure(self, kind: str) -> list[int]:
-        """Measure the length of each slice along the stack. Opens all arrays, since their lengths may differ."""
-        first = self._expected
+    def _find_channel(self, letters: str) -> int | None:
+        """Find the position of the axis c in slices that have one, as the first slice or else as another one."""
+        if "c" in letters:
+            return letters.index("c")
+        for item in self._slices[1:]:
+            with item.open() as reader:
+                found = reader.info.axes
+            if found != letters:
+                return found.index("c") if found.replace("c", "") == letters else None
+        return None
+
+    def _open_slice(self, item: Slice) -> ImageReader:
+        reader = item.open()
+        at, letters = self._channel_at, self.first.axes
+        is_without = at is not None and reader.info.axes == letters[:at] + letters[at + 1 :]
+        return reader if at is None or not is_without else _OneChannel(reader, at)
+
+    def _measure(self, kind: str, axis: str) -> list[int]:
+        """Measure the length of each slice along the stack. Opens all slices whose lengths may differ."""
+        first = self.first
         one = 1 if self._joined is None else first.shape[self._joined]
-        if kind == "picture":
+        if kind == "picture" and axis != "c":
             return [one] * len(self._slices)
         lengths = [one]
         named = {os.path.realpath(item.file): item for item in self._slices if item.file is not None}
         for item in self._slices[1:]:
-            with item.open() as reader:
+            with self._open_slice(item) as reader:
                 self._check(item, reader.info)
                 self._check_parts(item, reader, named)
                 self.warnings += tuple(f"{item.label}: {line}" for line in reader.warnings)
@@ -162,16 +221,16 @@ class StackReader(ImageReader):
 
     def _check(self, item: Slice, found: ImageInfo, *, length: int | None = None) -> None:
         """Raise InputMismatch unless a slice fits the first; along a joined axis it may have ``length``, or any."""
-        shape = self._expected.shape
+        shape = self.first.shape
         at = self._joined
         if at is not None and len(found.shape) == len(shape):
             shape = (*shape[:at], found.shape[at] if length is None else length, *shape[at + 1 :])
         first = self._slices[0].label
         if found.shape != shape:
             raise InputMismatch(f"cannot stack {item.label}: its shape is {found.shape}, not {shape} as for {first}")
-        if found.dtype != self._expected.dtype:
+        if found.dtype != self.first.dtype:
             raise InputMismatch(
-                f"cannot stack {item.label}: its pixels are {found.dtype}, not {self._expected.dtype} as for {first}"
+                f"cannot stack {item.label}: its pixels are {found.dtype}, not {self.first.dtype} as for {first}"
             )
 
     def _check_parts(self, item: Slice, reader: ImageReader, named: Mapping[str, Slice]) -> None:
@@ -186,7 +245,7 @@ class StackReader(ImageReader):
         self._found_files |= dict.fromkeys(reader.files)
 
     def _describe(self, letters: str, axis: str) -> ImageInfo:
-        first, total = self._expected, self._starts[-1]
+        first, total = self.first, self._starts[-1]
         chunks = first.chunks
         if self._joined is None:
             shape, letters = (total, *first.shape), axis + letters
@@ -244,7 +303,7 @@ class StackReader(ImageReader):
 
     def _open(self, index: int) -> ImageReader:
         item = self._slices[index]
-        reader = item.open()
+        reader = self._open_slice(item)
         try:
             self._check(item, reader.info, length=self._starts[index + 1] - self._starts[index])
         except BaseException:

@@ -324,6 +324,28 @@ class TestStacks:
                 expected = joined.transpose(1, 0, 2)[np.newaxis, ..., np.newaxis][box.slices()]
                 np.testing.assert_array_equal(image.read(box), expected)
 
+    @pytest.mark.parametrize("axes", ["yxc", "cyx"])
+    @pytest.mark.parametrize("counts", [(0, 3, 0), (2, 0, 1, 4), (0, 1)], ids=str)
+    def test_along_channels_images_of_any_number_of_them(self, axes: str, counts: tuple[int, ...]) -> None:
+        """0 stands for an image without an axis c, as a gray one in a TIFF."""
+        parts = [np.random.default_rng(i).integers(0, 99, (4, 5, max(1, n)), np.uint8) for i, n in enumerate(counts)]
+        for index, (part, count) in enumerate(zip(parts, counts, strict=True)):
+            data = part if axes == "yxc" else np.moveaxis(part, 2, 0)
+            save_h5(Path(f"s_{index}.h5"), data if count else part[..., 0], axes if count else "yx")
+        joined = np.concatenate(parts, axis=2)[np.newaxis, np.newaxis]
+        for training in (None, "yxc", "cyx"):
+            with open_with("s_*.h5", along="c", training=training) as image:
+                assert (image.axes, image.shape) == (axes, joined.shape)
+                for box in Box.whole(image.shape).split((1, 1, 3, 2, 2)):
+                    np.testing.assert_array_equal(image.read(box), joined[box.slices()])
+                image.verify()
+
+    def test_other_axes_are_not_mixed_along_channels(self) -> None:
+        save_h5(Path("s_0.h5"), np.zeros((4, 5), np.uint8), "yx")
+        save_h5(Path("s_1.h5"), np.zeros((2, 4, 5), np.uint8), "zyx")
+        with pytest.raises(InputMismatch, match="its shape is"):
+            open_with("s_*.h5", along="c")
+
     def test_datasets_of_one_file(self) -> None:
         for index in range(3):
             save_h5(Path("m.h5"), np.full((4, 5), index, np.uint8), name=f"s{index}")
@@ -448,6 +470,17 @@ class TestPictureStacks:
         with open_with("p_*.png", along="c", training="yxc") as image:
             assert (image.axes, image.shape) == ("xyc", (1, 1, 5, 6, 12))
             expected = np.concatenate(list(pictures), axis=-1)
+            for box in Box.whole(image.shape).split((1, 1, 3, 4, 5)):
+                np.testing.assert_array_equal(image.read(box)[0, 0], expected[box.slices()[2:]])
+
+    def test_along_channels_pictures_of_any_number_of_them(self, pictures: np.ndarray) -> None:
+        image_module = pytest.importorskip("PIL.Image")
+        image_module.fromarray(pictures[1, ..., 0]).save("p_1.png")
+        image_module.fromarray(np.concatenate([pictures[2], pictures[2, ..., :1]], axis=2)).save("p_2.png")
+        with open_with("p_*.png", along="c") as image:
+            assert image.shape == (1, 1, 5, 6, 3 + 1 + 4 + 3)
+            parts = [pictures[0], pictures[1, ..., :1], pictures[2], pictures[2, ..., :1], pictures[3]]
+            expected = np.concatenate(parts, axis=-1)
             for box in Box.whole(image.shape).split((1, 1, 3, 4, 5)):
                 np.testing.assert_array_equal(image.read(box)[0, 0], expected[box.slices()[2:]])
 

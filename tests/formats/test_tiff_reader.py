@@ -252,6 +252,26 @@ def test_ome_pixel_sizes(tmp_path: Path) -> None:
         assert image.info.axis_units == {"x": "µm", "y": "nm", "z": "µm", "t": "s"}
 
 
+@pytest.mark.parametrize(
+    ("schema", "units"),
+    [
+        ("OME/2013-06", {"x": "µm", "y": "µm", "z": "", "t": "s"}),
+        ("OME/2010-06", {"x": "µm", "y": "µm", "z": "", "t": "s"}),
+        ("OME/2015-01", {"x": "", "y": "", "z": "", "t": ""}),
+    ],
+)
+def test_pixel_sizes_of_older_schemas(tmp_path: Path, schema: str, units: dict[str, str]) -> None:
+    """Schemas before 2015 have no units: sizes are in micrometres, times in seconds."""
+    text = f"""<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/{schema}"><Image ID="Image:0"
+        Name="a"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="5" SizeY="4" SizeC="1" SizeZ="3"
+        SizeT="2" PhysicalSizeX="0.5" PhysicalSizeY="0.25" TimeIncrement="3"><TiffData/></Pixels></Image></OME>"""
+    tifffile.imwrite(tmp_path / "a.tif", noise((6, 4, 5)), description=text, metadata=None)
+    with open_tiff(tmp_path / "a.tif") as image:
+        assert image.info.axes == "tzyx"
+        assert image.info.resolution == {"x": 0.5, "y": 0.25, "t": 3.0}
+        assert image.info.axis_units == units
+
+
 def test_imagej_pixel_sizes(tmp_path: Path) -> None:
     metadata = {"axes": "TZYX", "spacing": 3.5, "finterval": 0.1, "unit": "\\u00B5m", "tunit": "sec"}
     write(tmp_path / "a.tif", noise((2, 3, 4, 5)), imagej=True, resolution=((10, 3), (4, 2)), metadata=metadata)

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["read_pixel_size"]
 
-_OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
+_FIRST_WITH_UNITS = "2015"  # OME schemas before this year have no units: sizes are in µm, times in s
 
 
 def read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, str]]:
@@ -17,17 +17,13 @@ def read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, s
     resolution: dict[str, float] = {}
     units: dict[str, str] = {}
     if tiff.is_ome and tiff.ome_metadata:
-        from xml.etree import ElementTree
-
-        try:
-            pixels = ElementTree.fromstring(tiff.ome_metadata).find(f"{_OME}Image/{_OME}Pixels")
-        except ElementTree.ParseError:
-            pixels = None
+        pixels, year = _find_ome_pixels(tiff.ome_metadata)
         if pixels is not None:
             names = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
             for axis in (a for a in axes if a in names):
                 resolution[axis] = _number(pixels.get(names[axis], "0"))
-                units[axis] = _decode_unit(pixels.get(f"{names[axis]}Unit", ""))
+                implied = "" if year >= _FIRST_WITH_UNITS or not resolution[axis] else "s" if axis == "t" else "µm"
+                units[axis] = _decode_unit(pixels.get(f"{names[axis]}Unit", implied))
             return {a: n for a, n in resolution.items() if n}, units
     if tiff.is_imagej and tiff.imagej_metadata:
         meta: Mapping[str, Any] = tiff.imagej_metadata
@@ -40,6 +36,18 @@ def read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, s
             units[axis] = _decode_unit(meta.get(f"{axis}unit", "")) or units["x"]
         units["t"] = _decode_unit(meta.get("tunit", ""))
     return {a: resolution[a] for a in axes if resolution.get(a)}, {a: units[a] for a in axes if a in units}
+
+
+def _find_ome_pixels(text: str) -> tuple[Any, str]:
+    """Find the pixels of the first image of OME-XML, or None, and the year of its schema."""
+    from xml.etree import ElementTree
+
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return None, ""
+    space = re.match(r"\{.*/(\d{4})-\d{2}\}", str(root.tag))
+    return next(iter(root.findall("{*}Image/{*}Pixels")), None), space[1] if space else _FIRST_WITH_UNITS
 
 
 def _number(text: Any) -> float:
