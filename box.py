@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 
+from .frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Box:
     """Region ``start <= position < stop`` along every axis. Empty if a stop does not exceed its start."""
 
@@ -30,7 +31,7 @@ class Box:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(max(0, b - a) for a, b in zip(self.start, self.stop, strict=True))
+        return tuple([b - a if b > a else 0 for a, b in zip(self.start, self.stop, strict=True)])
 
     @property
     def size(self) -> int:
@@ -42,7 +43,7 @@ class Box:
 
     def slices(self) -> tuple[slice, ...]:
         """Slices that cut this box out of an array whose first element is at the origin."""
-        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return tuple(map(slice, self.start, self.stop))
 
     def grow(self, margin: Sequence[int]) -> Box:
         """Enlarge the box by ``margin[i]`` on both sides of axis i; the result may leave the image."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, is_dataclass
+from functools import cache
 from inspect import get_annotations
+from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T", bound=type)
@@ -126,12 +129,18 @@ def _refuse_to_delete(self: Any, name: str) -> None:
 
 
 def _equals(self: Any, other: object) -> bool:
-    return _values(self) == _values(other) if type(other) is type(self) else NotImplemented
+    values = _getter(type(self))
+    return values(self) == values(other) if type(other) is type(self) else NotImplemented
 
 
 def _hash(self: Any) -> int:
-    return hash(_values(self))
+    return hash(_getter(type(self))(self))
 
 
-def _values(record: Any) -> tuple[object, ...]:
-    return tuple(getattr(record, name) for name in record.__dataclass_fields__)
+def _make_getter(cls: Any) -> Callable[[Any], object]:
+    names = tuple(cls.__dataclass_fields__)
+    return attrgetter(*names) if len(names) > 1 else lambda record: tuple(getattr(record, name) for name in names)
+
+
+# Class -> function that returns the values of an object's fields; records are keys of caches for every image.
+_getter: Callable[[type], Callable[[Any], object]] = cache(_make_getter)

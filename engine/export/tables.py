@@ -239,6 +239,8 @@ def check_tables(
     names: Mapping[int, LaneNames] | None = None,
 ) -> None:
     """Refuse tables that would overwrite each other or an image: (lane number from 0, plan)."""
+    if not tables:
+        return
     names = names or {}
     images = {file_key(file): lane for lane, plan in exports for file in plan.files}
     taken: dict[str, int] = {}

@@ -239,6 +239,8 @@ def _match_datasets(file: Path, internal: str, list_images: Callable[[Path], Seq
 
 def _order_warning(found: Sequence[Source], ordered: Sequence[Source], *, explicit: bool) -> str:
     """Return a warning if the lexicographic order of a stack differs from the numeric or the given one, else ""."""
+    if len(ordered) == 1:
+        return ""
     names = [str(s) for s in ordered]
     if sorted(names, key=_natural) != names:
         meant = sorted(names, key=_natural)

@@ -137,8 +137,9 @@ class ImageRef:
     """An image that was opened, as a value that can be pickled: enough to open it again.
 
     argument, role_index, training, options  as for ``open_image``
-    known   what formats learnt about its files or datasets
-    folder  folder that relative paths are relative to
+    known    what formats learnt about its files or datasets
+    folder   folder that relative paths are relative to
+    sources  files or datasets that the argument named then; none behind a URL
     """
 
     argument: str
@@ -147,6 +148,7 @@ class ImageRef:
     options: InputOptions
     known: Mapping[Source, object]
     folder: Path
+    sources: tuple[Source, ...]
 
     def reopen(self) -> InputImage:
         """Open the image again, in less time where its files have not changed. Logs nothing; raises InputError."""
@@ -158,6 +160,7 @@ class ImageRef:
             announce=False,
             known=self.known,
             folder=self.folder,
+            sources=self.sources,
         )
 
 
@@ -218,7 +221,7 @@ def _open_behind_url(
         path_text=argument,
         nickname=Path(name).stem,
         axes_option=rule.axes_option,
-        ref=ImageRef(argument, role_index, training, options, {}, folder),
+        ref=ImageRef(argument, role_index, training, options, {}, folder, ()),
         dataset_dir=options.project_dir.absolute(),
     )
 
@@ -232,6 +235,7 @@ def open_image(
     announce: bool = True,
     known: Mapping[Source, object] | None = None,
     folder: Path | None = None,
+    sources: tuple[Source, ...] = (),
 ) -> InputImage:
     """Open the image that an argument names.
 
@@ -251,6 +255,8 @@ def open_image(
         Known parts of an ``ImageRef``.
     folder
         Folder that relative paths are relative to; None: the current directory.
+    sources
+        Sources of an image that was opened before: the argument is not searched for files again.
 
     Returns
     -------
@@ -268,13 +274,14 @@ def open_image(
         raise UsageError(f"{setting('stack_along')}={options.stack_along}: choose one of {', '.join(CANONICAL)}")
     folder = folder or Path.cwd()
     log = logger.log if announce else _say_nothing
-    argument = plain_argument(argument, cwd=folder, is_image=_is_image)
-    if is_url(argument):
-        return _open_behind_url(argument, role_index, training, options, log, folder)
-    expansion = expand_argument(argument, cwd=folder, list_images=_list_images, is_image=_is_image)
-    if expansion.warning:
-        log(logging.WARNING, "%s: %s", argument, expansion.warning)
-    sources = expansion.sources
+    if not sources:
+        argument = plain_argument(argument, cwd=folder, is_image=_is_image)
+        if is_url(argument):
+            return _open_behind_url(argument, role_index, training, options, log, folder)
+        expansion = expand_argument(argument, cwd=folder, list_images=_list_images, is_image=_is_image)
+        if expansion.warning:
+            log(logging.WARNING, "%s: %s", argument, expansion.warning)
+        sources = expansion.sources
     file_format = _format_of(sources[0].file)
     if sources[0].file.is_file() and _extension(sources[0].file) not in file_format.extensions:
         log(logging.INFO, "%s: it is read as %s, which it contains", argument, file_format.name)
@@ -309,7 +316,7 @@ def open_image(
         path_text=argument,
         nickname=nickname,
         axes_option=rule.axes_option,
-        ref=ImageRef(argument, role_index, training, options, opener.known, folder),
+        ref=ImageRef(argument, role_index, training, options, opener.known, folder, sources),
     )
 
 

@@ -164,9 +164,10 @@ class Target:
         self.path = path
         self.option = option
         self._is_kept = bool(run)
+        self._is_special = is_special(path)
         import tempfile  # 3 ms, and few runs come here
 
-        folder = Path(tempfile.gettempdir()) if is_special(path) else path.parent
+        folder = Path(tempfile.gettempdir()) if self._is_special else path.parent
         unfinished = folder / f".{path.stem[:60]}.{os.urandom(6).hex()}.part"
         self.temporary = kept_path(path, run) if run else unfinished
         self._created: list[Path] = []
@@ -184,7 +185,7 @@ class Target:
                 raise
 
     def _check_place(self) -> None:
-        if not is_special(self.path):
+        if not self._is_special:
             _refuse_folder(self.path)
 
     def _create_temporary(self) -> None:
