@@ -275,7 +275,7 @@ def describe_whole_format(name: str) -> str:
 
     able = [each.name for each in output_formats().values() if each.open_blocks is not None]
     return (
-        f"one process writes {name} as a whole, and no part of it; formats that are written in blocks, to files: "
+        f"one process writes {name} as a whole, and no part of it; formats that are written in blocks: "
         f"{', '.join(able)}"
     )
 

@@ -193,7 +193,7 @@ def plan_export(
     warnings += [
         f"{file} is the project's choice, so no server was asked whether it takes the result"
         for file in files
-        if isinstance(file, str) and _is_not_asked(settings)
+        if isinstance(file, str) and not may_be_asked(settings)
     ]
     plan = ExportPlan(
         result=result,
@@ -219,13 +219,13 @@ def check_place(plan: ExportPlan, settings: ExportSettings) -> None:
     for file in plan.files:
         if isinstance(file, Path):
             plan.format.check_place(file, plan.internal_path, plan.spec)
-        elif not _is_not_asked(settings):
+        elif may_be_asked(settings):
             plan.format.check_url(file, plan.internal_path, plan.spec)
 
 
-def _is_not_asked(settings: ExportSettings) -> bool:
-    """Return True if no server is contacted because only the project names it and nothing will be written."""
-    return settings.stored_place is not None and settings.stored_place.is_explained
+def may_be_asked(settings: ExportSettings) -> bool:
+    """Return False if no server is contacted because only the project names it and nothing will be written."""
+    return settings.stored_place is None or not settings.stored_place.is_explained
 
 
 def check_exports(plans: Sequence[tuple[int, ExportPlan]], names: Mapping[int, LaneNames] | None = None) -> None:

@@ -180,9 +180,12 @@ class BlockSink:
 
 
 def _open_writer(plan: ExportPlan, run: str) -> ImageWriter:
-    if run:
+    if run and isinstance(plan.path, Path):
         assert plan.format.open_blocks is not None  # found out by the caller
-        return plan.format.open_blocks(Path(plan.path), plan.internal_path, plan.spec, run)
+        return plan.format.open_blocks(plan.path, plan.internal_path, plan.spec, run)
+    if run and isinstance(plan.path, str):
+        assert plan.format.open_url_blocks is not None
+        return plan.format.open_url_blocks(plan.path, plan.internal_path, plan.spec, run)
     if isinstance(plan.path, Path):
         return plan.format.open(plan.path, plan.internal_path, plan.spec)
     assert plan.format.open_url is not None  # ensured by _choose_path

@@ -402,6 +402,8 @@ class OutputFormat:
     open_blocks
         (final path, internal path, spec, name of the run) -> BlockWriter, which continues what other processes have
         written under this name; None: one process writes the whole result. Raises ExportError.
+    open_url_blocks
+        ``open_blocks`` for an output path that is a URL.
     """
 
     name: str
@@ -421,6 +423,7 @@ class OutputFormat:
     is_result: Callable[[Path, str], bool] = lambda path, internal: False
     is_folder: bool = False
     open_blocks: Callable[[Path, str, ImageSpec, str], BlockWriter] | None = None
+    open_url_blocks: Callable[[str, str, ImageSpec, str], BlockWriter] | None = None
 
     def __reduce__(self) -> tuple[Callable[[str], OutputFormat], tuple[str]]:
         """Pickle the name: the process that reads it finds the format by itself."""

@@ -27,12 +27,14 @@ from ..progress import Progress
 from ..project import Project
 from ..resources import Resources
 from ..storage.atomic_write import kept_path
+from ..storage.object_storage import RemotePath
+from ..storage.remote_run import RemoteRunFolder, remote_run_path, remove_remote_run
 from ..storage.run_folder import RunFolder, remove_run, run_path
 from ..storage.special_files import resolve_links
 from ..tiling.blocks import choose_block, cut_in_blocks, select_part
 from ..workflows.protocol import Workflow
 from .check import LaneCheck
-from .done_lanes import DoneLanes, result_places
+from .done_lanes import DoneLanes, is_remote, remote_result, result_places
 from .fingerprint import Fingerprint, digest
 
 logger = logging.getLogger("pixelforest.batch")
@@ -44,10 +46,12 @@ MIN_BLOCK_BYTES = 1 << 30  # memory of each block in work, where several are
 
 def can_be_cut(found: LaneCheck) -> bool:
     """Return True if a lane can be computed in blocks."""
-    return found.table is None and all(
-        plan.format.open_blocks is not None and isinstance(plan.path, Path) and plan.result.is_local
-        for plan in found.exports.values()
-    )
+    return found.table is None and all(_opens_blocks(plan) and plan.result.is_local for plan in found.exports.values())
+
+
+def _opens_blocks(plan: ExportPlan) -> bool:
+    chosen = plan.format
+    return (chosen.open_blocks if isinstance(plan.path, Path) else chosen.open_url_blocks) is not None
 
 
 def can_be_helped(found: LaneCheck, project: Project, workflow: Workflow) -> bool:
@@ -63,9 +67,8 @@ def can_be_helped(found: LaneCheck, project: Project, workflow: Workflow) -> boo
 def refuse_to_cut(found: LaneCheck) -> NoReturn:
     """Raise the ExportError that says why a lane cannot be computed in blocks."""
     for name, plan in found.exports.items():
-        if plan.format.open_blocks is None or not isinstance(plan.path, Path):
-            place = plan.format.name if isinstance(plan.path, Path) else f"a result behind a URL ({plan.path})"
-            raise ExportError(describe_whole_format(place))
+        if not _opens_blocks(plan):
+            raise ExportError(describe_whole_format(plan.format.name))
         if not plan.result.is_local:
             raise ExportError(f"{name} is made from the whole image, and not in blocks")
     raise ExportError("a table of objects is made from the whole image, and not in blocks")
@@ -295,9 +298,12 @@ class _Run:
     def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
         self._found, self._records = found, records
         self._parts = records.fingerprint_of(found)
-        self._path = Path(found.files[0]).absolute()
-        facts = {"lane": records.key_of(found), "parts": self._parts}
-        self._folder = RunFolder(self._path, digest(self._parts), facts)
+        facts, run = {"lane": records.key_of(found), "parts": self._parts}, digest(self._parts)
+        self._folder: RunFolder | RemoteRunFolder
+        if is_remote(found):
+            self._folder = RemoteRunFolder(RemotePath(str(found.files[0])), run, facts)
+        else:
+            self._folder = RunFolder(Path(found.files[0]).absolute(), run, facts)
 
     def blocks(self) -> dict[int, dict[str, Any]]:
         """Return the records of the blocks that are done, by number."""
@@ -305,7 +311,7 @@ class _Run:
         committed = self._committed(records)
         done = {each["block"]: each for each in records if "block" in each}
         for name, plan in self._found.exports.items():
-            if done and name not in committed and not self._unfinished(name, plan).exists():
+            if done and name not in committed and not self._is_unfinished(name, plan):
                 logger.warning("%s: %s was removed, so all blocks are computed again", self._found.name, plan.path)
                 self._folder.remove()
                 self._folder.open()
@@ -340,7 +346,7 @@ class _Run:
         self._records.complete(self._found, are_durable=True)
         self._folder.remove()
         remove_leftovers(self._found, self._records)
-        return tuple(Path(file) for file in self._found.files)
+        return tuple(file for file in self._found.files if isinstance(file, Path))
 
     def close(self) -> None:
         """Close it; may be called twice."""
@@ -350,10 +356,13 @@ class _Run:
         """Remove a run that has done nothing."""
         self._folder.remove()
 
-    def _unfinished(self, name: str, plan: ExportPlan) -> Path:
-        """Return the folder that becomes a result."""
-        folder = _kept_folder(plan, _name_of(self._parts, name))
-        return folder / plan.internal_path if plan.format.container else folder
+    def _is_unfinished(self, name: str, plan: ExportPlan) -> bool:
+        """Return True if there is what becomes a result."""
+        run = _name_of(self._parts, name)
+        if isinstance(plan.path, str):
+            return remote_result(plan, run).is_begun()
+        folder = _kept_folder(plan, run)
+        return (folder / plan.internal_path if plan.format.container else folder).exists()
 
     def _committed(self, records: Sequence[Mapping[str, Any]]) -> set[str]:
         """Names of results that are in place: about to be put there, and not under another name any more."""
@@ -361,8 +370,12 @@ class _Run:
         return {
             name
             for name, plan in self._found.exports.items()
-            if name in begun and not self._unfinished(name, plan).exists() and result_places(plan)[0].exists()
+            if name in begun and not self._is_unfinished(name, plan) and _is_in_place(plan)
         }
+
+
+def _is_in_place(plan: ExportPlan) -> bool:
+    return remote_result(plan).is_there() if isinstance(plan.path, str) else result_places(plan)[0].exists()
 
 
 def _name_of(parts: Fingerprint, name: str) -> str:
@@ -377,6 +390,9 @@ def _kept_folder(plan: ExportPlan, run: str) -> Path:
 def remove_leftovers(found: LaneCheck, records: DoneLanes) -> None:
     """Remove what a run that has completed a lane may have left: its folder, and emptied containers. Never raises."""
     parts = records.fingerprint_of(found)
+    if is_remote(found):
+        remove_remote_run(remote_run_path(RemotePath(str(found.files[0])), digest(parts)))
+        return
     remove_run(run_path(Path(found.files[0]).absolute(), digest(parts)))
     for name, plan in found.exports.items():
         remove_run(_kept_folder(plan, _name_of(parts, name)))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ...frozen import frozen
 from ..errors import OUTPUT_FILES, ExportError, MemoryTooSmall, as_marked, raise_if_interrupted, setting
 from ..export.filenames import LaneNames
-from ..export.images import ExportPlan, check_exports, check_place, plan_export
+from ..export.images import ExportPlan, check_exports, check_place, may_be_asked, plan_export
 from ..export.tables import TablePlan, check_tables, plan_table
 from ..inputs.images import InputImage, open_image
 from ..inputs.lanes import LaneArguments, describe_axes_choice
@@ -257,26 +257,48 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLan
 def _look_up(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLanes) -> None:
     """Find out if a lane is done, else check the places of its results: those of a done one are taken, by itself."""
     from .block_run import can_be_cut, can_be_helped, plan_blocks, refuse_to_cut
+    from .done_lanes import is_remote
 
     is_in_parts = job.blocks is not None or job.finish
+    has_urls = is_remote(found)  # such results are made in blocks only, however small they are
+    if has_urls and not all(map(may_be_asked, job.export)):
+        return
     if can_be_cut(found):
         found.block = plan_blocks(found)
-    elif is_in_parts or (job.cluster is not None and len(job.lanes) == 1):
+    elif is_in_parts or has_urls or (job.cluster is not None and len(job.lanes) == 1):
         try:
-            found.has_helpers = not is_in_parts and can_be_helped(found, job.project, workflow)
+            found.has_helpers = not (is_in_parts or has_urls) and can_be_helped(found, job.project, workflow)
             if not found.has_helpers:
                 refuse_to_cut(found)
         except ExportError as error:
-            option = setting("finish" if job.finish else "scheduler" if job.cluster else "blocks")
-            raise ExportError(f"{option}: {error.render(as_marked)}") from None
+            name = "finish" if job.finish else "blocks" if job.blocks else "scheduler" if job.cluster else "resume"
+            raise ExportError(f"{setting(name)}: {error.render(as_marked)}") from None
+    # Before the records are read: another process of this run may begin at any moment, and its record comes first.
+    problem = _find_url_problem(found, job) if has_urls else None
     records.look_up(found)
-    if not (found.has_several_blocks or found.has_run or is_in_parts):
+    if not (found.has_several_blocks or found.has_run or is_in_parts or has_urls):
         found.block = None
-    for settings in () if found.is_done else job.export:
+    if problem is not None and not (found.is_done or found.has_run):
+        raise problem
+    for settings in () if found.is_done or has_urls else job.export:
         plan = found.exports[settings.source]
         if found.is_begun:  # some of its results may be in place
             plan = found.exports[settings.source] = replace(plan, spec=replace(plan.spec, may_replace=True))
         check_place(plan, settings)
+
+
+def _find_url_problem(found: LaneCheck, job: Job) -> ExportError | None:
+    """Return the error if results cannot be put behind their URLs, unless this run has begun to."""
+    from .done_lanes import remote_result
+
+    try:
+        for settings in job.export:
+            plan = found.exports[settings.source]
+            remote_result(plan).check_unused()
+            check_place(plan, settings)
+    except ExportError as error:
+        return error
+    return None
 
 
 def _find_unchecked(images: Mapping[str, InputImage]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Records of the lanes that are done, beside their results, by which a later run skips them (``--resume``).
 
 The folder of a lane's first result has a ledger in ``.pixelforest-resume``. A record counts as long as the files that
-it names are as they were left; what was removed or changed since is computed again.
+it names are as they were left; what was removed or changed since is computed again. Results behind URLs contain their
+records.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..errors import OUTPUT_FILES, ExportError, setting
+from ..errors import OUTPUT_FILES, ExportError, InputError, as_marked, setting
 from ..export.images import ExportPlan
 from ..jobs import Job
 from ..storage.atomic_write import export_errors
 from ..storage.durable import make_durable, sync_folder
 from ..storage.ledger import Ledger
+from ..storage.object_storage import RemotePath
+from ..storage.remote_run import RemoteResult, find_remote_runs
 from ..storage.run_folder import find_runs
 from ..storage.special_files import is_special
 from .check import LaneCheck
@@ -46,8 +49,11 @@ class DoneLanes:
     def look_up(self, found: LaneCheck) -> None:
         """Find out what earlier runs have done of a lane. Raises ExportError if no records of it can be kept."""
         _check_places(found)
-        results = _results(found)
         parts = self._parts[found.lane.index] = fingerprint(self._job, found)
+        if is_remote(found):
+            self._look_up_remote(found, parts)
+            return
+        results = _results(found)
         folder, key = _place(found)
         records = self._records_of(folder).get(key, [])
         states = _states(results)
@@ -58,13 +64,7 @@ class DoneLanes:
         if found.is_done or self.conflict is not None:
             return
         if others:
-            again = f"without {setting('resume')} everything is computed again"
-            if self._job.cluster is not None:  # it implies --resume
-                again = "remove it to compute it again"
-            self.conflict = ExportError(
-                f"cannot resume: {results[0]} is the result of another run; these differ: "
-                f"{describe_differences(others[-1], parts)}; {again}, {OUTPUT_FILES} chooses another place"
-            )
+            self._refuse_others(results[0], others[-1], parts)
         for started in self._runs_of(folder).get(key, []):
             found.has_run |= started == parts
             if started != parts:
@@ -74,23 +74,60 @@ class DoneLanes:
                     f"{folder} removes what that run has done, {OUTPUT_FILES} chooses another place"
                 )
 
+    def _look_up_remote(self, found: LaneCheck, parts: Fingerprint) -> None:
+        first = RemotePath(str(found.files[0]))
+        records = [remote_result(plan).record() for plan in found.exports.values()]
+        found.is_done = all(record == {"parts": parts} for record in records)
+        if found.is_done or self.conflict is not None:
+            return
+        others = [each["parts"] for each in records if each and isinstance(each.get("parts"), dict)]
+        if others and others[0] != parts:
+            self._refuse_others(first, others[0], parts)
+            return
+        key = self.key_of(found)
+        for folder, started in find_remote_runs(first):
+            other = started.get("parts")
+            if started.get("lane") != key or not isinstance(other, dict):
+                continue
+            found.has_run |= other == parts
+            if other != parts:
+                self.conflict = ExportError(
+                    f"cannot resume: {first} was begun by another run; these differ: "
+                    f"{describe_differences(other, parts)}; remove {folder} and {first} to compute it again, "
+                    f"{OUTPUT_FILES} chooses another place"
+                )
+
+    def _refuse_others(self, result: Path | RemotePath, old: Fingerprint, new: Fingerprint) -> None:
+        again = f"without {setting('resume')} everything is computed again"
+        if self._job.cluster is not None:  # it implies --resume
+            again = "remove it to compute it again"
+        self.conflict = ExportError(
+            f"cannot resume: {result} is the result of another run; these differ: {describe_differences(old, new)}; "
+            f"{again}, {OUTPUT_FILES} chooses another place"
+        )
+
     def fingerprint_of(self, found: LaneCheck) -> Fingerprint:
         """Fingerprint of a lane that was looked up."""
         return self._parts[found.lane.index]
 
     def key_of(self, found: LaneCheck) -> str:
         """Name of a lane in records beside its first result."""
-        return _place(found)[1]
+        return _key(found, str(found.files[0]).rpartition("/")[2]) if is_remote(found) else _place(found)[1]
 
     def begin(self, found: LaneCheck) -> None:
         """Record that the files of a lane are about to appear. Raises ExportError."""
-        self._add(found, {})
+        if not is_remote(found):
+            self._add(found, {})
 
     def complete(self, found: LaneCheck, *, are_durable: bool = False) -> None:
         """Record that a lane is done, once its files are on disk. Raises ExportError.
 
         are_durable  True: everything is on disk but the names under which results were put in place
         """
+        if is_remote(found):
+            for plan in found.exports.values():
+                remote_result(plan).put_record({"parts": self._parts[found.lane.index]})
+            return
         results = _results(found)
         with export_errors(results[0]):
             if are_durable:
@@ -142,8 +179,21 @@ def result_places(plan: ExportPlan) -> list[Path]:
     return [Path(file, plan.internal_path if is_inside else "").absolute() for file in plan.files]
 
 
+def is_remote(found: LaneCheck) -> bool:
+    """Return True if all results of a lane are behind URLs."""
+    return bool(found.files) and all(isinstance(file, str) for file in found.files)
+
+
+def remote_result(plan: ExportPlan, run: str = "") -> RemoteResult:
+    """Return a result behind a URL, as the run that makes it sees it. Raises ExportError."""
+    try:
+        return RemoteResult(str(plan.path), plan.internal_path if plan.format.container else "", run=run)
+    except InputError as error:
+        raise ExportError(error.render(as_marked)) from None
+
+
 def _check_places(found: LaneCheck) -> None:
-    for file in found.files:
+    for file in found.files if not is_remote(found) else ():
         if not isinstance(file, Path) or is_special(file):
             raise ExportError(
                 f"{setting('resume')} continues runs whose results are files or folders, which {file} is not"
@@ -153,8 +203,12 @@ def _check_places(found: LaneCheck) -> None:
 def _place(found: LaneCheck) -> tuple[Path, str]:
     """Folder of the records of a lane, and its key in them."""
     first = Path(found.files[0]).absolute()
+    return first.parent, _key(found, first.name)
+
+
+def _key(found: LaneCheck, name: str) -> str:
     plan = next(iter(found.exports.values()), None)
-    return first.parent, first.name if plan is None else f"{first.name}/{plan.internal_path}".rstrip("/")
+    return name if plan is None else f"{name}/{plan.internal_path}".rstrip("/")
 
 
 def _states(results: Iterable[Path]) -> dict[str, list[int]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import ExportError, InputError, as_marked, setting
+from ..errors import OUTPUT_FILES, ExportError, InputError, as_marked, setting
 
 if TYPE_CHECKING:
     import tensorstore
@@ -203,9 +203,11 @@ class RemoteTarget:
 
     Until ``commit`` nothing there is a valid image; ``discard`` removes everything written. Unfinished data, also of a
     killed process, are marked by a key of their own, which names the owner.
+
+    run  name of a run whose processes all own what they write, which is kept until ``commit``; "": one process does
     """
 
-    def __init__(self, folder: RemotePath) -> None:
+    def __init__(self, folder: RemotePath, *, run: str = "") -> None:
         if folder.scheme in ("http", "https"):
             raise ExportError(f"cannot write {folder}: http is for reading; write to s3:// or gs://, or to a folder")
         if not folder._names:
@@ -213,7 +215,7 @@ class RemoteTarget:
         self.folder = folder
         self._later: dict[str, bytes] = {}
         self._begun: str | None = None
-        self._token = os.urandom(8).hex().encode()
+        self._token, self._is_kept = (run or os.urandom(8).hex()).encode(), bool(run)
         self._is_done = False
         with self.errors():
             self._store = _open_store(folder.store())
@@ -235,6 +237,15 @@ class RemoteTarget:
         with self.errors():
             found = self._store.read(key).result()
             return bytes(found.value) if found.state == "value" else None
+
+    def values(self, prefix: str = "", *, suffix: str = "") -> Iterator[tuple[str, bytes]]:
+        """Yield all keys that begin and end so, with their values. Raises ExportError."""
+        with self.errors():
+            found = sorted(bytes(key).decode(errors="replace") for key in self._store.list(_range(prefix)).result())
+        for key in found:
+            content = self.read(key) if key.endswith(suffix) else None
+            if content is not None:
+                yield key, content
 
     def holds(self, prefix: str = "") -> bool:
         """Return True if there is anything below ``prefix``. Raises ExportError."""
@@ -258,8 +269,29 @@ class RemoteTarget:
         """Return True if a write below ``prefix`` was neither completed nor removed. Raises ExportError."""
         return self.read(prefix + _UNFINISHED) is not None
 
+    def is_begun(self, prefix: str = "") -> bool:
+        """Return True if the owner of this target is writing below ``prefix``. Raises ExportError."""
+        return self.read(prefix + _UNFINISHED) == self._token
+
+    def check_unused(self, prefix: str = "") -> None:
+        """Raise ExportError if there is anything below ``prefix`` that the owner of this target has not written."""
+        # Another process of the run may begin at this moment, by its mark.
+        if not self.is_begun(prefix) and self.holds(prefix) and not self.is_begun(prefix):
+            raise ExportError(
+                f"cannot write {self.folder}/{prefix}: something exists there, which runs that can be continued do not "
+                f"replace behind a URL; remove it before, or choose another place with {OUTPUT_FILES}"
+            )
+
     def begin(self, *first: str, prefix: str = "") -> None:
-        """Mark the place as being written and clear it, certain keys first. Raises ExportError."""
+        """Mark the place as being written and clear it, certain keys first. Raises ExportError.
+
+        A run that is kept clears nothing: its processes begin at any time.
+        """
+        if self._is_kept:
+            self.check_unused(prefix)
+            self._begun = prefix + _UNFINISHED
+            self.put(self._begun, self._token)
+            return
         if self.is_unfinished(prefix):
             log.warning("%s: what a run that was killed had left there is removed", self.folder)
         import tensorstore
@@ -333,8 +365,8 @@ class RemoteTarget:
         log.info("Wrote %s", self.folder)
 
     def discard(self, prefix: str = "") -> None:
-        """Remove everything written below ``prefix``, unless it is complete. Never raises."""
-        if not self._is_done:
+        """Remove everything written below ``prefix``, unless it is complete or kept. Never raises."""
+        if not (self._is_done or self._is_kept):
             self._is_done = True
             with suppress(Exception):
                 if self._is_ours():

@@ -19,7 +19,7 @@ from .live_targets import live_targets
 
 RUN_SUFFIX = ".run"
 _FACTS = "run.json"
-_kept: set[Path] = set()
+_kept: set[object] = set()
 
 
 class RunFolder:
@@ -45,7 +45,7 @@ class RunFolder:
                 new.write_text(json.dumps(self._facts, indent=1), encoding="utf-8")
                 os.replace(new, file)
         live_targets.add(self)
-        _kept.add(self.temporary)
+        keep_run(self.temporary)
 
     def records(self) -> list[dict[str, Any]]:
         """Read the records of all processes."""
@@ -66,12 +66,22 @@ class RunFolder:
         """Close and remove it. Never raises."""
         self.discard()
         remove_run(self.temporary)
-        _kept.discard(self.temporary)
+        forget_run(self.temporary)
 
 
 def remove_run(folder: Path) -> None:
     """Remove the folder of a run, or one that became a result. Never raises."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_run(folder: object) -> None:
+    """Take note of the folder of a run of this process that another one could continue."""
+    _kept.add(folder)
+
+
+def forget_run(folder: object) -> None:
+    """Forget it: it is complete."""
+    _kept.discard(folder)
 
 
 def was_kept() -> bool:

@@ -20,6 +20,7 @@ import pytest
 from support import cluster_preload as preload
 from support.golden import GOLDEN
 from support.killed_runs import KILLED, UNDISTURBED, State, contents, run_until
+from support.object_server import empty_bucket, serving, stored
 from support.remote_images import open_writer
 
 from pixelforest import __version__, cli
@@ -314,15 +315,9 @@ def test_a_later_worker_of_another_version_gets_nothing_to_do(
 
 @pytest.mark.slow
 def test_an_image_behind_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers read it from there."""
-    server, boto3 = pytest.importorskip("moto.server"), pytest.importorskip("boto3")
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    try:
-        url = "http://{}:{}".format(*running.get_host_and_port())
-        for name, value in (("ACCESS_KEY_ID", "someone"), ("SECRET_ACCESS_KEY", "x"), ("ENDPOINT_URL", url)):
-            monkeypatch.setenv(f"AWS_{name}", value)
-        boto3.resource("s3", endpoint_url=url, region_name="us-east-1").Bucket("results").create()
+    """Workers read it from there, and write results to there or to the disk."""
+    with serving() as address:
+        bucket = empty_bucket(address, monkeypatch)
         with h5py.File(GOLDEN / "px3d" / "raw.h5") as file:
             array = file["data"][:24, :48, :48]
         array = array.reshape(1, *array.shape[:3], 1)
@@ -331,17 +326,21 @@ def test_an_image_behind_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         writer.finish()
         argv = [f"--project={GOLDEN / 'px3d' / 'project.ilp'}", "--device=cpu", "--threads=1", *FORMATS["n5"]]
         argv.append("s3://results/deep/out.zarr")
-        assert cli.main([*argv, "--output_filename_format=alone/{nickname}"]) == 0
+        for folder in ("alone", "s3://results/near"):
+            assert cli.main([*argv, f"--output_filename_format={folder}/{{nickname}}"]) == 0
         with started(tmp_path) as cluster:
             cluster.start_scheduler()
             cluster.add_worker()
             cluster.wait_for_workers(1)
-            argv += ["--output_filename_format=out/{nickname}", f"--scheduler={cluster.file}"]
-            assert cli.main(argv) == 0
+            argv.append(f"--scheduler={cluster.file}")
+            assert cli.main([*argv, "--output_filename_format=out/{nickname}"]) == 0
+            assert computed(cluster).total() == len(computed(cluster)) == COUNT
+            cluster.computed.write_text("")
+            for _ in range(2):  # the second one finds it done
+                assert cli.main([*argv, "--output_filename_format=s3://results/far/{nickname}"]) == 0
             assert computed(cluster).total() == len(computed(cluster)) == COUNT
         assert contents(Path("out")) == contents(Path("alone"))
-    finally:
-        running.stop()
+        assert stored(bucket, "far/") == stored(bucket, "near/") != {}
 
 
 # ------------------------------------------------------------------------------------------------------------ batches

@@ -40,7 +40,7 @@ from ...storage.durable import make_durable
 from ...storage.exchange import recover_folder
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
-from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, InputFormat, Limits, OutputFormat
 from ..support.vigra_attributes import read_axes, read_resolution, read_units, text_of
 
 if TYPE_CHECKING:
@@ -281,17 +281,25 @@ class N5Writer(BlockWriter):
             place.discard()
 
 
-class N5UrlWriter(ImageWriter):
-    """Writer of one dataset of a container behind a URL; a replaced dataset is removed before the first chunk."""
+class N5UrlWriter(BlockWriter):
+    """Writer of one dataset of a container behind a URL; a replaced dataset is removed before the first chunk.
 
-    def __init__(self, url: str, internal: str, spec: ImageSpec, *, compress: bool) -> None:
-        self._target, key = _check_remote(url, internal, spec)
+    run  name of a run whose processes write the blocks of the dataset; "": this one writes all
+    """
+
+    def __init__(self, url: str, internal: str, spec: ImageSpec, run: str = "", *, compress: bool) -> None:
+        if run:
+            self._target = RemoteStore(RemotePath(url), run=run)
+            key = "/".join(_split_internal(self._target.folder, internal))
+        else:
+            self._target, key = _check_remote(url, internal, spec)
         self._prefix, self.chunks = f"{key}/", _chunks(spec)
         attributes = _attributes(spec, self.chunks, compress=compress)
         # The container's metadata are written first: they are no image, and other datasets may be written in parallel.
         self._has_made_container = self._target.read(_METADATA) is None
         if self._has_made_container:
-            self._target.put(_METADATA, to_json({"n5": _VERSION}, indent=None).encode())
+            self._target.put(_METADATA, to_json({"n5": _VERSION}).encode())
+        self._has_made_container &= not run  # other processes need it
         self._target.begin(f"{key}/{_METADATA}", prefix=self._prefix)
         self._target.put_later(f"{key}/{_METADATA}", to_json(attributes, indent=None).encode())
         with store_export_errors(self._target.folder):
@@ -301,9 +309,18 @@ class N5UrlWriter(ImageWriter):
         self._array: StoredArray | None = StoredArray(array.T, self.chunks, self._target.folder, names)
 
     def write(self, box: Box, data: np.ndarray) -> None:
+        self._open_array().write(box, data)
+
+    def settle(self, box: Box) -> str:
+        return self._open_array().settle_block(box)
+
+    def restore(self, box: Box, files: str) -> None:
+        self._open_array().restore(box, files)
+
+    def _open_array(self) -> StoredArray:
         if self._array is None:
             raise ExportError(f"cannot write {self._target.folder}: it was closed")
-        self._array.write(box, data)
+        return self._array
 
     def finish(self) -> list[Path]:
         try:
@@ -450,6 +467,7 @@ OUTPUTS = tuple(
         is_result=lambda path, internal: path.is_dir(),  # check_place asks for a container
         is_folder=True,
         open_blocks=partial(N5Writer, compress=compress),
+        open_url_blocks=partial(N5UrlWriter, compress=compress),
     )
     for name, compress, what in (("n5", False, "not compressed"), ("compressed n5", True, "gzip level 1"))
 )

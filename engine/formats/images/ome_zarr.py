@@ -41,7 +41,7 @@ from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
 from ...storage.thread_limit import thread_limit
 from ...storage.zip_store import ZipPath
-from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
+from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, InputFormat, Limits, OutputFormat
 from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, list_images, multiscale_json
 from ..support.ome_zarr_layout import (
     file_shape,
@@ -110,7 +110,7 @@ def list_stored_images(path: Path) -> list[str]:
 class OmeZarrWriter(BlockWriter):
     """Writer of one image in a store of its own, which replaces an older one only if allowed.
 
-    run  name of a run whose processes write the blocks of a store in the file system; "": this one writes all
+    run  name of a run whose processes write the blocks of the store; "": this one writes all
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class OmeZarrWriter(BlockWriter):
         # A link is followed: what it points to is replaced, not the link.
         self._target: StoreTarget
         if isinstance(path, RemotePath):
-            self._target = _open_remote(path, spec)
+            self._target = _open_remote(path, spec, run)
         else:
             self._target = LocalStore(resolve_links(path), run=run)
         self._level: StoredArray | None = None
@@ -279,16 +279,17 @@ def _check_remote(store: RemoteStore, spec: ImageSpec) -> None:
         raise ExportError(f"cannot write {store.folder}: what exists there is not a Zarr store; remove it first")
 
 
-def _open_remote(path: RemotePath, spec: ImageSpec) -> RemoteStore:
+def _open_remote(path: RemotePath, spec: ImageSpec, run: str) -> RemoteStore:
     """Open a store behind a URL. Swapping is not possible: a replaced store is removed before the first chunk."""
-    store = RemoteStore(path)
-    _check_remote(store, spec)
+    store = RemoteStore(path, run=run)
+    if not run:
+        _check_remote(store, spec)
     store.begin(*MARKS)
     return store
 
 
-def _open_url(url: str, internal: str, spec: ImageSpec, *, is_multiscale: bool) -> ImageWriter:
-    return OmeZarrWriter(_remote_store(url).folder, internal, spec, is_multiscale=is_multiscale)
+def _open_url(url: str, internal: str, spec: ImageSpec, run: str = "", *, is_multiscale: bool) -> OmeZarrWriter:
+    return OmeZarrWriter(_remote_store(url).folder, internal, spec, run, is_multiscale=is_multiscale)
 
 
 def _check_store(path: Path, spec: ImageSpec) -> None:
@@ -378,6 +379,7 @@ OUTPUTS = tuple(
         is_result=lambda path, internal: is_store(path),
         is_folder=True,
         open_blocks=partial(OmeZarrWriter, is_multiscale=is_multiscale),
+        open_url_blocks=partial(_open_url, is_multiscale=is_multiscale),
     )
     for name, is_multiscale, what in (
         ("single-scale OME-Zarr", False, "full resolution only"),
