@@ -18,7 +18,6 @@ from types import ModuleType
 from ..errors import UsageError
 from ..plug_ins import load_plug_ins
 from .spec import SEQUENCE, InputFormat, OutputFormat
-from .support.signature import read_head
 from .table_spec import TableFormat
 
 __all__ = [
@@ -105,6 +104,8 @@ def find_input_format_of_file(file: Path) -> InputFormat | None:
     own = tuple(_inputs(_own("images")))
     if named is not None and named not in own:
         return named
+    from .support.signature import read_head
+
     head = read_head(file)
     if named is not None and named.is_content(head):
         return named

@@ -10,8 +10,6 @@ import json
 import os
 import re
 import threading
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -33,10 +31,11 @@ from .object_storage import RemotePath, RemoteTarget, explain, is_url
 from .pixel_types import MAX_IMAGE_BYTES, pixel_type
 from .special_files import describe_special
 from .thread_limit import thread_limit
-from .zip_store import ZipPath
 
 if TYPE_CHECKING:
     import tensorstore
+
+    from .zip_store import ZipPath
 
 __all__ = [
     "MAX_CHUNK_BYTES",
@@ -58,7 +57,7 @@ __all__ = [
     "write_json",
 ]
 
-StorePath: TypeAlias = Path | RemotePath | ZipPath  # of what is read: a folder, or one behind a URL or in an archive
+StorePath: TypeAlias = "Path | RemotePath | ZipPath"  # of what is read: a folder, or one behind a URL or in an archive
 
 _MAX_METADATA_BYTES = 16 * 2**20
 MAX_CHUNK_BYTES = 2**31  # a chunk is decompressed whole; one that declares more is treated as damaged
@@ -139,10 +138,11 @@ def _utf8_path(folder: Path) -> str:
 
 
 def _kvstore(folder: StorePath) -> dict[str, Any]:
-    if isinstance(folder, ZipPath):
-        base = {"driver": "file", "path": _utf8_path(folder.archive)}
-        return {"driver": "zip", "base": base, "path": folder.key}
-    return {"driver": "file", "path": f"{_utf8_path(folder)}/"} if isinstance(folder, Path) else folder.store()
+    if isinstance(folder, Path):
+        return {"driver": "file", "path": f"{_utf8_path(folder)}/"}
+    if isinstance(folder, RemotePath):
+        return folder.store()
+    return {"driver": "zip", "base": {"driver": "file", "path": _utf8_path(folder.archive)}, "path": folder.key}
 
 
 def chunk_reader(folder: StorePath) -> Callable[[str], bytes | None]:
@@ -150,7 +150,7 @@ def chunk_reader(folder: StorePath) -> Callable[[str], bytes | None]:
 
     It may be called while tensorstore waits for it, which raises tensorstore's exceptions, or OSError.
     """
-    if isinstance(folder, ZipPath):
+    if not isinstance(folder, Path | RemotePath):
         # tensorstore would wait for itself: it reads archives in the threads that wait for virtual chunks
         return folder.read
     import tensorstore
@@ -339,7 +339,7 @@ def read_json(path: StorePath) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except (zipfile.BadZipFile, zlib.error, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise InputError(f"cannot read {path}: it does not hold a JSON object")

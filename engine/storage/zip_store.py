@@ -5,15 +5,16 @@ Provides the part of pathlib that the formats use, as object_storage.py does for
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
 
 from ..errors import InputError
 
 __all__ = ["ZipPath"]
 
+_MAX_BYTES = 2**31  # of a file in the archive: a chunk, at most
 _ERRORS = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -71,25 +72,27 @@ class ZipPath:
         rest = (name.removeprefix(self.key) for name in self._members if name.startswith(self.key))
         return sorted({name.partition("/")[0] for name in rest if "/" in name})
 
-    def open(self, mode: str = "rb") -> IO[bytes]:
+    def open(self, mode: str = "rb") -> io.BytesIO:
         """Open a file for reading. Raises FileNotFoundError, OSError."""
         assert mode == "rb"
-        if not self.is_file():
+        content = self.read()
+        if content is None:
             raise FileNotFoundError(str(self))
-        try:
-            return self._opened.open(self.key[:-1])
-        except _ERRORS as error:
-            raise OSError(_reason(error)) from error
+        return io.BytesIO(content)
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str = "") -> bytes | None:
         """Read a file of the folder; None if it is missing. Raises OSError. Several threads may read at once."""
-        try:
-            with self.joinpath(name).open() as file:
-                return file.read()
-        except FileNotFoundError:
+        key = f"{self.key}{name}" if name else self.key[:-1]
+        if key not in self._members:
             return None
+        try:
+            with self._opened.open(key) as file:
+                content = file.read(_MAX_BYTES + 1)
         except _ERRORS as error:
             raise OSError(_reason(error)) from error
+        if len(content) > _MAX_BYTES:
+            raise OSError(f"{name or self.name} is too large")
+        return content
 
 
 def _reason(error: Exception) -> str:

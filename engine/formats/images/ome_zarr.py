@@ -40,7 +40,6 @@ from ...storage.exchange import find_aside
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
 from ...storage.thread_limit import thread_limit
-from ...storage.zip_store import ZipPath
 from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, InputFormat, Limits, OutputFormat
 from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, list_images, multiscale_json
 from ..support.ome_zarr_layout import (
@@ -99,6 +98,8 @@ def _open_folder(path: Path | RemotePath) -> StorePath:
         return path
     if not read_head(path).startswith(_ZIP):
         raise InputError(f"cannot read {path}: a Zarr store is a folder or a zip archive, and this is another file")
+    from ...storage.zip_store import ZipPath
+
     return ZipPath(path)
 
 

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..spec import ImageReader, InputFormat, Limits
-from ..support.jpeg2000 import JPEG2000_SIGNATURES, read_jpeg2000_header
 from ..support.picture_reader import PictureHeader, PictureReader, check_size, read_all
 from ..support.picture_writers import picture_formats
 from ..support.signature import RADIANCE_SIGNATURES
@@ -29,6 +28,7 @@ from .viff import VIFF_MAGIC, read_viff_header
 __all__ = ["INPUT", "OUTPUTS", "open_picture"]
 
 _PNG_MAGIC, _JPEG, _BMP, _GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8"
+_JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")  # a file, and a bare codestream
 _PNG_PALETTE = 3  # type of colour
 
 
@@ -124,6 +124,12 @@ def _is_complete_jpeg(data: bytes) -> bool:
                 return False
             at += struct.unpack(">H", data[at : at + 2])[0]
     return False
+
+
+def _read_jpeg2000_header(data: bytes) -> PictureHeader:
+    from ..support.jpeg2000 import read_jpeg2000_header  # few runs need it
+
+    return read_jpeg2000_header(data)
 
 
 _OS2_HEADER_BYTES = 12  # of the oldest kind of BMP, whose fields have 16 bits
@@ -252,7 +258,7 @@ _KINDS = (
     (_starts_with(*RADIANCE_SIGNATURES), read_radiance_header),
     (_starts_with(*SUN_RASTER_MAGIC), read_sun_raster_header),
     (_starts_with(VIFF_MAGIC), read_viff_header),
-    (_starts_with(*JPEG2000_SIGNATURES), read_jpeg2000_header),
+    (_starts_with(*_JPEG2000), _read_jpeg2000_header),
 )
 
 

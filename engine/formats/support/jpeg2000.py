@@ -12,10 +12,9 @@ import numpy as np
 
 from .picture_reader import PictureHeader
 
-__all__ = ["JPEG2000_SIGNATURES", "read_jpeg2000_header"]
+__all__ = ["read_jpeg2000_header"]
 
-_FILE, _CODESTREAM = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
-JPEG2000_SIGNATURES = (_FILE, _CODESTREAM)
+_CODESTREAM = b"\xff\x4f\xff\x51"
 _TILE_PART, _END = 0xFF90, 0xFFD9
 _EXPANSION = 2.0**17  # empty code blocks take no bytes, so that only an implausible size is refused
 

@@ -21,7 +21,6 @@ from ...axes import default_axes, is_axis_order
 from ...errors import InputError, InputNotFound
 from ...storage.chunk_store import StorePath, is_inside, read_json, store_input_errors
 from ...storage.object_storage import RemotePath
-from ...storage.zip_store import ZipPath
 from ..spec import Scales
 
 __all__ = [
@@ -186,11 +185,11 @@ def _list_children(folder: StorePath, attributes: Mapping[str, Any]) -> list[str
         names = _listed((_read_attributes(folder / "OME")[0] or {}).get("series"))
         numbered = takewhile(lambda n: is_store(folder / str(n)), range(_MAX_IMAGES))
         names = names or [str(n) for n in numbered]
-    elif isinstance(folder, ZipPath):
-        names = list(folder.folders()[:_MAX_IMAGES])
     elif isinstance(folder, Path):
         with store_input_errors(folder), os.scandir(folder) as entries:
             names = [e.name for e in islice(entries, _MAX_IMAGES) if not e.name.startswith(".") and e.is_dir()]
+    elif not isinstance(folder, RemotePath):
+        names = list(folder.folders()[:_MAX_IMAGES])
     inside = [name for name in names if isinstance(name, str) and _is_part(folder, name)]
     found = [name for name in inside if _holds_image(folder, name)]
     found = found or [name for name in inside if _read_array(folder.joinpath(*name.split("/")))[0] is not None]
