@@ -182,18 +182,29 @@ def explain_run(line: CommandLine, console: Console) -> int:
 
 
 def show_project(line: CommandLine, console: Console) -> int:
-    """Describe projects and their requirements."""
+    """Describe projects and their requirements, and files of images."""
     typed = line.values.get("project")
     paths = [*([str(typed)] if typed else []), *map(unquote, line.positional)]
     if not paths:
         raise UsageError(f"a project is missing: {PROGRAM} info MyProject.ilp")
-
-    from pixelforest.engine.workflows import describe_project
-    from pixelforest.frontend.text_info import describe
-
     for number, path in enumerate(paths):
-        _print(("\n" if number else "") + describe(describe_project(Path(path).expanduser())))
+        _print(("\n" if number else "") + _describe_file(path))
     return STATUS_OK
+
+
+def _describe_file(path: str) -> str:
+    """Describe a project, or a file of images, which its extension tells, or a folder of them."""
+    from pixelforest.engine.formats import is_image_extension
+    from pixelforest.frontend.text_info import describe, describe_contents
+
+    extension = Path(path).suffix.lower().removeprefix(".")
+    if extension == "ilp" or not (is_image_extension(extension) or Path(path).is_dir()):
+        from pixelforest.engine.workflows import describe_project
+
+        return describe(describe_project(Path(path).expanduser()))
+    from pixelforest.engine.inputs.images import list_contents
+
+    return describe_contents(path, list_contents(path))
 
 
 def show_formats(line: CommandLine, console: Console) -> int:

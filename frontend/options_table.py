@@ -468,7 +468,7 @@ OPTIONS: tuple[Option, ...] = (
 # One line about each subcommand, for completions.
 COMMANDS = {
     "explain": "report what a run would do and what would fail",
-    "info": "describe a project and the inputs it needs",
+    "info": "describe a project and the inputs it needs, or a file and the images in it",
     "formats": "list the values of --output_format",
     "doctor": "test the devices, libraries and caches of this machine",
     "completions": "print the completions for a shell",
@@ -480,7 +480,7 @@ USAGE = f"""\
 usage: {PROGRAM} [--headless] --project=P.ilp [options] IMAGE [IMAGE ...]
        {PROGRAM} explain --project=P.ilp [options] IMAGE [IMAGE ...]
                                    report files, axes, tiles, memory, time, outputs, and what would fail
-       {PROGRAM} info P.ilp        describe a project and the inputs it needs
+       {PROGRAM} info P.ilp        describe a project and the inputs it needs, or the images of a file
        {PROGRAM} formats           list the values of --output_format
        {PROGRAM} doctor            test the devices, libraries and caches of this machine
        {PROGRAM} completions SHELL completions of this command line for bash, zsh or fish

@@ -101,6 +101,8 @@ def _input(image: Document) -> Iterable[Row]:
         yield "", f"pixel size {_pixel_size(image)}"
     if image["scale"] is not None:
         yield "", f"scale {image['scale']} of {', '.join(image['scales'])}"
+    if image["images"]:
+        yield "", f"images of the file: {', '.join(image['images'])}"
 
 
 def _axes(image: Document) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pixelforest.engine.errors import as_flag, render_settings
+from pixelforest.engine.messages import describe_error
 from pixelforest.engine.terminal_text import printable
 
 if TYPE_CHECKING:
-    from pixelforest.engine.formats.spec import OutputFormat
+    from pixelforest.engine.formats.spec import ImageInfo, OutputFormat
+    from pixelforest.engine.inputs.images import FileContents
     from pixelforest.engine.project import (
         FeatureSelection,
         ForestSummary,
@@ -44,6 +46,33 @@ def describe(summary: ProjectSummary) -> str:
     ]
     lines = (f"{label + ':' if label else '':<{_LABEL_WIDTH}} {text}".rstrip() for label, text in facts if text)
     return "\n".join(map(printable, lines))
+
+
+def describe_contents(path: str, contents: FileContents) -> str:
+    """Describe the images of a file, one line each; an image of several resolutions with its levels."""
+    facts = [("file", path), ("format", contents.format)]
+    for name, found in contents.images.items():
+        label = "image" if len(facts) == 2 else ""
+        title = f"{name}: " if name else ""
+        if found is None:
+            facts.append((label, name))
+        elif isinstance(found, Exception):
+            facts.append((label, f"{title}{describe_error(found, as_flag)}"))
+        else:
+            facts.append((label, f"{title}{_image(found)}"))
+    lines = (f"{label + ':' if label else '':<{_LABEL_WIDTH}} {text}".rstrip() for label, text in facts)
+    return "\n".join(map(printable, lines))
+
+
+def _image(info: ImageInfo) -> str:
+    sizes = " x ".join(f"{axis}={size}" for axis, size in zip(info.axes, info.shape, strict=True))
+    text = f"{sizes}, {info.dtype}"
+    pixel = [
+        f"{a} {info.resolution[a]:g} {info.axis_units.get(a, '')}".rstrip() for a in info.axes if a in info.resolution
+    ]
+    if pixel:
+        text += f", pixel size {', '.join(pixel)}"
+    return text if info.scales is None else f"{text}, scale {info.scales.active} of {', '.join(info.scales.shapes)}"
 
 
 def _training(summary: ProjectSummary) -> str:

@@ -99,6 +99,8 @@ class ImageReader(ABC):
         Lines for the user about the data, such as missing planes.
     files
         All files that are read, if there are others besides the opened one.
+    siblings
+        Internal paths of all images of the file, if there are several; they are listed for the user.
     known
         Value that ``InputFormat.reopen`` opens the same image with; it can be pickled. None if there is none.
     """
@@ -109,6 +111,7 @@ class ImageReader(ABC):
     unchecked: str = ""
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    siblings: tuple[str, ...] = ()
 
     @abstractmethod
     def read(self, box: Box) -> np.ndarray:

@@ -185,7 +185,14 @@ def _expand_part(
 ) -> list[Source]:
     """Find the images of a part; ``literal``: the result of ``_literal`` for it, where known."""
     literal = literal or _literal(part, cwd, is_image)
-    external, internal = literal or split_internal(part)[0]
+
+    def is_plain(text: str) -> bool:
+        """Return True for a folder that is no image: it may have the extension of one."""
+        path = _absolute(text, cwd)
+        return path.is_dir() and not is_image(path)
+
+    ways = [*split_internal(part), (part, "")]
+    external, internal = literal or next(way for way in ways if way[0] == part or not is_plain(way[0]))
     files = [_absolute(external, cwd)] if literal else _match_files(external, cwd, is_image)
     return [source for file in files for source in _match_datasets(file, internal, list_images)]
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pixelforest.inputs")
 
+MAX_DESCRIBED = 50  # images of a file
 MAX_KNOWN = 20_000  # files of one image, each with about 1 kB of what is known about it
 
 
@@ -55,6 +56,7 @@ class InputImage:
     scales       levels of resolution of the file; None if there is only one
     file_axes    letters stated by the file, or guessed from its shape; has_own_axes: True if the file states them
     held_bytes   memory of the whole image once it is read, for files that cannot be read in parts
+    siblings     internal paths of all images of its file, if there are several
     unchecked    parts that ``verify`` cannot check without decoding; empty if none
     file_shape   its shape in file order
     sources      number of files or datasets that were stacked
@@ -79,7 +81,7 @@ class InputImage:
             self.ref = ref
         self.file_shape, self.sources, self.axes_option = info.shape, len(sources), axes_option
         self.file_axes, self.has_own_axes = reader.info.axes, reader.info.own_axes
-        self.held_bytes = reader.held_bytes
+        self.held_bytes, self.siblings = reader.held_bytes, reader.siblings
         self.path_text = path_text
         self.nickname = nickname
         self.dataset_dir = dataset_dir or sources[0].file.parent
@@ -418,6 +420,34 @@ def _check_sizes(info: ImageInfo, source: Source | str) -> None:
     for letter, length in zip(info.axes, info.shape, strict=True):
         if not length:
             raise InputError(f"{source} is empty: its axis {letter} has length 0 (shape {info.shape})")
+
+
+@frozen
+class FileContents:
+    """Images of a file, or of a folder that holds images.
+
+    format   name of its format
+    images   internal path, or "" -> facts about the image, or the reason why it cannot be read; None for those beyond
+             the first ``MAX_DESCRIBED``
+    """
+
+    format: str
+    images: Mapping[str, ImageInfo | InputError | None]
+
+
+def list_contents(argument: str) -> FileContents:
+    """List the images that an argument without an internal path may name. Raises InputError, InputNotFound."""
+    file = Path(os.path.abspath(os.path.expanduser(argument)))
+    file_format = _format_of(file)
+    names = [""] if file_format.list_images is None else file_format.list_images(file)
+    found: dict[str, ImageInfo | InputError | None] = dict.fromkeys(names)
+    for name in names[:MAX_DESCRIBED]:
+        try:
+            with file_format.open(file, name) as reader:
+                found[name] = reader.info
+        except InputError as error:
+            found[name] = error
+    return FileContents(file_format.name, found)
 
 
 def _say_nothing(level: int, message: str, *arguments: object) -> None:

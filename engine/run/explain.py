@@ -151,6 +151,7 @@ def _input(role: str, argument: str, image: InputImage | None, wanted: tuple[str
         "units": {axis: unit for axis, unit in image.axis_units.items() if unit},
         "scale": None if image.scales is None else image.scales.active,
         "scales": None if image.scales is None else list(image.scales.shapes),
+        "images": list(image.siblings),
         "held_bytes": image.held_bytes,
     }
 

@@ -1,7 +1,8 @@
-"""TIFF: every image of one series, read by region; single pictures written. Stacks: multipage_tiff.py.
+"""TIFF: one level of one series, read by region; single pictures written. Stacks: multipage_tiff.py.
 
-Axes are those found by tifffile, with samples as channels and an image sequence as time; colour maps are ignored. Files
-with several series are refused. Only the strips or tiles that a region needs are read.
+Axes are those found by tifffile, with samples as channels and an image sequence as time; colour maps are ignored. The
+series of whole slides and other files of several images is chosen in tiff_choice.py. Only the strips or tiles that a
+region needs are read.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from ...errors import InputError, InputNotFound, MemoryTooSmall
 from ...storage.chunks import cut_range
 from ...storage.file_reads import FilePool, OpenFile
 from ...storage.thread_limit import thread_limit
-from ..spec import ImageInfo, ImageReader, ImageSpec, InputFormat, Limits
+from ..spec import ImageInfo, ImageReader, ImageSpec, InputFormat, Limits, Scales
 from ..support.picture_writers import DescribedStore, Store, picture_formats
 from ..support.segment_cache import SegmentCache
 from ..support.signature import TIFF_SIGNATURES
 
 if TYPE_CHECKING:
+    from ..support.tiff_choice import Choice
     from ..support.tiff_planes import Planes
     from ..support.tiff_series import SeriesAxes
 
@@ -41,19 +43,28 @@ _DTYPES = frozenset(["uint8", "uint16", "uint32", "uint64", "int8", "int16", "in
 
 
 def open_tiff(path: Path, internal_path: str = "") -> ImageReader:
-    """Open the only series of a TIFF file. Raises InputError, InputNotFound."""
-    return TiffReader(path)
+    """Open the main series of a TIFF file, or the one of an internal path. Raises InputError, InputNotFound."""
+    return TiffReader(path, internal_path)
 
 
 def open_incomplete_tiff(path: Path, internal_path: str = "") -> ImageReader:
     """Open a TIFF file; planes mentioned in its metadata but in no file are zeros. Raises as ``open_tiff``."""
-    return TiffReader(path, allow_missing=True)
+    return TiffReader(path, internal_path, allow_missing=True)
+
+
+def list_images(path: Path) -> tuple[str, ...]:
+    """Names of all series of a TIFF file. Raises InputError, InputNotFound."""
+    from ..support.tiff_choice import series_names
+
+    with _open_file(path) as tiff:
+        return series_names(tiff)
 
 
 class TiffReader(ImageReader):
     """Reader of a TIFF. Uncompressed pages are read directly, others decoded segment by segment and cached."""
 
-    def __init__(self, path: Path, *, allow_missing: bool = False) -> None:
+    def __init__(self, path: Path, internal: str = "", *, allow_missing: bool = False) -> None:
+        self._internal = internal
         self._path, self._lock, self._allow_missing = path, Lock(), allow_missing
         self._tiff = _open_file(path)
         self._others = FilePool()
@@ -71,21 +82,17 @@ class TiffReader(ImageReader):
             raise
 
     def _look(self) -> None:
+        from ..support.tiff_choice import choose_series
         from ..support.tiff_pixel_size import read_pixel_size
-        from ..support.tiff_planes import check_ndtiff_files, find_planes
-        from ..support.tiff_series import PageGrid, list_series, read_series_axes
+        from ..support.tiff_planes import Planes, check_ndtiff_files, find_planes
+        from ..support.tiff_series import PageGrid, read_series_axes
 
         self._check_chain()
         check_ndtiff_files(self._tiff, self._path)
-        series_list = list_series(self._tiff)
-        if not series_list:
-            raise InputError(f"cannot read {self._path}: the TIFF file holds no image")
-        if len(series_list) > 1:
-            raise InputError(
-                f"cannot read {self._path}: TIFF files with more than one image series are not supported "
-                f"(this one has {len(series_list)}); save the wanted one as a file of its own"
-            )
-        planes = find_planes(self._tiff, series_list[0], self._path)
+        choice = choose_series(self._tiff, self._internal, self._path)
+        # levels and the images of slides have no metadata that promise planes
+        is_complete = choice.is_slide or choice.number
+        planes = Planes(choice.level) if is_complete else find_planes(self._tiff, choice.level, self._path)
         if planes.missing is not None and not self._allow_missing:
             raise planes.missing.error(self._path)
         series = self._series = planes.series
@@ -101,7 +108,7 @@ class TiffReader(ImageReader):
             raise InputError(f"cannot read {self._path}: pixels of type {stored} are not supported")
         if min(shape) < 1:
             raise InputError(f"cannot read {self._path}: the image is empty (shape {shape})")
-        resolution, units = read_pixel_size(self._tiff, axes)
+        resolution, units = read_pixel_size(self._tiff, axes, choice)
         self._pages = PageGrid(series, series_axes, len(series if self._planes is None else self._planes))
         self._cache = SegmentCache(self._decode_segment, _CACHE_BYTES)
         self.files = planes.files
@@ -118,7 +125,10 @@ class TiffReader(ImageReader):
         from ..support.tiff_range import read_range  # only runs with TIFF files need it
 
         drange = read_range(page.description, self._dtype)
-        self.info = ImageInfo(shape, self._dtype, axes, own_axes, drange, None, units, resolution, chunks)
+        scales = _describe_levels(choice) if choice.is_slide else None
+        self.info = ImageInfo(shape, self._dtype, axes, own_axes, drange, None, units, resolution, chunks, scales)
+        if len(choice.names) > 1:
+            self.siblings = choice.names
         if not is_plain:
             self._check_count(page)
             self._check_extent(page)
@@ -134,7 +144,8 @@ class TiffReader(ImageReader):
     def _check_chain(self) -> None:
         """Refuse a file whose list of pages leads beyond its end; tifffile would omit the following pages."""
         big = self._tiff.is_bigtiff
-        count_size, entry_size, offset_size = (8, 20, 8) if big else (2, 12, 4)
+        # NDPI has the entries of a TIFF and the offsets of a BigTIFF
+        count_size, entry_size, offset_size = (8, 20, 8) if big else (2, 12, self._tiff.tiff.offsetsize)
         seen: set[int] = set()
         at = self._number(8 if big else 4, offset_size)
         while at and at not in seen:
@@ -332,6 +343,20 @@ def _open_file(path: Path) -> Any:
         raise InputError(f"cannot read {path}: {reason}") from error
 
 
+def _describe_levels(choice: Choice) -> Scales | None:
+    """Describe the levels of a slide, by their numbers."""
+    from ..support.tiff_series import read_series_axes
+
+    if len(choice.levels) < 2:
+        return None
+    shapes = {}
+    for number, level in enumerate(choice.levels):
+        found = read_series_axes(level)
+        letters = found.axes.lower().replace("s", "c").replace("i", "t")
+        shapes[str(number)] = dict(zip(letters, found.shape, strict=True))
+    return Scales(str(choice.number), shapes)
+
+
 def _read_axes(series: SeriesAxes, path: Path) -> tuple[str, bool]:
     """Read the axes of a series, and whether the file itself states them."""
     stored, shape = series.axes, series.shape
@@ -386,10 +411,13 @@ def _store_tiff(path: Path, plane: np.ndarray, description: str) -> None:
 _PICTURE = Limits(_DTYPES - {"int64", "uint64"}, stretches=True, max_dims=2, channels=frozenset({1, 2, 3, 4}))
 _SUMMARY = "one picture, LZW, 1 to 4 channels"
 
+_EXTENSIONS = ("tif", "tiff", "btf", "tf2", "tf8", "lsm", "stk", "svs", "ndpi", "scn", "qptiff", "bif")
 INPUT = InputFormat(
     "TIFF",
-    ("tif", "tiff", "btf", "tf2", "tf8", "lsm", "stk"),
+    _EXTENSIONS,
     open_tiff,
+    list_images=list_images,
+    container_extensions=_EXTENSIONS,
     open_incomplete=open_incomplete_tiff,
     is_content=lambda head: head.startswith(TIFF_SIGNATURES),
 )

@@ -1,23 +1,37 @@
-"""Pixel sizes and units of a TIFF, as its OME or ImageJ metadata state them."""
+"""Pixel sizes and units of a TIFF, as its OME or ImageJ metadata, or those of a whole slide, state them."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .tiff_choice import Choice
 
 __all__ = ["read_pixel_size"]
 
 _FIRST_WITH_UNITS = "2015"  # OME schemas before this year have no units: sizes are in µm, times in s
 
 
-def read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, str]]:
-    """Read pixel sizes and units from OME metadata, else ImageJ's, else none; a unit may be an empty string."""
+def read_pixel_size(tiff: Any, axes: str, choice: Choice) -> tuple[dict[str, float], dict[str, str]]:
+    """Read pixel sizes and units of the chosen level; a unit may be an empty string.
+
+    OME metadata come first, then ImageJ's, then those of a slide.
+    """
+    sizes, units = _read_largest(tiff, axes, choice)
+    return {a: n * choice.factors.get(a, 1.0) if choice.number else n for a, n in sizes.items()}, units
+
+
+def _read_largest(tiff: Any, axes: str, choice: Choice) -> tuple[dict[str, float], dict[str, str]]:
+    if choice.is_slide:
+        sizes = _read_slide(tiff, choice.levels[0], is_main=choice.index == 0)
+        return {a: n for a, n in sizes.items() if a in axes}, {a: "µm" for a in sizes if a in axes}
     resolution: dict[str, float] = {}
     units: dict[str, str] = {}
     if tiff.is_ome and tiff.ome_metadata:
-        pixels, year = _find_ome_pixels(tiff.ome_metadata)
+        pixels, year = _find_ome_pixels(tiff.ome_metadata, choice)
         if pixels is not None:
             names = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
             for axis in (a for a in axes if a in names):
@@ -38,8 +52,28 @@ def read_pixel_size(tiff: Any, axes: str) -> tuple[dict[str, float], dict[str, s
     return {a: resolution[a] for a in axes if resolution.get(a)}, {a: units[a] for a in axes if a in units}
 
 
-def _find_ome_pixels(text: str) -> tuple[Any, str]:
-    """Find the pixels of the first image of OME-XML, or None, and the year of its schema."""
+def _read_slide(tiff: Any, series: Any, *, is_main: bool) -> dict[str, float]:
+    """Read the pixel size of a slide in µm: from its description, else from the resolution of its page."""
+    page, size = series.keyframe, 0.0
+    if series.kind == "svs" and is_main:
+        stated = re.search(r"\|\s*MPP\s*=\s*([\d.eE+-]+)", page.description)
+        size = _number(stated[1]) if stated else 0.0
+    elif series.kind == "philips" and is_main:
+        spacing = re.search(r'"DICOM_PIXEL_SPACING"[^>]*>\s*(?:&quot;|")([\d.eE+-]+)', page.description)
+        size = _number(spacing[1]) * 1000 if spacing else 0.0  # in mm
+    elif series.kind == "lsm":
+        metres = tiff.lsm_metadata or {}
+        sizes = {a: _number(metres.get(f"VoxelSize{a.upper()}", 0)) * 1e6 for a in "zyx"}
+        return {a: n for a, n in sizes.items() if n > 0}
+    elif series.kind in ("ndpi", "scn", "qpi"):
+        micrometres = {2: 25_400.0, 3: 10_000.0}.get(int(page.tags.valueof("ResolutionUnit", 1)), 0.0)
+        sizes = {a: _inverse(page.tags.valueof(f"{a.upper()}Resolution", (0, 0))) * micrometres for a in "yx"}
+        return {a: n for a, n in sizes.items() if n > 0}
+    return {"y": size, "x": size} if size > 0 else {}
+
+
+def _find_ome_pixels(text: str, choice: Choice) -> tuple[Any, str]:
+    """Find the pixels of the chosen image of OME-XML, or None, and the year of its schema."""
     from xml.etree import ElementTree
 
     try:
@@ -47,7 +81,9 @@ def _find_ome_pixels(text: str) -> tuple[Any, str]:
     except ElementTree.ParseError:
         return None, ""
     space = re.match(r"\{.*/(\d{4})-\d{2}\}", str(root.tag))
-    return next(iter(root.findall("{*}Image/{*}Pixels")), None), space[1] if space else _FIRST_WITH_UNITS
+    found = root.findall("{*}Image/{*}Pixels")
+    index = choice.index if len(found) == len(choice.names) else 0
+    return found[index] if found else None, space[1] if space else _FIRST_WITH_UNITS
 
 
 def _number(text: Any) -> float:

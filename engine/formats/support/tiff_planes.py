@@ -18,7 +18,7 @@ import numpy as np
 from ....frozen import frozen
 from ...errors import InputError, setting
 from .ome_xml import OmeImage, read_ome
-from .tiff_series import read_series_axes
+from .tiff_series import list_series, read_series_axes
 
 __all__ = ["MissingPlanes", "Planes", "check_ndtiff_files", "find_planes"]
 
@@ -83,7 +83,7 @@ class Planes:
 
 
 def find_planes(tiff: Any, series: Any, path: Path) -> Planes:
-    """Find every plane of an open TIFF file's only series.
+    """Find every plane of a series of an open TIFF file.
 
     Raises InputError if a file of the set holds planes of another shape or type.
     """
@@ -224,8 +224,8 @@ def _read_ome_of(tiff: Any, series: Any) -> tuple[OmeImage | None, tuple[str, ..
     names = names or list(ome.images)
     planes = prod(shape) // max(1, prod(series.keyframe.shape))
     chosen = next((image for image in names if image.plane_count == planes), names[0])
-    others = len(ome.images) - 1
-    if series.kind != "ome" or not others:
+    others = len(ome.images) - len(list_series(tiff))
+    if series.kind != "ome" or others <= 0:
         return chosen, ()
     return chosen, (f"its OME metadata describe {others} more image{'s' if others > 1 else ''}, with no planes here",)
 
