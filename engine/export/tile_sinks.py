@@ -6,6 +6,7 @@ Boxes are canonical (t, z, y, x, c) in the coordinates of the whole result.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -127,6 +128,20 @@ class ImageExport:
         box = box_from_canonical(block.region.relative_to(self.region.start), self.plan.spec.axes)
         self._writer.restore(box, files)
         self._overflow_count += overflow_count
+
+    def level_shapes(self) -> Sequence[tuple[Sequence[int], Sequence[int]]]:
+        """Shape and unit (t, z, y, x) of smaller copies: see ``BlockWriter``."""
+        return self._writer.level_shapes() if isinstance(self._writer, BlockWriter) else ()
+
+    def make_part(self, level: int, part: Box) -> str:
+        """Make a part of a smaller copy: see ``BlockWriter``. Raises ExportError."""
+        assert isinstance(self._writer, BlockWriter)
+        return self._writer.make_part(level, part)
+
+    def restore_part(self, level: int, part: Box, files: str) -> None:
+        """Count a part as made by another process. Raises ValueError."""
+        assert isinstance(self._writer, BlockWriter)
+        self._writer.restore_part(level, part, files)
 
     def finish(self) -> list[Path]:
         """Complete the files and put them in place; returns them. Raises ExportError."""

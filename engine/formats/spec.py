@@ -338,6 +338,39 @@ class BlockWriter(ImageWriter):
             If it does not describe this block.
         """
 
+    def level_shapes(self) -> Sequence[tuple[Sequence[int], Sequence[int]]]:
+        """Return shape and unit (t, z, y, x) of the smaller copies of the image that the file contains, in order.
+
+        Each is made from the copy before, the first one from the image, by ``finish`` or part by part before.
+        """
+        return ()
+
+    def make_part(self, level: int, part: Box) -> str:
+        """Make a part of a smaller copy, when all of the copy before is on disk.
+
+        Parameters
+        ----------
+        level
+            Number of the copy, from 1.
+        part
+            Box (t, z, y, x) of whole units, with all channels.
+
+        Returns
+        -------
+        str
+            Facts about its files for ``restore_part``.
+
+        Raises
+        ------
+        ExportError
+            If it could not be made.
+        """
+        raise NotImplementedError
+
+    def restore_part(self, level: int, part: Box, files: str) -> None:
+        """Count a part of a smaller copy that another writer has made; arguments as for ``make_part``."""
+        raise NotImplementedError
+
 
 @frozen
 class Limits:

@@ -243,6 +243,31 @@ class BlockTask:
             return {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
 
 
+@frozen
+class LevelTask:
+    """Part of a smaller copy of a result, made from the copy before; a value that can be pickled.
+
+    lane    number of the lane
+    name    of the result; export: its plan; run: name of the run that makes it
+    level   number of the copy, from 1; part: box (t, z, y, x) of it
+    """
+
+    lane: int
+    name: str
+    export: ExportPlan
+    run: str
+    level: int
+    part: Box
+
+    def compute(self) -> str:
+        """Make it; returns what ``SharedBlocks.add_part`` takes, when it is on disk. Raises ExportError."""
+        export = open_export(self.export, run=self.run)
+        try:
+            return export.make_part(self.level, self.part)
+        finally:
+            export.abort()
+
+
 class SharedBlocks:
     """Blocks of a lane that other processes compute; this one records each and completes the results.
 
@@ -264,8 +289,8 @@ class SharedBlocks:
         parts = records.fingerprint_of(found)
         images = {role: image.ref for role, image in found.images.items()}
         plans = {name: found.exports[name] for name in self._exports}
-        runs = {name: _name_of(parts, name) for name in plans}
-        self._task = partial(BlockTask, images=images, exports=plans, runs=runs)
+        self._names = {name: _name_of(parts, name) for name in plans}
+        self._task = partial(BlockTask, images=images, exports=plans, runs=self._names)
 
     def task(self, index: int) -> BlockTask:
         """Return the work of a block, as a value."""
@@ -278,6 +303,26 @@ class SharedBlocks:
     def add(self, index: int, results: Mapping[str, tuple[str, int]]) -> None:
         """Record a block that is on disk. Raises ExportError."""
         self._run.add(index, results)
+
+    def cut_levels(self) -> list[list[LevelTask]]:
+        """Cut the smaller copies of all results into parts, level by level; those of one part are left out."""
+        found: list[list[LevelTask]] = []
+        for name, export in self._exports.items():
+            for level, (shape, unit) in enumerate(export.level_shapes(), start=1):
+                parts = cut_in_blocks(Box.whole(shape), choose_block(shape, [unit]))
+                if len(parts) == 1:
+                    break
+                if len(found) < level:
+                    found.append([])
+                found[level - 1] += [
+                    LevelTask(self._found.lane.index, name, export.plan, self._names[name], level, part)
+                    for part in parts
+                ]
+        return found
+
+    def add_part(self, task: LevelTask, files: str) -> None:
+        """Count a part of a smaller copy that is on disk; it is not recorded. Raises ValueError."""
+        self._exports[task.name].restore_part(task.level, task.part, files)
 
     def complete(self) -> tuple[Path, ...]:
         """Put the results in place, once all blocks are recorded; returns their files. Raises ExportError."""

@@ -7,6 +7,7 @@ to a disk that all share.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..errors import raise_if_interrupted
 from ..jobs import Job
 from ..progress import Progress
 from ..tiling import blocks
-from .block_run import BlockTask, SharedBlocks
+from .block_run import BlockTask, LevelTask, SharedBlocks
 from .check import LaneCheck
 from .cluster_work import BlockFacts, LanesTask, Outcome, Step, StepFacts, StepTask, Task, WorkerRun
 from .done_lanes import DoneLanes
@@ -110,12 +111,16 @@ class _Shared:
     """A lane in blocks that is being computed.
 
     waiting  numbers of the blocks that are not done
+    levels   parts of the smaller copies that are not begun, level by level; None: not cut yet
+    parts    number of parts in work
     """
 
     def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
         self.found = found
         self.blocks = SharedBlocks(found, records)
         self.waiting = set(self.blocks.due)
+        self.levels: list[list[LevelTask]] | None = None
+        self.parts = 0
         self.is_over = False
         self.seconds, self.device = 0.0, ""
         self.warnings = list(found.warnings)
@@ -135,6 +140,7 @@ class _Distribution:
         self._lanes = {found.lane.index: found for found in lanes}
         self._workers, self._records, self._progress, self._outcomes = workers, records, progress, outcomes
         self._shared: dict[int, _Shared] = {}
+        self._parts = deque[LevelTask]()
 
     def run(self) -> None:
         """Compute all lanes, a window of tasks at a time."""
@@ -142,7 +148,7 @@ class _Distribution:
         while True:
             window = max(1, TASKS_PER_WORKER * self._workers.count())
             while in_work < window and not self._outcomes.should_stop():
-                task = next(tasks, None)
+                task = self._next_part() or next(tasks, None) or self._next_part()
                 if task is None:
                     break
                 self._workers.submit(task)
@@ -153,6 +159,9 @@ class _Distribution:
             if ended is not None:
                 in_work -= 1
                 self._take(*ended)
+
+    def _next_part(self) -> LevelTask | None:
+        return self._parts.popleft() if self._parts else None
 
     def close(self) -> None:
         """Close the runs of lanes that are not complete."""
@@ -194,7 +203,7 @@ class _Distribution:
             return
         self._progress.skip(found.voxels - sum(shared.blocks.voxels(i) for i in shared.blocks.due))
         if not shared.waiting:
-            self._complete(shared)
+            self._continue(shared)
         for i in shared.blocks.due:
             if shared.is_over:
                 return
@@ -205,6 +214,8 @@ class _Distribution:
     def _take(self, task: Task, outcome: Outcome) -> None:
         if isinstance(task, BlockTask):
             self._take_block(self._shared[task.lane], task.index, outcome)
+        elif isinstance(task, LevelTask):
+            self._take_part(self._shared[task.lane], task, outcome)
         elif isinstance(outcome, tuple):
             for result in outcome:
                 self._take_lane(result)
@@ -241,7 +252,29 @@ class _Distribution:
             shared.device = outcome.device
             shared.waiting.discard(index)
             if not shared.waiting:
-                self._complete(shared)
+                self._continue(shared)
+
+    def _take_part(self, shared: _Shared, task: LevelTask, outcome: Outcome) -> None:
+        if shared.is_over:
+            return
+        if isinstance(outcome, Exception):
+            self._fail(shared, outcome)
+        elif isinstance(outcome, StepFacts):
+            shared.blocks.add_part(task, outcome.value)
+            shared.parts -= 1
+            if not shared.parts:
+                self._continue(shared)
+
+    def _continue(self, shared: _Shared) -> None:
+        """Begin the next smaller copy, which is made from the one before, or complete the results."""
+        if shared.levels is None:
+            shared.levels = shared.blocks.cut_levels()
+        if not shared.levels:
+            self._complete(shared)
+            return
+        parts = shared.levels.pop(0)
+        shared.parts = len(parts)
+        self._parts.extend(parts)
 
     def _complete(self, shared: _Shared) -> None:
         try:
@@ -259,6 +292,7 @@ class _Distribution:
 
     def _fail(self, shared: _Shared, error: Exception) -> None:
         shared.is_over = True
+        self._parts = deque(task for task in self._parts if task.lane != shared.found.lane.index)
         shared.blocks.close()
         self._outcomes.record_failure(shared.found, error, seconds=shared.seconds)
 

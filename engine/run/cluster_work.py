@@ -28,7 +28,7 @@ from ..resources import Resources
 from ..storage.thread_limit import set_thread_limit
 from ..workflows import load_workflow
 from .batch import Batch
-from .block_run import BlockTask
+from .block_run import BlockTask, LevelTask
 from .lane_log import LaneLog
 from .outcome import LaneResult
 
@@ -62,7 +62,7 @@ class StepTask:
     step: Step
 
 
-Task = LanesTask | BlockTask | StepTask
+Task = LanesTask | BlockTask | LevelTask | StepTask
 
 
 @frozen
@@ -77,7 +77,7 @@ class BlockFacts:
 
 @frozen
 class StepFacts:
-    """Value that a step returned, and lines logged as warnings."""
+    """Value that a step, or a part of a level, returned, and lines logged as warnings."""
 
     value: Any
     warnings: tuple[str, ...]
@@ -132,6 +132,8 @@ class WorkerRun:
                 match task:
                     case BlockTask():
                         return self._compute_block(task)
+                    case LevelTask():
+                        return StepFacts(task.compute(), ())
                     case StepTask():
                         return self._compute_step(task)
                 return self._compute_lanes(task)

@@ -28,7 +28,7 @@ from pixelforest.box import Box
 from pixelforest.engine import Request, resolve_job
 from pixelforest.engine.formats.support import ome_zarr_layout
 from pixelforest.engine.run import cluster_work
-from pixelforest.engine.run.block_run import SharedBlocks
+from pixelforest.engine.run.block_run import LevelTask, SharedBlocks
 from pixelforest.engine.run.cluster_work import Task
 from pixelforest.engine.storage import chunks, thread_limit
 from pixelforest.engine.tiling import blocks
@@ -188,6 +188,29 @@ def test_an_image_in_blocks_has_the_bytes_of_one_process(format: str, cluster: C
     assert contents(Path("out")) == contents(Path("alone"))
     assert computed(cluster).total() == len(computed(cluster)) == COUNT
     assert hidden() == []
+
+
+def test_smaller_levels_are_made_by_workers(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Level after level, each in parts, and those of one part by the run."""
+    from pixelforest.engine.run.dask_cluster import DaskWorkers
+
+    monkeypatch.setattr(blocks, "BLOCK_VOXELS", 1 << 11)
+    options = [*FORMATS["levels"], "--export_source=Probabilities,Simple Segmentation"]
+    options.append("--export_dtype=uint8")
+    assert cli.main(words(*options, out="alone/{result_type}")) == 0
+    submit, levels = DaskWorkers.submit, list[int]()
+
+    def submit_noted(self: DaskWorkers, task: Task, *, attempt: int = 1) -> None:
+        levels.append(task.level if isinstance(task, LevelTask) else 0)
+        submit(self, task, attempt=attempt)
+
+    monkeypatch.setattr(DaskWorkers, "submit", submit_noted)
+    assert cli.main(words(*options, f"--scheduler={cluster.file}", out="out/{result_type}")) == 0
+    assert contents(Path("out")) == contents(Path("alone"))
+    assert levels == sorted(levels)
+    assert Counter(levels)[0] == computed(cluster).total() == len(computed(cluster))
+    assert Counter(levels)[1] > 4
+    assert Path("out/Probabilities/raw-data.zarr/s2").is_dir()
 
 
 @pytest.mark.slow

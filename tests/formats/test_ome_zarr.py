@@ -20,7 +20,7 @@ from pixelforest.engine.errors import ExportError, InputError, InputNotFound
 from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import ome_zarr
 from pixelforest.engine.formats.images.ome_zarr import OmeZarrReader
-from pixelforest.engine.formats.spec import ImageSpec, Scales
+from pixelforest.engine.formats.spec import BlockWriter, ImageSpec, Scales
 from pixelforest.engine.formats.support import ome_zarr_layout
 from pixelforest.engine.formats.support.ome_zarr_layout import level_shapes, shard_shape
 
@@ -121,6 +121,36 @@ class TestWriting:
             "preserve_range": True,
         }
         assert ("image-label" in describe(path)) == is_labels
+
+    @pytest.mark.usefixtures("small_chunks")
+    @pytest.mark.parametrize("version", ["0.4", "0.5"])
+    def test_levels_may_be_made_in_parts_by_several_writers(self, version: str, tmp_path: Path) -> None:
+        """A level of which no part is restored is made as a whole."""
+        array = noise((2, 2, 12, 70, 61))
+        write(tmp_path / "whole.zarr", array, kind=MULTI, version=version)
+        path, spec = tmp_path / "parts.zarr", spec_of(array, "tczyx", version=version)
+
+        def open_blocks() -> BlockWriter:
+            open_kept = output_format(MULTI).open_blocks
+            assert open_kept is not None
+            return open_kept(path, "", spec, "0123456789ab")
+
+        last, whole, made = open_blocks(), Box.whole(array.shape), 0
+        last.write(whole, array)
+        last.settle(whole)
+        for level, (shape, unit) in enumerate(last.level_shapes()[:2], start=1):
+            for part in Box.whole(shape).split(unit):
+                other = open_blocks()
+                last.restore_part(level, part, other.make_part(level, part))
+                other.abort()
+                made += 1
+        last.finish()
+        assert made >= 4
+        assert len(last.level_shapes()) > 2
+        files = [sorted(p.relative_to(each) for p in each.rglob("*")) for each in (path, tmp_path / "whole.zarr")]
+        assert files[0] == files[1]
+        for name in (name for name in files[0] if (path / name).is_file()):
+            assert (path / name).read_bytes() == (tmp_path / "whole.zarr" / name).read_bytes(), name
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("small_chunks")

@@ -129,9 +129,9 @@ class OmeZarrWriter(BlockWriter):
             self._target = _open_remote(path, spec, run)
         else:
             self._target = LocalStore(resolve_links(path), run=run)
-        self._level: StoredArray | None = None
+        self._levels: dict[int, StoredArray] = {}  # those that were begun; all or none contain the whole result
         try:
-            self._level = self._create(next(iter(self._shapes)))
+            self._levels[0] = self._create(next(iter(self._shapes)))
             self.chunks = file_shape_of_result(spec)
         except BaseException:
             self.abort()
@@ -168,34 +168,58 @@ class OmeZarrWriter(BlockWriter):
         return [self._path] if isinstance(self._path, Path) else []
 
     def abort(self) -> None:
-        if self._level is not None:
-            self._level.abandon()
-            self._level = None
+        for level in self._levels.values():
+            level.abandon()
+        self._levels.clear()
         self._target.discard()
 
-    def _open_level(self) -> StoredArray:
-        if self._level is None:
+    def level_shapes(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        found = []
+        for shape in list(self._shapes.values())[1:]:
+            sizes = (dict(zip(AXES, each, strict=True)) for each in (shape, self._unit(shape)))
+            whole, unit = (tuple(each[letter] for letter in "tzyx") for each in sizes)
+            found.append((whole, unit))
+        return found
+
+    def make_part(self, level: int, part: Box) -> str:
+        with self._target.watched():
+            larger, smaller = self._open_level(level - 1), self._open_level(level)
+            box = _with_channels(part, smaller.shape)
+            _fill(smaller, larger, self._chunk, self._spec, box)
+            return smaller.settle_block(box)
+
+    def restore_part(self, level: int, part: Box, files: str) -> None:
+        smaller = self._open_level(level)
+        smaller.restore(_with_channels(part, smaller.shape), files)
+
+    def _open_level(self, number: int = 0) -> StoredArray:
+        if not self._levels:
             raise ExportError(f"cannot write {self._path}: it was closed")
-        return self._level
+        if number not in self._levels:
+            self._levels[number] = self._create(list(self._shapes)[number])
+        return self._levels[number]
 
     def _complete_levels(self) -> list[StoredArray]:
-        """Compute the smaller levels; returns all levels."""
-        level = self._open_level()
-        level.check_complete()
-        levels = [level]
-        for name in list(self._shapes)[1:]:
-            larger, level = level, self._create(name)
-            self._level = level
-            _fill(level, larger, self._chunk, self._spec)
+        """Compute the smaller levels, unless all of their parts are there; returns all levels."""
+        levels = [self._open_level()]
+        levels[0].check_complete()
+        for number in range(1, len(self._shapes)):
+            level = self._open_level(number)
+            if level.missing:
+                _fill(level, levels[-1], self._chunk, self._spec, Box.whole(level.shape))
+            level.check_complete()
             levels.append(level)
         return levels
+
+    def _unit(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return file_shape(shape, self._chunk, self._version)
 
     def _create(self, name: str) -> StoredArray:
         """Start the array of a level."""
         shape = self._shapes[name]
         attributes = self._array_attributes()
         with store_export_errors(self._path):
-            unit = file_shape(shape, self._chunk, self._version)
+            unit = self._unit(shape)
             if self._version == "0.4":
                 metadata = zarr2_metadata(shape, self._chunk, self._spec.dtype)
                 array, names = self._target.create_array("zarr", name, metadata), ChunkNames(name)
@@ -313,8 +337,13 @@ def _check_store(path: Path, spec: ImageSpec) -> None:
         raise ExportError(f"cannot write {path}: the folder there is not a Zarr store; remove it first")
 
 
-def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spec: ImageSpec) -> None:
-    """Compute a level from the next larger one, several files in parallel."""
+def _with_channels(box: Box, shape: tuple[int, ...]) -> Box:
+    """Complete a box (t, z, y, x) of a level to one in the axes of the store."""
+    return box_from(Box((*box.start, 0), (*box.stop, shape[AXES.index("c")])), AXES)
+
+
+def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spec: ImageSpec, box: Box) -> None:
+    """Compute a box of whole files of a level from the next larger one, several files in parallel."""
 
     def make(unit: Box) -> None:
         content = np.empty(unit.shape, spec.dtype)
@@ -326,13 +355,12 @@ def _fill(smaller: StoredArray, larger: StoredArray, chunk: tuple[int, ...], spe
     workers = max(1, min(MAX_WORKERS, thread_limit() or os.cpu_count() or 1))
     with ThreadPoolExecutor(workers, thread_name_prefix="level") as pool:
         try:
-            pending = [pool.submit(make, unit) for unit in Box.whole(smaller.shape).split(smaller.unit)]
+            pending = [pool.submit(make, unit) for unit in box.split(smaller.unit)]
             for done in pending:
                 done.result()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    smaller.check_complete()
 
 
 def _downscaling(spec: ImageSpec) -> dict[str, Any]:
