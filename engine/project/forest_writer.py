@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .forest import VIGRA_FOREST_VERSION
+from .hdf5_writer import put_array
 
 # Options and results of vigra's trainer. vigra reads all of them; only tree_count_ and predict_weighted_ matter.
 _OPTIONS = {
@@ -54,10 +55,10 @@ def write_forest(
     results |= {"actual_mtry_": tried, "actual_msample_": samples}
     for name, values in (("_options", {**_OPTIONS, "tree_count_": len(trees)}), ("_ext_param", results)):
         for key, value in sorted(values.items()):
-            group[f"{name}/{key}"] = np.array([float(value)])
-    group["_ext_param/class_weights_"] = np.ones(len(labels))
-    group["_ext_param/labels"] = np.array(labels, np.uint32)
+            put_array(group, f"{name}/{key}", np.array([float(value)]))
+    put_array(group, "_ext_param/class_weights_", np.ones(len(labels)))
+    put_array(group, "_ext_param/labels", np.array(labels, np.uint32))
     digits = len(str(len(trees) - 1))
     for number, (topology, parameters) in enumerate(trees):
-        group[f"Tree_{number:0{digits}d}/topology"] = topology
-        group[f"Tree_{number:0{digits}d}/parameters"] = parameters
+        put_array(group, f"Tree_{number:0{digits}d}/topology", topology)
+        put_array(group, f"Tree_{number:0{digits}d}/parameters", parameters)

@@ -28,6 +28,10 @@ from .forest import PARALLEL_FORESTS
 OUTPUT = setting("output")
 SEED = "pixelforest_seed"  # attribute of the classifier's group; ilastik does not read it
 _PICKLED_TYPE = f"clazyflow.classifiers.parallelVigraRfLazyflowClassifier\n{PARALLEL_FORESTS}\np0\n."
+# Properties of new datasets and of links to them, as h5py chooses them.
+_WITHOUT_TIMES, _WITH_GROUPS = h5py.h5p.create(h5py.h5p.DATASET_CREATE), h5py.h5p.create(h5py.h5p.LINK_CREATE)
+_WITHOUT_TIMES.set_obj_track_times(False)
+_WITH_GROUPS.set_create_intermediate_group(True)
 _FACTORY = """\
 ccopy_reg
 _reconstructor
@@ -241,6 +245,15 @@ def _replace_classifier(stage: Any, classifier: TrainedClassifier) -> None:
     proportion = "N" if classifier.proportion is None else f"F{classifier.proportion!r}\n"
     text = _FACTORY.format(trees=classifier.trees, proportion=proportion, forests=len(classifier.forests))
     put_text(stage, "ClassifierFactory", text)
+
+
+def put_array(group: Any, place: str, values: np.ndarray) -> None:
+    """Store an array with the bytes of ``group[place] = values``, in half the time: forests have hundreds of arrays."""
+    data = np.ascontiguousarray(values)
+    kind, shape = h5py.h5t.py_create(data.dtype, logical=True), h5py.h5s.create_simple(data.shape)
+    created = h5py.h5d.create(group.id, None, kind, shape, _WITHOUT_TIMES)
+    created.write(h5py.h5s.ALL, h5py.h5s.ALL, data)
+    h5py.h5o.link(created, group.id, place.encode(), lcpl=_WITH_GROUPS)
 
 
 def put_text(file: Any, place: str, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from itertools import islice
 from math import isnan, nan
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -210,15 +211,19 @@ def grow_forests(
 
 def as_classifier(forests: Sequence[TrainedForest], names: tuple[str, ...], columns: tuple[str, ...]) -> Classifier:
     """Return trained forests as a project stores them."""
-    stored = []
-    for number, forest in enumerate(forests):
-        topologies, parameters = zip(*forest.trees, strict=True)
-        classes = len(forest.labels)
-        trees = unpack_trees(topologies, parameters, class_count=classes, column_count=forest.columns)
-        stored.append(StoredForest(f"Forest{number:04d}", trees, classes, forest.columns, is_weighted=False))
+    first = forests[0]
+    classes, columns_used = len(first.labels), first.columns
+    topologies, parameters = zip(*(tree for forest in forests for tree in forest.trees), strict=True)
+    # All trees are unpacked together, which makes this fast.
+    trees = iter(unpack_trees(topologies, parameters, class_count=classes, column_count=columns_used))
     return Classifier(
-        forests=tuple(stored),
-        known_labels=forests[0].labels,
+        forests=tuple(
+            StoredForest(
+                f"Forest{number:04d}", tuple(islice(trees, len(forest.trees))), classes, columns_used, is_weighted=False
+            )
+            for number, forest in enumerate(forests)
+        ),
+        known_labels=first.labels,
         label_names=names,
         feature_names=columns,
         kind=PARALLEL_FORESTS,

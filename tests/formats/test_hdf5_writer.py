@@ -23,7 +23,7 @@ from pixelforest.engine.formats import output_format
 from pixelforest.engine.formats.images import hdf5
 from pixelforest.engine.formats.spec import ImageSpec, ImageWriter
 
-IMAGE = (np.random.default_rng(0).integers(0, 100, (60, 300, 310, 2)) / 100).astype(np.float32)[:7]
+IMAGE = (np.random.default_rng(0).integers(0, 100, (7, 300, 310, 2)) / 100).astype(np.float32)
 SPEC = ImageSpec(IMAGE.shape, IMAGE.dtype, "zyxc", (0, 0, 0, 0), drange=(0.0, 1.0), display_mode="grayscale")
 SMALL = np.arange(20, dtype=np.uint8).reshape(4, 5)
 SMALL_SPEC = ImageSpec(SMALL.shape, SMALL.dtype, "yx", (0, 0))

@@ -86,7 +86,7 @@ def test_both_stages_are_replaced_and_nothing_else(project: Path) -> None:
 
 
 def test_stage_2_learns_from_the_features_that_it_predicts_from(project: Path) -> None:
-    trained = train(project, seed=5)
+    trained = train(project, seed=5, trees=3)
     trained.save(project)
     for number, stage in enumerate(trained.stages, 1):
         samples = stage.samples.features
@@ -96,7 +96,7 @@ def test_stage_2_learns_from_the_features_that_it_predicts_from(project: Path) -
 
 
 def test_training_depends_on_the_seed_only(project: Path) -> None:
-    one, two, other = train(project, threads=1), train(project, threads=3), train(project, seed=2)
+    one, two, other = (train(project, trees=6, **more) for more in ({"threads": 1}, {"threads": 3}, {"seed": 2}))
     for a, b, c in zip(one.stages, two.stages, other.stages, strict=True):
         assert a.project.classifier == b.project.classifier
         assert a.project.classifier != c.project.classifier
@@ -177,7 +177,7 @@ def test_seeds_that_vigra_has_not_are_refused(project: Path) -> None:
 def test_images_that_lose_the_probabilities_are_reported(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     wide = project.with_name("wide.npy")
     np.save(wide, np.asarray(Image.open(project.with_name("raw.png"))).astype(np.int32))
-    trained = train(project, raw_data=(str(wide),))
+    trained = train(project, trees=2, raw_data=(str(wide),))
     assert "type int32: ilastik hands the probabilities of stage 1 to stage 2 in the type of the image" in caplog.text
     # The first feature smooths, and its channels are that of the image and the classes of stage 1.
     assert np.ptp(trained.stages[1].samples.features[:, 1:4], axis=0).tolist() == [0, 0, 0]

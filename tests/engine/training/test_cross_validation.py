@@ -20,7 +20,7 @@ from pixelforest.frontend.text_training import describe_training
 
 NAMES = ("a", "b", "c")
 SETTINGS: dict[str, Any] = {
-    "classes": "Background,Cell,Edge", "features": "Gaussian Smoothing:1;Difference of Gaussians:3.5", "trees": 23,
+    "classes": "Background,Cell,Edge", "features": "Gaussian Smoothing:1;Difference of Gaussians:3.5", "trees": 5,
     "seed": 5,
 }  # fmt: skip
 
@@ -81,11 +81,11 @@ def count(labels: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow
 def test_each_image_is_classified_as_by_a_project_without_it(folder: Path) -> None:
-    found = validate(folder)
+    found = validate(folder, trees=23)
     assert found.names == ("Background", "Cell", "Edge")
     assert found.images == tuple(str(folder / f"{name}.png") for name in NAMES)
     for name, confusion in zip(NAMES, found.confusion, strict=True):
-        train(folder, tuple(other for other in NAMES if other != name))
+        train(folder, tuple(other for other in NAMES if other != name), trees=23)
         given = segment(folder, f"{name}.png", "Simple Segmentation")
         assert np.array_equal(confusion, count(read(folder / f"{name}_labels.png"), given))
         assert 0 < confusion.trace() < confusion.sum()

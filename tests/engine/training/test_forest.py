@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from support.golden import GOLDEN, SHARED
 import pixelforest
 from pixelforest.engine import TrainedForest, train_forest
 from pixelforest.engine.errors import InputMismatch, UsageError
+from pixelforest.engine.project.hdf5_writer import put_array
 from pixelforest.engine.training.forest import train_forests
 
 RECORDED = GOLDEN / "training" / "forests.h5"
@@ -34,6 +36,16 @@ def everything(group: h5py.Group) -> Iterator[tuple[str, Any]]:
     for name in sorted(names):
         found = group[name]
         yield name, found[()].tobytes() + str(found.dtype).encode() if isinstance(found, h5py.Dataset) else None
+
+
+def test_arrays_are_stored_with_the_bytes_of_an_assignment(tmp_path: Path) -> None:
+    arrays = {"a/b/strided": np.arange(9, dtype=np.int32)[::2], "a/number": np.array([2.0]), "none": np.zeros(0, "u4")}
+    one, other = tmp_path / "one.h5", tmp_path / "other.h5"
+    for path, put in ((one, put_array), (other, operator.setitem)):
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                put(file, name, values)
+    assert one.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.golden

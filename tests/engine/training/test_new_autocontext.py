@@ -26,7 +26,7 @@ RECORDED = GOLDEN / "autocontext_2d" / "project.ilp"
 GROUPS = ("PixelClassification", "PixelClassification01")
 SHAPE = (1, 1, 120, 128, 1)
 FIRST, SECOND = "Background,Bright,Dim", "Outside,Inside"
-QUICK: dict[str, Any] = {"features": "Gaussian Smoothing:1", "trees": 20}
+QUICK: dict[str, Any] = {"features": "Gaussian Smoothing:1", "trees": 4}
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def project_of(folder: Path) -> AutocontextProject:
 
 
 def test_the_layout_is_that_of_ilastik(scene: Path) -> None:
-    train(scene, classes=FIRST, classes_2=SECOND, features=f"like:{RECORDED}")
+    train(scene, classes=FIRST, classes_2=SECOND, features=f"like:{RECORDED}", trees=3)
     assert layout_of(scene / "new.ilp") == layout_of(RECORDED)
     with h5py.File(scene / "new.ilp") as new, h5py.File(RECORDED) as recorded:
         image = "Input Data/infos/lane0000/Raw Data"
@@ -191,7 +191,7 @@ def test_the_command_reports_both_stages(
 ) -> None:
     monkeypatch.chdir(scene)
     words = ["--raw_data", "raw.png", "--labels", "one.png", "--labels-2", "two.png", f"--classes-2={SECOND}"]
-    words += [f"--classes={FIRST}", "--features=Gaussian Smoothing:1", "--trees=20"]
+    words += [f"--classes={FIRST}", "--features=Gaussian Smoothing:1", "--trees=4"]
     assert main(["train", "--autocontext", "--new=new.ilp", *words]) == 0
     text = capsys.readouterr().out
     assert "stage 1: 518 labelled pixels, 1 features" in text

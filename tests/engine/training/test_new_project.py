@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ def scene(tmp_path: Path) -> Path:
 
 def train(folder: Path, labels: Path | str, image: str = "raw.png", **more: Any) -> TrainedPixels:
     request = TrainingRequest(
-        new=str(folder / "new.ilp"), raw_data=(str(folder / image),), labels=(str(labels),), **{"trees": 40} | more
+        new=str(folder / "new.ilp"), raw_data=(str(folder / image),), labels=(str(labels),), **{"trees": 4} | more
     )
     return train_project(request)
 
@@ -70,7 +72,7 @@ def test_a_new_project_equals_one_with_the_same_labels_and_features(name: str, s
     source = GOLDEN / "px2d_gray" / "project.ilp"
     labels = write_labels(scene / name, labels_of("px2d_gray", (1, 1, 160, 200))[0, 0])
     train(scene, labels, classes="Background,Cell", features=f"like:{source}", seed=4)
-    train_project(TrainingRequest(project=str(source), output=str(scene / "old.ilp"), trees=40, seed=4))
+    train_project(TrainingRequest(project=str(source), output=str(scene / "old.ilp"), trees=4, seed=4))
     new, old = read_project(scene / "new.ilp"), read_project(scene / "old.ilp")
     assert new.classifier == old.classifier
     assert new.features == old.features
@@ -132,31 +134,35 @@ def test_features_that_do_not_exist_are_refused(text: str, message: str) -> None
         parse_features(text, flat=True)
 
 
-def drawn(change: Any = None) -> np.ndarray:
-    labels = labels_of("px2d_gray", (1, 1, 160, 200))[0, 0]
-    return labels if change is None else np.asarray(change(labels))
+@cache
+def drawn() -> np.ndarray:
+    return labels_of("px2d_gray", (1, 1, 160, 200))[0, 0]
+
+
+def unchanged(labels: np.ndarray) -> np.ndarray:
+    return labels
 
 
 @pytest.mark.parametrize(
-    ("labels", "more", "message"),
+    ("change", "more", "message"),
     [
-        (drawn()[:100], {}, "has the size y=100 x x=200, the image .* y=160 x x=200"),
-        (drawn().astype(np.float32), {}, "values of type float32; labels are integers"),
-        (drawn(lambda a: a.astype(np.uint16) * 200), {}, "has the label 400; labels go from 1 to 255"),
-        (drawn(lambda a: -a.astype(np.int16)), {}, "has the label -2; labels go from 1"),
-        (drawn(lambda a: a * 50), {}, "has the label 100, which erases"),
-        (drawn(), {"classes": "Cell"}, "has the label 2, but classes names 1 classes"),
-        (drawn(), {"classes": "Cell,Cell"}, "classes takes different names"),
-        (drawn(lambda a: a * 0), {"classes": "A,B"}, "there are no labels to train from in"),
-        (drawn(lambda a: np.minimum(a, 1)), {"classes": "A,B"}, r"new\.ilp has labels of one class only, A"),
-        (drawn(), {"project": "other.ilp"}, "project cannot be combined with new"),
-        (drawn(), {"labels": ()}, "there are 1 images and 0 label images"),
+        (lambda a: a[:100], {}, "has the size y=100 x x=200, the image .* y=160 x x=200"),
+        (lambda a: a.astype(np.float32), {}, "values of type float32; labels are integers"),
+        (lambda a: a.astype(np.uint16) * 200, {}, "has the label 400; labels go from 1 to 255"),
+        (lambda a: -a.astype(np.int16), {}, "has the label -2; labels go from 1"),
+        (lambda a: a * 50, {}, "has the label 100, which erases"),
+        (unchanged, {"classes": "Cell"}, "has the label 2, but classes names 1 classes"),
+        (unchanged, {"classes": "Cell,Cell"}, "classes takes different names"),
+        (lambda a: a * 0, {"classes": "A,B"}, "there are no labels to train from in"),
+        (lambda a: np.minimum(a, 1), {"classes": "A,B"}, r"new\.ilp has labels of one class only, A"),
+        (unchanged, {"project": "other.ilp"}, "project cannot be combined with new"),
+        (unchanged, {"labels": ()}, "there are 1 images and 0 label images"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_left(
-    labels: np.ndarray, more: Any, message: str, scene: Path
+    change: Callable[[np.ndarray], np.ndarray], more: Any, message: str, scene: Path
 ) -> None:
-    path = write_labels(scene / "labels.npy", labels)
+    path = write_labels(scene / "labels.npy", change(drawn()))
     request = {"new": str(scene / "new.ilp"), "raw_data": (str(scene / "raw.png"),), "labels": (str(path),)} | more
     with pytest.raises((InputMismatch, UsageError, PixelforestError), match=message):
         train_project(TrainingRequest(**request))
@@ -228,7 +234,7 @@ def test_a_project_of_a_stack_is_trained_again_and_predicts(tmp_path: Path, monk
     write_stack(tmp_path, 8)
     train(tmp_path, "drawn_*.png", "im_*.png", stack_along="t", features="Gaussian Smoothing:1")
     first = read_project(tmp_path / "new.ilp").classifier
-    arguments = ["--project=new.ilp", "--output=new.ilp", "--trees=40"]
+    arguments = ["--project=new.ilp", "--output=new.ilp", "--trees=4"]
     assert main(["train", *arguments]) == 0
     assert read_project(tmp_path / "new.ilp").classifier == first
     shape = ["--output_format=numpy", "--output_filename_format=out.npy", "--device=cpu", "--stack_along=t"]

@@ -163,7 +163,7 @@ def test_a_missing_table_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 def train(folder: Path, labels: Path, image: str) -> None:
     request = TrainingRequest(
-        new=str(folder / f"{labels.stem}.ilp"), raw_data=(str(folder / image),), labels=(str(labels),), trees=20,
+        new=str(folder / f"{labels.stem}.ilp"), raw_data=(str(folder / image),), labels=(str(labels),), trees=3,
         features="Gaussian Smoothing:1;Difference of Gaussians:1.6", classes=",".join(CLASSES),
     )  # fmt: skip
     train_project(request)
