@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -21,6 +22,8 @@ from pixelforest.engine.project import forest
 from pixelforest.kernels.contract import Backend, KernelError
 from pixelforest.kernels.cuda.backend import compose_backend
 
+# Their tests run CUDA kernels without a GPU, or need one.
+SLOW_FOLDERS = ("cuda", "emulated", "parity", "ptx")
 # What a developer's own settings would change.
 _ENVIRONMENT = ("LAZYFLOW_THREADS", "LAZYFLOW_TOTAL_RAM_MB", "SLURM_CPUS_PER_TASK", "XDG_CONFIG_HOME", "COLUMNS")
 
@@ -45,12 +48,23 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.dont_write_bytecode = False
 
 
+def pytest_collection() -> None:
+    """Nothing that collection makes is garbage; looking for some takes a tenth of the time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Nor is it looked at while tests run."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that run CUDA kernels without a GPU are not part of the fast set; see also ``sampled``."""
+    """Tests of ``SLOW_FOLDERS`` are not part of the fast set; see also ``sampled``."""
     cases: dict[tuple[str, str, bool], list[pytest.Function]] = {}
     for item in items:
         needs_gpu = "gpu" in item.keywords
-        if item.path.parent.name in ("cuda", "emulated", "parity", "ptx") and not needs_gpu:
+        if item.path.parent.name in SLOW_FOLDERS and not needs_gpu:
             item.add_marker(pytest.mark.slow)
         if "make_device" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ptx)
@@ -68,6 +82,12 @@ def sampled_count(item: pytest.Function) -> int:
     """Number of cases in the fast set, by a mark or by the attribute ``sampled`` of a suite's class; 0: all."""
     mark = item.get_closest_marker("sampled")
     return mark.args[0] if mark else getattr(item.cls, "sampled", {}).get(item.originalname, 0)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Folders without a test of the fast set are not imported for it."""
+    is_fast = {"not slow", "not gpu"} <= set(config.getoption("markexpr").split(" and "))
+    return True if is_fast and collection_path.name in SLOW_FOLDERS and collection_path.is_dir() else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -116,21 +136,24 @@ def shared_folder() -> Path:
     return SHARED
 
 
-@pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test sees the configuration files and environment of whoever runs it."""
-    home = tmp_path_factory.getbasetemp() / "home"
-    home.mkdir(exist_ok=True)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    for name in _ENVIRONMENT:
-        monkeypatch.delenv(name, raising=False)
+    home = tmp_path_factory.mktemp("home", numbered=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.setenv("USERPROFILE", str(home))
+        for name in _ENVIRONMENT:
+            patch.delenv(name, raising=False)
+        yield
 
 
-@pytest.fixture(autouse=True)
-def forests_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _forests_are_read_once() -> Iterator[None]:
     """Forests of equal project files are read once; tests/engine/project/conftest.py turns this off."""
-    monkeypatch.setattr(forest, "_read_forests", read_or_recall)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forest, "_read_forests", read_or_recall)
+        yield
 
 
 @pytest.fixture

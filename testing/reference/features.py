@@ -74,15 +74,16 @@ def filter_along(volume: np.ndarray, letter: str, weights: list[np.float32], *, 
     if len(weights) == 1:
         return volume.copy()
     axis = AXES[letter]
+    fused = is_fused(volume.shape[2], len(weights) - 1) if letter == "x" else np.ones(1, bool)
     once = twice = weights[0] * volume
     for k in range(1, len(weights)):
         right, left = shifted(volume, axis, k), shifted(volume, axis, -k)
         pair = right - left if odd else right + left
-        once = fused_multiply_add(pair, weights[k], once)
-        twice = twice + weights[k] * pair
-    if letter == "x":
-        return np.where(is_fused(volume.shape[2], len(weights) - 1), once, twice)
-    return once
+        if fused.any():
+            once = fused_multiply_add(pair, weights[k], once)
+        if not fused.all():
+            twice = twice + weights[k] * pair
+    return np.where(fused, once, twice)
 
 
 def separable(

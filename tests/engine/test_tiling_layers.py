@@ -41,18 +41,16 @@ def _small_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("chunks", [(4, 5, 6), (7, 3, 50), (1, 6, 7), (1, 40, 40), (64, 64, 64), (1, 1, 40)])
-@pytest.mark.parametrize("voxels", [100, 400, 1600, 3200, 10**6])
 @pytest.mark.parametrize("shape", [(11, 20, 40), (1, 33, 40)])
-def test_slabs_are_what_is_there_and_units_are_unpacked_once(
-    shape: tuple[int, ...], chunks: tuple[int, ...], voxels: int
-) -> None:
-    file = Chunked(shape, chunks)
-    with Scratch(1 << 30) as scratch:
-        with file.layered(scratch) as read:
-            for slab in plan_slabs(shape, voxels):
-                assert np.array_equal(read(slab), file.voxels[slab.slices()])
-        assert scratch.bytes_in_memory == 0
-    assert set(file.unpacked.values()) == {1}
+def test_slabs_are_what_is_there_and_units_are_unpacked_once(shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+    for voxels in (100, 400, 1600, 3200, 10**6):
+        file = Chunked(shape, chunks)
+        with Scratch(1 << 30) as scratch:
+            with file.layered(scratch) as read:
+                for slab in plan_slabs(shape, voxels):
+                    assert np.array_equal(read(slab), file.voxels[slab.slices()])
+            assert scratch.bytes_in_memory == 0
+        assert set(file.unpacked.values()) == {1}
 
 
 @pytest.mark.parametrize("rows", [20, 5])

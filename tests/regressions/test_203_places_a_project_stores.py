@@ -108,11 +108,12 @@ def test_a_table_is_never_sent_to_a_server(objects: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- images
 
 
-@pytest.mark.parametrize("name", [name for name, each in output_formats().items() if name != "dvid"])
-def test_no_format_takes_a_strange_file_for_its_result(name: str, tmp_path: Path) -> None:
+def test_no_format_takes_a_strange_file_for_its_result(tmp_path: Path) -> None:
     strange = tmp_path / "file"
     strange.write_text("my own work")
-    assert not output_formats()[name].is_result(strange, "exported_data")
+    to_files = [each for each in output_formats().values() if each.name != "dvid"]
+    assert len(to_files) > 30
+    assert [each.name for each in to_files if each.is_result(strange, "exported_data")] == []
 
 
 @pytest.mark.parametrize("table", [pytest.param(each, id=each.name) for each in table_formats()])

@@ -110,11 +110,11 @@ def test_a_stored_path_with_controls_is_refused_and_shown_escaped(
     assert not (evil / "out").exists()
 
 
-@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
-def test_every_control_is_escaped(code: int) -> None:
-    escape = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    assert printable(f"a{chr(code)}b") == f"a{escape}b"
-    assert printable_lines(f"a{chr(code)}b") == ("a\nb" if code == 0x0A else f"a{escape}b")
+def test_every_control_is_escaped() -> None:
+    for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)):
+        escape = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+        assert printable(f"a{chr(code)}b") == f"a{escape}b"
+        assert printable_lines(f"a{chr(code)}b") == ("a\nb" if code == 0x0A else f"a{escape}b")
 
 
 @pytest.mark.parametrize(

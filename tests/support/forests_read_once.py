@@ -10,14 +10,14 @@ from pixelforest.engine.project import StoredForest, forest
 from pixelforest.engine.project.hdf5 import ProjectFile
 
 MAX_KEPT = 64
-_read_forests = forest._read_forests
+read_forests = forest._read_forests
 _kept: OrderedDict[tuple[bytes, tuple[str, ...]], tuple[StoredForest, ...]] = OrderedDict()
 
 
 def read_or_recall(file: ProjectFile, places: Sequence[str]) -> tuple[StoredForest, ...]:
     """Stand in for the function of ``engine.project.forest`` that reads all trees of a file."""
     key = hashlib.sha256(file.path.read_bytes()).digest(), tuple(places)
-    forests = _kept.pop(key, None) or _read_forests(file, places)
+    forests = _kept.pop(key, None) or read_forests(file, places)
     _kept[key] = forests
     while len(_kept) > MAX_KEPT:
         _kept.popitem(last=False)

@@ -8,7 +8,9 @@ from typing import Any
 import h5py
 import pytest
 from support import project_files
+from support.forests_read_once import read_forests
 
+from pixelforest.engine.project import forest as stored_forest
 from pixelforest.testing.reference import forest
 
 
@@ -37,5 +39,6 @@ def make_project(builders: ModuleType, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(autouse=True)
-def forests_are_read_once() -> None:
+def _forests_are_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is recalled: these are the tests of reading."""
+    monkeypatch.setattr(stored_forest, "_read_forests", read_forests)
