@@ -8,6 +8,7 @@
 #   make fuzz     read damaged projects and images for a minute, or ARGS="--seconds 3600 --seed 7"; --replay FILE
 #   make ptx      interpret the PTX of other architectures, or ARGS="--ptx compute_100:7 --plans 50": one of them with a
 #                 seed, and so many random feature plans
+#   make docs     build the documentation site in docs/site
 #   make bench    measure                            make gpu      run tests that need a CUDA device
 #   make gpu bench-gpu  measure on one first, then run these tests: ten minutes at most, results in gpu-results
 #   make gpu-emulated   run these tests without one, on emulated GPUs
@@ -24,7 +25,7 @@ GPU ?= cuda13
 # Environment with CuPy for tests on emulated GPUs. It sees the packages of .venv, which stays without CuPy.
 EMULATED := .venv-emulated
 
-.PHONY: demo test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
+.PHONY: demo docs test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -79,11 +80,19 @@ bench-gpu: $(VENV)/ready-bench $(VENV)/ready-$(GPU)
 lint: $(VENV)/ready-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/checks.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 # The checkout is the package, so mypy finds it under its name only through a link of that name.
 types: $(VENV)/ready-lint
 	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/pixelforest
 	cd $(VENV)/types && ../bin/mypy --config-file pixelforest/pyproject.toml --cache-dir ../mypy-cache
+
+# Every warning is an error, and so is every reference that leads nowhere.
+docs: $(VENV)/ready-docs
+	$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/site
+	@echo "The site is in $(CURDIR)/docs/site/index.html"
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python bench/table.py $(ARGS)

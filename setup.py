@@ -100,6 +100,7 @@ setup(
             "scikit-learn>=1.5",
             "connected-components-3d>=3.20",
         ],
-        "lint": ["ruff>=0.6", "mypy>=1.11"],
+        "docs": ["sphinx>=8.1", "myst-nb>=1.2", "numpydoc>=1.8", "pydata-sphinx-theme>=0.16"],
+        "lint": ["ruff>=0.6", "mypy>=1.11", "check-jsonschema>=0.36"],
     },
 )
