@@ -166,7 +166,7 @@ def explain_run(line: CommandLine, console: Console) -> int:
 
     is_json = console.settings.json
     try:
-        RunReport(console.settings.report_json)
+        RunReport(console.settings)
         job = resolve_job(build_request(line))
         if job.debug:
             console.set_debug()
@@ -310,7 +310,7 @@ def _as_json(document: object) -> str:
 @contextlib.contextmanager
 def _reported(console: Console) -> Iterator[RunReport]:
     """Write the requested report of a run, however the run ends."""
-    record = RunReport(console.settings.report_json)
+    record = RunReport(console.settings)
 
     def write_now(status: int, message: str) -> None:
         record.end(status, message)

@@ -21,7 +21,11 @@ class build_py(_build_py):
 setup(
     package_dir={NAME: ".", **{f"{NAME}.{s}": s.replace(".", "/") for s in sub_packages}},
     packages=[NAME, *(f"{NAME}.{s}" for s in sub_packages)],
-    package_data={NAME: ["py.typed"], f"{NAME}.kernels.cuda": ["*.cu", "*.cuh"]},
+    package_data={
+        NAME: ["py.typed"],
+        f"{NAME}.frontend.html_report": ["*.css", "*.js"],
+        f"{NAME}.kernels.cuda": ["*.cu", "*.cuh"],
+    },
     data_files=[("share/man/man1", ["docs/pixelforest.1"])],
     cmdclass={"build_py": build_py},
     entry_points={"console_scripts": ["pixelforest = pixelforest.__main__:start"]},

@@ -16,7 +16,16 @@ from ..frozen import frozen
 from .config import Config, find_config, read_config
 from .errors import ClassifierMissing, ExportError, ProjectError, Text, UsageError, setting
 from .machine import choose_memory, choose_threads
-from .requests import MPI, ExportRequest, InputRequest, ResourceRequest, TableRequest, TrainingInRun, role_key
+from .requests import (
+    COLOURS,
+    MPI,
+    ExportRequest,
+    InputRequest,
+    ResourceRequest,
+    TableRequest,
+    TrainingInRun,
+    role_key,
+)
 
 if TYPE_CHECKING:
     from .export.settings import ExportSettings
@@ -48,8 +57,10 @@ class Request(InputRequest, ExportRequest, TableRequest, TrainingInRun, Resource
         Path of the trained project.
     debug
         Also set by the configuration file.
-    logfile, redirect_output, report_json
+    logfile, redirect_output, report_json, report_html
         Files that the process writes beside the results, which must not replace them.
+    report_colours
+        Colours of the classes in reports, one of ``COLOURS``.
     """
 
     project: str | None = None
@@ -59,6 +70,8 @@ class Request(InputRequest, ExportRequest, TableRequest, TrainingInRun, Resource
     logfile: str | None = None
     redirect_output: str | None = None
     report_json: str | None = None
+    report_html: str | None = None
+    report_colours: str = COLOURS[0]
 
 
 @frozen
@@ -100,6 +113,8 @@ class Job:
         Part of the blocks of the only lane, and whether all of them must be there already.
     cluster
         Cluster whose workers compute the lanes; None: this process does.
+    samples
+        Colours of the classes in the pictures that are gathered for a report, one of ``COLOURS``; empty: none are.
     own_files
         Logs and reports of the process, which no result may replace.
     notes
@@ -123,6 +138,7 @@ class Job:
     finish: bool = False
     cluster: ClusterSettings | None = None
     debug: bool = False
+    samples: str = ""
     own_files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -211,6 +227,7 @@ def resolve_job(request: Request) -> Job:
         finish=request.finish,
         cluster=_cluster(request, threads=threads, memory_bytes=memory_bytes),
         debug=request.debug or config.debug,
+        samples="" if request.report_html is None else request.report_colours,
         own_files=_own_files(request),
         notes=tuple(map(Text, notes)),
     )
@@ -439,7 +456,7 @@ def _own_files(request: Request) -> tuple[Path, ...]:
     """List the logs and reports of the process that are, or will be, regular files."""
     from .storage.special_files import is_special
 
-    names = (request.logfile, request.redirect_output, request.report_json)
+    names = (request.logfile, request.redirect_output, request.report_json, request.report_html)
     paths = [Path(name).expanduser().absolute() for name in names if name]
     return tuple(path for path in paths if not is_special(path))
 

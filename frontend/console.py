@@ -38,7 +38,7 @@ class ConsoleSettings:
 
     dry_run       stdout is for the explanation; the log goes to stderr
     json          the explanation is machine-readable
-    report_json   path of the machine-readable report of a run
+    report_json   path of the machine-readable report of a run; report_html: of the one with pictures
     """
 
     debug: bool = False
@@ -50,6 +50,7 @@ class ConsoleSettings:
     dry_run: bool = False
     json: bool = False
     report_json: str | None = None
+    report_html: str | None = None
 
     @property
     def is_terse(self) -> bool:

@@ -1,11 +1,13 @@
-"""Machine-readable report of ``--report_json``: the outcome of every lane. Its fields: ``docs/cluster.md``.
+"""Reports of a run: the outcome of every lane as JSON, ``--report_json``, and as a page. Fields: ``docs/cluster.md``.
 
-The file is written once at the end, also of a run that fails or is interrupted, and appears complete or not at all.
+Files are written once at the end, also of a run that fails or is interrupted, and appear complete or not at all.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,10 @@ from pixelforest.engine.terminal_text import printable_json
 if TYPE_CHECKING:
     from pixelforest.engine.jobs import Job
     from pixelforest.engine.run.outcome import LaneResult
+    from pixelforest.engine.sampling.lane import LaneSample
+    from pixelforest.frontend.console import ConsoleSettings
 
+PROGRAM = "pixelforest"
 SCHEMA = "pixelforest/report/1"
 OPTION = setting("report_json")
 
@@ -27,24 +32,30 @@ OPTION = setting("report_json")
 class RunReport:
     """Collector of the facts of a run. Lanes may end in any thread.
 
-    name   the file as typed; None: no report. Raises ExportError if it cannot be written
+    settings   names the files, as typed. Raises ExportError if they cannot be written
     """
 
-    def __init__(self, name: str | None) -> None:
-        self._path = None if name is None else Path(name).expanduser().absolute()
+    def __init__(self, settings: ConsoleSettings) -> None:
+        self._path, self._page = (_absolute(name) for name in (settings.report_json, settings.report_html))
         self._started_s = time.monotonic()
         self._lock = threading.Lock()
         self._job: Job | None = None
+        self._provenance: Mapping[str, Any] | None = None
         self._lanes: dict[int, LaneResult] = {}
         self._status, self._error = 1, ""
         if self._path is not None:
             from pixelforest.engine.storage.atomic_write import check_file_place
 
             check_file_place(self._path, OPTION, begins=b"{")
+        if self._page is not None:
+            from .html_report.files import check_page_place
+
+            check_page_place(self._page)
 
     def begin(self, job: Job) -> None:
         """Record the lanes of the job."""
         self._job = job
+        self._provenance = _describe_run(job) if job.samples else None
 
     def end(self, status: int, error: str) -> None:
         """Record the end of the run."""
@@ -56,15 +67,18 @@ class RunReport:
             self._lanes[result.index] = result
 
     def write(self) -> None:
-        """Put the file in place. Raises ExportError."""
-        if self._path is None:
-            return
-        from pixelforest.engine.public_text import public_document
-        from pixelforest.engine.storage.atomic_write import write_text_file
+        """Put the files in place. Raises ExportError."""
+        if self._path is not None:
+            from pixelforest.engine.public_text import public_document
+            from pixelforest.engine.storage.atomic_write import write_text_file
 
-        document = public_document(self._document())
-        text = printable_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
-        write_text_file(self._path, text, OPTION, begins=b"{")
+            document = public_document(self._document())
+            text = printable_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
+            write_text_file(self._path, text, OPTION, begins=b"{")
+        if self._page is not None:
+            from .html_report.files import write_page
+
+            write_page(self._document(), self._page)
 
     def _document(self) -> Mapping[str, Any]:
         job = self._job
@@ -78,6 +92,7 @@ class RunReport:
             "memory_bytes": None if job is None else job.memory_bytes,
             "shard": None if job is None or job.shard is None else list(job.shard),
             "seconds": round(time.monotonic() - self._started_s, 3),
+            "provenance": self._provenance,
             "lanes": [] if job is None else self._describe_lanes(job),
         }
 
@@ -98,9 +113,39 @@ class RunReport:
                     "device": None if result is None else result.device,
                     "seconds": None if result is None else round(result.seconds, 3),
                     "warnings": [] if result is None else [render_settings(text, as_flag) for text in result.warnings],
+                    "sample": None if result is None or result.sample is None else _describe_sample(result.sample),
                 }
             )
         return lanes
+
+
+def _absolute(name: str | None) -> Path | None:
+    return None if name is None else Path(name).expanduser().absolute()
+
+
+def _describe_sample(sample: LaneSample) -> Mapping[str, Any]:
+    pictures = {name: base64.b64encode(data).decode() for name, data in sample.pictures.items()}
+    return {**sample.numbers, "pictures": pictures}
+
+
+def _describe_run(job: Job) -> Mapping[str, Any]:
+    """Describe the origin of the results of a run with pictures."""
+    import platform
+    import shlex
+    from datetime import UTC, datetime
+
+    from pixelforest.engine.storage.file_digest import digest_file
+
+    versions = {"pixelforest": __version__, "Python": platform.python_version()}
+    versions |= {name: sys.modules[name].__version__ for name in ("numpy", "h5py") if name in sys.modules}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([PROGRAM, *sys.argv[1:]]),
+        "project_sha256": digest_file(job.project.path),
+        "workflow": job.project.workflow,
+        "versions": versions,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def _state(result: LaneResult | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pixelforest.engine.machine import parse_size
 from pixelforest.engine.quotes import split_entries
-from pixelforest.engine.requests import EXPORT_DTYPES, FORESTS, OME_ZARR_VERSIONS
+from pixelforest.engine.requests import COLOURS, EXPORT_DTYPES, FORESTS, OME_ZARR_VERSIONS
 from pixelforest.frontend.console import PROGRAM
 from pixelforest.frontend.options import Option, Takes, format_help
 
@@ -431,6 +431,22 @@ OPTIONS: tuple[Option, ...] = (
         metavar="FILE",
         is_path=True,
         writes=True,
+    ),
+    Option(
+        "--report_html",
+        SCREEN,
+        "Write a page on every input to this file, to be opened in a browser: classes over the image, their shares, "
+        "uncertainty, objects, and what is unusual. With --report_json, its numbers and pictures are there, too.",
+        metavar="FILE",
+        is_path=True,
+        writes=True,
+    ),
+    Option(
+        "--report_colours",
+        SCREEN,
+        "Colours of the classes in reports: those of the project, or some that colour-blind people tell apart.",
+        choices=COLOURS,
+        default=COLOURS[0],
     ),
     Option(
         "--redirect_output",

@@ -26,6 +26,7 @@ LAYERS = (
     ("engine.tiling",),
     ("engine.pixels", "engine.objects", "engine.export"),
     ("engine.workflows",),
+    ("engine.sampling",),
     ("engine.training",),
     ("engine.jobs", "engine.arrays", "engine.retraining"),
     ("engine.run",),

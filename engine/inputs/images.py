@@ -62,6 +62,7 @@ class InputImage:
     sources      number of files or datasets that were stacked
     axes_option  spells --input_axes with given letters for its role
     ref          opens it again; an image in memory has none
+    on_read      receives every box that is read with its voxels, from any thread; None: nobody does
     """
 
     def __init__(
@@ -97,12 +98,16 @@ class InputImage:
         self.resolution = dict(info.resolution)
         self.chunks = None if info.chunks is None else canonical_shape(info.chunks, info.axes)
         self.scales = info.scales
+        self.on_read: Callable[[Box, np.ndarray], None] | None = None
 
     def read(self, box: Box) -> np.ndarray:
         """Read the voxels of a canonical box as (t, z, y, x, c). Threads may read at once. Raises InputError."""
         if not Box.whole(self.shape).contains(box):
             raise ValueError(f"{box} is not inside an image of shape {self.shape}")
-        return to_canonical(self._reader.read(box_from_canonical(box, self.axes)), self.axes)
+        voxels = to_canonical(self._reader.read(box_from_canonical(box, self.axes)), self.axes)
+        if self.on_read is not None:
+            self.on_read(box, voxels)
+        return voxels
 
     @property
     def source_names(self) -> tuple[str, ...]:

@@ -64,10 +64,10 @@ def _each(classes: int) -> int:
     return classes
 
 
-IDENTITIES = "Object Identities"
+PREDICTIONS, IDENTITIES = "Object Predictions", "Object Identities"
 _UNIT = (0.0, 1.0)
 RESULTS = (
-    ObjectResult("Object Predictions", "uint8", _one, predictions),
+    ObjectResult(PREDICTIONS, "uint8", _one, predictions),
     ObjectResult("Object Probabilities", "float32", _each, probabilities, value_range=_UNIT),
     ObjectResult("Blockwise Object Predictions", "uint8", _one, predictions, True),
     ObjectResult("Blockwise Object Probabilities", "float32", _each, probabilities, True, value_range=_UNIT),

@@ -94,7 +94,7 @@ class TableRows:
 
     def _store_crops(self, time: int, labels: LabelFrame, measured: ObjectFeatures, first: int) -> None:
         read = None if self._settings.includes_raw else partial(self._raw.read_frame, time)
-        crops = cut_objects(labels.labels, read, _object_boxes(measured), self._settings.margin)
+        crops = cut_objects(labels.labels, read, object_boxes(measured), self._settings.margin)
         for number, crop in enumerate(crops, first):
             self._table.add_image(f"{number}/labeling", crop.mask, axes=crop.axes, kind="labeling")
             if crop.raw is not None:
@@ -114,7 +114,7 @@ class TableRows:
                 self._table.write_image("raw", target, plane.reshape(target.shape))
 
 
-def _object_boxes(measured: ObjectFeatures) -> np.ndarray:
+def object_boxes(measured: ObjectFeatures) -> np.ndarray:
     """Bounding boxes of objects, (objects, 2, 3): first and last + 1 voxel along z, y, x."""
     default = measured.values[DEFAULT_FEATURES]
     boxes = np.zeros((measured.count, 2, 3), np.intp)

@@ -31,12 +31,14 @@ class PixelResult:
 
 
 PROBABILITIES, FEATURES, LABELS = "Probabilities", "Features", "Labels"
+SEGMENTATION, UNCERTAINTY = "Simple Segmentation", "Uncertainty"
+CLASS_RESULTS = frozenset({PROBABILITIES, SEGMENTATION, UNCERTAINTY})
 
 # The segmentation's range is inherited from the probabilities, as in ilastik; it means nothing.
 RESULTS = (
     PixelResult(PROBABILITIES, "float32", lambda classes, columns: classes, "probabilities", drange=(0.0, 1.0)),
     PixelResult(
-        "Simple Segmentation",
+        SEGMENTATION,
         "uint8",
         lambda classes, columns: 1,
         "segmentation",
@@ -44,7 +46,7 @@ RESULTS = (
         is_labels=True,
         is_scalar=True,
     ),
-    PixelResult("Uncertainty", "float32", lambda classes, columns: 1, "uncertainty", drange=(0.0, 1.0), is_scalar=True),
+    PixelResult(UNCERTAINTY, "float32", lambda classes, columns: 1, "uncertainty", drange=(0.0, 1.0), is_scalar=True),
     PixelResult(FEATURES, "float32", lambda classes, columns: columns, "features"),
     PixelResult(
         LABELS,

@@ -36,6 +36,7 @@ from .lane_log import LaneLog
 from .outcome import BatchReport, LaneResult
 
 if TYPE_CHECKING:
+    from ..sampling.lane import LaneSample, LaneSampler
     from .cluster import StepWorkers
 
 __all__ = ["BatchReport", "LaneResult", "check_batch", "run_batch"]
@@ -146,6 +147,7 @@ class Batch:
         self._open_resources = open_resources or partial(_open_resources, job)
         self.on_lane: Callable[[LaneResult], None] = lambda result: None
         self._results: dict[int, LaneResult] = {}
+        self._samplers: dict[int, LaneSampler] = {}
         self._is_interrupted, self._has_failed = threading.Event(), threading.Event()
 
     def run(self) -> None:
@@ -244,8 +246,11 @@ class Batch:
         table: TableExport | None = None
         files: list[Path] = []
         with reopen_images({role: image.ref for role, image in lane.images.items()}) as images:
+            sampler = self._begin_sample(lane, images)
             if lane.block is not None:
-                return self._compute_blocks(lane, resources, images)
+                return self._compute_blocks(lane, resources, images, sampler)
+            if sampler is not None and sampler.observer is not None:
+                classify = partial(classify, observer=sampler.observer)
             try:
                 for name, export_plan in lane.exports.items():
                     export_logger.info("Exporting to %s", export_plan.shown_path)
@@ -258,7 +263,7 @@ class Batch:
                 classify(
                     self.job.project,
                     images,
-                    exports,
+                    exports if sampler is None else sampler.add_sinks(exports),
                     resources=resources,
                     on_progress=self._on_progress,
                     table=table,
@@ -282,18 +287,53 @@ class Batch:
         return tuple(files)
 
     def _compute_blocks(
-        self, lane: LaneCheck, resources: Resources, images: Mapping[str, InputImage]
+        self,
+        lane: LaneCheck,
+        resources: Resources,
+        images: Mapping[str, InputImage],
+        sampler: LaneSampler | None,
     ) -> tuple[Path, ...]:
         from .block_run import BlockWork, compute_in_blocks
 
         assert self.records is not None
-        work = BlockWork(self.job, self.workflow, resources, self.records, self.progress, self._on_progress)
+        work = BlockWork(self.job, self.workflow, resources, self.records, self.progress, self._on_progress, sampler)
         return compute_in_blocks(lane, images, work)
 
     def _on_progress(self, voxels: int) -> None:
         if self._is_interrupted.is_set():
             raise _Stopped
         self.progress.add(voxels)
+
+    def _begin_sample(self, lane: LaneCheck, images: Mapping[str, InputImage]) -> LaneSampler | None:
+        """Begin to sample a lane, if the job asks for it."""
+        if not self.job.samples:
+            return None
+        from ..sampling.lane import begin_sample, choose_side
+
+        raw = images[self.job.project.roles[0]]
+        sampler = begin_sample(
+            self.workflow,
+            self.job.project,
+            raw,
+            lane.exports,
+            has_table=lane.table is not None,
+            side=choose_side(len(self.job.lanes) * (self.job.shard or (1, 1))[1]),
+            colours=self.job.samples,
+        )
+        self._samplers[lane.lane.index] = sampler
+        return sampler
+
+    def _finish_sample(self, index: int) -> LaneSample | None:
+        """Finish the sample of a lane, also of one that failed. A picture that cannot be made fails no lane."""
+        sampler = self._samplers.pop(index, None)
+        if sampler is None:
+            return None
+        try:
+            return sampler.finish()
+        except Exception as error:
+            raise_if_interrupted(error)
+            logger.warning("There are no pictures of input %d: %s", index + 1, describe_error(error, as_marked))
+            return None
 
     # --------------------------------------------------------------------------------------------------------- ending
 
@@ -323,9 +363,9 @@ class Batch:
         self, lane: LaneCheck, *, files: tuple[Path, ...] = (), error: Exception | None = None, seconds: float
     ) -> None:
         index = lane.lane.index
-        result = LaneResult(
-            index, lane.name, files, error, self.resources.backend.name, seconds, warnings=self.log.warnings(index)
-        )
+        sample = self._finish_sample(index)
+        warnings, device = self.log.warnings(index), self.resources.backend.name
+        result = LaneResult(index, lane.name, files, error, device, seconds, warnings=warnings, sample=sample)
         self.keep(result)
 
     def keep(self, result: LaneResult) -> None:

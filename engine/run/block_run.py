@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...box import Box
 from ...frozen import frozen
@@ -36,6 +36,10 @@ from ..workflows.protocol import Workflow
 from .check import LaneCheck
 from .done_lanes import DoneLanes, is_remote, remote_result, result_places
 from .fingerprint import Fingerprint, digest
+
+if TYPE_CHECKING:
+    from ..export.tile_sinks import TileSink
+    from ..sampling.lane import LaneSampler
 
 logger = logging.getLogger("pixelforest.batch")
 
@@ -105,6 +109,7 @@ class BlockWork:
     records: DoneLanes
     progress: Progress
     on_progress: Callable[[int], None]
+    sampler: LaneSampler | None = None
 
 
 def compute_in_blocks(found: LaneCheck, images: Mapping[str, InputImage], work: BlockWork) -> tuple[Path, ...]:
@@ -170,8 +175,9 @@ def _compute(
 
     def compute(index: int) -> None:
         sinks = {name: BlockSink(export, boxes[index]) for name, export in exports.items()}
+        taking: Mapping[str, TileSink] = sinks if work.sampler is None else work.sampler.add_sinks(sinks, boxes[index])
         work.workflow.classify_lane(
-            work.job.project, images, sinks, resources=resources, on_progress=report, table=None
+            work.job.project, images, taking, resources=resources, on_progress=report, table=None
         )
         run.add(index, {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()})
 

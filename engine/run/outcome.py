@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...frozen import frozen
 from ..errors import Spell, UsageError, as_field
 from ..messages import describe_error
+
+if TYPE_CHECKING:  # few runs are sampled
+    from ..sampling.lane import LaneSample
 
 
 @frozen
@@ -18,6 +22,7 @@ class LaneResult:
     device    device it was computed on
     is_skipped  True if an earlier run has written the files
     warnings  lines about this lane that were logged as warnings
+    sample    facts and pictures for a report; None: none were gathered
     """
 
     index: int
@@ -28,6 +33,7 @@ class LaneResult:
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     is_skipped: bool = False
+    sample: LaneSample | None = None
 
 
 @frozen

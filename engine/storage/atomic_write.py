@@ -30,6 +30,7 @@ __all__ = [
     "kept_path",
     "other_contents",
     "put_folder",
+    "write_bytes_file",
     "write_text_file",
 ]
 
@@ -294,10 +295,15 @@ def write_text_file(path: Path, text: str, option: Setting = OUTPUT_FILES, *, be
     """Write a text file in UTF-8; it appears in one step. Raises ExportError. ``begins``: see ``check_file_place``."""
     if begins:
         check_file_place(path, option, begins=begins)
+    write_bytes_file(path, text.encode(), option)
+
+
+def write_bytes_file(path: Path, data: bytes, option: Setting = OUTPUT_FILES) -> None:
+    """Write a file; it appears in one step. Raises ExportError."""
     target = Target(path, option)
     try:
         with export_errors(path, option):
-            target.temporary.write_text(text, encoding="utf-8")
+            target.temporary.write_bytes(data)
         target.commit()
     finally:
         target.discard()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from ...frozen import frozen
 from ..export.images import ExportPlan, ResultInfo
 from ..export.tables import TableExport, TableSettings
 from ..export.tile_sinks import TileDemand, TileSink
@@ -13,6 +14,23 @@ from ..project import Project, ProjectFile, WorkflowKind
 from ..requests import TableRequest
 from ..resources import Resources
 from ..tiling.work_plan import WorkPlan
+
+
+@frozen
+class ClassView:
+    """Results in which the classes of a run can be seen, for reports.
+
+    names, colours  of the classes; a colour is red, green and blue from 0 to 255
+    segmentation    result whose values are numbers of classes, from 1
+    uncertainty     result for their uncertainty; empty: there is none
+    of_objects      True if classes are those of objects, and 0 in the segmentation is background
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    segmentation: str
+    uncertainty: str = ""
+    of_objects: bool = False
 
 
 class Workflow(Protocol):
@@ -25,6 +43,10 @@ class Workflow(Protocol):
     A workflow whose lanes several processes can compute together also has ``find_division_obstacle(project, results)``,
     which returns the reason why some results cannot be computed like that, or an empty string. Its ``classify_lane``
     takes ``helpers``, processes that compute steps (``objects.shared_frame.Helpers``).
+
+    A workflow whose results are shown in reports with pictures also has ``view_classes(project, results, has_table)``,
+    which returns the ``ClassView`` of a run that exports these results anyway, or None. If it has objects, its
+    ``classify_lane`` takes ``observer``, a further receiver of them (``objects.rows.ObjectSink``).
     """
 
     def read(self, file: ProjectFile, project: Project, kind: WorkflowKind) -> Project:

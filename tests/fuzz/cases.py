@@ -118,6 +118,7 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "project": ("", "gone.ilp", ".", "raw.png", "/dev/null", "project.ilp/"),
     "logfile": ("out.log", "gone/out.log", "", ".", "project.ilp", "raw.png", "raw.h5"),
     "report_json": ("report.json", ".", "", "gone/r.json", "project.ilp"),
+    "report_html": ("report.html", ".", "", "gone/r.html", "project.ilp"),
     "blocks": ("1/1", "1/2", "2/1"),
     "ome_zarr_version": ("0.4", "0.5", "0.3", ""),
     "shard": ("1/2", "2/2", "0/2", "3/2", "1/0", "x", "1/99999999999999999999"),

@@ -32,6 +32,7 @@ def folder(copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) 
         ([*NEW, "--new=new.ilp", "--report_json=raw.png"], "raw.png", "--report_json"),
         ([*TRAIN, "--output=new.ilp", "--report_json=project.ilp"], "project.ilp", "--report_json"),
         ([*RUN, "--report_json=raw.png"], "raw.png", "--report_json"),
+        ([*RUN, "--report_html=raw.png"], "raw.png", "--report_html"),
         ([*RUN, "--report_json=project.ilp"], "project.ilp", "--report_json"),
         (["explain", *RUN, "--report_json=project.ilp"], "project.ilp", "--report_json"),
     ],

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
-from ...pixels.autocontext import NAMES
+from ...pixels.autocontext import ALL_STAGES, NAMES, OF_STAGE
+from ...pixels.results import CLASS_RESULTS, SEGMENTATION, UNCERTAINTY
 from ...project import Project, ProjectFile, WorkflowKind, read_common
 from ...project.autocontext_project import AutocontextProject, read_autocontext_project
 from ..pixel.workflow import count_table_columns, resolve_table, table_notes
 from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
+
+if TYPE_CHECKING:
+    from ..protocol import ClassView
+
 
 __all__ = [
     "check_lane",
@@ -23,6 +28,7 @@ __all__ = [
     "result_infos",
     "result_names",
     "table_notes",
+    "view_classes",
     "work_voxels",
 ]
 
@@ -53,3 +59,22 @@ def explain(project: AutocontextProject) -> Mapping[str, Any]:
 def result_names(project: AutocontextProject) -> tuple[str, ...]:
     """Names of the results, the default first."""
     return NAMES
+
+
+def view_classes(project: AutocontextProject, results: Collection[str], has_table: bool) -> ClassView | None:
+    """Describe how the classes of the last computed stage can be seen; None if no result needs classes."""
+    from ...project.colours import read_colours  # for reports only
+    from ..protocol import ClassView
+
+    stages = [2] if ALL_STAGES in results else []
+    for name in results:
+        stage, result = OF_STAGE.get(name, (0, None))
+        if result is not None and result.name in CLASS_RESULTS:
+            stages.append(stage)
+    if not stages:
+        return None
+    stage = max(stages)
+    shown = project.stages[stage - 1]
+    names = shown.classifier.label_names
+    colours = read_colours(project.path, shown.labels_group, len(names))
+    return ClassView(names, colours, f"{SEGMENTATION} Stage {stage}", f"{UNCERTAINTY} Stage {stage}")

@@ -45,6 +45,7 @@ def classify_lane(
     on_progress: Callable[[int], None],
     table: TableExport | None = None,
     helpers: Helpers | None = None,
+    observer: ObjectSink | None = None,
 ) -> None:
     """Find, measure and classify the objects of a lane; write them into every export and into the table.
 
@@ -52,6 +53,7 @@ def classify_lane(
     table        started and filled here, finished by the caller
     on_progress  receives the number of voxels just finished
     helpers      other processes that find and measure objects; for projects without ``find_division_obstacle``
+    observer     receives the objects of every frame whose objects are classified
     """
     lane = Lane(project, images, resources)
     pixel_exports = lane.pixel_sinks(exports)
@@ -60,7 +62,10 @@ def classify_lane(
         return
     rows = None if table is None else start_table(table, project, images)
     times = frame_times(images, exports.values(), has_table=rows is not None)
-    count = sum(classify_frame(lane, time, exports, rows, on_progress=on_progress, helpers=helpers) for time in times)
+    count = sum(
+        classify_frame(lane, time, exports, rows, on_progress=on_progress, helpers=helpers, observer=observer)
+        for time in times
+    )
     if count == 0:
         logger.warning("%s has no objects: its images are zero, its table has no rows", lane.raw.path_text)
 
@@ -73,6 +78,7 @@ def classify_frame(
     *,
     on_progress: Callable[[int], None],
     helpers: Helpers | None = None,
+    observer: ObjectSink | None = None,
 ) -> int:
     """Find, measure and classify the objects of one time point; returns their number.
 
@@ -103,8 +109,9 @@ def classify_frame(
         if is_classified:
             measured = frame.measure(labels, lane.project.features.measured(everything=rows is not None))
             classes = lane.classify(measured)
-            if rows is not None:
-                rows.add(time, labels, measured, classes)
+            for sink in (rows, observer):
+                if sink is not None:
+                    sink.add(time, labels, measured, classes)
         frame.paint(labels, classes, wanted)
         frame.paint_blocks(segmentation, wanted)
         frame.meter.finish()

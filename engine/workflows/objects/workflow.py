@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError, setting
 from ...export.tables import TableSettings
 from ...export.tables import resolve_table as resolve_object_table
 from ...inputs.images import InputImage
-from ...objects.results import results_of
+from ...objects.results import PREDICTIONS, results_of
+from ...pixels.results import SEGMENTATION
 from ...project import ObjectProject, Project, ProjectFile, ThresholdSettings, WorkflowKind, read_object_project
+from ...project.annotations import GROUP as PIXEL_GROUP
+from ...project.object_annotations import GROUP
 from ...requests import TableRequest
 from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
 from .plan import count_columns, find_division_obstacle
+
+if TYPE_CHECKING:
+    from ..protocol import ClassView
+
 
 __all__ = [
     "check_lane",
@@ -28,6 +35,7 @@ __all__ = [
     "result_infos",
     "result_names",
     "table_notes",
+    "view_classes",
     "work_voxels",
 ]
 
@@ -45,6 +53,21 @@ def describe(file: ProjectFile, kind: WorkflowKind) -> tuple[tuple[str, str], ..
 def result_names(project: ObjectProject) -> tuple[str, ...]:
     """Names of the results, the default first."""
     return tuple(result.name for result in results_of(has_pixels=project.pixels is not None))
+
+
+def view_classes(project: ObjectProject, results: Collection[str], has_table: bool) -> ClassView | None:
+    """Describe how the classes of objects can be seen, or those of pixels if objects are not classified; or None."""
+    from ...project.colours import read_colours  # for reports only
+    from ..protocol import ClassView
+
+    exported = [result for result in results_of(has_pixels=project.pixels is not None) if result.name in results]
+    if has_table or any(result.make is not None and not result.is_blockwise for result in exported):
+        names = project.classifier.label_names
+        return ClassView(names, read_colours(project.path, GROUP, len(names)), PREDICTIONS, of_objects=True)
+    if project.pixels is None or not any(result.pixel_result for result in exported):
+        return None
+    names = project.pixels.classifier.label_names
+    return ClassView(names, read_colours(project.path, PIXEL_GROUP, len(names)), SEGMENTATION)
 
 
 def resolve_table(project: ObjectProject, request: TableRequest, *, lane_count: int) -> TableSettings | None:

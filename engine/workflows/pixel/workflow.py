@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError, setting
 from ...export.tables import TableSettings
 from ...inputs.images import InputImage
-from ...pixels.results import RESULTS
+from ...pixels.results import CLASS_RESULTS, RESULTS, SEGMENTATION, UNCERTAINTY
 from ...project import PixelProject, Project, ProjectFile, WorkflowKind, read_pixel_project
 from ...requests import TableRequest
 from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
+
+if TYPE_CHECKING:
+    from ..protocol import ClassView
+
 
 __all__ = [
     "check_lane",
@@ -25,6 +29,7 @@ __all__ = [
     "result_infos",
     "result_names",
     "table_notes",
+    "view_classes",
     "work_voxels",
 ]
 
@@ -47,6 +52,18 @@ def explain(project: PixelProject) -> Mapping[str, Any]:
 def result_names(project: PixelProject) -> tuple[str, ...]:
     """Names of the results, the default first."""
     return tuple(result.name for result in RESULTS)
+
+
+def view_classes(project: PixelProject, results: Collection[str], has_table: bool) -> ClassView | None:
+    """Describe how the classes of a run can be seen that exports these results; None if it does not need them."""
+    from ...project.colours import read_colours  # for reports only
+    from ..protocol import ClassView
+
+    if not CLASS_RESULTS.intersection(results):
+        return None
+    names = project.classifier.label_names
+    colours = read_colours(project.path, project.labels_group, len(names))
+    return ClassView(names, colours, SEGMENTATION, UNCERTAINTY)
 
 
 def resolve_table(project: Project, request: TableRequest, *, lane_count: int) -> None:

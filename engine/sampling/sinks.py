@@ -1,0 +1,91 @@
+"""Receivers of results that count classes and uncertainties, and keep the samples of a picture."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+import numpy as np
+
+from ...box import Box
+from ..export.tile_sinks import TileSink
+from ..tiling.groups import ChunkGrid
+from .plane import Plane
+
+LEVELS = 256  # of the uncertainty
+UNCERTAIN_ROWS = (
+    4  # distance of rows whose uncertainties are counted, which takes ten times as long as counting classes
+)
+
+
+class ResultSample:
+    """Sample of a result of one channel, filled by several threads.
+
+    counts   number of voxels with each value; of an uncertainty, of every ``UNCERTAIN_ROWS``-th row with each level
+    """
+
+    def __init__(self, plane: Plane, classes: int) -> None:
+        """Make the sample of a segmentation with this number of classes, or, with 0, of an uncertainty."""
+        self.counts = np.zeros(LEVELS, np.int64)
+        self._plane, self._classes, self._lock = plane, classes, Lock()
+        self._samples = np.zeros((*plane.shape, 1), np.uint8 if classes else np.float32)
+
+    @property
+    def picture(self) -> np.ndarray:
+        """Samples of the plane, (y, x) uint8: classes, or levels of the uncertainty."""
+        return (self._samples if self._classes else _as_levels(self._samples))[..., 0]
+
+    def add(self, box: Box, data: np.ndarray) -> None:
+        """Count the voxels (t, z, y, x, 1) of a canonical box, each of which must be added once."""
+        self._plane.put(box, data, self._samples)
+        counts = self._count_classes(data) if self._classes else _count_levels(box, data)
+        with self._lock:
+            self.counts += counts
+
+    def _count_classes(self, data: np.ndarray) -> np.ndarray:
+        counts = np.zeros(LEVELS, np.int64)
+        for number in range(1, self._classes + 1):
+            counts[number] = np.count_nonzero(data == number)
+        return counts
+
+
+def _count_levels(box: Box, data: np.ndarray) -> np.ndarray:
+    rows = data[:, :, -box.start[2] % UNCERTAIN_ROWS :: UNCERTAIN_ROWS]
+    return np.bincount(_as_levels(rows).reshape(-1), minlength=LEVELS)
+
+
+def _as_levels(uncertainty: np.ndarray) -> np.ndarray:
+    """Round values from 0 to 1 down to a level."""
+    return (uncertainty * np.float32(LEVELS - 0.001)).astype(np.uint8)
+
+
+class SampleSink:
+    """Receiver of the tiles of a result for its sample; see ``export.tile_sinks.TileSink``.
+
+    region  canonical box that is sampled
+    export  receives every tile, too; None: the result is not exported
+    """
+
+    conversion = None
+    grid: ChunkGrid | None = None
+    held_bytes = 0
+    bytes_per_voxel = 6  # as computed, and as counted
+
+    def __init__(self, sample: ResultSample, region: Box, export: TileSink | None = None) -> None:
+        """Make the sink for a region (t, z, y, x), that of the export if there is one."""
+        self.region = Box((*region.start, 0), (*region.stop, 1))
+        self._sample, self._export = sample, export
+        if export is not None:
+            self.grid, self.held_bytes = export.grid, export.held_bytes
+            self.bytes_per_voxel += export.bytes_per_voxel
+
+    def write(self, box: Box, data: np.ndarray) -> None:
+        """Take the voxels (t, z, y, x, c) of a canonical box; those outside of the region are ignored."""
+        part = box.intersect(self.region)
+        if not part.is_empty:
+            self._sample.add(part, data[part.relative_to(box.start).slices()])
+        if self._export is not None:
+            self._export.write(box, data)
+
+    def write_converted(self, box: Box, data: np.ndarray, overflow_count: int) -> None:
+        """Take unconverted values: nothing is converted for this sink."""
+        self.write(box, data)
