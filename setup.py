@@ -44,6 +44,7 @@ setup(
     ],
     extras_require={
         "parquet": ["pyarrow>=17"],
+        "microscopy": ["liffile>=2026.2.16", "nd2>=0.12"],  # LIF, ND2
         # Only for those who pass such arrays or ask for such tables; nothing of pixelforest imports them before.
         "pandas": ["pandas>=2.2.2"],
         "xarray": ["xarray>=2024.7"],
@@ -87,6 +88,9 @@ setup(
             "mpi4py>=4.1; sys_platform == 'linux'",
             "mpich>=4.3; sys_platform == 'linux'",
             "ome-zarr-models>=1.0",
+            "liffile>=2026.2.16",
+            "nd2>=0.12",
+            "czifile>=2019.7.2.3",
             "opencv-python-headless>=4.9",
             # Two versions of CUDA's compiler, so that all kernels are compiled for all architectures without a GPU.
             "nvidia-cuda-nvrtc>=13.0,<14; sys_platform != 'darwin'",

@@ -102,14 +102,13 @@ def find_input_format_of_file(file: Path) -> InputFormat | None:
     """Find the format of an ordinary file by its content, else by its extension; plug-ins have the extension only."""
     named = find_input_format(file.suffix.lower().removeprefix("."))
     own = tuple(_inputs(_own("images")))
-    if named is not None and named not in own:
+    if named is not None and (named not in own or named.is_content is None):
         return named
     from .support.signature import read_head
 
     head = read_head(file)
-    if named is not None and named.is_content(head):
-        return named
-    return next((f for f in own if f.is_content(head)), named)
+    able = own if named is None else (named, *own)
+    return next((f for f in able if f.is_content is not None and f.is_content(head)), named)
 
 
 def find_input_format_of_folder(folder: Path) -> InputFormat | None:

@@ -184,7 +184,8 @@ class InputFormat:
     opens_any_url
         True for the one format that opens a URL whose extension belongs to no format; plug-ins are not asked.
     is_content
-        (first bytes of a file) -> True if they are those of this format, whatever the extension of the file.
+        (first bytes of a file) -> True if they are those of this format, whatever the extension of the file. None: its
+        extensions alone decide, also if the bytes are those of another format.
     """
 
     name: str
@@ -199,7 +200,7 @@ class InputFormat:
     container_extensions: tuple[str, ...] = ()
     reopen: Callable[[object], ImageReader | None] = lambda known: None
     opens_any_url: bool = False
-    is_content: Callable[[bytes], bool] = lambda head: False
+    is_content: Callable[[bytes], bool] | None = None
 
 
 @frozen

@@ -23,7 +23,7 @@ def read(path: Path) -> np.ndarray:
         return image.read(Box.whole(image.shape))[0, 0, :, :, 0]
 
 
-@pytest.mark.parametrize("extension", ["btf", "tf2", "tf8", "lsm", "stk", "png", "h5", "unknown"])
+@pytest.mark.parametrize("extension", ["btf", "tf2", "tf8", "lsm", "stk", "png", "unknown"])
 def test_a_tiff_is_read_whatever_its_extension(
     tmp_path: Path, extension: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -32,7 +32,7 @@ def test_a_tiff_is_read_whatever_its_extension(
         tifffile.imwrite(file, GRAY, bigtiff=extension == "btf")
     with caplog.at_level(logging.INFO):
         assert np.array_equal(read(path), GRAY)
-    assert ("it is read as TIFF, which it contains" in caplog.text) == (extension in ("png", "h5", "unknown"))
+    assert ("it is read as TIFF, which it contains" in caplog.text) == (extension in ("png", "unknown"))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG2000"])
@@ -41,6 +41,15 @@ def test_a_picture_is_read_whatever_its_extension(tmp_path: Path, kind: str, ext
     path = tmp_path / f"a.{extension}"
     Image.fromarray(GRAY).save(path, kind)
     assert np.array_equal(read(path), GRAY)
+
+
+@pytest.mark.parametrize("extension", ["h5", "nd2"])
+def test_an_extension_decides_where_a_file_may_begin_with_anything(tmp_path: Path, extension: str) -> None:
+    """HDF5 may begin with other data, and old ND2 begin like JPEG 2000."""
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / f"a.{extension}")
+    with pytest.raises(InputError, match="cannot read"):
+        read(tmp_path / f"a.{extension}")
 
 
 def test_an_array_is_read_whatever_its_extension(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ Names of series are those that tifffile finds for each kind of slide, such as Ba
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ....frozen import frozen
 from ...errors import InputError, InputNotFound
+from .image_names import name_images
 from .tiff_series import list_series, read_series_axes
 
 __all__ = ["Choice", "choose_series", "series_names"]
@@ -48,10 +48,7 @@ class Choice:
 def series_names(tiff: Any) -> tuple[str, ...]:
     """Name every series of an open tifffile.TiffFile; those without a name of their own by their number."""
     names = [str(series.name or "").strip().replace("/", "_") for series in list_series(tiff)]
-    counts = Counter(names)
-    return tuple(
-        name if name and counts[name] == 1 and not name.isdecimal() else f"series{i}" for i, name in enumerate(names)
-    )
+    return name_images(names)
 
 
 def choose_series(tiff: Any, internal: str, path: Path) -> Choice:

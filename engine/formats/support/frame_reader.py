@@ -1,0 +1,103 @@
+"""Images of which a library reads one plane at a time, in one thread; the planes read last are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
+from math import prod
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ....box import Box
+from ...errors import InputError, InputNotFound, MemoryTooSmall
+from ...storage.pixel_types import pixel_type
+from ..spec import ImageInfo, ImageReader
+from .segment_cache import SegmentCache
+
+__all__ = ["FrameReader", "check_there", "library_errors", "missing_package"]
+
+_CACHE_BYTES = 64 << 20  # the last plane is kept whatever its size
+EXTRA = "pixelforest[microscopy]"
+
+
+class FrameReader(ImageReader):
+    """Reader of an image by its planes.
+
+    info        of the image
+    lead        number of its first axes, which number the planes
+    read_frame  position along these axes -> plane, of the shape of the other axes
+    close       releases the file
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        info: ImageInfo,
+        lead: int,
+        read_frame: Callable[[tuple[int, ...]], np.ndarray],
+        close: Callable[[], object],
+    ) -> None:
+        self._path, self.info, self._lead = path, info, lead
+        self._read_frame, self._close, self._lock = read_frame, close, Lock()
+        self._frames = SegmentCache(self._load, _CACHE_BYTES)
+        self.unchecked = "the planes"
+
+    def read(self, box: Box) -> np.ndarray:
+        lead = self._lead
+        result = np.empty(box.shape, self.info.dtype)
+        inner = Box(box.start[lead:], box.stop[lead:]).slices()
+        for place in product(*map(range, box.start[:lead], box.stop[:lead])):
+            number = int(np.ravel_multi_index(place, self.info.shape[:lead])) if lead else 0
+            frame = self._frames.get(number, 0, place)
+            assert frame is not None
+            result[tuple(p - a for p, a in zip(place, box.start, strict=False))] = frame[inner]
+        return result
+
+    def _load(self, place: tuple[int, ...], index: int) -> np.ndarray:
+        def load() -> np.ndarray:
+            with self._lock:  # libraries seek in one open file
+                frame = np.array(self._read_frame(place))
+            if frame.size != prod(self.info.shape[self._lead :]):
+                raise InputError(f"cannot read {self._path}: a plane has the shape {frame.shape}; the file is damaged")
+            return frame.reshape(self.info.shape[self._lead :])
+
+        result: np.ndarray = library_errors(self._path, load)
+        return result
+
+    def close(self) -> None:
+        with self._lock, suppress(Exception):  # closing a file that was read has no error of interest
+            self._close()
+
+
+def describe_frames(shape: tuple[int, ...], axes: str, dtype: Any, lead: int, **more: Any) -> ImageInfo:
+    """Describe an image by its planes. Raises ValueError for types that are not numbers."""
+    chunks = (1,) * lead + shape[lead:]
+    return ImageInfo(shape, pixel_type(np.dtype(dtype)), axes, chunks=chunks, **more)
+
+
+def check_there(path: Path) -> None:
+    """Raise InputNotFound if there is no file."""
+    if not path.exists():
+        raise InputNotFound(f"there is no file {path}")
+
+
+def missing_package(path: Path, package: str, error: ImportError) -> InputError:
+    """Create the error about a package of the extra that cannot be imported."""
+    return InputError(f"cannot read {path}: this needs the package {package} ({error}); pip install '{EXTRA}'")
+
+
+def library_errors(path: Path, action: Callable[[], Any]) -> Any:
+    """Run an action of a library; every error becomes an InputError in one line."""
+    try:
+        return action()
+    except (InputError, MemoryTooSmall):
+        raise
+    except MemoryError:
+        raise MemoryTooSmall(f"the image in {path} does not fit into memory") from None
+    except Exception as error:  # these libraries raise nearly every exception type on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"cannot read {path}: {reason}") from error

@@ -1,0 +1,91 @@
+"""ND2 of Nikon, through nd2: the positions of a file, read frame by frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ..spec import ImageReader
+from .frame_reader import FrameReader, check_there, describe_frames, library_errors, missing_package
+from .image_names import choose_image
+
+__all__ = ["list_nd2", "open_nd2"]
+
+_IN_FRAME = "CYXS"  # axes of a frame; S: samples of colour
+
+
+def open_nd2(path: Path, internal: str = "") -> ImageReader:
+    """Open the only position of a file, or the one of an internal path. Raises InputError, InputNotFound."""
+    file = _open(path)
+    try:
+        names = _names(file)
+        position = choose_image(names, internal, path)
+        reader = library_errors(path, lambda: _make_reader(path, file, position))
+        if len(names) > 1:
+            reader.siblings = names
+        return reader  # type: ignore[no-any-return]
+    except BaseException:
+        file.close()
+        raise
+
+
+def _make_reader(path: Path, file: Any, position: int) -> FrameReader:
+    sizes = {letter: int(n) for letter, n in file.sizes.items()}
+    for letter in sizes:
+        if letter not in ("P", "T", "Z", *_IN_FRAME):
+            raise InputError(f"cannot read {path}: it has the dimension {letter}, which is not supported; export parts")
+    if file.components_per_channel not in (1, 3) or ("C" in sizes and "S" in sizes):
+        raise InputError(f"cannot read {path}: several channels with several samples of colour are not supported")
+    letters = [a for a in sizes if a in "TZ"] + [a for a in _IN_FRAME if a in sizes or a in "YX"]
+    lead = sum(a in "TZ" for a in letters)
+    shape = tuple(sizes.get(a, 1) for a in letters)
+    axes = "".join(letters).lower().replace("s", "c")
+    frames = {tuple(sorted(place.items())): number for number, place in enumerate(file.loop_indices)}
+    total = max(1, len(frames))
+    # nd2 reads zeros for frames that an acquisition that was stopped has not stored
+    stored = getattr(file._rdr, "_frame_offsets", None)
+    if stored is not None and len(stored) < total:
+        raise InputError(
+            f"cannot read {path}: {total - len(stored)} of {total} frames are missing; save the part that exists in NIS"
+        )
+    voxel = file.voxel_size()
+    resolution = {a: float(getattr(voxel, a)) for a in axes if a in "zyx" and 0 < getattr(voxel, a) < float("inf")}
+    info = describe_frames(
+        shape, axes, file.dtype, lead, own_axes=True, resolution=resolution, axis_units=dict.fromkeys(resolution, "µm")
+    )
+
+    def read_frame(place: tuple[int, ...]) -> np.ndarray:
+        wanted = dict(zip(letters[:lead], place, strict=True))
+        if "P" in sizes:
+            wanted["P"] = position
+        number = frames[tuple(sorted(wanted.items()))] if wanted else 0
+        found: np.ndarray = file.read_frame(number)
+        return found
+
+    return FrameReader(path, info, lead, read_frame, file.close)
+
+
+def _names(file: Any) -> tuple[str, ...]:
+    return tuple(f"position{i}" for i in range(int(file.sizes.get("P", 1))))
+
+
+def _open(path: Path) -> Any:
+    check_there(path)
+    try:
+        import nd2
+    except ImportError as error:
+        raise missing_package(path, "nd2", error) from error
+    return library_errors(path, lambda: nd2.ND2File(path))
+
+
+def list_nd2(path: Path) -> tuple[str, ...]:
+    """Names of all positions of a file. Raises InputError, InputNotFound."""
+    file = _open(path)
+    try:
+        names: tuple[str, ...] = library_errors(path, lambda: _names(file))
+        return names
+    finally:
+        file.close()
