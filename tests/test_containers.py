@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -95,8 +97,37 @@ def test_a_recipe_compiles_all_kernels_ahead_of_use(name: str) -> None:
 
 
 def test_every_recipe_is_in_the_docs() -> None:
-    documented = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
-    assert not [path.name for path in RECIPES.iterdir() if f"`{path.name}`" not in documented]
+    documented = [(REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("cluster.md", "pipelines.md")]
+    recipes = [path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*") if path.is_file()]
+    assert not [name for name in recipes if f"{name}`" not in "".join(documented)]
+
+
+def test_the_conda_recipe_requires_the_base_and_its_version() -> None:
+    setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
+    (base,) = re.findall(r"install_requires=\[(.*?)\]", setup, re.DOTALL)
+    wanted = dict(re.findall(r'"(\w+)([^"]*)"', base))
+    recipe = read("conda/recipe.yaml")
+    (run,) = re.findall(r"  run:\n(.*?)\n\n", recipe, re.DOTALL)
+    found = dict(re.findall(r"- (\S+) (\S+)", run))
+    assert found.pop("python") == ">=3.11"
+    assert {name.removeprefix("python-"): limits for name, limits in found.items()} == {
+        name.lower(): limits for name, limits in wanted.items()
+    }
+    (version,) = re.findall(r'version: "(.*)"', recipe)
+    assert f'version = "{version}"' in (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_commands_of_snakemake_and_galaxy_are_valid() -> None:
+    (shell,) = re.findall(r"    shell:\n(.*)\Z", read("Snakefile"), re.DOTALL)
+    galaxy = ElementTree.parse(RECIPES / "galaxy" / "pixelforest.xml").findtext("command")
+    assert galaxy is not None
+    snake = re.sub(r"{[\w.]*(?::q)?}", "2", "".join(re.findall(r'"(.*)"', shell))).partition(" 2> ")[0]
+    lines = [line for line in galaxy.splitlines() if not line.strip().startswith("#")]
+    (wrapped,) = re.findall(r"pixelforest --headless .*?(?= &&)", " ".join(lines))
+    for command in (snake, re.sub(r"\\?\${?[\w:-]+}?", "2", wrapped)):
+        program, *words = shlex.split(command)
+        assert program == "pixelforest"
+        assert parse_command_line(OPTIONS, words).values["project"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
