@@ -89,19 +89,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options_of(action: Action) -> Sequence[Option]:
     """Table of the options of a command."""
-    if action is not train_project:
-        return OPTIONS
-    from pixelforest.frontend.training_options import TRAINING_OPTIONS
+    if action is train_project:
+        from pixelforest.frontend.training_options import TRAINING_OPTIONS
 
-    return TRAINING_OPTIONS
+        return TRAINING_OPTIONS
+    if action is join_reports:
+        from pixelforest.frontend.report_options import REPORT_OPTIONS
+
+        return REPORT_OPTIONS
+    return OPTIONS
 
 
 def _help_for(argv: Sequence[str]) -> Callable[[int], str]:
-    if argv[0] != "train":
-        return help_text
-    from pixelforest.frontend.training_options import training_help
+    if argv[0] == "train":
+        from pixelforest.frontend.training_options import training_help
 
-    return training_help
+        return training_help
+    if argv[0] == "report":
+        from pixelforest.frontend.report_options import report_help
+
+        return report_help
+    return help_text
 
 
 def build_request(line: CommandLine) -> Request:
@@ -262,6 +270,27 @@ def train_project(line: CommandLine, console: Console) -> int:
     return STATUS_OK
 
 
+def join_reports(line: CommandLine, console: Console) -> int:
+    """Join reports of runs into one page."""
+    names, output = [unquote(name) for name in line.positional], line.values.get("output")
+    multiqc = console.settings.report_multiqc
+    if not names or not (output or multiqc):
+        raise UsageError(f"reports or --output are missing: {PROGRAM} report part1.json part2.json --output=all.html")
+
+    from pixelforest.frontend.html_report import files, join
+
+    report = join.join_reports([join.read_report(Path(name).expanduser()) for name in names])
+    if output:
+        page = Path(str(output)).expanduser().absolute()
+        files.write_page(report, page, option="output")
+        logging.getLogger(PROGRAM).info("Wrote %s", page)
+    if multiqc:
+        from pixelforest.frontend.multiqc_report import write_multiqc
+
+        write_multiqc(report, Path(multiqc).expanduser().absolute())
+    return STATUS_OK
+
+
 def clean_folders(line: CommandLine, console: Console) -> int:
     """Remove what killed runs left in folders."""
     strange = [*line.paths, *(set(line.values) - {"dry_run", "resumable", "headless", "quiet", "debug"})]
@@ -293,6 +322,7 @@ SUBCOMMANDS: dict[str, Action] = {
     "info": show_project,
     "formats": show_formats,
     "completions": show_completions,
+    "report": join_reports,
     "train": train_project,
 }
 

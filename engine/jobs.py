@@ -59,6 +59,8 @@ class Request(InputRequest, ExportRequest, TableRequest, TrainingInRun, Resource
         Also set by the configuration file.
     logfile, redirect_output, report_json, report_html
         Files that the process writes beside the results, which must not replace them.
+    report_multiqc
+        Folder of the files that MultiQC takes.
     report_colours
         Colours of the classes in reports, one of ``COLOURS``.
     """
@@ -71,6 +73,7 @@ class Request(InputRequest, ExportRequest, TableRequest, TrainingInRun, Resource
     redirect_output: str | None = None
     report_json: str | None = None
     report_html: str | None = None
+    report_multiqc: str | None = None
     report_colours: str = COLOURS[0]
 
 
@@ -227,7 +230,7 @@ def resolve_job(request: Request) -> Job:
         finish=request.finish,
         cluster=_cluster(request, threads=threads, memory_bytes=memory_bytes),
         debug=request.debug or config.debug,
-        samples="" if request.report_html is None else request.report_colours,
+        samples=request.report_colours if request.report_html or request.report_multiqc else "",
         own_files=_own_files(request),
         notes=tuple(map(Text, notes)),
     )

@@ -39,6 +39,7 @@ class ConsoleSettings:
     dry_run       stdout is for the explanation; the log goes to stderr
     json          the explanation is machine-readable
     report_json   path of the machine-readable report of a run; report_html: of the one with pictures
+    report_multiqc  folder of the files for MultiQC
     """
 
     debug: bool = False
@@ -51,6 +52,7 @@ class ConsoleSettings:
     json: bool = False
     report_json: str | None = None
     report_html: str | None = None
+    report_multiqc: str | None = None
 
     @property
     def is_terse(self) -> bool:

@@ -51,6 +51,11 @@ class RunReport:
             from .html_report.files import check_page_place
 
             check_page_place(self._page)
+        self._multiqc = _absolute(settings.report_multiqc)
+        if self._multiqc is not None:
+            from .multiqc_report import check_multiqc_place
+
+            check_multiqc_place(self._multiqc)
 
     def begin(self, job: Job) -> None:
         """Record the lanes of the job."""
@@ -79,6 +84,10 @@ class RunReport:
             from .html_report.files import write_page
 
             write_page(self._document(), self._page)
+        if self._multiqc is not None:
+            from .multiqc_report import write_multiqc
+
+            write_multiqc(self._document(), self._multiqc)
 
     def _document(self) -> Mapping[str, Any]:
         job = self._job

@@ -442,6 +442,13 @@ OPTIONS: tuple[Option, ...] = (
         writes=True,
     ),
     Option(
+        "--report_multiqc",
+        SCREEN,
+        "Write a table, a graph and pictures of the inputs into this folder, in the form that MultiQC takes.",
+        metavar="FOLDER",
+        is_path=True,
+    ),
+    Option(
         "--report_colours",
         SCREEN,
         "Colours of the classes in reports: those of the project, or some that colour-blind people tell apart.",
@@ -488,6 +495,7 @@ COMMANDS = {
     "formats": "list the values of --output_format",
     "doctor": "test the devices, libraries and caches of this machine",
     "completions": "print the completions for a shell",
+    "report": "join the JSON reports of several runs into one page",
     "train": "train the classifier of a project anew",
     "clean": "remove unfinished results that killed runs left",
 }
@@ -501,6 +509,7 @@ usage: {PROGRAM} [--headless] --project=P.ilp [options] IMAGE [IMAGE ...]
        {PROGRAM} doctor            test the devices, libraries and caches of this machine
        {PROGRAM} completions SHELL completions of this command line for bash, zsh or fish
        {PROGRAM} clean FOLDER      remove unfinished results that killed runs left; --dry_run lists them
+       {PROGRAM} report R.json ...  join the reports of several runs into one page; report --help lists the options
        {PROGRAM} train --project=P.ilp --output=NEW.ilp
                                    train the classifier of a project anew; train --help lists the options
 

@@ -63,6 +63,17 @@ def shrink_image(encoded: bytes) -> bytes:
         return target.getvalue()
 
 
+def lay_over(image: bytes, outlines: bytes | None = None) -> bytes:
+    """Draw an encoded map, as opaque as its colours, over an encoded picture of the same size."""
+    if outlines is None:
+        return image
+    from PIL import Image
+
+    with Image.open(BytesIO(image)) as below, Image.open(BytesIO(outlines)) as above:
+        both = Image.alpha_composite(below.convert("RGBA"), above.convert("RGBA"))
+        return encode_image(np.asarray(both.convert("RGB")))
+
+
 def picture_type(encoded: bytes) -> str:
     """MIME type of a picture of this module."""
     return "image/png" if encoded.startswith(_SIGNATURE) else "image/jpeg"

@@ -25,14 +25,14 @@ def check_page_place(path: Path) -> None:
     check_file_place(path, OPTION, begins=BEGINNING)
 
 
-def write_page(report: Mapping[str, Any], path: Path) -> None:
-    """Write the page of a report. Raises ExportError."""
+def write_page(report: Mapping[str, Any], path: Path, *, option: str = "report_html") -> None:
+    """Write the page of a report, whose name an option has given. Raises ExportError."""
     report = public_document(limit_pictures(report))  # type: ignore[assignment]
     folder = f"{path.stem}_files" if len(report["lanes"]) > MAX_INLINE else ""
     if folder:
         for name, data in list_pictures(report):
-            write_bytes_file(path.parent / folder / name, data, OPTION)
-    write_text_file(path, render_page(report, pictures_folder=folder), OPTION, begins=BEGINNING)
+            write_bytes_file(path.parent / folder / name, data, setting(option))
+    write_text_file(path, render_page(report, pictures_folder=folder), setting(option), begins=BEGINNING)
 
 
 def limit_pictures(report: Mapping[str, Any]) -> Mapping[str, Any]:
