@@ -38,6 +38,15 @@ def test_relative_links_lead_to_files_and_headings() -> None:
     assert [f"{document}: {link}" for document, link in links if is_broken(document, link)] == []
 
 
+def test_the_site_has_every_page() -> None:
+    index = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^([\w/-]+)$", index, re.MULTILINE)) | {"index"}
+    pages = {
+        path.relative_to(REPOSITORY / "docs").with_suffix("").as_posix() for path in DOCUMENTS if "docs" in path.parts
+    }
+    assert {page for page in pages if not page.startswith("decisions/0")} <= listed
+
+
 def test_paths_named_in_the_architecture_exist() -> None:
     words = re.findall(r"`([^`\s]+)`", (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8"))
     paths = [word for word in words if re.search(r"[a-z_]/[a-z_]|/$|\.py$", word)]
