@@ -14,7 +14,7 @@ from pixelforest.testing.kernel_inputs import leaf_tree, random_forest, random_t
 FLOAT32 = st.floats(width=32, allow_nan=True)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(threshold=st.floats(), value=FLOAT32, near=st.integers(-2, 2))
 @example(threshold=1e39, value=np.inf, near=0)
 @example(threshold=-1e39, value=-np.inf, near=0)

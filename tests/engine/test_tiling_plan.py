@@ -79,7 +79,7 @@ def test_every_voxel_once_and_in_raster_order(job, threads, memory) -> None:  # 
 OFF_CENTRE = (Box((4, 22, 3), (25, 52, 79)), (65, 54, 125), (26, 19, 23))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     job=jobs(),
     threads=st.integers(1, 40),

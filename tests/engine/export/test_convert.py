@@ -167,7 +167,7 @@ def test_the_arithmetic_is_that_of_numpy_1(data, source: str, target: str, resca
     assert 0 <= overflow_count <= len(values)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), st.sampled_from(TYPES), st.sampled_from(TYPES))
 def test_clip_saturates_and_changes_nothing_else(data, source: str, target: str) -> None:
     array = np.array(data.draw(st.lists(numbers_of(source), min_size=1, max_size=6)), source)
