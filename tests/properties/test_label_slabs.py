@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from support.backends import also_on_the_host
 
 from pixelforest.engine.objects.label import cut_frame, label_components, renumber_labels
-from pixelforest.engine.objects.slab_labels import ComponentSource, find_objects
+from pixelforest.engine.objects.slab_labels import find_objects
+from pixelforest.engine.objects.slab_sources import ComponentSource
 from pixelforest.engine.objects.threshold import threshold_frame
 from pixelforest.engine.project.thresholding import ThresholdSettings
 from pixelforest.engine.resources import Resources

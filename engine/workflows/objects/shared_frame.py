@@ -18,8 +18,9 @@ from ....frozen import frozen
 from ...inputs.images import ImageRef, reopen_images
 from ...objects.label import LabelFrame, cut_frame
 from ...objects.measure import ObjectFeatures, Rows
-from ...objects.slab_labels import ObjectNumbering, SlabFacts, SlabIds, SlabLabels, SlabSource
+from ...objects.slab_labels import ObjectNumbering, SlabIds, SlabLabels
 from ...objects.slab_measure import Part, measure_divided, measure_part
+from ...objects.slab_sources import SlabFacts, SlabSource
 from ...project import ObjectProject
 from ...project.object_features import Features
 from ...resources import Resources

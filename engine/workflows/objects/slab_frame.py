@@ -9,15 +9,9 @@ import numpy as np
 from ....frozen import frozen
 from ...objects.label import LabelFrame, cut_frame
 from ...objects.measure import ObjectFeatures
-from ...objects.slab_labels import (
-    ComponentSource,
-    LabelSource,
-    SlabLabels,
-    SlabSource,
-    ThresholdSource,
-    find_objects,
-)
+from ...objects.slab_labels import SlabLabels, find_objects
 from ...objects.slab_measure import measure_by_slabs
+from ...objects.slab_sources import ComponentSource, LabelSource, SlabSource, ThresholdSource
 from ...objects.threshold import MapThresholds, check_thresholding
 from ...project.object_features import Features
 from ...project.thresholding import ThresholdSettings

@@ -15,17 +15,9 @@ from pixelforest.engine.errors import InputMismatch, MemoryTooSmall
 from pixelforest.engine.objects.feature_catalogue import CATALOGUE
 from pixelforest.engine.objects.label import LabelFrame, cut_frame, label_components, renumber_labels
 from pixelforest.engine.objects.measure import ObjectFeatures, measure_frame
-from pixelforest.engine.objects.slab_labels import (
-    ComponentSource,
-    LabelSource,
-    ObjectNumbering,
-    SlabLabels,
-    SlabObjects,
-    SlabSource,
-    ThresholdSource,
-    find_objects,
-)
+from pixelforest.engine.objects.slab_labels import ObjectNumbering, SlabLabels, SlabObjects, find_objects
 from pixelforest.engine.objects.slab_measure import measure_by_slabs, plan_parts
+from pixelforest.engine.objects.slab_sources import ComponentSource, LabelSource, SlabSource, ThresholdSource
 from pixelforest.engine.objects.threshold import MapThresholds, threshold_frame
 from pixelforest.engine.project.object_features import HULL_2D, HULL_3D, SKELETON, STANDARD, Features
 from pixelforest.engine.project.thresholding import ThresholdSettings
