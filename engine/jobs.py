@@ -15,17 +15,9 @@ from typing import TYPE_CHECKING
 from ..frozen import frozen
 from .config import Config, find_config, read_config
 from .errors import ClassifierMissing, ExportError, ProjectError, Text, UsageError, setting
+from .job_notes import describe_unused
 from .machine import choose_memory, choose_threads
-from .requests import (
-    COLOURS,
-    MPI,
-    ExportRequest,
-    InputRequest,
-    ResourceRequest,
-    TableRequest,
-    TrainingInRun,
-    role_key,
-)
+from .requests import COLOURS, MPI, ExportRequest, InputRequest, ResourceRequest, TableRequest, TrainingInRun
 
 if TYPE_CHECKING:
     from .export.settings import ExportSettings
@@ -36,8 +28,6 @@ if TYPE_CHECKING:
 # Slices of a training image that are listed one by one, also those without a label.
 MAX_LISTED_SLICES = 100_000
 DISTRIBUTED_FORMAT = "compressed n5"
-# Former name of a role on ilastik's command line -> present name.
-_ROLE_ALIASES = {"binary_data": "segmentation_image"}
 
 # Scripts match on these lines of ilastik, so the loggers keep ilastik's names.
 app_logger = logging.getLogger("ilastik.app")
@@ -178,7 +168,7 @@ def resolve_job(request: Request) -> Job:
     ExportError
         For results and formats that do not exist or cannot be combined.
     """
-    from .inputs.lanes import InputOptions
+    from .inputs.lanes import InputOptions, count_roles, deal_lanes
     from .workflows import load_workflow
 
     request, mpi_notes = _as_distributed(request)
@@ -196,12 +186,7 @@ def resolve_job(request: Request) -> Job:
     notes = (
         *config.notes,
         *mpi_notes,
-        *_empty_shard(request, len(lanes)),
-        *_unused_flags(request, project, workflow.result_names(project)),
-        *_check_labels(request),
-        *_unused_training(request),
-        *_odd_names(export, table),
-        *_unused_safety(request, table),
+        *describe_unused(request, project, workflow.result_names(project), len(lanes), export, table),
         *(() if table is None else workflow.table_notes(project, table)),
     )
     return Job(
@@ -214,7 +199,7 @@ def resolve_job(request: Request) -> Job:
             preconvert_stacks=request.preconvert_stacks,
             project_dir=project.path.parent,
             allow_missing_planes=request.allow_missing_planes,
-            role_count=_count_roles(lanes, project.roles),
+            role_count=count_roles(lanes, project.roles),
         ),
         export=export,
         table=table,
@@ -302,67 +287,15 @@ def describe_whole_format(name: str) -> str:
 
 def _choose(request: Request, project: Project, config: Config) -> _Choices:
     """Make the choices of a request; a project without its classifier will do."""
-    from .inputs.lanes import parse_input_axes
+    from .inputs.lanes import choose_lanes, parse_input_axes
     from .workflows import load_workflow
 
     axes = None if request.input_axes is None else parse_input_axes(request.input_axes, project.roles)
-    lanes = _choose_lanes(request, project.roles)
+    lanes = choose_lanes(request, project.roles)
     _check_blocks(request, len(lanes))
     workflow = load_workflow(project.workflow)
     table = workflow.resolve_table(project, request, lane_count=len(lanes))
     return _Choices(axes, lanes, table, _export_settings(request, project, workflow.result_names(project), config))
-
-
-def _choose_lanes(request: InputRequest, roles: Sequence[str]) -> tuple[LaneArguments, ...]:
-    """Combine the inputs of a request into lanes. Raises UsageError, and InputError for a list that cannot be read."""
-    from .inputs.lanes import list_lanes, pair_lanes
-
-    if request.input_list is None:
-        return pair_lanes(arguments_by_role(request, roles), roles)
-    if request.inputs or request.inputs_by_role:
-        given = request.inputs[0] if request.inputs else f"{setting(request.inputs_by_role[0][0])}"
-        raise UsageError(f"some inputs are in {setting('input_list')}, others are not ({given}); put all in the list")
-    return list_lanes(Path(request.input_list).expanduser(), roles, _role_names(roles))
-
-
-def _role_names(roles: Sequence[str]) -> dict[str, str]:
-    """Map the spellings of roles as options to roles."""
-    names = {role_key(role): role for role in roles}
-    return names | {alias: names[key] for alias, key in _ROLE_ALIASES.items() if key in names and alias not in names}
-
-
-def _count_roles(lanes: Sequence[LaneArguments], roles: Sequence[str]) -> int:
-    """Number of roles up to the last one that a lane has an image for."""
-    return max((index + 1 for index, role in enumerate(roles) for lane in lanes if role in lane.arguments), default=1)
-
-
-def deal_lanes(lanes: tuple[LaneArguments, ...], shard: tuple[int, int] | None) -> tuple[LaneArguments, ...]:
-    """Select the lanes of a shard: every n-th, so that neighbours, often of similar size, go to different shards."""
-    if shard is None:
-        return lanes
-    part, parts = shard
-    return lanes[part - 1 :: parts]
-
-
-def arguments_by_role(request: InputRequest, roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Map roles to their arguments. Raises UsageError for a role the project lacks, or inputs given both ways."""
-    names = _role_names(roles)
-    for key, _ in request.inputs_by_role:
-        if key not in names:
-            options = ", ".join(f"{setting(role_key(role))}" for role in roles)
-            raise UsageError(f"{setting(key)} is not an input of this project; its inputs are: {options}")
-    if request.inputs and request.inputs_by_role:
-        given = ", ".join(f"{setting(key)}" for key, _ in request.inputs_by_role)
-        raise UsageError(
-            f"some inputs were given with {given}, others without an option ({request.inputs[0]}); "
-            f"put all images of the main role behind {setting(role_key(roles[0]))}"
-        )
-    if request.inputs:
-        return {roles[0]: request.inputs}
-    found: dict[str, tuple[str, ...]] = {}
-    for key, paths in request.inputs_by_role:
-        found[names[key]] = found.get(names[key], ()) + paths
-    return found
 
 
 def log_labels(path: Path, label: int) -> None:
@@ -403,36 +336,6 @@ def _export_settings(
     return resolve_settings(
         request, project.export, defaults, results=results, project_dir=project.path.parent, cwd=Path.cwd()
     )
-
-
-def _unused_flags(request: ExportRequest, project: Project, results: Sequence[str]) -> list[str]:
-    """Report each flag that requests an image this workflow does not have: ilastik documents that it has no effect."""
-    flags = [name for name, source in request.image_flags.items() if source not in results]
-    return [f"{setting(name)} has no effect: {project.workflow} projects have no such image" for name in flags]
-
-
-def _odd_names(export: Sequence[ExportSettings], table: TableSettings | None) -> list[str]:
-    """Report each template with placeholders that are never filled in."""
-    from .export.filenames import LANE_PLACEHOLDERS, describe_unknown_fields
-
-    lines = [describe_unknown_fields(one.filename_format, setting("output_filename_format")) for one in export]
-    lines += [describe_unknown_fields(one.internal_path, setting("output_internal_path")) for one in export]
-    if table is not None:
-        lines.append(describe_unknown_fields(table.template, setting("table_filename"), LANE_PLACEHOLDERS))
-    return list(dict.fromkeys(filter(None, lines)))
-
-
-def _unused_safety(request: TableRequest, table: TableSettings | None) -> list[str]:
-    if request.safe_csv and (table is None or not table.is_defused):
-        return [f"{setting('safe_csv')} has no effect: no CSV table is written"]
-    return []
-
-
-def _empty_shard(request: ResourceRequest, lane_count: int) -> list[str]:
-    if request.shard is None or request.shard[0] <= lane_count:
-        return []
-    part, parts = request.shard
-    return [f"Shard {part}/{parts} of {lane_count} inputs is empty, so there is nothing to do"]
 
 
 def _check_blocks(request: ResourceRequest, lane_count: int) -> None:
@@ -499,21 +402,3 @@ def _cluster(request: ResourceRequest, *, threads: int, memory_bytes: int) -> Cl
     if request.scheduler.startswith("local:"):
         return ClusterSettings(request.scheduler, threads, memory_bytes)
     return ClusterSettings(request.scheduler, request.threads, request.memory)
-
-
-def _unused_training(request: Request) -> list[str]:
-    lines = []
-    if not request.readonly and not request.retrain and not request.generate_random_labels:
-        lines.append(f"{setting('readonly')}=0 has no effect without {setting('retrain')}")
-    if request.variable_importance_path is not None and not request.trains:
-        lines.append(f"{setting('variable_importance_path')} has no effect unless a classifier is trained")
-    for name in ("random_label_count", "random_label_value"):
-        if getattr(request, name) is not None and not request.generate_random_labels:
-            lines.append(f"{setting(name)} has no effect without {setting('generate_random_labels')}")
-    return lines
-
-
-def _check_labels(request: Request) -> list[str]:
-    if request.label_search_value and not request.print_labels_by_slice:
-        return [f"{setting('label_search_value')} has no effect without {setting('print_labels_by_slice')}"]
-    return []

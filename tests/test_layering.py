@@ -28,7 +28,7 @@ LAYERS = (
     ("engine.workflows",),
     ("engine.sampling",),
     ("engine.training",),
-    ("engine.jobs", "engine.arrays", "engine.retraining"),
+    ("engine.jobs", "engine.job_notes", "engine.arrays", "engine.retraining"),
     ("engine.run",),
     ("engine",),
     ("frontend",),

@@ -11,10 +11,13 @@ from ...frozen import frozen
 from ..axes import is_axis_order
 from ..errors import UsageError, setting
 from ..quotes import split_entries
-from ..requests import role_key
+from ..requests import InputRequest, role_key
 
 if TYPE_CHECKING:
     from ..project.lanes import TrainingImage
+
+# Former name of a role on ilastik's command line -> present name.
+_ROLE_ALIASES = {"binary_data": "segmentation_image"}
 
 
 @frozen
@@ -62,6 +65,56 @@ class LaneArguments:
 
     index: int
     arguments: Mapping[str, str]
+
+
+def choose_lanes(request: InputRequest, roles: Sequence[str]) -> tuple[LaneArguments, ...]:
+    """Combine the inputs of a request into lanes. Raises UsageError, and InputError for a list that cannot be read."""
+    if request.input_list is None:
+        return pair_lanes(arguments_by_role(request, roles), roles)
+    if request.inputs or request.inputs_by_role:
+        given = request.inputs[0] if request.inputs else f"{setting(request.inputs_by_role[0][0])}"
+        raise UsageError(f"some inputs are in {setting('input_list')}, others are not ({given}); put all in the list")
+    return list_lanes(Path(request.input_list).expanduser(), roles, _role_names(roles))
+
+
+def _role_names(roles: Sequence[str]) -> dict[str, str]:
+    """Map the spellings of roles as options to roles."""
+    names = {role_key(role): role for role in roles}
+    return names | {alias: names[key] for alias, key in _ROLE_ALIASES.items() if key in names and alias not in names}
+
+
+def count_roles(lanes: Sequence[LaneArguments], roles: Sequence[str]) -> int:
+    """Number of roles up to the last one that a lane has an image for."""
+    return max((index + 1 for index, role in enumerate(roles) for lane in lanes if role in lane.arguments), default=1)
+
+
+def deal_lanes(lanes: tuple[LaneArguments, ...], shard: tuple[int, int] | None) -> tuple[LaneArguments, ...]:
+    """Select the lanes of a shard: every n-th, so that neighbours, often of similar size, go to different shards."""
+    if shard is None:
+        return lanes
+    part, parts = shard
+    return lanes[part - 1 :: parts]
+
+
+def arguments_by_role(request: InputRequest, roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Map roles to their arguments. Raises UsageError for a role the project lacks, or inputs given both ways."""
+    names = _role_names(roles)
+    for key, _ in request.inputs_by_role:
+        if key not in names:
+            options = ", ".join(f"{setting(role_key(role))}" for role in roles)
+            raise UsageError(f"{setting(key)} is not an input of this project; its inputs are: {options}")
+    if request.inputs and request.inputs_by_role:
+        given = ", ".join(f"{setting(key)}" for key, _ in request.inputs_by_role)
+        raise UsageError(
+            f"some inputs were given with {given}, others without an option ({request.inputs[0]}); "
+            f"put all images of the main role behind {setting(role_key(roles[0]))}"
+        )
+    if request.inputs:
+        return {roles[0]: request.inputs}
+    found: dict[str, tuple[str, ...]] = {}
+    for key, paths in request.inputs_by_role:
+        found[names[key]] = found.get(names[key], ()) + paths
+    return found
 
 
 def parse_input_axes(text: str, roles: Sequence[str]) -> tuple[str | None, ...]:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from pixelforest.engine.errors import ExportError, ProjectNotFound, UsageError
-from pixelforest.engine.jobs import Request, arguments_by_role, resolve_job, role_key
+from pixelforest.engine.inputs.lanes import arguments_by_role
+from pixelforest.engine.jobs import Request, resolve_job
 from pixelforest.engine.machine import granted_cpus
+from pixelforest.engine.requests import role_key
 
 ROLES = ("Raw Data", "Prediction Mask")
 GRAY = Path(__file__).resolve().parent.parent / "golden" / "px2d_gray" / "project.ilp"
