@@ -52,3 +52,10 @@ def test_the_picture_of_training_shows_both_stages(work_folder: Path) -> None:
     # What the text says about it: stage 2 follows its labels.
     labels, classes = (np.load(f"{name} Stage 2.npy") for name in page.NAMES)
     assert (classes[labels > 0] == labels[labels > 0]).mean() > 0.99
+
+
+def test_the_picture_of_speeds_shows_the_table_of_the_readme() -> None:
+    page = load_builder("build_speed_picture")
+    drawn = page.draw()
+    assert drawn.count("<rect") == 12
+    assert page.PICTURE.read_text(encoding="utf-8") == drawn, "draw the picture again"
