@@ -6,8 +6,11 @@ fused kernel the smoothed image once and every column once. Goals on an H100 for
 1000 Mvoxel/s in 3-D.
 
 Variants tried, with results. None has run on a GPU yet: registers and shared memory are those of ptxas for sm_90.
-- all of a scale in one kernel: in 2-D 40 registers and 36 KB, in use; in 3-D 117 registers, 46 KB, two blocks of 256
+- all of a scale in one kernel: in 2-D 40 registers and 28 KB, in use; in 3-D 117 registers, 46 KB, two blocks of 256
   threads a multiprocessor
+- in 2-D memory of its own for the smoothed products, 36 KB, so that a T4 holds one block instead of two: by
+  bench/gpu_model.py 0.27 instead of 0.42 * 10^9 pixels a second on a T4, 1.88 instead of 2.04 on an RTX 4090, 2.36
+  instead of 2.46 on an A100, the same from H100 on. In 3-D products and passes are needed at the same time
 - in 3-D the structure tensor in a kernel of its own: 64 registers and four blocks for either, the smoothed image is
   read twice; in use
 - planes before the gradient's z pass in shared memory: 117 registers; in registers they spilled on Blackwell

@@ -100,6 +100,21 @@ struct Planes {
     }
 };
 
+// Shared memory for two things, of which the second one is written when the first one has been read, or both are kept.
+template <bool BOTH, class First, class Second>
+struct Reused {
+    First first;
+    Second second;
+};
+
+template <class First, class Second>
+struct Reused<false, First, Second> {
+    union {
+        First first;
+        Second second;
+    };
+};
+
 template <bool SOLID, int RS, int RN, int RG, bool GAUSSIAN, bool DIFFERENCE, bool GRADIENT, bool LAPLACIAN,
           bool HESSIAN, bool TENSOR, int Y>
 struct Scale {
@@ -115,22 +130,29 @@ struct Scale {
     static constexpr int GX = X + 2 * RS, GY = Y + 2 * RS;       // of the gradient and its products
     static constexpr int PRODUCTS = SOLID ? 6 : 3;
 
+    struct ImagePasses {
+        float x0[NEEDS_X0 ? ROWS * X : 1], x1[NEEDS_X1 ? ROWS * X : 1], x2[NEEDS_X2 ? ROWS * X : 1];
+        float xn[DIFFERENCE ? ROWS * X : 1];
+    };
+
+    struct ProductPasses {
+        float smoothed[TENSOR ? PRODUCTS * ROWS * X : 1];
+    };
+
     struct Shared {
         float images[SOLID ? 2 : 1][HIGH * WIDE];  // in 3-d this plane and the next
         int offsets[SOLID ? HIGH * WIDE : 1];          // of the voxels in a plane of pre; registers are scarce
-        float x0[NEEDS_X0 ? ROWS * X : 1], x1[NEEDS_X1 ? ROWS * X : 1], x2[NEEDS_X2 ? ROWS * X : 1];
-        float xn[DIFFERENCE ? ROWS * X : 1];
+        Reused<SOLID, ImagePasses, ProductPasses> passes;  // of the image, then of the products
         float xg0[TENSOR ? HIGH * GX : 1], xg1[TENSOR ? HIGH * GX : 1];
         float slopes[SOLID && TENSOR ? 2 * 3 * GY * GX : 1];
         float products[TENSOR ? PRODUCTS * GY * GX : 1];
-        float smoothed[TENSOR ? PRODUCTS * ROWS * X : 1];  // the products after their x pass
     };
 
     template <bool FUSED>
     static __device__ __forceinline__ void filter_row_x(Shared& s, const Taps& taps, const float* centre, int to) {
-        if (NEEDS_X0) s.x0[to] = along_x<RS, false, FUSED>(taps.s0, centre);
-        if (NEEDS_X1) s.x1[to] = along_x<RS, true, FUSED>(taps.s1, centre);
-        if (NEEDS_X2) s.x2[to] = along_x<RS, false, FUSED>(taps.s2, centre);
+        if (NEEDS_X0) s.passes.first.x0[to] = along_x<RS, false, FUSED>(taps.s0, centre);
+        if (NEEDS_X1) s.passes.first.x1[to] = along_x<RS, true, FUSED>(taps.s1, centre);
+        if (NEEDS_X2) s.passes.first.x2[to] = along_x<RS, false, FUSED>(taps.s2, centre);
     }
 
     template <bool FUSED>
@@ -154,7 +176,7 @@ struct Scale {
                 if (fused) filter_row_x<true>(s, taps, centre, row * X + lane);
                 else filter_row_x<false>(s, taps, centre, row * X + lane);
                 if (DIFFERENCE)
-                    s.xn[row * X + lane] = fused_narrow ? along_x<RN, false, true>(taps.n0, centre)
+                    s.passes.first.xn[row * X + lane] = fused_narrow ? along_x<RN, false, true>(taps.n0, centre)
                                                         : along_x<RN, false, false>(taps.n0, centre);
             }
         }
@@ -181,7 +203,7 @@ struct Scale {
     static __device__ __forceinline__ void smooth_products_row(Shared& s, const Taps& taps, int row, int lane) {
 #pragma unroll
         for (int i = 0; i < PRODUCTS; i++)
-            s.smoothed[(i * ROWS + row) * X + lane] =
+            s.passes.second.smoothed[(i * ROWS + row) * X + lane] =
                 along_x<RS, false, FUSED>(taps.s0, s.products + (i * GY + row) * GX + lane + RS);
     }
 
@@ -240,12 +262,13 @@ struct Scale {
             if (!is_column || row >= rows_inside) break;
             float* const to = out.place(z, out.line(row, lane));
             const int at = (row + RS) * X + lane;
-            const float* const x0 = s.x0 + at;
-            const float* const x1 = s.x1 + at;
-            const float* const x2 = s.x2 + at;
+            const float* const x0 = s.passes.first.x0 + at;
+            const float* const x1 = s.passes.first.x1 + at;
+            const float* const x2 = s.passes.first.x2 + at;
+            const float* const xn = s.passes.first.xn + at;
             const float smooth = GAUSSIAN || DIFFERENCE ? along_y<RS, false, X>(taps.s0, x0) : 0;
             if (GAUSSIAN) to[columns.gaussian * out.stride] = smooth;
-            if (DIFFERENCE) to[columns.difference * out.stride] = smooth - along_y<RN, false, X>(taps.n0, s.xn + at);
+            if (DIFFERENCE) to[columns.difference * out.stride] = smooth - along_y<RN, false, X>(taps.n0, xn);
             if (GRADIENT) {
                 const float gy = along_y<RS, true, X>(taps.s1, x0), gx = along_y<RS, false, X>(taps.s0, x1);
                 to[columns.gradient * out.stride] = __fsqrt_rn(gy * gy + gx * gx);
@@ -269,7 +292,7 @@ struct Scale {
             for (int k = 0; k < Y / WARPS; k++) {
                 const int row = threadIdx.x / 32 + k * WARPS;
                 if (!is_column || row >= rows_inside) break;
-                const float* const centre = s.smoothed + (row + RS) * X + lane;
+                const float* const centre = s.passes.second.smoothed + (row + RS) * X + lane;
                 float entries[3], values[2];
 #pragma unroll
                 for (int i = 0; i < 3; i++) entries[i] = along_y<RS, false, X>(taps.s0, centre + i * ROWS * X);
@@ -385,17 +408,17 @@ struct Scale {
                 kept.shift();
                 if (p < load_end) {
                     const int at = (row + RS) * X + lane;
-                    if (NEEDS_X0) kept.newest(Y0X0) = along_y<RS, false, X>(taps.s0, s.x0 + at);
+                    if (NEEDS_X0) kept.newest(Y0X0) = along_y<RS, false, X>(taps.s0, s.passes.first.x0 + at);
                     if (GRADIENT || HESSIAN) {
-                        kept.newest(Y1X0) = along_y<RS, true, X>(taps.s1, s.x0 + at);
-                        kept.newest(Y0X1) = along_y<RS, false, X>(taps.s0, s.x1 + at);
+                        kept.newest(Y1X0) = along_y<RS, true, X>(taps.s1, s.passes.first.x0 + at);
+                        kept.newest(Y0X1) = along_y<RS, false, X>(taps.s0, s.passes.first.x1 + at);
                     }
                     if (LAPLACIAN || HESSIAN) {
-                        kept.newest(Y2X0) = along_y<RS, false, X>(taps.s2, s.x0 + at);
-                        kept.newest(Y0X2) = along_y<RS, false, X>(taps.s0, s.x2 + at);
+                        kept.newest(Y2X0) = along_y<RS, false, X>(taps.s2, s.passes.first.x0 + at);
+                        kept.newest(Y0X2) = along_y<RS, false, X>(taps.s0, s.passes.first.x2 + at);
                     }
-                    if (HESSIAN) kept.newest(Y1X1) = along_y<RS, true, X>(taps.s1, s.x1 + at);
-                    if (DIFFERENCE) kept.newest(NARROW) = along_y<RN, false, X>(taps.n0, s.xn + at);
+                    if (HESSIAN) kept.newest(Y1X1) = along_y<RS, true, X>(taps.s1, s.passes.first.x1 + at);
+                    if (DIFFERENCE) kept.newest(NARROW) = along_y<RN, false, X>(taps.n0, s.passes.first.xn + at);
                     kept.mirror_low(p);
                 } else {
                     kept.mirror_high(p, nz);
@@ -433,7 +456,7 @@ struct Scale {
             if (TENSOR) {
                 tensors.shift();
                 if (has_products) {
-                    const float* const centre = s.smoothed + (row + RS) * X + lane;
+                    const float* const centre = s.passes.second.smoothed + (row + RS) * X + lane;
 #pragma unroll
                     for (int i = 0; i < 6; i++)
                         tensors.newest(i) = along_y<RS, false, X>(taps.s0, centre + i * ROWS * X);
