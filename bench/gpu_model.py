@@ -4,7 +4,8 @@ Nothing here is timed. The kernels run in the interpreter on small images, which
 sectors of global memory and passes of shared memory for each launch; ptxas reports registers and shared memory for each
 architecture. The time of a launch on a device is the longest of
 
-- issue: one instruction a cycle and scheduler; fp32, int: lanes of these units; shared: one pass a cycle
+- issue: one instruction a cycle and scheduler; fp32, fp64, int: lanes of these units, of which conversions in kernels
+  that compute in double take 16 of fp64 at most; shared: one pass a cycle
 - memory: bytes that have to be read and written once, at the bandwidth that copies reach; L2: all sectors
 - latency: what resident warps have to wait for, if each has PARALLEL loads or instructions under way
 
@@ -45,17 +46,22 @@ from support.cuda_host.nvrtc import KernelReport, compile_source
 from support.cuda_host.ptx_device import PtxDevice
 
 from pixelforest.engine.pixels.feature_plan import plan_features
-from pixelforest.kernels.contract import Voxels
+from pixelforest.kernels.contract import Conversion, MapPlan, Voxels, Wanted
 from pixelforest.kernels.cuda.features import feature_stack, load_plan
 from pixelforest.kernels.cuda.filters import upload_source
 from pixelforest.kernels.cuda.forest import VARIANTS, load_forest
 from pixelforest.kernels.cuda.labels import find_runs
 from pixelforest.kernels.cuda.launch import read_source
+from pixelforest.kernels.cuda.results import ClassColumns, make_result
+from pixelforest.kernels.cuda.stages import stack_stages
+from pixelforest.kernels.cuda.threshold import smooth_on_device
+from pixelforest.kernels.shared.taps import threshold_taps
 
 PUBLISHED_KERNELS = Path(__file__).resolve().parent / "kernels" / "published.cu"
 ERROR = 1.5
 PARALLEL = 2.0  # loads, and dependent instructions, that a warp has under way
 GLOBAL_CYCLES, SHARED_CYCLES, ALU_CYCLES = 500.0, 25.0, 4.5  # latencies; public microbenchmarks agree within a third
+CONVERTED = 16  # lanes that convert from or to 64 bits in a cycle, at most
 DIVISION_INSTRUCTIONS = 9  # of a correctly rounded division or square root, beside calls of the slow path
 INTEGER_CLASSES = ("integer", "comparison", "conversion", "exchange")
 REMOVED_CLASSES = ("move",)  # ptxas keeps few of them
@@ -64,14 +70,15 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"
 SHAPES = {2: (144, 320), 3: (40, 48, 96)}
 QUICK_SHAPE = (96, 128)
 FEATURE_VOXELS, FOREST_VOXELS = 1 << 16, 1 << 13
-LABELLED = {2: (1, 256, 512), 3: (32, 64, 128)}
+LABELLED: dict[int, Voxels] = {2: (1, 256, 512), 3: (32, 64, 128)}
+CLASSES, SMOOTHED = 2, 1.0  # classes of results, sigma of the maps before a threshold
 
 
 @dataclass(frozen=True)
 class Gpu:
     """Public figures of a device.
 
-    fp32, int32   lanes of a multiprocessor that finish an instruction in a cycle
+    fp32, fp64, int32   lanes of a multiprocessor that finish an instruction in a cycle
     bandwidth, l2 bytes a second: of copies, 0.76 to 0.92 of the memory's; of L2, from public microbenchmarks
     threads, shared   that a multiprocessor holds; registers are 65536 on all of them
     """
@@ -81,6 +88,7 @@ class Gpu:
     multiprocessors: int
     clock: float
     fp32: int
+    fp64: int
     int32: int
     bandwidth: float
     l2: float
@@ -90,14 +98,14 @@ class Gpu:
 
 
 GPUS = (
-    Gpu("T4", "sm_75", 40, 1.35e9, 64, 64, 245e9, 1.2e12, 1024, 64 << 10, 16),
-    Gpu("RTX 4090", "sm_89", 128, 2.52e9, 128, 64, 920e9, 5.0e12, 1536, 100 << 10, 24),
-    Gpu("A100", "sm_80", 108, 1.41e9, 64, 64, 1400e9, 4.5e12, 2048, 164 << 10),
-    Gpu("H100", "sm_90", 132, 1.755e9, 128, 64, 3000e9, 5.5e12, 2048, 228 << 10),
-    Gpu("H200", "sm_90", 132, 1.755e9, 128, 64, 4300e9, 5.5e12, 2048, 228 << 10),
-    Gpu("B200", "sm_100", 148, 1.85e9, 128, 64, 7200e9, 10.0e12, 2048, 228 << 10),
+    Gpu("T4", "sm_75", 40, 1.35e9, 64, 2, 64, 245e9, 1.2e12, 1024, 64 << 10, 16),
+    Gpu("RTX 4090", "sm_89", 128, 2.52e9, 128, 2, 64, 920e9, 5.0e12, 1536, 100 << 10, 24),
+    Gpu("A100", "sm_80", 108, 1.41e9, 64, 32, 64, 1400e9, 4.5e12, 2048, 164 << 10),
+    Gpu("H100", "sm_90", 132, 1.755e9, 128, 64, 64, 3000e9, 5.5e12, 2048, 228 << 10),
+    Gpu("H200", "sm_90", 132, 1.755e9, 128, 64, 64, 4300e9, 5.5e12, 2048, 228 << 10),
+    Gpu("B200", "sm_100", 148, 1.85e9, 128, 64, 64, 7200e9, 10.0e12, 2048, 228 << 10),
 )
-CHECKED_ON = Gpu("GTX 1650 SUPER", "sm_75", 20, 1.755e9, 64, 64, 147e9, 0.6e12, 1024, 64 << 10, 16)
+CHECKED_ON = Gpu("GTX 1650 SUPER", "sm_75", 20, 1.755e9, 64, 2, 64, 147e9, 0.6e12, 1024, 64 << 10, 16)
 # Seconds from the output of NVIDIA's samples of CUDA 11.2 on a GTX 1650 SUPER, as a public log has them: the simple
 # copy and the naive transposition of 1024 x 1024 in tiles of 16, convolutionSeparable of 3072 x 3072, matrixMul of
 # 320 x 320 by 320 x 640.
@@ -219,6 +227,9 @@ class Model:
         total = sum(issued.values()) * self.machine_code(work, gpu.architecture).growth
         fp32 = issued["float32"] + issued["division"]
         integer = sum(issued[name] for name in INTEGER_CLASSES)
+        double = issued["float64"] / gpu.fp64
+        if double:
+            double += issued["conversion"] / min(gpu.fp64, CONVERTED)
         passes = sum(counts.transfers[name] for name in counts.transfers if name.startswith("shared"))
         sectors = sum(counts.transfers[name] for name in counts.transfers if name.startswith("global"))
         resident_blocks = self._resident_blocks(work, gpu)
@@ -231,7 +242,7 @@ class Model:
             "issue": total / 4 * cycle,
             "fp32": 32 * fp32 / gpu.fp32 * cycle,
             "int": 32 * integer / gpu.int32 * cycle,
-            "float64": 32 * issued["float64"] / 2 * cycle if gpu.architecture in ("sm_75", "sm_89") else 0.0,
+            "fp64": 32 * double * cycle,
             "shared": passes * cycle,
             "memory": work.moved / gpu.bandwidth,
             "L2": 32 * sectors / gpu.l2,
@@ -272,20 +283,34 @@ def model_size(ptx: Counter[str]) -> int:
     return ptx.total() - sum(ptx[name] for name in REMOVED) + (DIVISION_INSTRUCTIONS - 1) * divisions
 
 
+@dataclass(frozen=True)
+class Workload:
+    """Launches that together do something to an image of ``voxels``."""
+
+    title: str
+    dimensions: int
+    voxels: int
+    work: list[Work]
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the model."""
     parser = make_parser(__doc__, defaults=(), quick=())
     parser.add_argument("--nvdisasm", type=Path, metavar="FILE", help="count instructions of machine code with this")
     options = parse(parser, words)
-    names = ["published kernels", "features 2-D, 3-D", "forest 2-D, 3-D", "components 2-D, 3-D"]
     if options.dry_run:
-        print("\n".join(names))
+        print("published kernels; features, forest, components, other kernels: in 2-D and 3-D")
         return 0
     device = CountingDevice(finds_races=False)
     model, report = Model(options.nvdisasm), Report("gpu_model", options.json)
     error = max(ERROR, check_published(model, device, report))
-    for title, voxels, work in _workloads(device, options):
-        _show(model, report, title, voxels, work, error)
+    tables: dict[int, list[str]] = defaultdict(list)
+    for workload in _workloads(device, options):
+        _show(model, report, workload, error)
+        tables[workload.dimensions] += _table_rows(model, report, workload)
+    for dimensions, rows in tables.items():
+        report.begin(f"{dimensions}-D, 10^-12 s a voxel and what bounds it, right within a factor of {error:.2g}")
+        print("\n".join([*_table_head(), *rows]))
     return 0
 
 
@@ -336,7 +361,7 @@ def run_published(device: CountingDevice) -> dict[str, tuple[list[Work], float]]
     return found
 
 
-def _workloads(device: CountingDevice, options: Any) -> Iterator[tuple[str, int, list[Work]]]:
+def _workloads(device: CountingDevice, options: Any) -> Iterator[Workload]:
     for dimensions in (2,) if options.quick else (2, 3):
         shape = QUICK_SHAPE if options.quick else SHAPES[dimensions]
         image = make_cells(shape, seed=7 + dimensions)[0].reshape((1,) * (4 - dimensions) + shape)
@@ -345,7 +370,8 @@ def _workloads(device: CountingDevice, options: Any) -> Iterator[tuple[str, int,
         source = upload_source(device, image)
         device.take_work()
         feature_stack(device, source, (0, 0, 0), ((0, 0, 0), size), size, load_plan(plan))
-        yield f"features {dimensions}-D, {plan.width} columns", image.size, device.take_work()
+        title = f"features {dimensions}-D, {plan.width} columns"
+        yield Workload(title, dimensions, image.size, device.take_work())
         quick = "quick" if options.quick else {2: "2048", 3: "128"}[dimensions]
         material = prepare(CASES[f"{dimensions}d-{quick}"], options)
         features = _middle(load_features(material, largest=FEATURE_VOXELS), 1 if dimensions == 2 else 8)
@@ -360,13 +386,39 @@ def _workloads(device: CountingDevice, options: Any) -> Iterator[tuple[str, int,
             except ValueError:  # does not fit into shared memory
                 continue
             title = f"forest {dimensions}-D, {trees} trees, {variant}{' (default)' if variant == default else ''}"
-            yield title, int(np.prod(features.shape[:3])), device.take_work()
-        labelled = LABELLED[dimensions]
-        values = (make_cells(labelled[1:] if dimensions == 2 else labelled, seed=3)[1] > 0.1).astype(np.uint8)
-        flat = device.upload(values.reshape(-1))
-        device.take_work()
-        find_runs(device, flat, labelled)
-        yield f"components {dimensions}-D", values.size, device.take_work()
+            yield Workload(title, dimensions, int(np.prod(features.shape[:3])), device.take_work())
+        yield from _other_workloads(device, dimensions)
+
+
+def _other_workloads(device: CountingDevice, dimensions: int) -> Iterator[Workload]:
+    """Components, and all kernels that do little for each voxel."""
+    shape = LABELLED[dimensions]
+    voxels = int(np.prod(shape))
+    values = (make_cells(shape[-dimensions:], seed=3)[1] > 0.1).astype(np.uint8)
+    flat = device.upload(values.reshape(-1))
+    device.take_work()
+    find_runs(device, flat, shape)
+    yield Workload(f"components {dimensions}-D", dimensions, voxels, device.take_work())
+    rng = np.random.default_rng(0)
+    source = upload_source(device, rng.integers(0, 256, (1, *shape), np.uint8))
+    first = rng.random((*shape, 1), np.float32)
+    probabilities = device.upload(np.concatenate([first, 1 - first], axis=-1))
+    columns = ClassColumns(tuple(range(CLASSES)), CLASSES)
+    real, small = np.dtype(np.float32), np.dtype(np.uint8)
+    scaled = Conversion(real, small, (0.0, 1.0), (0, 255))
+    for wanted in (
+        Wanted("probabilities", (0, CLASSES), scaled),
+        Wanted("segmentation", (0, 1), Conversion(small, small)),
+        Wanted("uncertainty", (0, 1), scaled),
+    ):
+        make_result(device, probabilities, columns, None, wanted)
+    yield Workload(f"source and results {dimensions}-D, uint8", dimensions, voxels, device.take_work())
+    stack_stages(device, source, (0, 0, 0), probabilities, columns, small)
+    yield Workload(f"second stage of Autocontext {dimensions}-D", dimensions, voxels, device.take_work())
+    maps = device.upload(rng.integers(0, 256, (*shape, CLASSES), np.uint8))
+    z, y, x = (threshold_taps(SMOOTHED) if n > 1 else None for n in shape)
+    smooth_on_device(device, maps, 0, (0, 0, 0), ((0, 0, 0), shape), shape, MapPlan((0,), (0.0, 255.0), (z, y, x)))
+    yield Workload(f"smoothed map {dimensions}-D, sigma {SMOOTHED}", dimensions, voxels, device.take_work())
 
 
 def _middle(features: np.ndarray, depth: int) -> np.ndarray:
@@ -379,19 +431,37 @@ def _middle(features: np.ndarray, depth: int) -> np.ndarray:
     return np.ascontiguousarray(features[tuple(parts)])
 
 
-def _show(model: Model, report: Report, title: str, voxels: int, work: list[Work], error: float) -> None:
-    """Print the counts of a workload by kernel, and its time on each device."""
-    report.begin(title, name=title)
-    by_kernel: dict[str, Counts] = defaultdict(Counts)
+def _counts_by_kernel(work: list[Work]) -> dict[str, Counts]:
+    """Add up the counts of each kernel; the longest ones first."""
+    found: dict[str, Counts] = defaultdict(Counts)
     for each in work:
-        by_kernel[each.kernel].add(each.counts)
-    for name, counts in sorted(by_kernel.items(), key=lambda item: -item[1].all_instructions):
+        found[each.kernel].add(each.counts)
+    return dict(sorted(found.items(), key=lambda item: -item[1].all_instructions))
+
+
+def _per_request(counts: Counts, memory: str) -> float:
+    """Sectors or passes of a request of global or shared memory."""
+    of_memory = [name for name in counts.requests if name.startswith(memory)]
+    return sum(counts.transfers[n] for n in of_memory) / max(1, sum(counts.requests[n] for n in of_memory))
+
+
+def _show(model: Model, report: Report, workload: Workload, error: float) -> None:
+    """Print the counts of a workload by kernel, and its time on each device."""
+    voxels, work = workload.voxels, workload.work
+    report.begin(workload.title, name=workload.title)
+    for name, counts in _counts_by_kernel(work).items():
         share = counts.lanes / 32 / max(1, counts.all_instructions)
+        sectors, passes = _per_request(counts, "global"), _per_request(counts, "shared")
+        barriers = counts.barriers / sum(each.blocks for each in work if each.kernel == name)  # of a block
         classes = {key: 32 * n / voxels for key, n in counts.instructions.items() if 32 * n >= voxels}
         report.note(
             f"{name}: {32 * counts.all_instructions / voxels:.0f} lane instructions a voxel, {share:.2f} active "
-            f"({', '.join(f'{key} {n:.0f}' for key, n in sorted(classes.items(), key=lambda item: -item[1])[:6])})",
+            f"({', '.join(f'{key} {n:.0f}' for key, n in sorted(classes.items(), key=lambda item: -item[1])[:6])}); "
+            f"{sectors:.1f} sectors a global request, {passes:.1f} passes a shared one, {barriers:.0f} barriers",
             kernel=name,
+            sectors=sectors,
+            passes=passes,
+            barriers=barriers,
             instructions=32 * counts.all_instructions / voxels,
             active=share,
             classes=classes,
@@ -415,6 +485,35 @@ def _show(model: Model, report: Report, title: str, voxels: int, work: list[Work
             error=error,
             bounds=dict(parts),
         )
+
+
+def _table_head() -> list[str]:
+    names = ["kernel", "instructions", "lanes", "sectors", "passes", *(gpu.name for gpu in GPUS)]
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def _table_rows(model: Model, report: Report, workload: Workload) -> list[str]:
+    """Rows of a table of kernels: counts, and the time of a voxel on each device with the longest bound."""
+    rows = []
+    for name, counts in _counts_by_kernel(workload.work).items():
+        cells = [
+            f"`{name}`",
+            f"{32 * counts.all_instructions / workload.voxels:.0f}",
+            f"{counts.lanes / 32 / max(1, counts.all_instructions):.2f}",
+            f"{_per_request(counts, 'global'):.1f}",
+            f"{_per_request(counts, 'shared'):.1f}",
+        ]
+        for gpu in GPUS:
+            parts: Counter[str] = Counter()
+            for each in workload.work:
+                if each.kernel == name:
+                    bounds = model.bounds(each, gpu)
+                    parts[bounds.bound] += bounds.total
+            (bound, _), picoseconds = parts.most_common(1)[0], 1e12 * sum(parts.values()) / workload.voxels
+            cells.append(f"{picoseconds:.{0 if picoseconds >= 10 else 1}f} {bound}")
+            report.write({"name": name, "kernel": name, "device": gpu.name, "picoseconds": picoseconds, "bound": bound})
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
 
 
 def _show_machine_code(model: Model, report: Report, work: list[Work]) -> None:

@@ -33,7 +33,7 @@ logger = logging.getLogger("pixelforest.kernels")
 TILES_IN_FLIGHT = 3
 """Tiles in flight on a device, so that it never waits: the time of all parts of a tile (copy into pinned memory,
 launches, upload, kernels, download) divided by that of the longest one, rounded up. By bench/gpu_pipeline.py the
-quotient is 1.1 on a T4 and 2.4 on a B200."""
+quotient is 1.1 on a T4 and 2.3 on a B200."""
 READERS = 2
 """Threads that read for a device: by bench/gpu_pipeline.py an H100 waits for one thread, and not for two."""
 MIN_PIECE_VOXELS = 1 << 12  # a smaller piece is not tried
