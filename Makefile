@@ -11,7 +11,7 @@
 #   make docs     build the documentation site in docs/site
 #   make bench    measure                            make gpu      run tests that need a CUDA device
 #   make gpu bench-gpu  measure on one first, then run these tests: ten minutes at most, results in gpu-results
-#   make gpu-emulated   run these tests without one, on emulated GPUs
+#   make gpu-emulated   run these tests without one, on emulated GPUs; with SLOW=1 also the slow ones
 
 PYTHON ?= python3
 VENV := .venv
@@ -67,12 +67,12 @@ ifeq ($(BOTH),)
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 endif
 
-# The same without a GPU: CuPy and NVRTC are real, the driver below them is a stand-in that interprets PTX. Tests that are
-# slow have too much work for it, or measure time; px2d_big alone would take a fifth of the whole.
+# The same without a GPU: CuPy and NVRTC are real, the driver below them is a stand-in that interprets PTX. px2d_big alone
+# would take a fifth of the whole.
 gpu-emulated: $(EMULATED)/ready
 	$(EMULATED)/bin/python -m pytest -n auto tests/emulated $(ARGS)
 	PYTHONPATH=tests EMULATED_GPUS=2 EMULATED_RACES=0 $(EMULATED)/bin/python -m support.emulated_gpu.run \
-	    -m pytest -n auto -m "gpu and not slow" -k "not px2d_big" $(ARGS)
+	    -m pytest -n auto $(if $(SLOW),-m gpu,-m "gpu and not slow" -k "not px2d_big") $(ARGS)
 
 bench-gpu: $(VENV)/ready-bench $(VENV)/ready-$(GPU)
 	$(BIN)/python bench/on_gpu.py $(if $(BOTH),--tests) $(ARGS)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from support.cuda_host.stacks import assert_equal_bits, make_stack, smooth_features
+from support.emulated_gpu.build import are_in_use
 
 from pixelforest import kernels
 from pixelforest.kernels.contract import DeviceUnavailable, ForestArrays, Voxels
@@ -17,9 +18,10 @@ from pixelforest.kernels.cuda.forest import VARIANTS, CudaForest, choose_variant
 from pixelforest.kernels.cuda.nvforest import NvForest
 from pixelforest.testing.kernel_inputs import random_forest, random_tree
 
-pytestmark = [pytest.mark.gpu, pytest.mark.slow]  # slow: too much work for emulated GPUs
+pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 
-FLAT, SOLID = (1, 517, 1031), (37, 101, 143)
+# Several blocks each, and no whole number of patches.
+FLAT, SOLID = ((1, 31, 103), (5, 19, 37)) if are_in_use() else ((1, 517, 1031), (37, 101, 143))
 THREADS = 4
 
 
@@ -81,9 +83,9 @@ def test_deep_trees(device: Device, variant: str, pure: bool) -> None:
 @pytest.mark.parametrize("pure", [True, False], ids=["pure", "mixed"])
 def test_many_columns_and_classes(device: Device, pure: bool) -> None:
     rng = np.random.default_rng(2)
-    shape = (1, 64, 301)
+    shape = (1, 8 if are_in_use() else 64, 301)
     forests = [random_forest(rng, trees=13, columns=1900, classes=70, pure=pure)]
-    features = rng.normal(size=(64 * 301, 1900)).astype(np.float32)
+    features = rng.normal(size=(shape[1] * 301, 1900)).astype(np.float32)
     forest = load_forest(device, forests)
     assert choose_variant(forest.packed, 1900, device) == "direct"
     assert_equal_bits(predict(device, forest, features, shape), features, forests)
@@ -91,7 +93,8 @@ def test_many_columns_and_classes(device: Device, pure: bool) -> None:
 
 def predict_side_by_side(device: Device, forest: CudaForest | NvForest, forests: Sequence[ForestArrays]) -> None:
     """Several threads, each with a stream and a tile of its own."""
-    tiles = [some_features((1, 200 + 31 * i, 333), 20, seed=i) for i in range(THREADS)]
+    rows, more = (4, 3) if are_in_use() else (200, 31)
+    tiles = [some_features((1, rows + more * i, 333), 20, seed=i) for i in range(THREADS)]
     with ThreadPoolExecutor(THREADS) as pool:
         work = [pool.submit(predict, device, forest, t, (1, len(t) // 333, 333)) for t in tiles * 5]
         for tile, answer in zip(tiles * 5, work, strict=True):
@@ -104,7 +107,11 @@ def test_threads_share_a_forest(device: Device) -> None:
 
 
 class TestNvForest:
-    """On the GPU, where its adapter hands over memory of the device."""
+    """On the GPU, where its adapter hands over memory of the device; with emulated ones nvForest uses the CPU."""
+
+    @staticmethod
+    def load(device: Device, forests: Sequence[ForestArrays]) -> NvForest:
+        return nvforest.load_forest(device, forests, place="cpu" if are_in_use() else "gpu")
 
     @pytest.fixture(autouse=True)
     def _installed(self) -> None:
@@ -116,18 +123,18 @@ class TestNvForest:
     def test_pure_forests_have_the_native_bits_on_a_real_gpu(
         self, device: Device, counts: tuple[int, ...], shape: Voxels, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(nvforest, "ROWS", 100_000)
+        monkeypatch.setattr(nvforest, "ROWS", 1000 if are_in_use() else 100_000)
         forests, features = some_forests(counts, pure=True), some_features(shape, 20)
-        found = predict(device, nvforest.load_forest(device, forests), features, shape)
+        found = predict(device, self.load(device, forests), features, shape)
         assert_equal_bits(found, features, forests)
 
     def test_mixed_forests_differ_in_last_digits_only_on_a_real_gpu(self, device: Device) -> None:
         forests, features = some_forests((60, 13), pure=False), some_features(FLAT, 20)
         backend = kernels.load("cpu")
         expected = backend.pixels.predict_rows(features, backend.pixels.load_forest(forests, use="rows"))
-        found = predict(device, nvforest.load_forest(device, forests), features, FLAT)
+        found = predict(device, self.load(device, forests), features, FLAT)
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
 
     def test_threads_share_a_forest_of_nvforest(self, device: Device) -> None:
         forests = some_forests((10, 13, 41, 7), pure=True)
-        predict_side_by_side(device, nvforest.load_forest(device, forests), forests)
+        predict_side_by_side(device, self.load(device, forests), forests)

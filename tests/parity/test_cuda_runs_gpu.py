@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from support.emulated_gpu.build import are_in_use
 from support.golden import GOLDEN, GoldenCase
 
 from pixelforest import cli, kernels
@@ -22,6 +23,8 @@ from pixelforest.kernels.contract import KernelError
 from pixelforest.kernels.cuda.backend import compose_backend
 
 pytestmark = pytest.mark.gpu
+
+needs_a_real_gpu = pytest.mark.skipif(are_in_use(), reason="needs tiles with too much work for emulated GPUs")
 
 GRAY = GOLDEN / "px2d_gray"
 DEADLINE_S = 120
@@ -91,6 +94,7 @@ def read(out: Path) -> np.ndarray:
 
 
 @pytest.mark.slow
+@needs_a_real_gpu
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_run_that_is_killed_leaves_nothing_under_a_final_name(tmp_path: Path) -> None:
     image = large_image(tmp_path, 60)
@@ -107,6 +111,7 @@ def test_a_run_that_is_killed_leaves_nothing_under_a_final_name(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@needs_a_real_gpu
 def test_results_of_a_large_image_do_not_depend_on_the_device(tmp_path: Path) -> None:
     """Several tiles in work at once on their own streams, again and again."""
     image = large_image(tmp_path, 30)
@@ -124,12 +129,13 @@ def test_results_of_a_large_image_do_not_depend_on_the_device(tmp_path: Path) ->
 def test_too_little_memory_splits_tiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The pool is given 40 MB, and plans with all of the device."""
+    """The pool is given less than a tile needs, and plans with all of the device."""
     from pixelforest.kernels.cuda.cupy_device import CupyDevice
 
-    image = large_image(tmp_path, 8)
+    copies, limit = (1, 3 << 20) if are_in_use() else (8, 40 << 20)
+    image = large_image(tmp_path, copies)
     devices = [CupyDevice(0)]  # not the one that later tests use
-    devices[0]._pool.set_limit(size=40 << 20)
+    devices[0]._pool.set_limit(size=limit)
     for backend, out in ((kernels.load("cpu"), tmp_path / "cpu"), (compose_backend(devices), tmp_path / "cuda")):
         monkeypatch.setattr(batch, "open_backend", lambda *device, backend=backend, **work: backend)
         assert cli.main(command(image, out)[3:]) == 0
@@ -138,6 +144,7 @@ def test_too_little_memory_splits_tiles(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(are_in_use(), reason="measures time")
 def test_the_first_result_comes_soon(tmp_path: Path) -> None:
     """Printed, not judged: the time of a whole process with an empty cache of kernels, then with a full one."""
     environment = {**os.environ, "PIXELFOREST_CACHE_DIR": str(tmp_path / "cache")}

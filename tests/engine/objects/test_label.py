@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from support.emulated_gpu.build import are_in_use
 
 from pixelforest.box import Box
 from pixelforest.engine.errors import InputMismatch
@@ -107,6 +108,7 @@ def test_frames_without_objects(backend: Backend, shape: tuple[int, int, int], *
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(are_in_use(), reason="too much work for emulated GPUs")
 def test_a_frame_of_more_than_two_to_the_31_voxels(backend: Backend) -> None:
     """Rods along z through every slab, balls, and a voxel at the very end; the file with the labels stays sparse."""
     shape, size = (1310, 1310, 1310), 1310

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 from pathlib import Path
 
 from support.cuda_host import interpreter
 from support.cuda_host.build import INTERPRETER, INTERPRETER_FLAGS, build_once, compiler_version, run_compiler
 
 SOURCES = Path(__file__).with_name("stand_in")
+
+
+def are_in_use() -> bool:
+    """Return whether the GPUs of this process are emulated: tests for GPUs then take smaller images."""
+    return "EMULATED_LIBRARY" in os.environ
 
 
 def find_missing() -> str | None:
