@@ -50,6 +50,7 @@ class NvForest:
         self._groups = _build_groups(forests, self.packed, self.columns, device.index, place)
         # A model has one handle with one stream, which only one thread at a time may use.
         self._lock = threading.Lock()
+        device.synchronize()  # other threads' streams do not wait for this one
 
     @property
     def classes(self) -> int:
