@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.microscopy import Tile, write_czi, write_lif
+from support.microscopy import Tile, write_czi, write_lif, write_nd2
 
 from pixelforest import cli
 from pixelforest.box import Box
@@ -20,6 +20,7 @@ from pixelforest.engine.formats.images.czi import open_incomplete
 from pixelforest.engine.formats.spec import ImageReader
 from pixelforest.engine.formats.support.czi_reader import CziReader
 from pixelforest.engine.formats.support.lif_reader import open_lif
+from pixelforest.engine.formats.support.nd2_reader import open_nd2
 
 RNG = np.random.default_rng(5)
 STACK = RNG.integers(0, 60_000, (2, 3, 2, 20, 31), dtype=np.uint16)  # t, c, z, y, x
@@ -207,6 +208,61 @@ def test_what_lif_cannot_be_is_refused(tmp_path: Path, liffile) -> None:
     (tmp_path / "b.lif").write_bytes((tmp_path / "a.lif").read_bytes()[:50])
     with pytest.raises(InputError, match=r"cannot read \S+b\.lif"):
         open_lif(tmp_path / "b.lif")
+
+
+# ----------------------------------------------------------------------------------------------------------------- ND2
+
+
+@pytest.fixture
+def nd2():
+    return pytest.importorskip("nd2", reason="nd2 is not installed")
+
+
+@pytest.mark.parametrize("loops", ["TZ", "T", "Z", ""])
+def test_frames_of_nd2(tmp_path: Path, nd2, loops: str) -> None:
+    voxels = np.moveaxis(STACK, 1, 2)[tuple(slice(None) if a in loops else 0 for a in "TZ")]
+    write_nd2(tmp_path / "a.nd2", voxels, loops)
+    with open_nd2(tmp_path / "a.nd2") as reader:
+        assert reader.info.axes == f"{loops}CYX".lower()
+        assert np.array_equal(whole(reader), voxels)
+        assert np.array_equal(whole(reader), nd2.imread(tmp_path / "a.nd2"))
+        assert reader.info.resolution == {"y": 0.5, "x": 0.5} | ({"z": 2.0} if "Z" in loops else {})
+        check_regions(reader)
+
+
+def test_positions_of_nd2_are_named(tmp_path: Path, nd2, monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = np.stack([np.moveaxis(STACK, 1, 2) + i for i in range(3)], axis=1)  # t, p, z, c, y, x
+    write_nd2(tmp_path / "a.nd2", voxels, "TPZ")
+    with pytest.raises(InputError, match=r"holds 3 images; name one, as in a\.nd2/position0"):
+        open_nd2(tmp_path / "a.nd2")
+    read = []
+    frame = nd2.ND2File.read_frame
+    monkeypatch.setattr(nd2.ND2File, "read_frame", lambda self, number: read.append(number) or frame(self, number))
+    with open_nd2(tmp_path / "a.nd2", "position2") as reader:
+        assert reader.siblings == ("position0", "position1", "position2")
+        part = reader.read(Box((1, 0, 0, 2, 3), (2, 2, 3, 9, 9)))
+        assert np.array_equal(part, voxels[1:2, 2, :, :, 2:9, 3:9])
+    assert read == [10, 11]
+
+
+def test_colours_of_nd2(tmp_path: Path, nd2) -> None:
+    pixels = RNG.integers(0, 255, (2, 20, 31, 3), dtype=np.uint8)
+    write_nd2(tmp_path / "a.nd2", pixels, "Z", pixel_um=0.0)
+    with open_nd2(tmp_path / "a.nd2") as reader:
+        assert reader.info.axes == "zyxc"
+        assert reader.info.resolution == {"z": 2.0}  # y and x are not calibrated
+        assert np.array_equal(whole(reader), pixels)
+
+
+def test_frames_that_nd2_would_read_as_zeros_are_refused(tmp_path: Path, nd2) -> None:
+    voxels = np.moveaxis(STACK, 1, 2)
+    write_nd2(tmp_path / "a.nd2", voxels, "TZ", missing=2)
+    with pytest.raises(InputError, match="1 of 4 frames are missing"):
+        open_nd2(tmp_path / "a.nd2")
+    write_nd2(tmp_path / "b.nd2", voxels, "TZ")
+    (tmp_path / "b.nd2").write_bytes((tmp_path / "b.nd2").read_bytes()[:9000])
+    with pytest.raises(InputError, match=r"cannot read \S+b\.nd2"):
+        open_nd2(tmp_path / "b.nd2")
 
 
 # -------------------------------------------------------------------------------------------------------------- both

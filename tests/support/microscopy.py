@@ -115,3 +115,83 @@ def write_lif(path: Path, images: Mapping[str, tuple[str, np.ndarray]], *, pixel
     ).encode("utf-16-le")
     header = struct.pack("<BI", 0x2A, len(text) // 2) + text
     path.write_bytes(struct.pack("<II", 0x70, len(header)) + header + b"".join(blocks))
+
+
+# ----------------------------------------------------------------------------------------------------------------- ND2
+
+_MAGIC, _NAME_BYTES = 0x0ABECEDA, 4072
+_FILE, _MAP, _END = (
+    b"ND2 FILE SIGNATURE CHUNK NAME01!",
+    b"ND2 FILEMAP SIGNATURE NAME 0001!",
+    b"ND2 CHUNK MAP SIGNATURE 0000001!",
+)
+Value = int | float | str | Mapping[str, "Value"]
+
+
+def _variant(name: str, value: Value) -> bytes:
+    """Encode a value as Nikon's lite variant: its type, its name and itself."""
+    kind = 11 if isinstance(value, Mapping) else {int: 3, float: 6, str: 8}[type(value)]
+    head = struct.pack("BB", kind, len(name) + 1) + f"{name}\0".encode("utf-16-le")
+    if isinstance(value, Mapping):
+        content = b"".join(_variant(*each) for each in value.items())
+        return head + struct.pack("<IQ", len(value), len(head) + 12 + len(content)) + content + bytes(8 * len(value))
+    if isinstance(value, str):
+        return head + f"{value}\0".encode("utf-16-le")
+    return head + struct.pack("<I" if isinstance(value, int) else "<d", value)
+
+
+def write_nd2(path: Path, voxels: np.ndarray, loops: str, *, pixel_um: float = 0.5, missing: int | None = None) -> None:
+    """Write an image with the axes ``loops``, out of P, T and Z, then (c, y, x), or (y, x, sample) of three colours.
+
+    missing   number of a frame that is not stored
+    """
+    count = len(loops)
+    frame_shape = voxels.shape[count:]
+    is_colour = frame_shape[2] == 3 and frame_shape[0] > 3
+    height, width = frame_shape[:2] if is_colour else frame_shape[1:]
+    components = 3 if is_colour else frame_shape[0]
+    frames = voxels.reshape(-1, *frame_shape)
+    bits = voxels.itemsize * 8
+    attributes: Value = {
+        "uiWidth": width, "uiHeight": height, "uiComp": components,
+        "uiWidthBytes": width * components * voxels.itemsize,
+        "uiBpcInMemory": bits, "uiBpcSignificant": bits, "uiSequenceCount": len(frames), "eCompression": 2,
+    }  # fmt: skip
+    planes = 1 if is_colour else components
+    plane = {
+        "uiCompCount": components // planes,
+        "uiModalityMask": 1,
+        "sDescription": "channel",
+        "pFluorescentProbe": {"uiColor": 0},
+    }
+    metadata: Value = {
+        "bCalibrated": int(pixel_um > 0), "dCalibration": pixel_um,
+        "sPicturePlanes": {"uiCount": planes, "sPlaneNew": {f"a{i}": plane for i in range(planes)}},
+    }  # fmt: skip
+    experiment: dict[str, Value] = {}
+    for letter, size in reversed(list(zip(loops, voxels.shape, strict=False))):
+        inner: Value = {"ppNextLevelEx": {"a": experiment}} if experiment else {}
+        settings: dict[str, Value] = {"uiCount": size}
+        if letter == "P":
+            settings["Points"] = {f"p{i}": {"dPosX": 0.0, "dPosY": 0.0, "dPosZ": 0.0} for i in range(size)}
+        settings |= {"dZLow": 0.0, "dZHigh": 2.0 * (size - 1), "dZStep": 2.0} if letter == "Z" else {}
+        settings |= {"dStart": 0.0, "dPeriod": 1.0, "dDuration": 1.0} if letter == "T" else {}
+        experiment = {"eType": "TPZ".index(letter) + 1 + (letter == "Z"), "uLoopPars": settings, **inner}
+    chunks = {
+        b"ImageAttributesLV!": _variant("SLxImageAttributes", attributes),
+        b"ImageMetadataSeqLV|0!": _variant("SLxPictureMetadata", metadata),
+        b"ImageMetadataLV!": _variant("SLxExperiment", experiment),
+    }
+    for number, frame in enumerate(frames):
+        if number != missing:
+            stored = frame if is_colour else np.moveaxis(frame, 0, -1)
+            chunks[f"ImageDataSeq|{number}!".encode()] = bytes(8) + np.ascontiguousarray(stored).tobytes()
+    data = bytearray(struct.pack("<IIQ", _MAGIC, 32, 64) + _FILE + b"Ver3.0".ljust(64, b"\0"))
+    index = b""
+    for name, content in chunks.items():
+        index += name + struct.pack("<QQ", len(data), len(content))
+        data += struct.pack("<IIQ", _MAGIC, _NAME_BYTES, len(content)) + name.ljust(_NAME_BYTES, b"\0") + content
+    place = len(data)
+    index += _END + struct.pack("<Q", place)
+    data += struct.pack("<IIQ", _MAGIC, len(_MAP), len(index)) + _MAP + index
+    path.write_bytes(bytes(data))

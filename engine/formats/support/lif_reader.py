@@ -24,7 +24,7 @@ def open_lif(path: Path, internal: str = "") -> ImageReader:
     """Open the only image of a file, or the one of an internal path. Raises InputError, InputNotFound."""
     file = _open(path)
     try:
-        images = list(file.images)
+        images = library_errors(path, lambda: list(file.images))
         names = _names(images)
         image = images[choose_image(names, internal, path)]
         reader = library_errors(path, lambda: _make_reader(path, file, image))

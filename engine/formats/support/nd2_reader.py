@@ -21,7 +21,7 @@ def open_nd2(path: Path, internal: str = "") -> ImageReader:
     """Open the only position of a file, or the one of an internal path. Raises InputError, InputNotFound."""
     file = _open(path)
     try:
-        names = _names(file)
+        names = library_errors(path, lambda: _names(file))
         position = choose_image(names, internal, path)
         reader = library_errors(path, lambda: _make_reader(path, file, position))
         if len(names) > 1:
@@ -44,15 +44,8 @@ def _make_reader(path: Path, file: Any, position: int) -> FrameReader:
     shape = tuple(sizes.get(a, 1) for a in letters)
     axes = "".join(letters).lower().replace("s", "c")
     frames = {tuple(sorted(place.items())): number for number, place in enumerate(file.loop_indices)}
-    total = max(1, len(frames))
-    # nd2 reads zeros for frames that an acquisition that was stopped has not stored
-    stored = getattr(file._rdr, "_frame_offsets", None)
-    if stored is not None and len(stored) < total:
-        raise InputError(
-            f"cannot read {path}: {total - len(stored)} of {total} frames are missing; save the part that exists in NIS"
-        )
-    voxel = file.voxel_size()
-    resolution = {a: float(getattr(voxel, a)) for a in axes if a in "zyx" and 0 < getattr(voxel, a) < float("inf")}
+    _check_frames(path, file, max(1, len(frames)))
+    resolution = _pixel_size(file, axes)
     info = describe_frames(
         shape, axes, file.dtype, lead, own_axes=True, resolution=resolution, axis_units=dict.fromkeys(resolution, "µm")
     )
@@ -66,6 +59,31 @@ def _make_reader(path: Path, file: Any, position: int) -> FrameReader:
         return found
 
     return FrameReader(path, info, lead, read_frame, file.close)
+
+
+def _check_frames(path: Path, file: Any, total: int) -> None:
+    """Raise InputError for frames that are not in the file; nd2 would read zeros for them."""
+    stored = getattr(file._rdr, "_frame_offsets", None)  # of all files but very old ones
+    if stored is None:
+        return
+    missing = total - len(set(stored) & set(range(total)))
+    if missing:
+        raise InputError(
+            f"cannot read {path}: {missing} of {total} frames are missing; save the part that exists in NIS"
+        )
+    attributes = file.attributes
+    nbytes = (attributes.widthBytes or 0) * attributes.heightPx
+    if attributes.compressionType is None and max(stored.values()) + nbytes > path.stat().st_size:
+        raise InputError(f"cannot read {path}: a frame lies beyond the end of the file; it is truncated")
+
+
+def _pixel_size(file: Any, axes: str) -> dict[str, float]:
+    """Read the sizes of pixels in µm, along axes that are calibrated."""
+    channels = getattr(file.metadata, "channels", None) or []
+    is_calibrated = channels[0].volume.axesCalibrated if channels else (True, True, True)
+    known = {axis for axis, is_known in zip("xyz", is_calibrated, strict=False) if is_known}
+    sizes = {axis: float(getattr(file.voxel_size(), axis)) for axis in axes if axis in known}
+    return {axis: size for axis, size in sizes.items() if 0 < size < float("inf")}
 
 
 def _names(file: Any) -> tuple[str, ...]:
