@@ -21,6 +21,7 @@ from pixelforest import __version__
 from pixelforest.engine.errors import PixelforestError, UsageError, as_flag
 from pixelforest.engine.public_text import public_document
 from pixelforest.engine.quotes import unquote
+from pixelforest.engine.requests import COUNTS_ONLY
 from pixelforest.engine.terminal_text import printable, printable_json
 from pixelforest.frontend.console import PROGRAM, Console, ConsoleSettings, write_line
 from pixelforest.frontend.exit_status import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from pixelforest.engine.jobs import Request
+    from pixelforest.engine.run.outcome import LaneResult
 
 Record = TypeVar("Record", bound="DataclassInstance")
 Action = Callable[[CommandLine, Console], int]
@@ -150,6 +152,7 @@ def _run_request(request: Request, console: Console) -> int:
     from pixelforest.engine.jobs import log_labels, resolve_job
     from pixelforest.engine.run.batch import run_batch
 
+    display = console.display_run(started_as_ilastik=request.started_as_ilastik)
     logging.getLogger("ilastik.app").info("Starting %s from %s", VERSION_LINE, Path(__file__).parent)
     with _reported(console) as record:
         job = resolve_job(request)
@@ -158,7 +161,12 @@ def _run_request(request: Request, console: Console) -> int:
         if request.print_labels_by_slice:
             log_labels(job.project.path, request.label_search_value)
         record.begin(job)
-        report = run_batch(job, progress=console.progress, on_lane=record.add)
+        on_lane: Callable[[LaneResult], None] = record.add
+        if display is not None:
+            display.begin(job)
+            job = replace(job, samples=job.samples or COUNTS_ONLY)
+            on_lane = display.then(record.add)
+        report = run_batch(job, progress=console.progress, on_lane=on_lane)
         message = report.describe(as_flag)
         if message:
             console.fail(message)

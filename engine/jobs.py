@@ -108,6 +108,7 @@ class Job:
         Cluster whose workers compute the lanes; None: this process does.
     samples
         Colours of the classes in the pictures that are gathered for a report, one of ``COLOURS``; empty: none are.
+        COUNTS_ONLY: classes are counted, and nothing else is gathered.
     own_files
         Logs and reports of the process, which no result may replace.
     notes

@@ -9,7 +9,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from shutil import get_terminal_size
 from typing import TextIO
+
+from .public_text import public_text
+from .terminal_text import printable
 
 logger = logging.getLogger("pixelforest.progress")
 
@@ -38,6 +42,7 @@ class Progress:
         self._skipped = 0
         self._done = 0
         self._is_drawn = False
+        self._name = ""
         self._started_s = self._shown_s = clock()
         self._shown_share = 0.0
 
@@ -53,6 +58,15 @@ class Progress:
             self._done += voxels
             if self._is_shown and self._total > 0:
                 self._show()
+
+    @property
+    def is_on_terminal(self) -> bool:
+        """Return True if the bar is drawn on a terminal."""
+        return self._terminal is not None
+
+    def work_on(self, name: str) -> None:
+        """Show the name of what is in work beside the bar."""
+        self._name = printable(public_text(name))
 
     def skip(self, voxels: int) -> None:
         """Count voxels of the total that an earlier run has finished, or another one will."""
@@ -79,7 +93,8 @@ class Progress:
         if self._terminal is not None:
             if elapsed_s >= BAR_DELAY_S and (since_s >= BAR_PERIOD_S or share >= 1.0):
                 filled = round(share * BAR_WIDTH)
-                self._write(f"\r\x1b[K[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {self._numbers(share, elapsed_s)}")
+                bar = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {self._numbers(share, elapsed_s)}  {self._name}"
+                self._write(f"\r\x1b[K{bar[: get_terminal_size().columns - 1].rstrip()}")
                 self._is_drawn, self._shown_s = True, now
         elif since_s >= LINE_DELAY_S and (share - self._shown_share >= LINE_STEP or since_s >= LINE_PERIOD_S):
             logger.info("%s", self._numbers(share, elapsed_s))

@@ -13,6 +13,7 @@ EXPORT_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32
 MPI = "mpi"  # value of scheduler
 FORESTS = ("auto", "native", "nvforest")
 OME_ZARR_VERSIONS = ("0.4", "0.5")  # the first is the default
+COUNTS_ONLY = "counts"  # instead of colours: classes are counted for the terminal
 COLOURS = ("project", "okabe-ito")  # of classes in reports
 # Flags that request one image each, in the order in which the images are written.
 _IMAGE_FLAGS = {

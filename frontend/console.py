@@ -13,7 +13,7 @@ import sys
 import warnings
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from pixelforest.engine.errors import PixelforestError, UsageError, as_flag
 from pixelforest.engine.messages import describe_record
@@ -22,7 +22,11 @@ from pixelforest.engine.public_text import public_text, shorten
 from pixelforest.engine.terminal_text import printable, printable_lines
 from pixelforest.frozen import frozen
 
+if TYPE_CHECKING:
+    from .run_display import RunDisplay
+
 PROGRAM = "pixelforest"
+LOG_CHOICES = ("auto", "ilastik")
 LOGFILE_BYTES = 50 * 10**6
 LOGFILE_BACKUPS = 5
 # Third-party loggers that are too verbose at DEBUG.
@@ -40,6 +44,7 @@ class ConsoleSettings:
     json          the explanation is machine-readable
     report_json   path of the machine-readable report of a run; report_html: of the one with pictures
     report_multiqc  folder of the files for MultiQC
+    log           one of LOG_CHOICES; None: the first
     """
 
     debug: bool = False
@@ -53,6 +58,7 @@ class ConsoleSettings:
     report_json: str | None = None
     report_html: str | None = None
     report_multiqc: str | None = None
+    log: str | None = None
 
     @property
     def is_terse(self) -> bool:
@@ -65,7 +71,7 @@ class _StreamHandler(logging.Handler):
 
     def __init__(self, stream_name: str, progress: Progress) -> None:
         super().__init__()
-        self._stream_name = stream_name
+        self.stream_name = stream_name
         self._progress = progress
         self._is_open = True
 
@@ -73,7 +79,7 @@ class _StreamHandler(logging.Handler):
         if not self._is_open or getattr(record, "only_in_file", False):
             return
         self._progress.hide()
-        self._is_open = write_line(getattr(sys, self._stream_name), self.format(record))
+        self._is_open = write_line(getattr(sys, self.stream_name), self.format(record))
 
 
 class _Formatter(logging.Formatter):
@@ -97,8 +103,10 @@ class _Formatter(logging.Formatter):
         return printable_lines(public_text(super().format(record)))
 
 
-def write_line(stream: TextIO | None, text: str) -> bool:
+def write_line(stream: TextIO | None, text: str, *, has_colours: bool = False) -> bool:
     """Write a line at once; all output passes here, without credentials in URLs and without control characters.
+
+    has_colours  the text consists of printable parts and of sequences that set colours, which stay
 
     Returns False if the stream has no reader any more, or was never open.
     """
@@ -106,11 +114,12 @@ def write_line(stream: TextIO | None, text: str) -> bool:
         return False
     text = public_text(text)
     try:
-        stream.write(printable_lines(text) + "\n")
+        stream.write((text if has_colours else printable_lines(text)) + "\n")
         stream.flush()
     except UnicodeEncodeError:
         encoding = stream.encoding or "ascii"
-        return write_line(stream, text.encode(encoding, "backslashreplace").decode(encoding))
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+        return write_line(stream, text, has_colours=has_colours)
     except (OSError, ValueError):  # no reader, full disk, or closed
         return False
     return True
@@ -122,6 +131,7 @@ class Console:
     def __init__(self, settings: ConsoleSettings) -> None:
         self.settings = settings
         self.progress = Progress()
+        self._handlers: list[_StreamHandler] = []
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -143,6 +153,32 @@ class Console:
     def set_debug(self) -> None:
         """Show DEBUG lines from now on."""
         logging.getLogger().setLevel(logging.DEBUG)
+
+    def display_run(self, *, started_as_ilastik: bool) -> RunDisplay | None:
+        """Show the run to people instead of ilastik's log; None where scripts may read the log.
+
+        On a terminal, unless the log is requested or ilastik's script was started. Lines of a log file, and of a
+        standard output that is no terminal, stay.
+        """
+        settings = self.settings
+        is_terminal = self.progress.is_on_terminal and not settings.redirect_output
+        if (
+            not is_terminal
+            or started_as_ilastik
+            or settings.log == LOG_CHOICES[1]
+            or settings.debug
+            or settings.is_terse
+        ):
+            return None
+        from .run_display import RunDisplay
+
+        display = RunDisplay(sys.stderr, self.progress)
+        for handler in self._handlers[:2]:
+            if handler.stream_name == "stderr" or (sys.stdout is not None and sys.stdout.isatty()):
+                logging.getLogger().removeHandler(handler)
+        logging.getLogger().addHandler(display)
+        self._cleanup.callback(logging.getLogger().removeHandler, display)
+        return display
 
     def fail(self, message: str) -> None:
         """Write the final message of a failed run: one line on stderr and in the log file."""
@@ -166,6 +202,7 @@ class Console:
         out.setFormatter(_Formatter(f"{prefix}%(levelname)s %(name)s: %(message)s"))
         err.setLevel(logging.WARNING)
         err.setFormatter(detailed)
+        self._handlers = [out, err]
         handlers: list[logging.Handler] = [out, err]
         if self.settings.logfile and self.settings.logfile not in (os.devnull, "/dev/null"):
             handlers.append(_open_logfile(self.settings.logfile, detailed))

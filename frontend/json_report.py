@@ -122,7 +122,9 @@ class RunReport:
                     "device": None if result is None else result.device,
                     "seconds": None if result is None else round(result.seconds, 3),
                     "warnings": [] if result is None else [render_settings(text, as_flag) for text in result.warnings],
-                    "sample": None if result is None or result.sample is None else _describe_sample(result.sample),
+                    "sample": None
+                    if result is None or result.sample is None or self._provenance is None
+                    else _describe_sample(result.sample),
                 }
             )
         return lanes

@@ -12,7 +12,7 @@ from typing import Any
 from pixelforest.engine.machine import parse_size
 from pixelforest.engine.quotes import split_entries
 from pixelforest.engine.requests import COLOURS, EXPORT_DTYPES, FORESTS, OME_ZARR_VERSIONS
-from pixelforest.frontend.console import PROGRAM
+from pixelforest.frontend.console import LOG_CHOICES, PROGRAM
 from pixelforest.frontend.options import Option, Takes, format_help
 
 RUN, INPUTS, RESULTS, MACHINE, SCREEN = ("What to run", "Inputs", "Results", "Machine", "Screen and log")
@@ -414,6 +414,13 @@ OPTIONS: tuple[Option, ...] = (
     _flag("--quiet", SCREEN, "Show only warnings and errors."),
     _flag("--no_progress", SCREEN, "Show no progress."),
     _flag("--debug", SCREEN, "Show debug messages, and the traceback of errors."),
+    Option(
+        "--log",
+        SCREEN,
+        "On a terminal, show the run to people (auto), or ilastik's log lines as everywhere else (ilastik).",
+        choices=LOG_CHOICES,
+        default="auto; ilastik if started as run_ilastik.sh or ilastik.bat",
+    ),
     Option(
         "--logfile",
         SCREEN,

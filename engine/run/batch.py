@@ -114,7 +114,8 @@ def _open_resources(job: Job, voxels: int) -> Resources:
         return Resources(open_backend("cpu"), job.threads, job.memory_bytes)
     backend = open_backend(job.device, job.forest, tunes=job.tunes, voxels=voxels, threads=job.threads)
     threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
-    logger.info("Using device %s, %s, %s of memory", backend.describe(), threads, format_size(job.memory_bytes))
+    memory = format_size(job.memory_bytes)
+    logger.info("Using device %s, %s, %s of memory", backend.describe(), threads, memory, extra={"for_people": True})
     return Resources(backend, job.threads, job.memory_bytes)
 
 
@@ -125,7 +126,8 @@ def _log_notes(job: Job) -> None:
 
 def _log_failure(job: Job, index: int, name: str, error: Exception) -> None:
     if len(job.lanes) > 1:  # a single lane's error is the last word anyway
-        logger.error("lane %d (%s): %s", index + 1, name, Text(describe_error(error, as_marked)))
+        text = Text(describe_error(error, as_marked))
+        logger.error("lane %d (%s): %s", index + 1, name, text, extra={"is_of_lane": True})
 
 
 class _Stopped(Exception):  # not an error: ends lanes running in parallel with one that was interrupted
@@ -223,6 +225,7 @@ class Batch:
         if self.should_stop():
             return
         started_s = time.monotonic()
+        self.progress.work_on(lane.name)
         with self.log.about(lane.lane.index):
             try:
                 files = self._compute(lane, resources, helpers)

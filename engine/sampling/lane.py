@@ -14,6 +14,7 @@ from ..export.tile_sinks import TileDemand, TileSink
 from ..inputs.images import InputImage
 from ..project import Project
 from ..project.colours import OKABE_ITO
+from ..requests import COUNTS_ONLY
 from ..storage.thumbnails import encode_image, encode_map
 from ..workflows.protocol import ClassView, Workflow
 from .objects import ObjectSample
@@ -46,13 +47,23 @@ class LaneSampler:
     """
 
     def __init__(
-        self, view: ClassView | None, raw: InputImage, exports: Mapping[str, TileDemand], *, side: int = SIDE
+        self,
+        view: ClassView | None,
+        raw: InputImage,
+        exports: Mapping[str, TileDemand],
+        *,
+        side: int = SIDE,
+        counts_only: bool = False,
     ) -> None:
         """Begin the sample of an opened image, which is watched while it is read.
 
         view     classes that the results show; None: there are none
         exports  demands of what is exported, by name of the result
+        counts_only  True: classes are counted, and the image is not watched
         """
+        if counts_only and view is not None:
+            view = replace(view, uncertainty="")
+        self._counts_only = counts_only
         self._raw, self._view = raw, view if view is not None and 0 < len(view.names) <= MAX_CLASSES else None
         self._region = _common_region(raw, exports)
         self._plane = plane = Plane(self._region, side)
@@ -60,7 +71,8 @@ class LaneSampler:
         self._image = np.zeros((*plane.shape, channels), raw.dtype)
         self._next = np.zeros_like(self._image)  # the neighbours of the samples along x
         self._is_read = np.zeros((*plane.shape, 1), bool)
-        raw.on_read = self._take
+        if not counts_only:
+            raw.on_read = self._take
         self._classes = self._uncertainty = None
         self.observer = None
         if self._view is not None:
@@ -68,7 +80,7 @@ class LaneSampler:
             if self._view.uncertainty:
                 self._uncertainty = ResultSample(plane, 0)
             if self._view.of_objects:
-                self.observer = ObjectSample(raw, len(self._view.names))
+                self.observer = ObjectSample(raw, len(self._view.names), has_crops=not counts_only)
 
     def add_sinks(self, exports: Mapping[str, TileSink], block: Box | None = None) -> dict[str, TileSink]:
         """Return the exports, each that is sampled replaced, and sinks of results that are only sampled.
@@ -76,7 +88,7 @@ class LaneSampler:
         block  (t, z, y, x) of which the exports are a part; None: they are the whole
         """
         sinks = dict(exports)
-        if self._view is None:
+        if self._view is None or (self._counts_only and self._view.of_objects):
             return sinks
         region = self._region if block is None else block
         if self._view.of_objects:  # painting the plane suffices: objects are counted elsewhere
@@ -92,6 +104,8 @@ class LaneSampler:
         """Sum up, and release the image."""
         self._raw.on_read = None
         raw, view = self._raw, self._view
+        if self._counts_only:
+            return LaneSample({"classes": [] if view is None else self._describe_classes(view)}, {})
         t, z = self._plane.region.start[:2]
         numbers: dict[str, Any] = {
             "shape": list(raw.shape),
@@ -224,12 +238,12 @@ def begin_sample(
     side: int,
     colours: str,
 ) -> LaneSampler:
-    """Begin to sample a lane of a project; arguments as for ``LaneSampler``. ``colours``: one of requests.COLOURS."""
+    """Begin to sample a lane of a project; arguments as for ``LaneSampler``. ``colours``: as Job.samples."""
     view_classes = getattr(workflow, "view_classes", None)  # not every workflow has pictures
     view = None if view_classes is None else view_classes(project, list(exports), has_table)
     if view is not None and colours == "okabe-ito":
         view = replace(view, colours=tuple(OKABE_ITO[i % len(OKABE_ITO)] for i in range(len(view.names))))
-    return LaneSampler(view, raw, exports, side=side)
+    return LaneSampler(view, raw, exports, side=side, counts_only=colours == COUNTS_ONLY)
 
 
 def find_edges(numbers: np.ndarray) -> np.ndarray:

@@ -45,10 +45,10 @@ class ObjectSample:
     crops    of objects of the first frame that has some
     """
 
-    def __init__(self, raw: InputImage, classes: int) -> None:
+    def __init__(self, raw: InputImage, classes: int, *, has_crops: bool = True) -> None:
         self.counts = np.zeros(max(1, classes), np.int64)
         self.crops: tuple[ObjectCrop, ...] = ()
-        self._raw, self._every, self._seen = raw, 1, 0
+        self._raw, self._has_crops, self._every, self._seen = raw, has_crops, 1, 0
         self._kept: list[np.ndarray] = []
 
     def add(self, time: int, labels: LabelFrame, measured: ObjectFeatures, objects: ObjectClasses) -> None:
@@ -56,7 +56,7 @@ class ObjectSample:
         if not objects.count:
             return
         self.counts += np.bincount(objects.class_index, minlength=len(self.counts))
-        if not self.crops:
+        if self._has_crops and not self.crops:
             self.crops = tuple(self._cut(time, labels, measured, objects))
         self._keep(measured, objects)
 
