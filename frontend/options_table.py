@@ -368,8 +368,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--blocks",
         MACHINE,
-        "Compute only every N-th block of one image, starting with the I-th; N jobs with 1/N to N/N divide it. The "
-        "result must be a folder of chunks (OME-Zarr, N5); --finish completes it.",
+        "Compute only every N-th block of one image, starting with the I-th; N jobs with 1/N to N/N divide it. "
+        "Results of pixels must be folders of chunks (OME-Zarr, N5); --finish completes them.",
         metavar="I/N",
         parse=_shard,
     ),

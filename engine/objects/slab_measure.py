@@ -157,12 +157,17 @@ def measure_divided(
     check_tables(shape, count, channels, wanted, memory_bytes)
     parts = list(plan_parts(objects, find_margin(wanted.get(STANDARD, {}), dimensions)))
     value_range = None
-    if wanted.get(STANDARD, {}).keys() & _OF_ALL_OBJECTS:
+    if needs_range(wanted):
         alone = list(plan_parts(objects, (0, 0, 0)))
         extremes = _collect(measure(alone, {STANDARD: {"Minimum": None, "Maximum": None}}, None), count)
         lowest, highest = (extremes[STANDARD, name][:, 0].astype(np.float64) for name in ("Minimum", "Maximum"))
         value_range = float(lowest.min()), float(highest.max())
     return complete_features(_collect(measure(parts, wanted, value_range), count), count, wanted)
+
+
+def needs_range(wanted: Features) -> bool:
+    """Return True if features depend on the range of values of all objects, which a pass before finds."""
+    return bool(wanted.get(STANDARD, {}).keys() & _OF_ALL_OBJECTS)
 
 
 def measure_part(

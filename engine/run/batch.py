@@ -38,6 +38,7 @@ from .outcome import BatchReport, LaneResult
 if TYPE_CHECKING:
     from ..sampling.lane import LaneSample, LaneSampler
     from .cluster import StepWorkers
+    from .step_run import StoredSteps
 
 __all__ = ["BatchReport", "LaneResult", "check_batch", "run_batch"]
 
@@ -247,6 +248,7 @@ class Batch:
             classify = partial(classify, helpers=helpers)
         exports: dict[str, ImageExport] = {}
         table: TableExport | None = None
+        steps: StoredSteps | None = None
         files: list[Path] = []
         with reopen_images({role: image.ref for role, image in lane.images.items()}) as images:
             sampler = self._begin_sample(lane, images)
@@ -254,6 +256,11 @@ class Batch:
                 return self._compute_blocks(lane, resources, images, sampler)
             if sampler is not None and sampler.observer is not None:
                 classify = partial(classify, observer=sampler.observer)
+            if lane.has_helpers and helpers is None:
+                steps = self._open_steps(lane, resources)
+                if self.job.blocks is not None:
+                    return self._compute_part(lane, resources, images, steps)
+                classify = partial(classify, helpers=steps)
             try:
                 for name, export_plan in lane.exports.items():
                     export_logger.info("Exporting to %s", export_plan.shown_path)
@@ -282,7 +289,11 @@ class Batch:
                     table = None
                 if self.records is not None:
                     self.records.complete(lane)
+                if steps is not None:
+                    steps.remove()
             finally:
+                if steps is not None:
+                    steps.close()
                 for export in exports.values():  # none are left if all went well
                     export.abort()
                 if table is not None:
@@ -301,6 +312,31 @@ class Batch:
         assert self.records is not None
         work = BlockWork(self.job, self.workflow, resources, self.records, self.progress, self._on_progress, sampler)
         return compute_in_blocks(lane, images, work)
+
+    def _open_steps(self, lane: LaneCheck, resources: Resources) -> StoredSteps:
+        from .step_run import StoredSteps
+
+        assert self.records is not None
+        return StoredSteps(lane, self.records, self.job, resources)
+
+    def _compute_part(
+        self, lane: LaneCheck, resources: Resources, images: Mapping[str, InputImage], steps: StoredSteps
+    ) -> tuple[Path, ...]:
+        compute_part: Callable[..., None] = self.workflow.compute_part  # type: ignore[attr-defined]  # has helpers
+        try:
+            compute_part(
+                self.job.project,
+                images,
+                lane.exports,
+                has_table=lane.table is not None,
+                resources=resources,
+                on_progress=self._on_progress,
+                helpers=steps,
+            )
+        finally:
+            steps.close()
+        steps.log_part()
+        return ()
 
     def _on_progress(self, voxels: int) -> None:
         if self._is_interrupted.is_set():

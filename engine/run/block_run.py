@@ -59,12 +59,12 @@ def _opens_blocks(plan: ExportPlan) -> bool:
 
 
 def can_be_helped(found: LaneCheck, project: Project, workflow: Workflow) -> bool:
-    """Return True if other processes can compute parts of a lane. Raises ExportError if only its settings do not."""
+    """Return True if other processes can compute steps of a lane. Raises ExportError if only its settings do not."""
     find_obstacle = getattr(workflow, "find_division_obstacle", None)  # not every workflow can be helped
     if find_obstacle is None:
         return False
     if obstacle := find_obstacle(project, list(found.exports)):
-        raise ExportError(f"{obstacle}; compute it without {setting('scheduler')}")
+        raise ExportError(f"{obstacle}; compute it without this option")
     return True
 
 

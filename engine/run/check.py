@@ -61,7 +61,7 @@ class LaneCheck:
     is_done    True if an earlier run has completed it; is_begun: True if it was about to put its results in place
     has_run    True if an earlier run has begun to compute it in blocks
     block      shape (t, z, y, x) of the blocks that it is computed in; None: as a whole
-    has_helpers  True if the workers of a cluster compute parts of it for this process
+    has_helpers  True if workers of a cluster, or other jobs, compute steps of it for this process
     """
 
     lane: LaneArguments
@@ -267,7 +267,7 @@ def _look_up(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLanes)
         found.block = plan_blocks(found)
     elif is_in_parts or has_urls or (job.cluster is not None and len(job.lanes) == 1):
         try:
-            found.has_helpers = not (is_in_parts or has_urls) and can_be_helped(found, job.project, workflow)
+            found.has_helpers = not has_urls and can_be_helped(found, job.project, workflow)
             if not found.has_helpers:
                 refuse_to_cut(found)
         except ExportError as error:
@@ -278,6 +278,8 @@ def _look_up(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLanes)
     records.look_up(found)
     if not (found.has_several_blocks or found.has_run or is_in_parts or has_urls):
         found.block = None
+    if found.has_run and found.block is None and job.cluster is None:  # --blocks has begun it
+        found.has_helpers = can_be_helped(found, job.project, workflow)
     if problem is not None and not (found.is_done or found.has_run):
         raise problem
     for settings in () if found.is_done or has_urls else job.export:

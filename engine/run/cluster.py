@@ -72,6 +72,10 @@ class StepWorkers:
         self._workers, self._found = workers, found
         self._warnings = set(found.warnings)
 
+    @property
+    def slab_voxels(self) -> None:
+        """None: slabs suit the workers."""
+
     def count(self) -> int:
         """Return their number at the moment."""
         return self._workers.count()

@@ -33,6 +33,10 @@ class ClassView:
     of_objects: bool = False
 
 
+class PartEnded(Exception):  # not an error
+    """A job has computed its part of the last steps of a frame."""
+
+
 class Workflow(Protocol):
     """Everything that is particular to some kinds of projects.
 
@@ -42,7 +46,8 @@ class Workflow(Protocol):
 
     A workflow whose lanes several processes can compute together also has ``find_division_obstacle(project, results)``,
     which returns the reason why some results cannot be computed like that, or an empty string. Its ``classify_lane``
-    takes ``helpers``, processes that compute steps (``objects.shared_frame.Helpers``).
+    takes ``helpers``, processes that compute steps (``objects.shared_frame.Helpers``), and its ``compute_part`` only
+    computes the steps of a job, which ``helpers`` keep; they raise PartEnded after the last one.
 
     A workflow whose results are shown in reports with pictures also has ``view_classes(project, results, has_table)``,
     which returns the ``ClassView`` of a run that exports these results anyway, or None. If it has objects, its

@@ -431,13 +431,14 @@ def test_parts_that_cannot_be_meant(
     assert not Path("out").exists() or hidden() == []
 
 
-def test_objects_are_not_made_in_parts(
-    copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("option", ["--blocks=1/2", "--finish"])
+def test_objects_of_a_pixel_stage_are_not_made_in_parts(
+    option: str, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(copy_golden("obj2d_seg"))
-    argv = ["--project=project.ilp", "--blocks=1/2", "--raw_data=raw.png", "--segmentation_image=seg.png"]
-    assert cli.main([*argv, *FORMATS["0.4"]]) == 1
-    assert "made from the whole image, and not in blocks" in capsys.readouterr().err
+    monkeypatch.chdir(copy_golden("pcoc2d"))
+    assert cli.main(["--project=project.ilp", option, "--export_source=Object Predictions", "raw.png"]) == 1
+    name = option.partition("=")[0]
+    assert f"{name}: the pixel stage of this project is computed by one process" in capsys.readouterr().err
 
 
 # -------------------------------------------------------------------------------------------------------------- blocks

@@ -80,6 +80,8 @@ class Helpers:
     def __init__(self, project: ObjectProject, resources: Resources) -> None:
         self.project, self.resources = project, resources
 
+    slab_voxels = None
+
     def count(self) -> int:
         return 2
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import numpy as np
 
 from ...export.images import ExportPlan, ResultInfo
 from ...export.tables import TableExport
-from ...export.tile_sinks import TileSink
+from ...export.tile_sinks import TileDemand, TileSink
 from ...inputs.images import InputImage
 from ...objects.rows import ObjectSink, TableRows
 from ...project import ObjectProject
@@ -24,11 +25,20 @@ from ...resources import Resources
 from ...storage.scratch import Scratch
 from ...tiling.frame_progress import FrameMeter
 from ..pixel import flow as pixel_classification
+from ..protocol import PartEnded
 from .frame import Frame, Lane, class_count, object_results
 from .inputs import ATLAS, LABEL, PREDICTION, RAW, SOURCES, check_lane, id_dtype, pixel_images
 from .plan import choose_thickness, frame_times, plan_work, share_thickness
 
-__all__ = ["check_lane", "classify_frame", "classify_lane", "plan_work", "result_infos", "work_voxels"]
+__all__ = [
+    "check_lane",
+    "classify_frame",
+    "classify_lane",
+    "compute_part",
+    "plan_work",
+    "result_infos",
+    "work_voxels",
+]
 
 if TYPE_CHECKING:
     from .shared_frame import Helpers
@@ -93,16 +103,7 @@ def classify_frame(
         if helpers is None:
             frame = _open_frame(lane, time, exports, scratch, meter)
         else:
-            from .shared_frame import SharedFrame
-
-            frame = SharedFrame(
-                lane,
-                time,
-                scratch,
-                meter,
-                share_thickness(lane.project, lane.images, lane.resources, helpers.count()),
-                helpers,
-            )
+            frame = _share_frame(lane, time, scratch, meter, helpers)
         segmentation = frame.segment(lane.pixel_sinks(exports))
         labels = frame.label(segmentation)
         classes = None
@@ -116,6 +117,37 @@ def classify_frame(
         frame.paint_blocks(segmentation, wanted)
         frame.meter.finish()
         return labels.count
+
+
+def compute_part(
+    project: ObjectProject,
+    images: Mapping[str, InputImage],
+    exports: Mapping[str, TileDemand],
+    *,
+    has_table: bool,
+    resources: Resources,
+    on_progress: Callable[[int], None],
+    helpers: Helpers,
+) -> None:
+    """Compute the steps of a lane that ``helpers`` keeps for others, and nothing else; arguments as for
+    ``classify_lane``."""
+    lane = Lane(project, images, resources)
+    is_measured = has_table or any(r.make is not None and r.name in exports for r in lane.results)
+    for time in frame_times(images, exports.values(), has_table=has_table):
+        with Scratch(lane.scratch_bytes) as scratch:
+            frame = _share_frame(lane, time, scratch, FrameMeter(on_progress, prod(lane.shape)), helpers)
+            labels = frame.label(frame.segment({}))
+            if is_measured:
+                with suppress(PartEnded):
+                    frame.measure(labels, project.features.measured(everything=has_table))
+            frame.meter.finish()
+
+
+def _share_frame(lane: Lane, time: int, scratch: Scratch, meter: FrameMeter, helpers: Helpers) -> Frame:
+    from .shared_frame import SharedFrame  # rarely needed
+
+    thickness = share_thickness(lane.project, lane.images, lane.resources, helpers.count(), helpers.slab_voxels)
+    return SharedFrame(lane, time, scratch, meter, thickness, helpers)
 
 
 def _open_frame(lane: Lane, time: int, exports: Mapping[str, TileSink], scratch: Scratch, meter: FrameMeter) -> Frame:

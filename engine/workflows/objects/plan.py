@@ -118,10 +118,12 @@ def choose_thickness(
 
 
 def share_thickness(
-    project: ObjectProject, images: Mapping[str, InputImage], resources: Resources, helpers: int
+    project: ObjectProject, images: Mapping[str, InputImage], resources: Resources, helpers: int, voxels: int | None
 ) -> int:
-    """Thickness of slabs that other processes find and measure, so many at a time."""
+    """Thickness of slabs that other processes find and measure, so many at a time; ``voxels``: their size, if given."""
     frame = _Frame(project, images, resources)
+    if voxels is not None:
+        return frame.cut(voxels)
     voxels = slab_voxels(frame.shape, frame.slab_bytes, memory_bytes=resources.memory_bytes, threads=1)
     return frame.cut(min(voxels, blocks.BLOCK_VOXELS, -(-prod(frame.shape) // (SLABS_PER_HELPER * max(1, helpers)))))
 

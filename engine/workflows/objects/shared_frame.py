@@ -19,7 +19,7 @@ from ...inputs.images import ImageRef, reopen_images
 from ...objects.label import LabelFrame, cut_frame
 from ...objects.measure import ObjectFeatures, Rows
 from ...objects.slab_labels import ObjectNumbering, SlabIds, SlabLabels
-from ...objects.slab_measure import Part, measure_divided, measure_part
+from ...objects.slab_measure import Part, measure_divided, measure_part, needs_range
 from ...objects.slab_sources import SlabFacts, SlabSource
 from ...project import ObjectProject
 from ...project.object_features import Features
@@ -28,6 +28,7 @@ from ...storage.scratch import Scratch
 from ...tiling.frame_progress import FrameMeter
 from ...tiling.layers import Read
 from .frame import LABEL_SHARE, MEASURE_SHARE, Lane
+from .packed_steps import pack_facts, pack_rows, unpack_facts, unpack_rows
 from .slab_frame import SlabFrame
 
 
@@ -63,6 +64,20 @@ class FindStep:
 
     frame: FrameRef
     slab: Box
+    is_last: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name of its kind and frame."""
+        return f"find-{self.frame.time}"
+
+    def pack(self, value: SlabFacts) -> dict[str, np.ndarray]:
+        """Name the arrays of its value."""
+        return pack_facts(value)
+
+    def unpack(self, arrays: dict[str, np.ndarray]) -> SlabFacts:
+        """Return the value that was packed."""
+        return unpack_facts(arrays)
 
     def compute(self, project: ObjectProject, resources: Resources, on_progress: Callable[[int], None]) -> SlabFacts:
         """Find the components."""
@@ -80,6 +95,20 @@ class MeasureStep:
     ids: SlabIds
     wanted: Features
     value_range: tuple[float, float] | None
+    is_last: bool
+
+    @property
+    def key(self) -> str:
+        """Name of its kind and frame."""
+        return f"{'measure' if self.is_last else 'range'}-{self.frame.time}"
+
+    def pack(self, value: Rows) -> dict[str, np.ndarray]:
+        """Name the arrays of its value."""
+        return pack_rows(value)
+
+    def unpack(self, arrays: dict[str, np.ndarray]) -> Rows:
+        """Return the value that was packed."""
+        return unpack_rows(arrays)
 
     def compute(self, project: ObjectProject, resources: Resources, on_progress: Callable[[int], None]) -> Rows:
         """Measure the objects."""
@@ -100,6 +129,10 @@ class MeasureStep:
 
 class Helpers(Protocol):
     """Other processes that compute steps."""
+
+    @property
+    def slab_voxels(self) -> int | None:
+        """Size of slabs, if it must not depend on the processes and their memory."""
 
     def count(self) -> int:
         """Return their number at the moment."""
@@ -129,11 +162,15 @@ class SharedFrame(SlabFrame):
         assert isinstance(labels.labels, SlabLabels)
         objects = labels.labels.objects
         count = self.meter.counter(MEASURE_SHARE)
+        has_range = needs_range(wanted)
 
         def measure(
             parts: Sequence[Part], wanted: Features, value_range: tuple[float, float] | None
         ) -> Iterator[tuple[Part, Rows]]:
-            steps = (MeasureStep(self._ref, part, objects.ids_in(part.inner), wanted, value_range) for part in parts)
+            is_last = value_range is not None or not has_range
+            steps = (
+                MeasureStep(self._ref, part, objects.ids_in(part.inner), wanted, value_range, is_last) for part in parts
+            )
             for index, rows in self._compute(steps):
                 count(parts[index].box.size)
                 yield parts[index], rows

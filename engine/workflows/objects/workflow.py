@@ -15,7 +15,7 @@ from ...project import ObjectProject, Project, ProjectFile, ThresholdSettings, W
 from ...project.annotations import GROUP as PIXEL_GROUP
 from ...project.object_annotations import GROUP
 from ...requests import TableRequest
-from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
+from .flow import check_lane, classify_lane, compute_part, plan_work, result_infos, work_voxels
 from .plan import count_columns, find_division_obstacle
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_lane",
     "classify_lane",
+    "compute_part",
     "count_table_columns",
     "describe",
     "explain",
