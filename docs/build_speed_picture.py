@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 REPOSITORY = Path(__file__).resolve().parent.parent
 PICTURE = REPOSITORY / "docs" / "images" / "speed.svg"
 ROW = re.compile(r"^\| ([^|]+?) \| ([\d.]+) s \| (?:about )?([\d.]+) s \|$", re.MULTILINE)
-WIDTH, LEFT, LENGTH, BAR, STEP = 720, 200, 430, 13, 46  # pixels: picture, names, longest bar, bar, rows
+WIDTH, LEFT, LENGTH, BAR, STEP = 760, 230, 420, 13, 46  # pixels: picture, names, longest bar, bar, rows
 OURS, THEIRS, TEXT = "#0072b2", "#999999", "#888888"  # readable on white and on black
 
 

@@ -36,6 +36,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "pixelforest"
 html_theme_options: dict[str, Any] = {
     "show_toc_level": 2,
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
