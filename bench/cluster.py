@@ -1,8 +1,9 @@
 """Bench of ``--scheduler``: what distributing costs beside computing, and how many blocks a scheduler can hand out.
 
 ``overhead``: a volume in this process, and by as many processes as threads; two sizes, so that the difference is
-without the start of either. ``simulate``: blocks of a fake kernel that sleeps, on many workers of one process. The
-scheduler, the tasks, the window, and the records on disk are those of a run; nothing is read or written.
+without the start of either. Processor times are those of all processes. ``simulate``: blocks of a fake kernel that
+sleeps, on many workers of one process. The scheduler, the tasks, the window, and the records on disk are those of a
+run; nothing is read or written.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
 BLOCK = (400, 256, 256)  # whole chunks of 50 planes; the two volumes are rows of blocks
 IMAGE_BYTES = 2000  # of a task beside its numbers: references to images and plans of results
 TICK_S = 0.25
+IDLE_S = 5.0
 
 # The volume is cut into blocks of this size, wherever it is computed.
 RUN = """
@@ -54,12 +56,12 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("part", choices=["overhead", "simulate", "serve"], help="serve: used by simulate")
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="of overhead")
     parser.add_argument("--blocks", type=int, nargs=2, default=[2, 8], help="of overhead: sizes of the volume")
-    parser.add_argument("--repeat", type=int, default=1, help="of overhead: the shortest time counts")
+    parser.add_argument("--repeat", type=int, default=1, help="of overhead: the shortest times count")
     parser.add_argument("--block", type=int, nargs=3, default=BLOCK, help="of overhead: shape of a block")
     parser.add_argument("--count", type=int, default=100_000, help="of simulate: blocks")
-    parser.add_argument("--workers", type=int, default=100, help="of simulate")
+    parser.add_argument("--workers", type=int, default=50, help="of simulate")
     parser.add_argument("--seconds", type=float, default=0.05, help="of simulate: of the fake kernel")
-    parser.add_argument("--log-length", type=int, default=100, help="of simulate: messages that the scheduler keeps")
+    parser.add_argument("--log-length", type=int, default=10, help="of simulate: messages that the scheduler keeps")
     parser.add_argument("--dry-run", action="store_true", help="list the rows and measure nothing")
     parser.add_argument("--scheduler", help="of serve: its address")
     options = parser.parse_args(words)
@@ -87,35 +89,46 @@ def measure_overhead(folder: Path, options: argparse.Namespace) -> None:
         images.append(folder / f"{count}.h5")
         with h5py.File(images[-1], "w") as file:
             file["data"] = rng.integers(0, 256, (shape[0] * count, *shape[1:]), np.uint8)
-    print("| processes | blocks | here | cluster | a block here | a block of the cluster | more |")
-    print("|---|---|---|---|---|---|---|")
+    print("| processes | blocks | time | here | cluster | start of it | a block here | of the cluster | more |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    few, many = options.blocks
     for processes in options.processes:
-        here, there = [], []
-        for image in images:
-            one = [f"--threads={processes}", "--no_progress"]
-            here.append(min(timed(folder, options, image, *one) for _ in range(options.repeat)))
-            one.append(f"--scheduler=local:{processes}")
-            there.append(min(timed(folder, options, image, *one) for _ in range(options.repeat)))
-        few, many = options.blocks
-        each = [(times[1] - times[0]) / (many - few) * processes for times in (here, there)]
-        shown = [" / ".join(f"{t:.1f} s" for t in times) for times in (here, there)]
-        print(
-            f"| {processes} | {few} / {many} | {shown[0]} | {shown[1]} | {each[0]:.2f} s | {each[1]:.2f} s "
-            f"| {100 * (each[1] / each[0] - 1):+.1f} % |",
-            flush=True,
-        )
+        found = []
+        for more in ([], [f"--scheduler=local:{processes}"]):
+            one = [f"--threads={processes}", "--no_progress", *more]
+            repeats = [[timed(folder, options, image, *one) for _ in range(options.repeat)] for image in images]
+            found.append([[min(each[kind] for each in times) for times in repeats] for kind in (0, 1)])
+        for kind, name, at_once in ((0, "wall", processes), (1, "processor", 1)):
+            here, there = found[0][kind], found[1][kind]
+            each = [(times[1] - times[0]) / (many - few) * at_once for times in (here, there)]
+            start = there[0] - here[0] - (each[1] - each[0]) * few / at_once
+            shown = [" / ".join(f"{t:.1f} s" for t in times) for times in (here, there)]
+            print(
+                f"| {processes} | {few} / {many} | {name} | {shown[0]} | {shown[1]} | {start:.1f} s "
+                f"| {each[0]:.2f} s | {each[1]:.2f} s | {100 * (each[1] / each[0] - 1):+.1f} % |",
+                flush=True,
+            )
 
 
-def timed(folder: Path, options: argparse.Namespace, image: Path, *more: str) -> float:
-    """Seconds of a run that writes N5."""
+def timed(folder: Path, options: argparse.Namespace, image: Path, *more: str) -> tuple[float, float]:
+    """Seconds of a run that writes N5: wall, and processor of all its processes."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
         limit = 2 * math.prod(options.block) - 1  # blocks are doubled as long as they stay below
         argv = [sys.executable, "-c", RUN, str(limit), "--headless", "--quiet", "--device=cpu"]
         argv += [f"--project={GOLDEN / 'px3d' / 'project.ilp'}", "--output_format=n5"]
         argv += [f"--output_filename_format={out}/{{nickname}}", *more, f"{image}/data"]
-        started_s = time.perf_counter()
+        os.sync()  # what was written before
+        started_s, used_s = time.perf_counter(), processor_s()
         subprocess.run(argv, check=True, cwd=out)
-        return time.perf_counter() - started_s
+        return time.perf_counter() - started_s, processor_s() - used_s
+
+
+def processor_s() -> float:
+    """Return processor seconds of the processes that this one has started and that have ended."""
+    import resource  # Windows has none
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 # --------------------------------------------------------------------------------------------------------- simulation
@@ -175,13 +188,23 @@ class Simulation(_Distribution):
             box = Box((0, i, 0, 0), (1, i + 1, 1, 1))
             yield BlockTask(0, i, box, {"x": os.urandom(IMAGE_BYTES)}, {}, {})  # type: ignore[dict-item]
 
-    def _take(self, task: Task, outcome: Outcome) -> None:
-        assert isinstance(task, BlockTask), task
-        assert isinstance(outcome, BlockFacts), outcome
-        facts = {name: {"files": files, "overflow": count} for name, (files, count) in outcome.results.items()}
-        self._folder.add({"block": task.index, "results": facts})
-        self.done += 1
+    def _take(self, ended: Sequence[tuple[Task, Outcome]]) -> None:
+        records = []
+        for task, outcome in ended:
+            assert isinstance(task, BlockTask), task
+            assert isinstance(outcome, BlockFacts), outcome
+            facts = {name: {"files": files, "overflow": count} for name, (files, count) in outcome.results.items()}
+            records.append({"block": task.index, "results": facts})
+        self._folder.add(*records)
+        self.done += len(records)
         self._watch(self.done)
+
+
+def idle_shares(*processes: Any) -> list[float]:
+    """Return the share of a processor that each process takes while there is nothing to do but heartbeats."""
+    before = [sum(process.cpu_times()[:2]) for process in processes]
+    time.sleep(IDLE_S)
+    return [(sum(process.cpu_times()[:2]) - s) / IDLE_S for process, s in zip(processes, before, strict=True)]
 
 
 def simulate(folder: Path, options: argparse.Namespace) -> None:
@@ -210,11 +233,14 @@ def simulate(folder: Path, options: argparse.Namespace) -> None:
         with DaskWorkers(settings, FakeRun(options.seconds)) as workers:  # type: ignore[arg-type]
             while workers.count() < options.workers:
                 time.sleep(TICK_S)
+            idle = idle_shares(scheduler, server)
             here, marks = psutil.Process(), []
-            steps = {max(1, options.count * share // 10) for share in (0, 1, 3, 5, 7, 9, 10)}
+            steps = [max(1, options.count * share // 10) for share in (0, 1, 3, 5, 7, 9, 10)]
 
             def watch(done: int) -> None:
-                if done in steps:
+                if steps and done >= steps[0]:
+                    while steps and done >= steps[0]:
+                        steps.pop(0)
                     each = [sum(process.cpu_times()[:2]) for process in (scheduler, here, server)]
                     sizes = [process.memory_info().rss / 1e6 for process in (scheduler, here)]
                     marks.append((done, time.perf_counter(), each, sizes))
@@ -231,6 +257,7 @@ def simulate(folder: Path, options: argparse.Namespace) -> None:
         f"{options.count} blocks of {1e3 * options.seconds:.0f} ms on {options.workers} workers: {wall_s:.0f} s, "
         f"{blocks / wall_s:.0f} blocks a second; without overhead {ideal_s:.0f} s"
     )
+    print(f"idle: scheduler {100 * idle[0]:.1f} %, {options.workers} workers {100 * idle[1]:.1f} % of a processor")
     print(
         f"processor time of a block: scheduler {spent[0]:.2f} ms, run {spent[1]:.2f} ms, worker {spent[2]:.2f} ms; "
         f"a task has {len(pickle.dumps(next(Simulation(None, records, 1, None)._tasks())))} bytes"

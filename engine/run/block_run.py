@@ -179,7 +179,8 @@ def _compute(
         work.workflow.classify_lane(
             work.job.project, images, taking, resources=resources, on_progress=report, table=None
         )
-        run.add(index, {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()})
+        facts = {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
+        run.add({index: facts})
 
     if at_once <= 1:
         for index in due:
@@ -306,9 +307,9 @@ class SharedBlocks:
         """Return the size of a block."""
         return self._boxes[index].size
 
-    def add(self, index: int, results: Mapping[str, tuple[str, int]]) -> None:
-        """Record a block that is on disk. Raises ExportError."""
-        self._run.add(index, results)
+    def add(self, results: Mapping[int, Mapping[str, tuple[str, int]]]) -> None:
+        """Record blocks that are on disk, by number. Raises ExportError."""
+        self._run.add(results)
 
     def cut_levels(self) -> list[list[LevelTask]]:
         """Cut the smaller copies of all results into parts, level by level; those of one part are left out."""
@@ -369,10 +370,13 @@ class _Run:
                 return {}
         return done
 
-    def add(self, index: int, results: Mapping[str, tuple[str, int]]) -> None:
-        """Record a block that is on disk."""
-        facts = {name: {"files": files, "overflow": overflow} for name, (files, overflow) in results.items()}
-        self._folder.add({"block": index, "results": facts})
+    def add(self, results: Mapping[int, Mapping[str, tuple[str, int]]]) -> None:
+        """Record blocks that are on disk, by number."""
+        records = []
+        for index, found in results.items():
+            facts = {name: {"files": files, "overflow": overflow} for name, (files, overflow) in found.items()}
+            records.append({"block": index, "results": facts})
+        self._folder.add(*records)
 
     @contextlib.contextmanager
     def open_exports(self) -> Iterator[dict[str, ImageExport]]:

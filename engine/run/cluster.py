@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -95,20 +95,17 @@ class StepWorkers:
             if not in_work:
                 return
             on_wait()
-            ended = self._workers.next(WAIT_S)
-            if ended is None:
-                continue
-            task, outcome = ended
-            in_work -= 1
-            assert isinstance(task, StepTask)
-            if isinstance(outcome, Exception):
-                raise outcome
-            assert isinstance(outcome, StepFacts)
-            for line in outcome.warnings:
-                if line not in self._warnings:
-                    self._warnings.add(line)
-                    logger.warning("%s", line)
-            yield task.index, outcome.value
+            for task, outcome in self._workers.next(WAIT_S):
+                in_work -= 1
+                assert isinstance(task, StepTask)
+                if isinstance(outcome, Exception):
+                    raise outcome
+                assert isinstance(outcome, StepFacts)
+                for line in outcome.warnings:
+                    if line not in self._warnings:
+                        self._warnings.add(line)
+                        logger.warning("%s", line)
+                yield task.index, outcome.value
 
 
 class _Shared:
@@ -160,9 +157,8 @@ class _Distribution:
             if not in_work:
                 return
             ended = self._workers.next(WAIT_S)
-            if ended is not None:
-                in_work -= 1
-                self._take(*ended)
+            in_work -= len(ended)
+            self._take(ended)
 
     def _next_part(self) -> LevelTask | None:
         return self._parts.popleft() if self._parts else None
@@ -215,17 +211,24 @@ class _Distribution:
 
     # ----------------------------------------------------------------------------------------------------- outcomes
 
-    def _take(self, task: Task, outcome: Outcome) -> None:
-        if isinstance(task, BlockTask):
-            self._take_block(self._shared[task.lane], task.index, outcome)
-        elif isinstance(task, LevelTask):
-            self._take_part(self._shared[task.lane], task, outcome)
-        elif isinstance(outcome, tuple):
-            for result in outcome:
-                self._take_lane(result)
-        elif isinstance(outcome, Exception) and isinstance(task, LanesTask):
-            for lane in task.lanes:
-                self._outcomes.record_failure(self._lanes[lane.index], outcome)
+    def _take(self, ended: Sequence[tuple[Task, Outcome]]) -> None:
+        computed: dict[int, dict[int, BlockFacts]] = {}
+        for task, outcome in ended:
+            if isinstance(task, BlockTask) and isinstance(outcome, BlockFacts):
+                computed.setdefault(task.lane, {})[task.index] = outcome
+        for lane, facts in computed.items():
+            self._take_blocks(self._shared[lane], facts)
+        for task, outcome in ended:
+            if isinstance(task, LevelTask):
+                self._take_part(self._shared[task.lane], task, outcome)
+            elif isinstance(outcome, tuple):
+                for result in outcome:
+                    self._take_lane(result)
+            elif isinstance(outcome, Exception) and isinstance(task, LanesTask):
+                for each in task.lanes:
+                    self._outcomes.record_failure(self._lanes[each.index], outcome)
+            elif isinstance(outcome, Exception) and isinstance(task, BlockTask):
+                self._fail(self._shared[task.lane], outcome)
 
     def _take_lane(self, result: LaneResult) -> None:
         found = self._lanes[result.index]
@@ -237,26 +240,25 @@ class _Distribution:
         # Another worker may have computed it, and died before it said so.
         self._outcomes.keep(replace(result, is_skipped=False))
 
-    def _take_block(self, shared: _Shared, index: int, outcome: Outcome) -> None:
+    def _take_blocks(self, shared: _Shared, facts: Mapping[int, BlockFacts]) -> None:
+        """Record blocks by number."""
         if shared.is_over:
             return
-        if isinstance(outcome, Exception):
-            self._fail(shared, outcome)
-        elif isinstance(outcome, BlockFacts):
-            try:
-                shared.blocks.add(index, outcome.results)
-            except Exception as error:
-                raise_if_interrupted(error)
-                self._fail(shared, error)
-                return
+        try:
+            shared.blocks.add({index: each.results for index, each in facts.items()})
+        except Exception as error:
+            raise_if_interrupted(error)
+            self._fail(shared, error)
+            return
+        for index, each in facts.items():
             self._progress.add(shared.blocks.voxels(index))
-            self._warn(outcome.warnings, shared.warnings)
-            shared.warnings += [line for line in outcome.warnings if line not in shared.warnings]
-            shared.seconds += outcome.seconds
-            shared.device = outcome.device
+            self._warn(each.warnings, shared.warnings)
+            shared.warnings += [line for line in each.warnings if line not in shared.warnings]
+            shared.seconds += each.seconds
+            shared.device = each.device
             shared.waiting.discard(index)
-            if not shared.waiting:
-                self._continue(shared)
+        if not shared.waiting:
+            self._continue(shared)
 
     def _take_part(self, shared: _Shared, task: LevelTask, outcome: Outcome) -> None:
         if shared.is_over:
@@ -295,6 +297,8 @@ class _Distribution:
         )
 
     def _fail(self, shared: _Shared, error: Exception) -> None:
+        if shared.is_over:
+            return
         shared.is_over = True
         self._parts = deque(task for task in self._parts if task.lane != shared.found.lane.index)
         shared.blocks.close()

@@ -2,6 +2,7 @@
 
 A worker gets one task at a time, whatever its number of threads: a resource that it is given for this run counts them.
 Only small facts come back, and are released at once, so that a worker that dies loses nothing but its task in work.
+Tasks are submitted, and their outcomes fetched, several at a time: every request takes the scheduler milliseconds.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ try:
     import dask
 
     dask.config.set({"logging": {"distributed": "critical", "asyncio": "critical"}})  # errors are told by the run
-    # The scheduler keeps so many messages to each worker, which contain the tasks.
-    dask.config.set({"distributed.admin.low-level-log-length": 100})
+    # The scheduler keeps so many messages to each worker, which contain the tasks, of about 4 kB.
+    dask.config.set({"distributed.admin.low-level-log-length": 10})
+    # Of the workers that are started here: a hundred times a second, it needs the GIL.
+    dask.config.set({"distributed.worker.profile.enabled": False})
     import distributed
 except ImportError as error:
     raise BackendUnavailable(
@@ -48,8 +51,9 @@ from .cluster_work import Outcome, Task, WorkerRun
 logger = logging.getLogger("pixelforest.cluster")
 
 CONNECT_S = 30.0
-COUNT_PERIOD_S = 1.0  # between two looks at how many workers there are: the scheduler describes each of them
+COUNT_PERIOD_S = 1.0  # between two looks at how many workers there are
 GREET_PERIOD_S = 5.0  # between two looks for new workers
+COLLECT_S = 0.1  # after a task has ended, for others that end at about the same time; each worker has one that waits
 ANNOUNCE_S = 0.05  # between two looks at a worker that is being started
 STOP_S = 0.5  # until the tasks in work have ended at their next tile
 MAX_TRIES = 3  # of a task whose workers died more often than the scheduler tolerates
@@ -66,7 +70,9 @@ class DaskWorkers:
         self._run = run
         self._done: SimpleQueue[Any] = SimpleQueue()
         self._tasks: dict[str, tuple[Any, Task, int]] = {}  # key of the future -> future, task, number of the try
+        self._waiting: list[tuple[Task, int]] = []  # to be submitted: task, number of the try
         self._ended: deque[tuple[Any, Outcome | _Unknown]] = deque()
+        self._lost: BackendFailed | None = None
         self._workers: frozenset[str] = frozenset()
         self._known: set[str] = set()
         self._counted_s = self._greeted_s = 0.0
@@ -160,35 +166,60 @@ class DaskWorkers:
     def _look(self) -> frozenset[str]:
         if time.monotonic() - self._counted_s >= COUNT_PERIOD_S:
             self._counted_s = time.monotonic()
-            self._workers = frozenset(self._client.scheduler_info(n_workers=-1)["workers"])
+            self._workers = frozenset(self._client.nthreads())
         return self._workers
 
     def submit(self, task: Task, *, attempt: int = 1) -> None:
-        """Hand a task to the next worker that is free."""
-        self._submitted += 1
-        name = _plugin_name(self._token)
-        future = self._client.submit(
-            _compute, self._token, task, key=f"{name}-{self._submitted}", resources={name: 1}, pure=False
-        )
-        self._tasks[future.key] = (future, task, attempt)
-        future.add_done_callback(self._done.put)
+        """Hand a task to the next worker that is free, once ``next`` is called."""
+        self._waiting.append((task, attempt))
 
-    def next(self, timeout_s: float) -> tuple[Task, Outcome] | None:
-        """Wait for the next task that has ended; None after a while. Raises BackendFailed without the scheduler."""
+    def _submit_waiting(self) -> None:
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        first, self._submitted = self._submitted, self._submitted + len(waiting)
+        name = _plugin_name(self._token)
+        futures = self._client.map(
+            _compute,
+            [self._token] * len(waiting),
+            [pickle.dumps(task) for task, _ in waiting],  # the scheduler forwards bytes and needs nothing to read them
+            key=[f"{name}-{first + i}" for i in range(len(waiting))],
+            resources={name: 1},
+            pure=False,
+        )
+        for future, (task, attempt) in zip(futures, waiting, strict=True):
+            self._tasks[future.key] = (future, task, attempt)
+            future.add_done_callback(self._done.put)
+
+    def next(self, timeout_s: float) -> list[tuple[Task, Outcome]]:
+        """Wait for tasks that have ended; none after a while. Raises BackendFailed without the scheduler."""
+        if self._lost is not None:
+            raise self._lost
         self._greet()
+        self._submit_waiting()
         if not self._ended:
             self._fetch(timeout_s)
-        if not self._ended:
-            return None
-        future, outcome = self._ended.popleft()
+        ended: list[tuple[Task, Outcome]] = []
+        while self._ended:
+            try:
+                ended += self._take(*self._ended.popleft())
+            except BackendFailed as error:
+                if not ended:
+                    raise
+                self._lost = error  # what has ended before comes first
+                break
+        return ended
+
+    def _take(self, future: Any, fetched: Outcome | _Unknown) -> list[tuple[Task, Outcome]]:
+        """Release a task that has ended, and return its outcome; nothing if it is tried again. Raises BackendFailed."""
         _, task, attempt = self._tasks.pop(future.key)
+        outcome: Outcome
         try:
-            if isinstance(outcome, _Unknown):
-                outcome = future.result(timeout=CONNECT_S)
+            outcome = future.result(timeout=CONNECT_S) if isinstance(fetched, _Unknown) else fetched
         except distributed.KilledWorker as error:
             if attempt < MAX_TRIES:
                 self.submit(task, attempt=attempt + 1)
-                return None
+                return []
             outcome = BackendFailed(f"the workers that computed this died each time: {error}")
         except (distributed.CancelledError, OSError, TimeoutError):
             raise BackendFailed(
@@ -198,15 +229,16 @@ class DaskWorkers:
             outcome = BackendFailed(f"a worker failed: {type(error).__name__}: {error}")
         finally:
             future.release()
-        return task, outcome
+        return [(task, outcome)]
 
     def _fetch(self, timeout_s: float) -> None:
-        """Wait for tasks that have ended, and fetch their outcomes at once: each request takes milliseconds."""
+        """Wait for tasks that have ended, and fetch their outcomes at once."""
         ended = []
         with contextlib.suppress(Empty):
             ended.append(self._done.get(timeout=timeout_s))
-            while True:
-                ended.append(self._done.get_nowait())
+            collected_s = time.monotonic() + COLLECT_S
+            while len(ended) < len(self._tasks):
+                ended.append(self._done.get(timeout=max(0.0, collected_s - time.monotonic())))
         good = [future for future in ended if future.status == "finished"]
         outcomes: dict[str, Outcome] = {}
         with contextlib.suppress(Exception):  # asked for one by one, each has its own error
@@ -282,9 +314,9 @@ async def _announce(worker: Any) -> None:
         worker.status = distributed.Status.running
 
 
-def _compute(token: str, task: Task) -> Outcome:
+def _compute(token: str, task: bytes) -> Outcome:
     with _one_at_a_time:  # of several runs, too
-        return _runs[token].compute(task)
+        return _runs[token].compute(pickle.loads(task))
 
 
 def _stop_run(token: str) -> None:

@@ -43,11 +43,11 @@ class Ledger:
                             records.append(found)
         return records
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Append a record. Raises OSError."""
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    def add(self, *records: Mapping[str, Any]) -> None:
+        """Append records. Raises OSError."""
+        lines = "".join(f"{json.dumps(record, separators=(',', ':'))}\n" for record in records).encode()
         descriptor = self._open()
-        if os.write(descriptor, line) < len(line):  # at once: lines of several threads do not mix
+        if os.write(descriptor, lines) < len(lines):  # at once: lines of several threads do not mix
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
 

@@ -51,10 +51,10 @@ class RunFolder:
         """Read the records of all processes."""
         return self._ledger.read()
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Add a record, which is on disk when this returns. Raises ExportError."""
+    def add(self, *records: Mapping[str, Any]) -> None:
+        """Add records, which are on disk when this returns. Raises ExportError."""
         with export_errors(self.temporary):
-            self._ledger.add(record)
+            self._ledger.add(*records)
 
     def discard(self) -> None:
         """Close it; what is in it is kept. Never raises."""

@@ -229,7 +229,7 @@ def test_a_worker_that_is_killed_repeats_its_block(mortal: Cluster) -> None:
 def test_a_run_whose_process_is_killed_continues(cluster: Cluster) -> None:
     assert cli.main(words(*FORMATS["n5"], out="alone")) == 0
     argv = words(*FORMATS["n5"], f"--scheduler={cluster.file}")
-    state = State("run.block_run:SharedBlocks.add", "after", 3)
+    state = State("run.block_run:SharedBlocks.add", "after", 1)
     status, text = run_until(state, argv, computed=Path("unused"), is_small=True)
     assert status == KILLED, text
     assert cli.main(argv) == 0
@@ -250,7 +250,7 @@ def test_an_interrupted_run_says_how_to_continue(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HOME", str(home))
     assert cli.main(words(*FORMATS["n5"], out="alone")) == 0
     argv = words(*FORMATS["n5"], "--scheduler=local:2")
-    state = State("run.block_run:SharedBlocks.add", "after", 3, signal.SIGINT)
+    state = State("run.block_run:SharedBlocks.add", "after", 1, signal.SIGINT)
     status, text = run_until(state, argv, computed=Path("unused"), is_small=True)
     assert status == 130, text
     assert "interrupted; the same command with --resume continues" in text
@@ -266,9 +266,10 @@ def when_recorded(monkeypatch: pytest.MonkeyPatch, steps: dict[int, Callable[[],
     """Call each step when so many blocks are recorded; the run waits for it, its workers do not."""
     add, calls = SharedBlocks.add, itertools.count(1)
 
-    def add_noted(self: SharedBlocks, index: int, results: Mapping[str, tuple[str, int]]) -> None:
-        add(self, index, results)
-        steps.get(next(calls), lambda: None)()
+    def add_noted(self: SharedBlocks, results: Mapping[int, Mapping[str, tuple[str, int]]]) -> None:
+        add(self, results)
+        for _ in results:
+            steps.get(next(calls), lambda: None)()
 
     monkeypatch.setattr(SharedBlocks, "add", add_noted)
 

@@ -37,18 +37,17 @@ RANK = f"""{SMALL_BLOCKS}
 from pixelforest.__main__ import start
 start()
 """
-# The run takes three blocks, says so, and waits for a signal.
+# The run takes the blocks that ended first, says so, and waits for a signal.
 HELD_RANK = f"""
-import itertools, pathlib, time
+import pathlib, time
 from pixelforest.engine.run.block_run import SharedBlocks
-add, calls = SharedBlocks.add, itertools.count(1)
+add = SharedBlocks.add
 
 def add_and_wait(*args):
     add(*args)
-    if next(calls) == 3:
-        pathlib.Path("held").touch()
-        while True:
-            time.sleep(0.01)
+    pathlib.Path("held").touch()
+    while True:
+        time.sleep(0.01)
 
 SharedBlocks.add = add_and_wait
 {RANK}"""
