@@ -8,6 +8,7 @@
 #   make fuzz     read damaged projects and images for a minute, or ARGS="--seconds 3600 --seed 7"; --replay FILE
 #   make ptx      interpret the PTX of other architectures, or ARGS="--ptx compute_100:7 --plans 50": one of them with a
 #                 seed, and so many random feature plans
+#   make browser  test the page of --report_html in Chromium; CHROMIUM names one
 #   make docs     build the documentation site in docs/site
 #   make bench    measure                            make gpu      run tests that need a CUDA device
 #   make gpu bench-gpu  measure on one first, then run these tests: ten minutes at most, results in gpu-results
@@ -25,7 +26,7 @@ GPU ?= cuda13
 # Environment with CuPy for tests on emulated GPUs. It sees the packages of .venv, which stays without CuPy.
 EMULATED := .venv-emulated
 
-.PHONY: demo docs test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
+.PHONY: demo browser docs test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -42,10 +43,10 @@ demo: $(VENV)/ready
 	@echo "Compare raw_segmentation.png with the input tests/golden/px2d_gray/raw.png."
 
 test: $(VENV)/ready-test $(VENV)/ready-nvforest
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations 10 -m "not slow and not gpu and not golden" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations 10 -m "not slow and not gpu and not golden and not browser" $(ARGS)
 
 slow: $(VENV)/ready-test $(VENV)/ready-nvforest
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not gpu and not golden" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not gpu and not golden and not browser" $(ARGS)
 
 golden: $(VENV)/ready-test
 	$(BIN)/python -m pytest -n auto -m golden $(ARGS)
@@ -90,6 +91,13 @@ types: $(VENV)/ready-lint
 	cd $(VENV)/types && ../bin/mypy --config-file pixelforest/pyproject.toml --cache-dir ../mypy-cache
 
 # Every warning is an error, and so is every reference that leads nowhere.
+# A Chromium of the system is taken, else the one of Playwright; where neither can be had the tests say so and are skipped.
+browser: $(VENV)/ready-test $(VENV)/ready-browser
+	@test -n "$$CHROMIUM" || command -v chromium chromium-browser google-chrome chrome >/dev/null || \
+	    $(BIN)/python -m playwright install chromium || \
+	    echo "make browser: there is no Chromium and none can be fetched, for the reason above"
+	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
 docs: $(VENV)/ready-docs
 	$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/site
 	@echo "The site is in $(CURDIR)/docs/site/index.html"

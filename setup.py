@@ -109,6 +109,7 @@ setup(
             "connected-components-3d>=3.20",
         ],
         "docs": ["sphinx>=8.1", "myst-nb>=1.2", "numpydoc>=1.8", "pydata-sphinx-theme>=0.16"],
+        "browser": ["playwright>=1.49", "axe-playwright-python>=0.1.4"],
         "lint": ["ruff>=0.6", "mypy>=1.11", "check-jsonschema>=0.36"],
     },
 )
