@@ -73,7 +73,7 @@ endif
 gpu-emulated: $(EMULATED)/ready
 	$(EMULATED)/bin/python -m pytest -n auto tests/emulated $(ARGS)
 	PYTHONPATH=tests EMULATED_GPUS=2 EMULATED_RACES=0 $(EMULATED)/bin/python -m support.emulated_gpu.run \
-	    -m pytest -n auto $(if $(SLOW),-m gpu,-m "gpu and not slow" -k "not px2d_big") $(ARGS)
+	    -m pytest -n auto $(if $(SLOW),-m gpu --timeout 1500,-m "gpu and not slow" -k "not px2d_big") $(ARGS)
 
 bench-gpu: $(VENV)/ready-bench $(VENV)/ready-$(GPU)
 	$(BIN)/python bench/on_gpu.py $(if $(BOTH),--tests) $(ARGS)
