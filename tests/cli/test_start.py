@@ -37,7 +37,7 @@ OBJECT_KERNELS = {"pixelforest.kernels.cpu.host.measure", "pixelforest.kernels.c
 RESUME = {f"pixelforest.engine.run.{name}" for name in ("block_run", "cluster", "done_lanes", "fingerprint")}
 RESUME |= {f"pixelforest.engine.storage.{name}" for name in ("ledger", "leftovers", "run_folder")}
 KERNELS = {"llvmlite", "pixelforest.kernels.cpu"}
-OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 114, 160  # a module of each input format is among the latter
+OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 114, 161  # a module of each input format is among the latter
 
 
 def modules_of(*arguments: str) -> set[str]:

@@ -11,6 +11,7 @@ import tensorstore
 from pixelforest.box import Box
 from pixelforest.engine.storage import chunk_store as stores
 from pixelforest.engine.storage import thread_limit as concurrency
+from pixelforest.engine.storage.store_writer import ChunkNames, StoredArray
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def test_a_single_thread_waits_until_its_chunks_are_packed(threads: int, waits: 
     concurrency.set_thread_limit(threads)
     spec = {"driver": "n5", "kvstore": "memory://", "dtype": "uint8", "create": True}
     spec["metadata"] = {"dimensions": [8, 8], "blockSize": [4, 4], "compression": {"type": "gzip"}}
-    array = stores.StoredArray(tensorstore.open(spec).result(), (4, 4), tmp_path, stores.ChunkNames(""))
+    array = StoredArray(tensorstore.open(spec).result(), (4, 4), tmp_path, ChunkNames(""))
     array.write(Box((0, 0), (8, 8)), np.ones((8, 8), np.uint8))
     assert (not array._pending) == waits
     array.check_complete()

@@ -22,15 +22,11 @@ from ...axes import axistags_json
 from ...errors import ExportError, InputError, InputNotFound, as_marked, setting
 from ...storage.atomic_write import FolderTarget, check_folder_place, put_folder
 from ...storage.chunk_store import (
-    ChunkNames,
-    RemoteStore,
-    StoredArray,
     StoredImage,
     is_inside,
     metadata_numbers,
     open_array,
     read_json,
-    store_export_errors,
     store_input_errors,
     to_json,
     write_json,
@@ -40,6 +36,7 @@ from ...storage.durable import make_durable
 from ...storage.exchange import recover_folder
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
+from ...storage.store_writer import ChunkNames, RemoteStore, StoredArray, store_export_errors
 from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, InputFormat, Limits, OutputFormat
 from ..support.vigra_attributes import read_axes, read_resolution, read_units, text_of
 

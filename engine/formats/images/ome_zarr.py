@@ -24,21 +24,11 @@ from ...axes import box_from_canonical as box_from
 from ...errors import OUTPUT_FILES, ExportError, InputError, Text, as_marked, setting
 from ...requests import OME_ZARR_VERSIONS
 from ...storage.atomic_write import check_folder_place
-from ...storage.chunk_store import (
-    ChunkNames,
-    LocalStore,
-    RemoteStore,
-    StoredArray,
-    StoredImage,
-    StorePath,
-    StoreTarget,
-    metadata_numbers,
-    store_export_errors,
-    store_input_errors,
-)
+from ...storage.chunk_store import StoredImage, StorePath, metadata_numbers, store_input_errors
 from ...storage.exchange import find_aside
 from ...storage.object_storage import RemotePath
 from ...storage.special_files import resolve_links
+from ...storage.store_writer import ChunkNames, LocalStore, RemoteStore, StoredArray, StoreTarget, store_export_errors
 from ...storage.thread_limit import thread_limit
 from ..spec import BlockWriter, ImageInfo, ImageReader, ImageSpec, InputFormat, Limits, OutputFormat
 from ..support.ome_metadata import AXES, MARKS, find_multiscale, is_in_store, is_store, list_images, multiscale_json
