@@ -21,7 +21,7 @@ from pixelforest import __version__
 from pixelforest.engine.errors import PixelforestError, UsageError, as_flag
 from pixelforest.engine.public_text import public_document
 from pixelforest.engine.quotes import unquote
-from pixelforest.engine.requests import COUNTS_ONLY
+from pixelforest.engine.requests import COLOURS, COUNTS_ONLY
 from pixelforest.engine.terminal_text import printable, printable_json
 from pixelforest.frontend.console import PROGRAM, Console, ConsoleSettings, write_line
 from pixelforest.frontend.exit_status import (
@@ -99,6 +99,10 @@ def _options_of(action: Action) -> Sequence[Option]:
         from pixelforest.frontend.report_options import REPORT_OPTIONS
 
         return REPORT_OPTIONS
+    if action is view_result:
+        from pixelforest.frontend.report_options import VIEW_OPTIONS
+
+        return VIEW_OPTIONS
     return OPTIONS
 
 
@@ -111,6 +115,10 @@ def _help_for(argv: Sequence[str]) -> Callable[[int], str]:
         from pixelforest.frontend.report_options import report_help
 
         return report_help
+    if argv[0] == "view":
+        from pixelforest.frontend.report_options import view_help
+
+        return view_help
     return help_text
 
 
@@ -299,6 +307,26 @@ def join_reports(line: CommandLine, console: Console) -> int:
     return STATUS_OK
 
 
+def view_result(line: CommandLine, console: Console) -> int:
+    """Write a page that shows a result over its image."""
+    raw = line.values.get("raw")
+    if len(line.positional) != 1 or not raw:
+        raise UsageError(f"a result or its image is missing: {PROGRAM} view RESULT --raw=IMAGE")
+
+    from pixelforest.frontend.html_report.view import write_view
+
+    project = line.values.get("project")
+    page = write_view(
+        unquote(line.positional[0]),
+        str(raw),
+        project=None if project is None else Path(str(project)).expanduser(),
+        output=None if line.values.get("output") is None else Path(str(line.values["output"])).expanduser(),
+        colours=str(line.values.get("report_colours", COLOURS[0])),
+    )
+    logging.getLogger(PROGRAM).info("Wrote %s", page)
+    return STATUS_OK
+
+
 def clean_folders(line: CommandLine, console: Console) -> int:
     """Remove what killed runs left in folders."""
     strange = [*line.paths, *(set(line.values) - {"dry_run", "resumable", "headless", "quiet", "debug"})]
@@ -331,6 +359,7 @@ SUBCOMMANDS: dict[str, Action] = {
     "formats": show_formats,
     "completions": show_completions,
     "report": join_reports,
+    "view": view_result,
     "train": train_project,
 }
 

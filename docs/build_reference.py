@@ -11,11 +11,11 @@ from pixelforest import __version__
 from pixelforest.frontend.console import PROGRAM
 from pixelforest.frontend.options_table import EXAMPLES, OPTIONS, USAGE
 from pixelforest.frontend.reference import make_man_page, make_reference
-from pixelforest.frontend.report_options import REPORT, REPORT_OPTIONS
+from pixelforest.frontend.report_options import REPORT, REPORT_OPTIONS, VIEW, VIEW_OPTIONS
 from pixelforest.frontend.training_options import TRAINING, TRAINING_OPTIONS
 
 DOCS = Path(__file__).resolve().parent
-COMMANDS = ((REPORT, REPORT_OPTIONS), (TRAINING, TRAINING_OPTIONS))
+COMMANDS = ((REPORT, REPORT_OPTIONS), (VIEW, VIEW_OPTIONS), (TRAINING, TRAINING_OPTIONS))
 ALL = (*OPTIONS, *(option for group, options in COMMANDS for option in options if option.group == group))
 PAGE, MAN_PAGE = DOCS / "command-line.md", DOCS / "pixelforest.1"
 

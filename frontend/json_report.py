@@ -124,7 +124,7 @@ class RunReport:
                     "warnings": [] if result is None else [render_settings(text, as_flag) for text in result.warnings],
                     "sample": None
                     if result is None or result.sample is None or self._provenance is None
-                    else _describe_sample(result.sample),
+                    else describe_sample(result.sample),
                 }
             )
         return lanes
@@ -134,7 +134,8 @@ def _absolute(name: str | None) -> Path | None:
     return None if name is None else Path(name).expanduser().absolute()
 
 
-def _describe_sample(sample: LaneSample) -> Mapping[str, Any]:
+def describe_sample(sample: LaneSample) -> Mapping[str, Any]:
+    """Return the numbers of a sample with its pictures, in base64."""
     pictures = {name: base64.b64encode(data).decode() for name, data in sample.pictures.items()}
     return {**sample.numbers, "pictures": pictures}
 

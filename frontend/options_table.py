@@ -503,6 +503,7 @@ COMMANDS = {
     "doctor": "test the devices, libraries and caches of this machine",
     "completions": "print the completions for a shell",
     "report": "join the JSON reports of several runs into one page",
+    "view": "show a result that exists over its image",
     "train": "train the classifier of a project anew",
     "clean": "remove unfinished results that killed runs left",
 }
@@ -517,6 +518,8 @@ usage: {PROGRAM} [--headless] --project=P.ilp [options] IMAGE [IMAGE ...]
        {PROGRAM} completions SHELL completions of this command line for bash, zsh or fish
        {PROGRAM} clean FOLDER      remove unfinished results that killed runs left; --dry_run lists them
        {PROGRAM} report R.json ...  join the reports of several runs into one page; report --help lists the options
+       {PROGRAM} view RESULT --raw=IMAGE
+                                   show a result that exists over its image; view --help lists the options
        {PROGRAM} train --project=P.ilp --output=NEW.ilp
                                    train the classifier of a project anew; train --help lists the options
 

@@ -14,15 +14,14 @@ from pixelforest.engine.storage.thumbnails import shrink_image
 
 from .page import list_pictures, render_page
 
-OPTION = setting("report_html")
 BEGINNING = b"<!DOCTYPE html>"
 MAX_INLINE = 1000  # inputs whose pictures are in the page
 MAX_PICTURE_BYTES = 10 << 20  # of all inputs of a page, in base64; above, pictures are halved
 
 
-def check_page_place(path: Path) -> None:
+def check_page_place(path: Path, *, option: str = "report_html") -> None:
     """Raise the ExportError that ``write_page`` would, as far as it is known without writing."""
-    check_file_place(path, OPTION, begins=BEGINNING)
+    check_file_place(path, setting(option), begins=BEGINNING)
 
 
 def write_page(report: Mapping[str, Any], path: Path, *, option: str = "report_html") -> None:
