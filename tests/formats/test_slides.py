@@ -83,6 +83,16 @@ def test_lossy_tiles_equal_those_of_other_libraries(tmp_path: Path, compression:
             assert np.array_equal(np.asarray(picture.convert("RGB")), expected)
 
 
+def test_damaged_slides_are_refused_also_when_their_images_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "a.scn"
+    WRITERS["scn"](path)
+    path.write_bytes(path.read_bytes().replace(b'ifd="2"', b'ifd="?"'))
+    with pytest.raises(InputError, match=r"cannot read \S+a\.scn: invalid literal"):
+        list_images(path)
+    with pytest.raises(InputError, match=r"cannot read \S+a\.scn: invalid literal"):
+        open_tiff(path)
+
+
 def test_arguments_name_images_and_levels(tmp_path: Path) -> None:
     images = write_svs(tmp_path / "a.svs")
     for argument, name, nickname in (("a.svs", "", "a"), ("a.svs/1", "1", "a-1"), ("a.svs/Macro", "Macro", "a-Macro")):

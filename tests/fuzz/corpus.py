@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import struct
+import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -15,6 +17,8 @@ import h5py
 import numpy as np
 import tifffile
 
+from tests.support.microscopy import write_czi
+from tests.support.slides import WRITERS
 from tests.support.small_pictures import PICTURES, noise
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -161,6 +165,21 @@ def _ome_zarr(data: np.ndarray, version: int) -> Made:
     return {**files, chunk: data.tobytes()}, ("a.zarr",)
 
 
+def _written(name: str, write: Callable[[Path], object]) -> Made:
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder, name))
+        return {name: Path(folder, name).read_bytes()}, (name,)
+
+
+def _zipped(made: Made) -> Made:
+    """Put the files of a store into an archive."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in made[0].items():
+            archive.writestr(name, content)
+    return {"a.ozx": file.getvalue()}, ("a.ozx",)
+
+
 def _flat(channels: int = 1) -> np.ndarray:
     return np.stack([noise(40, 48, c) for c in range(channels)], axis=2)
 
@@ -193,4 +212,10 @@ _IMAGES: dict[str, tuple[str, Callable[[], Made]]] = {
     "compressed n5": (_SOLID, lambda: _n5(_volume()[..., np.newaxis], "gzip")),
     "ome-zarr 0.4": (_SOLID, lambda: _ome_zarr(_volume(), 2)),
     "ome-zarr 0.5": (_SOLID, lambda: _ome_zarr(_volume(), 3)),
+    "zipped ome-zarr": (_SOLID, lambda: _zipped(_ome_zarr(_volume(), 2))),
+    **{f"slide {name}": (_COLOUR, partial(_written, f"a.{name}", WRITERS[name])) for name in ("svs", "ndpi", "scn")},
+    "czi": (
+        _GRAY,
+        lambda: _written("a.czi", lambda path: write_czi(path, [({"T": 0}, _flat()[..., 0])], compression=5)),
+    ),
 }

@@ -57,7 +57,8 @@ def list_images(path: Path) -> tuple[str, ...]:
     from ..support.tiff_choice import series_names
 
     with _open_file(path) as tiff:
-        return series_names(tiff)
+        names: tuple[str, ...] = _translate(path, lambda: series_names(tiff))
+        return names
 
 
 class TiffReader(ImageReader):
@@ -243,16 +244,7 @@ class TiffReader(ImageReader):
             )
 
     def _translate(self, action: Callable[[], Any]) -> Any:
-        """Run an action that reads the file; every error of the TIFF library becomes an InputError in one line."""
-        try:
-            return action()
-        except (InputError, MemoryTooSmall):
-            raise
-        except MemoryError:
-            raise MemoryTooSmall(f"the image in {self._path} does not fit into memory") from None
-        except Exception as error:  # tifffile and the codecs raise nearly every exception type on damaged files
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"cannot read {self._path}: {reason}") from error
+        return _translate(self._path, action)
 
     def read(self, box: Box) -> np.ndarray:
         if self._whole is not None:
@@ -327,6 +319,19 @@ class TiffReader(ImageReader):
             self._whole = None
         self._others.close()
         self._file.close()
+
+
+def _translate(path: Path, action: Callable[[], Any]) -> Any:
+    """Run an action that reads the file; every error of the TIFF library becomes an InputError in one line."""
+    try:
+        return action()
+    except (InputError, MemoryTooSmall):
+        raise
+    except MemoryError:
+        raise MemoryTooSmall(f"the image in {path} does not fit into memory") from None
+    except Exception as error:  # tifffile and the codecs raise nearly every exception type on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"cannot read {path}: {reason}") from error
 
 
 def _open_file(path: Path) -> Any:
