@@ -14,17 +14,31 @@ if TYPE_CHECKING:
     from .engine.arrays.model import Model, load
     from .engine.arrays.objects import Objects, Table
     from .engine.errors import PixelforestError
+    from .engine.jobs import Request
+    from .engine.run.batch import run
     from .engine.training.forest import train_forest
 
-__all__ = ["Model", "Objects", "PixelforestError", "Table", "from_project_file", "load", "train_forest"]
+__all__ = [
+    "Model",
+    "Objects",
+    "PixelforestError",
+    "Request",
+    "Table",
+    "from_project_file",
+    "load",
+    "run",
+    "train_forest",
+]
 
 _HOMES = {
     "Model": ".engine.arrays.model",
     "Objects": ".engine.arrays.objects",
     "PixelforestError": ".engine.errors",
+    "Request": ".engine.jobs",
     "Table": ".engine.arrays.objects",
     "from_project_file": ".engine.arrays.compatibility",
     "load": ".engine.arrays.model",
+    "run": ".engine.run.batch",
     "train_forest": ".engine.training.forest",
 }
 

@@ -23,7 +23,8 @@ PUBLIC = {
     "run_batch",
     "train_forest",
 }
-OF_THE_PACKAGE = {"Model", "Objects", "PixelforestError", "Table", "from_project_file", "load", "train_forest"}
+OF_THE_PACKAGE = {"Model", "Objects", "PixelforestError", "Request", "Table", "from_project_file", "load", "run"}
+OF_THE_PACKAGE |= {"train_forest"}
 HEAVY = ("numpy", "numba", "h5py", "tifffile", "imagecodecs", "PIL", "tensorstore", "scipy", "cupy")
 
 

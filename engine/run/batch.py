@@ -23,7 +23,7 @@ from ..errors import BackendFailed, MemoryTooSmall, Text, as_marked, raise_if_in
 from ..export.tables import TableExport, open_table
 from ..export.tile_sinks import ImageExport, open_export
 from ..inputs.images import InputImage, reopen_images
-from ..jobs import Job
+from ..jobs import Job, Request, resolve_job
 from ..machine import format_size
 from ..messages import describe_error
 from ..progress import Progress
@@ -49,6 +49,38 @@ container_logger = logging.getLogger("lazyflow.operators.ioOperators.ioOperators
 logger = logging.getLogger("pixelforest.batch")
 
 INTERRUPT_PERIOD_S = 0.2
+
+
+def run(
+    request: Request, *, progress: Progress | None = None, on_lane: Callable[[LaneResult], None] | None = None
+) -> BatchReport:
+    """Run what the command line would run, on files: ``run_batch`` of what ``resolve_job`` makes of a request.
+
+    Parameters
+    ----------
+    request
+        Options of the command line, by name.
+    progress, on_lane
+        As for ``run_batch``.
+
+    Returns
+    -------
+    BatchReport
+        Outcome of every input.
+
+    Raises
+    ------
+    PixelforestError
+        If nothing can be computed. Errors of single inputs are in the report.
+
+    Examples
+    --------
+    >>> import pixelforest as pf
+    >>> request = pf.Request(project="MyProject.ilp", inputs=("image.png",), output_format="numpy")
+    >>> [file.name for file in pf.run(request).files]
+    ['image_Probabilities.npy']
+    """
+    return run_batch(resolve_job(request), progress=progress, on_lane=on_lane)
 
 
 def run_batch(

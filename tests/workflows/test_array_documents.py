@@ -19,6 +19,7 @@ import pixelforest
 from pixelforest.engine.arrays.compatibility import from_project_file
 from pixelforest.engine.arrays.model import Model, load
 from pixelforest.engine.arrays.objects import Table
+from pixelforest.engine.run.batch import run
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
@@ -50,9 +51,11 @@ def test_the_document_runs(projects: Path) -> None:
 
 def test_the_readme_runs(projects: Path) -> None:
     blocks = BLOCK.findall((REPOSITORY / "README.md").read_text(encoding="utf-8"))
-    (block,) = [text for text in blocks if ".predict(" in text]
+    shutil.copy(GOLDEN / "px2d_gray" / "raw.png", "my_next_image.png")
     names: dict[str, Any] = {"image": golden_array("px2d_gray")}
-    exec(compile(block, "README.md", "exec"), names)
+    for block in [text for text in blocks if ".predict(" in text or ".run(" in text]:
+        exec(compile(block, "README.md", "exec"), names)
+    assert [file.name for file in names["report"].files] == ["my_next_image_Probabilities.h5"]
 
 
 def test_the_notebook_has_the_outputs_of_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +68,7 @@ def test_the_notebook_has_the_outputs_of_its_cells(monkeypatch: pytest.MonkeyPat
 
 def examples() -> Iterator[Any]:
     of_project = {load: "px2d_gray", Model.predict: "px2d_gray", from_project_file: "px2d_gray"}
-    of_project |= {Model.predict_objects: "pcoc2d", Table: "pcoc2d"}
+    of_project |= {Model.predict_objects: "pcoc2d", Table: "pcoc2d", run: "px2d_gray"}
     for documented, project in of_project.items():
         for test in doctest.DocTestFinder(recurse=False).find(documented, documented.__qualname__):
             yield pytest.param(test, project, id=test.name)
@@ -74,6 +77,7 @@ def examples() -> Iterator[Any]:
 @pytest.mark.parametrize(("test", "project"), list(examples()))
 def test_a_docstring_runs(test: doctest.DocTest, project: str, projects: Path) -> None:
     assert test.examples
+    shutil.copy(GOLDEN / "px2d_gray" / "raw.png", "image.png")
     test.globs = {"pf": pixelforest, "model": load_golden(project), "image": golden_array(project)}
     shown: list[str] = []
     failures, _ = doctest.DocTestRunner().run(test, out=shown.append)
