@@ -19,7 +19,7 @@ from pixelforest.kernels.contract import Backend
 from pixelforest.testing.reference import labels as reference
 from pixelforest.testing.reference import threshold as threshold_reference
 
-EXAMPLES = settings(deadline=None, max_examples=60)
+EXAMPLES = settings(deadline=None, max_examples=30)
 shapes = st.one_of(
     st.tuples(st.just(1), st.integers(1, 16), st.integers(1, 90)),
     st.tuples(st.integers(2, 9), st.integers(1, 8), st.integers(1, 12)),

@@ -44,7 +44,7 @@ def regions(draw: st.DrawFn, kind: str, *, most: bool = False) -> Box:
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", SHAPES)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data(), threads=st.integers(1, 5))
 def test_plan_and_threads_do_not_matter(kind: str, backend: Backend, data: st.DataObject, threads: int) -> None:
     region = data.draw(regions(kind, most=True))

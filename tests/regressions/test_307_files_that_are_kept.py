@@ -126,13 +126,13 @@ def test_texts_that_may_be_logs_go_on(folder: Path) -> None:
     Path("mine.log").write_text("begun by my script\n")
     Path("latin.log").write_bytes(b"Gr\xf6\xdfe\r\n\x1b[31mred\n")
     Path("empty.log").touch()
-    for name in ("mine.log", "latin.log", "empty.log", "new.log"):
+    for name, runs in (("mine.log", 1), ("latin.log", 1), ("empty.log", 1), ("new.log", 2)):
         before = Path(name).read_bytes() if Path(name).exists() else b""
-        for _ in range(2):
+        for _ in range(runs):
             assert cli.main([*RUN, TABLE, f"--logfile={name}", f"--redirect_output={name}"]) == 0
         after = Path(name).read_bytes()
         assert after.startswith(before)
-        assert after.count(b"Opening Project") == 4
+        assert after.count(b"Opening Project") == 2 * runs
 
 
 @pytest.mark.parametrize("table", [pytest.param(each, id=each.name) for each in table_formats()])
