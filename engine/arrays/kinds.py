@@ -126,6 +126,18 @@ def is_dask(data: Any) -> bool:
     return _is_of(data, "dask.array", "Array")
 
 
+def is_dask_task() -> bool:
+    """Return True in a task that a worker of a Dask cluster computes."""
+    loaded = sys.modules.get("distributed")
+    if loaded is None:
+        return False
+    try:
+        loaded.get_worker()
+    except ValueError:  # as Dask says that there is none
+        return False
+    return True
+
+
 def is_on_device(data: Any) -> bool:
     """Return True for an array in the memory of a GPU of CUDA, by the interfaces that libraries have agreed on."""
     if hasattr(data, "__cuda_array_interface__"):

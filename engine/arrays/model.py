@@ -20,6 +20,7 @@ from ..workflows import describe_project, load_workflow, read_project
 from ..workflows.protocol import Workflow
 from .arguments import name_roles, naming_arguments
 from .images import ArrayLane, check_places, open_lane
+from .kinds import is_dask_task
 from .results import ArraySink, ResultPlan, check_lazy, check_targets, choose_names, make_targets, plan_result
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def load(
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:0,1``, as ``--device``.
     threads
-        Number of threads of a call; None: as many as the machine grants.
+        Number of threads of a call; None: as many as the machine grants, and one in a task of a Dask cluster.
     memory
         Memory that a call may use, in bytes or as a text such as ``"8G"``; None: most of what is free.
 
@@ -81,15 +82,16 @@ class Model:
 
     def __init__(self, project: Project, *, device: str, threads: int | None, memory: int | str | None) -> None:
         self.project = project
-        self._device, self._threads = device, choose_threads(threads)
+        self._device, self._threads, self._is_given = device, choose_threads(threads), threads is not None
         self._memory_bytes = choose_memory(_parse_memory(memory))
-        self._opened: tuple[int, Resources] | None = None
+        self._opened: tuple[tuple[int, int], Resources] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {
             "project": self.project,
             "_device": self._device,
             "_threads": self._threads,
+            "_is_given": self._is_given,
             "_memory_bytes": self._memory_bytes,
             "_opened": None,
         }
@@ -273,11 +275,14 @@ class Model:
     @property
     def _resources(self) -> Resources:
         """Device, threads and memory; opened once in every process."""
-        opened = self._opened
-        if opened is None or opened[0] != os.getpid():
-            backend = open_backend(self._device, threads=self._threads)
+        opened, threads = self._opened, self._threads
+        if not self._is_given and is_dask_task():  # its worker computes several at a time
+            threads = 1
+        here = os.getpid(), threads
+        if opened is None or opened[0] != here:
+            backend = open_backend(self._device, threads=threads)
             # Two threads may both open it; either one is good.
-            opened = self._opened = os.getpid(), Resources(backend, self._threads, self._memory_bytes)
+            opened = self._opened = here, Resources(backend, threads, self._memory_bytes)
         return opened[1]
 
     def _open(self, *, axes: str | None, **values: Any) -> ArrayLane:

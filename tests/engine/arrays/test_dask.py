@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.array_inputs import golden_array, load_golden
+from support.golden import GOLDEN
 
+import pixelforest
 from pixelforest.engine.errors import InputMismatch
 
 da = pytest.importorskip("dask.array", reason="Dask is not installed")
@@ -162,6 +166,21 @@ def test_the_pixel_stage_of_a_project_for_objects_is_lazy() -> None:
     names = ("Pixel Probabilities", "Simple Segmentation")
     lazy = model.predict(da.from_array(image, chunks=71), results=names)
     assert all(map(is_same, lazy, model.predict(image, results=names)))
+
+
+def test_a_task_of_a_cluster_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is told otherwise, also where the model was loaded elsewhere."""
+
+    def outside() -> None:
+        raise ValueError("No worker found")
+
+    path = GOLDEN / "px2d_gray" / "project.ilp"
+    monkeypatch.setattr("pixelforest.engine.arrays.model.choose_threads", lambda asked: asked or 8)
+    models = [pixelforest.load(path, device="cpu", threads=threads) for threads in (None, 3)]
+    models = [pickle.loads(pickle.dumps(model)) for model in models]
+    for get_worker, expected in ((outside, [8, 3]), (lambda: "worker", [1, 3]), (outside, [8, 3])):
+        monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(get_worker=get_worker))
+        assert [model._resources.threads for model in models] == expected
 
 
 def test_chunks_of_unknown_size_are_refused() -> None:
