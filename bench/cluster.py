@@ -233,8 +233,8 @@ def simulate(folder: Path, options: argparse.Namespace) -> None:
         with DaskWorkers(settings, FakeRun(options.seconds)) as workers:  # type: ignore[arg-type]
             while workers.count() < options.workers:
                 time.sleep(TICK_S)
-            idle = idle_shares(scheduler, server)
             here, marks = psutil.Process(), []
+            idle = idle_shares(scheduler, here, server)
             steps = [max(1, options.count * share // 10) for share in (0, 1, 3, 5, 7, 9, 10)]
 
             def watch(done: int) -> None:
@@ -251,15 +251,15 @@ def simulate(folder: Path, options: argparse.Namespace) -> None:
             records.remove()
     (first, began_s, cpu, _), (last, ended_s, more, _) = marks[0], marks[-1]
     blocks, wall_s = max(1, last - first), ended_s - began_s
-    spent = [1e3 * (b - a) / blocks for a, b in zip(cpu, more, strict=True)]
+    spent = [1e3 * (b - a - share * wall_s) / blocks for a, b, share in zip(cpu, more, idle, strict=True)]
     ideal_s = blocks * options.seconds / options.workers
     print(
         f"{options.count} blocks of {1e3 * options.seconds:.0f} ms on {options.workers} workers: {wall_s:.0f} s, "
         f"{blocks / wall_s:.0f} blocks a second; without overhead {ideal_s:.0f} s"
     )
-    print(f"idle: scheduler {100 * idle[0]:.1f} %, {options.workers} workers {100 * idle[1]:.1f} % of a processor")
+    print(f"idle: scheduler {100 * idle[0]:.1f} %, {options.workers} workers {100 * idle[2]:.1f} % of a processor")
     print(
-        f"processor time of a block: scheduler {spent[0]:.2f} ms, run {spent[1]:.2f} ms, worker {spent[2]:.2f} ms; "
+        f"more for a block: scheduler {spent[0]:.2f} ms, run {spent[1]:.2f} ms, worker {spent[2]:.2f} ms; "
         f"a task has {len(pickle.dumps(next(Simulation(None, records, 1, None)._tasks())))} bytes"
     )
 

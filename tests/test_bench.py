@@ -87,7 +87,7 @@ def test_blocks_of_a_fake_kernel_are_distributed() -> None:
     assert run("cluster.py", "overhead", "--dry-run").splitlines() == [f"{n} processes, [2, 8] blocks" for n in (1, 2)]
     out = run("cluster.py", "simulate", "--count=20", "--workers=2", "--seconds=0.01")
     assert "20 blocks of 10 ms on 2 workers" in out
-    assert "processor time of a block: scheduler" in out
+    assert "more for a block: scheduler" in out
 
 
 def test_the_table_has_a_row_for_each_kind_of_work(data: Path) -> None:
