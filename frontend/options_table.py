@@ -212,8 +212,8 @@ OPTIONS: tuple[Option, ...] = (
     _flag(
         "--allow_missing_planes",
         INPUTS,
-        "Read planes that the metadata of a TIFF declare but no file contains as zeros, with a warning; by default "
-        "such an input is an error.",
+        "Read planes that the metadata of a TIFF declare but no file contains, or that a CZI lacks, as zeros, with a "
+        "warning; by default such an input is an error.",
     ),
     _flag(
         "--preconvert_stacks", INPUTS, "Accepted for compatibility with ilastik; stacks are always read slice by slice."

@@ -9,6 +9,8 @@ import numpy as np
 import tifffile
 import zarr
 from PIL import Image
+from support.microscopy import write_czi
+from support.slides import write_svs
 from support.zarr_stores import describe_image
 
 from pixelforest.engine.formats import find_input_format
@@ -70,4 +72,29 @@ class TestZarr(InputFormatSuite):
         group = zarr.open_group(root, mode="w", zarr_format=2)
         group.create_array("0", shape=IMAGE.shape, dtype=IMAGE.dtype, chunks=(2, 8, 16))[:] = IMAGE
         describe_image(root)
-        return root, "0", IMAGE
+        return root, "", IMAGE
+
+
+class TestSlide(InputFormatSuite):
+    chosen = format_of("svs")
+
+    def make(self, folder: Path) -> tuple[Path, str, np.ndarray]:
+        return folder / "a.svs", "Macro", write_svs(folder / "a.svs")["Macro"]
+
+
+class TestZippedZarr(InputFormatSuite):
+    chosen = format_of("ozx")
+
+    def make(self, folder: Path) -> tuple[Path, str, np.ndarray]:
+        path = folder / "a.ozx"
+        with zarr.storage.ZipStore(path, mode="w") as store:
+            zarr.create_array(store, name="raw", data=IMAGE, chunks=(2, 8, 16), zarr_format=3)
+        return path, "raw", IMAGE
+
+
+class TestCzi(InputFormatSuite):
+    chosen = format_of("czi")
+
+    def make(self, folder: Path) -> tuple[Path, str, np.ndarray]:
+        write_czi(folder / "a.czi", [({"Z": z, "S": s}, plane) for s in range(2) for z, plane in enumerate(IMAGE)])
+        return folder / "a.czi", "scene1", IMAGE

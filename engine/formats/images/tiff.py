@@ -53,12 +53,12 @@ def open_incomplete_tiff(path: Path, internal_path: str = "") -> ImageReader:
 
 
 def list_images(path: Path) -> tuple[str, ...]:
-    """Names of all series of a TIFF file. Raises InputError, InputNotFound."""
+    """Names of all series of a TIFF file; the only one has none. Raises InputError, InputNotFound."""
     from ..support.tiff_choice import series_names
 
     with _open_file(path) as tiff:
         names: tuple[str, ...] = _translate(path, lambda: series_names(tiff))
-        return names
+        return names if len(names) > 1 else ("",)
 
 
 class TiffReader(ImageReader):
