@@ -121,7 +121,7 @@ class LaneSampler:
         if view is not None:
             numbers["classes"] = self._describe_classes(view)
         if self._uncertainty is not None and (counts := self._uncertainty.counts).any():
-            levels = (np.arange(LEVELS) + 0.5) / LEVELS
+            levels = np.arange(LEVELS) / (LEVELS - 1)
             numbers["uncertainty"] = {
                 "mean": round(float(counts @ levels / counts.sum()), 5),
                 "histogram": counts.reshape(BINS, -1).sum(axis=1).tolist(),

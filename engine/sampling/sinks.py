@@ -12,9 +12,9 @@ from ..tiling.groups import ChunkGrid
 from .plane import Plane
 
 LEVELS = 256  # of the uncertainty
-UNCERTAIN_ROWS = (
-    4  # distance of rows whose uncertainties are counted, which takes ten times as long as counting classes
-)
+# Distance of rows whose uncertainties are counted: that takes ten times as long as counting classes.
+UNCERTAIN_ROWS = 8
+_PART = 1 << 16  # voxels; the system clears new memory for larger arrays
 
 
 class ResultSample:
@@ -42,9 +42,11 @@ class ResultSample:
             self.counts += counts
 
     def _count_classes(self, data: np.ndarray) -> np.ndarray:
-        counts = np.zeros(LEVELS, np.int64)
-        for number in range(1, self._classes + 1):
-            counts[number] = np.count_nonzero(data == number)
+        counts, voxels = np.zeros(LEVELS, np.int64), np.ascontiguousarray(data).reshape(-1)
+        for start in range(0, len(voxels), _PART):
+            part = voxels[start : start + _PART]
+            for number in range(1, self._classes + 1):
+                counts[number] += np.count_nonzero(part == number)
         return counts
 
 
@@ -54,8 +56,8 @@ def _count_levels(box: Box, data: np.ndarray) -> np.ndarray:
 
 
 def _as_levels(uncertainty: np.ndarray) -> np.ndarray:
-    """Round values from 0 to 1 down to a level."""
-    return (uncertainty * np.float32(LEVELS - 0.001)).astype(np.uint8)
+    """Round values from 0 to 1 to levels from 0 to LEVELS - 1."""
+    return (uncertainty * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.uint8)
 
 
 class SampleSink:

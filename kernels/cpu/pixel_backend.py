@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from ...frozen import frozen
-from ..contract import FeaturePlan, ForestArrays, ForestUse, ResultPlan, StagedSource, TileJob, TileResult, Voxels
+from ..contract import (
+    RESULTS,
+    FeaturePlan,
+    ForestArrays,
+    ForestUse,
+    ResultPlan,
+    StagedSource,
+    TileJob,
+    TileResult,
+    Voxels,
+)
 from ..shared.forest_by_feature import column_forest
 from ..shared.nodes import pack_forest
 from ..shared.plan import PackedPlan, pack_plan
@@ -28,6 +38,7 @@ _PADDED_FLOATS = 4096  # lines that are padded together
 
 _presmooth_tile, _feature_tile = kernel("presmooth_tile"), kernel("feature_tile")
 _predict_tile_pure, _predict_tile_mixed = kernel("predict_tile_pure"), kernel("predict_tile_mixed")
+_LOOPS = {"segmentation": kernel("number_best"), "uncertainty": kernel("subtract_lead")}
 _predict_rows_pure, _predict_rows_mixed = kernel("predict_rows_pure"), kernel("predict_rows_mixed")
 
 
@@ -107,7 +118,7 @@ class CpuPixels:
             if predicts:
                 probabilities = assemble_probabilities(self.predict(stack, job.forest), job.active, results)
         return tuple(
-            finish_result(features if w.result == "features" else MADE_OF_PROBABILITIES[w.result](probabilities), w)
+            finish_result(features if w.result == "features" else _make_result(w.result, probabilities), w)
             for w in results.wanted
         )
 
@@ -202,6 +213,16 @@ class CpuPixels:
         size = max(_PADDED_FLOATS, width + 2 * reach)
         plus, minus = self._space.buffer("plus", reach, np.int64), self._space.buffer("minus", reach, np.int64)
         return self._space.buffer("padded", size), plus, minus
+
+
+def _make_result(name: str, probabilities: np.ndarray) -> np.ndarray:
+    """Make a result (z, y, x, c) of probabilities (z, y, x, classes)."""
+    classes = probabilities.shape[3]
+    if name not in _LOOPS or classes < 2 or not probabilities.flags.c_contiguous:
+        return np.asarray(MADE_OF_PROBABILITIES[name](probabilities))
+    made = np.empty((*probabilities.shape[:3], 1), RESULTS[name])
+    _LOOPS[name](probabilities.reshape(-1, classes), made.reshape(-1))
+    return made
 
 
 @cache

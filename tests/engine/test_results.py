@@ -121,3 +121,17 @@ def test_classes_go_to_their_channels(known: tuple[int, ...], classes: int, expe
 
 def test_one_known_class_of_three() -> None:
     assert spread_classes(as_tile([[1.0], [0.5]]), (2,), 3)[0, 0].tolist() == [[0, 1, 0], [0, 0.5, 0]]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 20])
+def test_the_loops_of_the_cpu_equal_the_definitions(classes: int) -> None:
+    from pixelforest.kernels.cpu.loader import kernel
+
+    votes = np.random.default_rng(classes).multinomial(10, [1 / classes] * classes, size=3000)  # many ties
+    probabilities = np.ascontiguousarray(votes / 10, np.float32)
+    tile = probabilities[np.newaxis, np.newaxis]
+    for name, define in (("number_best", simple_segmentation), ("subtract_lead", uncertainty)):
+        expected = define(tile).reshape(-1)
+        found = np.empty(expected.shape, expected.dtype)
+        kernel(name)(probabilities, found)
+        np.testing.assert_array_equal(found, expected)

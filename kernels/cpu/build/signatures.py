@@ -101,6 +101,8 @@ _ALL = (
     Entry("predict_mixed", "forest", "predict_tile_mixed", (*_TILE, "i8", "i8[1]", _NODES, _SHARES, "i8", "f4[4]")),
     Entry("rows_pure", "pure_forest", "predict_rows_pure", ("f4[2]", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[1]", "f4[2]")),
     Entry("rows_mixed", "forest", "predict_rows_mixed", ("f4[2]", "i8[1]", _NODES, _SHARES, "i8", "f4[2]")),
+    Entry("results", "results", "number_best", ("f4[2]", "u1[1]")),
+    Entry("results", "results", "subtract_lead", ("f4[2]", "f4[1]")),
     # Labels.
     *_for_types(COMPARABLE, Entry("runs", "labels", "count_runs", ("T[1]", "i8", "i8"), "i8")),
     *_for_types(
