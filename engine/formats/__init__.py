@@ -24,6 +24,7 @@ __all__ = [
     "find_input_format",
     "find_input_format_of_file",
     "find_input_format_of_folder",
+    "find_input_format_of_name",
     "find_remote_format",
     "input_formats",
     "is_image_extension",
@@ -114,6 +115,11 @@ def find_input_format_of_file(file: Path) -> InputFormat | None:
 def find_input_format_of_folder(folder: Path) -> InputFormat | None:
     """Find the format of an image that is a folder, or of a part of one."""
     return next((f for f in _inputs(_in_turn("images")) if f.is_image(folder)), None)
+
+
+def find_input_format_of_name(name: str) -> InputFormat:
+    """Find the format of this name, which is known to exist."""
+    return next(f for f in _inputs(_in_turn("images")) if f.name == name)
 
 
 def find_remote_format(extension: str) -> InputFormat:

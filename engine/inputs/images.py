@@ -22,6 +22,7 @@ from ..formats import (
     find_input_format,
     find_input_format_of_file,
     find_input_format_of_folder,
+    find_input_format_of_name,
     find_remote_format,
     input_formats,
 )
@@ -147,6 +148,7 @@ class ImageRef:
     known    what formats learnt about its files or datasets
     folder   folder that relative paths are relative to
     sources  files or datasets that the argument named then; none behind a URL
+    format   name of their format; "" behind a URL
     """
 
     argument: str
@@ -156,6 +158,7 @@ class ImageRef:
     known: Mapping[Source, object]
     folder: Path
     sources: tuple[Source, ...]
+    format: str
 
     def reopen(self) -> InputImage:
         """Open the image again, in less time where its files have not changed. Logs nothing; raises InputError."""
@@ -165,9 +168,8 @@ class ImageRef:
             training=self.training,
             options=self.options,
             announce=False,
-            known=self.known,
             folder=self.folder,
-            sources=self.sources,
+            before=self,
         )
 
 
@@ -228,7 +230,7 @@ def _open_behind_url(
         path_text=argument,
         nickname=Path(name).stem,
         axes_option=rule.axes_option,
-        ref=ImageRef(argument, role_index, training, options, {}, folder, ()),
+        ref=ImageRef(argument, role_index, training, options, {}, folder, (), ""),
         dataset_dir=options.project_dir.absolute(),
     )
 
@@ -240,9 +242,8 @@ def open_image(
     training: TrainingImage | None,
     options: InputOptions,
     announce: bool = True,
-    known: Mapping[Source, object] | None = None,
     folder: Path | None = None,
-    sources: tuple[Source, ...] = (),
+    before: ImageRef | None = None,
 ) -> InputImage:
     """Open the image that an argument names.
 
@@ -258,12 +259,10 @@ def open_image(
         Options for reading.
     announce
         False for an image that was opened before: its log lines are not repeated.
-    known
-        Known parts of an ``ImageRef``.
     folder
         Folder that relative paths are relative to; None: the current directory.
-    sources
-        Sources of an image that was opened before: the argument is not searched for files again.
+    before
+        The image as it was opened before: its files are not searched for again, nor looked at for their format.
 
     Returns
     -------
@@ -281,7 +280,9 @@ def open_image(
         raise UsageError(f"{setting('stack_along')}={options.stack_along}: choose one of {', '.join(CANONICAL)}")
     folder = folder or Path.cwd()
     log = logger.log if announce else _say_nothing
-    if not sources:
+    if before is not None and before.sources:
+        sources, file_format = before.sources, find_input_format_of_name(before.format)
+    else:
         argument = plain_argument(argument, cwd=folder, is_image=_is_image)
         if is_url(argument):
             return _open_behind_url(argument, role_index, training, options, log, folder)
@@ -289,14 +290,14 @@ def open_image(
         if expansion.warning:
             log(logging.WARNING, "%s: %s", argument, expansion.warning)
         sources = expansion.sources
-    file_format = _format_of(sources[0].file)
-    if sources[0].file.is_file() and _extension(sources[0].file) not in file_format.extensions:
-        log(logging.INFO, "%s: it is read as %s, which it contains", argument, file_format.name)
+        file_format = _format_of(sources[0].file)
+        if sources[0].file.is_file() and _extension(sources[0].file) not in file_format.extensions:
+            log(logging.INFO, "%s: it is read as %s, which it contains", argument, file_format.name)
     if options.allow_missing_planes and file_format.open_incomplete is not None:
         file_format = replace(file_format, open=file_format.open_incomplete)
     if options.has_labels and file_format.open_labels is not None:
         file_format = replace(file_format, open=file_format.open_labels)
-    opener = _Opener(file_format, known or {})
+    opener = _Opener(file_format, {} if before is None else before.known)
     slices = _merge_parts(argument, sources, opener, log)
     rule = _axes_rule(argument, role_index, training, options, log, sources=len(slices))
     if len(slices) == 1:
@@ -323,7 +324,7 @@ def open_image(
         path_text=argument,
         nickname=nickname,
         axes_option=rule.axes_option,
-        ref=ImageRef(argument, role_index, training, options, opener.known, folder, sources),
+        ref=ImageRef(argument, role_index, training, options, opener.known, folder, sources, file_format.name),
     )
 
 
