@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -104,3 +105,18 @@ def test_multiqc_files(gray: Path) -> None:
     assert len(pictures) == 3
     with Image.open(pictures[0]) as picture:
         assert picture.size == (200, 160)
+
+
+def test_the_page_of_the_documentation_can_be_built_anew(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All kinds of projects in one page; dates and seconds differ."""
+    monkeypatch.syspath_prepend(repository / "docs")
+    import build_report_page
+
+    built, kept = build_report_page.build(), build_report_page.PAGE.read_text(encoding="utf-8")
+    for page in (built, kept):
+        assert page.count('<details class="input-details"') == 12
+        assert "3 inputs marked as unusual" in page
+        assert str(Path.home()) not in page
+    classes = [re.findall("(?:Pixels|Objects): [^<]*", page) for page in (built, kept)]
+    assert classes[0] == classes[1]
+    assert len(classes[0]) == 12
