@@ -38,7 +38,7 @@ def chunk_files(part: Path) -> list[Path]:
 
 def settle(writer: ImageWriter) -> None:
     """Wait until nothing is on its way to the disk."""
-    (getattr(writer, "_array", None) or writer._level).settle()  # type: ignore[attr-defined]
+    (getattr(writer, "_array", None) or writer._levels[0]).settle()  # type: ignore[attr-defined]
 
 
 def assert_refused(folder: Path, message: str, action, *arguments: object) -> None:
