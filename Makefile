@@ -1,6 +1,7 @@
 # Tasks of this project. Everything is installed in .venv; continuous integration runs the same tasks.
 #
 #   make demo     install, run a recorded project and print the location of the results
+#   make build    compile the kernels after a change of their sources; runs do that, too, where [test] is installed
 #   make test     install, then run the fast tests, less than two minutes on two cores; the slowest of them are listed
 #   make lint     check style and formatting         make types    check types
 #   make golden   compare with results recorded from ilastik
@@ -13,6 +14,7 @@
 #   make bench    measure                            make gpu      run tests that need a CUDA device
 #   make gpu bench-gpu  measure on one first, then run these tests: ten minutes at most, results in gpu-results
 #   make gpu-emulated   run these tests without one, on emulated GPUs; with SLOW=1 also the slow ones
+#   make installed      build the wheel where there is no compiler, install it alone, compare with recorded results
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,7 +28,11 @@ GPU ?= cuda13
 # Environment with CuPy for tests on emulated GPUs. It sees the packages of .venv, which stays without CuPy.
 EMULATED := .venv-emulated
 
-.PHONY: demo browser docs test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
+# Environment with the wheel and without numba, and what the tests of recorded results need in it.
+INSTALLED := .venv-installed
+TOOLS := pytest pytest-timeout pytest-xdist hypothesis scipy
+
+.PHONY: demo build installed browser docs test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -41,6 +47,19 @@ demo: $(VENV)/ready
 	@echo "The results are in $(CURDIR)/$(DEMO):"
 	@ls $(DEMO)
 	@echo "Compare raw_segmentation.png with the input tests/golden/px2d_gray/raw.png."
+
+build: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+
+# PATH has no compiler and no linker, so the wheel brings its own linker while it is built.
+installed: $(VENV)/bin/python
+	rm -rf $(INSTALLED) kernels/cpu/kernels.so && $(PYTHON) -m venv $(INSTALLED)
+	PATH=$(CURDIR)/$(INSTALLED)/bin $(CURDIR)/$(INSTALLED)/bin/python -m pip wheel --quiet --no-deps \
+	    --wheel-dir $(INSTALLED) .
+	$(INSTALLED)/bin/python -m pip install --quiet $(INSTALLED)/*.whl $(TOOLS)
+	! $(INSTALLED)/bin/python -m pip show --quiet numba llvmlite
+	$(INSTALLED)/bin/pixelforest doctor --device=cpu
+	$(INSTALLED)/bin/python -m pytest -n auto tests/workflows/test_pixel_golden.py tests/workflows/test_object_golden.py
 
 test: $(VENV)/ready-test $(VENV)/ready-nvforest
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations 10 -m "not slow and not gpu and not golden and not browser" $(ARGS)
@@ -111,7 +130,7 @@ bench-objects: $(VENV)/ready-bench
 	$(BIN)/python bench/sparse_volume.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(EMULATED) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(EMULATED) $(INSTALLED) $(DEMO) build dist *.egg-info kernels/cpu/kernels.*
 
 # Installed once for each list of dependencies; the package itself is linked, not copied.
 $(VENV)/bin/python:

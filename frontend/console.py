@@ -31,7 +31,7 @@ LOGFILE_BYTES = 50 * 10**6
 LOGFILE_BACKUPS = 5
 # Third-party loggers that are too verbose at DEBUG.
 # tifffile logs the defect of a damaged file before it raises; the error is enough.
-_CHATTY = {"numba": logging.WARNING, "PIL": logging.WARNING, "h5py": logging.WARNING, "tifffile": logging.CRITICAL}
+_CHATTY = {"PIL": logging.WARNING, "h5py": logging.WARNING, "tifffile": logging.CRITICAL}
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 _DETAILED = "%(levelname)s %(asctime)s %(module)s %(process)d %(threadName)s %(message)s"
 

@@ -38,7 +38,6 @@ def run_guarded(work: Callable[[], int], console: Console) -> int:
             return work()
     except (Exception, KeyboardInterrupt) as error:
         if _received or not isinstance(error, Exception):
-            _tell_compilers("stop_compilers")
             _discard_unfinished()
         else:
             logger.debug("the error below came from here", exc_info=True)
@@ -96,7 +95,6 @@ def _signals(console: Console) -> Iterator[None]:
     _received.clear()
     if (module := _run_folders()) is not None:
         module.forget_kept()
-    _tell_compilers("allow_compilers")
     try:
         with _Watch(before, stop, console) if os.name == "posix" else contextlib.nullcontext():
             for number in before:
@@ -159,7 +157,6 @@ class _Watch:
 def _end_by_force(number: int, console: Console) -> None:
     """End the process without waiting for other threads; temporary files are removed."""
     status, message = ending(KeyboardInterrupt() if number == signal.SIGINT else Terminated())
-    _tell_compilers("stop_compilers")
     for step in list(_last_steps):
         _in_time(lambda step=step: step(status, message))  # type: ignore[misc]
     _discard_unfinished()
@@ -180,13 +177,6 @@ def _in_time(step: Callable[[], None]) -> None:
     thread = threading.Thread(target=step, daemon=True)
     thread.start()
     thread.join(STEP_LIMIT_S)
-
-
-def _tell_compilers(name: str) -> None:
-    """Call ``stop_compilers`` or ``allow_compilers`` of the kernel library if it is imported."""
-    module = sys.modules.get("pixelforest.kernels.cpu.loader")
-    if module is not None:
-        getattr(module, name)()
 
 
 _received: list[int] = []  # the signal that ends this run

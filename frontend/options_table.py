@@ -342,7 +342,7 @@ OPTIONS: tuple[Option, ...] = (
         default="most of the free memory",
         parse=parse_size,
     ),
-    _flag("--warm", MACHINE, "With doctor: compile the kernels and cache them for later runs."),
+    _flag("--warm", MACHINE, "With doctor: compile the kernels for a GPU and cache them for later runs."),
     Option(
         "--architectures",
         MACHINE,

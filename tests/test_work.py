@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.golden import GOLDEN
+from support.open_comparisons import measure_open_share
 
 from pixelforest import cli, kernels
 from pixelforest.box import Box
@@ -20,7 +21,6 @@ from pixelforest.engine.pixels import classify, lane
 from pixelforest.engine.pixels.classify import PixelClassifier, RawKind, ResultRequest, prepare_classifier
 from pixelforest.engine.workflows import read_project
 from pixelforest.kernels.contract import Backend
-from pixelforest.kernels.cpu.host.open_comparisons import measure_open_share
 from pixelforest.kernels.shared.plan import pack_plan
 from pixelforest.kernels.shared.program import OP, PARITIES, SUMS, Op, Sums
 from pixelforest.testing.kernel_inputs import make_plan

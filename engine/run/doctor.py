@@ -44,7 +44,7 @@ def examine(device: str = "auto", *, warm: bool = False, architectures: Sequence
     """Inspect this machine and test the backends that can be used.
 
     device  as for a run; auto: the CPU, and GPUs if there are any; others are required
-    warm    compile the kernels that do not depend on a project into the caches
+    warm    compile the kernels of GPUs that do not depend on a project into the caches
     architectures  such as sm_90: compile for GPUs that are not present, as for a container image
     The CPU's bits are compared with those recorded in this version, another device's with the CPU's. Raises UsageError.
     """
@@ -55,7 +55,7 @@ def examine(device: str = "auto", *, warm: bool = False, architectures: Sequence
         for label, text in lines:
             health.add(name, label, text)
     cpu = open_backend("cpu")
-    _test("cpu", cpu, None, health, warm=warm)
+    _test("cpu", cpu, None, health, warm=False)  # its kernels are part of the package
     for architecture in architectures:
         _warm_architecture(architecture, health)
     if device == "cpu":

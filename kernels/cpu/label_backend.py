@@ -9,7 +9,7 @@ from ..contract import MapPlan, Storage, Voxels
 from .host import labels as labelling
 from .host import threshold
 from .host.labels import SlabRuns
-from .loader import kernel, warm
+from .loader import kernel
 
 _unite_pairs, _number_components = kernel("unite_pairs"), kernel("number_components")
 _add_run_sizes, _drop_components = kernel("add_run_sizes"), kernel("drop_components")
@@ -22,7 +22,7 @@ class CpuLabels:
     """Components as runs of voxels along x. See ``contract.LabelBackend`` for the methods."""
 
     def warm(self) -> None:
-        warm()
+        """Do nothing: the kernels are part of the package."""
 
     def label_slab(self, values: np.ndarray, storage: Storage) -> SlabRuns:
         return labelling.label_slab(values, storage)

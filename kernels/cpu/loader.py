@@ -1,62 +1,38 @@
-"""Loader of compiled kernels: units of object code from the cache, called while the GIL is released.
+"""Loader of the CPU kernels: functions of a shared library, called while the GIL is released.
 
-A unit missing from the cache is compiled in a subprocess (``compiler``), so that several are compiled in parallel and
-this process never imports numba. If object code cannot be produced or loaded, the same functions are compiled and
-called by numba in this process: slower to start, same results.
+The library is compiled when the package is built (``build``), for a class of processors. A checkout has the sources of
+the kernels, too: if they are not those of its library, the library is built again first, or nothing runs.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
 import operator
-import os
 import struct
 import subprocess
 import sys
-import threading
 from array import array
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import lru_cache
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..contract import KernelError
-from ..shared import cache
-from .build.cache_key import folder, targets
-from .build.signatures import ENTRIES, Entry, Type, all_units, with_needs
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+from ..contract import DeviceUnavailable, KernelError
+from .signatures import ENTRIES, MAX_RESULTS, Entry, Type
 
 logger = logging.getLogger("pixelforest.kernels")
 
-MAX_RESULTS = 8
-_CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+_FOLDER = Path(__file__).parent
+LIBRARY = _FOLDER / ("kernels" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so"))
 _WORD = (1 << 64) - 1
-# Garbage collection is disabled, since hundreds of thousands of small objects are made that all stay. scipy is hidden:
-# numba imports it if it is installed, which takes longer than numba itself, and no kernel uses it. The interpreter's
-# teardown is skipped: it takes a quarter of a second, while the code is waited for.
-_COMPILE = """
-import gc, importlib, json, os, sys
-gc.disable()
-sys.path[:] = json.loads(sys.argv[1])
-sys.modules["scipy"] = None
-importlib.import_module(sys.argv[2]).main(sys.argv[3])
-os._exit(0)
-"""
-
-
-class CompilerFailed(Exception):
-    """A unit could not be compiled ahead of use; the message says why."""
 
 
 class Kernel:
-    """Kernel that is called like the function of the same name, and compiled or loaded on its first call.
+    """Kernel that is called like the function of the same name, and looked up in the library on its first call.
 
     Arguments must have the types of its entry: arrays are C-contiguous, numbers are converted.
     """
@@ -67,162 +43,8 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> Any:
         if self._call is None:
-            self._call = _library.open(self._entry)
+            self._call = _caller(self._entry, load_library())
         return self._call(*arguments)
-
-
-class _Library:
-    """Units that this process has loaded or is waiting for."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._engine: Any = None
-        self._loaded: set[str] = set()
-        self._failed: set[str] = set()
-        self._compilers: Executor | None = None
-        self._compiling: dict[str, Future[bytes]] = {}
-
-    def prepare(self, units: Sequence[str]) -> None:
-        """Load units, or begin to compile those that no cache holds. Does not wait for them."""
-        with self._lock:
-            for unit in with_needs(units):
-                if unit in self._loaded or unit in self._failed or unit in self._compiling:
-                    continue
-                found = (cache.read(_file(unit, target)) for target in targets())
-                code = next((each for each in found if each is not None), None)
-                if code is None:
-                    self._compiling[unit] = self._compile(unit)
-                else:
-                    self._load(unit, code)
-
-    def open(self, entry: Entry) -> Callable[..., Any]:
-        """Return the function that calls an entry."""
-        with self._lock:
-            self.prepare([entry.unit])
-            units = with_needs([entry.unit])
-            for unit in units:
-                if unit in self._compiling:
-                    self._finish(unit)
-            if self._failed.intersection(units):
-                return _function_of_numba(entry)
-            self._engine.finalize_object()
-            address = self._engine.get_function_address(f"call.{entry.name}")
-        return _caller(entry, _CALL(address))
-
-    def _compile(self, unit: str) -> Future[bytes]:
-        if self._compilers is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            logger.info("Compiling kernels, once")
-            self._compilers = ThreadPoolExecutor(os.cpu_count() or 1)
-        return self._compilers.submit(_compile_and_keep, unit, targets()[0])
-
-    def finish(self, unit: str) -> bool:
-        """Wait for a prepared unit. Returns True if it could be loaded."""
-        with self._lock:
-            if unit in self._compiling:
-                self._finish(unit)
-            return unit in self._loaded
-
-    def _finish(self, unit: str) -> None:
-        try:
-            self._load(unit, self._compiling[unit].result())
-        except CompilerFailed as problem:
-            logger.warning("Kernels of %s are compiled as they are used, which takes longer: %s", unit, problem)
-            self._failed.add(unit)
-        finally:  # a unit whose compiler was stopped is compiled again on the next request
-            del self._compiling[unit]
-
-    def _load(self, unit: str, code: bytes) -> None:
-        if self._engine is None:
-            self._engine = new_engine()
-        add_object(self._engine, code)
-        self._loaded.add(unit)
-
-
-def _compile_and_keep(unit: str, target: tuple[str, str]) -> bytes:
-    """Compile a unit for a processor in a subprocess and cache its object code. Raises CompilerFailed."""
-    if not sys.executable or getattr(sys, "frozen", False):
-        raise CompilerFailed("this program has no Python of its own to compile with")
-    command = [sys.executable, "-c", _COMPILE, json.dumps(sys.path), f"{__package__}.build.compiler", unit]
-    environment = {**os.environ, "NUMBA_CPU_NAME": target[0], "NUMBA_CPU_FEATURES": target[1]}
-    hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-    try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-            creationflags=hidden,
-        )  # fmt: skip
-    except OSError as problem:
-        raise CompilerFailed(str(problem)) from None
-    code, errors = _compilers.wait_for(process)
-    if process.returncode != 0 or not code:
-        complaints = errors.decode(errors="replace").strip().splitlines()
-        logger.debug("The compiler of %s said:\n%s", unit, "\n".join(complaints))
-        raise CompilerFailed(complaints[-1] if complaints else f"the compiler ended with status {process.returncode}")
-    if cache.write(_file(unit, target), code) is None:
-        logger.warning("Compiled kernels cannot be kept: set PIXELFOREST_CACHE_DIR to a folder of yours")
-    return code
-
-
-class _Compilers:
-    """Running compilers, recorded so that none outlives this process."""
-
-    def __init__(self) -> None:
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._is_stopped = False
-
-    def wait_for(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-        """Wait for a compiler. Returns its standard output and error. Raises KernelError if it was stopped."""
-        with process:
-            self._running.add(process)
-            try:
-                if self._is_stopped:
-                    process.kill()
-                found = process.communicate()
-            finally:
-                self._running.discard(process)
-        if self._is_stopped:
-            raise KernelError("the program is ending")
-        return found
-
-    def allow(self) -> None:
-        self._is_stopped = False
-
-    def stop(self) -> None:
-        self._is_stopped = True
-        for process in list(self._running):
-            with suppress(OSError):
-                process.kill()
-
-
-_compilers = _Compilers()
-
-
-def stop_compilers() -> None:
-    """Stop all compilers, running or queued, until ``allow_compilers`` is called."""
-    _compilers.stop()
-
-
-def allow_compilers() -> None:
-    """Undo ``stop_compilers``: after an interrupted run, the process may begin another one."""
-    _compilers.allow()
-
-
-def new_engine() -> Any:
-    """Create the engine that object code is loaded into."""
-    from llvmlite import binding
-
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    machine = binding.Target.from_default_triple().create_target_machine(jit=True)
-    return binding.create_mcjit_compiler(binding.parse_assembly(""), machine, use_lmm=True)
-
-
-def add_object(engine: Any, code: bytes) -> None:
-    """Load object code; its functions can be looked up after ``engine.finalize_object()``."""
-    from llvmlite import binding
-
-    engine.add_object_file(binding.ObjectFileRef.from_data(code))
 
 
 @lru_cache(1000)
@@ -231,41 +53,49 @@ def kernel(name: str, value: np.dtype[Any] | None = None) -> Kernel:
     return Kernel(ENTRIES[name if value is None else f"{name}.{value.str[1:]}"])
 
 
-def prepare(*units: str) -> None:
-    """Load units, or begin to compile those that no cache holds, in parallel in the background."""
-    _library.prepare(units)
+@cache
+def load_library() -> ctypes.CDLL:
+    """Load the library into this process.
 
-
-def warm() -> int:
-    """Compile and cache every unit that no cache holds yet. Returns the number of units. Raises KernelError.
-
-    They are compiled for as many processors as possible, since container images and shared folders are used on others.
+    Raises
+    ------
+    DeviceUnavailable
+        This processor cannot execute the kernels, or there is no library of the present sources.
     """
-    target = targets()[-1]
-    missing = [unit for unit in all_units() if cache.read(_file(unit, target)) is None]
+    if (_FOLDER / "loops").is_dir():
+        _build_if_needed()
     try:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            list(pool.map(lambda unit: _compile_and_keep(unit, target), missing))
-    except CompilerFailed as problem:
-        raise KernelError(f"kernels cannot be compiled ahead of use: {problem}") from None
-    if any(cache.read(_file(unit, target)) is None for unit in missing):
-        raise KernelError("no folder for compiled kernels can be written; set PIXELFOREST_CACHE_DIR to one")
-    return len(all_units())
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError as problem:
+        raise DeviceUnavailable(f"the library of kernels cannot be loaded: {problem}") from None
+    if not library.has_vectors():
+        raise DeviceUnavailable("the kernels need a processor with AVX2 and FMA (x86-64-v3), which this one is not")
+    return library
 
 
-def _file(unit: str, target: tuple[str, str]) -> str:
-    return f"{folder(target)}/{unit}"
+def _build_if_needed() -> None:
+    """Build the library of a checkout unless it is current. Raises DeviceUnavailable."""
+    from .build.digest import is_current
+
+    if is_current(LIBRARY):
+        return
+    if find_spec("numba") is None:
+        raise DeviceUnavailable("the kernels are not compiled from the present sources: run make build in the checkout")
+    logger.info("Compiling kernels: their sources have changed")
+    done = subprocess.run(
+        [sys.executable, _FOLDER / "build", LIBRARY], capture_output=True, text=True, errors="replace", check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
+        logger.debug("The compiler said:\n%s", done.stderr)
+        raise DeviceUnavailable(f"the kernels cannot be compiled from the present sources: {reason}")
 
 
-def _function_of_numba(entry: Entry) -> Callable[..., Any]:
-    function: Callable[..., Any] = getattr(import_module(f".loops.{entry.module}", __package__), entry.function)
-    return function
-
-
-def _caller(entry: Entry, call: Callable[[int], int]) -> Callable[..., Any]:
+def _caller(entry: Entry, library: ctypes.CDLL) -> Callable[..., Any]:
     """Make the function that copies Python's arguments into slots, and the results out of them."""
+    call = library[f"call.{entry.name}"]
+    call.argtypes = (ctypes.c_void_p,)
     kinds = entry.arguments
     results = () if entry.result is None else entry.result if isinstance(entry.result, tuple) else (entry.result,)
 
@@ -296,7 +126,7 @@ def _flatten(kinds: Sequence[Type], values: Sequence[Any], words: list[int]) -> 
             flags = value.flags
             if value.dtype != dtype or value.ndim != dimensions or not (flags.c_contiguous and flags.aligned):
                 raise TypeError(f"a kernel takes {kind} in C order, not {value.dtype} {value.shape}, {value.strides}")
-            words += (0, 0, value.size, value.itemsize, value.__array_interface__["data"][0])
+            words += (0, 0, value.size, value.itemsize, value.ctypes.data)
             words += value.shape
             words += value.strides
         elif kind[0] == "f":
@@ -327,6 +157,3 @@ def _error(entry: Entry, status: int, description: int) -> Exception:
         if address and b"MemoryError" in ctypes.string_at(address, size):
             return MemoryError(f"not enough memory in kernel {entry.name}")
     return KernelError(f"kernel {entry.name} failed with status {status}")
-
-
-_library = _Library()

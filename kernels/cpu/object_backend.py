@@ -8,7 +8,7 @@ import numpy as np
 
 from ...frozen import frozen
 from ..contract import MeasurePlan, Voxels
-from .loader import kernel, warm
+from .loader import kernel
 
 if TYPE_CHECKING:
     from .host.measure import Measurement
@@ -21,7 +21,7 @@ class CpuObjects:
     """Statistics, hulls and skeletons of objects. See ``contract.ObjectBackend`` for the methods."""
 
     def warm(self) -> None:
-        warm()
+        """Do nothing: the kernels are part of the package."""
 
     def start_measuring(self, plan: MeasurePlan) -> Measurement:
         from .host.measure import Measurement  # as slow to import as the rest of this module

@@ -27,7 +27,7 @@ from ..shared.results import MADE_OF_PROBABILITIES, assemble_probabilities, fini
 from ..shared.stages import stack_stages
 from .host.pure_forest_buffers import BLOCK, BLOCKS_PER_VECTOR
 from .host.workspace import CpuForest, Workspace
-from .loader import kernel, prepare, warm
+from .loader import kernel
 
 # Voxels of a cell, voxels of a block of 64, and blocks of a bundle that descends the trees together, along z, y, x.
 # Chosen by bench/kernels; results do not depend on them.
@@ -82,10 +82,9 @@ class CpuPixels:
         return "CPU"
 
     def warm(self) -> None:
-        warm()
+        """Do nothing: the kernels are part of the package."""
 
     def load_plan(self, plan: FeaturePlan) -> PackedPlan:
-        prepare("features")
         return pack_plan(plan)
 
     def source_halo(self, plan: PackedPlan) -> Voxels:
@@ -169,7 +168,6 @@ class CpuPixels:
 
     def load_forest(self, forests: Sequence[ForestArrays], *, use: ForestUse) -> CpuForest:
         packed = pack_forest(forests)
-        prepare(f"{'predict' if use == 'tiles' else 'rows'}_{'pure' if packed.is_pure else 'mixed'}")
         return CpuForest(packed, column_forest(packed, batch_nodes=_BATCH_NODES) if packed.is_pure else None)
 
     def predict(self, stack: TileFeatures, forest: CpuForest) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...frozen import frozen
 from ..contract.training import GrownForest
-from .loader import kernel, prepare
+from .loader import kernel
 
 _MAX_BINS, _MAX_COUNTERS, _MIN_BINS = 1024, 4096, 8  # of a histogram; counters are bins times classes
 _WORDS = 624  # state of MT19937
@@ -47,7 +47,6 @@ class CpuTrainer:
         return ranks
 
     def load(self, features: np.ndarray, ranks: np.ndarray, labels: np.ndarray, classes: int) -> Samples:
-        prepare("training")
         return Samples(features, ranks, np.ascontiguousarray(ranks.T), labels.astype(np.uint16), classes)
 
     def grow(self, samples: Samples, *, trees: int, seed: int, permutes: bool) -> GrownForest:

@@ -1,9 +1,9 @@
-"""Cache of compiled kernels, shared by all backends and kept between runs.
+"""Cache of kernels that are compiled at run time, shared by such backends and kept between runs.
 
 This process executes the cached code, so only complete files are read, and only from folders that no other user can
 write to (``trust.py``). Folders are searched in this order, and the first writable one is written to:
-``PIXELFOREST_CACHE_DIR``, ``NUMBA_CACHE_DIR``, the installed package, the user's cache, a temporary folder. A container
-image or a cluster fills one of the first three once; it may be read-only afterwards.
+``PIXELFOREST_CACHE_DIR``, the installed package, the user's cache, a temporary folder. A container image or a cluster
+fills one of the first two once; it may be read-only afterwards.
 
 Names are "backend-version/…". When a backend caches files of a new version in the package, its older folders there are
 deleted; in the other folders they stay, since other installations may be using them.
@@ -31,9 +31,8 @@ _UNUSED_S = 24 * 3600.0
 
 def folders() -> Iterator[Path]:
     """List the folders that may hold compiled kernels, existing or not."""
-    for variable in ("PIXELFOREST_CACHE_DIR", "NUMBA_CACHE_DIR"):
-        if named := os.environ.get(variable):
-            yield Path(named) / "pixelforest-kernels"
+    if named := os.environ.get("PIXELFOREST_CACHE_DIR"):
+        yield Path(named) / "pixelforest-kernels"
     yield _in_package()
     with contextlib.suppress(RuntimeError):  # a user without a home
         yield _user_cache() / "pixelforest-kernels"
@@ -67,23 +66,6 @@ def write(name: str, data: bytes) -> Path | None:
             trust.write_file(folder, name, _digest(name, data) + data, is_package=folder == _in_package())
             _drop_other_versions(folder, name)
             return folder
-    return None
-
-
-def prepare_private(name: str) -> Path | None:
-    """Make a folder that only its owner can enter, for a library that sets the modes of its own files.
-
-    Returns None if no folder can be made. An existing folder may be readable by others if they cannot write to it.
-    """
-    for folder in folders():
-        place = folder / name
-        with contextlib.suppress(OSError):
-            trust.make_folders(folder)
-            with contextlib.suppress(FileExistsError):
-                place.mkdir(mode=0o700)
-            trust.check_contents(folder, name, is_package=folder == _in_package())
-            if os.access(place, os.W_OK):
-                return place
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,21 +30,34 @@ program.start()
 SELDOM = {"argparse", "asyncio", "configparser", "difflib", "email", "http", "logging.handlers", "ssl"}
 SELDOM |= {"multiprocessing", "secrets", "unittest", "urllib.request", "xml.etree.ElementTree", "importlib.metadata"}
 # Libraries, and what of ours leads to them.
-NEVER = {"cupy", "dask", "distributed", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "skimage", "sklearn"}
+NEVER = {
+    "cupy",
+    "dask",
+    "distributed",
+    "llvmlite",
+    "matplotlib",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "skimage",
+    "sklearn",
+}
 FORMATS = {"PIL", "imagecodecs", "tensorstore", "tifffile"}
 OBJECTS = {"pixelforest.engine.objects", "pixelforest.engine.workflows.objects.frame"}
 OBJECT_KERNELS = {"pixelforest.kernels.cpu.host.measure", "pixelforest.kernels.cpu.host.neighbourhood"}
 # What only --resume, --blocks, --scheduler and clean need.
 RESUME = {f"pixelforest.engine.run.{name}" for name in ("block_run", "cluster", "done_lanes", "fingerprint")}
 RESUME |= {f"pixelforest.engine.storage.{name}" for name in ("ledger", "leftovers", "run_folder")}
-KERNELS = {"llvmlite", "pixelforest.kernels.cpu"}
+KERNELS = {"pixelforest.kernels.cpu"}
 OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 114, 161  # a module of each input format is among the latter
 
 
-def modules_of(*arguments: str) -> set[str]:
+def modules_of(*arguments: str, **variables: str) -> set[str]:
     """Modules that a run has imported when it is over."""
     argv = [sys.executable, "-c", RUN, f"--project={PROJECT}", "--device=cpu", "--quiet", *arguments]
-    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    environment = {**os.environ, **variables}
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, env=environment)
     status, names = json.loads(done.stdout.splitlines()[-1])
     assert status == 0
     return set(names)
@@ -69,6 +83,16 @@ def test_a_picture_takes_one_library_of_pictures(tmp_path: Path) -> None:
     assert names & FORMATS == {"imagecodecs"}
     assert not names & (SELDOM | NEVER | OBJECTS | OBJECT_KERNELS | RESUME)
     assert own(names) <= OWN_FOR_A_PICTURE
+
+
+def test_an_environment_may_have_any_version_of_numba(tmp_path: Path) -> None:
+    """Or one that cannot be imported with the NumPy that is installed."""
+    for name in ("numba", "llvmlite"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('NumPy 1.26 or less is needed')", encoding="utf-8")
+    out = tmp_path / "out.h5"
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    modules_of("--output_format=hdf5", f"--output_filename_format={out}", str(RAW), PYTHONPATH=path)
+    assert out.exists()
 
 
 def test_a_short_run_does_not_look_for_garbage(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "package"
     monkeypatch.setattr(cache, "_in_package", lambda: folder)
     monkeypatch.delenv("PIXELFOREST_CACHE_DIR", raising=False)
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     return folder
 
 
@@ -45,14 +45,14 @@ def grow_old(folder: Path) -> None:
 def test_a_backend_drops_its_own_old_versions_only(package: Path) -> None:
     for name in ("cpu-1/file", "cuda-1/sm_90/file", "cuda-2/sm_90/file"):
         assert cache.write(name, b"code") == package
-    (package / "cpu-2-numba").mkdir()
+    (package / "cpu-2-more").mkdir()
     for folder in package.iterdir():
         grow_old(folder)
     cache.write("cuda-3/sm_90/file", b"code")
-    assert {folder.name for folder in package.iterdir()} == {"cpu-1", "cpu-2-numba", "cuda-3"}
+    assert {folder.name for folder in package.iterdir()} == {"cpu-1", "cpu-2-more", "cuda-3"}
     grow_old(package / "cuda-3")
     cache.write("cpu-2/file", b"code")
-    assert {folder.name for folder in package.iterdir()} == {"cpu-2", "cpu-2-numba", "cuda-3"}
+    assert {folder.name for folder in package.iterdir()} == {"cpu-2", "cpu-2-more", "cuda-3"}
 
 
 def test_versions_that_may_be_in_use_stay(package: Path) -> None:
@@ -70,6 +70,27 @@ def test_other_folders_keep_all_versions(tmp_path: Path, monkeypatch: pytest.Mon
     cache.write("cuda-2/file", b"code")
     assert {path.name for path in folder.iterdir()} == {"cuda-1", "cuda-2"}
     assert not package.exists()
+
+
+def test_what_cannot_be_written_goes_to_the_next_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    places = [tmp_path / "file" / "below", tmp_path / "second"]
+    monkeypatch.setattr(cache, "folders", lambda: iter(places))
+    assert cache.write("cuda-version/file", b"code") == places[1]
+    assert cache.read("cuda-version/file") == b"code"
+    monkeypatch.setattr(cache, "folders", lambda: iter(places[:1]))
+    assert cache.write("cuda-version/file", b"code") is None
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: whole[:-1] + b"!"])
+def test_a_damaged_file_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(cache, "folders", lambda: iter([tmp_path]))
+    cache.write("cuda-version/file", b"code")
+    file = tmp_path / "cuda-version" / "file"
+    file.write_bytes(damage(file.read_bytes()))
+    assert cache.read("cuda-version/file") is None
 
 
 @pytest.mark.slow

@@ -74,22 +74,25 @@ def cleared(numbers, out):
     out[0] = numbers.sum()
 '''
 COMPILE = """
-import json, sys
+import ctypes, json, sys
+from pathlib import Path
 import numpy as np
 from pixelforest.kernels.cpu import loops
-from pixelforest.kernels.cpu import loader as library
-from pixelforest.kernels.cpu.build import signatures as entries
+from pixelforest.kernels.cpu import loader
+from pixelforest.kernels.cpu import signatures as entries
 loops.__path__.append(sys.argv[1])
 entries._ALL = tuple(entries.Entry("samples", "samples", *each) for each in json.loads(sys.argv[2]))
-from pixelforest.kernels.cpu.build import compiler
-engine = library.new_engine()
-library.add_object(engine, compiler.compile_unit("samples"))
-engine.finalize_object()
+from pixelforest.kernels.cpu.build import compiler, linker, targets
+compiler.prepare()
+object_file, library_file = Path(sys.argv[1], "samples.o"), Path(sys.argv[1], "samples.so")
+object_file.write_bytes(compiler.compile_unit("samples", targets.own_target()))
+linker.link([object_file], library_file, targets.own_target().triple)
+library = ctypes.CDLL(str(library_file))
 
 
 def kernel(name):
     (entry,) = [each for each in entries._ALL if each.name == name]
-    return library._caller(entry, library._CALL(engine.get_function_address(f"call.{name}")))
+    return loader._caller(entry, library)
 
 
 results = {}

@@ -40,9 +40,6 @@ class Place:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
-    # Kernels are compiled once, for a home that is the user's; the rest of the settings is nobody's.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelforest"
-    os.environ.setdefault("PIXELFOREST_CACHE_DIR", str(cache))
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         os.environ["HOME"] = folder
         forks.prepare()

@@ -58,11 +58,9 @@ def prepare() -> None:
     import pixelforest.kernels.cpu.host.neighbourhood  # noqa: F401
     from pixelforest import kernels
     from pixelforest.engine.formats import input_formats, output_formats
-    from pixelforest.kernels.cpu.build import cache_key as fingerprint
 
     input_formats(), output_formats()
     kernels.load("cpu")
-    fingerprint.targets()
     assert threading.active_count() == 1
     gc.collect()
     gc.freeze()

@@ -18,7 +18,6 @@ from support.tile_jobs import SHAPES, Image, assert_same_part, classify, make_im
 from pixelforest.box import Box
 from pixelforest.engine.pixels.classify import RawKind, ResultRequest, prepare_classifier
 from pixelforest.kernels.contract import Conversion, DeviceFailed, DeviceOutOfMemory
-from pixelforest.kernels.cpu import loader as library
 from pixelforest.kernels.cuda import launch
 from pixelforest.kernels.cuda.backend import compose_backend
 from pixelforest.kernels.cuda.tiles import TILES_IN_FLIGHT
@@ -172,10 +171,8 @@ def test_a_device_that_was_asked_for_is_not_replaced() -> None:
 
 
 def test_kernels_are_compiled_before_the_first_tile_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the moment the plan is known, each once; the CPU's are left alone."""
+    """From the moment the plan is known, each once."""
     monkeypatch.setattr(launch.cache, "folders", lambda: iter(()))
-    monkeypatch.setattr(library, "prepare", pytest.fail)
-    monkeypatch.setattr("pixelforest.kernels.cpu.pixel_backend.prepare", pytest.fail)
     monkeypatch.setattr("pixelforest.kernels.cuda.tiles.begin", launch.prepare)  # which waits
     device = HostDevice(optimise=False)
     backend = compose_backend([device])

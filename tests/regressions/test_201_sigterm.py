@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -201,34 +200,6 @@ def test_every_wait_of_training_ends(wait: str, work: Path) -> None:
     assert errors.splitlines()[-1] == "pixelforest: error: terminated; no unfinished file was left behind"
     assert Path("project.ilp").read_bytes() == before
     assert not list(work.glob(".*"))
-
-
-@pytest.mark.slow
-def test_compilers_end_with_the_program(work: Path) -> None:
-    """They are processes of their own, which take ten seconds and more."""
-    code = """
-        from pixelforest.kernels.cpu import loader as library
-        library.cache.read = lambda *arguments: None
-        library._COMPILE = "import os, time; open(f'compiler-{os.getpid()}', 'w').close(); time.sleep(1000)"
-    """
-    words = ["--project=project.ilp", "--device=cpu", "--output_filename_format=o/x", "raw.png"]
-    process = begin(code, *words)
-    wait_until(lambda: bool(list(work.glob("compiler-*"))), process)
-    seconds, errors = terminate(process)
-    assert seconds < LIMIT_S + MAX_SLOWNESS_S
-    assert errors.splitlines()[-1] == "pixelforest: error: terminated; no unfinished file was left behind"
-    for file in work.glob("compiler-*"):
-        wait_for_the_end(int(file.name.removeprefix("compiler-")))
-
-
-def wait_for_the_end(pid: int) -> None:
-    """A process that was killed is there until the system has reaped it, which takes time on a busy machine."""
-    end = time.monotonic() + MAX_SLOWNESS_S
-    with contextlib.suppress(ProcessLookupError):
-        while True:
-            os.kill(pid, 0)
-            assert time.monotonic() < end
-            time.sleep(0.01)
 
 
 # ---------------------------------------------------------------------------------------------------- random moments

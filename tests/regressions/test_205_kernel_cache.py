@@ -180,20 +180,6 @@ def test_what_a_killed_process_left_is_written_over(folder: Path) -> None:
     assert (cache.read(NAME), partial.exists()) == (b"new", False)
 
 
-@pytest.mark.usefixtures("umask_002")
-def test_numbas_own_files_are_out_of_reach_whatever_their_modes(folder: Path) -> None:
-    place = cache.prepare_private("cpu-1-numba")
-    assert place == folder / "cpu-1-numba"
-    assert mode(place) == 0o700
-    (place / "index").write_bytes(b"")
-    assert mode(place / "index") == 0o664
-    assert cache.prepare_private("cpu-1-numba") == place
-    place.chmod(0o755)
-    assert cache.prepare_private("cpu-1-numba") is None
-    (place / "index").chmod(0o644)
-    assert cache.prepare_private("cpu-1-numba") == place
-
-
 def test_doctor_says_why_a_folder_is_not_used(folder: Path) -> None:
     cache.write(NAME, b"code")
     assert cache.describe_folders() == str(folder)

@@ -1,8 +1,8 @@
-"""Compiler of kernel units: ``python -m … UNIT`` writes object code to standard output.
+"""Compiler of kernel units to object code.
 
 numba by itself compiles every function separately and optimises a copy of it in each of its callers, with wrappers for
 Python. Here all functions of a unit are put into one module that is optimised once. All numba monkeypatches are in this
-file and ``lowering``, in a separate process; if compilation fails, numba's JIT is used instead.
+file and ``lowering``; they run only when the package is built, with the one version of numba that it requires.
 
 For each entry the object has two functions: "native.NAME" for other units, in numba's calling convention, and
 "call.NAME" for Python: int32 (int64 *slots). The slots hold the arguments, flattened as numba flattens them, and are
@@ -11,25 +11,22 @@ overwritten by the results; the last one receives numba's description of an erro
 
 from __future__ import annotations
 
-import ctypes
-import os
 from importlib import import_module
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import codegen, cpu, funcdesc, postproc, transforms, typed_passes
+from numba.core import callconv, codegen, cpu, funcdesc, postproc, transforms, typed_passes
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.typing import signature
 from numba.core.typing.templates import make_concrete_template
 
+from ..signatures import MAX_RESULTS, NEEDS, Entry, Type, entries_of
 from . import jit, lowering
-from .. import loader as library
-from .signatures import NEEDS, Entry, Type, entries_of
-from .cache_key import processor
+from .targets import Target
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FAMILIES = {"i": "int", "u": "uint", "f": "float"}
@@ -137,13 +134,15 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
 
     _library_class = _Library
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, target: Target) -> None:
+        self._target = target
         super().__init__(name)
         self._finds_vectors = name not in _EXPLICIT
         self.unit = llvm.parse_assembly(str(self._create_empty_module(name)))
 
     def _customize_tm_options(self, options: dict[str, Any]) -> None:
-        options["cpu"], options["features"] = processor()
+        self._tm_features = self._target.features
+        options["cpu"], options["features"] = self._target.processor, self._target.features
         options["reloc"], options["codemodel"] = "pic", "small"
 
     def optimise(self, kept: set[str]) -> bytes:
@@ -151,14 +150,30 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
         for function in self.unit.functions:
             if not function.is_declaration and function.name not in kept:
                 function.linkage = "internal"
+            elif function.name.startswith("native."):
+                function.visibility = "hidden"
+        for variable in self.unit.global_variables:
+            if not variable.is_declaration:
+                variable.linkage = "internal"
         manager, builder = self._module_pass_manager(loop_vectorize=self._finds_vectors)
         manager.run(self.unit, builder)
         self.unit.verify()
         return bytes(self._tm.emit_object(self.unit))
 
 
+class _Convention(callconv.CPUCallConv):  # type: ignore[misc]
+    """numba's calling convention, without places in source files: paths differ from machine to machine."""
+
+    def build_excinfo_struct(self, exc: Any, exc_args: Any, loc: Any, func_name: Any) -> Any:
+        return exc, exc_args, None
+
+
 class _Context(cpu.CPUContext):  # type: ignore[misc]
     """numba's target context, without the wrappers that only Python's calls of single functions need."""
+
+    @property
+    def call_conv(self) -> Any:
+        return _Convention(self)
 
     def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
         """Return the implementation of a call: ours if it is shorter."""
@@ -200,16 +215,22 @@ def numba_type(kind: Type) -> Any:
     return getattr(types, f"{_FAMILIES[kind[0]]}{8 * int(kind[1])}")
 
 
-def compile_unit(unit: str) -> bytes:
-    """Compile a unit to object code and load it once as a check. Raises numba's exceptions."""
+def prepare() -> None:
+    """Apply all patches to numba, once in a process and before kernels are imported."""
+    if jit.is_ahead():
+        return
     jit.compile_ahead(_adapt, pipeline_class=_Pipeline)
     _remember_resolutions()
     _post_process_once()
     typed_passes.NativeLowering.lowering_class = lowering.Lower
+
+
+def compile_unit(unit: str, target: Target) -> bytes:
+    """Compile a unit to object code, once in a process. Raises numba's exceptions."""
     with global_compiler_lock:
         context = cpu_target.target_context
         context.__class__ = _Context
-        context._internal_codegen = owner = _Codegen(unit)
+        context._internal_codegen = owner = _Codegen(unit, target)
         for needed in NEEDS.get(unit, ()):
             for entry in entries_of(needed):
                 _declare(entry, context)
@@ -220,6 +241,16 @@ def compile_unit(unit: str) -> bytes:
         code = owner.optimise(kept)
         _refuse_symbols_of_numba(owner.unit)
         return code
+
+
+def compile_text(text: str, target: Target) -> bytes:
+    """Compile LLVM IR for any processor of the target's kind. The IR's symbols are exported."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()  # for inline assembly
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(reloc="pic", codemodel="small")
+    module = llvm.parse_assembly(f'target triple = "{target.triple}"\n{text}')
+    return bytes(machine.emit_object(module))
 
 
 def _count_registered(context: Any) -> int:
@@ -329,7 +360,7 @@ def _write_call(context: Any, module: Any, name: str, native: str, result: Any, 
         parts = [builder.extract_value(loaded, i) for i in range(count)] or [loaded]
         for i, part in enumerate(parts):
             builder.store(_to_slot(builder, part), slot(i))
-    builder.store(builder.ptrtoint(builder.load(error), _I64), slot(max(len(flat), library.MAX_RESULTS)))
+    builder.store(builder.ptrtoint(builder.load(error), _I64), slot(max(len(flat), MAX_RESULTS)))
     builder.ret(status)
 
 
@@ -349,33 +380,9 @@ def _to_slot(builder: Any, value: Any) -> Any:
     return builder.zext(value, _I64)
 
 
-def main(unit: str) -> None:
-    """Write the object code of a unit to standard output."""
-    output = os.dup(1)
-    os.dup2(2, 1)  # keeps printed text out of the object code
-    code = compile_unit(unit)
-    _check(unit, code)
-    with os.fdopen(output, "wb") as file:
-        file.write(code)
-
-
 def _refuse_symbols_of_numba(module: Any) -> None:
     """Raise RuntimeError if the code calls numba's own library, which the users of the code do not load."""
     declared = [each.name for each in (*module.functions, *module.global_variables) if each.is_declaration]
     foreign = [name for name in declared if name.lstrip("._").lower().startswith(("numba", "nrt_", "py"))]
     if foreign:
         raise RuntimeError(f"kernels use functions that exist only inside numba: {', '.join(foreign)}")
-
-
-def _check(unit: str, code: bytes) -> None:
-    """Load the code as its users will. Code that cannot be loaded ends this process instead of theirs."""
-    engine = library.new_engine()
-    somewhere = ctypes.cast(ctypes.pythonapi.Py_GetVersion, ctypes.c_void_p).value
-    for needed in NEEDS.get(unit, ()):
-        for entry in entries_of(needed):
-            llvm.add_symbol(f"native.{entry.name}", somewhere)
-    library.add_object(engine, code)
-    engine.finalize_object()
-    for entry in entries_of(unit):
-        if not engine.get_function_address(f"call.{entry.name}"):
-            raise RuntimeError(f"{entry.name} is not in the object code of {unit}")

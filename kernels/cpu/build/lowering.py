@@ -49,7 +49,7 @@ class Lower(lowering.Lower):  # type: ignore[misc]
 
 
 def implementation(context: Any, function: Any, signature: Any) -> Implementation | None:
-    """Return our emitter for a call of one of numba's functions, (builder, arguments) to result; None for numba's own."""
+    """Return our emitter for a call of one of numba's functions, (builder, arguments) to result, or None."""
     make = _MAKERS.get(getattr(function, "typing_key", function))
     return None if make is None else make(context, signature)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ....frozen import frozen
 from ...contract import KernelError, Storage
-from ..loader import kernel, prepare
+from ..loader import kernel
 
 _MAX_ROW = (1 << 31) - 1  # starts and stops of runs are int32
 _MAX_RUNS = (1 << 32) - 1  # runs are numbered in uint32
@@ -48,7 +48,6 @@ def label_slab(values: np.ndarray, storage: Storage) -> SlabRuns:
     rows = depth * height
     if width > _MAX_ROW:
         raise KernelError(f"rows of {width} voxels are too long to be labelled; at most {_MAX_ROW}")
-    prepare(f"runs.{flat.dtype.str[1:]}", "labels")
     runs = kernel("count_runs", flat.dtype)(flat, rows, width)
     if runs > _MAX_RUNS:
         raise KernelError(f"a slab of {runs} runs is too large to be labelled; at most {_MAX_RUNS}")

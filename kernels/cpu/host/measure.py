@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...contract import BINS, QUANTILES, SECOND_PASS, MeasurePlan
-from ..loader import kernel, prepare
+from ...contract import BINS, QUANTILES, MeasurePlan
+from ..loader import kernel
 
 _SHARED_BITS = 5  # neighbouring labels share cache lines, so 32 of them go to the same thread
 _BEYOND = np.iinfo(np.int32).max  # a position after every voxel
@@ -95,7 +95,6 @@ class Measurement:
 
     def __init__(self, plan: MeasurePlan) -> None:
         self.plan = plan
-        self._prepare_kernels()
         self.pass_number = 1
         d, c = plan.dimensions, plan.channels
         rows = self._rows
@@ -123,11 +122,6 @@ class Measurement:
         self.principal = _no_eigensystem(rows("channels"), c)
         self.moments = _no_moments(0, np.zeros((0, c)))
         self.histogram = _no_histogram(0, self._bin_type())
-
-    def _prepare_kernels(self) -> None:
-        prepare("first_pass", "shape")
-        if self.plan.groups & SECOND_PASS:
-            prepare(f"second_pass.{self._bin_type().str[1:]}")
 
     def _bin_type(self) -> np.dtype[np.unsignedinteger[Any]]:
         """Type of the histogram's counts: 32 bits if they suffice."""

@@ -1,7 +1,7 @@
 """Signatures of the kernels that Python calls, by unit of compilation.
 
-A unit becomes one file of object code; a program requests only the units it needs. A type is "i8", "i4", "u8", "u4",
-"u2", "u1", "f4", "f8" or "b1", followed by [n] for a C-contiguous array of n dimensions; a tuple of types means a tuple.
+A unit becomes one file of object code, optimised as a whole. A type is "i8", "i4", "u8", "u4", "u2", "u1", "f4", "f8"
+or "b1", followed by [n] for a C-contiguous array of n dimensions; a tuple of types means a tuple.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from ....frozen import frozen
+from ...frozen import frozen
 
 Type: TypeAlias = "str | tuple[Type, ...]"
+
+MAX_RESULTS = 8
 
 
 @frozen
@@ -97,9 +99,15 @@ _ALL = (
     ),
     Entry("features", "features", "derive_cell", (_SMOOTHED, _PROGRAM, _TRIPLE, _BOX, _TRIPLE, "f4[1]", _SCRATCH)),
     Entry("feature_stack", "features", "feature_tile", (*_TILE, "f4[4]")),
-    Entry("predict_pure", "pure_forest", "predict_tile_pure", (*_TILE, "i8", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[4]")),
+    Entry(
+        "predict_pure", "pure_forest", "predict_tile_pure",
+        (*_TILE, "i8", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[4]"),
+    ),
     Entry("predict_mixed", "forest", "predict_tile_mixed", (*_TILE, "i8", "i8[1]", _NODES, _SHARES, "i8", "f4[4]")),
-    Entry("rows_pure", "pure_forest", "predict_rows_pure", ("f4[2]", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[1]", "f4[2]")),
+    Entry(
+        "rows_pure", "pure_forest", "predict_rows_pure",
+        ("f4[2]", _COLUMNS, _VOTES, _MEMORY, _BUNDLES, "f4[1]", "f4[2]"),
+    ),
     Entry("rows_mixed", "forest", "predict_rows_mixed", ("f4[2]", "i8[1]", _NODES, _SHARES, "i8", "f4[2]")),
     Entry("results", "results", "number_best", ("f4[2]", "u1[1]")),
     Entry("results", "results", "subtract_lead", ("f4[2]", "f4[1]")),

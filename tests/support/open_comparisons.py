@@ -1,12 +1,12 @@
-"""Share of a forest's comparisons that pruning leaves to a bundle of blocks, for tests and benchmarks."""
+"""Share of a forest's comparisons that pruning leaves to a bundle of blocks."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..loops.pure_forest import cut_forest, find_bounds
-from .pure_forest_buffers import BLOCK, BLOCKS_PER_VECTOR
-from .workspace import CpuForest, Workspace
+from pixelforest.kernels.cpu.host.pure_forest_buffers import BLOCK, BLOCKS_PER_VECTOR
+from pixelforest.kernels.cpu.host.workspace import CpuForest, Workspace
+from pixelforest.kernels.cpu.loops.pure_forest import cut_forest, find_bounds
 
 
 def measure_open_share(forest: CpuForest, blocks: np.ndarray) -> float:

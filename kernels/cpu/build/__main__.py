@@ -1,0 +1,25 @@
+"""``python kernels/cpu/build LIBRARY``: build the library of kernels unless it is current.
+
+Works before the package is installed, since pip runs it while it builds the package.
+"""
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+if "pixelforest" not in sys.modules:
+    sys.path.pop(0)  # this folder
+    package = sys.modules["pixelforest"] = ModuleType("pixelforest")
+    package.__path__ = [str(_ROOT)]
+
+if __name__ == "__main__":
+    for variable in [name for name in os.environ if name.startswith("NUMBA_")]:
+        del os.environ[variable]
+    # numba imports scipy if it is installed, which takes longer than numba itself; no kernel uses it.
+    sys.modules["scipy"] = None  # type: ignore[assignment]
+    library = import_module("pixelforest.kernels.cpu.build.library")
+    library.build_if_needed(Path(sys.argv[1]))
