@@ -71,11 +71,11 @@ def _place(page: str) -> Path:
 
 
 def _site_page(file: Path) -> str | None:
-    """Return the page that shows a file, as an absolute path of the site; None if none does."""
+    """Return the page or download that shows a file, as an absolute path of the site; None if none does."""
     shown = {REPOSITORY / name: page for page, name in SHOWN.items()}
     if file in shown:
         return f"/{shown[file]}.md"
-    if file.is_file() and file.is_relative_to(DOCS) and file.suffix in (".md", ".ipynb"):
+    if file.is_file() and file.is_relative_to(DOCS) and file.suffix in (".md", ".ipynb", ".html"):
         return f"/{file.relative_to(DOCS).as_posix()}"
     return None
 

@@ -1,4 +1,4 @@
-"""Commands and code of the pages: every one is valid, and those of the README and of the first pages run."""
+"""Commands and code of the pages: every one is valid, and those of the first pages run."""
 
 from __future__ import annotations
 
@@ -76,15 +76,3 @@ def test_a_result_is_compared_with_ilastiks_as_the_page_says(work_folder: Path) 
     assert cli.main(words) == 0
     (block,) = blocks_of(FROM_ILASTIK, "python")
     exec(compile(block, FROM_ILASTIK.name, "exec"), {})
-
-
-def test_the_code_of_the_readme_runs(work_folder: Path) -> None:
-    shutil.copy(GOLDEN / "project.ilp", "MyProject.ilp")
-    shutil.copy(GOLDEN / "raw.png", "my_next_image.png")
-    names = {"image": np.asarray(Image.open("my_next_image.png"))}
-    blocks = blocks_of(REPOSITORY / "README.md", "python")
-    assert len(blocks) == 2
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    assert names["probabilities"].shape[:2] == names["segmentation"].shape == names["image"].shape
-    assert Path("my_next_image_Probabilities.h5").exists()
