@@ -222,7 +222,8 @@ def _describe_file(path: str) -> str:
     from pixelforest.frontend.text_info import describe, describe_contents
 
     extension = Path(path).suffix.lower().removeprefix(".")
-    if extension == "ilp" or not (is_image_extension(extension) or Path(path).is_dir()):
+    is_image = extension not in ("", "ilp") and is_image_extension(extension)
+    if not (is_image or Path(path).is_dir()):
         from pixelforest.engine.workflows import describe_project
 
         return describe(describe_project(Path(path).expanduser()))
