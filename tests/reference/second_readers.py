@@ -36,7 +36,8 @@ def read_hdf5(path: Path) -> np.ndarray:
 
 
 def read_with_pillow(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
+    # A Sun raster of one pixel begins like a brush of GIMP, which Pillow reads as well once all its plugins are loaded.
+    with Image.open(path, formats=["SUN"] if path.suffix == ".ras" else None) as picture:
         if picture.mode != "P":
             return np.asarray(picture)
         colours = np.asarray(picture.convert("RGB"))
