@@ -118,8 +118,8 @@ browser: $(VENV)/ready-test $(VENV)/ready-browser
 	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 docs: $(VENV)/ready-docs
-	$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/site
-	@echo "The site is in $(CURDIR)/docs/site/index.html"
+	$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/site/html
+	@echo "The site is in $(CURDIR)/docs/site/html/index.html"
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python bench/table.py $(ARGS)

@@ -1,4 +1,4 @@
-"""Settings of the documentation site: ``make docs`` builds docs/site/index.html from the pages in this folder.
+"""Settings of the documentation site: ``make docs`` builds docs/site/html/index.html from the pages in this folder.
 
 Pages are written for a reader of the repository. Links that leave this folder are changed while the site is built: to
 the site's page where the file is one, else to plain text.
