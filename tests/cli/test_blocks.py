@@ -419,7 +419,6 @@ def test_formats_of_one_writer_are_refused_with_those_that_work(
         (["--blocks=1/2", IMAGE], 2, "is for the blocks of one image, and 2 were given; --shard divides images"),
         (["--blocks=3/2"], 2, "expected part/parts"),
         (["--blocks=1/2", "--export_source=Labels"], 1, "Labels is made from the whole image"),
-        (["--blocks=1/2", "--output_filename_format=s3://bucket/x.zarr"], 1, "a result behind a URL"),
         (["--finish"], 1, "24 blocks are missing"),
     ],
 )

@@ -34,7 +34,7 @@ FILES = {"px3d": "raw.h5/data"}
 def load_on(devices: Sequence[HostDevice], name: str = GRAY, *, threads: int = 3) -> Any:
     """Load a project on stand-ins."""
     model = pixelforest.load(load_golden(name).project.path, device="cuda", threads=threads)
-    model._opened = os.getpid(), Resources(compose_backend(devices), threads, 1 << 30)
+    model._opened = (os.getpid(), model._threads), Resources(compose_backend(devices), threads, 1 << 30)
     return model
 
 

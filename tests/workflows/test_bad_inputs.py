@@ -226,7 +226,7 @@ BAD_IMAGES = {
     "missing": ("bad.png", no_file, ("no file matches …/px2d_gray/bad.png",)),
     "not an image": ("bad.png", noise, ("cannot read …/px2d_gray/bad.png", "PNG")),
     "a folder": ("bad.png", folder, ("bad.png", "it is a folder")),
-    "a kind nobody knows": ("bad.xyz", noise, ("bad.xyz", "can be read: bmp, gif, h5")),
+    "a kind nobody knows": ("bad.xyz", noise, ("bad.xyz", "can be read: bif, bmp, btf")),
     "truncated png": ("bad.png", cut, ("cannot read …/px2d_gray/bad.png",)),
     "truncated tiff": ("bad.tif", cut, ("cannot read …/px2d_gray/bad.tif", "truncated")),
     "truncated npy": ("bad.npy", cut, ("cannot read …/px2d_gray/bad.npy", "cut short")),
