@@ -20,11 +20,12 @@ import numpy as np
 
 from ....box import Box
 from ...axes import default_axes, is_axis_order
-from ...errors import InputError, InputNotFound, MemoryTooSmall
+from ...errors import InputError, InputNotFound
 from ...storage.chunks import cut_range
 from ...storage.file_reads import FilePool, OpenFile
 from ...storage.thread_limit import thread_limit
 from ..spec import ImageInfo, ImageReader, ImageSpec, InputFormat, Limits, Scales
+from ..support.library_errors import library_errors
 from ..support.picture_writers import DescribedStore, Store, picture_formats
 from ..support.segment_cache import SegmentCache
 from ..support.signature import TIFF_SIGNATURES
@@ -57,7 +58,7 @@ def list_images(path: Path) -> tuple[str, ...]:
     from ..support.tiff_choice import series_names
 
     with _open_file(path) as tiff:
-        names: tuple[str, ...] = _translate(path, lambda: series_names(tiff))
+        names: tuple[str, ...] = library_errors(path, lambda: series_names(tiff))
         return names if len(names) > 1 else ("",)
 
 
@@ -244,7 +245,7 @@ class TiffReader(ImageReader):
             )
 
     def _translate(self, action: Callable[[], Any]) -> Any:
-        return _translate(self._path, action)
+        return library_errors(self._path, action)
 
     def read(self, box: Box) -> np.ndarray:
         if self._whole is not None:
@@ -319,19 +320,6 @@ class TiffReader(ImageReader):
             self._whole = None
         self._others.close()
         self._file.close()
-
-
-def _translate(path: Path, action: Callable[[], Any]) -> Any:
-    """Run an action that reads the file; every error of the TIFF library becomes an InputError in one line."""
-    try:
-        return action()
-    except (InputError, MemoryTooSmall):
-        raise
-    except MemoryError:
-        raise MemoryTooSmall(f"the image in {path} does not fit into memory") from None
-    except Exception as error:  # tifffile and the codecs raise nearly every exception type on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot read {path}: {reason}") from error
 
 
 def _open_file(path: Path) -> Any:

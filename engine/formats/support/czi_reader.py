@@ -16,12 +16,13 @@ import numpy as np
 
 from ....box import Box
 from ....frozen import frozen
-from ...errors import InputError, InputNotFound, MemoryTooSmall, setting
+from ...errors import InputError, InputNotFound, setting
 from ...storage.file_reads import OpenFile
 from ...storage.pixel_types import pixel_type
 from ..spec import ImageInfo, ImageReader
 from .czi_directory import Subblock, read_metadata, read_subblocks, voxels_position
 from .image_names import choose_image
+from .library_errors import library_errors
 from .segment_cache import SegmentCache
 
 __all__ = ["CziReader", "list_scenes"]
@@ -198,18 +199,14 @@ class CziReader(ImageReader):
                 self._translate(partial(voxels_position, self._file, tile.block))
 
     def _translate(self, action: Callable[[], Any]) -> Any:
-        """Run an action that reads the file; other errors become an InputError that names it."""
+        """Run an action that reads the file; every error becomes an InputError that names it."""
         try:
-            return action()
+            return library_errors(self._path, action)
         except InputNotFound:
             raise
         except InputError as error:
             text = str(error)
             raise error if str(self._path) in text else InputError(f"cannot read {self._path}: {text}") from error
-        except MemoryError:
-            raise MemoryTooSmall(f"the image in {self._path} does not fit into memory") from None
-        except (OSError, ValueError, RuntimeError, TypeError) as error:  # the codecs raise many types
-            raise InputError(f"cannot read {self._path}: {error or type(error).__name__}") from error
 
     def close(self) -> None:
         self._file.close()

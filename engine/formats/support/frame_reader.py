@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from ....box import Box
-from ...errors import InputError, InputNotFound, MemoryTooSmall
+from ...errors import InputError, InputNotFound
 from ...storage.pixel_types import pixel_type
 from ..spec import ImageInfo, ImageReader
+from .library_errors import library_errors
 from .segment_cache import SegmentCache
 
-__all__ = ["FrameReader", "check_there", "library_errors", "missing_package"]
+__all__ = ["FrameReader", "check_there", "describe_frames", "list_names", "open_with"]
 
 _CACHE_BYTES = 64 << 20  # the last plane is kept whatever its size
 EXTRA = "pixelforest[microscopy]"
@@ -85,19 +87,22 @@ def check_there(path: Path) -> None:
         raise InputNotFound(f"there is no file {path}")
 
 
-def missing_package(path: Path, package: str, error: ImportError) -> InputError:
-    """Create the error about a package of the extra that cannot be imported."""
-    return InputError(f"cannot read {path}: this needs the package {package} ({error}); pip install '{EXTRA}'")
-
-
-def library_errors(path: Path, action: Callable[[], Any]) -> Any:
-    """Run an action of a library; every error becomes an InputError in one line."""
+def open_with(path: Path, package: str, opener: str) -> Any:
+    """Open a file with the class of this name in a package of the extra. Raises InputError, InputNotFound."""
+    check_there(path)
     try:
-        return action()
-    except (InputError, MemoryTooSmall):
-        raise
-    except MemoryError:
-        raise MemoryTooSmall(f"the image in {path} does not fit into memory") from None
-    except Exception as error:  # these libraries raise nearly every exception type on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot read {path}: {reason}") from error
+        library = import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"cannot read {path}: this needs the package {package} ({error}); pip install '{EXTRA}'"
+        ) from error
+    return library_errors(path, lambda: getattr(library, opener)(path))
+
+
+def list_names(path: Path, file: Any, names: Callable[[Any], tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the names of the images in an opened file, and close it. Raises InputError."""
+    try:
+        found: tuple[str, ...] = library_errors(path, lambda: names(file))
+        return found
+    finally:
+        file.close()

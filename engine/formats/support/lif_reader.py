@@ -10,8 +10,9 @@ import numpy as np
 from ...axes import default_axes, is_axis_order
 from ...errors import InputError
 from ..spec import ImageReader
-from .frame_reader import FrameReader, check_there, describe_frames, library_errors, missing_package
+from .frame_reader import FrameReader, describe_frames, list_names, open_with
 from .image_names import choose_image, name_images
+from .library_errors import library_errors
 
 __all__ = ["list_lif", "open_lif"]
 
@@ -82,19 +83,9 @@ def _names(images: list[Any]) -> tuple[str, ...]:
 
 
 def _open(path: Path) -> Any:
-    check_there(path)
-    try:
-        import liffile
-    except ImportError as error:
-        raise missing_package(path, "liffile", error) from error
-    return library_errors(path, lambda: liffile.LifFile(path))
+    return open_with(path, "liffile", "LifFile")
 
 
 def list_lif(path: Path) -> tuple[str, ...]:
     """Names of all images of a file. Raises InputError, InputNotFound."""
-    file = _open(path)
-    try:
-        names: tuple[str, ...] = library_errors(path, lambda: _names(list(file.images)))
-        return names
-    finally:
-        file.close()
+    return list_names(path, _open(path), lambda file: _names(list(file.images)))

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...errors import InputError
 from ..spec import ImageReader
-from .frame_reader import FrameReader, check_there, describe_frames, library_errors, missing_package
+from .frame_reader import FrameReader, describe_frames, list_names, open_with
 from .image_names import choose_image
+from .library_errors import library_errors
 
 __all__ = ["list_nd2", "open_nd2"]
 
@@ -91,19 +92,9 @@ def _names(file: Any) -> tuple[str, ...]:
 
 
 def _open(path: Path) -> Any:
-    check_there(path)
-    try:
-        import nd2
-    except ImportError as error:
-        raise missing_package(path, "nd2", error) from error
-    return library_errors(path, lambda: nd2.ND2File(path))
+    return open_with(path, "nd2", "ND2File")
 
 
 def list_nd2(path: Path) -> tuple[str, ...]:
     """Names of all positions of a file. Raises InputError, InputNotFound."""
-    file = _open(path)
-    try:
-        names: tuple[str, ...] = library_errors(path, lambda: _names(file))
-        return names
-    finally:
-        file.close()
+    return list_names(path, _open(path), _names)

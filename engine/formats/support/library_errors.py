@@ -1,0 +1,22 @@
+"""Errors of libraries that decode files: every one becomes an error about the file, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError, MemoryTooSmall
+
+
+def library_errors(path: Path, action: Callable[[], Any]) -> Any:
+    """Run an action of a library; whatever it raises becomes an InputError, or MemoryTooSmall, about ``path``."""
+    try:
+        return action()
+    except (InputError, MemoryTooSmall):
+        raise
+    except MemoryError:
+        raise MemoryTooSmall(f"the image in {path} does not fit into memory") from None
+    except Exception as error:  # these libraries raise nearly every exception type on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"cannot read {path}: {reason}") from error
