@@ -2,7 +2,7 @@
 #
 #   make demo     install, run a recorded project and print the location of the results
 #   make build    compile the kernels after a change of their sources; runs do that, too, where [test] is installed
-#   make test     install, then run the fast tests, less than two minutes on two cores; the slowest of them are listed
+#   make test     install, then run the fast tests, about two and a half minutes on two cores; the slowest are listed
 #   make lint     check style and formatting         make types    check types
 #   make golden   compare with results recorded from ilastik
 #   make slow     run the slow tests

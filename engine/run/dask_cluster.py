@@ -42,7 +42,7 @@ try:
     # processor each.
     dask.config.set({"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"})
     dask.config.set({"distributed.admin.system-monitor.interval": "5s"})
-    # glibc would give every large buffer back to the system and clear its pages again: 10 % of the time of a block.
+    # glibc would give every large buffer back to the system and clear its pages again: 6 % of the time of a block.
     dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None})
     import distributed
 except ImportError as error:
