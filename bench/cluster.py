@@ -15,6 +15,7 @@ import json
 import math
 import os
 import pickle
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("part", choices=["overhead", "simulate", "serve"], help="serve: used by simulate")
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="of overhead")
     parser.add_argument("--blocks", type=int, nargs=2, default=[2, 8], help="of overhead: sizes of the volume")
-    parser.add_argument("--repeat", type=int, default=1, help="of overhead: the shortest times count")
+    parser.add_argument("--repeat", type=int, default=1, help="of overhead: in turn; medians count")
     parser.add_argument("--block", type=int, nargs=3, default=BLOCK, help="of overhead: shape of a block")
     parser.add_argument("--count", type=int, default=100_000, help="of simulate: blocks")
     parser.add_argument("--workers", type=int, default=50, help="of simulate")
@@ -93,11 +94,12 @@ def measure_overhead(folder: Path, options: argparse.Namespace) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     few, many = options.blocks
     for processes in options.processes:
-        found = []
-        for more in ([], [f"--scheduler=local:{processes}"]):
-            one = [f"--threads={processes}", "--no_progress", *more]
-            repeats = [[timed(folder, options, image, *one) for _ in range(options.repeat)] for image in images]
-            found.append([[min(each[kind] for each in times) for times in repeats] for kind in (0, 1)])
+        pairs: list[list[list[tuple[float, float]]]] = [[[] for _ in images] for _ in range(2)]
+        for _ in range(options.repeat):  # in turn: the speed of a machine changes while it is measured
+            for at, image in enumerate(images):
+                for times, more in zip(pairs, ([], [f"--scheduler=local:{processes}"]), strict=True):
+                    times[at].append(timed(folder, options, image, f"--threads={processes}", "--no_progress", *more))
+        found = [[[statistics.median(each[kind] for each in times) for times in way] for kind in (0, 1)] for way in pairs]
         for kind, name, at_once in ((0, "wall", processes), (1, "processor", 1)):
             here, there = found[0][kind], found[1][kind]
             each = [(times[1] - times[0]) / (many - few) * at_once for times in (here, there)]
