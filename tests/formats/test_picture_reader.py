@@ -212,6 +212,21 @@ def test_pnm_of_every_kind_is_read(data: bytes, expected: list, tmp_path: Path) 
     assert pixels.dtype == (np.uint32 if 65536 in pixels else np.uint16 if pixels.max() > 255 else np.uint8)
 
 
+@pytest.mark.parametrize("width", [3, 8, 14])
+@pytest.mark.parametrize("kind", ["ASCII", "binary"])
+def test_bitmaps_are_the_negative_of_what_other_programs_show(kind: str, width: int, tmp_path: Path) -> None:
+    """As in vigra, whose reader of ASCII bitmaps multiplies each bit by 255; to netpbm a set bit is black."""
+    bits = GRAY[:, :width] > 127
+    path = save(tmp_path / "binary.pbm", Image.fromarray(bits))
+    if kind == "ASCII":
+        path = tmp_path / "ascii.pbm"
+        rows = "\n".join("".join("01"[not white] for white in row) for row in bits)
+        path.write_text(f"P1\n{width} {len(bits)}\n{rows}\n")
+    shown = np.asarray(Image.open(path).convert("L"))
+    assert np.array_equal(shown, bits * np.uint8(255))
+    assert np.array_equal(read(path), 255 - shown[..., None])
+
+
 # --- what is common ----------------------------------------------------------------------------------------------
 
 

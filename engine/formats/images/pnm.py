@@ -27,7 +27,11 @@ _MAXVAL = re.compile(rb"(?:\s|#[^\n]*\n)+([0-9]{1,10})")
 
 
 def read_pnm_header(data: bytes) -> PictureHeader:
-    """Read the header of P1 to P6. Values are not scaled by maxval; a set bit of a bitmap is 255. Raises ValueError."""
+    """Read the header of P1 to P6. Values are not scaled by maxval. Raises ValueError.
+
+    A set bit of a bitmap is 255, as in vigra, although netpbm and Pillow call it black. Of a binary bitmap vigra reads
+    zeros, since it looks for a byte per pixel at the end of the file; bits are those of an ASCII bitmap here.
+    """
     match = _SIZES.match(data)
     if match is None:
         raise ValueError("the header is damaged")
