@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ...box import Box
 from ...frozen import frozen
-from ..axes import CANONICAL, is_axis_order
+from ..axes import CANONICAL, box_from_canonical, is_axis_order
 from ..errors import InputMismatch, UsageError, setting
 from ..export.images import ResultInfo
 from ..storage.pixel_types import pixel_type
@@ -58,7 +59,7 @@ class Given:
         """Storage unit that is read as a whole; None if there is none."""
         return None if self.is_dask else _chunks(self.data, for_writing=False)
 
-    def wrap(self, data: Any, axes: str, own_axes: str, result: ResultInfo) -> Any:
+    def wrap(self, data: Any, axes: str, own_axes: str, result: ResultInfo, region: Box) -> Any:
         """Return a result as an array of the kind of this image.
 
         Parameters
@@ -71,10 +72,13 @@ class Given:
             Letters of the image.
         result
             Description of the result.
+        region
+            Canonical box of the result.
         """
         if self.frame is None:
             return data
-        frame = self.frame
+        part = box_from_canonical(region, own_axes).slices()
+        frame = self.frame[tuple(slice(None) if a == "c" else each for a, each in zip(own_axes, part, strict=True))]
         names = {"c": "c", **dict(zip(own_axes, frame.dims, strict=True))}
         dims = [names[letter] for letter in axes]
         kept = {names[letter] for letter in axes if letter != "c"}

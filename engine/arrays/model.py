@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from ...box import Box
 from ...kernels.contract import KernelError, Voxels
+from ..axes import box_from_canonical
 from ..backends import open_backend
 from ..errors import BackendFailed, UsageError, setting
 from ..export.tables import TableExport
@@ -21,7 +24,16 @@ from ..workflows.protocol import Workflow
 from .arguments import name_roles, naming_arguments
 from .images import ArrayLane, check_places, open_lane
 from .kinds import is_dask_task
-from .results import ArraySink, ResultPlan, check_lazy, check_targets, choose_names, make_targets, plan_result
+from .results import (
+    ArraySink,
+    ResultPlan,
+    check_lazy,
+    check_targets,
+    choose_names,
+    choose_region,
+    make_targets,
+    plan_result,
+)
 
 if TYPE_CHECKING:
     from .objects import Objects
@@ -66,6 +78,24 @@ def load(
     """
     with naming_arguments():
         return Model(read_project(Path(project).expanduser()), device=device, threads=threads, memory=memory)
+
+
+def _ignore(voxels: int) -> None:
+    """Take progress that nobody watches."""
+
+
+class _Share:
+    """Counter of finished voxels that reports their share of the total."""
+
+    def __init__(self, total: int, report: Callable[[float], object]) -> None:
+        self._total, self._report = total, report
+        self._done, self._lock = 0, Lock()
+
+    def add(self, voxels: int) -> None:
+        with self._lock:
+            self._done += voxels
+            share = min(1.0, self._done / self._total)
+        self._report(share)
 
 
 class Model:
@@ -117,11 +147,13 @@ class Model:
         mask: Any = None,
         results: Any = None,
         dtype: Any = None,
+        region: Any = None,
         out: Any = None,
         segmentation: Any = None,
         prediction: Any = None,
         labels: Any = None,
         atlas: Any = None,
+        on_progress: Callable[[float], object] | None = None,
     ) -> Any:
         """Compute results of an image.
 
@@ -141,11 +173,17 @@ class Model:
             Name of a result, in any case, or a sequence of names. None: the first one of ``self.results``.
         dtype
             Type that values are converted to, as by ``--export_dtype``. None: the result's own.
+        region
+            Slices of the image, one for each of its axes: the part that is computed, with the values that it has in the
+            whole. No more than this part and its halo is read, unless a result depends on the whole image. None: all.
         out
             Array that the result is written to, or a tuple of one for each of several: anything with ``__setitem__``.
             Chunks and shards of h5py, Zarr and TensorStore are written as wholes.
         segmentation, prediction, labels, atlas
             Further inputs of projects that classify objects.
+        on_progress
+            Called with the share that is done, from 0 to 1, as the work proceeds, from any thread. An exception that it
+            raises ends the call. Not called for arrays of Dask without ``out``, nor for those in the memory of a GPU.
 
         Returns
         -------
@@ -182,11 +220,13 @@ class Model:
                 atlas=atlas,
             )  # fmt: skip
             names, is_single = choose_names(results, self.results)
-            plans = self._plan(lane, names, dtype)
+            plans = self._plan(lane, names, dtype, None if region is None else choose_region(region, lane.image))
             if out is not None:
                 out = check_targets(out, list(plans.values()), is_single=is_single)
             check_places(lane, out or ())
             if lane.given[lane.main].is_on_device:
+                if region is not None:
+                    raise UsageError("region is for images on the host; take a part of the result")
                 from .on_device import predict_on_device
 
                 found = predict_on_device(self.project, lane, plans, out or (), self._resources)
@@ -194,13 +234,15 @@ class Model:
                 from .lazy import predict_lazily
 
                 check_lazy(plan.info for plan in plans.values())
-                found = predict_lazily(self, lane, plans)
+                whole = self._plan(lane, names, dtype)
+                parts = [box_from_canonical(plan.region, plan.axes).slices() for plan in plans.values()]
+                found = [each[part] for each, part in zip(predict_lazily(self, lane, whole), parts, strict=True)]
             elif out is None:
                 found = list(make_targets(list(plans.values()), self._memory_bytes))
-                self._compute(lane.images, plans, found)
+                self._compute(lane.images, plans, found, on_progress=on_progress)
             else:
                 found = out
-                self._compute(lane.images, plans, found)
+                self._compute(lane.images, plans, found, on_progress=on_progress)
             wrapped = found if out is not None else self._wrap(lane, plans, found)
             return wrapped[0] if is_single else tuple(wrapped)
 
@@ -213,6 +255,8 @@ class Model:
         prediction: Any = None,
         labels: Any = None,
         atlas: Any = None,
+        out: Any = None,
+        on_progress: Callable[[float], object] | None = None,
     ) -> Objects:
         """Find, measure and classify the objects of an image.
 
@@ -225,12 +269,16 @@ class Model:
             Projects with a pixel stage need none.
         atlas
             Image whose values at the objects' centres become a column of the table.
+        out
+            Tuple of three arrays that ids, classes and probabilities are written to, as for ``predict``.
+        on_progress
+            As for ``predict``.
 
         Returns
         -------
         Objects
-            Images of ids, classes and probabilities, and the table. The images are NumPy arrays, or DataArrays if the
-            image is one. ``predict`` computes one of them alone, also into ``out``.
+            Images of ids, classes and probabilities, and the table. With ``out`` the images are those arrays, else
+            NumPy arrays, or DataArrays if the image is one. ``predict`` computes one of them alone.
 
         Raises
         ------
@@ -256,16 +304,18 @@ class Model:
             lane = self._open(
                 axes=axes, image=image, segmentation=segmentation, prediction=prediction, labels=labels, atlas=atlas
             )
-            check_places(lane, ())
             plans = self._plan(lane, _OBJECT_RESULTS, None)
+            if out is not None:
+                out = check_targets(out, list(plans.values()), is_single=False)
+            check_places(lane, out or ())
             if lane.given[lane.main].is_on_device:
                 from .on_device import check_on_device
 
                 check_on_device(self.project, lane, plans, self._resources)
-            targets = make_targets(list(plans.values()), self._memory_bytes)
+            targets = out or make_targets(list(plans.values()), self._memory_bytes)
             table = TableInMemory()
-            self._compute(lane.images, plans, targets, table)
-            ids, predictions, probabilities = self._wrap(lane, plans, targets)
+            self._compute(lane.images, plans, targets, table, on_progress=on_progress)
+            ids, predictions, probabilities = targets if out is not None else self._wrap(lane, plans, targets)
             return Objects(ids, predictions, probabilities, table.table)
 
     @cached_property
@@ -290,23 +340,35 @@ class Model:
         self._workflow.check_lane(self.project, lane.images)
         return lane
 
-    def _plan(self, lane: ArrayLane, names: tuple[str, ...], dtype: Any) -> dict[str, ResultPlan]:
+    def _plan(
+        self, lane: ArrayLane, names: tuple[str, ...], dtype: Any, region: Box | None = None
+    ) -> dict[str, ResultPlan]:
         infos = self._workflow.result_infos(self.project, lane.images)
-        return {name: plan_result(infos[name], lane.image, dtype) for name in names}
+        plans = {name: plan_result(infos[name], lane.image, dtype) for name in names}
+        return plans if region is None else {name: plan.within(region) for name, plan in plans.items()}
 
     def _wrap(self, lane: ArrayLane, plans: Mapping[str, ResultPlan], found: list[Any]) -> list[Any]:
         given, axes = lane.given[lane.main], lane.image.axes
-        return [given.wrap(each, plan.axes, axes, plan.info) for each, plan in zip(found, plans.values(), strict=True)]
+        return [
+            given.wrap(each, plan.axes, axes, plan.info, plan.region)
+            for each, plan in zip(found, plans.values(), strict=True)
+        ]
 
     def _compute(
         self,
         images: Mapping[str, InputImage],
         plans: Mapping[str, ResultPlan],
-        targets: list[Any],
+        targets: Sequence[Any],
         table: TableExport | None = None,
+        *,
+        on_progress: Callable[[float], object] | None,
     ) -> None:
         sinks = {name: ArraySink(plan, target) for (name, plan), target in zip(plans.items(), targets, strict=True)}
-        self._classify(images, sinks, self._resources, table)
+        watch = _ignore
+        if on_progress is not None:
+            total = self._workflow.work_voxels(self.project, images, sinks, has_table=table is not None)
+            watch = _Share(total, on_progress).add
+        self._classify(images, sinks, self._resources, table, watch)
 
     def find_halo(self, images: Mapping[str, InputImage], plans: Mapping[str, ResultPlan]) -> Voxels:
         """Halo of results along z, y, x."""
@@ -324,12 +386,13 @@ class Model:
         sinks: Mapping[str, ArraySink],
         resources: Resources,
         table: TableExport | None = None,
+        on_progress: Callable[[int], None] = _ignore,
     ) -> None:
         """Compute results into sinks. Raises BackendFailed if the device fails."""
         try:
             with resources.backend.restoring():
                 self._workflow.classify_lane(
-                    self.project, images, sinks, resources=resources, on_progress=_ignore, table=table
+                    self.project, images, sinks, resources=resources, on_progress=on_progress, table=table
                 )
         except KernelError as error:
             text = f"{resources.backend.describe()}: {error}; {setting('device', 'cpu')} computes the same without it"
@@ -345,7 +408,3 @@ def _parse_memory(memory: int | str | None) -> int | None:
         return parse_size(memory)
     except ValueError as error:
         raise UsageError(f"{setting('memory')}: {error}") from None
-
-
-def _ignore(voxels: int) -> None:
-    """Take progress that nobody watches."""

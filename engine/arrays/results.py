@@ -80,6 +80,27 @@ def plan_result(info: ResultInfo, image: InputImage, dtype: Any) -> ResultPlan:
     return ResultPlan(info, axes, region, Conversion(info.dtype, target))
 
 
+def choose_region(region: Any, image: InputImage) -> Box:
+    """Resolve slices along the axes of an image to a box (t, z, y, x).
+
+    Raises UsageError unless there is one slice for each axis, with a step of 1 and at least one voxel; that of c has to
+    contain all channels.
+    """
+    slices = tuple(region) if isinstance(region, tuple | list) else (region,)
+    if len(slices) != len(image.axes) or not all(isinstance(each, slice) for each in slices):
+        raise UsageError(f"region has to be a tuple of {len(image.axes)} slices, one for each of the axes {image.axes}")
+    ranges = {}
+    for letter, each, size in zip(image.axes, slices, image.file_shape, strict=True):
+        start, stop, step = each.indices(size)
+        if step != 1 or start >= stop:
+            raise UsageError(f"region: {each} along {letter} contains none of its {size} positions, or leaves some out")
+        if letter == "c" and (start, stop) != (0, size):
+            raise UsageError(f"region: all {size} channels are needed; write slice(None) for c")
+        ranges[letter] = start, stop
+    ends = [ranges.get(letter, (0, 1)) for letter in "tzyx"]
+    return Box(tuple(start for start, _ in ends), tuple(stop for _, stop in ends))
+
+
 def _choose_dtype(dtype: Any) -> np.dtype:
     with suppress(TypeError):
         chosen: np.dtype = np.dtype(dtype)

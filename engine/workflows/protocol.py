@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ...frozen import frozen
-from ..export.images import ExportPlan, ResultInfo
+from ..export.images import ResultInfo
 from ..export.tables import TableExport, TableSettings
 from ..export.tile_sinks import TileDemand, TileSink
 from ..inputs.images import InputImage
@@ -126,7 +126,7 @@ class Workflow(Protocol):
         """Raise InputMismatch if the images do not fit the project or each other."""
 
     def work_voxels(
-        self, project: Project, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
+        self, project: Project, images: Mapping[str, InputImage], exports: Mapping[str, TileDemand], *, has_table: bool
     ) -> int:
         """Return the total number of voxels that ``classify_lane`` will report."""
 

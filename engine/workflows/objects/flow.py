@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...export.images import ExportPlan, ResultInfo
+from ...export.images import ResultInfo
 from ...export.tables import TableExport
 from ...export.tile_sinks import TileDemand, TileSink
 from ...inputs.images import InputImage
@@ -160,7 +160,7 @@ def _open_frame(lane: Lane, time: int, exports: Mapping[str, TileSink], scratch:
 
 
 def work_voxels(
-    project: ObjectProject, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
+    project: ObjectProject, images: Mapping[str, InputImage], exports: Mapping[str, TileDemand], *, has_table: bool
 ) -> int:
     """Total number of voxels that ``classify_lane`` will report."""
     of_pixels = {result.name for result in object_results(project) if result.pixel_result}

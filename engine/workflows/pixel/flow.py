@@ -10,7 +10,7 @@ from ....box import Box
 from ....kernels.contract import as_voxels
 from ...axes import pipeline_axes, size_text
 from ...errors import InputMismatch
-from ...export.images import ExportPlan, ResultInfo
+from ...export.images import ResultInfo
 from ...export.tile_sinks import TileDemand, TileSink
 from ...inputs.axes_advice import Needs, advise, advise_channels
 from ...inputs.images import InputImage
@@ -64,7 +64,7 @@ def plan_work(
 
 
 def work_voxels(
-    project: PixelProject, images: Mapping[str, InputImage], exports: Mapping[str, ExportPlan], *, has_table: bool
+    project: PixelProject, images: Mapping[str, InputImage], exports: Mapping[str, TileDemand], *, has_table: bool
 ) -> int:
     """Total number of voxels that ``classify_lane`` will report."""
     region = common_region(exports.values())
