@@ -23,6 +23,7 @@ SCRIPTS = {
     "large_image.py": "2d-quick",
     "curves.py": "2d-quick",
     "sparse_volume.py": "3d-sparse-quick",
+    "objects_run.py": "objects-quick",
     "kernels/features.py": "2d-quick",
     "kernels/forest.py": "2d-quick",
     "kernels/labels.py": "2d-quick",
