@@ -182,6 +182,7 @@ _ALL = (
         ),
     ),
     Entry("hull", "hull", "describe_hulls", ("u4[3]", _TRIPLE, "i4[2]", "f8[2]", "f8[1]", "i8", "i8", "f8[2]")),
+    Entry("table_text", "table_text", "write_cells", ("u8[2]", "u1[1]", "u1[1]", "i8[1]", "u8[2]", "u1[1]"), "i8"),
     # Training.
     Entry(
         "training", "training", "grow_tree",
