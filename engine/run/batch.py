@@ -38,7 +38,7 @@ from .outcome import BatchReport, LaneResult
 if TYPE_CHECKING:
     from ..sampling.lane import LaneSample, LaneSampler
     from .cluster import StepWorkers
-    from .step_run import StoredSteps
+    from .step_run import StepStore, StoredSteps
 
 __all__ = ["BatchReport", "LaneResult", "check_batch", "run_batch"]
 
@@ -248,12 +248,17 @@ class Batch:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def compute_with_helpers(self, lane: LaneCheck, helpers: StepWorkers) -> None:
+    def compute_with_helpers(self, lane: LaneCheck, open_helpers: Callable[[], StepWorkers]) -> None:
         """Compute a lane in this process, with the help of others."""
-        self._compute_or_record(lane, self.resources, helpers=helpers)
+        self._compute_or_record(lane, self.resources, open_helpers=open_helpers)
 
     def _compute_or_record(
-        self, lane: LaneCheck, resources: Resources, *, is_alone: bool = True, helpers: StepWorkers | None = None
+        self,
+        lane: LaneCheck,
+        resources: Resources,
+        *,
+        is_alone: bool = True,
+        open_helpers: Callable[[], StepWorkers] | None = None,
     ) -> None:
         if self.should_stop():
             return
@@ -261,7 +266,7 @@ class Batch:
         self.progress.work_on(lane.name)
         with self.log.about(lane.lane.index):
             try:
-                files = self._compute(lane, resources, helpers)
+                files = self._compute(lane, resources, open_helpers)
                 self._record(lane, files=files, seconds=time.monotonic() - started_s)
             except _Stopped:
                 pass
@@ -274,13 +279,13 @@ class Batch:
                 if is_alone or not isinstance(error, MemoryTooSmall):
                     self.record_failure(lane, error, seconds=time.monotonic() - started_s)
 
-    def _compute(self, lane: LaneCheck, resources: Resources, helpers: StepWorkers | None = None) -> tuple[Path, ...]:
+    def _compute(
+        self, lane: LaneCheck, resources: Resources, open_helpers: Callable[[], StepWorkers] | None
+    ) -> tuple[Path, ...]:
         classify: Callable[..., None] = self.workflow.classify_lane
-        if helpers is not None:
-            classify = partial(classify, helpers=helpers)
         exports: dict[str, ImageExport] = {}
         table: TableExport | None = None
-        steps: StoredSteps | None = None
+        steps: StepStore | None = None
         files: list[Path] = []
         with reopen_images({role: image.ref for role, image in lane.images.items()}) as images:
             sampler = self._begin_sample(lane, images)
@@ -288,10 +293,10 @@ class Batch:
                 return self._compute_blocks(lane, resources, images, sampler)
             if sampler is not None and sampler.observer is not None:
                 classify = partial(classify, observer=sampler.observer)
-            if lane.has_helpers and helpers is None:
-                steps = self._open_steps(lane, resources)
+            if lane.has_helpers:
                 if self.job.blocks is not None:
-                    return self._compute_part(lane, resources, images, steps)
+                    return self._compute_part(lane, resources, images)
+                steps = self._open_steps(lane, resources) if open_helpers is None else open_helpers()
                 classify = partial(classify, helpers=steps)
             try:
                 for name, export_plan in lane.exports.items():
@@ -352,9 +357,10 @@ class Batch:
         return StoredSteps(lane, self.records, self.job, resources)
 
     def _compute_part(
-        self, lane: LaneCheck, resources: Resources, images: Mapping[str, InputImage], steps: StoredSteps
+        self, lane: LaneCheck, resources: Resources, images: Mapping[str, InputImage]
     ) -> tuple[Path, ...]:
         compute_part: Callable[..., None] = self.workflow.compute_part  # type: ignore[attr-defined]  # has helpers
+        steps = self._open_steps(lane, resources)
         try:
             compute_part(
                 self.job.project,
@@ -417,7 +423,7 @@ class Batch:
         if lanes:
             logger.info("%d of %d inputs are done already and are skipped", len(lanes), len(self.job.lanes))
         for lane in lanes:
-            if lane.block is not None:
+            if lane.block is not None or lane.has_run:
                 from .block_run import remove_leftovers
 
                 assert self.records is not None

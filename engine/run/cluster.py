@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,9 +20,10 @@ from ..progress import Progress
 from ..tiling import blocks
 from .block_run import BlockTask, LevelTask, SharedBlocks
 from .check import LaneCheck
-from .cluster_work import BlockFacts, LanesTask, Outcome, Step, StepFacts, StepTask, Task, WorkerRun
+from .cluster_work import BlockFacts, LanesTask, Outcome, StepFacts, StepTask, Task, WorkerRun
 from .done_lanes import DoneLanes
 from .outcome import LaneResult
+from .step_run import StepStore, StoredStep
 
 if TYPE_CHECKING:
     from .dask_cluster import DaskWorkers
@@ -40,7 +42,7 @@ class Outcomes(Protocol):
     def keep(self, result: LaneResult) -> None: ...
     def record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None: ...
     def should_stop(self) -> bool: ...
-    def compute_with_helpers(self, lane: LaneCheck, helpers: StepWorkers) -> None: ...
+    def compute_with_helpers(self, lane: LaneCheck, open_helpers: Callable[[], StepWorkers]) -> None: ...
 
 
 def compute_on_cluster(
@@ -62,41 +64,47 @@ def compute_on_cluster(
         finally:
             distribution.close()
         for found in helped:
-            outcomes.compute_with_helpers(found, StepWorkers(workers, found))
+            outcomes.compute_with_helpers(found, partial(StepWorkers, found, records, workers))
 
 
-class StepWorkers:
-    """Workers that compute steps of a lane for this process."""
+class StepWorkers(StepStore):
+    """Workers that compute steps of a lane for this process, which stores their values."""
 
-    def __init__(self, workers: DaskWorkers, found: LaneCheck) -> None:
-        self._workers, self._found = workers, found
+    def __init__(self, found: LaneCheck, records: DoneLanes, workers: DaskWorkers) -> None:
+        """Open the run of a lane. Raises ExportError."""
+        super().__init__(found, records)
+        self._workers = workers
         self._warnings = set(found.warnings)
-
-    @property
-    def slab_voxels(self) -> None:
-        """None: slabs suit the workers."""
 
     def count(self) -> int:
         """Return their number at the moment."""
         return self._workers.count()
 
-    def compute(self, steps: Iterable[Step], on_wait: Callable[[], None]) -> Iterator[tuple[int, Any]]:
-        """Yield what the steps return, with the number of each, in any order; ``on_wait`` is called regularly.
+    def compute(self, steps: Iterable[StoredStep], on_wait: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+        """Yield the values of steps, with the number of each, in any order; ``on_wait`` is called regularly.
 
         Raises the error of a step. A window of steps is in work at a time.
         """
-        waiting, in_work = enumerate(steps), 0
+        waiting, in_work = enumerate(steps), dict[int, StoredStep]()
         while True:
             window = max(1, TASKS_PER_WORKER * self.count())
-            while in_work < window and (following := next(waiting, None)) is not None:
+            while len(in_work) < window and (following := next(waiting, None)) is not None:
                 index, step = following
-                self._workers.submit(StepTask(self._found.lane.index, index, step))
-                in_work += 1
+                value = self.load(step, index)
+                if value is not None:
+                    on_wait()
+                    yield index, value
+                    continue
+                self._workers.submit(StepTask(self.found.lane.index, index, step))
+                in_work[index] = step
             if not in_work:
                 return
             on_wait()
-            for task, outcome in self._workers.next(WAIT_S):
-                in_work -= 1
+            ended = self._workers.next(WAIT_S)
+            for task, outcome in ended:  # before anything is made of the first one
+                if isinstance(task, StepTask) and isinstance(outcome, StepFacts):
+                    self.save(in_work.pop(task.index), task.index, outcome.value)
+            for task, outcome in ended:
                 assert isinstance(task, StepTask)
                 if isinstance(outcome, Exception):
                     raise outcome

@@ -61,12 +61,13 @@ class DoneLanes:
         found.is_done = any(record.get("parts") == parts for record in present)
         found.is_begun = any(record.get("parts") == parts and "files" not in record for record in records)
         others = [record["parts"] for record in present if isinstance(record.get("parts"), dict)]
+        runs = self._runs_of(folder).get(key, [])
+        found.has_run = parts in runs
         if found.is_done or self.conflict is not None:
             return
         if others:
             self._refuse_others(results[0], others[-1], parts)
-        for started in self._runs_of(folder).get(key, []):
-            found.has_run |= started == parts
+        for started in runs:
             if started != parts:
                 self.conflict = ExportError(
                     f"cannot resume: {results[0]} was begun by another run; these differ: "

@@ -1,7 +1,8 @@
-"""Computation of a lane in steps that several jobs compute without a connection (``--blocks`` for objects).
+"""Computation of a lane in steps whose values are files in the folder of the run (objects of one image).
 
-The values of steps are files in the folder of the run. Each job begins with its own share; what else it needs, it reads
-from there, or computes if no other job has. Of the last steps, which nothing but the result needs, it computes its own.
+The process that a cluster helps stores the values that its workers return. Jobs without a connection (``--blocks``)
+each begin with their own share; what else they need, they read from there, or compute if no other job has. Of the last
+steps, which nothing but the result needs, a job computes its own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from .fingerprint import digest
 
 logger = logging.getLogger("pixelforest.batch")
 
+_SLAB_VOXELS = "slab_voxels"  # in the records of a run
+
 
 class StoredStep(Protocol):
     """Step whose value can be stored; defined by its workflow.
@@ -48,25 +51,62 @@ class StoredStep(Protocol):
         """Return the value that was packed."""
 
 
-class StoredSteps:
-    """Steps of a lane as helpers of its workflow, and the folder that keeps their values.
+class StepStore:
+    """Folder that keeps the values of the steps of a lane until its results are complete."""
 
-    computed  number of steps that this process has computed
-    """
-
-    def __init__(self, found: LaneCheck, records: DoneLanes, job: Job, resources: Resources) -> None:
+    def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
         """Open the run of a lane. Raises ExportError."""
         parts = records.fingerprint_of(found)
         facts = {"lane": records.key_of(found), "parts": parts}
         self._run = RunFolder(Path(found.files[0]).absolute(), digest(parts), facts)
         self._files = StepFiles(self._run.temporary)
-        self._found, self._job, self._resources = found, job, resources
+        self.found = found
+        self._slab_voxels = 0
+        if done := self._files.count():
+            logger.info("%s: %d steps are done already", found.name, done)
+
+    def choose_slab_voxels(self, suiting: int) -> int:
+        """Return the size of slabs: that of the first process of the run, or one that suits this one, which is it."""
+        if not self._slab_voxels:
+            found = [record[_SLAB_VOXELS] for record in self._run.records() if _SLAB_VOXELS in record]
+            self._slab_voxels = found[0] if found else suiting
+            if not found:
+                self._run.add({_SLAB_VOXELS: suiting})
+        return self._slab_voxels
+
+    def load(self, step: StoredStep, index: int) -> Any:
+        """Return the value of a step, by its number among those of its kind and frame; None if it is not done."""
+        arrays = self._files.load(f"{step.key}-{index}")
+        return None if arrays is None else step.unpack(arrays)
+
+    def save(self, step: StoredStep, index: int, value: Any) -> None:
+        """Store the value of a step, which is on disk when this returns. Raises ExportError."""
+        self._files.save(f"{step.key}-{index}", step.pack(value))
+
+    def close(self) -> None:
+        """Close the folder; may be called twice."""
+        self._run.discard()
+
+    def remove(self) -> None:
+        """Remove the folder: the results are there. Never raises."""
+        self._run.remove()
+
+
+class StoredSteps(StepStore):
+    """Steps of a lane as helpers of its workflow: this process computes them.
+
+    computed  number of steps that it has computed
+    """
+
+    def __init__(self, found: LaneCheck, records: DoneLanes, job: Job, resources: Resources) -> None:
+        """Open the run of a lane. Raises ExportError."""
+        super().__init__(found, records)
+        self._job, self._resources = job, resources
         self.computed = 0
 
-    @property
-    def slab_voxels(self) -> int:
-        """Size of slabs: on every machine the same."""
-        return blocks.BLOCK_VOXELS
+    def choose_slab_voxels(self, suiting: int) -> int:
+        """Return the size of slabs, which every job begins with, whatever suits its machine."""
+        return super().choose_slab_voxels(blocks.BLOCK_VOXELS)
 
     def count(self) -> int:
         """Return 1: this process computes."""
@@ -80,34 +120,25 @@ class StoredSteps:
         others = [i % len(waiting) for i in range(first, first + len(waiting)) if i % len(waiting) not in own]
         for index in [*own, *others]:
             step = waiting[index]
-            key = f"{step.key}-{index}"
-            arrays = self._files.load(key)
-            if arrays is None:
+            value = self.load(step, index)
+            if value is None:
                 if self._job.finish or (step.is_last and index not in own):
                     missing += 1
                     continue
-                arrays = step.pack(step.compute(self._job.project, self._resources, lambda voxels: on_wait()))
-                self._files.save(key, arrays)
+                value = step.compute(self._job.project, self._resources, lambda voxels: on_wait())
+                self.save(step, index, value)
                 self.computed += 1
             on_wait()
-            yield index, step.unpack(arrays)
+            yield index, value
         if missing and not self._job.finish:
             raise PartEnded
         if missing:
             raise ExportError(
-                f"cannot complete {self._found.files[0]}: {missing} of {len(waiting)} steps are missing; start "
+                f"cannot complete {self.found.files[0]}: {missing} of {len(waiting)} steps are missing; start "
                 f"those of {setting('blocks')}=I/N again that have not ended, or let {setting('resume')} compute the "
                 "rest here"
             )
 
-    def close(self) -> None:
-        """Close the folder; may be called twice."""
-        self._run.discard()
-
-    def remove(self) -> None:
-        """Remove the folder: the results are there. Never raises."""
-        self._run.remove()
-
     def log_part(self) -> None:
         """Log what a part has computed."""
-        logger.info("%s: %d steps were computed", self._found.name, self.computed)
+        logger.info("%s: %d steps were computed", self.found.name, self.computed)

@@ -119,6 +119,17 @@ def test_a_part_that_was_killed_continues(
     assert contents(Path("out")) == contents(Path("alone"))
 
 
+@pytest.mark.slow
+def test_the_folder_of_a_complete_run_is_removed_later(place: Callable[[str], None]) -> None:
+    place("obj2d_label")
+    assert cli.main(words("obj2d_label", "--blocks=1/1")) == 0
+    state = State("run.done_lanes:DoneLanes.complete", "after", 1)
+    assert run_until(state, words("obj2d_label", "--finish"), computed=Path("unused"), is_small=True)[0] == KILLED
+    assert len(hidden()) == 1
+    assert cli.main(words("obj2d_label", "--resume")) == 0
+    assert hidden() == []
+
+
 def test_a_run_without_parts_computes_what_is_missing(place: Callable[[str], None], computed: Counter[str]) -> None:
     place("obj3d_seg")
     assert cli.main(words("obj3d_seg", out="alone")) == 0

@@ -29,9 +29,10 @@ from pixelforest.engine import Request, resolve_job
 from pixelforest.engine.formats.support import ome_zarr_layout
 from pixelforest.engine.run import cluster_work
 from pixelforest.engine.run.block_run import LevelTask, SharedBlocks
-from pixelforest.engine.run.cluster_work import Task
+from pixelforest.engine.run.cluster_work import StepTask, Task
 from pixelforest.engine.storage import chunks, thread_limit
 from pixelforest.engine.tiling import blocks
+from pixelforest.engine.workflows.objects import shared_frame
 
 os.environ.setdefault("DASK_CONFIG", os.path.join(os.devnull, "none"))
 # Imported by tests only: it takes most of a second, in every process that collects.
@@ -99,6 +100,14 @@ class Cluster:
     def wait_for_workers(self, count: int) -> None:
         with self.client() as client:
             client.wait_for_workers(count, timeout=120)
+
+    def wait_until_idle(self) -> None:
+        """Wait for the end of what workers compute for a run that was killed."""
+        with self.client() as client:
+            while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
+                pass
+            while any(client.run(lambda dask_worker: len(dask_worker.state.tasks)).values()):
+                pass
 
     def _start(self, *argv: str, version: str = __version__) -> None:
         with (self._folder / "log").open("ab") as log:
@@ -491,6 +500,88 @@ def test_a_worker_that_is_killed_repeats_its_step(
     assert not mortal.kill.exists()
     assert contents(Path("out")) == contents(Path("alone"))
     assert sorted(computed(mortal).values())[-2:] == [1, 2]
+
+
+@pytest.fixture
+def missing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of the steps that this process hands to workers, or computes itself."""
+    from pixelforest.engine.run.dask_cluster import DaskWorkers
+
+    names, submit = set[str](), DaskWorkers.submit
+
+    def submit_noted(self: DaskWorkers, task: Task, *, attempt: int = 1) -> None:
+        assert isinstance(task, StepTask)
+        names.add(preload.name_of(task.step))
+        submit(self, task, attempt=attempt)
+
+    def noted(compute: Callable[..., Any]) -> Callable[..., Any]:
+        def compute_noted(step: Any, *more: Any) -> Any:
+            names.add(preload.name_of(step))
+            return compute(step, *more)
+
+        return compute_noted
+
+    monkeypatch.setattr(DaskWorkers, "submit", submit_noted)
+    for step in (shared_frame.FindStep, shared_frame.MeasureStep):
+        monkeypatch.setattr(step, "compute", noted(step.compute))
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("done", [3, 40])
+@pytest.mark.parametrize("more", ["--scheduler", "--resume"])
+def test_objects_whose_process_is_killed_continue(
+    more: str,
+    done: int,
+    cluster: Cluster,
+    missing: set[str],
+    copy_golden: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With slabs as before, though there are other workers, or none: only steps in work are computed twice."""
+    monkeypatch.chdir(copy_golden("obj2dt_pred_hyst_all"))
+    places = ["--output_filename_format={0}/{{result_type}}", "--table_filename={0}/t.csv"]
+    alone, out = ([each.format(name) for each in places] for name in ("alone", "out"))
+    assert cli.main(object_words("obj2dt_pred_hyst_all", *alone)) == 0
+    argv = object_words("obj2dt_pred_hyst_all", *out, f"--scheduler={cluster.file}")
+    state = State("storage.step_files:StepFiles.save", "after", done)
+    status, text = run_until(state, argv, computed=Path("unused"), is_small=True)
+    assert status == KILLED, text
+    cluster.wait_until_idle()
+    before = computed(cluster)
+    (steps,) = Path("out").glob(".*.run/steps")
+    assert len(list(steps.glob("[!.]*.npz"))) == done
+    monkeypatch.setattr("pixelforest.engine.run.cluster.StepWorkers.count", lambda self: 1)
+    assert cli.main(argv if more == "--scheduler" else object_words("obj2dt_pred_hyst_all", *out, more)) == 0
+    assert contents(Path("out")) == contents(Path("alone"))
+    assert len(contents(Path("out"))) == 4
+    assert max(before.values()) == 1
+    twice = before.keys() & missing
+    assert len(before) - len(twice) == done, "what was done is not computed again"
+    assert len(twice) <= WINDOW, "what was in work"
+    if more == "--scheduler":
+        after = computed(cluster) - before
+        assert after == Counter(missing)
+    assert not list(Path("out").glob(".*.run"))
+    missing.clear()
+    assert cli.main(argv) == 0
+    assert missing == set(), "it is done"
+
+
+@pytest.mark.slow
+def test_workers_complete_what_parts_have_begun(
+    cluster: Cluster, missing: set[str], copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_golden("obj3d_seg"))
+    assert cli.main(object_words("obj3d_seg", "--output_filename_format=alone/{result_type}")) == 0
+    argv = object_words("obj3d_seg", "--output_filename_format=out/{result_type}")
+    assert cli.main([*argv, "--blocks=1/2"]) == 0
+    before = missing.copy()
+    missing.clear()
+    assert cli.main([*argv, f"--scheduler={cluster.file}"]) == 0
+    assert contents(Path("out")) == contents(Path("alone"))
+    assert set(computed(cluster)) == missing
+    assert not before & missing
 
 
 @pytest.mark.parametrize(

@@ -32,14 +32,19 @@ def noted(classify: Callable[..., None]) -> Callable[..., None]:
 
 def noted_step(compute: Callable[..., Any]) -> Callable[..., Any]:
     def compute_noted(step: Any, *more: Any) -> Any:
-        box = step.slab if isinstance(step, shared_frame.FindStep) else (step.part.box, len(step.wanted))
         with open(os.environ[COMPUTED], "a", encoding="utf-8") as file:
-            file.write(f"{type(step).__name__} {step.frame.time} {box}\n")
+            file.write(f"{name_of(step)}\n")
         found = compute(step, *more)
         die_if_told()
         return found
 
     return compute_noted
+
+
+def name_of(step: Any) -> str:
+    """Describe a step by what it computes."""
+    box = step.slab if isinstance(step, shared_frame.FindStep) else (step.part.box, len(step.wanted))
+    return f"{type(step).__name__} {step.frame.time} {box}"
 
 
 def die_if_told() -> None:

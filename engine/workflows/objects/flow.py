@@ -146,7 +146,7 @@ def compute_part(
 def _share_frame(lane: Lane, time: int, scratch: Scratch, meter: FrameMeter, helpers: Helpers) -> Frame:
     from .shared_frame import SharedFrame  # rarely needed
 
-    thickness = share_thickness(lane.project, lane.images, lane.resources, helpers.count(), helpers.slab_voxels)
+    thickness = share_thickness(lane.project, lane.images, lane.resources, helpers)
     return SharedFrame(lane, time, scratch, meter, thickness, helpers)
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from ...tiling.work_plan import WorkPlan
 from ..pixel import flow as pixel_classification
 from .blocks import check_blocks
 from .inputs import ATLAS, LABEL, PREDICTION, RAW, pixel_images
+
+if TYPE_CHECKING:
+    from .shared_frame import Helpers
 
 # Share of the memory budget for intermediate volumes before they go to files.
 SCRATCH_SHARE = 0.5
@@ -118,14 +122,13 @@ def choose_thickness(
 
 
 def share_thickness(
-    project: ObjectProject, images: Mapping[str, InputImage], resources: Resources, helpers: int, voxels: int | None
+    project: ObjectProject, images: Mapping[str, InputImage], resources: Resources, helpers: Helpers
 ) -> int:
-    """Thickness of slabs that other processes find and measure, so many at a time; ``voxels``: their size, if given."""
+    """Thickness of slabs that other processes find and measure."""
     frame = _Frame(project, images, resources)
-    if voxels is not None:
-        return frame.cut(voxels)
-    voxels = slab_voxels(frame.shape, frame.slab_bytes, memory_bytes=resources.memory_bytes, threads=1)
-    return frame.cut(min(voxels, blocks.BLOCK_VOXELS, -(-prod(frame.shape) // (SLABS_PER_HELPER * max(1, helpers)))))
+    fitting = slab_voxels(frame.shape, frame.slab_bytes, memory_bytes=resources.memory_bytes, threads=1)
+    shared = -(-prod(frame.shape) // (SLABS_PER_HELPER * max(1, helpers.count())))
+    return frame.cut(helpers.choose_slab_voxels(min(fitting, shared, blocks.BLOCK_VOXELS)))
 
 
 def find_division_obstacle(project: ObjectProject, results: Collection[str]) -> str:

@@ -40,6 +40,11 @@ class FrameRef:
     time: int
     thickness: int
 
+    @property
+    def key(self) -> str:
+        """Name of the frame, and of its division."""
+        return f"{self.time}-{self.thickness}"
+
     @contextmanager
     def open(
         self, project: ObjectProject, resources: Resources, on_progress: Callable[[int], None]
@@ -69,7 +74,7 @@ class FindStep:
     @property
     def key(self) -> str:
         """Name of its kind and frame."""
-        return f"find-{self.frame.time}"
+        return f"find-{self.frame.key}"
 
     def pack(self, value: SlabFacts) -> dict[str, np.ndarray]:
         """Name the arrays of its value."""
@@ -100,7 +105,7 @@ class MeasureStep:
     @property
     def key(self) -> str:
         """Name of its kind and frame."""
-        return f"{'measure' if self.is_last else 'range'}-{self.frame.time}"
+        return f"{'measure' if self.is_last else 'range'}-{self.frame.key}"
 
     def pack(self, value: Rows) -> dict[str, np.ndarray]:
         """Name the arrays of its value."""
@@ -130,9 +135,8 @@ class MeasureStep:
 class Helpers(Protocol):
     """Other processes that compute steps."""
 
-    @property
-    def slab_voxels(self) -> int | None:
-        """Size of slabs, if it must not depend on the processes and their memory."""
+    def choose_slab_voxels(self, suiting: int) -> int:
+        """Return the size of slabs: one that suits this process, unless others have computed steps, or may."""
 
     def count(self) -> int:
         """Return their number at the moment."""
