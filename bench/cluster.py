@@ -99,7 +99,9 @@ def measure_overhead(folder: Path, options: argparse.Namespace) -> None:
             for at, image in enumerate(images):
                 for times, more in zip(pairs, ([], [f"--scheduler=local:{processes}"]), strict=True):
                     times[at].append(timed(folder, options, image, f"--threads={processes}", "--no_progress", *more))
-        found = [[[statistics.median(each[kind] for each in times) for times in way] for kind in (0, 1)] for way in pairs]
+        found = [
+            [[statistics.median(each[kind] for each in times) for times in way] for kind in (0, 1)] for way in pairs
+        ]
         for kind, name, at_once in ((0, "wall", processes), (1, "processor", 1)):
             here, there = found[0][kind], found[1][kind]
             each = [(times[1] - times[0]) / (many - few) * at_once for times in (here, there)]
