@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..build.jit import njit
-from .libm_pow import third_and_fourth
+from .powers import third_and_fourth
 
 # Passing so many arrays to a call takes longer than most runs.
 _inlined = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ..build.jit import njit
-from .libm_pow import third_and_fourth
+from .powers import power, third_and_fourth
 
 SCALARS = 9  # columns before the three positions
 
@@ -139,7 +139,7 @@ def describe_hulls(labels, origin, boxes, centres, counts, first, stop, out):
         out[i, 6] = 0.0
         out[i, 7] = 0.0
         if k > 2:
-            skewness = math.sqrt(k) * third / math.pow(second, 1.5)
+            skewness = math.sqrt(k) * third / power(second, 1.5)
             out[i, 6] = math.sqrt(k * (k - 1.0)) / (k - 2.0) * skewness
         if k > 3:
             kurtosis = k * fourth / (second * second) - 3.0

@@ -19,6 +19,7 @@ from .accumulators import (
     add_weight_moments,
     add_weights,
 )
+from .powers import power
 
 
 @njit(nogil=True, cache=True)
@@ -116,7 +117,7 @@ def describe_moments(weight, second, third, fourth, first, stop, skewness, kurto
         n = np.float64(weight[i])
         for k in range(second.shape[1]):
             m = second[i, k]
-            skewness[i, k] = math.sqrt(n) * third[i, k] / math.pow(m, 1.5)
+            skewness[i, k] = math.sqrt(n) * third[i, k] / power(m, 1.5)
             kurtosis[i, k] = n * fourth[i, k] / (m * m) - 3.0
 
 
