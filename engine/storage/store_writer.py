@@ -28,7 +28,6 @@ from .chunk_store import open_array, reason, to_json, write_json
 from .chunks import ChunkAssembler
 from .durable import DurableFiles, make_durable
 from .object_storage import RemotePath, RemoteTarget, explain
-from .thread_limit import thread_limit
 
 if TYPE_CHECKING:
     import tensorstore
@@ -198,9 +197,7 @@ class StoredArray:
         self.unit = tuple(unit)
         dtype = array.dtype.numpy_dtype
         self._assembler = ChunkAssembler(self.shape, self.unit, dtype)
-        # With a single thread it waits while tensorstore packs, so that the two never work at once.
-        is_alone = thread_limit() == 1
-        self._most_pending = 0 if is_alone else max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
+        self._most_pending = max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
         self._pending: deque[tensorstore.WriteFutures] = deque()
         self._late: list[tensorstore.WriteFutures] = []  # those that a thread waits for
         self._durable = None if durable_folder is None else DurableFiles(durable_folder)
