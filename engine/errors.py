@@ -143,6 +143,18 @@ class InputNotFound(InputError, FileNotFoundError):
     """No file matches an input argument."""
 
 
+def damaged_input(what: object, problem: object) -> InputError:
+    """Make the error about an input that is truncated or damaged."""
+    return InputError(f"cannot read {what}: {problem}; copy or save it again")
+
+
+def unreadable_input(what: object, error: BaseException) -> InputError:
+    """Make the error about an input that the system does not open or that a library cannot read."""
+    if isinstance(error, OSError) and error.strerror:
+        return InputError(f"cannot read {what}: {error.strerror}")
+    return damaged_input(what, " ".join(str(error).split()) or type(error).__name__)
+
+
 class InputMismatch(InputError, ValueError):
     """An input was read but does not fit the project, the options or the other inputs of its lane."""
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ...box import Box
-from ..errors import InputError, MemoryTooSmall
+from ..errors import InputError, MemoryTooSmall, damaged_input, unreadable_input
 from .object_storage import RemotePath, explain, is_url
-from .pixel_types import MAX_IMAGE_BYTES, pixel_type
+from .pixel_types import check_image
 from .special_files import describe_special
 from .thread_limit import thread_limit
 
@@ -189,11 +189,13 @@ def store_input_errors(what: object) -> Iterator[None]:
     except InputError:
         raise
     except MemoryError as error:
-        raise MemoryTooSmall(f"cannot read {what}: the memory does not suffice to unpack its chunks") from error
+        raise MemoryTooSmall(
+            f"cannot read {what}: the memory does not suffice to unpack its chunks; save it with smaller ones"
+        ) from error
     except _ERRORS as error:
         if is_url(str(what)):
             raise InputError(f"cannot read {what}: {explain(error)}") from None
-        raise InputError(f"cannot read {what}: {reason(error)}") from error
+        raise damaged_input(what, reason(error)) from error
 
 
 def read_json(path: StorePath) -> dict[str, Any] | None:
@@ -212,9 +214,9 @@ def read_json(path: StorePath) -> dict[str, Any] | None:
     except OSError as error:
         raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+        raise unreadable_input(path, error) from error
     if not isinstance(found, dict):
-        raise InputError(f"cannot read {path}: it does not hold a JSON object")
+        raise damaged_input(path, "it does not hold a JSON object")
     return found
 
 
@@ -257,18 +259,14 @@ class StoredImage:
         self._label = label
         self.shape = tuple(int(n) for n in array.shape)
         stored = array.dtype.numpy_dtype
-        if not 2 <= len(self.shape) <= 5:
-            raise InputError(f"{label} has {len(self.shape)} dimensions; an image has 2 to 5")
-        try:
-            self.dtype = pixel_type(stored)
-        except ValueError as error:
-            raise InputError(f"cannot read {label}: {error}") from None
+        self.dtype = check_image(label, self.shape, stored)
         self.chunks = tuple(int(n or 1) for n in array.chunk_layout.read_chunk.shape or self.shape)
-        if any(array.domain.origin) or prod(self.shape) * stored.itemsize > MAX_IMAGE_BYTES:
-            raise InputError(f"cannot read {label}: it declares an impossible size, {' x '.join(map(str, self.shape))}")
+        if any(array.domain.origin):
+            raise damaged_input(label, f"its axes begin at {', '.join(map(str, array.domain.origin))} instead of 0")
         if prod(self.chunks) * stored.itemsize > MAX_CHUNK_BYTES:
             raise InputError(
-                f"cannot read {label}: it declares chunks of {' x '.join(map(str, self.chunks))}, too large to be read"
+                f"cannot read {label}: it declares chunks of {' x '.join(map(str, self.chunks))}, too large to be "
+                "read; save it with smaller ones"
             )
 
     def read(self, box: Box) -> np.ndarray:

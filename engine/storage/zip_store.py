@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import unreadable_input
 
 __all__ = ["ZipPath"]
 
@@ -29,7 +29,7 @@ class ZipPath:
         try:
             self._opened = zipfile.ZipFile(archive)  # closed with the last path in it
         except _ERRORS as error:
-            raise InputError(f"cannot read {archive}: {_reason(error)}") from error
+            raise unreadable_input(archive, error) from error
         self._members = frozenset(n for n in self._opened.namelist() if not n.endswith("/"))
         tops = {name.partition("/")[0] for name in self._members if not name.startswith("__MACOSX/")}
         self._root: tuple[str, ...] = tuple(tops) if len(tops) == 1 and not tops & self._members else ()

@@ -14,7 +14,7 @@ from support.microscopy import Tile, write_czi, write_lif, write_nd2
 
 from pixelforest import cli
 from pixelforest.box import Box
-from pixelforest.engine.errors import InputError, InputNotFound
+from pixelforest.engine.errors import InputError, InputNotFound, as_flag
 from pixelforest.engine.formats import find_input_format
 from pixelforest.engine.formats.images.czi import open_incomplete
 from pixelforest.engine.formats.spec import ImageReader
@@ -114,8 +114,9 @@ def test_scenes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_missing_planes_of_czi_are_refused_or_zeros(tmp_path: Path) -> None:
     write_czi(tmp_path / "a.czi", planes(STACK)[:-1])
-    with pytest.raises(InputError, match="1 of 12 planes are missing; allow_missing_planes"):
+    with pytest.raises(InputError, match="1 of 12 planes are missing; allow_missing_planes") as caught:
         CziReader(tmp_path / "a.czi")
+    assert "; --allow_missing_planes reads zeros" in caught.value.render(as_flag)
     with open_incomplete(tmp_path / "a.czi") as reader:
         assert not whole(reader)[1, 1, :, :, 2].any()
         assert "zeros are read in their place" in reader.warnings[0]

@@ -90,7 +90,7 @@ def test_a_pyramid_is_one_image(tmp_path: Path) -> None:
 
 def test_more_than_five_axes_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", noise((2, 2, 2, 2, 3, 5)), photometric="minisblack")
-    with pytest.raises(InputError, match="2 to 5 dimensions"):
+    with pytest.raises(InputError, match="has 6 dimensions; an image has 2 to 5: save a part of it"):
         open_tiff(tmp_path / "a.tif")
 
 
@@ -113,7 +113,7 @@ def test_types_that_become_others(tmp_path: Path) -> None:
     assert np.array_equal(read(write(tmp_path / "bits.tif", bits)), bits.astype(np.uint8))
     half = noise((6, 7), "f2") / 3
     assert np.array_equal(read(write(tmp_path / "half.tif", half)), half.astype(np.float32))
-    with pytest.raises(InputError, match="type complex64 are not supported"):
+    with pytest.raises(InputError, match="type complex64 cannot be used; integers and floats of up to 64 bits can"):
         open_tiff(write(tmp_path / "complex.tif", half.astype(np.complex64)))
 
 

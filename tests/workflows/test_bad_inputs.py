@@ -221,16 +221,17 @@ def far_too_large(path: Path) -> None:
         path.write_bytes(b"P5 99999 99999 255\n123")
 
 
+COPY = "copy or save it again"
 # What is bad -> the file, how it is made, what the line about it must say.
 BAD_IMAGES = {
     "missing": ("bad.png", no_file, ("no file matches …/px2d_gray/bad.png",)),
-    "not an image": ("bad.png", noise, ("cannot read …/px2d_gray/bad.png", "PNG")),
+    "not an image": ("bad.png", noise, ("cannot read …/px2d_gray/bad.png", "PNG", "save it as PNG or TIFF")),
     "a folder": ("bad.png", folder, ("bad.png", "it is a folder")),
     "a kind nobody knows": ("bad.xyz", noise, ("bad.xyz", "can be read: bif, bmp, btf")),
-    "truncated png": ("bad.png", cut, ("cannot read …/px2d_gray/bad.png",)),
-    "truncated tiff": ("bad.tif", cut, ("cannot read …/px2d_gray/bad.tif", "truncated")),
-    "truncated npy": ("bad.npy", cut, ("cannot read …/px2d_gray/bad.npy", "cut short")),
-    "truncated HDF5": ("bad.h5", cut, ("cannot read …/px2d_gray/bad.h5", "truncated")),
+    "truncated png": ("bad.png", cut, ("cannot read …/px2d_gray/bad.png", COPY)),
+    "truncated tiff": ("bad.tif", cut, ("cannot read …/px2d_gray/bad.tif", "truncated", COPY)),
+    "truncated npy": ("bad.npy", cut, ("cannot read …/px2d_gray/bad.npy", "cut short", COPY)),
+    "truncated HDF5": ("bad.h5", cut, ("cannot read …/px2d_gray/bad.h5", "truncated", COPY)),
     "three channels": (
         "bad.png",
         array_of(80, 90, 3),
@@ -244,10 +245,10 @@ BAD_IMAGES = {
     "no rows": ("bad.npy", array_of(0, 90, 1), ("bad.npy is empty", "axis y")),
     "no columns": ("bad.h5", array_of(80, 0, 1), ("bad.h5", "is empty", "axis x")),
     "smaller than a filter": ("bad.png", array_of(7, 300), ("too small", "scale", "7 pixels along y")),
-    "a size beyond the npy file": ("bad.npy", far_too_large, ("bad.npy", "impossible size", "9999999")),
-    "a size beyond the HDF5 file": ("bad.h5", far_too_large, ("bad.h5", "impossible size", "2147483648")),
-    "a size beyond the TIFF file": ("bad.tif", far_too_large, ("bad.tif", "truncated")),
-    "a size beyond the PNM file": ("bad.pgm", far_too_large, ("bad.pgm", "99999 x 99999", "truncated")),
+    "a size beyond the npy file": ("bad.npy", far_too_large, ("bad.npy", "impossible size", "9999999", COPY)),
+    "a size beyond the HDF5 file": ("bad.h5", far_too_large, ("bad.h5", "impossible size", "2147483648", COPY)),
+    "a size beyond the TIFF file": ("bad.tif", far_too_large, ("bad.tif", "truncated", COPY)),
+    "a size beyond the PNM file": ("bad.pgm", far_too_large, ("bad.pgm", "99999 x 99999", "truncated", COPY)),
 }
 
 

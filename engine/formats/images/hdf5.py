@@ -283,7 +283,9 @@ def _is_aside(name: str) -> bool:
 def _split_internal(path: Path, internal: str) -> list[str]:
     names = [n for n in internal.split("/") if n not in ("", ".")]
     if not names or ".." in names:
-        raise ExportError(f"cannot write {path}: {internal!r} is not the path of a dataset inside an HDF5 file")
+        raise ExportError(
+            f"cannot write {path}: {internal!r} is not the path of a dataset inside an HDF5 file; choose another"
+        )
     return names
 
 
@@ -292,7 +294,7 @@ def _open_container(path: Path, *, wait_s: float, mode: str) -> h5py.File:
     if not h5py.is_hdf5(path):
         raise ExportError(f"cannot write {path}: it exists and is not an HDF5 file; remove it or choose another name")
     if not os.access(path, os.W_OK):
-        raise ExportError(f"cannot write {path}: it exists and is read-only")
+        raise ExportError(f"cannot write {path}: it exists and is read-only; make it writable or choose another name")
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -325,12 +327,16 @@ def _check_place(path: Path, container: h5py.File, names: list[str]) -> None:
     for depth, name in enumerate(names):
         here = "/".join(names[:depth])
         if not isinstance(node, h5py.Group):
-            raise ExportError(f"cannot write {path}/{'/'.join(names)}: {here!r} in it is a dataset, not a group")
+            raise ExportError(
+                f"cannot write {path}/{'/'.join(names)}: {here!r} in it is a dataset, not a group; choose another"
+            )
         link = node.get(name, getlink=True)
         if link is None:
             return
         if not isinstance(link, h5py.HardLink):
-            raise ExportError(f"cannot write {path}/{'/'.join(names)}: {name!r} in it is a link to something else")
+            raise ExportError(
+                f"cannot write {path}/{'/'.join(names)}: {name!r} in it is a link to something else; choose another"
+            )
         node = node[name]
     if not isinstance(node, h5py.Dataset):
         raise ExportError(f"cannot write {path}/{'/'.join(names)}: there is a group of that name; choose another one")

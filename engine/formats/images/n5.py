@@ -19,7 +19,7 @@ import numpy as np
 
 from ....box import Box
 from ...axes import axistags_json
-from ...errors import ExportError, InputError, InputNotFound, as_marked, setting
+from ...errors import ExportError, InputError, InputNotFound, as_marked, damaged_input, setting
 from ...storage.atomic_write import FolderTarget, check_folder_place, put_folder
 from ...storage.chunk_store import (
     StoredImage,
@@ -66,7 +66,7 @@ class N5Reader(ImageReader):
         label = f"{container}/{name}"
         attributes = _dataset_attributes(container, name)
         if attributes is None and isinstance(container, RemotePath):
-            raise InputNotFound(f"there is no dataset {name!r} in {container}")
+            raise InputNotFound(f"there is no dataset {name!r} in {container}; check its name")
         if attributes is None:
             assert isinstance(container, Path)
             names = ", ".join(list_datasets(container)) or "no datasets with 2 to 5 dimensions"
@@ -74,7 +74,7 @@ class N5Reader(ImageReader):
         attributes = _modernise(attributes)
         missing = [key for key in _OF_THE_FORMAT if key not in attributes]
         if missing:
-            raise InputError(f"cannot read {label}: its attributes lack {', '.join(missing)}")
+            raise damaged_input(label, f"its attributes lack {', '.join(missing)}")
         with store_input_errors(label):
             metadata = {key: attributes[key] for key in _OF_THE_FORMAT}
             array = _open_dataset(container / name, metadata)
@@ -132,17 +132,19 @@ def _check_container(container: Path) -> None:
     if not container.exists():
         raise InputNotFound(f"there is no N5 container {container}")
     if not container.is_dir():
-        raise InputError(f"cannot read {container}: an N5 container is a folder, and this is a file")
+        raise InputError(f"cannot read {container}: an N5 container is a folder, and this is a file; name the folder")
 
 
 def _dataset_attributes(container: Path | RemotePath, name: str) -> dict[str, Any] | None:
     """Read the attributes of a dataset; None if there is none of that name in the container."""
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\\" in part or "\x00" in part for part in parts):
-        raise InputError(f"cannot read {container}: {name!r} is not the name of a dataset in it")
+        raise InputError(
+            f"cannot read {container}: {name!r} is not the name of a dataset in it; give its path in the container"
+        )
     folder = container.joinpath(*parts)
     if not is_inside(folder, container) or not is_inside(folder / _METADATA, container):
-        raise InputError(f"cannot read {container}: {name!r} is a link that leads out of it")
+        raise InputError(f"cannot read {container}: {name!r} is a link that leads out of it; copy the data into it")
     attributes = read_json(folder / _METADATA)
     return attributes if attributes is not None and "dimensions" in attributes else None
 
@@ -177,7 +179,7 @@ def _walk(container: Path) -> Iterator[str]:
 def _only_dataset(container: Path) -> str:
     names = list_datasets(container)
     if not names:
-        raise InputError(f"{container} contains no datasets with 2 to 5 dimensions")
+        raise InputError(f"{container} contains no datasets with 2 to 5 dimensions; choose another container")
     if len(names) > 1:
         raise InputError(
             f"{container} contains several datasets; append the internal path of one to its name, as in "
@@ -355,7 +357,9 @@ def _check_remote(url: str, internal: str, spec: ImageSpec) -> tuple[RemoteStore
         )
     for depth in range(1, len(names)):
         if b'"dimensions"' in (store.read(f"{'/'.join(names[:depth])}/{_METADATA}") or b""):
-            raise ExportError(f"cannot write {store.folder}/{key}: {names[depth - 1]!r} is a dataset, not a group")
+            raise ExportError(
+                f"cannot write {store.folder}/{key}: {names[depth - 1]!r} is a dataset, not a group; choose another"
+            )
         store.check_free(f"{store.folder}/{key}", prefix=f"{'/'.join(names[:depth])}/", may_replace=False)
     store.check_free(f"{store.folder}/{key}", prefix=f"{key}/", may_replace=spec.may_replace)
     is_left_over = store.is_unfinished(f"{key}/")
@@ -402,7 +406,9 @@ def _attributes(spec: ImageSpec, chunks: tuple[int, ...], *, compress: bool) -> 
 def _split_internal(path: Path | RemotePath, internal: str) -> list[str]:
     names = [n for n in internal.split("/") if n not in ("", ".")]
     if not names or any(n == ".." or "\\" in n or ":" in n or "\x00" in n or n == _METADATA for n in names):
-        raise ExportError(f"cannot write {path}: {internal!r} is not the path of a dataset inside an N5 container")
+        raise ExportError(
+            f"cannot write {path}: {internal!r} is not the path of a dataset inside an N5 container; choose another"
+        )
     return names
 
 
@@ -427,12 +433,12 @@ def _check_place(container: Path, names: list[str]) -> None:
         for depth in range(1, len(names) + 1):
             folder, here = container.joinpath(*names[:depth]), "/".join(names[:depth])
             if folder.is_symlink():
-                raise ExportError(f"cannot write {what}: {here!r} in it is a link to something else")
+                raise ExportError(f"cannot write {what}: {here!r} in it is a link to something else; choose another")
             if not folder.exists():
                 return
             is_dataset = "dimensions" in (read_json(folder / _METADATA) or {})
             if depth < len(names) and is_dataset:
-                raise ExportError(f"cannot write {what}: {here!r} in it is a dataset, not a group")
+                raise ExportError(f"cannot write {what}: {here!r} in it is a dataset, not a group; choose another name")
             if depth == len(names) and not is_dataset:
                 raise ExportError(f"cannot write {what}: there is a group of that name; choose another one")
     except (OSError, InputError) as error:

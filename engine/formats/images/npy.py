@@ -22,10 +22,10 @@ import numpy as np
 from ....box import Box
 from ....frozen import frozen
 from ...axes import default_axes
-from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall
+from ...errors import ExportError, InputError, InputNotFound, MemoryTooSmall, damaged_input, unreadable_input
 from ...storage.atomic_write import Target, check_file_place, export_errors
 from ...storage.file_reads import OpenFile
-from ...storage.pixel_types import MAX_IMAGE_BYTES, pixel_type
+from ...storage.pixel_types import check_image, pixel_type
 from ...storage.special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..support.signature import begins_with
@@ -67,19 +67,11 @@ def _read_header(stream: IO[bytes], label: str) -> _Header:
         with _PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # files of Python 2 are valid
             shape, fortran_order, dtype = _HEADERS[version](stream)
-        pixel_type(dtype)
         header = _Header(tuple(int(n) for n in shape), bool(fortran_order), dtype, stream.tell())
     except Exception as error:  # NumPy's parser lets through whatever Python raises for damaged source text
-        raise _unreadable(label, error) from error
-    if not 2 <= len(header.shape) <= 5:
-        raise InputError(f"{label} has {len(header.shape)} dimensions; an image has 2 to 5")
-    if min(header.shape) < 0 or header.nbytes > MAX_IMAGE_BYTES:
-        raise InputError(f"cannot read {label}: it declares an impossible size, {' x '.join(map(str, header.shape))}")
+        raise unreadable_input(label, error) from error
+    check_image(label, header.shape, dtype)
     return header
-
-
-def _unreadable(what: Path | str, error: Exception) -> InputError:
-    return InputError(f"cannot read {what}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def _array_info(header: _Header) -> ImageInfo:
@@ -97,10 +89,10 @@ class StoredReader(ImageReader):
         try:
             self._file = OpenFile(path, label)
         except OSError as error:
-            raise _unreadable(label, error) from error
+            raise unreadable_input(label, error) from error
         if self._file.size < header.end:
             self.close()
-            raise InputError(f"cannot read {label}: it is cut short ({self._file.size} bytes, {header.end} declared)")
+            raise damaged_input(label, f"it is cut short ({self._file.size} bytes, {header.end} declared)")
 
     def read(self, box: Box) -> np.ndarray:
         header = self._header
@@ -128,9 +120,7 @@ class PackedReader(ImageReader):
             self._header = _read_header(stream, label)
         self.info = _array_info(self._header)
         if self._header.end != member.file_size or member.file_size > max(1, member.compress_size) * _MAX_DEFLATE_RATIO:
-            raise InputError(
-                f"cannot read {label}: it declares {self._header.nbytes} bytes, which the archive does not hold"
-            )
+            raise damaged_input(label, f"it declares {self._header.nbytes} bytes, which the archive does not hold")
 
     def read(self, box: Box) -> np.ndarray:
         with self._lock:
@@ -158,9 +148,9 @@ class PackedReader(ImageReader):
                 "are not there; store it with numpy.savez or as .npy or HDF5"
             ) from error
         except _ARCHIVE_ERRORS as error:
-            raise _unreadable(self._label, error) from error
+            raise unreadable_input(self._label, error) from error
         if done != memory.size:
-            raise InputError(f"cannot read {self._label}: it is cut short")
+            raise damaged_input(self._label, "it is cut short")
         return array
 
 
@@ -177,7 +167,7 @@ def open_array(path: Path, internal: str) -> ImageReader:
     except InputError:
         raise
     except _ARCHIVE_ERRORS as error:
-        raise _unreadable(path, error) from error
+        raise unreadable_input(path, error) from error
 
 
 def _open_member(path: Path, name: str) -> ImageReader:
@@ -187,7 +177,7 @@ def _open_member(path: Path, name: str) -> ImageReader:
         if len(members) != 1:
             names = sorted(members)
             if not names:
-                raise InputError(f"cannot read {path}: it holds no arrays")
+                raise InputError(f"cannot read {path}: it holds no arrays; choose another file")
             raise InputError(
                 f"{path} holds several arrays; append the name of one, as in {path}/{names[0]}. "
                 f"It has: {', '.join(names)}"
@@ -206,7 +196,7 @@ def _open_member(path: Path, name: str) -> ImageReader:
         stream.seek(member.header_offset + start)
         header = _read_header(stream, label)
     if header.end - member.header_offset - start > member.file_size:
-        raise InputError(f"cannot read {label}: it declares {header.nbytes} bytes, which the archive does not hold")
+        raise damaged_input(label, f"it declares {header.nbytes} bytes, which the archive does not hold")
     return StoredReader(path, label, header)
 
 
@@ -226,7 +216,7 @@ def list_arrays(path: Path) -> tuple[str, ...]:
     except FileNotFoundError as error:
         raise InputNotFound(f"there is no file {path}") from error
     except _ARCHIVE_ERRORS as error:
-        raise _unreadable(path, error) from error
+        raise unreadable_input(path, error) from error
     return tuple(sorted(names))
 
 

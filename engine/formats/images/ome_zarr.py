@@ -21,7 +21,7 @@ import numpy as np
 from ....box import Box
 from ...axes import axistags_json, box_to_canonical, from_canonical, to_canonical
 from ...axes import box_from_canonical as box_from
-from ...errors import OUTPUT_FILES, ExportError, InputError, Text, as_marked, setting
+from ...errors import OUTPUT_FILES, ExportError, InputError, Text, as_marked, damaged_input, setting
 from ...requests import OME_ZARR_VERSIONS
 from ...storage.atomic_write import check_folder_place
 from ...storage.chunk_store import StoredImage, StorePath, metadata_numbers, store_input_errors
@@ -62,7 +62,7 @@ class OmeZarrReader(ImageReader):
             array = open_zarr(image.format, image.root / level.path, level.metadata)
             self._image = StoredImage(array, label)
         if self._image.shape != level.shape:
-            raise InputError(f"cannot read {label}: its shape is {self._image.shape}, not {level.shape}")
+            raise damaged_input(label, f"its shape is {self._image.shape}, not {level.shape}")
         self.info = ImageInfo(
             shape=self._image.shape,
             dtype=self._image.dtype,
@@ -87,7 +87,9 @@ def _open_folder(path: Path | RemotePath) -> StorePath:
     if not isinstance(path, Path) or path.is_dir() or not path.exists():
         return path
     if not read_head(path).startswith(_ZIP):
-        raise InputError(f"cannot read {path}: a Zarr store is a folder or a zip archive, and this is another file")
+        raise InputError(
+            f"cannot read {path}: a Zarr store is a folder or a zip archive, and this is another file; name the store"
+        )
     from ...storage.zip_store import ZipPath
 
     return ZipPath(path)

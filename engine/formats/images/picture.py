@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..spec import ImageReader, InputFormat, Limits
-from ..support.picture_reader import PictureHeader, PictureReader, check_size, read_all
+from ..support.picture_reader import PictureHeader, PictureReader, UnsupportedPicture, check_size, read_all
 from ..support.picture_writers import picture_formats
 from ..support.signature import RADIANCE_SIGNATURES
 from .pnm import read_pnm_header
@@ -93,7 +93,7 @@ def _read_jpeg_header(data: bytes) -> PictureHeader:
         if marker not in (0x01, 0xD8):
             at += struct.unpack(">H", data[at : at + 2])[0]
     if bits != 8 or channels not in (1, 3, 4):
-        raise ValueError(f"JPEG with {channels} channels of {bits} bits is not supported")
+        raise UnsupportedPicture(f"JPEG with {channels} channels of {bits} bits is not supported")
     # a block of 64 pixels takes at least one bit with Huffman codes, a little less with arithmetic ones
     expansion = 64.0 * 64 * channels
     dtype = np.dtype(np.uint8)
@@ -226,7 +226,7 @@ def _read_header(data: bytes) -> PictureHeader:
     for is_kind, read in _KINDS:
         if is_kind(data):
             return read(data)
-    raise ValueError("this is not a PNG, JPEG, JPEG 2000, BMP, GIF, PNM, HDR, Sun raster or VIFF picture")
+    raise UnsupportedPicture("this is not a PNG, JPEG, JPEG 2000, BMP, GIF, PNM, HDR, Sun raster or VIFF picture")
 
 
 def _read_label_header(data: bytes) -> PictureHeader:

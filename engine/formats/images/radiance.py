@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..spec import Limits
-from ..support.picture_reader import PictureHeader
+from ..support.picture_reader import PictureHeader, UnsupportedPicture
 from ..support.picture_writers import picture_formats
 from ..support.signature import RADIANCE_SIGNATURES
 
@@ -30,7 +30,7 @@ def read_radiance_header(data: bytes) -> PictureHeader:
     if found is None:
         raise ValueError("the header is damaged, or its rows and columns are not stored from the top left")
     if b"\nFORMAT=32-bit_rle_rgbe\n" not in data[: found.end()]:
-        raise ValueError("only the format 32-bit_rle_rgbe is supported")
+        raise UnsupportedPicture("only the format 32-bit_rle_rgbe is supported")
     height, width = int(found[1]), int(found[2])
 
     def decode(data: bytes) -> np.ndarray:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..spec import Limits
-from ..support.picture_reader import PictureHeader, check_size, exactly
+from ..support.picture_reader import PictureHeader, UnsupportedPicture, check_size, exactly
 from ..support.picture_writers import picture_formats
 
 __all__ = ["OUTPUTS", "SUN_RASTER_MAGIC", "read_sun_raster_header"]
@@ -35,7 +35,9 @@ def read_sun_raster_header(data: bytes) -> PictureHeader:
         f"{order}7I", exactly(data, 4, _HEADER_BYTES - 4)
     )
     if depth not in (1, 8, 24) or kind > _RGB or map_kind > _RAW_MAP or (map_kind and depth == 24):
-        raise ValueError(f"a Sun raster of type {kind} with {depth} bits and colour map {map_kind} is not supported")
+        raise UnsupportedPicture(
+            f"a Sun raster of type {kind} with {depth} bits and colour map {map_kind} is not supported"
+        )
     has_palette = map_kind == _RGB_MAP and map_bytes > 0
     channels = 3 if depth == 24 or has_palette else 1
     row_bytes = -(-width * depth // 8)

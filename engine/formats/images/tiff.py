@@ -20,9 +20,10 @@ import numpy as np
 
 from ....box import Box
 from ...axes import default_axes, is_axis_order
-from ...errors import InputError, InputNotFound
+from ...errors import InputNotFound, damaged_input, unreadable_input
 from ...storage.chunks import cut_range
 from ...storage.file_reads import FilePool, OpenFile
+from ...storage.pixel_types import check_image
 from ...storage.thread_limit import thread_limit
 from ..spec import ImageInfo, ImageReader, ImageSpec, InputFormat, Limits, Scales
 from ..support.library_errors import library_errors
@@ -76,7 +77,7 @@ class TiffReader(ImageReader):
             self._file = OpenFile(path, str(path))
         except OSError as error:
             self._tiff.close()
-            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+            raise unreadable_input(path, error) from error
         try:
             self._translate(self._look)
         except BaseException:
@@ -102,14 +103,10 @@ class TiffReader(ImageReader):
         self._page = page = series.keyframe
         series_axes = read_series_axes(series)
         shape = self._shape = series_axes.shape
-        axes, own_axes = _read_axes(series_axes, self._path)
-        stored = np.dtype(series.dtype).newbyteorder("=")
-        widened: dict[str, np.dtype] = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.float32)}
-        self._dtype = widened.get(stored.name, stored)
-        if self._dtype.name not in _DTYPES:
-            raise InputError(f"cannot read {self._path}: pixels of type {stored} are not supported")
+        self._dtype = check_image(self._path, shape, np.dtype(series.dtype))
+        axes, own_axes = _read_axes(series_axes)
         if min(shape) < 1:
-            raise InputError(f"cannot read {self._path}: the image is empty (shape {shape})")
+            raise damaged_input(self._path, f"the image is empty (shape {shape})")
         resolution, units = read_pixel_size(self._tiff, axes, choice)
         self._pages = PageGrid(series, series_axes, len(series if self._planes is None else self._planes))
         self._cache = SegmentCache(self._decode_segment, _CACHE_BYTES)
@@ -156,9 +153,8 @@ class TiffReader(ImageReader):
 
     def _number(self, at: int, size: int) -> int:
         if at + size > self._file.size:
-            raise InputError(
-                f"cannot read {self._path}: its list of pages leads beyond the end of the file "
-                f"({self._file.size} bytes); it is truncated or damaged"
+            raise damaged_input(
+                self._path, f"its list of pages leads beyond the end of the file ({self._file.size} bytes)"
             )
         data = self._file.read(at, size)
         return int.from_bytes(data, "little" if self._tiff.byteorder == "<" else "big")
@@ -174,9 +170,10 @@ class TiffReader(ImageReader):
     def _check_end(self, offset: int, dtype: Any, shape: tuple[int, ...], file: OpenFile) -> None:
         stop = offset + math.prod(shape) * np.dtype(dtype).itemsize
         if stop > file.size:
-            raise InputError(
-                f"cannot read {self._path}: it declares an image of shape {shape} and type {np.dtype(dtype).name}, "
-                f"which would need {stop} bytes, but the file has {file.size}; it is truncated or damaged"
+            raise damaged_input(
+                self._path,
+                f"it declares an image of shape {shape} and type {np.dtype(dtype).name}, which would need {stop} "
+                f"bytes, but the file has {file.size}; it is truncated or damaged",
             )
 
     @contextmanager
@@ -192,18 +189,18 @@ class TiffReader(ImageReader):
         """Refuse a page whose list of strips or tiles is not complete."""
         count = math.prod(self._pages.grid)
         if len(page.dataoffsets) != count or len(page.databytecounts) != count:
-            raise InputError(
-                f"cannot read {self._path}: an image of shape {page.keyframe.shape} needs {count} strips or tiles, "
-                f"but the file lists {len(page.dataoffsets)}; it is damaged"
+            raise damaged_input(
+                self._path,
+                f"an image of shape {page.keyframe.shape} needs {count} strips or tiles, but the file lists "
+                f"{len(page.dataoffsets)}; it is damaged",
             )
 
     def _check_extent(self, page: Any) -> None:
         """Refuse a page that is not within the file, before anything is computed."""
         ends = (offset + size for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True))
         if page.parent is self._tiff and max(ends) > self._file.size:
-            raise InputError(
-                f"cannot read {self._path}: image data lies beyond the end of the file ({self._file.size} bytes); "
-                "it is truncated"
+            raise damaged_input(
+                self._path, f"image data lies beyond the end of the file ({self._file.size} bytes); it is truncated"
             )
 
     def verify(self) -> None:
@@ -232,16 +229,17 @@ class TiffReader(ImageReader):
                 continue  # sparse
             self._check_expansion(decoded, size)
             if offset + size > file_size:
-                raise InputError(
-                    f"cannot read {self._path}: image data of page {number + 1} lies beyond the end of "
-                    f"{page.parent.filehandle.name} ({file_size} bytes); it is truncated"
+                raise damaged_input(
+                    self._path,
+                    f"image data of page {number + 1} lies beyond the end of {page.parent.filehandle.name} "
+                    f"({file_size} bytes); it is truncated",
                 )
 
     def _check_expansion(self, decoded: int, stored: int) -> None:
         if decoded > max(_PLAUSIBLE_BYTES, stored * _MAX_EXPANSION):
-            raise InputError(
-                f"cannot read {self._path}: {stored} stored bytes cannot give the {decoded} bytes of image that the "
-                "header declares; it is damaged"
+            raise damaged_input(
+                self._path,
+                f"{stored} stored bytes cannot give the {decoded} bytes of image that the header declares",
             )
 
     def _translate(self, action: Callable[[], Any]) -> Any:
@@ -305,7 +303,7 @@ class TiffReader(ImageReader):
         if offset and size:
             with self._file_of(page) as file:
                 if offset + size > file.size:
-                    raise InputError(f"cannot read {self._path}: it ends within a strip or tile; it is truncated")
+                    raise damaged_input(self._path, "it ends within a strip or tile; it is truncated")
                 data = file.read(offset, size)
             self._check_expansion(math.prod(self._pages.segment) * keyframe.dtype.itemsize, size)
         extra: dict[str, Any] = {}
@@ -329,11 +327,8 @@ def _open_file(path: Path) -> Any:
         return tifffile.TiffFile(path)
     except FileNotFoundError:
         raise InputNotFound(f"there is no file {path}") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # tifffile raises nearly every exception type on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot read {path}: {reason}") from error
+        raise unreadable_input(path, error) from error
 
 
 def _describe_levels(choice: Choice) -> Scales | None:
@@ -350,11 +345,9 @@ def _describe_levels(choice: Choice) -> Scales | None:
     return Scales(str(choice.number), shapes)
 
 
-def _read_axes(series: SeriesAxes, path: Path) -> tuple[str, bool]:
+def _read_axes(series: SeriesAxes) -> tuple[str, bool]:
     """Read the axes of a series, and whether the file itself states them."""
     stored, shape = series.axes, series.shape
-    if not 2 <= len(shape) <= 5:
-        raise InputError(f"cannot read {path}: only images of 2 to 5 dimensions are supported, not shape {shape}")
     axes = stored.lower().replace("s", "c").replace("i", "t")
     if is_axis_order(axes):
         return axes, "I" not in stored

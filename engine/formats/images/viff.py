@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..spec import Limits
-from ..support.picture_reader import PictureHeader, check_size, exactly
+from ..support.picture_reader import PictureHeader, UnsupportedPicture, check_size, exactly
 from ..support.picture_writers import picture_formats
 
 __all__ = ["OUTPUTS", "VIFF_MAGIC", "read_viff_header"]
@@ -35,21 +35,21 @@ def read_viff_header(data: bytes) -> PictureHeader:
     header = exactly(data, 0, _HEADER_BYTES)
     release, version, machine = header[2:5]
     if (release, version) != (_RELEASE, _VERSION) or machine not in _BYTE_ORDERS:
-        raise ValueError(f"VIFF {version}.{release} of machine type {machine} is not supported")
+        raise UnsupportedPicture(f"VIFF {version}.{release} of machine type {machine} is not supported")
     order = _BYTE_ORDERS[machine]
     fields = struct.unpack_from(f"{order}16I", header, _FIELDS)
     width, height, places, images, bands, pixel_type, encoding = (fields[i] for i in (0, 1, 7, 9, 10, 11, 12))
     map_scheme, map_type, map_width = fields[13:16]
     (map_height,) = struct.unpack_from(f"{order}I", header, _FIELDS + 64)
     if places == _EXPLICIT_PLACES or images > 1 or encoding:
-        raise ValueError("VIFF with several images, explicit locations or compression is not supported")
+        raise UnsupportedPicture("VIFF with several images, explicit locations or compression is not supported")
     if pixel_type not in _TYPES:
-        raise ValueError(f"VIFF with pixels of type {pixel_type} is not supported")
+        raise UnsupportedPicture(f"VIFF with pixels of type {pixel_type} is not supported")
     stored = np.dtype(order + _TYPES[pixel_type])
     if map_scheme == _NO_MAP:
         return _plain(width, height, bands, stored)
     if map_scheme not in (_MAP_PER_BAND, _SHARED_MAP, _GROUPED_MAP) or map_type not in _MAP_TYPES:
-        raise ValueError(f"VIFF with colour maps of scheme {map_scheme} and type {map_type} is not supported")
+        raise UnsupportedPicture(f"VIFF with colour maps of scheme {map_scheme} and type {map_type} is not supported")
     if stored.kind == "f" or (map_width > 1 and bands != 1):
         raise ValueError("the colour maps do not suit the pixels")
     maps = 1 if map_scheme == _SHARED_MAP else bands

@@ -49,20 +49,20 @@ class Subblock:
         return all(self.stored[a] == self.size[a] for a in "XY")
 
     def pixels(self) -> tuple[np.dtype, int]:
-        """Return the stored dtype and the number of samples. Raises ValueError for unsupported types."""
+        """Return the stored dtype and the number of samples. Raises InputError for unsupported types."""
         if self.pixel_type not in _PIXELS:
-            raise ValueError(f"pixels of the type {self.pixel_type} of CZI are not supported")
+            raise InputError(f"pixels of the type {self.pixel_type} of CZI are not supported; export it as OME-TIFF")
         name, samples = _PIXELS[self.pixel_type]
         return np.dtype(name), samples
 
 
 def _read_segment(file: OpenFile, position: int, name: bytes) -> int:
-    """Check the name of a segment; returns the position of its content. Raises InputError."""
+    """Check the name of a segment; returns the position of its content. Raises ValueError."""
     if not 0 <= position <= file.size - _SEGMENT.size:
-        raise InputError("its directory leads beyond the end of the file; it is truncated or damaged")
+        raise ValueError("its directory leads beyond the end of the file")
     found = _SEGMENT.unpack(file.read(position, _SEGMENT.size))[0].rstrip(b"\0")
     if found != name:
-        raise InputError(f"it has no segment {name.decode()} where its directory says; it is damaged")
+        raise ValueError(f"it has no segment {name.decode()} where its directory says")
     return position + _SEGMENT.size
 
 
@@ -74,7 +74,7 @@ def _read_header(file: OpenFile) -> tuple[int, int, int]:
 
 
 def read_subblocks(file: OpenFile) -> list[Subblock]:
-    """Read the directory of an open file. Raises InputError, without the name of the file."""
+    """Read the directory of an open file. Raises InputError without the name of the file, ValueError for damage."""
     part, directory, _ = _read_header(file)
     if part:
         raise InputError("it is a part of a file of several; open the first part")
@@ -82,7 +82,7 @@ def read_subblocks(file: OpenFile) -> list[Subblock]:
     (count,) = struct.unpack("<i", file.read(at, 4))
     smallest = _ENTRY.size + 2 * _DIMENSION.size
     if not 0 < count <= min(_MAX_ENTRIES, (file.size - at) // smallest):
-        raise InputError(f"its directory declares {count} subblocks, which it cannot hold")
+        raise ValueError(f"its directory declares {count} subblocks, which it cannot hold")
     at += 128
     used = _SEGMENT.unpack(file.read(directory, _SEGMENT.size))[2]
     data = file.read(at, min(file.size - at, max(0, used - 128)))
@@ -97,33 +97,33 @@ def _read_entry(data: bytes, at: int) -> tuple[Subblock, int]:
     try:
         schema, pixels, position, part, compression, _, _, _, count = _ENTRY.unpack_from(data, at)
         if schema != b"DV" or not 0 < count <= _MAX_DIMENSIONS:
-            raise InputError("its directory is damaged")
+            raise ValueError("its directory is damaged")
         at += _ENTRY.size
         dimensions = [_DIMENSION.unpack_from(data, at + i * _DIMENSION.size) for i in range(count)]
     except struct.error:
-        raise InputError("its directory is truncated") from None
+        raise ValueError("its directory is truncated") from None
     if part:
-        raise InputError("its images are in several files, which is not supported; save it as one file")
+        raise InputError("its images are in several files, which is not supported; save it as one file in ZEN")
     letters = [d[0].rstrip(b"\0").decode("latin-1") for d in dimensions]
     start, size, stored = (
         dict(zip(letters, values, strict=True))
         for values in zip(*((d[1], d[2], d[4] or d[2]) for d in dimensions), strict=True)
     )
     if not {"X", "Y"} <= set(letters) or min(*size.values(), *stored.values()) < 1:
-        raise InputError("its directory declares tiles without a size")
+        raise ValueError("its directory declares tiles without a size")
     return Subblock(start, size, stored, pixels, compression, position), at + count * _DIMENSION.size
 
 
 def voxels_position(file: OpenFile, block: Subblock) -> tuple[int, int]:
-    """Read the position and the number of bytes of the voxels of a subblock. Raises InputError."""
+    """Read the position and the number of bytes of the voxels of a subblock. Raises ValueError."""
     at = _read_segment(file, block.position, b"ZISRAWSUBBLOCK")
     metadata, _, size = struct.unpack("<iiq", file.read(at, 16))
     (count,) = struct.unpack("<i", file.read(at + 16 + _ENTRY.size - 4, 4))
     if not 0 < count <= _MAX_DIMENSIONS:
-        raise InputError("a subblock is damaged")
+        raise ValueError("a subblock is damaged")
     start = at + max(256, 16 + _ENTRY.size + count * _DIMENSION.size) + metadata
     if metadata < 0 or size < 0 or start + size > file.size:
-        raise InputError("a subblock lies beyond the end of the file; it is truncated")
+        raise ValueError("a subblock lies beyond the end of the file")
     return start, size
 
 

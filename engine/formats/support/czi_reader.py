@@ -16,7 +16,7 @@ import numpy as np
 
 from ....box import Box
 from ....frozen import frozen
-from ...errors import InputError, InputNotFound, setting
+from ...errors import InputError, InputNotFound, as_marked, setting, unreadable_input
 from ...storage.file_reads import OpenFile
 from ...storage.pixel_types import pixel_type
 from ..spec import ImageInfo, ImageReader
@@ -74,22 +74,24 @@ class CziReader(ImageReader):
     def _arrange(self, blocks: Sequence[Subblock], *, allow_missing: bool) -> None:
         """Sort the subblocks of a scene by plane, and describe the image."""
         if not blocks:
-            raise InputError("the scene has no subblocks of full resolution")
+            raise ValueError("the scene has no subblocks of full resolution")
         for letter in sorted({a for b in blocks for a in b.start} - {*"XYSM", *_PLANES}):
             if len({b.start.get(letter, 0) for b in blocks}) > 1 or any(b.size.get(letter, 1) > 1 for b in blocks):
                 what = _OTHERS.get(letter, "positions")
-                raise InputError(f"it has several {what} (dimension {letter}), which is not supported; export one")
+                raise InputError(
+                    f"it has several {what} (dimension {letter}), which is not supported; export one in ZEN"
+                )
         if any(b.size.get(a, 1) > 1 for b in blocks for a in _PLANES):
-            raise InputError("subblocks of several planes are not supported")
+            raise InputError("subblocks of several planes are not supported; export it as OME-TIFF")
         types = {b.pixels() for b in blocks}
         if len(types) > 1:
             raise InputError(
-                "its channels have pixels of different types, which is not supported; export them one by one"
+                "its channels have pixels of different types, which is not supported; export them one by one in ZEN"
             )
         ((self._stored, self._samples),) = types
         odd = sorted({b.compression for b in blocks} - {_UNCOMPRESSED, _JPEG, _JPEG_XR, _ZSTD_0, _ZSTD_1})
         if odd:
-            raise InputError(f"its compression, number {odd[0]} of CZI, is not supported; save it uncompressed")
+            raise InputError(f"its compression, number {odd[0]} of CZI, is not supported; save it uncompressed in ZEN")
         starts = {a: min(b.start.get(a, 0) for b in blocks) for a in "YX" + _PLANES}
         counts = [max(b.start.get(a, 0) for b in blocks) - starts[a] + 1 for a in _PLANES]
         height, width = (max(b.start[a] + b.size[a] for b in blocks) - starts[a] for a in "YX")
@@ -170,7 +172,7 @@ class CziReader(ImageReader):
         start, size = voxels_position(self._file, block)
         shape = (block.size["Y"], block.size["X"], self._samples)
         if size < int(np.prod(shape, dtype=np.int64)) * self._stored.itemsize:
-            raise InputError("a subblock is smaller than its image; the file is damaged")
+            raise ValueError("a subblock is smaller than its image")
         whole = Box((*part.start, 0), (*part.stop, self._samples))
         return _to_rgb(self._file.read_box(start, shape, self._stored, whole))
 
@@ -182,13 +184,13 @@ class CziReader(ImageReader):
         shape = (block.size["Y"], block.size["X"], self._samples)
         size = int(np.prod(shape, dtype=np.int64)) * self._stored.itemsize
         if size > max(_PLAUSIBLE_BYTES, stored * _MAX_EXPANSION):
-            raise InputError(f"{stored} stored bytes cannot give the {size} bytes of a subblock; the file is damaged")
+            raise ValueError(f"{stored} stored bytes cannot give the {size} bytes of a subblock")
         data = self._file.read(start, stored)
         if block.compression in (_JPEG, _JPEG_XR):
             decode = imagecodecs.jpegxr_decode if block.compression == _JPEG_XR else imagecodecs.jpeg8_decode
             pixels = np.asarray(decode(data))  # in the order RGB
             if pixels.size != int(np.prod(shape, dtype=np.int64)) or pixels.dtype != self._stored:
-                raise InputError(f"a subblock holds {pixels.shape} pixels of {pixels.dtype} instead of {shape}")
+                raise ValueError(f"a subblock holds {pixels.shape} pixels of {pixels.dtype} instead of {shape}")
             return pixels.reshape(shape)
         return _to_rgb(np.frombuffer(_unpack_zstd(block, data, size), self._stored).reshape(shape))
 
@@ -199,17 +201,21 @@ class CziReader(ImageReader):
                 self._translate(partial(voxels_position, self._file, tile.block))
 
     def _translate(self, action: Callable[[], Any]) -> Any:
-        """Run an action that reads the file; every error becomes an InputError that names it."""
-        try:
-            return library_errors(self._path, action)
-        except InputNotFound:
-            raise
-        except InputError as error:
-            text = str(error)
-            raise error if str(self._path) in text else InputError(f"cannot read {self._path}: {text}") from error
+        return _about(self._path, action)
 
     def close(self) -> None:
         self._file.close()
+
+
+def _about(path: Path, action: Callable[[], Any]) -> Any:
+    """Run an action that reads the file; every error becomes an InputError that names it."""
+    try:
+        return library_errors(path, action)
+    except InputNotFound:
+        raise
+    except InputError as error:
+        text = error.render(as_marked)
+        raise error if str(path) in text else InputError(f"cannot read {path}: {text}") from error
 
 
 def _open(path: Path) -> OpenFile:
@@ -218,7 +224,7 @@ def _open(path: Path) -> OpenFile:
     except FileNotFoundError:
         raise InputNotFound(f"there is no file {path}") from None
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable_input(path, error) from error
 
 
 def _list_scenes(blocks: Sequence[Subblock]) -> tuple[list[int], tuple[str, ...]]:
@@ -243,7 +249,7 @@ def _unpack_zstd(block: Subblock, data: bytes, size: int) -> bytes:
         is_split = start == 3 and data[1] == 1 and bool(data[2] & 1)
     pixels = bytes(imagecodecs.zstd_decode(data[start:], out=size))
     if len(pixels) != size:
-        raise InputError("a subblock is smaller than its image; the file is damaged")
+        raise ValueError("a subblock is smaller than its image")
     if not is_split:
         return pixels
     return np.frombuffer(pixels, np.uint8).reshape(2, size // 2).T.tobytes()
@@ -253,8 +259,7 @@ def list_scenes(path: Path) -> tuple[str, ...]:
     """Names of all scenes of a file. Raises InputError, InputNotFound."""
     file = _open(path)
     try:
-        return _list_scenes(read_subblocks(file))[1]
-    except InputError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+        names: tuple[str, ...] = _about(path, lambda: _list_scenes(read_subblocks(file))[1])
+        return names
     finally:
         file.close()

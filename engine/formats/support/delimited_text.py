@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...errors import InputError, InputNotFound
+from ...errors import InputError, InputNotFound, unreadable_input
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 _SEPARATORS = ("\t", ";", ",")
@@ -29,11 +29,11 @@ def open_delimited(path: Path) -> Iterator[tuple[Sequence[str], Iterator[tuple[i
     except FileNotFoundError:
         raise InputNotFound(f"there is no file {path}") from None
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable_input(path, error) from error
     except UnicodeDecodeError:
         raise InputError(f"cannot read {path}: it is not text in UTF-8; save the table as CSV in UTF-8") from None
     except csv.Error as error:
-        raise InputError(f"cannot read {path}: it is no table of text ({error})") from None
+        raise InputError(f"cannot read {path}: it is no table of text ({error}); save it as CSV") from None
 
 
 def _rows(path: Path, rows: Iterator[list[str]], width: int) -> Iterator[tuple[int, Sequence[str]]]:
@@ -41,5 +41,8 @@ def _rows(path: Path, rows: Iterator[list[str]], width: int) -> Iterator[tuple[i
         if not any(field.strip() for field in fields):
             continue
         if len(fields) != width:
-            raise InputError(f"{path}, row {number}: there are {len(fields)} fields, but {width} columns")
+            raise InputError(
+                f"{path}, row {number}: there are {len(fields)} fields, but {width} columns; "
+                "each row needs a field per column"
+            )
         yield number, fields

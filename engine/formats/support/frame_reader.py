@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ....box import Box
-from ...errors import InputError, InputNotFound
-from ...storage.pixel_types import pixel_type
+from ...errors import InputError, InputNotFound, damaged_input
+from ...storage.pixel_types import check_image
 from ..spec import ImageInfo, ImageReader
 from .library_errors import library_errors
 from .segment_cache import SegmentCache
@@ -64,7 +64,7 @@ class FrameReader(ImageReader):
             with self._lock:  # libraries seek in one open file
                 frame = np.array(self._read_frame(place))
             if frame.size != prod(self.info.shape[self._lead :]):
-                raise InputError(f"cannot read {self._path}: a plane has the shape {frame.shape}; the file is damaged")
+                raise damaged_input(self._path, f"a plane has the shape {frame.shape}")
             return frame.reshape(self.info.shape[self._lead :])
 
         result: np.ndarray = library_errors(self._path, load)
@@ -75,10 +75,10 @@ class FrameReader(ImageReader):
             self._close()
 
 
-def describe_frames(shape: tuple[int, ...], axes: str, dtype: Any, lead: int, **more: Any) -> ImageInfo:
-    """Describe an image by its planes. Raises ValueError for types that are not numbers."""
+def describe_frames(path: Path, shape: tuple[int, ...], axes: str, dtype: Any, lead: int, **more: Any) -> ImageInfo:
+    """Describe an image by its planes. Raises InputError."""
     chunks = (1,) * lead + shape[lead:]
-    return ImageInfo(shape, pixel_type(np.dtype(dtype)), axes, chunks=chunks, **more)
+    return ImageInfo(shape, check_image(path, shape, np.dtype(dtype)), axes, chunks=chunks, **more)
 
 
 def check_there(path: Path) -> None:

@@ -12,13 +12,12 @@ import importlib
 import os
 import re
 from collections.abc import Iterator
-from math import prod
 from pathlib import Path
 
 import h5py  # type: ignore[import-untyped]  # ships neither stubs nor a py.typed marker
 
-from ...errors import InputError, InputNotFound, MemoryTooSmall
-from ...storage.pixel_types import MAX_IMAGE_BYTES, pixel_type
+from ...errors import InputError, InputNotFound, MemoryTooSmall, damaged_input
+from ...storage.pixel_types import check_image
 
 # Exceptions of h5py for damaged files.
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, EOFError)
@@ -28,6 +27,7 @@ _CHUNK_CACHE_SLOTS = 10_007
 _MAX_PLACES = 1_000_000  # of chunks, looked up in some seconds
 _MAX_LINKS = 16  # followed one after the other before a path counts as circular
 _MAX_NAMES = 10  # listed in a message
+_SAVE_ANEW = "save the pixels anew in one file"
 
 
 def reason(error: BaseException) -> str:
@@ -51,9 +51,11 @@ def wrapped(what: str) -> Iterator[None]:
     except InputError:
         raise
     except MemoryError as error:
-        raise MemoryTooSmall(f"cannot read {what}: the memory does not suffice to unpack one of its chunks") from error
+        raise MemoryTooSmall(
+            f"cannot read {what}: the memory does not suffice to unpack one of its chunks; save it with smaller ones"
+        ) from error
     except HDF5_ERRORS as error:
-        raise InputError(f"cannot read {what}: {reason(error)}") from error
+        raise damaged_input(what, reason(error)) from error
 
 
 def open_file(path: Path) -> h5py.File:
@@ -61,7 +63,7 @@ def open_file(path: Path) -> h5py.File:
     if not path.exists():
         raise InputNotFound(f"there is no file {path}")
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not an HDF5 file")
+        raise InputError(f"{path} is a folder, not an HDF5 file; name the file")
     try:
         return h5py.File(
             path,
@@ -74,7 +76,7 @@ def open_file(path: Path) -> h5py.File:
     except PermissionError as error:
         raise InputError(f"cannot read {path}: {os.strerror(error.errno or 0)}") from error
     except HDF5_ERRORS as error:
-        raise InputError(f"cannot read {path}: not an HDF5 file, or damaged ({reason(error)})") from error
+        raise damaged_input(path, f"not an HDF5 file, or damaged ({reason(error)})") from error
 
 
 class OpenDataset:
@@ -129,9 +131,8 @@ class OpenDataset:
 
     def _verify_end(self, start: int, size: int) -> None:
         if start + size > self._bytes:
-            raise InputError(
-                f"cannot read {self.label}: some of its data lies beyond the end of the file ({self._bytes} bytes); "
-                "it is truncated or damaged"
+            raise damaged_input(
+                self.label, f"some of its data lies beyond the end of the file ({self._bytes} bytes); it is truncated"
             )
 
     def _open(self, path: Path) -> h5py.File:
@@ -142,7 +143,7 @@ class OpenDataset:
     def _follow(self, file: h5py.File, path: str, *, links_left: int, leave_file: bool) -> object:
         """Find the object at ``path``, or None. Links are resolved here and never by HDF5."""
         if not links_left:
-            raise InputError(f"cannot read {self._path}: links in it lead in a circle at {path!r}")
+            raise InputError(f"cannot read {self._path}: links in it lead in a circle at {path!r}; {_SAVE_ANEW}")
         node: object = file["/"]
         for part in (p for p in path.split("/") if p not in ("", ".")):
             if not isinstance(node, h5py.Group):
@@ -153,7 +154,8 @@ class OpenDataset:
             if isinstance(link, h5py.ExternalLink):
                 if not leave_file:
                     raise InputError(
-                        f"cannot read {self._path}: a virtual dataset leads through a link to {link.filename}"
+                        f"cannot read {self._path}: a virtual dataset leads through a link to {link.filename}; "
+                        f"{_SAVE_ANEW}"
                     )
                 other = self._open(self._neighbour(link.filename, f"the link {part!r}"))
                 node = self._follow(other, link.path, links_left=links_left - 1, leave_file=True)
@@ -171,29 +173,23 @@ class OpenDataset:
         if not target.is_relative_to(folder):
             raise InputError(
                 f"cannot read {self._path}: {what} leads to {target}, outside the folder of the file; "
-                "copy both files into one folder, or save the pixels anew in one file"
+                f"copy both files into one folder, or {_SAVE_ANEW}"
             )
         if not target.is_file():
-            raise InputNotFound(f"cannot read {self._path}: {what} leads to {target}, which does not exist")
+            raise InputNotFound(
+                f"cannot read {self._path}: {what} leads to {target}, which does not exist; bring that file there, too"
+            )
         return target
 
     def _check_shape(self) -> None:
-        shape, what = self.dataset.shape, self.label
-        if shape is None or not 2 <= len(shape) <= 5:
-            raise InputError(f"{what} has {len(shape or ())} dimensions; an image has 2 to 5")
-        try:
-            pixel_type(self.dataset.dtype)
-        except ValueError as error:
-            raise InputError(f"cannot read {what}: {error}") from None
-        if prod(int(n) for n in shape) * self.dataset.dtype.itemsize > MAX_IMAGE_BYTES:
-            raise InputError(f"cannot read {what}: it declares an impossible size, {' x '.join(map(str, shape))}")
+        check_image(self.label, self.dataset.shape or (), self.dataset.dtype)
 
     def _check_storage(self, dataset: h5py.Dataset, *, links_left: int) -> None:
         """Refuse pixels in external files and pixels with unavailable filters, also in sources of virtual datasets."""
         if dataset.external:
             raise InputError(
                 f"cannot read {self.label}: its pixels are kept outside the HDF5 file, in {dataset.external[0][0]!r}; "
-                "save them anew inside one file"
+                f"{_SAVE_ANEW}"
             )
         settings = dataset.id.get_create_plist()
         for index in range(settings.get_nfilters()):
@@ -206,18 +202,20 @@ class OpenDataset:
         if not dataset.is_virtual:
             return
         if not links_left:
-            raise InputError(f"cannot read {self.label}: its virtual sources lead in a circle")
+            raise InputError(f"cannot read {self.label}: its virtual sources lead in a circle; {_SAVE_ANEW}")
         for file_name, source_name in sorted({(v.file_name, v.dset_name) for v in dataset.virtual_sources()}):
             if "%b" in file_name or "%b" in source_name:
                 raise InputError(
-                    f"cannot read {self.label}: its virtual sources are a pattern, {file_name}/{source_name}"
+                    f"cannot read {self.label}: its virtual sources are a pattern, {file_name}/{source_name}; "
+                    f"{_SAVE_ANEW}"
                 )
             inside = file_name in (".", dataset.file.filename)
             file = dataset.file if inside else self._open(self._neighbour(file_name, "a virtual source"))
             source = self._follow(file, source_name, links_left=links_left - 1, leave_file=False)
             if not isinstance(source, h5py.Dataset):
                 raise InputNotFound(
-                    f"cannot read {self.label}: its virtual source {file_name}/{source_name} is not there"
+                    f"cannot read {self.label}: its virtual source {file_name}/{source_name} is not there; bring that "
+                    "file there, too"
                 )
             self._check_storage(source, links_left=links_left - 1)
             if not inside:
@@ -240,7 +238,7 @@ def _dataset_names(file: h5py.File, path: Path) -> tuple[str, ...]:
 def _only_dataset(file: h5py.File, path: Path) -> str:
     names = _dataset_names(file, path)
     if not names:
-        raise InputError(f"{path} contains no datasets with 2 to 5 dimensions")
+        raise InputError(f"{path} contains no datasets with 2 to 5 dimensions; choose another file")
     if len(names) > 1:
         raise InputError(
             f"{path} contains several datasets; append the internal path of one to the file name, "

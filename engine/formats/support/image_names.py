@@ -30,7 +30,7 @@ def choose_image(names: Sequence[str], internal: str, path: Path) -> int:
     if wanted:
         raise InputNotFound(f"there is no image {wanted!r} in {path}; it has: {shown}")
     if not names:
-        raise InputError(f"cannot read {path}: it holds no image")
+        raise InputError(f"cannot read {path}: it holds no image; choose another file")
     if len(names) > 1:
         raise InputError(
             f"cannot read {path}: it holds {len(names)} images; name one, as in {path.name}/{names[0]}. It has: {shown}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from ...errors import InputError, InputNotFound
+from ...errors import InputError, InputNotFound, unreadable_input
 
 __all__ = ["read_lines", "split_rows"]
 
@@ -22,9 +22,9 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     except FileNotFoundError:
         raise InputNotFound(f"there is no file {path}") from None
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable_input(path, error) from error
     if "\0" in text:
-        raise InputError(f"cannot read {path}: it is not a text")
+        raise InputError(f"cannot read {path}: it is not a text; save it as CSV or text in UTF-8")
     lines = enumerate(text.replace("\r\n", "\n").split("\n"), 1)
     return [(number, line) for number, line in lines if line.strip() and not line.lstrip().startswith("#")]
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .picture_reader import PictureHeader
+from .picture_reader import PictureHeader, UnsupportedPicture
 
 __all__ = ["read_jpeg2000_header"]
 
@@ -39,10 +39,10 @@ def read_jpeg2000_header(data: bytes) -> PictureHeader:
     if len(parts) < 3 * count or not count:
         raise ValueError("the file is truncated")
     if len(set(parts[::3])) > 1 or set(parts[1::3]) | set(parts[2::3]) != {1}:
-        raise ValueError("JPEG 2000 with channels of different sizes or types is not supported; save it as TIFF")
+        raise UnsupportedPicture("JPEG 2000 with channels of different sizes or types is not supported")
     depth, is_signed = (parts[0] & 0x7F) + 1, parts[0] > 0x7F
     if depth > 16:
-        raise ValueError(f"JPEG 2000 with {depth} bits is not supported; save it as TIFF")
+        raise UnsupportedPicture(f"JPEG 2000 with {depth} bits is not supported")
     dtype = np.dtype(f"{'i' if is_signed else 'u'}{1 if depth <= 8 else 2}")
     channels = columns or count
     check = partial(_check_tile_parts, start=at)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError, MemoryTooSmall
+from ...errors import InputError, MemoryTooSmall, unreadable_input
+
+BY_REGION = "save it as OME-Zarr or HDF5, which are read by region"
 
 
 def library_errors(path: Path, action: Callable[[], Any]) -> Any:
@@ -16,7 +18,6 @@ def library_errors(path: Path, action: Callable[[], Any]) -> Any:
     except (InputError, MemoryTooSmall):
         raise
     except MemoryError:
-        raise MemoryTooSmall(f"the image in {path} does not fit into memory") from None
+        raise MemoryTooSmall(f"the image in {path} does not fit into memory; {BY_REGION}") from None
     except Exception as error:  # these libraries raise nearly every exception type on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot read {path}: {reason}") from error
+        raise unreadable_input(path, error) from error

@@ -39,23 +39,28 @@ def open_lif(path: Path, internal: str = "") -> ImageReader:
 
 def _make_reader(path: Path, file: Any, image: Any) -> FrameReader:
     if image.is_flim:
-        raise InputError(f"cannot read {path}: the image holds fluorescence lifetimes (FLIM); export their intensities")
+        raise InputError(
+            f"cannot read {path}: the image holds fluorescence lifetimes (FLIM); export their intensities from LAS X"
+        )
     letters, shape = tuple(image.dims), tuple(image.shape)
     for letter in letters:
         if letter not in _AXES:
             what = _NAMES.get(letter[0], f"the dimension {letter}")
-            raise InputError(f"cannot read {path}: the image has several {what}; export them one by one")
+            raise InputError(f"cannot read {path}: the image has several {what}; export them one by one from LAS X")
     axes = "".join(_AXES[letter] for letter in letters)
     inner = tuple(image.frames.frame_dims)
     lead = len(letters) - len(inner)
     if letters[lead:] != inner:
-        raise InputError(f"cannot read {path}: the order of its dimensions, {', '.join(letters)}, is not supported")
+        raise InputError(
+            f"cannot read {path}: the order of its dimensions, {', '.join(letters)}, is not supported; "
+            "export it as OME-TIFF"
+        )
     problem = ""
     if not is_axis_order(axes) or not {"x", "y"} <= set(axes):
         problem, axes = f"its axes are {', '.join(letters)}", default_axes(shape)
     resolution, units = ({}, {}) if problem else _pixel_size(image, axes)
     info = describe_frames(
-        shape, axes, image.dtype, lead, own_axes=not problem, axes_problem=problem,
+        path, shape, axes, image.dtype, lead, own_axes=not problem, axes_problem=problem,
         resolution=resolution, axis_units=units,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, damaged_input
 from ..spec import ImageReader
 from .frame_reader import FrameReader, describe_frames, list_names, open_with
 from .image_names import choose_image
@@ -37,9 +37,14 @@ def _make_reader(path: Path, file: Any, position: int) -> FrameReader:
     sizes = {letter: int(n) for letter, n in file.sizes.items()}
     for letter in sizes:
         if letter not in ("P", "T", "Z", *_IN_FRAME):
-            raise InputError(f"cannot read {path}: it has the dimension {letter}, which is not supported; export parts")
+            raise InputError(
+                f"cannot read {path}: it has the dimension {letter}, which is not supported; export parts from NIS"
+            )
     if file.components_per_channel not in (1, 3) or ("C" in sizes and "S" in sizes):
-        raise InputError(f"cannot read {path}: several channels with several samples of colour are not supported")
+        raise InputError(
+            f"cannot read {path}: several channels with several samples of colour are not supported; "
+            "export it as OME-TIFF"
+        )
     letters = [a for a in sizes if a in "TZ"] + [a for a in _IN_FRAME if a in sizes or a in "YX"]
     lead = sum(a in "TZ" for a in letters)
     shape = tuple(sizes.get(a, 1) for a in letters)
@@ -48,7 +53,14 @@ def _make_reader(path: Path, file: Any, position: int) -> FrameReader:
     _check_frames(path, file, max(1, len(frames)))
     resolution = _pixel_size(file, axes)
     info = describe_frames(
-        shape, axes, file.dtype, lead, own_axes=True, resolution=resolution, axis_units=dict.fromkeys(resolution, "µm")
+        path,
+        shape,
+        axes,
+        file.dtype,
+        lead,
+        own_axes=True,
+        resolution=resolution,
+        axis_units=dict.fromkeys(resolution, "µm"),
     )
 
     def read_frame(place: tuple[int, ...]) -> np.ndarray:
@@ -75,7 +87,7 @@ def _check_frames(path: Path, file: Any, total: int) -> None:
     attributes = file.attributes
     nbytes = (attributes.widthBytes or 0) * attributes.heightPx
     if attributes.compressionType is None and max(stored.values()) + nbytes > path.stat().st_size:
-        raise InputError(f"cannot read {path}: a frame lies beyond the end of the file; it is truncated")
+        raise damaged_input(path, "a frame lies beyond the end of the file; it is truncated")
 
 
 def _pixel_size(file: Any, axes: str) -> dict[str, float]:

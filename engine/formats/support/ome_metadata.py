@@ -18,7 +18,7 @@ from typing import Any
 
 from ....frozen import frozen
 from ...axes import default_axes, is_axis_order
-from ...errors import InputError, InputNotFound
+from ...errors import InputError, InputNotFound, damaged_input
 from ...storage.chunk_store import StorePath, is_inside, read_json, store_input_errors
 from ...storage.object_storage import RemotePath
 from ..spec import Scales
@@ -125,7 +125,8 @@ def find_multiscale(path: StorePath) -> tuple[Multiscale, Level]:
             version = str(attributes.get("version") or _member(images[0], "version") or "")
             if version and not re.match(r"0\.[1-5](?!\d)", version):
                 raise InputError(
-                    f"cannot read {folder}: it is OME-Zarr of version {version}; versions 0.1 to 0.5 can be read"
+                    f"cannot read {folder}: it is OME-Zarr of version {version}; versions 0.1 to 0.5 can be read; "
+                    "save it as 0.5"
                 )
             if array is None or any(wanted == _member(d, "path") for d in _datasets(images)):
                 return _choose_level(folder, images, wanted, group_format)
@@ -308,14 +309,14 @@ def _choose_level(root: StorePath, images: list[object], wanted: str, zarr_forma
 
 def _parse_image(root: StorePath, image: object, zarr_format: int) -> Multiscale:
     if not isinstance(image, dict) or not isinstance(image.get("datasets"), list):
-        raise InputError(f"cannot read {root}: its multiscales metadata name no datasets")
+        raise damaged_input(root, "its multiscales metadata name no datasets")
     levels = tuple(_parse_level(root, d, zarr_format) for d in image["datasets"][:_MAX_LEVELS])
     if not levels:
-        raise InputError(f"cannot read {root}: its multiscales metadata name no datasets")
+        raise damaged_input(root, "its multiscales metadata name no datasets")
     shape = levels[0].shape
     for level in levels:
         if len(level.shape) != len(shape):
-            raise InputError(f"cannot read {root}: its scales have different numbers of axes")
+            raise damaged_input(root, "its scales have different numbers of axes")
     axes, units, problem = _parse_axes(image.get("axes"), shape)
     scale, translation = _parse_transformations(root, image.get("coordinateTransformations"), len(axes))
     return Multiscale(root, zarr_format, axes, levels, units, scale, translation, problem)
@@ -337,14 +338,18 @@ def _parse_axes(stored: object, shape: tuple[int, ...]) -> tuple[str, dict[str, 
 def _parse_level(root: StorePath, dataset: object, zarr_format: int) -> Level:
     path = _member(dataset, "path")
     if not isinstance(path, str) or not _is_harmless(path):
-        raise InputError(f"cannot read {root}: {path!r} is not the path of a scale in it")
+        raise damaged_input(root, f"{path!r} is not the path of a scale in it")
     folder = root.joinpath(*path.split("/"))
     mark = folder / (".zarray" if zarr_format == 2 else "zarr.json")
     if not is_inside(folder, root) or not is_inside(mark, root):
-        raise InputError(f"cannot read {root}: the scale {path!r} is a link that leads out of it")
+        raise InputError(
+            f"cannot read {root}: the scale {path!r} is a link that leads out of it; copy the scale into it"
+        )
     metadata = read_json(mark)
     if metadata is None:
-        raise InputNotFound(f"cannot read {root}: its scale {path!r} is not there, or is not Zarr {zarr_format}")
+        raise InputNotFound(
+            f"cannot read {root}: its scale {path!r} is not there, or is not Zarr {zarr_format}; copy or save it again"
+        )
     shape = _read_shape(folder, metadata)
     scale, translation = _parse_transformations(folder, _member(dataset, "coordinateTransformations"), len(shape))
     return Level(path, metadata, shape, scale, translation)
@@ -353,7 +358,9 @@ def _parse_level(root: StorePath, dataset: object, zarr_format: int) -> Level:
 def _read_shape(folder: StorePath, metadata: Mapping[str, Any]) -> tuple[int, ...]:
     shape = metadata.get("shape")
     if not isinstance(shape, list) or not 2 <= len(shape) <= 5 or not all(type(n) is int and n >= 0 for n in shape):
-        raise InputError(f"cannot read {folder}: its shape is {str(shape)[:80]}, and an image has 2 to 5 axes")
+        raise InputError(
+            f"cannot read {folder}: its shape is {str(shape)[:80]}, and an image has 2 to 5 axes; save a part of it"
+        )
     return tuple(shape)
 
 

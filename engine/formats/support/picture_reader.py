@@ -17,13 +17,18 @@ import numpy as np
 
 from ....box import Box
 from ....frozen import frozen
-from ...errors import InputError, InputNotFound, MemoryTooSmall
+from ...errors import InputError, InputNotFound, MemoryTooSmall, damaged_input, unreadable_input
 from ..spec import ImageInfo, ImageReader
+from .library_errors import BY_REGION
 
-__all__ = ["PictureHeader", "PictureReader", "check_size", "exactly", "read_all"]
+__all__ = ["PictureHeader", "PictureReader", "UnsupportedPicture", "check_size", "exactly", "read_all"]
 
 _HEADER_BYTES = 1 << 16
 _SMALL_BYTES = 1 << 20  # smaller files are read whole: that takes no longer than reopening them
+
+
+class UnsupportedPicture(ValueError):
+    """A picture of a kind that cannot be read, although it need not be damaged."""
 
 
 @frozen
@@ -80,7 +85,7 @@ def _look(file: BinaryIO) -> tuple[int, bytes]:
 class PictureReader(ImageReader):
     """Reader of a picture whose header is known at once; it is decoded once, at the first read.
 
-    read_header  the first bytes, or all of them -> header; raises ValueError for damage
+    read_header  the first bytes, or all of them -> header; raises ValueError for damage, and UnsupportedPicture
     Raises InputError, InputNotFound.
     """
 
@@ -96,11 +101,12 @@ class PictureReader(ImageReader):
         self.shape = (header.height, header.width, header.channels)
         size = header.height * header.width * header.channels * header.dtype.itemsize
         if min(self.shape) < 1:
-            raise InputError(f"cannot read {path}: the picture is empty ({header.width} x {header.height} pixels)")
+            raise damaged_input(path, f"the picture is empty ({header.width} x {header.height} pixels)")
         if size > header.expansion * file_size:
-            raise InputError(
-                f"cannot read {path}: the header declares {header.width} x {header.height} pixels, more than a file of "
-                f"{file_size} bytes can hold; it is truncated or damaged"
+            raise damaged_input(
+                path,
+                f"the header declares {header.width} x {header.height} pixels, more than a file of {file_size} "
+                "bytes can hold; it is truncated or damaged",
             )
         self.info = ImageInfo(self.shape, header.dtype, "yxc", own_axes=True, chunks=self.shape)
         self.held_bytes = size + file_size
@@ -111,7 +117,7 @@ class PictureReader(ImageReader):
             return self._parse_header(start)
         except ValueError as error:
             if file_size <= len(start):
-                raise InputError(f"cannot read {self._path}: {error}") from None
+                raise self._describe(error) from None
         whole = self._read(read_all)  # the size follows a long profile or comment
         header: PictureHeader = self._translate(lambda: self._parse_header(whole))
         return header
@@ -126,17 +132,22 @@ class PictureReader(ImageReader):
         except FileNotFoundError:
             raise InputNotFound(f"there is no file {self._path}") from None
         except OSError as error:
-            raise InputError(f"cannot read {self._path}: {error.strerror or error}") from error
+            raise unreadable_input(self._path, error) from error
         except MemoryError:
-            raise MemoryTooSmall(f"the file {self._path} does not fit into memory") from None
+            raise MemoryTooSmall(f"the file {self._path} does not fit into memory; {BY_REGION}") from None
 
     def _translate(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
         except MemoryError:
-            raise MemoryTooSmall(f"the decoded pixels of {self._path} do not fit into memory") from None
+            raise MemoryTooSmall(f"the decoded pixels of {self._path} do not fit into memory; {BY_REGION}") from None
         except (ValueError, OSError, EOFError, RuntimeError, IndexError, SyntaxError, struct.error) as error:
-            raise InputError(f"cannot read {self._path}: {error}") from error
+            raise self._describe(error) from error
+
+    def _describe(self, error: Exception) -> InputError:
+        if isinstance(error, UnsupportedPicture):
+            return InputError(f"cannot read {self._path}: {error}; save it as PNG or TIFF")
+        return damaged_input(self._path, error)
 
     def verify(self) -> None:
         self._translate(lambda: self._read(self._header.check))
@@ -153,7 +164,7 @@ class PictureReader(ImageReader):
         data = self._read(read_all)
         pixels: np.ndarray = self._translate(lambda: self._header.decode(data))
         if pixels.shape != self.shape:
-            raise InputError(f"cannot read {self._path}: it holds {pixels.shape} pixels instead of {self.shape}")
+            raise damaged_input(self._path, f"it holds {pixels.shape} pixels instead of {self.shape}")
         return np.ascontiguousarray(pixels, dtype=self._header.dtype)
 
     def close(self) -> None:

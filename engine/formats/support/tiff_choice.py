@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ....frozen import frozen
-from ...errors import InputError, InputNotFound
+from ...errors import InputError, InputNotFound, damaged_input
 from .image_names import name_images
 from .tiff_series import list_series, read_series_axes
 
@@ -64,7 +64,7 @@ def choose_series(tiff: Any, internal: str, path: Path) -> Choice:
         )
     found, names = list_series(tiff), series_names(tiff)
     if not found:
-        raise InputError(f"cannot read {path}: the TIFF file holds no image")
+        raise damaged_input(path, "the TIFF file holds no image")
     index: int | None = None
     rest = internal.strip("/")
     for i, name in enumerate(names):

@@ -202,7 +202,7 @@ def _check_alike(pages: Sequence[Any], series: Any, path: Path) -> None:
             raise InputError(
                 f"cannot read {path}: it is an image of several files, and the planes of "
                 f"{keyframe.parent.filehandle.name} are {keyframe.shape} {keyframe.dtype}, not {wanted.shape} "
-                f"{wanted.dtype} as those of {wanted.parent.filehandle.name}; one of the files was replaced"
+                f"{wanted.dtype} as those of {wanted.parent.filehandle.name}; copy all files of the set again"
             )
 
 
@@ -277,7 +277,7 @@ def _complete_mmstack(tiff: Any, series: Any) -> Any:
         return series
     shape = [max(p, s + n) for p, s, n in zip(promised, starts, found, strict=True)]
     if prod(shape) > max(1 << 20, 1000 * prod(found)):
-        raise InputError(f"Micro-Manager's summary declares {prod(shape)} planes, which is implausible")
+        raise ValueError(f"Micro-Manager's summary declares {prod(shape)} planes, which is implausible")
     pages = np.full(shape, None, object)
     held = np.empty(len(series._pages), object)
     held[:] = series._pages
