@@ -161,9 +161,9 @@ def check_tables(shape: Sequence[int], count: int, channels: int, wanted: Featur
 
     shape  of the frame (z, y, x)
     """
-    each = bytes_per_object(wanted, dimensions=dimensions_of(shape), channels=channels, voxels=prod(shape))
-    needed, line = count * each, _SLAB_SHARE * 4 * channels * shape[2]
-    if needed + line > memory_bytes:
+    each = size_tables(shape, channels, wanted)
+    needed = count * each
+    if not fits_tables(shape, count, channels, wanted, memory_bytes):
         raise MemoryTooSmall(
             f"the features of {count} objects take {format_size(needed)} ({each} bytes each), but only "
             f"{format_size(memory_bytes)} are left for them; allow more with {setting('memory')}, deselect "
@@ -171,6 +171,16 @@ def check_tables(shape: Sequence[int], count: int, channels: int, wanted: Featur
             "or process parts of the image one by one"
         )
     return needed
+
+
+def fits_tables(shape: Sequence[int], count: int, channels: int, wanted: Features, memory_bytes: int) -> bool:
+    """Return True if the memory suffices for that many objects of a frame (z, y, x), and a line of each slab."""
+    return count * size_tables(shape, channels, wanted) + _SLAB_SHARE * 4 * channels * shape[2] <= memory_bytes
+
+
+def size_tables(shape: Sequence[int], channels: int, wanted: Features) -> int:
+    """Bytes of the tables of one object of a frame (z, y, x)."""
+    return bytes_per_object(wanted, dimensions=dimensions_of(shape), channels=channels, voxels=prod(shape))
 
 
 def measure_nothing(wanted: Features, *, dimensions: int, channels: int) -> ObjectFeatures:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...box import Box
 from ...frozen import frozen
-from ...kernels.contract import Backend
+from ...kernels.contract import Backend, Voxels
 from ..resources import Resources
 from ..tiling.stream import stream_tiles
 from .label import LabelFrame, check_count
@@ -46,6 +46,11 @@ class SlabObjects:
     def count(self) -> int:
         """Number of objects."""
         return len(self.boxes)
+
+    @property
+    def shape(self) -> Voxels:
+        """Sizes of the frame along z, y, x."""
+        return self.source.shape
 
     @property
     def axis(self) -> int:

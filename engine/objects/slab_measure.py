@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from ..project.object_features import STANDARD, Features
 from ..resources import Resources
 from ..storage.scratch import Scratch
 from ..tiling.layers import Read
-from .label import LabelFrame, plan_slabs
+from .label import LabelFrame, Labels, plan_slabs
 from .measure import (
     ObjectFeatures,
     Rows,
@@ -31,12 +32,40 @@ from .measure import (
     measure_objects,
 )
 from .quantities import find_margin
-from .slab_labels import SlabLabels, SlabObjects
+from .slab_labels import SlabLabels
 
 # Objects that reach further than this share of a slab's thickness beyond their slab are giants.
 GIANT_SHARE = 0.5
 PIECE_VOXELS = 1 << 20  # of a part, renumbered at once
 _OF_ALL_OBJECTS = {"Histogram", "Quantiles", "Global<Minimum>", "Global<Maximum>"}  # depend on the range of all
+
+
+class DividedObjects(Protocol):
+    """Objects of a frame by the slab in which they begin, see ``slab_labels.SlabObjects``."""
+
+    @property
+    def shape(self) -> Voxels:
+        """Sizes of the frame along z, y, x."""
+
+    @property
+    def slabs(self) -> Sequence[Box]:
+        """Slabs of the frame."""
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Boxes of the objects."""
+
+    @property
+    def first_owned(self) -> np.ndarray:
+        """First id of each slab, then the last id + 1."""
+
+    @property
+    def count(self) -> int:
+        """Number of objects."""
+
+    @property
+    def axis(self) -> int:
+        """Axis along which the frame is cut."""
 
 
 @frozen(eq=False)
@@ -55,12 +84,12 @@ class Part:
 MeasureParts = Callable[[Sequence[Part], Features, tuple[float, float] | None], Iterable[tuple[Part, Rows]]]
 
 
-def plan_parts(objects: SlabObjects, margin: Voxels) -> Iterator[Part]:
+def plan_parts(objects: DividedObjects, margin: Voxels) -> Iterator[Part]:
     """Divide the objects of a frame into parts: those of each slab, then the giants.
 
     margin  extent of neighbourhoods along z, y, x
     """
-    axis, shape = objects.axis, objects.source.shape
+    axis, shape = objects.axis, objects.shape
     giants = []
     for slab, first, stop in zip(objects.slabs, objects.first_owned[:-1], objects.first_owned[1:], strict=True):
         ids = np.arange(first, stop)
@@ -74,9 +103,9 @@ def plan_parts(objects: SlabObjects, margin: Voxels) -> Iterator[Part]:
     yield from _group_giants(objects, np.concatenate(giants), margin)
 
 
-def _group_giants(objects: SlabObjects, ids: np.ndarray, margin: Voxels) -> Iterator[Part]:
+def _group_giants(objects: DividedObjects, ids: np.ndarray, margin: Voxels) -> Iterator[Part]:
     """Group giants as long as a common part is not larger than the parts that it replaces."""
-    shape = objects.source.shape
+    shape = objects.shape
     group: Part | None = None
     for i in ids.tolist():
         inner = _unite_boxes(objects.boxes[i - 1 : i])
@@ -139,30 +168,40 @@ def measure_by_slabs(
                 ),
             )
 
-    return measure_divided(labels.objects, channels, wanted, memory_bytes=resources.memory_bytes, measure=measure)
+    objects = labels.objects
+    return measure_divided(objects, channels, wanted, memory_bytes=resources.memory_bytes, measure=measure)
 
 
 def measure_divided(
-    objects: SlabObjects, channels: int, wanted: Features, *, memory_bytes: int, measure: MeasureParts
+    objects: DividedObjects,
+    channels: int,
+    wanted: Features,
+    *,
+    memory_bytes: int | None = None,
+    measure: MeasureParts,
+    new: Callable[[tuple[int, ...], Any], np.ndarray] = np.empty,
 ) -> ObjectFeatures:
     """Measure the wanted features of all objects, part by part; errors are those of ``measure_frame``.
 
-    measure  measures parts in any order
+    memory_bytes  for the tables of all objects; None: they need not fit
+    measure       measures parts in any order
+    new           allocates the features of all objects: (shape, dtype) -> array
     """
-    shape, count = objects.source.shape, objects.count
+    shape, count = objects.shape, objects.count
     dimensions = dimensions_of(shape)
     wanted = check_wanted(wanted, dimensions=dimensions, channels=channels)
     if count == 0:
         return measure_nothing(wanted, dimensions=dimensions, channels=channels)
-    check_tables(shape, count, channels, wanted, memory_bytes)
+    if memory_bytes is not None:
+        check_tables(shape, count, channels, wanted, memory_bytes)
     parts = list(plan_parts(objects, find_margin(wanted.get(STANDARD, {}), dimensions)))
     value_range = None
     if needs_range(wanted):
         alone = list(plan_parts(objects, (0, 0, 0)))
-        extremes = _collect(measure(alone, {STANDARD: {"Minimum": None, "Maximum": None}}, None), count)
+        extremes = _collect(measure(alone, {STANDARD: {"Minimum": None, "Maximum": None}}, None), count, np.empty)
         lowest, highest = (extremes[STANDARD, name][:, 0].astype(np.float64) for name in ("Minimum", "Maximum"))
         value_range = float(lowest.min()), float(highest.max())
-    return complete_features(_collect(measure(parts, wanted, value_range), count), count, wanted)
+    return complete_features(_collect(measure(parts, wanted, value_range), count, new), count, wanted)
 
 
 def needs_range(wanted: Features) -> bool:
@@ -172,7 +211,7 @@ def needs_range(wanted: Features) -> bool:
 
 def measure_part(
     raw: Read,
-    labels: SlabLabels,
+    labels: Labels,
     part: Part,
     channels: int,
     wanted: Features,
@@ -200,13 +239,13 @@ def measure_part(
         scratch.free(own)
 
 
-def _collect(found: Iterable[tuple[Part, Rows]], count: int) -> Rows:
+def _collect(found: Iterable[tuple[Part, Rows]], count: int, new: Callable[[tuple[int, ...], Any], np.ndarray]) -> Rows:
     """Put the rows of all parts in the order of the ids."""
     rows: Rows = {}
     for part, own in found:
         for key, values in own.items():
             if key not in rows:
-                rows[key] = np.empty((count, *values.shape[1:]), values.dtype)
+                rows[key] = new((count, *values.shape[1:]), values.dtype)
             rows[key][part.ids - 1] = values
     return rows
 
@@ -215,7 +254,7 @@ def _read_shifted(raw: Read, offset: tuple[int, ...], box: Box) -> np.ndarray:
     return raw(box.shift(offset))
 
 
-def _renumber(labels: SlabLabels, part: Part, out: np.ndarray) -> None:
+def _renumber(labels: Labels, part: Part, out: np.ndarray) -> None:
     """Write the labels 1, 2, … of a part's objects, in the order of their ids; other voxels stay 0."""
     first, last = int(part.ids[0]), int(part.ids[-1])
     numbers = np.zeros(last - first + 2, np.uint32)

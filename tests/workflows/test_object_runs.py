@@ -337,18 +337,33 @@ def noise(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(8).integers(0, 3, shape).astype(np.uint8)
 
 
+def test_tables_of_objects_that_exceed_the_memory(case: Callable[[str], Path]) -> None:
+    """Groups are measured one after the other: the same table and images as with memory for all."""
+    case("obj2d_seg")
+    inputs = {"raw_data": put("r.h5", noise((160, 200, 1)), "yxc")}
+    inputs["segmentation_image"] = put("s.h5", noise((160, 200, 1)), "yxc")
+    for name, memory in (("large", "1G"), ("small", "10MB")):
+        results = f"--output_filename_format={name}_{{result_type}}.h5"
+        options = ["--export_source=Object Predictions,Object Probabilities", results, f"--memory={memory}"]
+        assert run(*options, f"--table_filename={name}.csv", "--threads=2", **inputs) == 0
+    assert len(Path("small.csv").read_text().splitlines()) > 6_000
+    assert Path("small.csv").read_bytes() == Path("large.csv").read_bytes()
+    for result in ("Object Predictions", "Object Probabilities"):
+        np.testing.assert_array_equal(get(f"small_{result}.h5"), get(f"large_{result}.h5"))
+
+
 def test_more_objects_than_the_memory_holds(case: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     """One line that says what, where, and what to do; before anything is measured, and nothing is left behind."""
     folder = case("obj2d_seg")
     before = sorted(path.name for path in folder.iterdir())
     inputs = {"raw_data": put("r.h5", noise((400, 500, 1)), "yxc")}
     inputs["segmentation_image"] = put("s.h5", noise((400, 500, 1)), "yxc")
-    options = ["--export_object_prediction_img", "--table_filename=t.csv", "--memory=64MB", "--threads=2"]
+    options = ["--export_object_prediction_img", "--table_filename=t.csv", "--memory=8MB", "--threads=2"]
     assert run(*options, **inputs) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert re.search(
-        r"error: r\.h5/data: the features of \d{5} objects take \d+ MiB \(\d{4} bytes each\), but only \d+ MiB are "
+        r"error: r\.h5/data: the features of \d{5} objects take \d+ MiB \(\d{3} bytes each\), but only \d+ MiB are "
         r"left for them; allow more with --memory, deselect features in ilastik",
         lines[0],
     )

@@ -16,7 +16,7 @@ from ...export.tile_sinks import TileSink
 from ...inputs.images import InputImage
 from ...objects.classify import ObjectClasses, classify_objects
 from ...objects.label import LabelFrame, Labels, label_components, renumber_labels
-from ...objects.measure import ObjectFeatures, measure_frame
+from ...objects.measure import ObjectFeatures, fits_tables, measure_frame
 from ...objects.quantities import bytes_per_object
 from ...objects.render import paint_frame, paint_part, wanted_part, write_canvas
 from ...objects.results import ObjectResult, results_of
@@ -231,7 +231,20 @@ class Frame:
 
     def measure_image(self, read: Read, labels: LabelFrame, wanted: Features, held_bytes: int) -> ObjectFeatures:
         """Measure the wanted features in the image; arguments as for ``Lane.measure``."""
-        return self.lane.measure(read, labels, wanted, held_bytes)
+        lane, channels = self.lane, self.lane.raw.shape[4]
+        resources = lane.resources.minus(held_bytes)
+        if fits_tables(lane.shape, labels.count, channels, wanted, resources.memory_bytes):
+            return lane.measure(read, labels, wanted, held_bytes)
+        from ...objects.grouped_measure import measure_in_groups  # rarely needed
+
+        return measure_in_groups(
+            lambda box: read(box).astype(np.float32, copy=False),
+            labels,
+            channels,
+            wanted,
+            resources=resources,
+            scratch=self.scratch,
+        )
 
     def _shown(self, image: InputImage) -> str:
         """Name this frame of an image, for messages."""

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pixelforest.box import Box
 from pixelforest.engine.errors import InputMismatch, MemoryTooSmall
 from pixelforest.engine.objects.feature_catalogue import CATALOGUE
+from pixelforest.engine.objects.grouped_measure import group_objects, measure_in_groups
 from pixelforest.engine.objects.label import LabelFrame, cut_frame, label_components, renumber_labels
-from pixelforest.engine.objects.measure import ObjectFeatures, measure_frame
+from pixelforest.engine.objects.measure import ObjectFeatures, measure_frame, size_tables
 from pixelforest.engine.objects.slab_labels import ObjectNumbering, SlabLabels, SlabObjects, find_objects
 from pixelforest.engine.objects.slab_measure import measure_by_slabs, plan_parts
 from pixelforest.engine.objects.slab_sources import ComponentSource, LabelSource, SlabSource, ThresholdSource
@@ -82,6 +83,19 @@ def assert_same(found: ObjectFeatures, expected: ObjectFeatures) -> None:
             assert (own.shape, own.dtype, own.tobytes()) == (wanted.shape, wanted.dtype, wanted.tobytes()), name
 
 
+def assert_groups_change_nothing(
+    whole: LabelFrame, raw: np.ndarray, wanted: Features, expected: ObjectFeatures
+) -> None:
+    """For groups of all sizes that the memory may demand."""
+    shape, channels = as_voxels(raw.shape[:3]), raw.shape[3]
+    all_bytes = whole.count * size_tables(shape, channels, wanted)
+    for share in (1, 2, 8):
+        resources = Resources(BACKEND, 2, all_bytes // share + whole.count * 1000 + (1 << 16))
+        with Scratch(1 << 10) as scratch:  # most features are mapped from files
+            found = measure_in_groups(reader(raw), whole, channels, wanted, resources=resources, scratch=scratch)
+            assert_same(found, expected)
+
+
 def assert_slabs_change_nothing(values: np.ndarray, raw: np.ndarray, wanted: Features, *, is_labels: bool) -> None:
     """For every thickness: ids, original ids, features."""
     shape, source = as_voxels(values.shape), LabelSource if is_labels else ComponentSource
@@ -98,6 +112,8 @@ def assert_slabs_change_nothing(values: np.ndarray, raw: np.ndarray, wanted: Fea
                 assert whole.original_ids is not None
                 np.testing.assert_array_equal(frame.original_ids, whole.original_ids)
             assert_same(measure(frame, raw, wanted), expected)
+        if whole.count:
+            assert_groups_change_nothing(whole, raw, wanted, expected)
 
 
 @pytest.mark.sampled(1)
@@ -199,6 +215,16 @@ def test_every_object_is_measured_once_giants_apart() -> None:
         (2, Box((2, 7, 1), (38, 12, 12)), Box((0, 5, 0), (40, 12, 12))),
         (1, Box((12, 0, 0), (40, 1, 1)), Box((10, 0, 0), (40, 3, 12))),
     ]
+
+
+def test_groups_are_consecutive_ids_and_as_large_as_they_may() -> None:
+    starts = np.repeat([0, 1, 1, 2, 5, 6, 7, 7], 3)
+    boxes = np.array([[0, y, 0, 1, y + 1, 1] for y in starts], np.int32)
+    found = group_objects((1, 8, 4), boxes, 12)
+    assert [slab.shape[1] for slab in found.slabs] == [4, 4]
+    assert found.first_owned.tolist() == [1, 13, 25]
+    assert len(group_objects((1, 8, 4), boxes, 24).slabs) == 1
+    assert len(group_objects((1, 8, 4), boxes, 1).slabs) == 8  # a row is never cut
 
 
 def test_what_a_slab_reports_is_a_value() -> None:
