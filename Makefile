@@ -15,6 +15,7 @@
 #   make gpu bench-gpu  measure on one first, then run these tests: ten minutes at most, results in gpu-results
 #   make gpu-emulated   run these tests without one, on emulated GPUs; with SLOW=1 also the slow ones
 #   make installed      build the wheel where there is no compiler, install it alone, compare with recorded results
+#   make wheels         build the wheels of all platforms in dist, on Linux on x86-64, and inspect them
 
 PYTHON ?= python3
 VENV := .venv
@@ -32,7 +33,9 @@ EMULATED := .venv-emulated
 INSTALLED := .venv-installed
 TOOLS := pytest pytest-timeout pytest-xdist hypothesis scipy
 
-.PHONY: demo build installed browser docs test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
+PLATFORMS := linux-x86_64 linux-aarch64 macos-arm64 macos-x86_64 windows-x86_64
+
+.PHONY: demo build installed wheels browser docs test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -53,13 +56,24 @@ build: $(VENV)/ready
 
 # PATH has no compiler and no linker, so the wheel brings its own linker while it is built.
 installed: $(VENV)/bin/python
-	rm -rf $(INSTALLED) kernels/cpu/kernels.so && $(PYTHON) -m venv $(INSTALLED)
+	rm -rf $(INSTALLED) build/library && $(PYTHON) -m venv $(INSTALLED)
 	PATH=$(CURDIR)/$(INSTALLED)/bin $(CURDIR)/$(INSTALLED)/bin/python -m pip wheel --quiet --no-deps \
 	    --wheel-dir $(INSTALLED) .
 	$(INSTALLED)/bin/python -m pip install --quiet $(INSTALLED)/*.whl $(TOOLS)
 	! $(INSTALLED)/bin/python -m pip show --quiet numba llvmlite
 	$(INSTALLED)/bin/pixelforest doctor --device=cpu
 	$(INSTALLED)/bin/python -m pytest -n auto tests/workflows/test_pixel_golden.py tests/workflows/test_object_golden.py
+
+# Times of files in a wheel are that of the commit, so that equal sources make equal wheels.
+wheels: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+wheels: $(VENV)/ready-test $(VENV)/ready-wheels
+	rm -f dist/*.whl
+	set -e; for platform in $(PLATFORMS); do \
+	    PIXELFOREST_TARGET=$$platform $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .; \
+	done
+	WHEELS=dist $(BIN)/python -m pytest tests/test_wheels.py
+	$(BIN)/python -m pytest tests/contract/test_library_build.py -k two_checkouts
+	@ls dist/*.whl
 
 test: $(VENV)/ready-test $(VENV)/ready-nvforest
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations 10 -m "not slow and not gpu and not golden and not browser" $(ARGS)

@@ -1,5 +1,6 @@
 """Packaging: the repository root is the import package ``pixelforest``, with a library of compiled kernels."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,11 @@ NOT_SHIPPED = {"setup", "conftest"}
 # Sources and compiler of the kernels: a wheel has the library.
 ONLY_BUILT = ["kernels.cpu.build", "kernels.cpu.loops", "kernels.cpu.simd"]
 CPU = Path(__file__).parent / "kernels" / "cpu"
-LIBRARY = "kernels" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+# Platform to build for, for example linux-aarch64, if it is not this machine's; see kernels/cpu/build/targets.py.
+TARGET = os.environ.get("PIXELFOREST_TARGET")
 # numba of another version may compile other code; the same version is required in pyproject.toml.
 NUMBA = "numba==0.68.1"
+ZIG = "ziglang==0.15.2"  # the linker for other platforms, and where this machine has none
 
 sub_packages = find_packages(".", include=[p for t in TOP for p in (t, t + ".*")], exclude=ONLY_BUILT)
 
@@ -29,10 +32,18 @@ class build_py(_build_py):
     """
 
     def run(self):
-        super().run()
-        subprocess.run([sys.executable, CPU / "build", CPU / LIBRARY], check=True)
+        build = Path(self.get_finalized_command("build").build_base)
         if not self.editable_mode:
-            self.copy_file(str(CPU / LIBRARY), str(Path(self.build_lib, NAME, "kernels", "cpu", LIBRARY)))
+            # Files of an earlier build, for another platform or of modules that are gone, would be in the wheel.
+            shutil.rmtree(Path(self.build_lib, NAME), ignore_errors=True)
+        super().run()
+        folder = CPU if self.editable_mode else build / "library" / (TARGET or "own")
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, CPU / "build", folder, *([TARGET] if TARGET else [])]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        name, self.distribution.platforms_of_kernels = done.stdout.split()[-2:]
+        if not self.editable_mode:
+            self.copy_file(str(folder / name), str(Path(self.build_lib, NAME, "kernels", "cpu", name)))
 
     def find_package_modules(self, package, package_dir):
         found = super().find_package_modules(package, package_dir)
@@ -40,19 +51,20 @@ class build_py(_build_py):
 
 
 class bdist_wheel(_bdist_wheel):
-    """Wheel for one platform and any Python: its library does not use Python's."""
+    """Wheel for any Python, and for the platforms where its library runs, which does not use Python's."""
 
     def finalize_options(self):
         super().finalize_options()
         self.root_is_pure = False
 
     def get_tag(self):
-        return "py3", "none", super().get_tag()[2]
+        return "py3", "none", getattr(self.distribution, "platforms_of_kernels", None) or super().get_tag()[2]
 
 
 setup(
     package_dir={NAME: ".", **{f"{NAME}.{s}": s.replace(".", "/") for s in sub_packages}},
     packages=[NAME, *(f"{NAME}.{s}" for s in sub_packages)],
+    include_package_data=False,  # the sources of kernels, which MANIFEST.in names, would be data
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.frontend.html_report": ["*.css", "*.js"],
@@ -61,7 +73,7 @@ setup(
     data_files=[("share/man/man1", ["docs/pixelforest.1"])],
     cmdclass={"build_py": build_py, "bdist_wheel": bdist_wheel},
     # Without a linker on the machine, the one of this wheel of 100 MB links the library.
-    setup_requires=[] if sys.platform == "linux" and shutil.which("ld") else ["ziglang==0.15.2"],
+    setup_requires=[] if sys.platform == "linux" and shutil.which("ld") else [ZIG],
     entry_points={"console_scripts": ["pixelforest = pixelforest.__main__:start"]},
     scripts=["scripts/run_ilastik.sh", "scripts/ilastik.bat"],
     # Ranges, with the reason for each package in docs/dependencies.md.
@@ -145,6 +157,7 @@ setup(
         ],
         "docs": ["sphinx>=8.1", "myst-nb>=1.2", "numpydoc>=1.8", "pydata-sphinx-theme>=0.16"],
         "browser": ["playwright>=1.49", "axe-playwright-python>=0.1.4"],
+        "wheels": [NUMBA, ZIG, "setuptools>=77"],  # make wheels
         "lint": ["ruff>=0.6", "mypy>=1.11", "check-jsonschema>=0.36"],
     },
 )

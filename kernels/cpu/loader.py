@@ -83,7 +83,7 @@ def _build_if_needed() -> None:
         raise DeviceUnavailable("the kernels are not compiled from the present sources: run make build in the checkout")
     logger.info("Compiling kernels: their sources have changed")
     done = subprocess.run(
-        [sys.executable, _FOLDER / "build", LIBRARY], capture_output=True, text=True, errors="replace", check=False,
+        [sys.executable, _FOLDER / "build", _FOLDER], capture_output=True, text=True, errors="replace", check=False,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode != 0:

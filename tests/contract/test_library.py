@@ -3,33 +3,64 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.elf import read_symbols
 
 from pixelforest.engine.backends import open_backend
 from pixelforest.engine.errors import BackendUnavailable
 from pixelforest.kernels.contract import KernelError
 from pixelforest.kernels.cpu import loader, signatures
-from pixelforest.kernels.cpu.build import digest
+from pixelforest.kernels.cpu.build import binaries, digest, inspection, library
 
-# Functions of the C library with the same result everywhere.
-MEMORY = {"free", "malloc", "memcpy", "memmove", "memset"}
-
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads an ELF file")
+# Forms of memset that LLVM prefers there, and the binding of functions.
+MACOS = {"__bzero", "bzero", "dyld_stub_binder", "memset_pattern16"} if sys.platform == "darwin" else set()
 
 
-@on_linux
 def test_the_library_exports_its_entries_and_needs_only_named_functions() -> None:
+    """Building ends in this inspection, too, which raises NotPortable."""
     loader.load_library()  # of the present sources
-    exported, undefined, needed = read_symbols(loader.LIBRARY.read_bytes())
-    assert exported == {f"call.{name}" for name in signatures.ENTRIES} | {"has_vectors", "sources"}
-    assert undefined <= MEMORY
-    assert needed == set()
+    binary = binaries.read_binary(loader.LIBRARY.read_bytes())
+    assert binary.exported >= {f"call.{name}" for name in signatures.ENTRIES} | {"has_vectors", "sources"}
+    assert binary.undefined <= {"free", "malloc", "memcpy", "memmove", "memset"} | MACOS
+    assert inspection.inspect(loader.LIBRARY.read_bytes(), library.exported_names())
+
+
+def test_a_library_with_other_names_or_needs_is_refused() -> None:
+    content = loader.LIBRARY.read_bytes()
+    with pytest.raises(inspection.NotPortable, match=r": it lacks call\.more; it exports call\..*, sources$"):
+        inspection.inspect(content, ["call.more"])
+    with pytest.raises(inspection.NotPortable, match=r" it calls NAME$"):
+        inspection.inspect(content.replace(b"\0malloc\0", b"\0NAME\0\0\0"), library.exported_names())
+
+
+@pytest.mark.parametrize(
+    ("versions", "needed", "platforms"),
+    [
+        ((), (), "manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64"),
+        (("GLIBC_2.2.5",), (), "manylinux_2_17_aarch64.manylinux2014_aarch64"),
+        (("GLIBC_2.9", "GLIBC_2.29"), ("libm.so.6",), "manylinux_2_29_aarch64"),
+    ],
+)
+def test_platforms_follow_from_what_a_library_needs(
+    versions: Sequence[str], needed: Sequence[str], platforms: str
+) -> None:
+    binary = binaries.Binary(
+        frozenset(), frozenset(), frozenset(needed), frozenset(versions), ("linux", None, "aarch64")
+    )
+    assert inspection.name_platforms(binary) == platforms
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs a library that was linked to glibc")
+def test_versions_of_symbols_are_read() -> None:
+    binary = binaries.read_binary(Path(np._core._multiarray_umath.__file__).read_bytes())
+    assert any(version.startswith("GLIBC_2.") for version in binary.versions)
+    assert "libm.so.6" in binary.needed
+    assert {"malloc", "free"} <= binary.undefined
 
 
 def test_the_library_contains_no_path_of_the_machine_that_built_it() -> None:

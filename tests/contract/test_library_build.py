@@ -7,11 +7,13 @@ import platform
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import llvmlite.binding as llvm
 import pytest
 from support.golden import REPOSITORY
+from support.wheels import PLATFORMS
 
 from pixelforest.kernels.cpu import loader
 from pixelforest.kernels.cpu.build import compiler, digest, targets
@@ -21,8 +23,10 @@ BUILD = """
 import sys
 from pathlib import Path
 from pixelforest.kernels.cpu.build import library, targets
-library.all_units = lambda: ("sizes", "shape")
-library.build(Path(sys.argv[1]), targets.own_target())
+units = ("sizes", "shape")
+library.all_units = lambda: units
+library.ENTRIES = {name: entry for name, entry in library.ENTRIES.items() if entry.unit in units}
+print(library.build_if_needed(Path(sys.argv[1]), targets.find_target(sys.argv[2])))
 """
 RUN = """
 import logging, sys
@@ -47,7 +51,8 @@ def copy_package(folder: Path) -> Path:
 
 def run(program: str, folder: Path, *words: str, **variables: str) -> list[str]:
     """Run a program that imports the package of a folder. Returns the lines it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), **variables}
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, **variables}
     command = [sys.executable, "-c", program, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -55,14 +60,19 @@ def run(program: str, folder: Path, *words: str, **variables: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_two_checkouts_make_the_same_library(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_two_checkouts_make_the_same_library(tmp_path: Path, name: str) -> None:
+    """For this machine, and with the package ziglang for all others."""
+    target = targets.TARGETS[name]
+    if target != targets.own_target() and find_spec("ziglang") is None:
+        pytest.skip("the package ziglang, which links for other platforms, is not installed; make wheels installs it")
     libraries = []
-    for seed, name in (("1", "here"), ("2", "somewhere-else")):
-        package = copy_package(tmp_path / name)
-        library = package / loader.LIBRARY.name
-        run(BUILD, tmp_path / name, str(library), PYTHONHASHSEED=seed)
-        libraries.append(library.read_bytes())
+    for seed, folder in (("1", tmp_path / "here"), ("2", tmp_path / "somewhere-else")):
+        package = copy_package(folder)
+        assert run(BUILD, folder, str(package), name, PYTHONHASHSEED=seed) == [PLATFORMS[name]]
+        libraries.append((package / target.library).read_bytes())
     assert libraries[0] == libraries[1]
+    assert os.fsencode(tmp_path) not in libraries[0]
 
 
 @pytest.mark.slow
@@ -101,13 +111,30 @@ def test_constants_that_kernels_contain_are_marked() -> None:
 
 
 def test_a_unit_depends_on_the_modules_it_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = targets.Target("x86_64-unknown-linux-gnu", "x86-64-v3", "")
+    target = targets.own_target()
     before = {unit: digest.digest_unit(unit, target) for unit in ("shape", "sizes")}
     real = digest._parse
     monkeypatch.setattr(digest, "_parse", lambda file: ("", set()) if file.name == "hypotenuse.py" else real(file))
     after = {unit: digest.digest_unit(unit, target) for unit in ("shape", "sizes")}
     assert after["shape"] != before["shape"]
     assert after["sizes"] == before["sizes"]
+
+
+def test_a_machine_without_kernels_is_told_for_which_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(NotImplementedError, match=r"^there are no kernels for linux-riscv64; there are for linux-"):
+        targets.own_target()
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [("Linux", "aarch64", "linux-aarch64"), ("Darwin", "arm64", "macos-arm64"), ("Windows", "AMD64", "windows-x86_64")],
+)
+def test_machines_have_targets(monkeypatch: pytest.MonkeyPatch, system: str, machine: str, name: str) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert targets.own_target().name == name
 
 
 def test_code_that_needs_numba_at_run_time_is_refused() -> None:

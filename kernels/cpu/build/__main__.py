@@ -1,5 +1,6 @@
-"""``python kernels/cpu/build LIBRARY``: build the library of kernels unless it is current.
+"""``python kernels/cpu/build FOLDER [TARGET]``: build the library of kernels in a folder unless it is current there.
 
+TARGET is this machine, or for example linux-aarch64. Prints the library's name and the platforms of a wheel with it.
 Works before the package is installed, since pip runs it while it builds the package.
 """
 
@@ -22,4 +23,6 @@ if __name__ == "__main__":
     # numba imports scipy if it is installed, which takes longer than numba itself; no kernel uses it.
     sys.modules["scipy"] = None  # type: ignore[assignment]
     library = import_module("pixelforest.kernels.cpu.build.library")
-    library.build_if_needed(Path(sys.argv[1]))
+    targets = import_module("pixelforest.kernels.cpu.build.targets")
+    target = targets.find_target(sys.argv[2]) if len(sys.argv) > 2 else targets.own_target()
+    print(target.library, library.build_if_needed(Path(sys.argv[1]), target))

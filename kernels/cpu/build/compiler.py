@@ -17,7 +17,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import callconv, codegen, cpu, funcdesc, postproc, transforms, typed_passes
+from numba.core import callconv, codegen, config, cpu, funcdesc, postproc, transforms, typed_passes
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
@@ -130,7 +130,7 @@ class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
 
 
 class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
-    """Code generator for position-independent code of the chosen processor."""
+    """Code generator for position-independent code of the chosen system and processor, which may not be this one's."""
 
     _library_class = _Library
 
@@ -140,10 +140,18 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
         self._finds_vectors = name not in _EXPLICIT
         self.unit = llvm.parse_assembly(str(self._create_empty_module(name)))
 
-    def _customize_tm_options(self, options: dict[str, Any]) -> None:
+    def _init(self, llvm_module: Any) -> None:
+        """Set up the code generation without numba's engine, which loads code into this process."""
+        self._loopvect, self._opt_level = False, 0
         self._tm_features = self._target.features
-        options["cpu"], options["features"] = self._target.processor, self._target.features
-        options["reloc"], options["codemodel"] = "pic", "small"
+        self._tm = _machine(self._target, cpu=self._target.processor, features=self._target.features, opt=config.OPT)
+        self._target_data = self._tm.target_data
+        self._data_layout = str(self._target_data)
+
+    def _create_empty_module(self, name: str) -> Any:
+        module = super()._create_empty_module(name)
+        module.triple = self._target.triple
+        return module
 
     def optimise(self, kept: set[str]) -> bytes:
         """Optimise the unit and return its object code, with the exported functions visible."""
@@ -245,12 +253,16 @@ def compile_unit(unit: str, target: Target) -> bytes:
 
 def compile_text(text: str, target: Target) -> bytes:
     """Compile LLVM IR for any processor of the target's kind. The IR's symbols are exported."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    llvm.initialize_native_asmparser()  # for inline assembly
-    machine = llvm.Target.from_triple(target.triple).create_target_machine(reloc="pic", codemodel="small")
     module = llvm.parse_assembly(f'target triple = "{target.triple}"\n{text}')
-    return bytes(machine.emit_object(module))
+    return bytes(_machine(target).emit_object(module))
+
+
+def _machine(target: Target, **options: Any) -> Any:
+    """LLVM's generator of position-independent code for a system."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()  # for inline assembly, which llvmlite offers for this machine's processor only
+    return llvm.Target.from_triple(target.triple).create_target_machine(reloc="pic", codemodel="small", **options)
 
 
 def _count_registered(context: Any) -> int:

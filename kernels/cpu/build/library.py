@@ -11,27 +11,38 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..signatures import all_units
+from ..signatures import ENTRIES, all_units
 from .digest import NUMBA_VERSION, digest_unit, is_current, mark
+from .inspection import inspect
 from .linker import link
-from .targets import Target, own_target
+from .targets import Target
 
 _OBJECTS = Path(__file__).parents[3] / "build" / "kernel-objects"
+# Beside the entries: what tells whether the processor will do, and the mark of the sources.
+_OTHER_NAMES = ("has_vectors", "sources")
 
 
-def build_if_needed(library: Path) -> bool:
-    """Build the library unless it was built from the present sources. Returns True if it was built."""
+def exported_names() -> list[str]:
+    """Names that a library has for its users."""
+    return [*(f"call.{name}" for name in ENTRIES), *_OTHER_NAMES]
+
+
+def build_if_needed(folder: Path, target: Target) -> str:
+    """Build the library of a target in a folder unless it was built from the present sources.
+
+    Returns the platform part of the tag of a wheel that contains it.
+    """
+    library = folder / target.library
     with _locked(library):
-        if is_current(library):
-            return False
-        build(library, own_target())
-        return True
+        if not is_current(library):
+            build(library, target)
+        return inspect(library.read_bytes(), exported_names())
 
 
-def build(library: Path, target: Target, objects: Path = _OBJECTS) -> None:
+def build(library: Path, target: Target) -> None:
     """Compile all units in parallel, link them, and replace the library at once.
 
-    objects  folder of object files, of which those of unchanged units are used again
+    Object files of unchanged units are used again.
     """
     if version("numba") != NUMBA_VERSION:
         raise RuntimeError(f"kernels are compiled with numba {NUMBA_VERSION}, not {version('numba')}")
@@ -40,6 +51,7 @@ def build(library: Path, target: Target, objects: Path = _OBJECTS) -> None:
 
     compiler.prepare()
     present = mark()
+    objects = _OBJECTS / target.name
     objects.mkdir(parents=True, exist_ok=True)
     files = {unit: objects / f"{unit}-{digest_unit(unit, target)}.o" for unit in all_units()}
     work = [(unit, target, file) for unit, file in files.items() if not file.exists()]
@@ -54,7 +66,7 @@ def build(library: Path, target: Target, objects: Path = _OBJECTS) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".kernels-") as name:
         check, linked = Path(name) / "check.o", Path(name) / library.name
         check.write_bytes(compiler.compile_text(processor_check(target.triple, present), target))
-        link([check, *files.values()], linked, target.triple)
+        link([check, *files.values()], linked, target, exported_names())
         linked.replace(library)
     for file in set(objects.glob("*.o")) - set(files.values()):
         file.unlink()

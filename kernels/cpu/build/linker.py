@@ -1,4 +1,7 @@
-"""Linking of object files to a shared library, by the system's linker or the one of the package ziglang."""
+"""Linking of object files to a shared library.
+
+The package ziglang links for all platforms if it is installed; otherwise the system's linker does for Linux.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +12,59 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from .inspection import FUNCTIONS, UNIVERSAL_C_LIBRARY
+from .targets import Target
+
 # For ELF: no debug information, paths or build id, so equal objects make equal libraries; symbols resolved on loading.
-_OPTIONS = (
+_ELF_OPTIONS = (
     "-shared", "-strip-all", "-build-id=none", "-gc-sections", "-hash-style=gnu",
     "-z", "now", "-z", "relro", "-z", "noexecstack", "-z", "noseparate-code",
 )  # fmt: skip
+_ZIG = (sys.executable, "-m", "ziglang")
 
 
 class LinkFailed(Exception):
     """The library could not be linked; the message says why."""
 
 
-def link(objects: Sequence[Path], output: Path, triple: str) -> None:
-    """Link object files of a system to a shared library that needs only the C library. Raises LinkFailed."""
-    start = [*_elf_linker(), *_OPTIONS] if "linux" in triple else _foreign_linker(triple)
-    command = [*start, "-o", str(output), *(str(each) for each in objects)]
+def link(objects: Sequence[Path], output: Path, target: Target, exported: Sequence[str]) -> None:
+    """Link object files of a target to a shared library that needs only the C library. Raises LinkFailed.
+
+    exported  names that the library exports, which only Windows has to be told
+    """
+    if find_spec("ziglang") is None and not (target.system == sys.platform == "linux" and shutil.which("ld")):
+        raise LinkFailed("there is no linker: install binutils, or the Python package ziglang")
+    {"linux": _link_elf, "macos": _link_mach_o, "windows": _link_pe}[target.system](objects, output, target, exported)
+
+
+def _link_elf(objects: Sequence[Path], output: Path, target: Target, exported: Sequence[str]) -> None:
+    linker = ["ld"] if find_spec("ziglang") is None else [*_ZIG, "ld.lld"]
+    _run(*linker, *_ELF_OPTIONS, "-o", output, *objects)
+
+
+def _link_mach_o(objects: Sequence[Path], output: Path, target: Target, exported: Sequence[str]) -> None:
+    """Link with zig's own linker, which also signs: macOS on arm64 loads no library without a signature."""
+    machine, version = target.machine.replace("arm64", "aarch64"), target.triple.partition("macosx")[2]
+    caches = [word for option in ("--cache-dir", "--global-cache-dir") for word in (option, output.parent / "zig")]
+    _run(
+        *_ZIG, "build-lib", "-dynamic", "-target", f"{machine}-macos.{version}", "-fstrip", "-fno-compiler-rt", "-lc",
+        "-install_name", f"@rpath/{output.name}", f"-femit-bin={output}", *caches, *objects,
+    )  # fmt: skip
+
+
+def _link_pe(objects: Sequence[Path], output: Path, target: Target, exported: Sequence[str]) -> None:
+    """Link to the C library that is part of Windows, by name, without any start-up code."""
+    names, imports, imported = (output.with_suffix(f".{suffix}") for suffix in ("exports", "imports", "lib"))
+    names.write_text("\n".join([f"LIBRARY {output.name}", "EXPORTS", *exported]))
+    imports.write_text("\n".join([f"LIBRARY {UNIVERSAL_C_LIBRARY}", "EXPORTS", *sorted(FUNCTIONS)]))
+    _run(*_ZIG, "dlltool", "-m", "i386:x86-64", "-d", imports, "-l", imported)
+    _run(
+        *_ZIG, "lld-link", "-dll", "-noentry", "-nodefaultlib", "-machine:x64", "-Brepro", f"-def:{names}",
+        f"-out:{output}", f"-implib:{output.with_suffix('.unused')}", *objects, imported,
+    )  # fmt: skip
+
+
+def _run(*command: str | Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
         raise LinkFailed(f"{command[0]} ended with status {done.returncode}: {done.stderr.strip()}")
-
-
-def _elf_linker() -> list[str]:
-    if sys.platform == "linux" and shutil.which("ld") is not None:
-        return ["ld"]
-    return [*_zig(), "ld.lld"]
-
-
-def _foreign_linker(triple: str) -> list[str]:
-    """Linker for macOS or Windows, wherever it runs."""
-    system = "windows-gnu" if "windows" in triple else "macos"
-    machine = triple.partition("-")[0].replace("arm64", "aarch64")
-    return [*_zig(), "cc", "-target", f"{machine}-{system}", "-shared", "-s"]
-
-
-def _zig() -> list[str]:
-    if find_spec("ziglang") is None:
-        raise LinkFailed("there is no linker: install binutils, or the Python package ziglang")
-    return [sys.executable, "-m", "ziglang"]
