@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import UsageError
-from ..plug_ins import load_plug_ins
+from ..plug_ins import find_plug_ins, load_plug_ins, logger
 from .spec import SEQUENCE, InputFormat, OutputFormat
 from .table_spec import TableFormat
 
@@ -37,6 +37,7 @@ __all__ = [
     "table_formats",
 ]
 
+_PLUG_INS = "pixelforest.formats"
 # Formats of ilastik that are refused, and what to use instead.
 _REFUSED = {
     "blockwise hdf5": "it spreads an image over many files; hdf5, compressed hdf5, n5, compressed n5 and "
@@ -64,8 +65,28 @@ def _own(folder: str) -> tuple[ModuleType, ...]:
     return tuple(_module(folder, name) for name in _names(folder))
 
 
+@cache
 def _plugged() -> tuple[ModuleType, ...]:
-    return load_plug_ins("pixelforest.formats")
+    """Load plug-ins; one that reads a format of a name that exists already is left out with a warning.
+
+    An image is opened again by the name of its format, so two formats of one name would be mixed up.
+    """
+    loaded = dict.fromkeys(load_plug_ins(_PLUG_INS))  # a package may name a module twice
+    owners = {f.name: "pixelforest" for f in _inputs(_own("images"))} if loaded else {}
+    packages = {entry.module: entry.dist.name for entry in find_plug_ins(_PLUG_INS) if entry.dist is not None}
+    kept = []
+    for module in loaded:
+        package = packages.get(module.__name__, module.__name__)
+        names = [f.name for f in _inputs([module]) if f.name in owners]
+        if names:
+            logger.warning(
+                "the plug-in %s of the package %s is not used: %s reads a format of the same name, %s; uninstall one",
+                *(module.__name__, package, owners[names[0]], names[0]),
+            )
+            continue
+        owners |= {f.name: package for f in _inputs([module])}
+        kept.append(module)
+    return tuple(kept)
 
 
 def _in_turn(folder: str) -> Iterator[ModuleType]:

@@ -136,6 +136,18 @@ def test_a_format_from_outside_is_listed(plug_in: Path) -> None:
     assert any(line.split("  ")[0] == "pile of arrays" and "a pile of NumPy arrays" in line for line in lines)
 
 
+@pytest.mark.parametrize(("name", "owner"), [("pile", "made-up"), ("hdf5", "pixelforest")])
+def test_a_second_format_of_one_name_is_left_out(tmp_path: Path, plug_in: Path, name: str, owner: str) -> None:
+    other = PILE.replace('"pile", ("pile",)', f'"{name}", ("other",)').replace("pile of arrays", "another pile")
+    install(plug_in, "[pixelforest.formats]\nsecond = z_format\n", {"z_format.py": other}, package="their-piles")
+    done = run(plug_in, "formats")
+    assert "pile of arrays" in done.stdout
+    assert "another pile" not in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "the plug-in z_format of the package their-piles is not used" in line
+    assert line.endswith(f": {owner} reads a format of the same name, {name}; uninstall one")
+
+
 @pytest.mark.slow
 def test_a_table_from_outside(tmp_path: Path, plug_in: Path) -> None:
     folder = GOLDEN / "obj2d_seg"

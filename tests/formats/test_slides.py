@@ -83,6 +83,18 @@ def test_lossy_tiles_equal_those_of_other_libraries(tmp_path: Path, compression:
             assert np.array_equal(np.asarray(picture.convert("RGB")), expected)
 
 
+@pytest.mark.parametrize("compression", ["lzw", "jpeg"])
+def test_slides_equal_those_that_cucim_reads_on_the_cpu(tmp_path: Path, compression: str) -> None:
+    cucim = pytest.importorskip("cucim", reason="cuCIM is not installed")
+    path = tmp_path / "slide.svs"
+    images = write_svs(path, compression=compression)
+    slide = cucim.CuImage(str(path))
+    for level, (width, height) in enumerate(slide.resolutions["level_dimensions"]):
+        assert images[str(level)].shape == (height, width, 3)
+        found = np.asarray(slide.read_region((0, 0), (width, height), level))
+        assert np.array_equal(read(path, str(level), WHOLE), found)
+
+
 def test_damaged_slides_are_refused_also_when_their_images_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.scn"
     WRITERS["scn"](path)

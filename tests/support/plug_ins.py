@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def install(site: Path, entry_points: str, files: Mapping[str, str]) -> Path:
+def install(site: Path, entry_points: str, files: Mapping[str, str], *, package: str = "made-up") -> Path:
     """Write the files of a package and its entry points ("[group]", then "name = module"); returns the folder."""
     for name, text in files.items():
         path = site / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    metadata = site / "made_up-1.0.dist-info"
+    metadata = site / f"{package.replace('-', '_')}-1.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: made-up\nVersion: 1.0\n")
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(entry_points)
     return site
 
