@@ -10,6 +10,7 @@
 #   make ptx      interpret the PTX of other architectures, or ARGS="--ptx compute_100:7 --plans 50": one of them with a
 #                 seed, and so many random feature plans
 #   make browser  test the page of --report_html in Chromium; CHROMIUM names one
+#   make napari   install napari in .venv-napari and test the plugin; one test needs Xvfb, which XVFB names
 #   make docs     build the documentation site in docs/site
 #   make bench    measure                            make gpu      run tests that need a CUDA device
 #   make gpu bench-gpu  measure on one first, then run these tests: ten minutes at most, results in gpu-results
@@ -29,13 +30,16 @@ GPU ?= cuda13
 # Environment with CuPy for tests on emulated GPUs. It sees the packages of .venv, which stays without CuPy.
 EMULATED := .venv-emulated
 
+# Environment with napari and Qt, half a gigabyte that no other task needs.
+NAPARI := .venv-napari
+
 # Environment with the wheel and without numba, and what the tests of recorded results need in it.
 INSTALLED := .venv-installed
 TOOLS := pytest pytest-timeout pytest-xdist hypothesis scipy
 
 PLATFORMS := linux-x86_64 linux-aarch64 macos-arm64 macos-x86_64 windows-x86_64
 
-.PHONY: demo build installed wheels browser docs test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
+.PHONY: demo build installed wheels browser napari docs test lint types fuzz ptx bench bench-objects bench-gpu golden slow gpu gpu-emulated clean
 
 demo: $(VENV)/ready
 	@mkdir -p $(DEMO)
@@ -76,10 +80,10 @@ wheels: $(VENV)/ready-test $(VENV)/ready-wheels
 	@ls dist/*.whl
 
 test: $(VENV)/ready-test $(VENV)/ready-nvforest
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations 10 -m "not slow and not gpu and not golden and not browser" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations 10 -m "not slow and not gpu and not golden and not browser and not napari" $(ARGS)
 
 slow: $(VENV)/ready-test $(VENV)/ready-nvforest
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not gpu and not golden and not browser" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not gpu and not golden and not browser and not napari" $(ARGS)
 
 golden: $(VENV)/ready-test
 	$(BIN)/python -m pytest -n auto -m golden $(ARGS)
@@ -131,6 +135,9 @@ browser: $(VENV)/ready-test $(VENV)/ready-browser
 	    echo "make browser: there is no Chromium and none can be fetched, for the reason above"
 	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
+napari: $(NAPARI)/ready
+	$(NAPARI)/bin/python -m pytest -m napari tests/viewer $(ARGS)
+
 docs: $(VENV)/ready-docs
 	$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/site/html
 	@echo "The site is in $(CURDIR)/docs/site/html/index.html"
@@ -144,7 +151,7 @@ bench-objects: $(VENV)/ready-bench
 	$(BIN)/python bench/sparse_volume.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(EMULATED) $(INSTALLED) $(DEMO) build dist *.egg-info kernels/cpu/kernels.*
+	rm -rf $(VENV) $(EMULATED) $(INSTALLED) $(NAPARI) $(DEMO) build dist *.egg-info kernels/cpu/kernels.*
 
 # Installed once for each list of dependencies; the package itself is linked, not copied.
 $(VENV)/bin/python:
@@ -163,6 +170,11 @@ $(VENV)/ready-%: $(VENV)/ready setup.py pyproject.toml
 # Installed without dependencies, which an extra cannot do: nvForest has 1.4 GB that its tests without a GPU do not need.
 $(VENV)/ready-nvforest: $(VENV)/ready tests/requirements-nvforest.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/requirements-nvforest.txt
+	@touch $@
+
+$(NAPARI)/ready: $(VENV)/bin/python setup.py pyproject.toml
+	$(PYTHON) -m venv $(NAPARI)
+	$(NAPARI)/bin/python -m pip install --quiet --editable ".[napari]" $(TOOLS)
 	@touch $@
 
 # CuPy looks for CUDA's libraries in its own environment, so what [cuda13] adds is installed before others are visible.

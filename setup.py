@@ -68,13 +68,17 @@ setup(
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.frontend.html_report": ["*.css", "*.js"],
+        f"{NAME}.frontend.napari_plugin": ["napari.yaml"],
         f"{NAME}.kernels.cuda": ["*.cu", "*.cuh"],
     },
     data_files=[("share/man/man1", ["docs/pixelforest.1"])],
     cmdclass={"build_py": build_py, "bdist_wheel": bdist_wheel},
     # Without a linker on the machine, the one of this wheel of 100 MB links the library.
     setup_requires=[] if sys.platform == "linux" and shutil.which("ld") else [ZIG],
-    entry_points={"console_scripts": ["pixelforest = pixelforest.__main__:start"]},
+    entry_points={
+        "console_scripts": ["pixelforest = pixelforest.__main__:start"],
+        "napari.manifest": ["pixelforest = pixelforest.frontend.napari_plugin:napari.yaml"],
+    },
     scripts=["scripts/run_ilastik.sh", "scripts/ilastik.bat"],
     # Ranges, with the reason for each package in docs/dependencies.md.
     install_requires=[
@@ -156,6 +160,8 @@ setup(
             "connected-components-3d>=3.20",
         ],
         "docs": ["sphinx>=8.1", "myst-nb>=1.2", "numpydoc>=1.8", "pydata-sphinx-theme>=0.16"],
+        # With one of the two bindings of Qt that napari works with; the plugin takes either.
+        "napari": ["napari>=0.6", "PySide6_Essentials>=6.7,!=6.11.0,!=6.11.1"],
         "browser": ["playwright>=1.49", "axe-playwright-python>=0.1.4"],
         "wheels": [NUMBA, ZIG, "setuptools>=77"],  # make wheels
         "lint": ["ruff>=0.6", "mypy>=1.11", "check-jsonschema>=0.36"],

@@ -173,6 +173,14 @@ def test_one_module_imports_the_cluster_library() -> None:
     assert users == {"engine.run.mpi_ranks"}
 
 
+def test_one_module_imports_napari() -> None:
+    """No other module imports that one: napari does, which the manifest of the plug-in tells its name."""
+    widget = "frontend.napari_plugin.widget"
+    users = {name for name in MODULES for each in imports_of(name) if each.partition(".")[0] in ("napari", "qtpy")}
+    assert users == {widget}
+    assert importing(MODULES, [widget]) == []
+
+
 def test_one_module_imports_the_forest_library() -> None:
     users = {name for name in MODULES for each in imports_of(name) if is_within(each, "nvforest")}
     assert users == {f"{DEVICE_FOLDER}.nvforest"}

@@ -135,6 +135,12 @@ class Model:
         return tuple(self._workflow.result_names(self.project))
 
     @property
+    def device(self) -> str:
+        """Device that computes; it is opened to find out."""
+        with naming_arguments():
+            return self._resources.backend.describe()
+
+    @property
     def info(self) -> ProjectSummary:
         """Everything that ``pixelforest info`` shows; the file is read again."""
         return describe_project(self.project.path)
@@ -317,6 +323,27 @@ class Model:
             self._compute(lane.images, plans, targets, table, on_progress=on_progress)
             ids, predictions, probabilities = targets if out is not None else self._wrap(lane, plans, targets)
             return Objects(ids, predictions, probabilities, table.table)
+
+    def prepare(
+        self, image: Any, *, axes: str | None = None, results: Any = None, **inputs: Any
+    ) -> tuple[InputImage, dict[str, ResultPlan]]:
+        """Return what ``predict`` with these arguments would read and make, by name of the result; nothing is read.
+
+        Parameters
+        ----------
+        image, axes, results
+            As for ``predict``.
+        **inputs
+            Further inputs, as for ``predict``.
+
+        Raises
+        ------
+        InputMismatch, UsageError, ExportError
+            As ``predict`` would.
+        """
+        with naming_arguments():
+            lane = self._open(axes=axes, image=image, **inputs)
+            return lane.image, self._plan(lane, choose_names(results, self.results)[0], None)
 
     @cached_property
     def _workflow(self) -> Workflow:
