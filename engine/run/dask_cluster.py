@@ -42,9 +42,11 @@ try:
     # processor each.
     dask.config.set({"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"})
     dask.config.set({"distributed.admin.system-monitor.interval": "5s"})
+    dask.config.set({"distributed.admin.system-monitor.log-length": 100})  # instead of 7200 for each of 15 numbers
     # glibc would give every large buffer back to the system and clear its pages again: 6 % of the time of a block.
     dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None})
     import distributed
+    from dask.utils import key_split
 except ImportError as error:
     raise BackendUnavailable(
         f"{setting('scheduler')} needs Dask: pip install 'pixelforest[cluster]' ({error})"
@@ -60,6 +62,7 @@ GREET_PERIOD_S = 5.0  # between two looks for new workers
 COLLECT_S = 0.1  # after a task has ended, for others that end at about the same time; each worker has one that waits
 ANNOUNCE_S = 0.05  # between two looks at a worker that is being started
 STOP_S = 0.5  # until the tasks in work have ended at their next tile
+MAX_KEYS = 5000  # of tasks, which Dask has in its memory
 MAX_TRIES = 3  # of a task whose workers died more often than the scheduler tolerates
 _VERSION = "__import__('pixelforest').__version__"  # evaluated by workers of any version
 _one_at_a_time = threading.Lock()
@@ -194,6 +197,14 @@ class DaskWorkers:
         for future, (task, attempt) in zip(futures, waiting, strict=True):
             self._tasks[future.key] = (future, task, attempt)
             future.add_done_callback(self._done.put)
+        if first // MAX_KEYS < self._submitted // MAX_KEYS:
+            self._forget_keys()
+
+    def _forget_keys(self) -> None:
+        """Empty the cache of names in which Dask keeps 100 000 keys, of 200 bytes each, here and in the scheduler."""
+        key_split.cache_clear()
+        with contextlib.suppress(Exception):
+            self._client.run_on_scheduler(key_split.cache_clear)
 
     def next(self, timeout_s: float) -> list[tuple[Task, Outcome]]:
         """Wait for tasks that have ended; none after a while. Raises BackendFailed without the scheduler."""
@@ -241,7 +252,9 @@ class DaskWorkers:
         with contextlib.suppress(Empty):
             ended.append(self._done.get(timeout=timeout_s))
             collected_s = time.monotonic() + COLLECT_S
-            while len(ended) < len(self._tasks):
+            # One is left until others are submitted: with the last task, the scheduler would end their group, and it
+            # keeps a description of every group.
+            while len(ended) < len(self._tasks) - 1:
                 ended.append(self._done.get(timeout=max(0.0, collected_s - time.monotonic())))
         good = [future for future in ended if future.status == "finished"]
         outcomes: dict[str, Outcome] = {}

@@ -199,6 +199,26 @@ def test_an_image_in_blocks_has_the_bytes_of_one_process(format: str, cluster: C
     assert hidden() == []
 
 
+@pytest.mark.slow
+def test_the_scheduler_keeps_nothing_of_tasks(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One description of their group, and of the last keys."""
+    from pixelforest.engine.run import dask_cluster
+
+    monkeypatch.setattr(dask_cluster, "MAX_KEYS", COUNT // 2)
+
+    def kept() -> tuple[int, int]:
+        with cluster.client() as client:
+            spans = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.extensions["spans"].spans))
+            return spans, client.run_on_scheduler(dask_cluster.key_split.cache_info).currsize
+
+    spans, _ = kept()
+    for count in (1, 2):
+        assert cli.main(words(*FORMATS["n5"], f"--scheduler={cluster.file}", out=f"out{count}")) == 0
+        assert kept()[0] == spans + count
+        assert kept()[1] <= WINDOW
+    assert computed(cluster).total() == 2 * COUNT
+
+
 def test_smaller_levels_are_made_by_workers(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Level after level, each in parts, and those of one part by the run."""
     from pixelforest.engine.run.dask_cluster import DaskWorkers
