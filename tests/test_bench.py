@@ -129,3 +129,8 @@ def test_the_agreement_of_training_is_measured_for_recorded_projects() -> None:
         "pixelforest and ilastik",
         "two of ilastik, recorded",
     ]
+
+
+def test_a_slide_gives_the_results_of_plain_tiff() -> None:
+    assert len(run("slides.py", "--dry-run").splitlines()) == 2
+    assert run("slides.py", "--quick").count("results of slide.svs and plain.tif: the same") == 2
