@@ -217,19 +217,15 @@ def show_project(line: CommandLine, console: Console) -> int:
 
 
 def _describe_file(path: str) -> str:
-    """Describe a project, or a file of images, which its extension tells, or a folder of them."""
-    from pixelforest.engine.formats import is_image_extension
+    """Describe a project, or a file of images, which its extension tells, one image in it, or a folder of them."""
+    from pixelforest.engine.inputs.images import list_contents, names_images
     from pixelforest.frontend.text_info import describe, describe_contents
 
-    extension = Path(path).suffix.lower().removeprefix(".")
-    is_image = extension not in ("", "ilp") and is_image_extension(extension)
-    if not (is_image or Path(path).is_dir()):
-        from pixelforest.engine.workflows import describe_project
+    if names_images(path):
+        return describe_contents(path, list_contents(path))
+    from pixelforest.engine.workflows import describe_project
 
-        return describe(describe_project(Path(path).expanduser()))
-    from pixelforest.engine.inputs.images import list_contents
-
-    return describe_contents(path, list_contents(path))
+    return describe(describe_project(Path(path).expanduser()))
 
 
 def show_formats(line: CommandLine, console: Console) -> int:

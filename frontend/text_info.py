@@ -72,7 +72,9 @@ def _image(info: ImageInfo) -> str:
     ]
     if pixel:
         text += f", pixel size {', '.join(pixel)}"
-    return text if info.scales is None else f"{text}, scale {info.scales.active} of {', '.join(info.scales.shapes)}"
+    if info.scales is not None:
+        text += f", scale {info.scales.active} of {', '.join(info.scales.shapes)}"
+    return f"{text}; {info.axes_problem}: say what they are with --input_axes" if info.axes_problem else text
 
 
 def _training(summary: ProjectSummary) -> str:

@@ -25,6 +25,7 @@ from ..formats import (
     find_input_format_of_name,
     find_remote_format,
     input_formats,
+    is_image_extension,
 )
 from ..formats.spec import ImageInfo, ImageReader, InputFormat
 from ..storage.object_storage import RemotePath, is_url
@@ -441,17 +442,33 @@ class FileContents:
     images: Mapping[str, ImageInfo | InputError | None]
 
 
+def names_images(argument: str) -> bool:
+    """Return True for a file of images, an image in it, or a folder; False for a project."""
+    container, _ = split_internal(argument)[0]
+    extension = _extension(Path(container))
+    is_file = extension not in ("", "ilp") and is_image_extension(extension)
+    return is_file or Path(argument).expanduser().is_dir()
+
+
 def list_contents(argument: str) -> FileContents:
-    """List the images that an argument without an internal path may name. Raises InputError, InputNotFound."""
-    file = Path(os.path.abspath(os.path.expanduser(argument)))
+    """Describe the images of a file or folder, or the one of an internal path. Raises InputError, InputNotFound."""
+    file, internal = Path(os.path.abspath(os.path.expanduser(argument))), ""
+    if not file.exists():
+        ways = [(Path(a), b) for a, b in split_internal(str(file))]
+        file, internal = next((way for way in ways if way[0].is_file()), ways[0])
     file_format = _format_of(file)
-    names = [""] if file_format.list_images is None else file_format.list_images(file)
+    if internal:
+        names: Sequence[str] = [internal]
+    else:
+        names = [""] if file_format.list_images is None else file_format.list_images(file)
     found: dict[str, ImageInfo | InputError | None] = dict.fromkeys(names)
     for name in names[:MAX_DESCRIBED]:
         try:
             with file_format.open(file, name) as reader:
                 found[name] = reader.info
         except InputError as error:
+            if len(names) == 1:
+                raise
             found[name] = error
     return FileContents(file_format.name, found)
 

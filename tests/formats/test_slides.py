@@ -195,6 +195,25 @@ def test_info_lists_the_images_of_a_file(tmp_path: Path, capsys: pytest.CaptureF
     ]
 
 
+@pytest.mark.parametrize(("internal", "shown"), [("Macro", "Macro: y=30 x x=50 x c=3"), ("2", "2: y=52 x x=76 x c=3")])
+def test_info_describes_one_image_of_a_file(
+    internal: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_svs(tmp_path / "a.svs")
+    assert cli.main(["info", str(tmp_path / "a.svs" / internal)]) == 0
+    (image,) = capsys.readouterr().out.splitlines()[2:]
+    assert image.startswith(f"image:           {shown}, uint8")
+
+
+@pytest.mark.parametrize(("name", "problem"), [("a.svs/Nothing", "no image 'Nothing'"), ("gone.svs/Macro", "no file ")])
+def test_info_of_an_image_that_is_not_there_fails(
+    name: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_svs(tmp_path / "a.svs")
+    assert cli.main(["info", str(tmp_path / name)]) == 1
+    assert f"pixelforest: error: there is {problem}" in capsys.readouterr().err
+
+
 def test_explain_lists_the_images_of_a_file(
     copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

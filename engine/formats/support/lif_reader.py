@@ -18,7 +18,7 @@ __all__ = ["list_lif", "open_lif"]
 
 # Dimensions of liffile -> axis; wavelengths of emission and excitation, and samples of colour, are channels.
 _AXES = {"T": "t", "Z": "z", "Y": "y", "X": "x", "C": "c", "S": "c", "λ": "c", "Λ": "c"}
-_NAMES = {"M": "tiles of a mosaic (M), merge them in LAS X", "N": "positions (N)", "A": "rotations (A)"}
+_NAMES = {"M": "tiles of a mosaic (M)", "N": "positions (N)", "A": "rotations (A)"}
 
 
 def open_lif(path: Path, internal: str = "") -> ImageReader:
@@ -46,7 +46,8 @@ def _make_reader(path: Path, file: Any, image: Any) -> FrameReader:
     for letter in letters:
         if letter not in _AXES:
             what = _NAMES.get(letter[0], f"the dimension {letter}")
-            raise InputError(f"cannot read {path}: the image has several {what}; export them one by one from LAS X")
+            advice = "merge them" if letter[0] == "M" else "export them one by one"
+            raise InputError(f"cannot read {path}: the image has several {what}; {advice} in LAS X")
     axes = "".join(_AXES[letter] for letter in letters)
     inner = tuple(image.frames.frame_dims)
     lead = len(letters) - len(inner)
