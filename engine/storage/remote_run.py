@@ -49,13 +49,19 @@ class RemoteRunFolder:
             if isinstance(record := _parse(line), dict)
         ]
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Add a record, which the server has when this returns. Raises ExportError."""
+    def add(self, *records: Mapping[str, Any]) -> None:
+        """Add records, which the server has when this returns. Raises ExportError."""
         with self._lock:
-            if len(self._lines) == RECORDS_PER_OBJECT:
-                self._objects, self._lines = self._objects + 1, []
-            self._lines.append(json.dumps(record, separators=(",", ":")).encode())
-            self._target.put(f"{self._process}-{self._objects}{_RECORDS}", b"\n".join(self._lines))
+            for record in records:
+                self._lines.append(json.dumps(record, separators=(",", ":")).encode())
+                if len(self._lines) == RECORDS_PER_OBJECT:
+                    self._put_lines()
+                    self._objects, self._lines = self._objects + 1, []
+            if self._lines:
+                self._put_lines()
+
+    def _put_lines(self) -> None:
+        self._target.put(f"{self._process}-{self._objects}{_RECORDS}", b"\n".join(self._lines))
 
     def discard(self) -> None:
         """Close it; what is in it is kept. Never raises."""

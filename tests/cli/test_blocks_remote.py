@@ -18,6 +18,8 @@ from support.object_server import empty_bucket, serving, stored
 from pixelforest import cli
 from pixelforest.engine.formats.support import ome_zarr_layout
 from pixelforest.engine.storage import chunks
+from pixelforest.engine.storage.object_storage import RemotePath
+from pixelforest.engine.storage.remote_run import RemoteRunFolder
 from pixelforest.engine.tiling import blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGKILL")]
@@ -115,6 +117,17 @@ def test_records_of_many_blocks(bucket: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert len([key for key in stored(bucket, f"out/{RUNS}") if key.endswith(".jsonl")]) == 3
     assert cli.main(words("--finish", *FORMATS["n5"])) == 0
     assert_undisturbed(bucket, FORMATS["n5"])
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_records_of_blocks_that_end_together(count: int, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from the workers of a cluster."""
+    monkeypatch.setattr("pixelforest.engine.storage.remote_run.RECORDS_PER_OBJECT", 3)
+    folder = RemoteRunFolder(RemotePath("s3://results/out/image.n5"), "0123", {})
+    records = [{"block": i} for i in range(count + 1)]
+    folder.add(*records[:count])
+    folder.add(records[count])
+    assert sorted(folder.records(), key=lambda record: record["block"]) == records
 
 
 def test_small_images_are_skipped_one_by_one(bucket: Any, capsys: pytest.CaptureFixture[str]) -> None:
