@@ -30,7 +30,7 @@ GPU ?= cuda13
 # Environment with CuPy for tests on emulated GPUs. It sees the packages of .venv, which stays without CuPy.
 EMULATED := .venv-emulated
 
-# Environment with napari and Qt, half a gigabyte that no other task needs.
+# Environment with napari and Qt, 1.1 GB that no other task needs.
 NAPARI := .venv-napari
 
 # Environment with the wheel and without numba, and what the tests of recorded results need in it.

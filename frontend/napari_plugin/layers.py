@@ -48,6 +48,12 @@ def stated_axes(layer: Any) -> str | None:
     return axes if is_order and {"y", "x"} <= set(axes) else None
 
 
+def channels_last(data: Any, size: Sequence[int]) -> Any:
+    """Move the channels of an array, such as a stack of layers, to its end if the other axes have this size there."""
+    is_first = data.ndim == len(size) + 1 and tuple(data.shape[1:]) == tuple(size) != tuple(data.shape[:-1])
+    return np.moveaxis(data, 0, -1) if is_first else data
+
+
 @frozen(eq=False)
 class View:
     """Part of a viewer that is shown.

@@ -19,7 +19,7 @@ from ...engine.axes import from_canonical
 from ...engine.errors import UsageError
 from ...engine.messages import describe_record
 from ...frozen import frozen
-from .layers import LayerData, Part, Place, View, make_layers, stated_axes, voxels_of
+from .layers import LayerData, Part, Place, View, channels_last, make_layers, stated_axes, voxels_of
 
 # Scopes, as the widget shows them.
 VIEW, TIME_POINT, LAZY, SAVED = (
@@ -97,8 +97,9 @@ class Task:
         self._cancelled = threading.Event()
         layer, model = order.layer, order.model
         self._data = voxels_of(layer)
-        self._inputs = {name: voxels_of(each) for name, each in (order.inputs or {}).items()}
         axes = order.axes or stated_axes(layer)
+        size = self._data.shape[: layer.ndim]
+        self._inputs = {name: channels_last(voxels_of(each), size) for name, each in (order.inputs or {}).items()}
         image, self._plans = model.prepare(self._data, axes=axes, results=order.results, **self._inputs)
         self._axes = image.axes
         self._whole = tuple(slice(0, size) for size in self._data.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ from .task import SAVED, SCOPES, Cancelled, Order, Task
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+logger = logging.getLogger("pixelforest.napari")
 
 _PERIOD_MS = 100  # of the progress bar
 
@@ -82,6 +85,7 @@ class RunWidget(QWidget):
         self.bar = QProgressBar()
         self.note = QLabel()
         self.note.setWordWrap(True)
+        self.note.setTextFormat(Qt.TextFormat.PlainText)  # names of files and classes are no HTML
         self._form = QFormLayout()
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._form.addRow("project", row)
@@ -238,7 +242,8 @@ class RunWidget(QWidget):
             self.note.setText(f"{task.seconds:.1f} s on {task.order.model.device}")
 
     def _show_error(self, error: Exception) -> None:
-        text = describe_error(error, as_argument)
+        logger.debug("the error came from here", exc_info=error)
+        text = describe_error(error, _spell)
         self.note.setText(text)
         show_error(text)
 
@@ -249,6 +254,11 @@ def _run(task: Task) -> tuple[list[LayerData], Exception | None]:
         return task.run(), None
     except Exception as error:
         return [], error
+
+
+def _spell(setting: str) -> str:
+    """Spell a setting in a message: the rows of the form are named as arguments."""
+    return "logging at level DEBUG" if setting == "debug" else as_argument(setting)
 
 
 def _describe(model: Model) -> str:

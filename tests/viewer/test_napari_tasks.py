@@ -202,6 +202,19 @@ def test_objects_of_all_time_points_have_numbers_of_their_own(viewer: Any) -> No
     assert every.features["timestep"].tolist() == expected.table["timestep"].tolist()
 
 
+def test_prediction_maps_may_be_a_stack_of_layers(viewer: Any) -> None:
+    raw, maps = golden_array("obj2d_pred", "raw.h5/data"), golden_array("obj2d_pred", "pred.h5/data")
+    layer = viewer.add_image(raw)
+    expected = load_golden("obj2d_pred").predict_objects(raw, prediction=maps)
+    stack = np.moveaxis(maps, -1, 0)
+    da = pytest.importorskip("dask.array")
+    for data in (maps, stack, da.from_array(stack, chunks=(1, 50, 50))):
+        inputs = {"prediction": viewer.add_image(data, rgb=False)}
+        (found,) = run(viewer, "obj2d_pred", layer, ("Object Predictions",), VIEW, inputs=inputs)
+        assert np.array_equal(found.data, expected.predictions)
+    assert found.data.any()
+
+
 def test_saved_results_are_ome_zarr_with_levels(viewer: Any, tmp_path: Path) -> None:
     image = np.tile(golden_array(GRAY), (4, 4))
     layer = viewer.add_image(image, name="many cells", scale=(0.5, 0.25), translate=(7, 9), units=("um", "um"))
