@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from functools import cache
 
 from ...frozen import frozen
 from ...kernels.contract import BINS, QUANTILES
@@ -31,15 +32,20 @@ class Size(Enum):
 
     def count(self, *, dimensions: int, channels: int) -> int:
         """Number of values for an image of 2 or 3 dimensions with that many channels."""
-        return {
-            Size.ONE: 1,
-            Size.AXES: dimensions,
-            Size.AXES_SQUARED: dimensions**2,
-            Size.CHANNELS: channels,
-            Size.CHANNELS_SQUARED: channels**2,
-            Size.BINS: BINS,
-            Size.QUANTILES: len(QUANTILES),
-        }[self]
+        return _counts(dimensions, channels)[self.value]
+
+
+@cache
+def _counts(dimensions: int, channels: int) -> Mapping[str, int]:
+    return {
+        Size.ONE.value: 1,
+        Size.AXES.value: dimensions,
+        Size.AXES_SQUARED.value: dimensions**2,
+        Size.CHANNELS.value: channels,
+        Size.CHANNELS_SQUARED.value: channels**2,
+        Size.BINS.value: BINS,
+        Size.QUANTILES.value: len(QUANTILES),
+    }
 
 
 class Needs(Enum):

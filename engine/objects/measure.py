@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from math import prod
 from typing import Any
@@ -125,7 +126,8 @@ def measure_objects(
     shape = labels.labels.shape
     dimensions = dimensions_of(shape)
     slab = voxels or max(1, min(_SLAB_VOXELS, resources.memory_bytes // _SLAB_SHARE // (4 * channels)))
-    with ThreadPoolExecutor(resources.threads, thread_name_prefix="measure") as pool:
+    threads = resources.threads
+    with ThreadPoolExecutor(threads, thread_name_prefix="measure") if threads > 1 else nullcontext() as pool:
         slabs = plan_slabs(shape, slab)
         frame = FrameSweep(raw, labels, channels, dimensions, resources, pool, slabs, origin, value_range)
         rows, boxes = _measure_statistics(frame, wanted.get(STANDARD, {}))

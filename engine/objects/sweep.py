@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from .label import LabelFrame
 Range = tuple[int, int]
 
 _RANGES_PER_THREAD = 8
+_MIN_RANGE = 32  # objects; smaller ranges are not worth a call
 
 
 @frozen
 class FrameSweep:
     """A frame with the threads and the operations that process it.
 
+    pool                 None: the calling thread processes everything
     origin, value_range  of a part that is measured as if it were the frame: its position in the frame (z, y, x), and
                          the range of the values of all objects
     """
@@ -33,7 +36,7 @@ class FrameSweep:
     channels: int
     dimensions: int
     resources: Resources
-    pool: ThreadPoolExecutor
+    pool: ThreadPoolExecutor | None
     slabs: Sequence[Box]
     origin: Voxels = (0, 0, 0)
     value_range: tuple[float, float] | None = None
@@ -63,7 +66,7 @@ class FrameSweep:
 
     def sweep(self, steps: Callable[[Box, np.ndarray], Iterable[Callable[[], None]]], *, with_raw: bool) -> None:
         """Run the steps of each slab in parallel; the next slab is read at the same time, but processed after them."""
-        pending: list[Future[None]] = []
+        pending: Sequence[Future[None]] = []
         try:
             for slab in self.slabs:
                 if with_raw:
@@ -71,7 +74,7 @@ class FrameSweep:
                 else:
                     pixels = np.empty((*slab.shape, 0), np.float32)
                 _wait(pending)
-                pending = [self.pool.submit(step) for step in steps(slab, pixels)]
+                pending = self._run(steps(slab, pixels))
             _wait(pending)
         except BaseException:
             for future in pending:
@@ -80,16 +83,31 @@ class FrameSweep:
 
     def each_range(self, work: Callable[[int, int], None], costs: np.ndarray | None = None) -> None:
         """Call ``work(first, stop)`` for ranges of objects of about equal cost, in parallel."""
-        _wait([self.pool.submit(work, first, stop) for first, stop in self.ranges(costs)])
+        _wait(self._run(partial(work, first, stop) for first, stop in self.ranges(costs)))
+
+    def _run(self, steps: Iterable[Callable[[], None]]) -> list[Future[None]]:
+        """Begin steps in parallel; those in the calling thread are done afterwards."""
+        if self.pool is not None:
+            return [self.pool.submit(step) for step in steps]
+        for step in steps:
+            step()
+        return []
 
     def shares(self, objects: np.ndarray) -> list[np.ndarray]:
         """Divide objects into parts for parallel work."""
-        return np.array_split(objects, min(len(objects), self.threads * _RANGES_PER_THREAD) or 1)
+        return np.array_split(objects, self._pieces(len(objects)))
+
+    def _pieces(self, count: int) -> int:
+        """Number of pieces of work with so many objects."""
+        return max(1, min(self.threads * _RANGES_PER_THREAD, count // _MIN_RANGE))
 
     def ranges(self, costs: np.ndarray | None = None) -> Iterator[Range]:
         """Divide all objects into ranges of about equal cost."""
         count = self.labels.count
-        pieces = self.threads * _RANGES_PER_THREAD
+        pieces = self._pieces(count)
+        if pieces == 1:
+            yield 0, count
+            return
         total = np.arange(1, count + 1) if costs is None else np.cumsum(costs)
         targets = total[-1] * (np.arange(1, pieces) / pieces)
         cuts = np.unique(np.concatenate([[0], np.searchsorted(total, targets) + 1, [count]]))

@@ -7,6 +7,7 @@ A feature of several values has a column for each, numbered from 0.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -95,7 +96,23 @@ def plan_columns(
     atlas         number of channels and type of the atlas; None: no atlas
     original_id   type of the ids of a label image; None: objects are connected components
     """
-    parts = list(_find_parts(features, wanted, dimensions=dimensions, channels=channels))
+    listed = tuple((plugin, tuple(sorted(features[plugin]))) for plugin in sorted(features))
+    chosen = None if wanted is None else frozenset(wanted)
+    return _plan_columns(listed, class_names, dimensions, channels, chosen, atlas, original_id)
+
+
+@lru_cache(16)  # lanes of a job have the same columns
+def _plan_columns(
+    features: tuple[tuple[str, tuple[str, ...]], ...],
+    class_names: tuple[str, ...],
+    dimensions: int,
+    channels: int,
+    wanted: frozenset[str] | None,
+    atlas: tuple[int, np.dtype] | None,
+    original_id: np.dtype | None,
+) -> TableLayout:
+    """Plan columns of listed features; arguments as for ``plan_columns``."""
+    parts = list(_find_parts(dict(features), wanted, dimensions=dimensions, channels=channels))
     columns = [
         TableColumn("object_id", np.dtype(np.int64)),
         TableColumn("timestep", np.dtype(np.int64)),
@@ -119,7 +136,7 @@ def plan_columns(
 
 
 def _find_parts(
-    features: Features, wanted: Collection[str] | None, *, dimensions: int, channels: int
+    features: Mapping[str, Collection[str]], wanted: Collection[str] | None, *, dimensions: int, channels: int
 ) -> Iterator[_Part]:
     """Yield each display name once: from the first plugin that has it, or from the default features."""
     taken: set[str] = set()
