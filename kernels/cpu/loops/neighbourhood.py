@@ -9,6 +9,8 @@ import numpy as np
 from ..build.jit import njit
 from .accumulators import add_channels, add_histogram, add_moments, add_values
 
+_UNCOVERED = -(1 << 30)  # less than minus the intervals that cover a voxel
+
 
 @njit(nogil=True, cache=True)
 def count_own_runs(labels, label, box, z0, z1, y0, y1, first_run):
@@ -84,6 +86,16 @@ def cover_line(z, y, x0, x1, own_box, first_run, run_start, run_stop, reach, tab
 
 
 @njit(nogil=True, cache=True)
+def add_own_runs(z, y, own_box, first_run, run_start, run_stop, change, steps):
+    """Add the object's own runs in a line to the steps, as often as ``change`` says."""
+    if own_box[0] <= z < own_box[1] and own_box[2] <= y < own_box[3]:
+        line = (z - own_box[0]) * (own_box[3] - own_box[2]) + y - own_box[2]
+        for r in range(first_run[line], first_run[line + 1]):
+            steps[run_start[r]] += change
+            steps[run_stop[r]] -= change
+
+
+@njit(nogil=True, cache=True)
 def add_neighbourhoods(
     labels, pixels, lines, start, objects, boxes, margin, pitch, limit, is_whole, is_second, wanted, values, channels,
     moments, histogram,
@@ -128,16 +140,15 @@ def add_neighbourhoods(
         for z in range(z0, z1):
             for y in range(y0, y1):
                 cover_line(z, y, x0, x1, own_box, first_run, run_start, run_stop, reach, table, steps)
+                if not is_whole:
+                    change = 1 if limit == 0 else _UNCOVERED
+                    add_own_runs(z, y, own_box, first_run, run_start, run_stop, change, steps)
                 covered = 0
                 run_at = -1
                 base = ((z - start[0]) * lines[1] + y - start[1]) * width
                 for x in range(x0, x1 + 1):
-                    belongs = False
-                    if x < x1:
-                        covered += steps[x]
-                        is_own = labels[z, y, x] == label
-                        belongs = (is_own and not is_whole) if limit == 0 else covered > 0 and (is_whole or not is_own)
-                    if belongs:
+                    covered += steps[x]  # 0 at x1
+                    if covered > 0:
                         if run_at < 0:
                             run_at = x
                         continue

@@ -24,7 +24,7 @@ _REMOVABLE[[int(code) for code in f"{_CODES} 232 233 240 244".split()]] = True
 
 @njit(nogil=True, cache=True)
 def find_line_vectors(own, vx, vy, axis, fixed, far, stack, source):
-    """Compute one line of the distance transform: vectors to the nearest voxel outside the object.
+    """Compute one line of the distance transform: vectors of the object's voxels to the nearest one outside of it.
 
     axis 0 runs along x at y = fixed, axis 1 along y at x = fixed. far is the component that marks a missing voxel;
     stack (n, 5) holds left, apex, right, height and the vector's index in the line (-1: far, -2: the border itself).
@@ -37,15 +37,23 @@ def find_line_vectors(own, vx, vy, axis, fixed, far, stack, source):
     far_height = np.float64(far) * far * (axis + 1)
     stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3], stack[0, 4] = 0.0, -1.0, w, far_height, -1.0
     size = 1
-    current = own[0, fixed] if axis == 0 else own[fixed, 0]
+    is_inside = own[0, fixed] if axis == 0 else own[fixed, 0]
     begin = 0
     c = 0
     while c <= length:
+        if not is_inside:
+            while c < length and not (own[c, fixed] if axis == 0 else own[fixed, c]):
+                c += 1
+            if c == length:
+                break
+            begin, is_inside = c, True
+            stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3], stack[0, 4] = c - 1.0, c - 1.0, w, 0.0, -2.0
+            size = 1
         is_same = False
         place = -1
         height = far_height
         if c < length:
-            is_same = (own[c, fixed] if axis == 0 else own[fixed, c]) == current
+            is_same = own[c, fixed] if axis == 0 else own[fixed, c]
             place = c if is_same else -2
             height = 0.0
             if is_same:
@@ -80,23 +88,14 @@ def find_line_vectors(own, vx, vy, axis, fixed, far, stack, source):
                     vx[q, fixed], vy[q, fixed] = along, y
                 else:
                     vx[fixed, q], vy[fixed, q] = x, along
-            if c == length:
-                break
-            begin = c
-            current = not current
-            is_same = True
-            place = c
-            height = np.float64(source[c, 0]) * source[c, 0]
-            if axis == 1:
-                height += np.float64(source[c, 1]) * source[c, 1]
-            stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3], stack[0, 4] = c - 1.0, c - 1.0, w, 0.0, -2.0
-            size = 1
+            is_inside = False
+            break
         c += 1
 
 
 @njit(nogil=True, cache=True)
 def find_vectors(own, far):
-    """Find vectors (x, y), int32, from each voxel of a window to the nearest voxel across the object's boundary."""
+    """Find vectors (x, y), int32, from each voxel of the object in a window to the nearest voxel outside of it."""
     noinline()
     width, height = own.shape
     vx = np.full((width, height), far, np.int32)
