@@ -86,6 +86,7 @@ class Task:
     share     share that is done, from 0 to 1
     seconds   duration of the run
     warnings  lines that were logged meanwhile
+    is_left   returns True if nobody waits for the run any more, which ends it like ``cancel``
     """
 
     def __init__(self, order: Order) -> None:
@@ -94,6 +95,7 @@ class Task:
             raise UsageError("choose at least one result")
         self.order, self.share, self.seconds = order, 0.0, 0.0
         self.warnings: tuple[str, ...] = ()
+        self.is_left: Callable[[], bool] = lambda: False
         self._cancelled = threading.Event()
         layer, model = order.layer, order.model
         self._data = voxels_of(layer)
@@ -266,7 +268,7 @@ class Task:
         return self.order.folder / re.sub(r'[\\/:*?"<>|\s]+', "_", f"{self.order.layer.name}_{result}.zarr")
 
     def _watch(self, share: float) -> None:
-        if self._cancelled.is_set():
+        if self._cancelled.is_set() or self.is_left():
             raise Cancelled
         self.share = (self._done_calls + share) / self._calls
 

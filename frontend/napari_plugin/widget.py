@@ -174,6 +174,7 @@ class RunWidget(QWidget):
         self._timer.start(_PERIOD_MS)
         worker = create_worker(_run, task)
         worker.returned.connect(self._finish)
+        task.is_left = lambda: bool(worker.abort_requested)  # napari is being closed
         worker.start()
 
     def _make_task(self, model: Model) -> Task | None:

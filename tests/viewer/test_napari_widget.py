@@ -157,6 +157,30 @@ def test_cancel_ends_a_run(app: Any, form: Any, shown: list[tuple[str, str]], mo
     assert form.run_button.isEnabled()
 
 
+def test_a_run_ends_when_napari_is_closed(app: Any, form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    form._viewer.add_image(golden_array("px2d_gray"), name="cells")
+    choose_project(form, "px2d_gray")
+    from napari.qt.threading import WorkerBase
+
+    from pixelforest.frontend.napari_plugin.task import Cancelled, Task
+
+    run, ends = Task.run, []
+
+    def run_until_left(task: Task) -> Any:
+        while not task.is_left():
+            time.sleep(0.01)
+        try:
+            return run(task)
+        except Exception as error:
+            ends.append(error)
+            raise
+
+    monkeypatch.setattr(Task, "run", run_until_left)
+    form.run()
+    WorkerBase.await_workers()
+    assert [type(error) for error in ends] == [Cancelled]
+
+
 def test_errors_are_one_line(app: Any, form: Any, shown: list[tuple[str, str]], tmp_path: Path) -> None:
     form.project.setText(str(tmp_path / "none.ilp"))
     form.project.editingFinished.emit()
