@@ -36,7 +36,7 @@ from .lane_log import LaneLog
 from .outcome import BatchReport, LaneResult
 
 if TYPE_CHECKING:
-    from ..sampling.lane import LaneSample, LaneSampler
+    from ..sampling.lane import LaneSample, LaneSampler, SampleSettings
     from .cluster import StepWorkers
     from .step_run import StepStore, StoredSteps
 
@@ -221,7 +221,7 @@ class Batch:
             from .cluster import compute_on_cluster
 
             assert self.records is not None
-            compute_on_cluster(self.job, lanes, self.records, self.progress, self)
+            compute_on_cluster(self.job, lanes, self.records, self.progress, self, self._sample_settings())
             return
         if workers > 1:
             self._compute_side_by_side([lane for lane in lanes if is_small(lane)], workers)
@@ -383,33 +383,48 @@ class Batch:
 
     def _begin_sample(self, lane: LaneCheck, images: Mapping[str, InputImage]) -> LaneSampler | None:
         """Begin to sample a lane, if the job asks for it."""
-        if not self.job.samples:
+        settings = self._sample_settings()
+        if settings is None:
             return None
-        from ..sampling.lane import begin_sample, choose_side
+        from ..sampling.lane import begin_sample
 
-        raw = images[self.job.project.roles[0]]
-        sampler = begin_sample(
-            self.workflow,
-            self.job.project,
-            raw,
-            lane.exports,
-            has_table=lane.table is not None,
-            side=choose_side(len(self.job.lanes) * (self.job.shard or (1, 1))[1]),
-            colours=self.job.samples,
-        )
+        raw, has_table = images[self.job.project.roles[0]], lane.table is not None
+        sampler = begin_sample(self.workflow, self.job.project, raw, lane.exports, settings, has_table=has_table)
         self._samplers[lane.lane.index] = sampler
         return sampler
+
+    def _sample_settings(self) -> SampleSettings | None:
+        """Return how lanes are sampled; None: they are not."""
+        if not self.job.samples:
+            return None
+        from ..sampling.lane import choose_settings
+
+        return choose_settings(len(self.job.lanes) * (self.job.shard or (1, 1))[1], self.job.samples)
+
+    def sample(self, lane: LaneCheck, restore: Callable[[LaneSampler], None]) -> LaneSample | None:
+        """Return the sample of a lane that others have computed, once ``restore`` has filled it in."""
+        if not self.job.samples:
+            return None
+        try:
+            with reopen_images({role: image.ref for role, image in lane.images.items()}) as images:
+                if (sampler := self._begin_sample(lane, images)) is not None:
+                    restore(sampler)
+                return self._finish_sample(lane.lane.index)
+        except Exception as error:
+            raise_if_interrupted(error)
+            _warn_of_missing_pictures(lane.lane.index, error)
+            return None
 
     def _finish_sample(self, index: int) -> LaneSample | None:
         """Finish the sample of a lane, also of one that failed. A picture that cannot be made fails no lane."""
         sampler = self._samplers.pop(index, None)
-        if sampler is None:
+        if sampler is None or not sampler.is_whole:
             return None
         try:
             return sampler.finish()
         except Exception as error:
             raise_if_interrupted(error)
-            logger.warning("There are no pictures of input %d: %s", index + 1, describe_error(error, as_marked))
+            _warn_of_missing_pictures(index, error)
             return None
 
     # --------------------------------------------------------------------------------------------------------- ending
@@ -451,6 +466,10 @@ class Batch:
             self._has_failed.set()
         self._results[result.index] = result
         self.on_lane(result)
+
+
+def _warn_of_missing_pictures(index: int, error: Exception) -> None:
+    logger.warning("There are no pictures of input %d: %s", index + 1, describe_error(error, as_marked))
 
 
 def _next(queue: SimpleQueue[Future[None]]) -> Future[None]:

@@ -39,7 +39,7 @@ from .fingerprint import Fingerprint, digest
 
 if TYPE_CHECKING:
     from ..export.tile_sinks import TileSink
-    from ..sampling.lane import LaneSampler
+    from ..sampling.lane import LaneSampler, SampleSettings
 
 logger = logging.getLogger("pixelforest.batch")
 
@@ -134,7 +134,12 @@ def compute_in_blocks(found: LaneCheck, images: Mapping[str, InputImage], work: 
             if job.blocks is not None:
                 missing = len(boxes) - len(run.blocks())
                 logger.info("%s: %d blocks were computed, %d are still missing", found.name, len(due), missing)
+                if work.sampler is not None:
+                    work.sampler.is_whole = False
                 return ()
+            if work.sampler is not None:
+                for i in done:
+                    work.sampler.restore(boxes[i], run.sample(i))
             files = _complete(boxes, done, run, exports)
         return files
     finally:
@@ -180,6 +185,8 @@ def _compute(
             work.job.project, images, taking, resources=resources, on_progress=report, table=None
         )
         facts = {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
+        if work.sampler is not None:
+            run.put_sample(index, work.sampler.pack(boxes[index], taking))
         run.add({index: facts})
 
     if at_once <= 1:
@@ -226,6 +233,7 @@ class BlockTask:
     lane, index  numbers of the lane and of the block, whose box is (t, z, y, x)
     images   references by role
     exports  by name of the result; runs: names of the runs that make them
+    sample   None: the block is not sampled
     """
 
     lane: int
@@ -234,11 +242,15 @@ class BlockTask:
     images: Mapping[str, ImageRef]
     exports: Mapping[str, ExportPlan]
     runs: Mapping[str, str]
+    sample: SampleSettings | None = None
 
     def compute(
         self, project: Project, workflow: Workflow, resources: Resources, on_progress: Callable[[int], None]
-    ) -> Mapping[str, tuple[str, int]]:
-        """Compute it; returns what ``SharedBlocks.add`` records, when it is on disk. Raises ExportError, InputError."""
+    ) -> tuple[Mapping[str, tuple[str, int]], bytes | None]:
+        """Compute it; returns what ``SharedBlocks.add`` records, when it is on disk, and the packed sample.
+
+        Raises ExportError, InputError.
+        """
         with contextlib.ExitStack() as stack:
             images = stack.enter_context(reopen_images(self.images))
             exports = {}
@@ -246,8 +258,17 @@ class BlockTask:
                 exports[name] = open_export(plan, run=self.runs[name])
                 stack.callback(exports[name].abort)
             sinks = {name: BlockSink(export, self.box) for name, export in exports.items()}
-            workflow.classify_lane(project, images, sinks, resources=resources, on_progress=on_progress, table=None)
-            return {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
+            sampler: LaneSampler | None = None
+            taking: Mapping[str, TileSink] = sinks
+            if self.sample is not None:
+                from ..sampling.lane import begin_sample
+
+                raw = images[project.roles[0]]
+                sampler = begin_sample(workflow, project, raw, self.exports, self.sample, has_table=False)
+                taking = sampler.add_sinks(sinks, self.box)
+            workflow.classify_lane(project, images, taking, resources=resources, on_progress=on_progress, table=None)
+            results = {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
+            return results, None if sampler is None else sampler.pack(self.box, taking)
 
 
 @frozen
@@ -281,8 +302,8 @@ class SharedBlocks:
     due  numbers of the blocks that are to be computed
     """
 
-    def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
-        """Open the run of a lane that is computed in blocks. Raises ExportError."""
+    def __init__(self, found: LaneCheck, records: DoneLanes, sample: SampleSettings | None = None) -> None:
+        """Open the run of a lane that is computed in blocks, and sampled if ``sample`` says how. Raises ExportError."""
         self._found, self._boxes, self._stack = found, cut_lane(found), contextlib.ExitStack()
         self._run = _Run(found, records)
         self._stack.callback(self._run.close)
@@ -297,7 +318,7 @@ class SharedBlocks:
         images = {role: image.ref for role, image in found.images.items()}
         plans = {name: found.exports[name] for name in self._exports}
         self._names = {name: _name_of(parts, name) for name in plans}
-        self._task = partial(BlockTask, images=images, exports=plans, runs=self._names)
+        self._task = partial(BlockTask, images=images, exports=plans, runs=self._names, sample=sample)
 
     def task(self, index: int) -> BlockTask:
         """Return the work of a block, as a value."""
@@ -310,6 +331,15 @@ class SharedBlocks:
     def add(self, results: Mapping[int, Mapping[str, tuple[str, int]]]) -> None:
         """Record blocks that are on disk, by number. Raises ExportError."""
         self._run.add(results)
+
+    def add_sample(self, index: int, packed: bytes) -> None:
+        """Keep the sample of a block. Raises ExportError."""
+        self._run.put_sample(index, packed)
+
+    def restore_samples(self, sampler: LaneSampler) -> None:
+        """Restore the samples of all blocks, before the results are completed."""
+        for i, box in enumerate(self._boxes):
+            sampler.restore(box, self._run.sample(i))
 
     def cut_levels(self) -> list[list[LevelTask]]:
         """Cut the smaller copies of all results into parts, level by level; those of one part are left out."""
@@ -377,6 +407,14 @@ class _Run:
             facts = {name: {"files": files, "overflow": overflow} for name, (files, overflow) in found.items()}
             records.append({"block": index, "results": facts})
         self._folder.add(*records)
+
+    def put_sample(self, index: int, packed: bytes) -> None:
+        """Keep the sample of a block, before the block is recorded."""
+        self._folder.put_sample(index, packed)
+
+    def sample(self, index: int) -> bytes | None:
+        """Return the sample of a block; None if there is none."""
+        return self._folder.sample(index)
 
     @contextlib.contextmanager
     def open_exports(self) -> Iterator[dict[str, ImageExport]]:

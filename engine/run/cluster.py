@@ -26,6 +26,7 @@ from .outcome import LaneResult
 from .step_run import StepStore, StoredStep
 
 if TYPE_CHECKING:
+    from ..sampling.lane import LaneSample, LaneSampler, SampleSettings
     from .dask_cluster import DaskWorkers
 
 logger = logging.getLogger("pixelforest.batch")
@@ -42,13 +43,19 @@ class Outcomes(Protocol):
     def keep(self, result: LaneResult) -> None: ...
     def record_failure(self, lane: LaneCheck, error: Exception, *, seconds: float = 0.0) -> None: ...
     def should_stop(self) -> bool: ...
+    def sample(self, lane: LaneCheck, restore: Callable[[LaneSampler], None]) -> LaneSample | None: ...
     def compute_with_helpers(self, lane: LaneCheck, open_helpers: Callable[[], StepWorkers]) -> None: ...
 
 
 def compute_on_cluster(
-    job: Job, lanes: Sequence[LaneCheck], records: DoneLanes, progress: Progress, outcomes: Outcomes
+    job: Job,
+    lanes: Sequence[LaneCheck],
+    records: DoneLanes,
+    progress: Progress,
+    outcomes: Outcomes,
+    sample: SampleSettings | None,
 ) -> None:
-    """Compute lanes that were checked. Raises BackendUnavailable, BackendFailed."""
+    """Compute lanes that were checked; ``sample``: as for SharedBlocks. Raises BackendUnavailable, BackendFailed."""
     if not lanes:
         return
     assert job.cluster is not None
@@ -58,7 +65,7 @@ def compute_on_cluster(
         logger.info("Using the %d workers of %s", workers.count(), job.cluster.scheduler)
         helped = [found for found in lanes if found.has_helpers]
         others = [found for found in lanes if not found.has_helpers]
-        distribution = _Distribution(others, workers, records, progress, outcomes)
+        distribution = _Distribution(others, workers, records, progress, outcomes, sample)
         try:
             distribution.run()
         finally:
@@ -124,9 +131,9 @@ class _Shared:
     parts    number of parts in work
     """
 
-    def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
+    def __init__(self, found: LaneCheck, records: DoneLanes, sample: SampleSettings | None) -> None:
         self.found = found
-        self.blocks = SharedBlocks(found, records)
+        self.blocks = SharedBlocks(found, records, sample)
         self.waiting = set(self.blocks.due)
         self.levels: list[list[LevelTask]] | None = None
         self.parts = 0
@@ -145,7 +152,9 @@ class _Distribution:
         records: DoneLanes,
         progress: Progress,
         outcomes: Outcomes,
+        sample: SampleSettings | None = None,
     ) -> None:
+        self._sample = sample
         self._lanes = {found.lane.index: found for found in lanes}
         self._workers, self._records, self._progress, self._outcomes = workers, records, progress, outcomes
         self._shared: dict[int, _Shared] = {}
@@ -204,7 +213,7 @@ class _Distribution:
         for plan in found.exports.values():
             export_logger.info("Exporting to %s", plan.shown_path)
         try:
-            shared = self._shared[index] = _Shared(found, self._records)
+            shared = self._shared[index] = _Shared(found, self._records, self._sample)
         except Exception as error:
             raise_if_interrupted(error)
             self._outcomes.record_failure(found, error)
@@ -253,6 +262,9 @@ class _Distribution:
         if shared.is_over:
             return
         try:
+            for index, each in facts.items():
+                if each.sample is not None:
+                    shared.blocks.add_sample(index, each.sample)
             shared.blocks.add({index: each.results for index, each in facts.items()})
         except Exception as error:
             raise_if_interrupted(error)
@@ -292,6 +304,7 @@ class _Distribution:
 
     def _complete(self, shared: _Shared) -> None:
         try:
+            sample = self._outcomes.sample(shared.found, shared.blocks.restore_samples)
             files = shared.blocks.complete()
         except Exception as error:
             raise_if_interrupted(error)
@@ -301,7 +314,9 @@ class _Distribution:
         shared.blocks.close()
         found, warnings = shared.found, tuple(shared.warnings)
         self._outcomes.keep(
-            LaneResult(found.lane.index, found.name, files, None, shared.device, shared.seconds, warnings)
+            LaneResult(
+                found.lane.index, found.name, files, None, shared.device, shared.seconds, warnings, sample=sample
+            )
         )
 
     def _fail(self, shared: _Shared, error: Exception) -> None:

@@ -67,12 +67,13 @@ Task = LanesTask | BlockTask | LevelTask | StepTask
 
 @frozen
 class BlockFacts:
-    """Outcome of a block: facts about its files, for ``SharedBlocks.add``, and lines logged as warnings."""
+    """Outcome of a block: facts about its files, for ``SharedBlocks.add``, lines logged as warnings, and its sample."""
 
     results: Mapping[str, tuple[str, int]]
     device: str
     seconds: float
     warnings: tuple[str, ...]
+    sample: bytes | None = None
 
 
 @frozen
@@ -161,13 +162,14 @@ class WorkerRun:
         with LaneLog(logging.WARNING) as log, log.about(task.lane):
             try:
                 workflow = load_workflow(job.project.workflow)
-                results = task.compute(job.project, workflow, resources, self._on_progress)
+                results, sample = task.compute(job.project, workflow, resources, self._on_progress)
             except KernelError as error:
                 text = (
                     f"{resources.backend.describe()}: {error}; {setting('device', 'cpu')} computes the same without it"
                 )
                 raise BackendFailed(text) from None
-        return BlockFacts(results, resources.backend.name, time.monotonic() - started_s, log.warnings(task.lane))
+        seconds = time.monotonic() - started_s
+        return BlockFacts(results, resources.backend.name, seconds, log.warnings(task.lane), sample)
 
     def _compute_step(self, task: StepTask) -> StepFacts:
         resources = self._open_resources(0)

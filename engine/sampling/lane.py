@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..inputs.images import InputImage
 from ..project import Project
 from ..project.colours import OKABE_ITO
 from ..requests import COUNTS_ONLY
+from ..storage.packed_arrays import pack_arrays, unpack_arrays
 from ..storage.thumbnails import encode_image, encode_map
 from ..workflows.protocol import ClassView, Workflow
 from .objects import ObjectSample
@@ -75,6 +76,7 @@ class LaneSampler:
             raw.on_read = self._take
         self._classes = self._uncertainty = None
         self.observer = None
+        self.is_whole = True  # otherwise parts are missing, and sums would be wrong
         if self._view is not None:
             self._classes = ResultSample(plane, len(self._view.names))
             if self._view.uncertainty:
@@ -93,12 +95,57 @@ class LaneSampler:
         region = self._region if block is None else block
         if self._view.of_objects:  # painting the plane suffices: objects are counted elsewhere
             region = region.intersect(self._plane.region)
-        for name, sample in ((self._view.segmentation, self._classes), (self._view.uncertainty, self._uncertainty)):
+        for name, sample in self._samples():
             export = exports.get(name)
-            if sample is not None and (export is not None or not region.is_empty):
+            if export is not None or not region.is_empty:
                 own = region if export is None else Box(export.region.start[:4], export.region.stop[:4])
                 sinks[name] = SampleSink(sample, own, export)
         return sinks
+
+    def pack(self, block: Box, sinks: Mapping[str, TileSink]) -> bytes:
+        """Return the part of the sample in a block (t, z, y, x) that its sinks have received, for ``restore``."""
+        arrays: dict[str, np.ndarray] = {}
+        for name, _ in self._samples():
+            sink = sinks.get(name)
+            if isinstance(sink, SampleSink):
+                arrays[f"{name} counts"] = sink.counts
+        for name, picture, shift in self._pictures():
+            places = self._plane.places(block, shift=shift)
+            if places is not None:
+                arrays[name] = picture[places]
+        return pack_arrays(arrays)
+
+    def restore(self, block: Box, packed: bytes | None) -> None:
+        """Take the part of a block that another process has packed; None, or a damaged one, counts as missing."""
+        arrays = unpack_arrays(packed or b"")
+        if arrays is None:
+            self.is_whole = False
+            return
+        try:
+            for name, picture, shift in self._pictures():
+                places = self._plane.places(block, shift=shift)
+                if places is not None:
+                    picture[places] = arrays[name]
+            for name, sample in self._samples():
+                if (counts := arrays.get(f"{name} counts")) is not None:
+                    sample.add_counts(counts)
+        except (ValueError, KeyError, TypeError):  # of another size or kind
+            self.is_whole = False
+
+    def _samples(self) -> Iterator[tuple[str, ResultSample]]:
+        """Yield the samples of results, by the results' names."""
+        if self._view is not None:
+            for name, sample in ((self._view.segmentation, self._classes), (self._view.uncertainty, self._uncertainty)):
+                if sample is not None:
+                    yield name, sample
+
+    def _pictures(self) -> Iterator[tuple[str, np.ndarray, int]]:
+        """Yield what is sampled in the plane, (y, x, c), with its name and the distance of its pixels along x."""
+        if not self._counts_only:
+            yield "image", self._image, 0
+            yield "read", self._is_read, 0
+            yield "next", self._next, 1
+            yield from ((f"{name} plane", sample.samples, 0) for name, sample in self._samples())
 
     def finish(self) -> LaneSample:
         """Sum up, and release the image."""
@@ -223,9 +270,17 @@ class LaneSampler:
         return ranges
 
 
-def choose_side(lanes: int) -> int:
-    """Choose the maximum side of pictures of a run with this number of lanes."""
-    return SIDE if lanes <= MANY else SMALL_SIDE
+@frozen
+class SampleSettings:
+    """Settings of the samples of a run: maximum side of the pictures, and the colours, as Job.samples."""
+
+    side: int
+    colours: str
+
+
+def choose_settings(lanes: int, colours: str) -> SampleSettings:
+    """Choose the settings of a run with this number of lanes."""
+    return SampleSettings(SIDE if lanes <= MANY else SMALL_SIDE, colours)
 
 
 def begin_sample(
@@ -233,17 +288,16 @@ def begin_sample(
     project: Project,
     raw: InputImage,
     exports: Mapping[str, TileDemand],
+    settings: SampleSettings,
     *,
     has_table: bool,
-    side: int,
-    colours: str,
 ) -> LaneSampler:
-    """Begin to sample a lane of a project; arguments as for ``LaneSampler``. ``colours``: as Job.samples."""
+    """Begin to sample a lane of a project; arguments as for ``LaneSampler``."""
     view_classes = getattr(workflow, "view_classes", None)  # not every workflow has pictures
     view = None if view_classes is None else view_classes(project, list(exports), has_table)
-    if view is not None and colours == "okabe-ito":
+    if view is not None and settings.colours == "okabe-ito":
         view = replace(view, colours=tuple(OKABE_ITO[i % len(OKABE_ITO)] for i in range(len(view.names))))
-    return LaneSampler(view, raw, exports, side=side, counts_only=colours == COUNTS_ONLY)
+    return LaneSampler(view, raw, exports, side=settings.side, counts_only=settings.colours == COUNTS_ONLY)
 
 
 def find_edges(numbers: np.ndarray) -> np.ndarray:

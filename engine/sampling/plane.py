@@ -37,15 +37,25 @@ class Plane:
         shift   samples are those at this distance along x from the usual ones
         Returns their places in the picture, None if there are none.
         """
+        found = self._find(box, shift)
+        if found is None:
+            return None
+        rows, columns = found
         t, z = self.region.start[0] - box.start[0], self.region.start[1] - box.start[1]
-        if not (0 <= t < voxels.shape[0] and 0 <= z < voxels.shape[1]):
-            return None
-        rows = self._along(0, box, 0)
-        columns = self._along(1, box, shift)
-        if rows is None or columns is None:
-            return None
         into[rows[0], columns[0]] = voxels[t, z, rows[1], columns[1], : into.shape[2]]
         return rows[0], columns[0]
+
+    def places(self, box: Box, *, shift: int = 0) -> tuple[slice, slice] | None:
+        """Return the places that ``put`` fills from a box (t, z, y, x), or a canonical one."""
+        found = self._find(box, shift)
+        return None if found is None else (found[0][0], found[1][0])
+
+    def _find(self, box: Box, shift: int) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+        """Return the samples in a box, rows and columns, each as by ``_along``."""
+        if not all(box.start[i] <= self.region.start[i] < box.stop[i] for i in range(2)):
+            return None
+        rows, columns = self._along(0, box, 0), self._along(1, box, shift)
+        return None if rows is None or columns is None else (rows, columns)
 
     def _along(self, axis: int, box: Box, shift: int) -> tuple[slice, slice] | None:
         """Return the samples in a box along y or x: places in the picture, and in the box."""

@@ -21,23 +21,29 @@ class ResultSample:
     """Sample of a result of one channel, filled by several threads.
 
     counts   number of voxels with each value; of an uncertainty, of every ``UNCERTAIN_ROWS``-th row with each level
+    samples  of the plane, (y, x, 1)
     """
 
     def __init__(self, plane: Plane, classes: int) -> None:
         """Make the sample of a segmentation with this number of classes, or, with 0, of an uncertainty."""
         self.counts = np.zeros(LEVELS, np.int64)
         self._plane, self._classes, self._lock = plane, classes, Lock()
-        self._samples = np.zeros((*plane.shape, 1), np.uint8 if classes else np.float32)
+        self.samples = np.zeros((*plane.shape, 1), np.uint8 if classes else np.float32)
 
     @property
     def picture(self) -> np.ndarray:
         """Samples of the plane, (y, x) uint8: classes, or levels of the uncertainty."""
-        return (self._samples if self._classes else _as_levels(self._samples))[..., 0]
+        return (self.samples if self._classes else _as_levels(self.samples))[..., 0]
 
-    def add(self, box: Box, data: np.ndarray) -> None:
-        """Count the voxels (t, z, y, x, 1) of a canonical box, each of which must be added once."""
-        self._plane.put(box, data, self._samples)
+    def add(self, box: Box, data: np.ndarray) -> np.ndarray:
+        """Count the voxels (t, z, y, x, 1) of a canonical box, each of which must be added once; returns the counts."""
+        self._plane.put(box, data, self.samples)
         counts = self._count_classes(data) if self._classes else _count_levels(box, data)
+        self.add_counts(counts)
+        return counts
+
+    def add_counts(self, counts: np.ndarray) -> None:
+        """Add the counts of voxels that were taken elsewhere."""
         with self._lock:
             self.counts += counts
 
@@ -64,6 +70,7 @@ class SampleSink:
     """Receiver of the tiles of a result for its sample; see ``export.tile_sinks.TileSink``.
 
     region  canonical box that is sampled
+    counts  of the voxels that this sink has taken
     export  receives every tile, too; None: the result is not exported
     """
 
@@ -75,7 +82,8 @@ class SampleSink:
     def __init__(self, sample: ResultSample, region: Box, export: TileSink | None = None) -> None:
         """Make the sink for a region (t, z, y, x), that of the export if there is one."""
         self.region = Box((*region.start, 0), (*region.stop, 1))
-        self._sample, self._export = sample, export
+        self._sample, self._export, self._lock = sample, export, Lock()
+        self.counts = np.zeros(LEVELS, np.int64)
         if export is not None:
             self.grid, self.held_bytes = export.grid, export.held_bytes
             self.bytes_per_voxel += export.bytes_per_voxel
@@ -84,7 +92,9 @@ class SampleSink:
         """Take the voxels (t, z, y, x, c) of a canonical box; those outside of the region are ignored."""
         part = box.intersect(self.region)
         if not part.is_empty:
-            self._sample.add(part, data[part.relative_to(box.start).slices()])
+            counts = self._sample.add(part, data[part.relative_to(box.start).slices()])
+            with self._lock:
+                self.counts += counts
         if self._export is not None:
             self._export.write(box, data)
 

@@ -20,6 +20,7 @@ RUNS = ".pixelforest-runs"
 RECORD = ".pixelforest-resume"
 _FACTS = "run.json"
 _RECORDS = ".jsonl"
+_SAMPLES = "samples"
 RECORDS_PER_OBJECT = 100
 
 
@@ -62,6 +63,14 @@ class RemoteRunFolder:
 
     def _put_lines(self) -> None:
         self._target.put(f"{self._process}-{self._objects}{_RECORDS}", b"\n".join(self._lines))
+
+    def put_sample(self, index: int, packed: bytes) -> None:
+        """Keep the sample of a block, by its number. Raises ExportError."""
+        self._target.put(f"{_SAMPLES}/{index}", packed)
+
+    def sample(self, index: int) -> bytes | None:
+        """Read the sample of a block; None if there is none. Raises ExportError."""
+        return self._target.read(f"{_SAMPLES}/{index}")
 
     def discard(self) -> None:
         """Close it; what is in it is kept. Never raises."""

@@ -19,6 +19,7 @@ from .live_targets import live_targets
 
 RUN_SUFFIX = ".run"
 _FACTS = "run.json"
+_SAMPLES = "samples"
 _kept: set[object] = set()
 
 
@@ -55,6 +56,22 @@ class RunFolder:
         """Add records, which are on disk when this returns. Raises ExportError."""
         with export_errors(self.temporary):
             self._ledger.add(*records)
+
+    def put_sample(self, index: int, packed: bytes) -> None:
+        """Keep the sample of a block, by its number, which a crash of the machine may lose. Raises ExportError."""
+        file = self.temporary / _SAMPLES / str(index)
+        with export_errors(file):
+            file.parent.mkdir(exist_ok=True)
+            new = file.with_name(f".{index}.{os.urandom(6).hex()}")
+            new.write_bytes(packed)
+            os.replace(new, file)
+
+    def sample(self, index: int) -> bytes | None:
+        """Read the sample of a block; None if there is none."""
+        try:
+            return (self.temporary / _SAMPLES / str(index)).read_bytes()
+        except OSError:
+            return None
 
     def discard(self) -> None:
         """Close it; what is in it is kept. Never raises."""

@@ -190,3 +190,13 @@ def test_results_that_cannot_be_continued(
     assert cli.main([*words(*FORMATS["n5"])[:-1], *more, IMAGE]) == 1
     assert part in capsys.readouterr().err
     assert stored(bucket, "") == {}
+
+
+def test_samples_of_blocks_are_kept_beside_their_records(bucket: Any) -> None:
+    folder = RemoteRunFolder(RemotePath("s3://results/out.n5"), "run", {})
+    folder.add({"block": 1})
+    folder.put_sample(1, b"sample")
+    assert folder.records() == [{"block": 1}]
+    assert (folder.sample(1), folder.sample(2)) == (b"sample", None)
+    folder.remove()
+    assert stored(bucket, "") == {}

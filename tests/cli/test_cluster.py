@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -197,6 +198,18 @@ def test_an_image_in_blocks_has_the_bytes_of_one_process(format: str, cluster: C
     assert contents(Path("out")) == contents(Path("alone"))
     assert computed(cluster).total() == len(computed(cluster)) == COUNT
     assert hidden() == []
+
+
+def test_pictures_of_blocks_are_those_of_one_process(cluster: Cluster) -> None:
+    def sample(*more: str, out: str) -> Any:
+        argv = words(*FORMATS["n5"], "--report_json=report.json", "--report_html=report.html", *more, out=out)
+        assert cli.main(argv) == 0
+        return json.loads(Path("report.json").read_text(encoding="utf-8"))["lanes"][0]["sample"]
+
+    alone = sample(out="alone")
+    assert alone["pictures"]
+    assert sample(f"--scheduler={cluster.file}", out="out") == alone
+    assert computed(cluster).total() == COUNT
 
 
 @pytest.mark.slow

@@ -124,6 +124,28 @@ def test_blocks_are_counted_together(copy_golden: Callable[[str], Path], monkeyp
     assert run(*words, "raw.h5")["lanes"][0]["sample"] == whole
 
 
+@pytest.mark.parametrize("is_sampled", [True, False])
+def test_parts_of_one_image_are_counted_together(
+    is_sampled: bool, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts leave what they have sampled in the folder of the run; if one has not, there are no wrong sums."""
+    from pixelforest.engine.storage import chunks
+    from pixelforest.engine.tiling import blocks
+
+    monkeypatch.chdir(copy_golden("px3d"))
+    monkeypatch.setattr(blocks, "BLOCK_VOXELS", 20_000)
+    monkeypatch.setitem(chunks.chunk_shape.__kwdefaults__, "chunk_bytes", 1 << 13)  # several blocks
+    sources = "--export_source=Simple Segmentation"
+    whole = run(sources, "--output_filename_format=out/{nickname}", "raw.h5")["lanes"][0]["sample"]
+    words = [sources, "--output_format=n5", "--output_filename_format=cut/{nickname}", "raw.h5"]
+    assert run("--blocks=1/2", *words)["lanes"][0]["sample"] is None
+    if is_sampled:
+        run("--blocks=2/2", *words)
+    else:
+        assert cli.main(["--project=project.ilp", "--quiet", "--blocks=2/2", *words]) == 0
+    assert run("--finish", *words)["lanes"][0]["sample"] == (whole if is_sampled else None)
+
+
 def test_features_alone_need_no_classes(rgb: Path) -> None:
     words = ["--export_source=Features", "--output_filename_format=out/{nickname}"]
     sample = run(*words, "raw.png")["lanes"][0]["sample"]
