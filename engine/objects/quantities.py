@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TypeAlias
 
 from ...frozen import frozen
 from ...kernels.contract import MEASURE_NEEDS, MEASURES, MeasurePlan, Voxels
@@ -68,6 +70,7 @@ DEFAULTS = ("Coord<Maximum>", "Coord<Minimum>", "Count", "RegionCenter")
 
 GROUP_OF: Mapping[str, str] = {quantity: group for group, quantities in MEASURES.items() for quantity in quantities}
 WITHOUT_VALUES = frozenset({"bounds", "axes", "axis_moments"})  # groups that need no pixels
+_Listed: TypeAlias = "tuple[tuple[str, tuple[tuple[str, tuple[int, ...] | None], ...]], ...]"
 _BOX_BYTES = 24  # an object's box
 _ORDER_BYTES = 32  # slabs and cost of each object: a few numbers per object
 
@@ -126,6 +129,16 @@ def bytes_per_object(wanted: Features, *, dimensions: int, channels: int, voxels
 
     wanted   plugin -> feature -> margin; voxels: of the frame
     """
+    listed = tuple(
+        (plugin, tuple((name, None if margin is None else tuple(margin)) for name, margin in names.items()))
+        for plugin, names in wanted.items()
+    )
+    return _bytes_per_object(listed, dimensions, channels, voxels)
+
+
+@lru_cache(64)  # asked several times for each frame
+def _bytes_per_object(listed: _Listed, dimensions: int, channels: int, voxels: int) -> int:
+    wanted = {plugin: dict(names) for plugin, names in listed}
     standard = wanted.get(STANDARD, {})
     plans = [MeasurePlan(1, voxels, dimensions, channels, own_groups(standard))]
     if any(find_margin(standard, dimensions)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +31,7 @@ class CsvWriter(TableWriter):
             with export_errors(path, OPTION):
                 self._stream = open(self._target.temporary, "wb")  # noqa: SIM115
                 # Lines end in \n on every system, as in ilastik's files.
-                self._stream.write((",".join(_field(column.name) for column in self._columns) + "\n").encode())
+                self._stream.write(_header(tuple(column.name for column in self._columns)))
         except ExportError:
             self.abort()
             raise
@@ -62,6 +63,11 @@ class CsvWriter(TableWriter):
         if self._stream is not None:
             stream, self._stream = self._stream, None
             stream.close()
+
+
+@lru_cache(16)  # tables of a job have the same columns
+def _header(names: tuple[str, ...]) -> bytes:
+    return (",".join(map(_field, names)) + "\n").encode()
 
 
 def _fill_cells(cells: np.ndarray, column: TableColumn, values: np.ndarray, texts: list[bytes]) -> int:
