@@ -23,6 +23,15 @@ OPTION = setting("report_multiqc")
 TABLE, CLASSES = "pixelforest_inputs_mqc.json", "pixelforest_classes_mqc.json"
 MAX_PICTURES = 50  # of further inputs, those that are marked as unusual have pictures
 _BEGINNING = b"{"
+# Columns, and how MultiQC shows their numbers: with one decimal place unless it is told.
+_COLUMNS = {
+    "state": None,
+    "unusual": None,
+    "warnings": "{:,.0f}",
+    "uncertainty": "{:.3f}",
+    "objects": "{:,.0f}",
+    "seconds": "{:,.2f}",
+}
 
 
 def check_multiqc_place(folder: Path) -> None:
@@ -58,7 +67,10 @@ def write_multiqc(report: Mapping[str, Any], folder: Path) -> None:
         "description": "Inputs to which the project was applied, and what is unusual about them.",
         "plot_type": "table",
         "pconfig": {"id": "pixelforest_inputs_table", "title": "pixelforest: inputs", "col1_header": "Input"},
-        "headers": {key: {"title": key.capitalize()} for key in next(iter(rows.values()), {})},
+        "headers": {
+            key: {"title": key.capitalize(), **({} if form is None else {"format": form})}
+            for key, form in _COLUMNS.items()
+        },
         "data": {name: {key: value for key, value in row.items() if value is not None} for name, row in rows.items()},
     }
     bars = {

@@ -99,6 +99,8 @@ def test_multiqc_files(gray: Path) -> None:
     assert (table["plot_type"], bars["plot_type"]) == ("table", "bargraph")
     assert list(table["data"]) == list(bars["data"]) == NAMES
     assert table["data"]["a.png"]["state"] == "done"
+    assert set(table["data"]["a.png"]) < set(table["headers"])
+    assert float(table["headers"]["uncertainty"]["format"].format(0.04455)) == 0.045
     assert sum(bars["data"]["a.png"].values()) == 160 * 200
     assert set(bars["categories"]) == {"Background", "Cell"}
     pictures = sorted(Path("qc").glob("*_mqc.jpg"))
