@@ -4,6 +4,15 @@ The project is the recorded one of tests/golden/obj2d_seg: all standard features
 and skeletons, 233 values an object. Written are the table, Object Predictions and Object Probabilities. Stages are
 measured in one process of one thread; "start and rest" is the whole process without them. --count, --pixels and --lanes
 choose other work: a million objects, objects of one pixel in a checkerboard, and many small images in one process.
+
+Variants tried:
+- cells of a table: text of each different value by NumPy, 540 ns a cell; by a kernel, 20 to 75; in use
+- three classes painted by indexing: 20 ns a pixel; by np.take: 4; in use
+- an object cut out of its neighbourhood by comparing labels of its window; by its own runs: 30 % less; in use
+- vectors to the boundary for all pixels of an object's box; for its own only: skeletons 16 % faster; in use
+- pools of one thread, and ranges of fewer than 32 objects, for small images: calls by the lane's own thread; in use
+- a shorter or longer interval in which Python's threads switch, 0.3 to 50 ms: no difference for small images
+- rows of all objects in memory, or in temporary files: 5 to 15 % more CPU for files; used where they do not fit
 """
 
 from __future__ import annotations
