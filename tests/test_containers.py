@@ -20,7 +20,7 @@ from pixelforest.frontend.options_table import OPTIONS
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPES = REPOSITORY / "containers"
 DOCKERFILES = ("Dockerfile", "Dockerfile.cuda")
-SHELL_SCRIPTS = ("containers/slurm_array.sh", "scripts/run_ilastik.sh", ".ci/run")
+SHELL_SCRIPTS = ("containers/slurm_array.sh", "scripts/run_ilastik.sh", "tests/arm/prepare.sh", ".ci/run")
 
 
 def tool(name: str) -> str:
