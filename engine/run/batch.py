@@ -37,6 +37,7 @@ from .outcome import BatchReport, LaneResult
 
 if TYPE_CHECKING:
     from ..sampling.lane import LaneSample, LaneSampler, SampleSettings
+    from .block_run import LaneRun
     from .cluster import StepWorkers
     from .step_run import StepStore, StoredSteps
 
@@ -286,6 +287,7 @@ class Batch:
         exports: dict[str, ImageExport] = {}
         table: TableExport | None = None
         steps: StepStore | None = None
+        run: LaneRun | None = None  # that continues the results
         files: list[Path] = []
         with reopen_images({role: image.ref for role, image in lane.images.items()}) as images:
             sampler = self._begin_sample(lane, images)
@@ -297,24 +299,33 @@ class Batch:
                 if self.job.blocks is not None:
                     return self._compute_part(lane, resources, images)
                 steps = self._open_steps(lane, resources) if open_helpers is None else open_helpers()
-                classify = partial(classify, helpers=steps)
+                classify, run = partial(classify, helpers=steps), steps.run_of_results
             try:
+                committed = set() if run is None else run.committed(run.folder.records())
                 for name, export_plan in lane.exports.items():
+                    if name in committed:
+                        continue
                     export_logger.info("Exporting to %s", export_plan.shown_path)
                     if export_plan.format.container:
                         container_logger.info("Data shape: %s", export_plan.spec.shape)
-                    exports[name] = open_export(export_plan)
+                    exports[name] = open_export(export_plan, run="" if run is None else run.name_of(name))
                 if lane.table is not None:
                     export_logger.info("Exporting the table to %s", lane.table.path)
                     table = open_table(lane.table)
-                classify(
-                    self.job.project,
-                    images,
-                    exports if sampler is None else sampler.add_sinks(exports),
-                    resources=resources,
-                    on_progress=self._on_progress,
-                    table=table,
-                )
+                if exports or table is not None:
+                    classify(
+                        self.job.project,
+                        images,
+                        exports if sampler is None else sampler.add_sinks(exports),
+                        resources=resources,
+                        on_progress=self._on_progress,
+                        table=table,
+                    )
+                if run is not None:
+                    if table is not None:
+                        table.finish()
+                        table = None
+                    return run.complete(exports)
                 if self.records is not None:
                     self.records.begin(lane)
                 while exports:
@@ -438,7 +449,7 @@ class Batch:
         if lanes:
             logger.info("%d of %d inputs are done already and are skipped", len(lanes), len(self.job.lanes))
         for lane in lanes:
-            if lane.block is not None or lane.has_run:
+            if lane.block is not None or lane.has_run or lane.has_helpers:
                 from .block_run import remove_leftovers
 
                 assert self.records is not None

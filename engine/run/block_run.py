@@ -117,7 +117,7 @@ def compute_in_blocks(found: LaneCheck, images: Mapping[str, InputImage], work: 
 
     Raises ExportError, also if blocks are missing that this process was not to compute.
     """
-    run = _Run(found, work.records)
+    run = LaneRun(found, work.records)
     try:
         boxes, job = cut_lane(found), work.job
         done = run.blocks()
@@ -147,7 +147,7 @@ def compute_in_blocks(found: LaneCheck, images: Mapping[str, InputImage], work: 
 
 
 def _complete(
-    boxes: Sequence[Box], done: Mapping[int, Mapping[str, Any]], run: _Run, exports: Mapping[str, ImageExport]
+    boxes: Sequence[Box], done: Mapping[int, Mapping[str, Any]], run: LaneRun, exports: Mapping[str, ImageExport]
 ) -> tuple[Path, ...]:
     """Put the results in place, once the blocks ``done``, by number, are counted that others have computed."""
     for i, record in done.items():
@@ -160,7 +160,7 @@ def _complete(
 def _compute(
     boxes: Sequence[Box],
     due: Sequence[int],
-    run: _Run,
+    run: LaneRun,
     exports: Mapping[str, ImageExport],
     images: Mapping[str, InputImage],
     work: BlockWork,
@@ -305,7 +305,7 @@ class SharedBlocks:
     def __init__(self, found: LaneCheck, records: DoneLanes, sample: SampleSettings | None = None) -> None:
         """Open the run of a lane that is computed in blocks, and sampled if ``sample`` says how. Raises ExportError."""
         self._found, self._boxes, self._stack = found, cut_lane(found), contextlib.ExitStack()
-        self._run = _Run(found, records)
+        self._run = LaneRun(found, records)
         self._stack.callback(self._run.close)
         with contextlib.ExitStack() as opened:
             opened.push(self._stack)
@@ -374,29 +374,32 @@ class _OtherFailed(Exception):  # not an error: ends blocks in work after one th
     pass
 
 
-class _Run:
-    """The run that computes a lane, as far as it has come."""
+class LaneRun:
+    """The run that computes a lane, as far as it has come.
+
+    folder  its records
+    """
 
     def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
         self._found, self._records = found, records
         self._parts = records.fingerprint_of(found)
         facts, run = {"lane": records.key_of(found), "parts": self._parts}, digest(self._parts)
-        self._folder: RunFolder | RemoteRunFolder
+        self.folder: RunFolder | RemoteRunFolder
         if is_remote(found):
-            self._folder = RemoteRunFolder(RemotePath(str(found.files[0])), run, facts)
+            self.folder = RemoteRunFolder(RemotePath(str(found.files[0])), run, facts)
         else:
-            self._folder = RunFolder(Path(found.files[0]).absolute(), run, facts)
+            self.folder = RunFolder(Path(found.files[0]).absolute(), run, facts)
 
     def blocks(self) -> dict[int, dict[str, Any]]:
         """Return the records of the blocks that are done, by number."""
-        records = self._folder.records()
-        committed = self._committed(records)
+        records = self.folder.records()
+        committed = self.committed(records)
         done = {each["block"]: each for each in records if "block" in each}
         for name, plan in self._found.exports.items():
             if done and name not in committed and not self._is_unfinished(name, plan):
                 logger.warning("%s: %s was removed, so all blocks are computed again", self._found.name, plan.path)
-                self._folder.remove()
-                self._folder.open()
+                self.folder.remove()
+                self.folder.open()
                 return {}
         return done
 
@@ -406,25 +409,25 @@ class _Run:
         for index, found in results.items():
             facts = {name: {"files": files, "overflow": overflow} for name, (files, overflow) in found.items()}
             records.append({"block": index, "results": facts})
-        self._folder.add(*records)
+        self.folder.add(*records)
 
     def put_sample(self, index: int, packed: bytes) -> None:
         """Keep the sample of a block, before the block is recorded."""
-        self._folder.put_sample(index, packed)
+        self.folder.put_sample(index, packed)
 
     def sample(self, index: int) -> bytes | None:
         """Return the sample of a block; None if there is none."""
-        return self._folder.sample(index)
+        return self.folder.sample(index)
 
     @contextlib.contextmanager
     def open_exports(self) -> Iterator[dict[str, ImageExport]]:
         """Open the results that are not in place yet."""
-        committed = self._committed(self._folder.records())
+        committed = self.committed(self.folder.records())
         exports: dict[str, ImageExport] = {}
         try:
             for name, plan in self._found.exports.items():
                 if name not in committed:
-                    exports[name] = open_export(plan, run=_name_of(self._parts, name))
+                    exports[name] = open_export(plan, run=self.name_of(name))
             yield exports
         finally:
             for export in exports.values():
@@ -434,20 +437,24 @@ class _Run:
         """Put all results in place."""
         self._records.begin(self._found)
         for name, export in exports.items():
-            self._folder.add({"commit": name})
+            self.folder.add({"commit": name})
             export.finish()
         self._records.complete(self._found, are_durable=True)
-        self._folder.remove()
+        self.folder.remove()
         remove_leftovers(self._found, self._records)
         return tuple(file for file in self._found.files if isinstance(file, Path))
 
+    def name_of(self, name: str) -> str:
+        """Name of the run that makes one result."""
+        return _name_of(self._parts, name)
+
     def close(self) -> None:
         """Close it; may be called twice."""
-        self._folder.discard()
+        self.folder.discard()
 
     def remove(self) -> None:
-        """Remove a run that has done nothing."""
-        self._folder.remove()
+        """Remove it. Never raises."""
+        self.folder.remove()
 
     def _is_unfinished(self, name: str, plan: ExportPlan) -> bool:
         """Return True if there is what becomes a result."""
@@ -457,7 +464,7 @@ class _Run:
         folder = _kept_folder(plan, run)
         return (folder / plan.internal_path if plan.format.container else folder).exists()
 
-    def _committed(self, records: Sequence[Mapping[str, Any]]) -> set[str]:
+    def committed(self, records: Sequence[Mapping[str, Any]]) -> set[str]:
         """Names of results that are in place: about to be put there, and not under another name any more."""
         begun = {each["commit"] for each in records if "commit" in each}
         return {
@@ -491,7 +498,7 @@ def remove_leftovers(found: LaneCheck, records: DoneLanes) -> None:
         remove_run(_kept_folder(plan, _name_of(parts, name)))
 
 
-def _describe_missing(found: LaneCheck, run: _Run, missing: Sequence[int]) -> str:
+def _describe_missing(found: LaneCheck, run: LaneRun, missing: Sequence[int]) -> str:
     numbers = ", ".join(str(i + 1) for i in missing[:10]) + (", …" if len(missing) > 10 else "")
     return (
         f"cannot complete {found.files[0]}: {len(missing)} blocks are missing (number {numbers}); start those of "

@@ -260,14 +260,14 @@ def _look_up(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLanes)
     from .done_lanes import is_remote
 
     is_in_parts = job.blocks is not None or job.finish
-    has_urls = is_remote(found)  # such results are made in blocks only, however small they are
+    has_urls = is_remote(found)  # such results are made in blocks or steps only, however small they are
     if has_urls and not all(map(may_be_asked, job.export)):
         return
     if can_be_cut(found):
         found.block = plan_blocks(found)
     elif is_in_parts or has_urls or (job.cluster is not None and len(job.lanes) == 1):
         try:
-            found.has_helpers = not has_urls and can_be_helped(found, job.project, workflow)
+            found.has_helpers = can_be_helped(found, job.project, workflow)
             if not found.has_helpers:
                 refuse_to_cut(found)
         except ExportError as error:

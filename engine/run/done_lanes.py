@@ -78,7 +78,7 @@ class DoneLanes:
     def _look_up_remote(self, found: LaneCheck, parts: Fingerprint) -> None:
         first = RemotePath(str(found.files[0]))
         records = [remote_result(plan).record() for plan in found.exports.values()]
-        found.is_done = all(record == {"parts": parts} for record in records)
+        found.is_done = all(record == self._record_of(found) for record in records)
         if found.is_done or self.conflict is not None:
             return
         others = [each["parts"] for each in records if each and isinstance(each.get("parts"), dict)]
@@ -126,8 +126,9 @@ class DoneLanes:
         are_durable  True: everything is on disk but the names under which results were put in place
         """
         if is_remote(found):
+            make_durable(_table_files(found))
             for plan in found.exports.values():
-                remote_result(plan).put_record({"parts": self._parts[found.lane.index]})
+                remote_result(plan).put_record(self._record_of(found))
             return
         results = _results(found)
         with export_errors(results[0]):
@@ -142,6 +143,11 @@ class DoneLanes:
         """Close the ledgers; may be called twice."""
         for ledger in self._ledgers.values():
             ledger.close()
+
+    def _record_of(self, found: LaneCheck) -> dict[str, Any]:
+        """Return the record of a complete lane whose images are behind URLs; its table is a file."""
+        states = _states(_table_files(found))
+        return {"parts": self._parts[found.lane.index], **({"files": states} if found.table else {})}
 
     def _add(self, found: LaneCheck, more: Mapping[str, Any]) -> None:
         folder, key = _place(found)
@@ -171,7 +177,11 @@ class DoneLanes:
 def _results(found: LaneCheck) -> list[Path]:
     """Files and folders of a lane's results; of a container that is a folder, the datasets."""
     images = [place for plan in found.exports.values() for place in result_places(plan)]
-    return [*images, *(file.absolute() for file in (found.table.files if found.table else ()))]
+    return [*images, *_table_files(found)]
+
+
+def _table_files(found: LaneCheck) -> list[Path]:
+    return [file.absolute() for file in (found.table.files if found.table else ())]
 
 
 def result_places(plan: ExportPlan) -> list[Path]:
@@ -181,8 +191,9 @@ def result_places(plan: ExportPlan) -> list[Path]:
 
 
 def is_remote(found: LaneCheck) -> bool:
-    """Return True if all results of a lane are behind URLs."""
-    return bool(found.files) and all(isinstance(file, str) for file in found.files)
+    """Return True if the images of a lane are results behind URLs; a table is a file."""
+    files = [file for plan in found.exports.values() for file in plan.files]
+    return bool(files) and all(isinstance(file, str) for file in files)
 
 
 def remote_result(plan: ExportPlan, run: str = "") -> RemoteResult:
@@ -194,7 +205,7 @@ def remote_result(plan: ExportPlan, run: str = "") -> RemoteResult:
 
 
 def _check_places(found: LaneCheck) -> None:
-    for file in found.files if not is_remote(found) else ():
+    for file in _table_files(found) if is_remote(found) else found.files:
         if not isinstance(file, Path) or is_special(file):
             raise ExportError(
                 f"{setting('resume')} continues runs whose results are files or folders, which {file} is not"

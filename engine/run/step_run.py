@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,13 +16,14 @@ import numpy as np
 from ..errors import ExportError, setting
 from ..jobs import Job
 from ..resources import Resources
+from ..storage.remote_run import RemoteRunFolder
 from ..storage.run_folder import RunFolder
-from ..storage.step_files import StepFiles
+from ..storage.step_files import RemoteStepFiles, StepFiles
 from ..tiling import blocks
 from ..workflows.protocol import PartEnded
+from .block_run import LaneRun
 from .check import LaneCheck
 from .done_lanes import DoneLanes
-from .fingerprint import digest
 
 logger = logging.getLogger("pixelforest.batch")
 
@@ -56,22 +56,30 @@ class StepStore:
 
     def __init__(self, found: LaneCheck, records: DoneLanes) -> None:
         """Open the run of a lane. Raises ExportError."""
-        parts = records.fingerprint_of(found)
-        facts = {"lane": records.key_of(found), "parts": parts}
-        self._run = RunFolder(Path(found.files[0]).absolute(), digest(parts), facts)
-        self._files = StepFiles(self._run.temporary)
+        self._run = LaneRun(found, records)
+        folder = self._run.folder
+        self._files: StepFiles | RemoteStepFiles
+        if isinstance(folder, RunFolder):
+            self._files = StepFiles(folder.temporary)
+        else:
+            self._files = RemoteStepFiles(folder.folder)
         self.found = found
         self._slab_voxels = 0
         if done := self._files.count():
             logger.info("%s: %d steps are done already", found.name, done)
 
+    @property
+    def run_of_results(self) -> LaneRun | None:
+        """The run, if it continues results, which are behind URLs; None: they are written as a whole."""
+        return self._run if isinstance(self._run.folder, RemoteRunFolder) else None
+
     def choose_slab_voxels(self, suiting: int) -> int:
         """Return the size of slabs: that of the first process of the run, or one that suits this one, which is it."""
         if not self._slab_voxels:
-            found = [record[_SLAB_VOXELS] for record in self._run.records() if _SLAB_VOXELS in record]
+            found = [record[_SLAB_VOXELS] for record in self._run.folder.records() if _SLAB_VOXELS in record]
             self._slab_voxels = found[0] if found else suiting
             if not found:
-                self._run.add({_SLAB_VOXELS: suiting})
+                self._run.folder.add({_SLAB_VOXELS: suiting})
         return self._slab_voxels
 
     def load(self, step: StoredStep, index: int) -> Any:
@@ -85,7 +93,7 @@ class StepStore:
 
     def close(self) -> None:
         """Close the folder; may be called twice."""
-        self._run.discard()
+        self._run.close()
 
     def remove(self) -> None:
         """Remove the folder: the results are there. Never raises."""

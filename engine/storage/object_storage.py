@@ -238,12 +238,16 @@ class RemoteTarget:
             found = self._store.read(key).result()
             return bytes(found.value) if found.state == "value" else None
 
-    def values(self, prefix: str = "", *, suffix: str = "") -> Iterator[tuple[str, bytes]]:
-        """Yield all keys that begin and end so, with their values. Raises ExportError."""
+    def keys(self, prefix: str = "", *, suffix: str = "") -> list[str]:
+        """List all keys that begin and end so. Raises ExportError."""
         with self.errors():
             found = sorted(bytes(key).decode(errors="replace") for key in self._store.list(_range(prefix)).result())
-        for key in found:
-            content = self.read(key) if key.endswith(suffix) else None
+        return [key for key in found if key.endswith(suffix)]
+
+    def values(self, prefix: str = "", *, suffix: str = "") -> Iterator[tuple[str, bytes]]:
+        """Yield all keys that begin and end so, with their values. Raises ExportError."""
+        for key in self.keys(prefix, suffix=suffix):
+            content = self.read(key)
             if content is not None:
                 yield key, content
 

@@ -1,25 +1,28 @@
-"""Values of steps that were computed, each a file of named arrays in the folder of a run."""
+"""Values of steps that were computed, each a file of named arrays in the folder of a run, also behind a URL."""
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from .atomic_write import export_errors
 from .durable import make_durable
+from .object_storage import RemotePath, RemoteTarget
 
-_SUFFIX = ".npz"
+_FOLDER, _SUFFIX = "steps", ".npz"
 
 
 class StepFiles:
     """Files of the steps of a run, which several processes add; equal steps have equal files."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "steps"
+        self._folder = folder / _FOLDER
 
     def count(self) -> int:
         """Return the number of steps that are done."""
@@ -30,13 +33,7 @@ class StepFiles:
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """Read the arrays of a step; None if it has not been computed."""
-        try:
-            with np.load(self._folder / f"{key}{_SUFFIX}", allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # damaged: it is computed again
-            return None
+        return _read(self._folder / f"{key}{_SUFFIX}")
 
     def save(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write the arrays of a step, which are on disk when this returns. Raises ExportError."""
@@ -48,3 +45,34 @@ class StepFiles:
                 np.savez(file, allow_pickle=False, **arrays)
             os.replace(new, path)
             make_durable([path])
+
+
+class RemoteStepFiles:
+    """The same behind a URL; see ``StepFiles``."""
+
+    def __init__(self, folder: RemotePath) -> None:
+        self._target = RemoteTarget(folder)
+
+    def count(self) -> int:
+        """Return the number of steps that are done. Raises ExportError."""
+        return len(self._target.keys(f"{_FOLDER}/"))
+
+    def load(self, key: str) -> dict[str, np.ndarray] | None:
+        """Read the arrays of a step; None if it has not been computed. Raises ExportError."""
+        content = self._target.read(f"{_FOLDER}/{key}{_SUFFIX}")
+        return None if content is None else _read(io.BytesIO(content))
+
+    def save(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write the arrays of a step, which the server has when this returns. Raises ExportError."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        self._target.put(f"{_FOLDER}/{key}{_SUFFIX}", buffer.getvalue())
+
+
+def _read(file: Path | BinaryIO) -> dict[str, np.ndarray] | None:
+    """Read the arrays of a step; None if there is no such file, or if it is damaged: it is computed again."""
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

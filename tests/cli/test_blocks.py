@@ -43,8 +43,8 @@ FORMATS = {
 }
 # State -> number of blocks that are computed twice: those in work.
 STATES = {
-    "a block is recorded": (State("run.block_run:_Run.add", "after", 5), 0),
-    "a block is on disk, its record is not": (State("run.block_run:_Run.add", "before", 5), 1),
+    "a block is recorded": (State("run.block_run:LaneRun.add", "after", 5), 0),
+    "a block is on disk, its record is not": (State("run.block_run:LaneRun.add", "before", 5), 1),
     "in the middle of a block": (State("export.tile_sinks:ImageExport.write_converted", "before", 5), 1),
     "all blocks are recorded": (State("run.done_lanes:DoneLanes.begin", "before", 1), 0),
     "the result is about to appear": (State("export.tile_sinks:ImageExport.finish", "before", 1), 0),
@@ -196,7 +196,7 @@ def test_a_block_that_fails_keeps_the_others(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_keeps_its_blocks_and_says_so(number: int) -> None:
-    state = State("run.block_run:_Run.add", "after", 5, number)
+    state = State("run.block_run:LaneRun.add", "after", 5, number)
     status, text = run_until(state, words("--resume", *FORMATS["0.4"]), computed=COMPUTED, is_small=True)
     assert (status, "the same command with --resume continues" in text) == (128 + number, True)
     done = computed().total()
@@ -217,7 +217,7 @@ def test_several_results_and_values_that_do_not_fit() -> None:
 
     _, text = run_until(UNDISTURBED, words(*options, out="undisturbed"), computed=Path("other"), is_small=True)
     assert counts(text)
-    kill(State("run.block_run:_Run.add", "after", 3), "--resume", *options)
+    kill(State("run.block_run:LaneRun.add", "after", 3), "--resume", *options)
     assert counts(go_on("--resume", *options)) == counts(text)
     assert contents(Path("out")) == contents(Path("undisturbed"))
 
@@ -260,7 +260,7 @@ def test_both_stages_of_autocontext() -> None:
         return [*options, *FORMATS["0.4"], "--device=cpu", *more, str(case / "raw.png")]
 
     assert cli.main(argv("undisturbed")) == 0
-    state = State("run.block_run:_Run.add", "after", 1)
+    state = State("run.block_run:LaneRun.add", "after", 1)
     assert run_until(state, argv("out", "--resume"), computed=COMPUTED, is_small=True)[0] == KILLED
     assert run_until(UNDISTURBED, argv("out", "--resume"), computed=COMPUTED, is_small=True)[0] == 0
     assert contents(Path("out")) == contents(Path("undisturbed"))
@@ -269,7 +269,7 @@ def test_both_stages_of_autocontext() -> None:
 
 @pytest.mark.slow
 def test_another_setting_is_refused_until_the_run_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
-    kill(State("run.block_run:_Run.add", "after", 3), "--resume", *FORMATS["0.4"])
+    kill(State("run.block_run:LaneRun.add", "after", 3), "--resume", *FORMATS["0.4"])
     left = hidden()
     assert [name.rpartition(".")[2] for name in left] in (["blocks", "run"], ["run", "blocks"])
     other = words("--resume", *FORMATS["0.4"], "--export_dtype=float64")
@@ -296,7 +296,7 @@ def age(path: Path) -> None:
 
 @pytest.mark.slow
 def test_blocks_whose_folder_was_removed_are_computed_again() -> None:
-    kill(State("run.block_run:_Run.add", "after", 3), "--resume", *FORMATS["0.4"])
+    kill(State("run.block_run:LaneRun.add", "after", 3), "--resume", *FORMATS["0.4"])
     (folder,) = Path("out").glob(".*.blocks")
     shutil.rmtree(folder)
     assert "was removed, so all blocks are computed again" in go_on("--resume", *FORMATS["0.4"])
@@ -306,7 +306,7 @@ def test_blocks_whose_folder_was_removed_are_computed_again() -> None:
 @pytest.mark.slow
 def test_a_file_that_was_removed_is_missed(capsys: pytest.CaptureFixture[str]) -> None:
     """A record does not replace the file."""
-    kill(State("run.block_run:_Run.add", "after", 3), "--resume", *FORMATS["0.4"])
+    kill(State("run.block_run:LaneRun.add", "after", 3), "--resume", *FORMATS["0.4"])
     next(path for path in Path("out").glob(".*.blocks/s0/0/0/0/0/*")).unlink()
     assert cli.main(words("--resume", *FORMATS["0.4"])) == 1
     assert "1 of the" in capsys.readouterr().err
@@ -332,7 +332,7 @@ def test_parts_in_any_order_make_the_image(format: str, capsys: pytest.CaptureFi
     """One of them is killed and started again; the image is completed when all are there."""
     options = FORMATS[format]
     go_on("--blocks=3/3", *options)
-    kill(State("run.block_run:_Run.add", "after", 2), "--blocks=1/3", *options)
+    kill(State("run.block_run:LaneRun.add", "after", 2), "--blocks=1/3", *options)
     go_on("--blocks=2/3", *options)
     assert not [name for name in os.listdir("out") if not name.startswith(".")]
     assert cli.main(words("--finish", *options)) == 1

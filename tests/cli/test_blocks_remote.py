@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import cluster_preload as preload
 from support.golden import GOLDEN
 from support.killed_runs import KILLED, PROGRAM, SMALL_BLOCKS, UNDISTURBED, State, run_until
 from support.object_server import empty_bucket, serving, stored
@@ -21,6 +22,7 @@ from pixelforest.engine.storage import chunks
 from pixelforest.engine.storage.object_storage import RemotePath
 from pixelforest.engine.storage.remote_run import RemoteRunFolder
 from pixelforest.engine.tiling import blocks
+from pixelforest.engine.workflows.objects import shared_frame
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGKILL")]
 COMPUTED = Path("computed")
@@ -34,8 +36,8 @@ FORMATS = {
 }
 RUNS = ".pixelforest-runs/"
 STATES = {
-    "a block is recorded": (State("run.block_run:_Run.add", "after", 5), 0),
-    "a block is stored, its record is not": (State("run.block_run:_Run.add", "before", 5), 1),
+    "a block is recorded": (State("run.block_run:LaneRun.add", "after", 5), 0),
+    "a block is stored, its record is not": (State("run.block_run:LaneRun.add", "before", 5), 1),
     "the result is about to appear": (State("storage.object_storage:RemoteTarget.commit", "before", 1), 0),
     "the result is in place, its record is not": (State("run.done_lanes:DoneLanes.complete", "before", 1), 0),
     "the result is in place, the run is not removed": (State("run.done_lanes:DoneLanes.complete", "after", 1), 0),
@@ -170,7 +172,7 @@ def test_what_is_there_is_not_replaced(format: str, bucket: Any, capsys: pytest.
 
 
 def test_blocks_whose_result_was_removed_are_computed_again(bucket: Any) -> None:
-    assert run(State("run.block_run:_Run.add", "after", 3), "--resume", *FORMATS["n5"])[0] == KILLED
+    assert run(State("run.block_run:LaneRun.add", "after", 3), "--resume", *FORMATS["n5"])[0] == KILLED
     bucket.objects.filter(Prefix="out/image.n5/").delete()
     status, text = run(UNDISTURBED, "--resume", *FORMATS["n5"])
     assert (status, "was removed, so all blocks are computed again" in text) == (0, True), text
@@ -200,3 +202,109 @@ def test_samples_of_blocks_are_kept_beside_their_records(bucket: Any) -> None:
     assert (folder.sample(1), folder.sample(2)) == (b"sample", None)
     folder.remove()
     assert stored(bucket, "") == {}
+
+
+# ------------------------------------------------------------------------------------------------------------ objects
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Steps that this process computes."""
+    found = Counter[str]()
+
+    def noted(compute: Callable[..., Any]) -> Callable[..., Any]:
+        def compute_noted(step: Any, *more: Any) -> Any:
+            found[preload.name_of(step)] += 1
+            return compute(step, *more)
+
+        return compute_noted
+
+    for step in (shared_frame.FindStep, shared_frame.MeasureStep):
+        monkeypatch.setattr(step, "compute", noted(step.compute))
+    return found
+
+
+def object_words(format: str, *more: str, out: str = "out") -> list[str]:
+    argv = ["--project=project.ilp", "--export_source=Object Identities,Object Probabilities", "--device=cpu"]
+    argv += [f"--output_filename_format=s3://results/{out}/{{result_type}}", f"--table_filename={out}.csv"]
+    return [*argv, *FORMATS[format], *more, "--raw_data", "raw.h5/data", "--segmentation_image", "seg.h5/data"]
+
+
+def assert_objects_undisturbed(bucket: Any, format: str) -> None:
+    """Compare with a run as a whole; nothing but the results and the table is left."""
+    assert cli.main(object_words(format, out="undisturbed")) == 0
+    assert stored(bucket, "out/") == stored(bucket, "undisturbed/") != {}
+    assert Path("out.csv").read_bytes() == Path("undisturbed.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("state", "done"),
+    [
+        (State("storage.step_files:RemoteStepFiles.save", "after", 3), 3),
+        (State("storage.step_files:RemoteStepFiles.save", "before", 4), 3),
+        (State("storage.object_storage:RemoteTarget.commit", "after", 1), None),
+        (State("run.done_lanes:DoneLanes.complete", "before", 1), None),
+        (State("storage.remote_run:RemoteResult.put_record", "after", 1), None),
+        (State("run.done_lanes:DoneLanes.complete", "after", 1), None),
+    ],
+)
+@pytest.mark.parametrize("format", FORMATS)
+def test_killed_objects_continue(
+    format: str,
+    state: State,
+    done: int | None,
+    bucket: Any,
+    steps: Counter[str],
+    copy_golden: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Images, of which one may be complete, and a table in a file; steps that are done are not computed again."""
+    monkeypatch.chdir(copy_golden("obj3d_seg"))
+    argv = object_words(format, "--resume")
+    status, text = run_until(state, argv, computed=COMPUTED, is_small=True)
+    assert status == KILLED, text
+    assert cli.main(argv) == 0
+    again = steps.copy()
+    assert cli.main(object_words(format, "--blocks=1/1", out="parts")) == 0
+    count = (steps - again).total()
+    assert again.total() == (0 if done is None else count - done)
+    assert_objects_undisturbed(bucket, format)
+    before = steps.copy()
+    assert cli.main(argv) == 0
+    assert steps == before
+
+
+def test_parts_of_objects(
+    bucket: Any,
+    steps: Counter[str],
+    copy_golden: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(copy_golden("obj3d_seg"))
+    assert cli.main(object_words("n5", "--blocks=2/2")) == 0
+    assert cli.main(object_words("n5", "--finish")) == 1
+    assert "steps are missing; start those of --blocks=I/N again" in capsys.readouterr().err
+    assert cli.main(object_words("n5", "--blocks=1/2")) == 0
+    assert cli.main(object_words("n5", "--finish")) == 0
+    assert max(steps.values()) == 1
+    assert_objects_undisturbed(bucket, "n5")
+    Path("out.csv").unlink()
+    assert cli.main(object_words("n5", "--finish")) == 1
+    assert "something exists there, which runs that can be continued do not replace" in capsys.readouterr().err
+
+
+def test_a_result_that_another_has_put_there_is_kept(
+    bucket: Any,
+    copy_golden: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Though a run of this one has begun."""
+    monkeypatch.chdir(copy_golden("obj3d_seg"))
+    assert cli.main(object_words("levels", "--blocks=1/1")) == 0
+    assert cli.main(object_words("levels")) == 0
+    before = stored(bucket, "out/")
+    assert cli.main(object_words("levels", "--finish")) == 1
+    assert "something exists there" in capsys.readouterr().err
+    assert stored(bucket, "out/") == before

@@ -522,6 +522,26 @@ def test_objects_of_one_image(
 
 
 @pytest.mark.slow
+def test_objects_behind_a_url(
+    cluster: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images; the table is a file."""
+    monkeypatch.chdir(copy_golden("obj3d_seg"))
+    with serving() as address:
+        bucket = empty_bucket(address, monkeypatch)
+        for out, more in (("alone", []), ("out", [f"--scheduler={cluster.file}"])):
+            places = [f"--output_filename_format=s3://results/{out}/{{result_type}}", f"--table_filename={out}.csv"]
+            argv = object_words("obj3d_seg", *places, "--output_format=n5", *more)
+            assert cli.main(argv) == 0
+        assert stored(bucket, "out/") == stored(bucket, "alone/") != {}
+        steps = computed(cluster)
+        assert max(steps.values()) == 1
+        assert cli.main(argv) == 0
+        assert computed(cluster) == steps, "it is done"
+    assert Path("out.csv").read_bytes() == Path("alone.csv").read_bytes()
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_repeats_its_step(
     mortal: Cluster, copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
