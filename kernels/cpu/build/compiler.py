@@ -2,7 +2,7 @@
 
 numba by itself compiles every function separately and optimises a copy of it in each of its callers, with wrappers for
 Python. Here all functions of a unit are put into one module that is optimised once. All numba monkeypatches are in this
-file and ``lowering``; they run only when the package is built, with the one version of numba that it requires.
+file; they run only when the package is built, with the one version of numba that it requires.
 
 For each entry the object has two functions: "native.NAME" for other units, in numba's calling convention, and
 "call.NAME" for Python: int32 (int64 *slots). The slots hold the arguments, flattened as numba flattens them, and are
@@ -17,7 +17,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import callconv, codegen, config, cpu, funcdesc, postproc, transforms, typed_passes
+from numba.core import callconv, codegen, config, cpu, funcdesc
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
@@ -25,7 +25,7 @@ from numba.core.typing import signature
 from numba.core.typing.templates import make_concrete_template
 
 from ..signatures import MAX_RESULTS, NEEDS, Entry, Type, entries_of
-from . import jit, lowering
+from . import jit
 from .targets import Target
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -183,23 +183,6 @@ class _Context(cpu.CPUContext):  # type: ignore[misc]
     def call_conv(self) -> Any:
         return _Convention(self)
 
-    def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
-        """Return the implementation of a call: ours if it is shorter."""
-        return lowering.implementation(self, fn, sig) or super().get_function(fn, sig, _firstcall)
-
-    def pair_first(self, builder: Any, val: Any, ty: Any) -> Any:
-        return builder.extract_value(val, 0)
-
-    def pair_second(self, builder: Any, val: Any, ty: Any) -> Any:
-        return builder.extract_value(val, 1)
-
-    def refresh(self) -> None:
-        """Load new registrations only if there are any; numba calls this hundreds of times."""
-        count = _count_registered(self) + _count_registered(self.typing_context)
-        if vars(self).get("_seen") != count:
-            super().refresh()
-            self._seen = _count_registered(self) + _count_registered(self.typing_context)
-
     def create_cpython_wrapper(self, *arguments: Any, **options: Any) -> None:
         """Make no wrapper: Python calls the functions of ``_write_call``."""
 
@@ -228,9 +211,6 @@ def prepare() -> None:
     if jit.is_ahead():
         return
     jit.compile_ahead(_adapt, pipeline_class=_Pipeline)
-    _remember_resolutions()
-    _post_process_once()
-    typed_passes.NativeLowering.lowering_class = lowering.Lower
 
 
 def compile_unit(unit: str, target: Target) -> bytes:
@@ -265,12 +245,6 @@ def _machine(target: Target, **options: Any) -> Any:
     return llvm.Target.from_triple(target.triple).create_target_machine(reloc="pic", codemodel="small", **options)
 
 
-def _count_registered(context: Any) -> int:
-    """Count the implementations or types in the registries of one of numba's contexts."""
-    known = context._registries.items()
-    return sum(len(getattr(registry, name)) for registry, loader in known for name in loader.registry_items)
-
-
 def _adapt(function: Any) -> Any:
     """Reduce the code of a kernel: no reference counting without allocations, and no specialisation for constants.
 
@@ -286,35 +260,6 @@ def _adapt(function: Any) -> Any:
     resolve = function.get_call_template
     function.get_call_template = lambda args, kws: resolve(tuple(types.unliteral(each) for each in args), kws)
     return function
-
-
-def _remember_resolutions() -> None:
-    """Memoise the resolution of numba's operators and functions per types; numba tries dozens of candidates."""
-    resolve, known = types.Function.get_call_type, {}
-
-    def get_call_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
-        if kws:
-            return resolve(self, context, args, kws)
-        key = (self, tuple(args))
-        if key not in known:
-            known[key] = resolve(self, context, args, kws)
-        return known[key]
-
-    types.Function.get_call_type = get_call_type
-
-
-def _post_process_once() -> None:
-    """Run the analysis of variable lifetimes only once at the end, where it is used, not after each pass."""
-    process = postproc.PostProcessor.run
-
-    def run(self: Any, emit_dels: bool = False, extend_lifetimes: bool = False) -> None:
-        if emit_dels or self.func_ir.is_generator:
-            process(self, emit_dels, extend_lifetimes)
-        else:
-            self.func_ir.blocks = transforms.canonicalize_cfg(self.func_ir.blocks)
-            self.func_ir.generator_info = None
-
-    postproc.PostProcessor.run = run
 
 
 def _function(entry: Entry) -> Any:

@@ -46,7 +46,7 @@ def digest_unit(unit: str, target: Target) -> str:
         file = files.pop()
         found.add(file)
         files |= _parse(file)[1] - found
-    compilers = (_CPU / "build" / f"{name}.py" for name in ("compiler", "jit", "lowering"))
+    compilers = (_CPU / "build" / f"{name}.py" for name in ("compiler", "jit"))
     parts = (
         [_parse(file)[0] for file in (*sorted(found), *compilers)],
         [(entry.name, entry.arguments, entry.result) for entry in entries],
