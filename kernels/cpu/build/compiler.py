@@ -18,7 +18,6 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import callconv, codegen, config, cpu, funcdesc
-from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.typing import signature
@@ -30,15 +29,6 @@ from .targets import Target
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FAMILIES = {"i": "int", "u": "uint", "f": "float"}
-
-# Passes over numba's IR that find nothing to do in kernels, which have no closures, no contexts, no literal arguments
-# and no array expressions. numba runs them for every function, in Python.
-_NEEDLESS_PASSES = {
-    "WithLifting", "InlineClosureLikes", "RewriteSemanticConstants", "DeadBranchPrune", "RewriteDynamicRaises",
-    "MakeFunctionToJitFunction", "InlineInlinables", "FindLiterallyCalls", "LiteralUnroll",
-    "LiteralPropagationSubPipelinePass", "InlineOverloads", "NopythonRewrites", "AnnotateTypes",
-    "NoPythonSupportedFeatureValidation", "DumpParforDiagnostics",
-}  # fmt: skip
 
 # numba's runtime (NRT) over malloc, for arrays that kernels allocate: an object with its data's address in the fourth
 # word. Allocation returns null if memory is exhausted, which numba turns into an error.
@@ -91,17 +81,6 @@ _EXPLICIT = {"features"}
 
 # Functions with which kernels allocate arrays, which needs numba's reference counting.
 _MAKERS = {"arange", "array", "copy", "empty", "empty_like", "full", "ones", "zeros", "zeros_like"}
-
-
-class _Pipeline(Compiler):  # type: ignore[misc]
-    """numba's compiler pipeline without the needless passes."""
-
-    def define_pipelines(self) -> list[Any]:
-        pipelines: list[Any] = super().define_pipelines()
-        for pipeline in pipelines:
-            pipeline.passes[:] = [each for each in pipeline.passes if each[0].__name__ not in _NEEDLESS_PASSES]
-            pipeline.finalize()
-        return pipelines
 
 
 class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
@@ -210,7 +189,7 @@ def prepare() -> None:
     """Apply all patches to numba, once in a process and before kernels are imported."""
     if jit.is_ahead():
         return
-    jit.compile_ahead(_adapt, pipeline_class=_Pipeline)
+    jit.compile_ahead(_adapt)
 
 
 def compile_unit(unit: str, target: Target) -> bytes:
