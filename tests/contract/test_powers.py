@@ -27,6 +27,9 @@ RECORDED = [
     ("0x1.9493959562eafp-300", 3.0, "0x1.f93bbed5d3342p-899"),
     ("0x1.bbd0c1054d317p-269", 3.0, "0x1.4d7a648db0be6p-805"),
     ("0x1.629431678c905p-684", 1.5, "0x0.1a14d072247cap-1022"),
+    ("0x1.fffffffffffffp+1", 1.5, "0x1.ffffffffffffep+2"),
+    ("0x1.fffffffffffffp+3", 1.5, "0x1.ffffffffffffep+5"),
+    ("0x1.fffffffffffffp+5", 1.5, "0x1.ffffffffffffep+8"),
 ]
 
 
@@ -53,7 +56,7 @@ def library_power(value: float, exponent: float) -> float:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="compares with glibc's pow")
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize("kind", ["deviations", "integers", "wide", "limits", "everything", "special"])
+@pytest.mark.parametrize("kind", ["deviations", "integers", "wide", "limits", "neighbours", "everything", "special"])
 def test_powers_equal_those_of_glibc(kind: str) -> None:
     rng, n = np.random.default_rng(3), 50_000
     values = {
@@ -61,6 +64,7 @@ def test_powers_equal_those_of_glibc(kind: str) -> None:
         "integers": lambda: rng.integers(-70000, 70000, n).astype(np.float64),
         "wide": lambda: rng.normal(size=n) * 10.0 ** rng.integers(-8, 8, n),
         "limits": lambda: rng.normal(size=n) * 10.0 ** rng.choice([-212, -206, -107, -103, -80, -76, 77, 102, 205], n),
+        "neighbours": lambda: np.nextafter(rng.integers(0, 300, n) ** 2.0, rng.choice([-np.inf, np.inf], n)),
         "everything": lambda: rng.integers(0, 2**64, n, dtype=np.uint64).view(np.float64),
         "special": lambda: np.array(
             [0.0, -0.0, 1.0, -1.0, 2.0**-20, np.inf, -np.inf, np.nan, 5e-324, 1e308, 1e60, 1e-60]

@@ -39,7 +39,7 @@ _A5 = -8 * float.fromhex("0x1.2495b9b4845e9p-3")
 _A6 = 8 * float.fromhex("0x1.0002b8b263fc3p-3")
 # 128 / log(2), -log(2) / 128 in two parts, and (exp(r) - 1 - r) / r² as a polynomial.
 _STEPS = 128 * float.fromhex("0x1.71547652b82fep0")
-_STEP_HIGH, _STEP_LOW = float.fromhex("-0x1.62e42fefa0000p-8"), float.fromhex("-0x1.cf79abc9e3b39p-47")
+_STEP_HIGH, _STEP_LOW = float.fromhex("-0x1.62e42fefa0000p-8"), float.fromhex("-0x1.cf79abc9e3b3ap-47")
 _C2, _C3 = float.fromhex("0x1.ffffffffffdbdp-2"), float.fromhex("0x1.555555555543cp-3")
 _C4, _C5 = float.fromhex("0x1.55555cf172b91p-5"), float.fromhex("0x1.1111167a4d017p-7")
 _TO_INTEGER = 1.5 * 2.0**52  # a double to which this is added has no fraction
