@@ -189,18 +189,19 @@ class LaneSampler:
     # ------------------------------------------------------------------------------------------------------- numbers
 
     def _describe_channel(self, channel: int) -> Mapping[str, Any]:
-        values = self._image[..., channel][self._is_read[..., 0]].astype(np.float64)
-        values = values[np.isfinite(values)]
+        values, weights = _distinct(self._image[..., channel][self._is_read[..., 0]])
         if not values.size:
             return {"minimum": None, "maximum": None, "mean": None, "deviation": None, "sharpness": None}
-        low, high, deviation = float(values.min()), float(values.max()), float(values.std())
+        low, high = float(values.min()), float(values.max())
+        mean = float(np.average(values, weights=weights))
+        deviation = float(np.average((values - mean) ** 2, weights=weights)) ** 0.5
         return {
             "minimum": low,
             "maximum": high,
-            "mean": float(f"{values.mean():.6g}"),
+            "mean": float(f"{mean:.6g}"),
             "deviation": float(f"{deviation:.6g}"),
             "sharpness": self._measure_sharpness(channel, deviation),
-            "histogram": _count_bins(values, low, high) if high > low else None,
+            "histogram": _count_bins(values, low, high, weights) if high > low else None,
         }
 
     def _measure_sharpness(self, channel: int, deviation: float) -> float | None:
@@ -354,10 +355,20 @@ def _describe_objects(sample: ObjectSample, classes: int) -> Mapping[str, Any]:
     }
 
 
-def _count_bins(values: np.ndarray, low: float, high: float) -> list[int]:
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the finite values as doubles; of small integers each only once, with its number."""
+    if values.dtype.kind == "u" and values.itemsize <= 2:
+        counts = np.bincount(values)
+        found = np.flatnonzero(counts)
+        return found.astype(np.float64), counts[found]
+    values = values.astype(np.float64)
+    return values[np.isfinite(values)], None
+
+
+def _count_bins(values: np.ndarray, low: float, high: float, weights: np.ndarray | None = None) -> list[int]:
     """Return the numbers of values in BINS bins between two limits, which is faster than NumPy's histogram."""
-    scaled = (values - low) * (BINS / (high - low))
-    return np.bincount(scaled.astype(np.intp).clip(0, BINS - 1), minlength=BINS).tolist()  # type: ignore[no-any-return]
+    places = ((values - low) * (BINS / (high - low))).astype(np.intp).clip(0, BINS - 1)
+    return [int(count) for count in np.bincount(places, weights, minlength=BINS)]
 
 
 def _histograms(classes: np.ndarray, values: np.ndarray, count: int) -> Mapping[str, Any] | None:

@@ -13,7 +13,7 @@ from .plane import Plane
 
 LEVELS = 256  # of the uncertainty
 # Distance of rows whose uncertainties are counted: that takes ten times as long as counting classes.
-UNCERTAIN_ROWS = 8
+UNCERTAIN_ROWS = 16
 _PART = 1 << 16  # voxels; the system clears new memory for larger arrays
 
 
@@ -51,8 +51,12 @@ class ResultSample:
         counts, voxels = np.zeros(LEVELS, np.int64), np.ascontiguousarray(data).reshape(-1)
         for start in range(0, len(voxels), _PART):
             part = voxels[start : start + _PART]
-            for number in range(1, self._classes + 1):
-                counts[number] += np.count_nonzero(part == number)
+            others = np.count_nonzero(part)
+            for number in range(1, self._classes):
+                count = np.count_nonzero(part == number)
+                counts[number] += count
+                others -= count
+            counts[self._classes] += others
         return counts
 
 
