@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from .exponential import exponential
+
 PRESMOOTHER_WINDOW = 3.5  # sigmas; ilastik's window_size_smoother
 FEATURE_WINDOW = 2.0  # sigmas; ilastik's window of every feature filter
 
@@ -62,6 +64,6 @@ def threshold_taps(sigma: float) -> np.ndarray:
     Unlike those of the features' filters, they stay in double and reach at least one voxel to either side.
     """
     radius = max(1, radius_voxels(sigma, FEATURE_WINDOW))
-    taps = np.array([math.exp(-(x * x) / (2 * sigma * sigma)) for x in range(radius + 1)])
+    taps = np.array([exponential(-(x * x) / (2 * sigma * sigma)) for x in range(radius + 1)])
     taps /= np.concatenate([taps[:0:-1], taps]).sum()
     return taps

@@ -8,11 +8,12 @@ on the cutting into pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import exp, prod
+from math import prod
 
 import numpy as np
 
 from ....box import Box
+from ....kernels.shared.exponential import exponential
 
 __all__ = ["halved_shapes", "shrink", "shrunk_size"]
 
@@ -118,7 +119,7 @@ def _taps(size: int, shrunk: int, places: np.ndarray) -> tuple[np.ndarray, np.nd
     factor = size / shrunk
     sigma, radius = SIGMA_OF_FACTOR * factor, _radius(factor)
     # Not by NumPy, whose exponential has other last bits on processors with AVX-512.
-    gaussian = np.array([exp(-0.5 / sigma**2 * x**2) for x in range(-radius, radius + 1)])
+    gaussian = np.array([exponential(-0.5 / sigma**2 * x**2) for x in range(-radius, radius + 1)])
     gaussian /= gaussian.sum()
     positions = _positions(size, shrunk, places)
     left = np.floor(positions).astype(np.int64)
