@@ -29,6 +29,8 @@ from pixelforest.frontend.console import Console, ConsoleSettings
 
 # Text below the front end that looks like an option of ours but is one of another program.
 EXCEPTIONS = {
+    ("kernels/cpu/build/linker.py", "--cache"): "an option of the linker",
+    ("kernels/cpu/build/linker.py", "--global"): "an option of the linker",
     ("kernels/cuda/cupy_device.py", "--gpu"): "an option of the compiler",
     ("kernels/cuda/launch.py", "--define"): "an option of the compiler",
     ("kernels/cuda/launch.py", "--fmad"): "an option of the compiler",
