@@ -7,7 +7,7 @@
 # usage: prepare.sh FOLDER PYTHON WHEEL REQUIREMENT…    PYTHON runs on this machine and has pip
 set -eu
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
-python=$2
+python=$(cd "$(dirname "$2")" && pwd)/$(basename "$2") # not its target, which has no packages of the environment
 wheel=$(realpath "$3")
 shift 3
 version=3.11 # of Debian 12
