@@ -1,10 +1,12 @@
-"""Named arrays as bytes, and back; the bytes may come from elsewhere, and be damaged."""
+"""Named arrays as files or bytes, and back; these may come from elsewhere, and be damaged."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,8 +20,13 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def unpack_arrays(packed: bytes) -> dict[str, np.ndarray] | None:
     """Return the arrays; None if the bytes are damaged."""
+    return read_arrays(io.BytesIO(packed))
+
+
+def read_arrays(file: Path | BinaryIO) -> dict[str, np.ndarray] | None:
+    """Read the arrays of an .npz file; None if there is no such file, or if it is damaged."""
     try:
-        with np.load(io.BytesIO(packed), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with np.load(file, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

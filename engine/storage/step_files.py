@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from .atomic_write import export_errors
 from .durable import make_durable
 from .object_storage import RemotePath, RemoteTarget
+from .packed_arrays import read_arrays, unpack_arrays
 
 _FOLDER, _SUFFIX = "steps", ".npz"
 
@@ -33,7 +32,7 @@ class StepFiles:
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """Read the arrays of a step; None if it has not been computed."""
-        return _read(self._folder / f"{key}{_SUFFIX}")
+        return read_arrays(self._folder / f"{key}{_SUFFIX}")
 
     def save(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write the arrays of a step, which are on disk when this returns. Raises ExportError."""
@@ -60,19 +59,10 @@ class RemoteStepFiles:
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """Read the arrays of a step; None if it has not been computed. Raises ExportError."""
         content = self._target.read(f"{_FOLDER}/{key}{_SUFFIX}")
-        return None if content is None else _read(io.BytesIO(content))
+        return None if content is None else unpack_arrays(content)
 
     def save(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write the arrays of a step, which the server has when this returns. Raises ExportError."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         self._target.put(f"{_FOLDER}/{key}{_SUFFIX}", buffer.getvalue())
-
-
-def _read(file: Path | BinaryIO) -> dict[str, np.ndarray] | None:
-    """Read the arrays of a step; None if there is no such file, or if it is damaged: it is computed again."""
-    try:
-        with np.load(file, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
