@@ -161,6 +161,7 @@ def _end_by_force(number: int, console: Console) -> None:
         _in_time(lambda step=step: step(status, message))  # type: ignore[misc]
     _discard_unfinished()
     _in_time(lambda: console.fail(message))
+    _discard_unfinished()  # other threads may have created files meanwhile
     os._exit(status)
 
 

@@ -211,7 +211,6 @@ class Target:
             self._identity = found.st_dev, found.st_ino
 
     def _let_go(self) -> None:
-        live_targets.remove(self)
         with Target._counting:
             held, self._held = self._held, None
             if held is not None:
@@ -255,6 +254,7 @@ class Target:
         self.check_alive()
         with export_errors(self.path, self.option):
             self._put_in_place()
+        live_targets.remove(self)
         self._let_go()
         return self.path
 
@@ -273,6 +273,8 @@ class Target:
         if not self._is_kept:
             with suppress(OSError):
                 self._remove_temporary()
+        if self._is_kept or not os.path.lexists(self.temporary):  # else it is tried again at the end of the process
+            live_targets.remove(self)
         with suppress(OSError):
             self._let_go()
         for folder in reversed(self._created):
@@ -336,7 +338,6 @@ class FolderTarget(Target):
         self.temporary.rmdir()
         os.rename(folder, self.temporary)
         self._let_go()
-        live_targets.add(self)
         self._hold()
 
     @contextmanager

@@ -13,7 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from itertools import chain, product
+from functools import partial
+from itertools import chain, islice, product
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -198,8 +199,8 @@ class StoredArray:
         dtype = array.dtype.numpy_dtype
         self._assembler = ChunkAssembler(self.shape, self.unit, dtype)
         self._most_pending = max(1, _PENDING_BYTES // (prod(self.unit) * dtype.itemsize))
+        # All that were started and not seen to end; one that fails stays, so that ``settle`` raises its error, too.
         self._pending: deque[tensorstore.WriteFutures] = deque()
-        self._late: list[tensorstore.WriteFutures] = []  # those that a thread waits for
         self._durable = None if durable_folder is None else DurableFiles(durable_folder)
         self._lock = threading.Lock()
         # Units of zeros only are not stored: readers treat a missing file as one.
@@ -222,25 +223,21 @@ class StoredArray:
                     self._has_file[position] = True
                 if np.may_share_memory(source, data):  # the caller may reuse its memory
                     source = source.copy()
-                write = self._array[whole.slices()].write(source, can_reference_source_data_indefinitely=True)
+                start = partial(self._array[whole.slices()].write, can_reference_source_data_indefinitely=True)
+                with self._lock:
+                    # In one call, between whose parts no interrupt can come: ``abandon`` must know what was started.
+                    self._pending.extend(map(start, (source,)))
+                    write = self._pending[-1]
+                    late = list(islice(self._pending, max(0, len(self._pending) - self._most_pending)))
                 if self._durable is not None:
                     self._durable.add(self._names.path(position), write.result, is_removed=not has_file)
-                self._start(write)
-
-    def _start(self, write: tensorstore.WriteFutures) -> None:
-        """Add a pending write, and wait for the oldest ones so that only a few are pending."""
-        with self._lock:
-            self._pending.append(write)
-            late = [self._pending.popleft() for _ in range(len(self._pending) - self._most_pending)]
-            self._late += late
-        self._wait(late)
+                self._wait(late)
 
     def _wait(self, writes: Iterable[tensorstore.WriteFutures]) -> None:
-        """Wait for writes that are late. One that fails stays late, so that ``settle`` raises its error, too."""
         for one in writes:
             one.result()
             with self._lock, suppress(ValueError):  # another thread has waited for it, too
-                self._late.remove(one)
+                self._pending.remove(one)
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Yield (folder, name) of every file that must exist once all writes are complete, grouped by folder."""
@@ -261,9 +258,7 @@ class StoredArray:
 
     def _settle(self, names: Iterable[str] | None) -> None:
         with self._lock:
-            self._late += self._pending
-            self._pending.clear()
-            writes = list(self._late)
+            writes = list(self._pending)
         self._wait(writes)
         if self._durable is not None:
             self._durable.settle(names)
@@ -285,8 +280,7 @@ class StoredArray:
     def abandon(self) -> None:
         """Wait until all writes have ended, whatever their outcome. Never raises."""
         with self._lock:
-            writes = [*self._late, *self._pending]
-            self._pending.clear()
+            writes = list(self._pending)
         for one in writes:
             with suppress(Exception):
                 one.result()

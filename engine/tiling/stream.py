@@ -28,13 +28,14 @@ def stream_tiles(
     """Call ``process(tile, read(tile))`` for every tile on ``threads`` threads; reads begin in the order of ``tiles``.
 
     The caller's thread reads, or several ``readers`` do; the number of sources in memory is the same. The first error
-    stops the stream: tiles in work are finished, no more are started, then it is raised.
+    stops the stream, as does an interrupt: tiles in work are finished, no more are started, then it is raised.
     """
     if threads <= 1:
         for tile in tiles:
             process(tile, read(tile))
         return
-    room = threading.Semaphore(threads + READ_AHEAD)
+    most = threads + READ_AHEAD
+    room = threading.Semaphore(most)
     failed = threading.Event()
     errors: list[BaseException] = []
 
@@ -70,15 +71,19 @@ def stream_tiles(
             for tile in tiles:
                 room.acquire()
                 if failed.is_set():
+                    room.release()
                     break
                 if readers > 1:
                     _submit(reading, threads, read_unless_failed, tile).add_done_callback(finish_reading)
                 else:
                     hand_over(tile, read(tile))
+            # Not left to the pool's exit: an interrupt there would leave threads behind that still write.
+            for _ in range(most):
+                room.acquire()
         except BaseException:
             failed.set()
             for each in (reading, pool):
-                each.shutdown(wait=True, cancel_futures=True)
+                each.shutdown(wait=False, cancel_futures=True)
             raise
     if errors:
         raise errors[0]
