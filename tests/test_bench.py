@@ -82,6 +82,13 @@ def test_a_killed_batch_gives_the_same_files() -> None:
     assert "NOT THE SAME" not in out
 
 
+def test_runs_with_and_without_a_page_are_compared() -> None:
+    assert len(run("report.py", "--dry-run").splitlines()) == 1
+    out = run("report.py", "--quick")
+    assert "2 images of 96x96" in out
+    assert len(out.splitlines()) == 5
+
+
 @pytest.mark.slow
 def test_blocks_of_a_fake_kernel_are_distributed() -> None:
     pytest.importorskip("distributed")

@@ -316,7 +316,7 @@ class Batch:
                     classify(
                         self.job.project,
                         images,
-                        exports if sampler is None else sampler.add_sinks(exports),
+                        exports if sampler is None else sampler.add_sinks(exports, pixels=resources.backend.pixels),
                         resources=resources,
                         on_progress=self._on_progress,
                         table=table,

@@ -180,7 +180,9 @@ def _compute(
 
     def compute(index: int) -> None:
         sinks = {name: BlockSink(export, boxes[index]) for name, export in exports.items()}
-        taking: Mapping[str, TileSink] = sinks if work.sampler is None else work.sampler.add_sinks(sinks, boxes[index])
+        taking: Mapping[str, TileSink] = sinks
+        if work.sampler is not None:
+            taking = work.sampler.add_sinks(sinks, boxes[index], pixels=resources.backend.pixels)
         work.workflow.classify_lane(
             work.job.project, images, taking, resources=resources, on_progress=report, table=None
         )
@@ -265,7 +267,7 @@ class BlockTask:
 
                 raw = images[project.roles[0]]
                 sampler = begin_sample(workflow, project, raw, self.exports, self.sample, has_table=False)
-                taking = sampler.add_sinks(sinks, self.box)
+                taking = sampler.add_sinks(sinks, self.box, pixels=resources.backend.pixels)
             workflow.classify_lane(project, images, taking, resources=resources, on_progress=on_progress, table=None)
             results = {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
             return results, None if sampler is None else sampler.pack(self.box, taking)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ...box import Box
 from ...frozen import frozen
+from ...kernels.contract import ClassCounter, PixelBackend
 from ..export.tile_sinks import TileDemand, TileSink
 from ..inputs.images import InputImage
 from ..project import Project
@@ -20,7 +21,7 @@ from ..storage.thumbnails import encode_image, encode_map
 from ..workflows.protocol import ClassView, Workflow
 from .objects import ObjectSample
 from .plane import Plane
-from .sinks import LEVELS, ResultSample, SampleSink
+from .sinks import LEVELS, ProbabilitySample, ResultSample, SampleSink
 
 MAX_CHANNELS = 16  # of which facts are gathered
 MAX_CLASSES = 255
@@ -78,25 +79,30 @@ class LaneSampler:
         self.observer = None
         self.is_whole = True  # otherwise parts are missing, and sums would be wrong
         if self._view is not None:
-            self._classes = ResultSample(plane, len(self._view.names))
+            self._classes = ResultSample(self._view.segmentation, plane, len(self._view.names))
             if self._view.uncertainty:
-                self._uncertainty = ResultSample(plane, 0)
+                self._uncertainty = ResultSample(self._view.uncertainty, plane, 0)
             if self._view.of_objects:
                 self.observer = ObjectSample(raw, len(self._view.names), has_crops=not counts_only)
 
-    def add_sinks(self, exports: Mapping[str, TileSink], block: Box | None = None) -> dict[str, TileSink]:
+    def add_sinks(
+        self, exports: Mapping[str, TileSink], block: Box | None = None, *, pixels: PixelBackend | None = None
+    ) -> dict[str, TileSink]:
         """Return the exports, each that is sampled replaced, and sinks of results that are only sampled.
 
-        block  (t, z, y, x) of which the exports are a part; None: they are the whole
+        block   (t, z, y, x) of which the exports are a part; None: they are the whole
+        pixels  part of the backend that computes them; if it is a ``ClassCounter``, exported probabilities are sampled
         """
         sinks = dict(exports)
         if self._view is None or (self._counts_only and self._view.of_objects):
             return sinks
         region = self._region if block is None else block
+        if (sink := self._probability_sink(exports, region, pixels)) is not None:
+            return {**sinks, self._view.probabilities: sink}
         if self._view.of_objects:  # painting the plane suffices: objects are counted elsewhere
             region = region.intersect(self._plane.region)
-        for name, sample in self._samples():
-            export = exports.get(name)
+        for sample in self._samples():
+            name, export = sample.name, exports.get(sample.name)
             if export is not None or not region.is_empty:
                 own = region if export is None else Box(export.region.start[:4], export.region.stop[:4])
                 sinks[name] = SampleSink(sample, own, export)
@@ -105,10 +111,9 @@ class LaneSampler:
     def pack(self, block: Box, sinks: Mapping[str, TileSink]) -> bytes:
         """Return the part of the sample in a block (t, z, y, x) that its sinks have received, for ``restore``."""
         arrays: dict[str, np.ndarray] = {}
-        for name, _ in self._samples():
-            sink = sinks.get(name)
+        for sink in sinks.values():
             if isinstance(sink, SampleSink):
-                arrays[f"{name} counts"] = sink.counts
+                arrays.update({f"{name} counts": counts for name, counts in sink.counts.items()})
         for name, picture, shift in self._pictures():
             places = self._plane.places(block, shift=shift)
             if places is not None:
@@ -126,18 +131,32 @@ class LaneSampler:
                 places = self._plane.places(block, shift=shift)
                 if places is not None:
                     picture[places] = arrays[name]
-            for name, sample in self._samples():
-                if (counts := arrays.get(f"{name} counts")) is not None:
+            for sample in self._samples():
+                if (counts := arrays.get(f"{sample.name} counts")) is not None:
                     sample.add_counts(counts)
         except (ValueError, KeyError, TypeError):  # of another size or kind
             self.is_whole = False
 
-    def _samples(self) -> Iterator[tuple[str, ResultSample]]:
-        """Yield the samples of results, by the results' names."""
-        if self._view is not None:
-            for name, sample in ((self._view.segmentation, self._classes), (self._view.uncertainty, self._uncertainty)):
-                if sample is not None:
-                    yield name, sample
+    def _probability_sink(
+        self, exports: Mapping[str, TileSink], region: Box, pixels: PixelBackend | None
+    ) -> SampleSink | None:
+        """Return the sink of exported probabilities that fills all samples; None: results are to be computed for them.
+
+        A device computes those itself: it would have to copy unconverted probabilities to the host.
+        """
+        assert self._view is not None
+        assert self._classes is not None
+        export, count = exports.get(self._view.probabilities), len(self._view.names)
+        if export is None or count < 2 or not hasattr(pixels, "count_classes"):
+            return None
+        if (export.region.start[:4], export.region.stop[:4]) != (region.start, region.stop):
+            return None
+        sample = ProbabilitySample(cast(ClassCounter, pixels), self._plane, self._classes, self._uncertainty)
+        return SampleSink(sample, region, export, channels=count)
+
+    def _samples(self) -> Iterator[ResultSample]:
+        """Yield the samples of results."""
+        return (sample for sample in (self._classes, self._uncertainty) if sample is not None)
 
     def _pictures(self) -> Iterator[tuple[str, np.ndarray, int]]:
         """Yield what is sampled in the plane, (y, x, c), with its name and the distance of its pixels along x."""
@@ -145,7 +164,7 @@ class LaneSampler:
             yield "image", self._image, 0
             yield "read", self._is_read, 0
             yield "next", self._next, 1
-            yield from ((f"{name} plane", sample.samples, 0) for name, sample in self._samples())
+            yield from ((f"{sample.name} plane", sample.samples, 0) for sample in self._samples())
 
     def finish(self) -> LaneSample:
         """Sum up, and release the image."""
@@ -189,7 +208,7 @@ class LaneSampler:
     # ------------------------------------------------------------------------------------------------------- numbers
 
     def _describe_channel(self, channel: int) -> Mapping[str, Any]:
-        values, weights = _distinct(self._image[..., channel][self._is_read[..., 0]])
+        values, weights = _distinct(self._read_samples(channel))
         if not values.size:
             return {"minimum": None, "maximum": None, "mean": None, "deviation": None, "sharpness": None}
         low, high = float(values.min()), float(values.max())
@@ -206,10 +225,15 @@ class LaneSampler:
 
     def _measure_sharpness(self, channel: int, deviation: float) -> float | None:
         """Mean squared difference of neighbours along x over that of pixels far from each other; 1 for noise."""
-        is_used = self._is_read[..., 0] & self._plane.has_neighbour
-        if not is_used.any() or not deviation > 0:
+        if not deviation > 0:
             return None
-        difference = self._image[..., channel][is_used].astype(np.float64) - self._next[..., channel][is_used]
+        used: Any = (slice(None), slice(self._plane.neighbours))
+        if not self._is_read[used].all():
+            used = self._is_read[..., 0] & (np.arange(self._plane.shape[1]) < self._plane.neighbours)
+        samples = self._image[..., channel][used].astype(np.float64).reshape(-1)
+        if not samples.size:
+            return None
+        difference = samples - self._next[..., channel][used].reshape(-1)
         found = float(np.mean(difference * difference)) / (2 * deviation * deviation)
         return float(f"{found:.4g}") if np.isfinite(found) else None
 
@@ -254,13 +278,18 @@ class LaneSampler:
             pictures["uncertainty"] = encode_image(self._uncertainty.picture[:: 2 * step, :: 2 * step])
         return pictures
 
+    def _read_samples(self, channel: int) -> np.ndarray:
+        """Return the samples of a channel that are read, in one line."""
+        samples = self._image[..., channel]
+        return samples.reshape(-1) if self._is_read.all() else samples[self._is_read[..., 0]]
+
     def _ranges(self) -> list[tuple[float, float]]:
         """Darkest and brightest value of each channel that the pictures show."""
         if self._image.dtype == np.uint8 and self._image.shape[2] == 3:
             return [(0.0, 255.0)] * 3
         ranges = []
         for channel in range(min(3, self._image.shape[2])):
-            values = self._image[..., channel][self._is_read[..., 0]][::_RANGE_STEP]
+            values = self._read_samples(channel)[::_RANGE_STEP]
             values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
             if not values.size:
                 ranges.append((0.0, 1.0))
@@ -331,11 +360,18 @@ def _as_picture(voxels: np.ndarray, ranges: Sequence[tuple[float, float]]) -> np
     shown = np.zeros((*voxels.shape[:2], 3 if len(ranges) > 1 else 1), np.uint8)
     for channel, (low, high) in enumerate(ranges):
         values = voxels[..., channel]
-        if (low, high) != (0.0, 255.0) or values.dtype != np.uint8:
-            scale = np.float32(255.0 / (high - low) if high > low else 0.0)
-            values = np.nan_to_num((values.astype(np.float32) - np.float32(low)) * scale).clip(0, 255)
+        if values.dtype != np.uint8:
+            values = _scale(values, low, high)
+        elif (low, high) != (0.0, 255.0):
+            values = _scale(np.arange(256, dtype=np.uint8), low, high).astype(np.uint8)[values]
         shown[..., channel] = values
     return shown if shown.shape[2] == 3 else shown[..., 0]
+
+
+def _scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map low to 0 and high to 255."""
+    scale = np.float32(255.0 / (high - low) if high > low else 0.0)
+    return np.asarray(np.nan_to_num((values.astype(np.float32) - np.float32(low)) * scale).clip(0, 255))
 
 
 def _outline(pixels: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...box import Box
 from ...frozen import frozen
 from ..inputs.images import InputImage
-from ..objects.classify import ObjectClasses
-from ..objects.label import LabelFrame
-from ..objects.measure import ObjectFeatures
-from ..objects.rows import object_boxes
 from ..project.object_features import DEFAULT_FEATURES, STANDARD
+
+if TYPE_CHECKING:  # most runs have no objects
+    from ..objects.classify import ObjectClasses
+    from ..objects.label import LabelFrame
+    from ..objects.measure import ObjectFeatures
 
 MAX_CROPS = 12
 MAX_KEPT = 1 << 16  # objects whose sizes are kept
@@ -77,6 +79,8 @@ class ObjectSample:
 
     def _cut(self, time: int, labels: LabelFrame, measured: ObjectFeatures, objects: ObjectClasses) -> list[ObjectCrop]:
         """Cut out objects of every class, spread over the frame."""
+        from ..objects.rows import object_boxes
+
         height, width = self._raw.shape[2:4]
         boxes, crops = object_boxes(measured), []
         for index in _choose(objects.class_index, self._crop_count()):

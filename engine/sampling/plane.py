@@ -26,9 +26,10 @@ class Plane:
         self._first = y + (height - 1 - (rows - 1) * step) // 2, x + (width - 1 - (columns - 1) * step) // 2
 
     @property
-    def has_neighbour(self) -> np.ndarray:
-        """Columns of samples, (x,) bool, that have a pixel to their right in the plane."""
-        return self._first[1] + np.arange(self.shape[1]) * self.step + 1 < self.region.stop[3]
+    def neighbours(self) -> int:
+        """Number of columns of samples that have a pixel to their right in the plane: all, or all but the last."""
+        last = self._first[1] + (self.shape[1] - 1) * self.step
+        return self.shape[1] - (last + 1 >= self.region.stop[3])
 
     def put(self, box: Box, voxels: np.ndarray, into: np.ndarray, *, shift: int = 0) -> tuple[slice, slice] | None:
         """Copy the samples that are in a canonical box into a picture (y, x, c).
@@ -37,25 +38,29 @@ class Plane:
         shift   samples are those at this distance along x from the usual ones
         Returns their places in the picture, None if there are none.
         """
-        found = self._find(box, shift)
+        found = self.find(box, shift=shift)
         if found is None:
             return None
-        rows, columns = found
+        places, rows, columns = found
+        into[places] = self.cut(box, voxels)[rows, columns, : into.shape[2]]
+        return places
+
+    def cut(self, box: Box, voxels: np.ndarray) -> np.ndarray:
+        """Return the part (y, x, c) of the voxels of a box that is in the plane."""
         t, z = self.region.start[0] - box.start[0], self.region.start[1] - box.start[1]
-        into[rows[0], columns[0]] = voxels[t, z, rows[1], columns[1], : into.shape[2]]
-        return rows[0], columns[0]
+        return np.asarray(voxels[t, z])
 
     def places(self, box: Box, *, shift: int = 0) -> tuple[slice, slice] | None:
         """Return the places that ``put`` fills from a box (t, z, y, x), or a canonical one."""
-        found = self._find(box, shift)
-        return None if found is None else (found[0][0], found[1][0])
+        found = self.find(box, shift=shift)
+        return None if found is None else found[0]
 
-    def _find(self, box: Box, shift: int) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-        """Return the samples in a box, rows and columns, each as by ``_along``."""
+    def find(self, box: Box, *, shift: int = 0) -> tuple[tuple[slice, slice], slice, slice] | None:
+        """Return the samples in a box: their places in the picture, and the rows and columns of the box."""
         if not all(box.start[i] <= self.region.start[i] < box.stop[i] for i in range(2)):
             return None
         rows, columns = self._along(0, box, 0), self._along(1, box, shift)
-        return None if rows is None or columns is None else (rows, columns)
+        return None if rows is None or columns is None else ((rows[0], columns[0]), rows[1], columns[1])
 
     def _along(self, axis: int, box: Box, shift: int) -> tuple[slice, slice] | None:
         """Return the samples in a box along y or x: places in the picture, and in the box."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
+from typing import Protocol
 
 import numpy as np
 
 from ...box import Box
+from ...kernels.contract import ClassCounter
 from ..export.tile_sinks import TileSink
 from ..tiling.groups import ChunkGrid
 from .plane import Plane
@@ -17,15 +20,27 @@ UNCERTAIN_ROWS = 16
 _PART = 1 << 16  # voxels; the system clears new memory for larger arrays
 
 
+class Taker(Protocol):
+    """Taker of the voxels of a result, for samples."""
+
+    def add(self, box: Box, data: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Take the voxels (t, z, y, x, c) of a canonical box, each of which must be added once.
+
+        Returns their counts, by name of the counted result.
+        """
+
+
 class ResultSample:
     """Sample of a result of one channel, filled by several threads.
 
+    name     of the result
     counts   number of voxels with each value; of an uncertainty, of every ``UNCERTAIN_ROWS``-th row with each level
     samples  of the plane, (y, x, 1)
     """
 
-    def __init__(self, plane: Plane, classes: int) -> None:
+    def __init__(self, name: str, plane: Plane, classes: int) -> None:
         """Make the sample of a segmentation with this number of classes, or, with 0, of an uncertainty."""
+        self.name = name
         self.counts = np.zeros(LEVELS, np.int64)
         self._plane, self._classes, self._lock = plane, classes, Lock()
         self.samples = np.zeros((*plane.shape, 1), np.uint8 if classes else np.float32)
@@ -35,17 +50,17 @@ class ResultSample:
         """Samples of the plane, (y, x) uint8: classes, or levels of the uncertainty."""
         return (self.samples if self._classes else _as_levels(self.samples))[..., 0]
 
-    def add(self, box: Box, data: np.ndarray) -> np.ndarray:
-        """Count the voxels (t, z, y, x, 1) of a canonical box, each of which must be added once; returns the counts."""
+    def add(self, box: Box, data: np.ndarray) -> Mapping[str, np.ndarray]:
+        """See Taker."""
         self._plane.put(box, data, self.samples)
         counts = self._count_classes(data) if self._classes else _count_levels(box, data)
         self.add_counts(counts)
-        return counts
+        return {self.name: counts}
 
     def add_counts(self, counts: np.ndarray) -> None:
-        """Add the counts of voxels that were taken elsewhere."""
+        """Add the counts of voxels that were taken elsewhere, of the first values."""
         with self._lock:
-            self.counts += counts
+            self.counts[: len(counts)] += counts
 
     def _count_classes(self, data: np.ndarray) -> np.ndarray:
         counts, voxels = np.zeros(LEVELS, np.int64), np.ascontiguousarray(data).reshape(-1)
@@ -70,11 +85,36 @@ def _as_levels(uncertainty: np.ndarray) -> np.ndarray:
     return (uncertainty * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.uint8)
 
 
+class ProbabilitySample:
+    """Samples of classes and uncertainties, filled from probabilities: both are the same as if computed for voxels."""
+
+    def __init__(
+        self, counter: ClassCounter, plane: Plane, classes: ResultSample, uncertain: ResultSample | None
+    ) -> None:
+        self._counter, self._plane, self._classes, self._uncertain = counter, plane, classes, uncertain
+
+    def add(self, box: Box, data: np.ndarray) -> Mapping[str, np.ndarray]:
+        """See Taker. One time point at a time."""
+        found, levels = self._counter.count_classes(data[0], -box.start[2] % UNCERTAIN_ROWS, UNCERTAIN_ROWS)
+        self._classes.add_counts(found)
+        counts = {self._classes.name: found}
+        if self._uncertain is not None:
+            self._uncertain.add_counts(levels)
+            counts[self._uncertain.name] = levels
+        if (samples := self._plane.find(box)) is not None:
+            places, rows, columns = samples
+            numbers, uncertainties = self._counter.sample_classes(self._plane.cut(box, data), rows, columns)
+            self._classes.samples[places] = numbers[..., np.newaxis]
+            if self._uncertain is not None:
+                self._uncertain.samples[places] = uncertainties[..., np.newaxis]
+        return counts
+
+
 class SampleSink:
     """Receiver of the tiles of a result for its sample; see ``export.tile_sinks.TileSink``.
 
     region  canonical box that is sampled
-    counts  of the voxels that this sink has taken
+    counts  of the voxels that this sink has taken, by name of the counted result
     export  receives every tile, too; None: the result is not exported
     """
 
@@ -83,22 +123,23 @@ class SampleSink:
     held_bytes = 0
     bytes_per_voxel = 6  # as computed, and as counted
 
-    def __init__(self, sample: ResultSample, region: Box, export: TileSink | None = None) -> None:
+    def __init__(self, sample: Taker, region: Box, export: TileSink | None = None, *, channels: int = 1) -> None:
         """Make the sink for a region (t, z, y, x), that of the export if there is one."""
-        self.region = Box((*region.start, 0), (*region.stop, 1))
+        self.region = Box((*region.start, 0), (*region.stop, channels))
         self._sample, self._export, self._lock = sample, export, Lock()
-        self.counts = np.zeros(LEVELS, np.int64)
+        self.counts: dict[str, np.ndarray] = {}
         if export is not None:
             self.grid, self.held_bytes = export.grid, export.held_bytes
             self.bytes_per_voxel += export.bytes_per_voxel
 
     def write(self, box: Box, data: np.ndarray) -> None:
         """Take the voxels (t, z, y, x, c) of a canonical box; those outside of the region are ignored."""
-        part = box.intersect(self.region)
+        part = box if self.region.contains(box) else box.intersect(self.region)
         if not part.is_empty:
-            counts = self._sample.add(part, data[part.relative_to(box.start).slices()])
+            counts = self._sample.add(part, data if part is box else data[part.relative_to(box.start).slices()])
             with self._lock:
-                self.counts += counts
+                for name, found in counts.items():
+                    self.counts[name] = self.counts.get(name, 0) + found
         if self._export is not None:
             self._export.write(box, data)
 

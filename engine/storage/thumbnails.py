@@ -13,12 +13,18 @@ _PALETTE = 3  # type of colour
 _QUALITY = 72
 
 
+class _Jpeg(BytesIO):
+    """File in memory that tells its format by a name: if the format is stated, Pillow loads those of all pictures."""
+
+    name = "picture.jpg"
+
+
 def encode_image(voxels: np.ndarray) -> bytes:
     """Encode (y, x) or (y, x, 3) uint8 as JPEG."""
     from PIL import Image
 
-    target = BytesIO()
-    Image.fromarray(np.ascontiguousarray(voxels)).save(target, "JPEG", quality=_QUALITY)
+    target = _Jpeg()
+    Image.fromarray(np.ascontiguousarray(voxels)).save(target, quality=_QUALITY)
     return target.getvalue()
 
 

@@ -23,6 +23,7 @@ class ClassView:
     names, colours  of the classes; a colour is red, green and blue from 0 to 255
     segmentation    result whose values are numbers of classes, from 1
     uncertainty     result for their uncertainty; empty: there is none
+    probabilities   result that the two can be computed from, as those of pixels; empty: there is none
     of_objects      True if classes are those of objects, and 0 in the segmentation is background
     """
 
@@ -31,6 +32,7 @@ class ClassView:
     segmentation: str
     uncertainty: str = ""
     of_objects: bool = False
+    probabilities: str = ""
 
 
 class PartEnded(Exception):  # not an error

@@ -19,7 +19,7 @@ from .features import OPERATIONS, FeaturePlan, ScalePlan
 from .forest import ForestArrays, ForestUse, TreeArrays
 from .labels import LabelBackend, SlabComponents, Storage, ValueTable
 from .objects import BINS, MEASURE_NEEDS, MEASURES, QUANTILES, SECOND_PASS, MeasurePlan, ObjectBackend
-from .pixels import PixelBackend
+from .pixels import ClassCounter, PixelBackend
 from .results import RESULTS, Conversion, Range, ResultPlan, TileResult, Wanted
 from .thresholds import MapPlan
 from .tile import StagedSource, TileJob, TilePreference, Voxels, as_voxels
@@ -33,6 +33,7 @@ __all__ = [
     "RESULTS",
     "SECOND_PASS",
     "Backend",
+    "ClassCounter",
     "Conversion",
     "DeviceFailed",
     "DeviceOutOfMemory",

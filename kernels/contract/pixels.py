@@ -154,3 +154,45 @@ class PixelBackend(Protocol):
             (n, k) float32.
         """
         ...
+
+
+class ClassCounter(Protocol):
+    """Part of a PixelBackend that computes in the memory of the host, for reports; others do not have it."""
+
+    def count_classes(self, probabilities: np.ndarray, first: int, every: int) -> tuple[np.ndarray, np.ndarray]:
+        """Count the voxels of each most probable class, and the uncertainties of some rows.
+
+        Parameters
+        ----------
+        probabilities
+            (z, y, x, classes) float32 from ``tile_results``, at least two classes.
+        first, every
+            Uncertainties are those of the rows first, first + every, … of each plane; first < every.
+
+        Returns
+        -------
+        numpy.ndarray
+            (classes + 1,) int64: number of voxels with each value of the result "segmentation".
+        numpy.ndarray
+            (256,) int64: number of values of the result "uncertainty", rounded to multiples of 1/255.
+        """
+        ...
+
+    def sample_classes(self, plane: np.ndarray, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Compute classes and uncertainties of samples.
+
+        Parameters
+        ----------
+        plane
+            (y, x, classes) float32, as for ``count_classes``.
+        rows, columns
+            Positions of the samples along y and x; with starts, stops and steps that are not negative.
+
+        Returns
+        -------
+        numpy.ndarray
+            (y, x) uint8, values of the result "segmentation".
+        numpy.ndarray
+            (y, x) float32, values of the result "uncertainty".
+        """
+        ...

@@ -39,6 +39,7 @@ _PADDED_FLOATS = 4096  # lines that are padded together
 _presmooth_tile, _feature_tile = kernel("presmooth_tile"), kernel("feature_tile")
 _predict_tile_pure, _predict_tile_mixed = kernel("predict_tile_pure"), kernel("predict_tile_mixed")
 _LOOPS = {"segmentation": kernel("number_best"), "uncertainty": kernel("subtract_lead")}
+_count_classes, _sample_classes = kernel("count_classes"), kernel("sample_classes")
 _predict_rows_pure, _predict_rows_mixed = kernel("predict_rows_pure"), kernel("predict_rows_mixed")
 
 
@@ -120,6 +121,20 @@ class CpuPixels:
             finish_result(features if w.result == "features" else _make_result(w.result, probabilities), w)
             for w in results.wanted
         )
+
+    def count_classes(self, probabilities: np.ndarray, first: int, every: int) -> tuple[np.ndarray, np.ndarray]:
+        """See ``contract.ClassCounter``."""
+        counts, levels = np.zeros(probabilities.shape[3] + 1, np.int64), np.zeros(256, np.int64)
+        _count_classes(np.ascontiguousarray(probabilities), first, every, counts, levels)
+        return counts, levels
+
+    def sample_classes(self, plane: np.ndarray, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+        """See ``contract.ClassCounter``."""
+        shape = tuple(len(range(*taken.indices(n))) for taken, n in zip((rows, columns), plane.shape, strict=False))
+        numbers, uncertainties = np.empty(shape, np.uint8), np.empty(shape, np.float32)
+        places = ((taken.start, taken.step) for taken in (rows, columns))
+        _sample_classes(np.ascontiguousarray(plane), *places, numbers, uncertainties)
+        return numbers, uncertainties
 
     def to_device(self, source: np.ndarray) -> np.ndarray:
         """Convert a tile's source (c, z, y, x) to float32. Valid until the calling thread's next ``to_device`` call.

@@ -111,6 +111,8 @@ _ALL = (
     Entry("rows_mixed", "forest", "predict_rows_mixed", ("f4[2]", "i8[1]", _NODES, _SHARES, "i8", "f4[2]")),
     Entry("results", "results", "number_best", ("f4[2]", "u1[1]")),
     Entry("results", "results", "subtract_lead", ("f4[2]", "f4[1]")),
+    Entry("results", "results", "count_classes", ("f4[4]", "i8", "i8", "i8[1]", "i8[1]")),
+    Entry("results", "results", "sample_classes", ("f4[3]", ("i8", "i8"), ("i8", "i8"), "u1[2]", "f4[2]")),
     # Labels.
     *_for_types(COMPARABLE, Entry("runs", "labels", "count_runs", ("T[1]", "i8", "i8"), "i8")),
     *_for_types(

@@ -135,3 +135,28 @@ def test_the_loops_of_the_cpu_equal_the_definitions(classes: int) -> None:
         found = np.empty(expected.shape, expected.dtype)
         kernel(name)(probabilities, found)
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 20, 255])
+@pytest.mark.parametrize("shape", [(1, 37, 29), (3, 18, 5), (2, 1, 1)])
+@pytest.mark.parametrize("first", [0, 5, 15])
+def test_counts_and_samples_of_the_cpu_equal_the_definitions(
+    classes: int, shape: tuple[int, int, int], first: int
+) -> None:
+    """With many ties, voxels without a class, certain ones, and sums that rounding takes beyond 1."""
+    from pixelforest.kernels.cpu.pixel_backend import CpuPixels
+
+    rng = np.random.default_rng(classes)
+    votes = rng.multinomial(10, rng.dirichlet([0.5] * classes), size=shape)
+    probabilities = (votes * np.float32(0.1)).astype(np.float32)
+    probabilities[rng.random(shape) < 0.1] = 0
+    probabilities[..., -1][rng.random(shape) < 0.1] = np.nextafter(np.float32(1), np.float32(2))
+    best, lead = simple_segmentation(probabilities), uncertainty(probabilities)
+    counts, levels = CpuPixels().count_classes(probabilities, first, 16)
+    assert counts.tolist() == np.bincount(best.ravel(), minlength=classes + 1).tolist()
+    rounded = (lead[:, first::16] * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    assert levels.tolist() == np.bincount(rounded.ravel(), minlength=256).tolist()
+    rows, columns = slice(0, 1 + (shape[1] - 1) // 3 * 3, 3), slice(shape[2] // 2, shape[2], 2)
+    found = CpuPixels().sample_classes(probabilities[-1], rows, columns)
+    np.testing.assert_array_equal(found[0], best[-1, rows, columns, 0])
+    np.testing.assert_array_equal(found[1], lead[-1, rows, columns, 0])

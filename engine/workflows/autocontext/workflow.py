@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...pixels.autocontext import ALL_STAGES, NAMES, OF_STAGE
-from ...pixels.results import CLASS_RESULTS, SEGMENTATION, UNCERTAINTY
+from ...pixels.results import CLASS_RESULTS, PROBABILITIES, SEGMENTATION, UNCERTAINTY
 from ...project import Project, ProjectFile, WorkflowKind, read_common
 from ...project.autocontext_project import AutocontextProject, read_autocontext_project
 from ..pixel.workflow import count_table_columns, resolve_table, table_notes
@@ -77,4 +77,7 @@ def view_classes(project: AutocontextProject, results: Collection[str], has_tabl
     shown = project.stages[stage - 1]
     names = shown.classifier.label_names
     colours = read_colours(project.path, shown.labels_group, len(names))
-    return ClassView(names, colours, f"{SEGMENTATION} Stage {stage}", f"{UNCERTAINTY} Stage {stage}")
+    segmentation, uncertainty, probabilities = (
+        f"{name} Stage {stage}" for name in (SEGMENTATION, UNCERTAINTY, PROBABILITIES)
+    )
+    return ClassView(names, colours, segmentation, uncertainty, probabilities=probabilities)

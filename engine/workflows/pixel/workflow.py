@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import UsageError, setting
 from ...export.tables import TableSettings
 from ...inputs.images import InputImage
-from ...pixels.results import CLASS_RESULTS, RESULTS, SEGMENTATION, UNCERTAINTY
+from ...pixels.results import CLASS_RESULTS, PROBABILITIES, RESULTS, SEGMENTATION, UNCERTAINTY
 from ...project import PixelProject, Project, ProjectFile, WorkflowKind, read_pixel_project
 from ...requests import TableRequest
 from .flow import check_lane, classify_lane, plan_work, result_infos, work_voxels
@@ -63,7 +63,7 @@ def view_classes(project: PixelProject, results: Collection[str], has_table: boo
         return None
     names = project.classifier.label_names
     colours = read_colours(project.path, project.labels_group, len(names))
-    return ClassView(names, colours, SEGMENTATION, UNCERTAINTY)
+    return ClassView(names, colours, SEGMENTATION, UNCERTAINTY, probabilities=PROBABILITIES)
 
 
 def resolve_table(project: Project, request: TableRequest, *, lane_count: int) -> None:

@@ -107,6 +107,64 @@ def test_samples_do_not_depend_on_what_is_exported_or_on_threads(rgb: Path) -> N
     assert found[0]["sample"] == found[1]["sample"] == found[2]["sample"]
 
 
+SAME = {
+    "gray": ("px2d_gray", ["raw.png"]),
+    "mask": ("px2d_mask", ["--raw_data=raw.png", "--prediction_mask=mask.png"]),
+    "volume": ("px3d", ["raw.h5"]),
+    "times": ("px2dt", ["raw_tzyxc.h5"]),
+    "region": ("px3d", ["raw.h5", "--cutout_subregion=[(3, 5, 7, 0), (11, 30, 36, 2)]"]),
+    "bytes": (
+        "px2d_rgb",
+        ["raw.png", "--export_dtype=uint8", "--pipeline_result_drange=(0,1)", "--export_drange=(0,255)"],
+    ),
+    "one channel": ("px2d_rgb", ["raw.png", "--cutout_subregion=[(0, 0, 1), (90, 80, 2)]"]),
+    "several": ("px2d_rgb", ["raw.png", "--export_source=Probabilities,Simple Segmentation"]),
+    "blocks": ("px3d", ["raw.h5", "--output_format=n5", "--resume"]),
+    "stages": ("autocontext_2d", ["raw.png", "--export_source=Probabilities Stage 2"]),
+    "first stage": ("autocontext_2d", ["raw.png", "--export_source=Probabilities Stage 1"]),
+}
+
+
+@pytest.mark.parametrize(("name", "words"), SAME.values(), ids=SAME.keys())
+def test_probabilities_have_the_sample_of_the_results_that_are_made_of_them(
+    name: str, words: list[str], copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pixelforest.engine.tiling import blocks
+    from pixelforest.kernels.cpu.pixel_backend import CpuPixels
+
+    monkeypatch.chdir(copy_golden(name))
+    monkeypatch.setattr(blocks, "BLOCK_VOXELS", 20_000)
+    count, counted = CpuPixels.count_classes, []
+
+    def watch(self: CpuPixels, probabilities: np.ndarray, first: int, every: int) -> tuple[np.ndarray, np.ndarray]:
+        counted.append(probabilities[..., 0].size)
+        return count(self, probabilities, first, every)
+
+    monkeypatch.setattr(CpuPixels, "count_classes", watch)
+    found = run("--output_filename_format=counted/{nickname}_{result_type}", *words)["lanes"][0]["sample"]
+    assert sum(counted) == found["voxels"] > 0
+    monkeypatch.delattr(CpuPixels, "count_classes")
+    computed = run("--output_filename_format=computed/{nickname}_{result_type}", *words)["lanes"][0]["sample"]
+    assert found == computed
+    assert results("counted").keys() == results("computed").keys()
+    assert all(np.array_equal(values, results("computed")[name]) for name, values in results("counted").items())
+
+
+def test_pixels_without_a_class_are_counted_as_in_the_segmentation(
+    copy_golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_golden("px2d_gray"))
+    voxels = np.random.default_rng(0).random((60, 70), np.float32)
+    voxels[10:20, 5:40] = np.nan
+    np.save("raw.npy", voxels)
+    found = [
+        run(f"--export_source={source}", "--output_filename_format=out/{nickname}", "raw.npy")["lanes"][0]["sample"]
+        for source in ("Probabilities", "Simple Segmentation")
+    ]
+    assert found[0] == found[1]
+    assert found[0]["uncertainty"]["histogram"][-1] > 0
+
+
 def test_a_region_is_counted_alone(rgb: Path) -> None:
     region = "--cutout_subregion=[(10, 20, 0), (50, 90, 3)]"
     sample = run(region, "--output_filename_format=out/{nickname}", "raw.png")["lanes"][0]["sample"]
