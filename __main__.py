@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import platform
 import signal
 import sys
 import threading
@@ -37,6 +38,9 @@ def main() -> int:
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
     # OpenBLAS would start one thread per processor, each spinning for 40 ms; nothing here multiplies matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # h5py reads the whole tuple of facts about the platform when it is imported, and Python would start the program
+    # uname for this one.
+    vars(platform.uname()).setdefault("processor", "")
     from pixelforest.cli import main as run
 
     return run()

@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from shutil import get_terminal_size
 from typing import TextIO
 
 from .public_text import public_text
@@ -92,6 +91,8 @@ class Progress:
         share = min(1.0, (self._skipped + self._done) / self._total)
         if self._terminal is not None:
             if elapsed_s >= BAR_DELAY_S and (since_s >= BAR_PERIOD_S or share >= 1.0):
+                from shutil import get_terminal_size  # with compressions, 4 ms, and few runs draw a bar
+
                 filled = round(share * BAR_WIDTH)
                 bar = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {self._numbers(share, elapsed_s)}  {self._name}"
                 self._write(f"\r\x1b[K{bar[: get_terminal_size().columns - 1].rstrip()}")

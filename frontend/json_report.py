@@ -5,7 +5,6 @@ Files are written once at the end, also of a run that fails or is interrupted, a
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 import threading
@@ -136,6 +135,8 @@ def _absolute(name: str | None) -> Path | None:
 
 def describe_sample(sample: LaneSample) -> Mapping[str, Any]:
     """Return the numbers of a sample with its pictures, in base64."""
+    import base64  # few runs come here
+
     pictures = {name: base64.b64encode(data).decode() for name, data in sample.pictures.items()}
     return {**sample.numbers, "pictures": pictures}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -398,6 +397,8 @@ def _check_room(good: Iterable[LaneCheck]) -> None:
             needed = export.format.least_bytes(export.spec)
             if not needed or not isinstance(export.path, Path):
                 continue
+            import shutil  # with compressions, 4 ms, and most results have no size before they are written
+
             with contextlib.suppress(OSError):
                 folder = existing_folder(export.path)
                 disk = os.stat(folder).st_dev

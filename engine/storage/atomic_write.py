@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import threading
 from collections.abc import Iterable, Iterator
@@ -166,9 +165,7 @@ class Target:
         self.option = option
         self._is_kept = bool(run)
         self._is_special = is_special(path)
-        import tempfile  # 3 ms, and few runs come here
-
-        folder = Path(tempfile.gettempdir()) if self._is_special else path.parent
+        folder = _folder_for_any() if self._is_special else path.parent
         unfinished = folder / f".{path.stem[:60]}.{os.urandom(6).hex()}.part"
         self.temporary = kept_path(path, run) if run else unfinished
         self._created: list[Path] = []
@@ -282,11 +279,19 @@ class Target:
                 folder.rmdir()
 
 
+def _folder_for_any() -> Path:
+    import tempfile  # with random numbers and digests, 8 ms, and few runs come here
+
+    return Path(tempfile.gettempdir())
+
+
 def copy_file(source: Path, path: Path, option: Setting = OUTPUT_FILES) -> None:
     """Give a finished file a second name; the copy appears in one step. Raises ExportError."""
     target = Target(path, option)
     try:
         with export_errors(path, option):
+            import shutil  # with compressions, 4 ms, and few runs come here
+
             shutil.copyfile(source, target.temporary)
         target.commit()
     finally:
@@ -328,7 +333,7 @@ class FolderTarget(Target):
         self.temporary.mkdir(exist_ok=self._is_kept)
 
     def _remove_temporary(self) -> None:
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        _remove_folder(self.temporary)
 
     def _may_hold(self) -> bool:
         return True
@@ -385,8 +390,14 @@ def put_folder(new: Path, path: Path, *, may_exchange: bool = True) -> None:
     if not path.exists():
         os.rename(new, path)
     elif may_exchange and exchange(new, path):
-        shutil.rmtree(new, ignore_errors=True)
+        _remove_folder(new)
     else:
         with live_targets.indivisible():
             aside = replace_in_two_steps(new, path)
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove_folder(aside)
+
+
+def _remove_folder(folder: Path) -> None:
+    import shutil  # with compressions, 4 ms, and few runs come here
+
+    shutil.rmtree(folder, ignore_errors=True)

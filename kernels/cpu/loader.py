@@ -10,7 +10,6 @@ import ctypes
 import logging
 import operator
 import struct
-import subprocess
 import sys
 from array import array
 from collections.abc import Callable, Sequence
@@ -81,6 +80,8 @@ def _build_if_needed() -> None:
         return
     if find_spec("numba") is None:
         raise DeviceUnavailable("the kernels are not compiled from the present sources: run make build in the checkout")
+    import subprocess  # 6 ms, and few runs come here
+
     logger.info("Compiling kernels: their sources have changed")
     done = subprocess.run(
         [sys.executable, _FOLDER / "build", _FOLDER], capture_output=True, text=True, errors="replace", check=False,

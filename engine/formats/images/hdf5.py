@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -203,6 +202,8 @@ class Hdf5Writer(ImageWriter):
 
     def _merge(self) -> None:
         """Copy the finished dataset into the container under a temporary name, then swap it with the old one."""
+        import shutil  # 4 ms, and few runs come here
+
         free, needed = shutil.disk_usage(self._container.parent).free, self._target.temporary.stat().st_size
         if free < needed:
             # A full disk in the middle could damage other content of the container.

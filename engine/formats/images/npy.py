@@ -11,11 +11,10 @@ import errno
 import os
 import threading
 import warnings
-import zipfile
 import zlib
 from math import prod
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -30,13 +29,15 @@ from ...storage.special_files import resolve_links
 from ..spec import ImageInfo, ImageReader, ImageSpec, ImageWriter, InputFormat, Limits, OutputFormat
 from ..support.signature import begins_with
 
+if TYPE_CHECKING:
+    import zipfile
+
 _SIGNATURE = b"\x93NUMPY"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _PARSING = threading.Lock()  # filters of warnings belong to the whole process
+_STORED = 0  # compression of a zip member
 _LOCAL_HEADER_BYTES = 30  # of a zip member, before its name and extra field
 _PIECE_BYTES = 2**24  # decompressed at a time
-# Exceptions of zipfile for damaged or encrypted archives and unknown compression.
-_ARCHIVE_ERRORS = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _MAX_DEFLATE_RATIO = 1100  # deflate reaches at most about 1032; a larger ratio means a false size
 
 
@@ -116,7 +117,7 @@ class PackedReader(ImageReader):
         self._path, self._member, self._label = path, member, label
         self._array: np.ndarray | None = None
         self._lock = threading.Lock()
-        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
+        with _open_archive(path) as archive, archive.open(member) as stream:
             self._header = _read_header(stream, label)
         self.info = _array_info(self._header)
         if self._header.end != member.file_size or member.file_size > max(1, member.compress_size) * _MAX_DEFLATE_RATIO:
@@ -137,7 +138,7 @@ class PackedReader(ImageReader):
             array = np.empty(header.shape, header.dtype, order="F" if header.fortran_order else "C")
             memory = array.reshape(-1, order="A").view(np.uint8)  # a flat view in memory order
             done = 0
-            with zipfile.ZipFile(self._path) as archive, archive.open(self._member) as stream:
+            with _open_archive(self._path) as archive, archive.open(self._member) as stream:
                 stream.read(header.offset)
                 while done < memory.size and (piece := stream.read(min(_PIECE_BYTES, memory.size - done))):
                     memory[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
@@ -147,11 +148,24 @@ class PackedReader(ImageReader):
                 f"cannot read {self._label}: compressed arrays are unpacked whole, and {header.nbytes} bytes of memory "
                 "are not there; store it with numpy.savez or as .npy or HDF5"
             ) from error
-        except _ARCHIVE_ERRORS as error:
+        except _archive_errors() as error:
             raise unreadable_input(self._label, error) from error
         if done != memory.size:
             raise damaged_input(self._label, "it is cut short")
         return array
+
+
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    import zipfile  # with other compressions, 5 ms, and few runs come here
+
+    return zipfile.ZipFile(path)
+
+
+def _archive_errors() -> tuple[type[Exception], ...]:
+    """Exceptions of zipfile for damaged or encrypted archives and unknown compression."""
+    import zipfile
+
+    return (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def open_array(path: Path, internal: str) -> ImageReader:
@@ -166,12 +180,12 @@ def open_array(path: Path, internal: str) -> ImageReader:
         return _open_member(path, internal.strip("/"))
     except InputError:
         raise
-    except _ARCHIVE_ERRORS as error:
+    except _archive_errors() as error:
         raise unreadable_input(path, error) from error
 
 
 def _open_member(path: Path, name: str) -> ImageReader:
-    with zipfile.ZipFile(path) as archive:
+    with _open_archive(path) as archive:
         members = {m.filename.removesuffix(".npy"): m for m in archive.infolist() if m.filename.endswith(".npy")}
     if not name:
         if len(members) != 1:
@@ -186,7 +200,7 @@ def _open_member(path: Path, name: str) -> ImageReader:
     if name not in members:
         raise InputNotFound(f"there is no array {name!r} in {path}; it has: {', '.join(sorted(members)) or 'none'}")
     member, label = members[name], f"{path}/{name}"
-    if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+    if member.compress_type != _STORED or member.flag_bits & 1:
         return PackedReader(path, member, label)
     with path.open("rb") as stream:
         # The local header is authoritative about its own length; the central directory's may differ.
@@ -206,7 +220,7 @@ def list_arrays(path: Path) -> tuple[str, ...]:
         return ("",)
     names: list[str] = []
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _open_archive(path) as archive:
             for member in archive.infolist():
                 if member.filename.endswith(".npy"):
                     name = member.filename.removesuffix(".npy")
@@ -215,7 +229,7 @@ def list_arrays(path: Path) -> tuple[str, ...]:
                         names.append(name)
     except FileNotFoundError as error:
         raise InputNotFound(f"there is no file {path}") from error
-    except _ARCHIVE_ERRORS as error:
+    except _archive_errors() as error:
         raise unreadable_input(path, error) from error
     return tuple(sorted(names))
 
