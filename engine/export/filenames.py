@@ -23,6 +23,7 @@ __all__ = [
     "LANE_PLACEHOLDERS",
     "PLACEHOLDERS",
     "LaneNames",
+    "Protected",
     "adapt_template",
     "advise_on_collision",
     "check_collisions",
@@ -33,10 +34,14 @@ __all__ = [
     "force_extension",
     "lane_values",
     "placeholder_values",
+    "protect",
     "template_fields",
 ]
 
 log = logging.getLogger("pixelforest.export")
+
+Protected = Mapping[str, tuple[Path, str]]
+"""Files that must not be written to: key -> path and description."""
 
 RESULT_MARK = "_{result_type}"
 LANE_PLACEHOLDERS = frozenset(("dataset_dir", "nickname"))
@@ -186,23 +191,24 @@ def force_extension(text: str, extension: str) -> str:
     return f"{text.removesuffix(name)}{stem}.{extension}"
 
 
-def check_protected(
-    paths: Iterable[Path | str], protected: Mapping[Path, str], *, option: Setting = OUTPUT_FILES
-) -> None:
+def protect(files: Mapping[Path, str]) -> Protected:
+    """Make the keys of files that must not be written to: path -> description ("an input", "the project")."""
+    return {file_key(path): (path, what) for path, what in files.items()}
+
+
+def check_protected(paths: Iterable[Path | str], protected: Protected, *, option: Setting = OUTPUT_FILES) -> None:
     """Refuse to overwrite an input or the project.
 
-    protected  path -> description of the file
-    option     option that chose the paths
+    option  option that chose the paths
     """
-    known = {file_key(path): (path, what) for path, what in protected.items()}
     for path in paths:
         key = file_key(path)
-        if key in known:
-            original, what = known[key]
+        if key in protected:
+            original, what = protected[key]
             raise ExportError(f"the output {path} is {what} ({original}); choose another {option}")
-        inside = next((k for k in known if k.startswith(f"{key}{os.sep}")), None)
+        inside = next((k for k in protected if k.startswith(f"{key}{os.sep}")), None)
         if inside is not None:
-            original, what = known[inside]
+            original, what = protected[inside]
             raise ExportError(f"the output {path} holds {what} ({original}); choose another {option}")
 
 

@@ -26,6 +26,7 @@ from .convert import Conversion, Range, convert_range
 from .filenames import (
     PLACEHOLDERS,
     LaneNames,
+    Protected,
     check_collisions,
     check_protected,
     fill_template,
@@ -147,12 +148,12 @@ def plan_export(
     image: LaneImage,
     settings: ExportSettings,
     *,
-    protected: Mapping[Path, str] | None = None,
+    protected: Protected | None = None,
     is_place_checked: bool = True,
 ) -> ExportPlan:
     """Plan the export of a result of an image. Raises ExportError for an export that cannot work.
 
-    protected         files that must not be written to, with a description ("an input", "the project")
+    protected         files that must not be written to
     is_place_checked  False if the caller calls ``check_place`` itself
     """
     warnings: list[str] = []

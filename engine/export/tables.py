@@ -27,6 +27,7 @@ from ..storage.special_files import is_special
 from .filenames import (
     LANE_PLACEHOLDERS,
     LaneNames,
+    Protected,
     advise_on_collision,
     check_protected,
     file_key,
@@ -171,12 +172,12 @@ def _stored_template(stored: StoredTable, chosen: TableFormat) -> str:
 
 
 def plan_table(
-    settings: TableSettings, image: LaneImage, *, lane: int, protected: Mapping[Path, str] | None = None
+    settings: TableSettings, image: LaneImage, *, lane: int, protected: Protected | None = None
 ) -> TablePlan:
     """Plan the path of a lane's table. Raises ExportError.
 
     lane        its number from 0
-    protected   files that must not be written to, with a description
+    protected   files that must not be written to
     """
     values = lane_values(dataset_dir=image.dataset_dir, nickname=image.nickname)
     text = fill_template(settings.template, values)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...frozen import frozen
 from ..errors import OUTPUT_FILES, ExportError, MemoryTooSmall, as_marked, raise_if_interrupted, setting
-from ..export.filenames import LaneNames
+from ..export.filenames import LaneNames, Protected, protect
 from ..export.images import ExportPlan, check_exports, check_place, may_be_asked, plan_export
 from ..export.tables import TablePlan, check_tables, plan_table
 from ..inputs.images import InputImage, open_image
@@ -153,6 +153,7 @@ def check_job(job: Job, workflow: Workflow, open_resources: Callable[[int], Reso
     log             open; receives the lines about each lane
     """
     records = _open_records(job)
+    fixed = protect({job.project.path: "the project", **dict.fromkeys(job.own_files, "a log or report of this run")})
     lanes: list[LaneCheck] = []
     sets: dict[frozenset[Path], LaneCheck] = {}
     for lane in job.lanes:
@@ -160,7 +161,7 @@ def check_job(job: Job, workflow: Workflow, open_resources: Callable[[int], Reso
             break
         found = LaneCheck(lane, lane.arguments[job.project.roles[0]])
         with log.about(lane.index):
-            _try(found, partial(_check_lane, found, job, workflow, records))
+            _try(found, partial(_check_lane, found, job, workflow, records, fixed))
             _say_if_repeated(found, job.project.roles[0], sets)
         lanes.append(found)
     good = [found for found in lanes if found.error is None]
@@ -228,7 +229,8 @@ def _try(found: LaneCheck, action: Callable[[], None]) -> None:
         found.error = error
 
 
-def _check_lane(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLanes | None) -> None:
+def _check_lane(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLanes | None, fixed: Protected) -> None:
+    """Check a lane; ``fixed``: files other than inputs that must not be written to."""
     project = job.project
     selection_logger.info("%s", describe_axes_choice(job.input_options, training_images(job)))
     with contextlib.ExitStack() as stack:
@@ -239,9 +241,8 @@ def _check_lane(found: LaneCheck, job: Job, workflow: Workflow, records: DoneLan
         workflow.check_lane(project, found.images)
         main = found.images[project.roles[0]]
         infos = workflow.result_infos(project, found.images)
-        protected = {file: "an input" for image in found.images.values() for file in image.files}
-        protected[project.path] = "the project"
-        protected |= dict.fromkeys(job.own_files, "a log or report of this run")
+        inputs = {file: "an input" for image in found.images.values() for file in image.files}
+        protected = {**protect(inputs), **fixed}
         for settings in job.export:
             found.exports[settings.source] = plan_export(
                 infos[settings.source], main, settings, protected=protected, is_place_checked=records is None

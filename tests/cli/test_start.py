@@ -10,6 +10,8 @@ from pathlib import Path
 
 from support.golden import GOLDEN
 
+from pixelforest.kernels.cpu.loader import load_library
+
 PROJECT, RAW = GOLDEN / "px2d_gray" / "project.ilp", GOLDEN / "px2d_gray" / "raw.png"
 RUN = """
 import json, sys
@@ -57,6 +59,7 @@ OWN_WITHOUT_INPUTS, OWN_FOR_A_PICTURE = 115, 162  # a module of each input forma
 
 def modules_of(*arguments: str, **variables: str) -> set[str]:
     """Modules that a run has imported when it is over."""
+    load_library()  # the first run of an edited checkout compiles
     argv = [sys.executable, "-c", RUN, f"--project={PROJECT}", "--device=cpu", "--quiet", *arguments]
     environment = {**os.environ, **variables}
     done = subprocess.run(argv, check=True, capture_output=True, text=True, env=environment)

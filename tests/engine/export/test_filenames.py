@@ -19,6 +19,7 @@ from pixelforest.engine.export.filenames import (
     force_extension,
     is_url,
     placeholder_values,
+    protect,
 )
 
 DEFAULT = "{dataset_dir}/{nickname}_{result_type}"
@@ -123,7 +124,7 @@ def test_templates_of_several_results() -> None:
 def test_inputs_and_the_project_are_not_written_over(tmp_path: Path) -> None:
     raw = tmp_path / "raw.png"
     raw.write_bytes(b"")
-    protected = {raw: "an input of this run", tmp_path / "p.ilp": "the project"}
+    protected = protect({raw: "an input of this run", tmp_path / "p.ilp": "the project"})
     check_protected([tmp_path / "other.png"], protected)
     with pytest.raises(ExportError, match=r"raw\.png is an input of this run"):
         check_protected([tmp_path / "other.png", tmp_path / "sub" / ".." / "raw.png"], protected)
@@ -136,7 +137,7 @@ def test_a_link_to_an_input_is_not_written_over(tmp_path: Path) -> None:
     raw.write_bytes(b"")
     link.symlink_to(raw)
     with pytest.raises(ExportError, match="is an input"):
-        check_protected([link], {raw: "an input of this run"})
+        check_protected([link], protect({raw: "an input of this run"}))
 
 
 def test_files_of_two_lanes_with_one_name() -> None:

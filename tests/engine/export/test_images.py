@@ -18,6 +18,7 @@ from PIL import Image
 from pixelforest.box import Box
 from pixelforest.engine.axes import from_canonical
 from pixelforest.engine.errors import ExportError
+from pixelforest.engine.export.filenames import protect
 from pixelforest.engine.export.images import ExportPlan, ResultInfo, check_exports, plan_export
 from pixelforest.engine.export.settings import Defaults, resolve_settings
 from pixelforest.engine.export.tile_sinks import open_export
@@ -62,7 +63,7 @@ def plan(lane: Lane, protected=None, **asked) -> ExportPlan:
         project_dir=lane.dataset_dir,
         cwd=lane.dataset_dir,
     )
-    return plan_export(RESULTS[settings.source], lane, settings, protected=protected)
+    return plan_export(RESULTS[settings.source], lane, settings, protected=protect(protected or {}))
 
 
 def compute(planned: ExportPlan, lane: Lane) -> np.ndarray:

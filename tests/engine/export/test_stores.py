@@ -12,6 +12,7 @@ import zarr
 
 from pixelforest.box import Box
 from pixelforest.engine.errors import ExportError
+from pixelforest.engine.export.filenames import protect
 from pixelforest.engine.export.images import ExportPlan, ResultInfo, plan_export
 from pixelforest.engine.export.settings import Defaults, resolve_settings
 from pixelforest.engine.export.tile_sinks import open_export
@@ -43,7 +44,7 @@ def plan(lane: Lane, protected=None, **asked) -> ExportPlan:
         project_dir=lane.dataset_dir,
         cwd=lane.dataset_dir,
     )
-    return plan_export(SEGMENTATION, lane, settings, protected=protected)
+    return plan_export(SEGMENTATION, lane, settings, protected=protect(protected or {}))
 
 
 def export(planned: ExportPlan) -> Path:
