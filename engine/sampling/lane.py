@@ -270,12 +270,12 @@ class LaneSampler:
     ) -> dict[str, bytes]:
         pictures = {"image": encode_image(_as_picture(self._image[::step, ::step], ranges))}
         if self._view is not None and self._classes is not None:
-            classes = self._classes.picture[::step, ::step]
+            classes = self._classes.picture(step)
             opaque = [(0, 0, 0, _CLEAR), *((*colour, _OPAQUE) for colour in self._view.colours)]
             pictures["classes"] = encode_map(classes, opaque)
             pictures["outlines"] = encode_map(_draw_outlines(classes), opaque)
         if numbers["uncertainty"] is not None and self._uncertainty is not None:
-            pictures["uncertainty"] = encode_image(self._uncertainty.picture[:: 2 * step, :: 2 * step])
+            pictures["uncertainty"] = encode_image(self._uncertainty.picture(2 * step))
         return pictures
 
     def _read_samples(self, channel: int) -> np.ndarray:
@@ -343,7 +343,8 @@ def _draw_outlines(classes: np.ndarray) -> np.ndarray:
     later = classes.copy()
     np.maximum(later[:, :-1], classes[:, 1:], out=later[:, :-1])
     np.maximum(later[:-1], classes[1:], out=later[:-1])
-    return np.where(find_edges(classes), later, np.uint8(0))
+    later *= find_edges(classes).view(np.uint8)
+    return later
 
 
 def _common_region(raw: InputImage, exports: Mapping[str, TileDemand]) -> Box:
@@ -363,7 +364,7 @@ def _as_picture(voxels: np.ndarray, ranges: Sequence[tuple[float, float]]) -> np
         if values.dtype != np.uint8:
             values = _scale(values, low, high)
         elif (low, high) != (0.0, 255.0):
-            values = _scale(np.arange(256, dtype=np.uint8), low, high).astype(np.uint8)[values]
+            values = _scale(np.arange(256, dtype=np.uint8), low, high).astype(np.uint8).take(values)
         shown[..., channel] = values
     return shown if shown.shape[2] == 3 else shown[..., 0]
 

@@ -45,10 +45,10 @@ class ResultSample:
         self._plane, self._classes, self._lock = plane, classes, Lock()
         self.samples = np.zeros((*plane.shape, 1), np.uint8 if classes else np.float32)
 
-    @property
-    def picture(self) -> np.ndarray:
-        """Samples of the plane, (y, x) uint8: classes, or levels of the uncertainty."""
-        return (self.samples if self._classes else _as_levels(self.samples))[..., 0]
+    def picture(self, step: int) -> np.ndarray:
+        """Every ``step``-th sample of the plane, (y, x) uint8: classes, or levels of the uncertainty."""
+        samples = self.samples[::step, ::step, 0]
+        return samples if self._classes else _as_levels(samples)
 
     def add(self, box: Box, data: np.ndarray) -> Mapping[str, np.ndarray]:
         """See Taker."""
