@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +68,23 @@ def test_quick_run_stores_rows_with_machine_versions_and_case(script: str, data:
         assert record["machine"]["processors"] >= 1
         assert "numpy" in record["versions"]
         assert all(seconds > 0 for seconds in record["wall"])
+
+
+def test_levels_of_x86_are_listed() -> None:
+    assert re.fullmatch(r"v3, v4, v4-256: \d+ kernels in \d+ units\n", run("levels.py", "--dry-run"))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or shutil.which("objdump") is None, reason="reads code for x86-64")
+def test_code_for_avx512_rounds_as_that_for_avx2() -> None:
+    """A unit with fused multiply-adds and divisions gets no more of the former and no approximation of the latter."""
+    out = run("levels.py", "--static", "--level=v4", "--unit=hull")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
+    _, v3, v4 = (dict(zip(rows[0], row, strict=True)) for row in rows)
+    assert (v3["level"], v4["level"]) == ("v3", "v4")
+    assert int(v4["fma"]) == int(v3["fma"]) > 0
+    assert int(v4["zmm"]) > int(v3["zmm"]) == 0
+    assert v4["approximations"] == "0"
+    assert "no level has multiply-adds or approximations that v3 lacks" in out
 
 
 def test_training_is_timed_beside_what_vigra_took() -> None:

@@ -70,9 +70,14 @@ def decide_rows(typing_context, limits, at, n, bounds, bounds_at, words, first, 
     return signature, codegen
 
 
+def _compares_to_masks(context: Any) -> bool:
+    """Return True for AVX-512, which compares 16 lanes to a mask that needs no packing."""
+    return "+avx512f" in getattr(context.codegen(), "_tm_features", "")
+
+
 def _packs_within_halves(context: Any) -> bool:
     """Return True for AVX2, which packs each half of a vector separately; else packing is a third of the time."""
-    return "+avx2" in getattr(context.codegen(), "_tm_features", "")
+    return "+avx2" in getattr(context.codegen(), "_tm_features", "") and not _compares_to_masks(context)
 
 
 def _bit_of(context: Any, i: int) -> int:
@@ -106,6 +111,16 @@ def _bits_below(context: Any, builder: Any, values: Sequence[Lanes], limit: Any)
     return builder.or_(low, builder.shl(high, ir.Constant(I64, 32)))
 
 
+def _store_masks(builder: Any, values: Sequence[Lanes], limit: Any, word: Any) -> None:
+    """Store the bits of _bits_below part by part: joining masks of AVX-512 first takes longer on Intel's processors."""
+    limits = splat(builder, limit, values[0].width)
+    part = ir.IntType(values[0].width)
+    parts = builder.bitcast(word, part.as_pointer())
+    for i, v in enumerate(values):
+        mask = builder.bitcast((v < limits).value, part)
+        builder.store(mask, builder.gep(parts, [ir.Constant(I64, i)]), align=2)
+
+
 @intrinsic
 def compare_rows(typing_context, buffer, at, limits, first, stop, words, block):  # type: ignore[no-untyped-def]
     """Set bits of words[4 * row + block]: ``buffer[at + i] < limits[row]``, for 64 neighbours and first <= row < stop.
@@ -116,12 +131,16 @@ def compare_rows(typing_context, buffer, at, limits, first, stop, words, block):
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         buffer_, limit_, word_ = (data_of(context, builder, sig.args[i], args[i]) for i in (0, 2, 5))
-        values = [load(builder, buffer_, builder.add(args[1], ir.Constant(I64, i)), LANES) for i in range(0, 64, LANES)]
-        one = ir.Constant(I64, 1)
+        has_masks, one = _compares_to_masks(context), ir.Constant(I64, 1)
+        lanes = 16 if has_masks else LANES
+        values = [load(builder, buffer_, builder.add(args[1], ir.Constant(I64, i)), lanes) for i in range(0, 64, lanes)]
         with cgutils.for_range_slice(builder, args[3], args[4], one) as (row, _):
             limit = builder.load(builder.gep(limit_, [row]))
-            place = builder.add(builder.mul(row, ir.Constant(I64, 4)), args[6])
-            builder.store(_bits_below(context, builder, values, limit), builder.gep(word_, [place]))
+            word = builder.gep(word_, [builder.add(builder.mul(row, ir.Constant(I64, 4)), args[6])])
+            if has_masks:
+                _store_masks(builder, values, limit, word)
+            else:
+                builder.store(_bits_below(context, builder, values, limit), word)
         return context.get_dummy_value()
 
     return signature, codegen
