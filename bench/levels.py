@@ -148,6 +148,9 @@ def compare_calls(report: Report, levels: Sequence[str], options: Any) -> int:
                 rows.append(compare_call(work, ENTRIES[kernel], arguments, libraries, quick=options.quick))
                 _print_row(report, rows[-1])
     report.note(f"not called by this work: {', '.join(sorted(ENTRIES.keys() - called)) or 'none'}")
+    if options.quick:
+        report.note("--quick measures too little to decide what is kept")
+        return int(any(row.differs for row in rows))
     for level in levels[1:]:
         kept = {row.entry.unit for row in rows if row.is_kept(level)}
         slower = {row.entry.unit for row in rows if row.gain(level) * KEPT < 1}
