@@ -19,6 +19,8 @@ Then, in CPU nanoseconds a voxel on one core, compared with masks and bounds, bo
 - half of a row's comparisons as signs of subtractions, on the processor's other ports: 4.4 to 3.7 ns
   a row alone on a Zen 1, 107 to 105 ns a voxel for all answers of a forest; not worth excluding infinite limits for
 - packing a comparison's bits within the halves of AVX2's vectors: 4.3 ns a row of 64 instead of 7.2
+- nodes that compare a column with the same limit share its answers (7 to 9 % of the nodes here, up to half in small
+  projects): comparisons 3 % fewer instructions, pruning 15 % more, together 0.5 %; not worth it here
 """
 
 from __future__ import annotations
