@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from pixelforest.engine.jobs import ClusterSettings
 from pixelforest.engine.run.block_run import BlockTask
 from pixelforest.engine.run.cluster import _Distribution
 from pixelforest.engine.run.cluster_work import BlockFacts, Outcome, Task
+from pixelforest.engine.run.turns import Turns
 from pixelforest.engine.storage.run_folder import RunFolder
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
@@ -148,16 +149,9 @@ class FakeRun:
 
     def stop(self) -> None: ...
 
-    def compute(self, task: Task) -> Outcome:
+    def compute(self, task: Task, on_computed: Callable[[], object]) -> Outcome:
         time.sleep(self._seconds)
         return BlockFacts({"Probabilities": ("0123456789abcdef", 0)}, "CPU", self._seconds, ())
-
-
-class NoLock(contextlib.nullcontext[None]):
-    """Stands for the lock of a worker's process, which here has all workers."""
-
-    def locked(self) -> bool:
-        return False
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -166,7 +160,7 @@ async def serve(options: argparse.Namespace) -> None:
 
     from pixelforest.engine.run import dask_cluster
 
-    dask_cluster._one_at_a_time = NoLock()
+    dask_cluster._turns = Turns(options.workers)  # one process has all workers
     async with contextlib.AsyncExitStack() as stack:
         for i in range(options.workers):
             worker = distributed.Worker(

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,7 @@ from ..workflows.protocol import Workflow
 from .check import LaneCheck
 from .done_lanes import DoneLanes, is_remote, remote_result, result_places
 from .fingerprint import Fingerprint, digest
+from .turns import MAX_WAITING, is_long
 
 if TYPE_CHECKING:
     from ..export.tile_sinks import TileSink
@@ -178,7 +181,8 @@ def _compute(
             raise _OtherFailed
         work.on_progress(voxels)
 
-    def compute(index: int) -> None:
+    def compute(index: int) -> Callable[[], None]:
+        """Compute a block; returns what waits for its files, and records it."""
         sinks = {name: BlockSink(export, boxes[index]) for name, export in exports.items()}
         taking: Mapping[str, TileSink] = sinks
         if work.sampler is not None:
@@ -186,23 +190,46 @@ def _compute(
         work.workflow.classify_lane(
             work.job.project, images, taking, resources=resources, on_progress=report, table=None
         )
-        facts = {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
-        if work.sampler is not None:
-            run.put_sample(index, work.sampler.pack(boxes[index], taking))
-        run.add({index: facts})
+
+        def finish() -> None:
+            facts = {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
+            if work.sampler is not None:
+                run.put_sample(index, work.sampler.pack(boxes[index], taking))
+            run.add({index: facts})
+
+        return finish
+
+    def compute_and_finish(index: int) -> None:
+        compute(index)()
 
     if at_once <= 1:
-        for index in due:
-            compute(index)
+        _compute_in_turn(due, compute)
         return
     with ThreadPoolExecutor(at_once, thread_name_prefix="block") as pool:
         try:
-            for future in as_completed([pool.submit(compute, index) for index in due]):
+            for future in as_completed([pool.submit(compute_and_finish, index) for index in due]):
                 future.result()
         except BaseException:
             failed.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _compute_in_turn(due: Sequence[int], compute: Callable[[int], Callable[[], None]]) -> None:
+    """Compute one block after the other; files of long ones come to disk while the next is computed."""
+    waiting = deque[Future[None]]()
+    with ThreadPoolExecutor(MAX_WAITING, thread_name_prefix="finish") as pool:
+        for index in due:
+            started_s = time.monotonic()
+            finish = compute(index)
+            if not is_long(started_s):
+                finish()
+                continue
+            while len(waiting) >= MAX_WAITING:
+                waiting.popleft().result()
+            waiting.append(pool.submit(finish))
+        for each in waiting:
+            each.result()
 
 
 @contextlib.contextmanager
@@ -247,9 +274,16 @@ class BlockTask:
     sample: SampleSettings | None = None
 
     def compute(
-        self, project: Project, workflow: Workflow, resources: Resources, on_progress: Callable[[int], None]
+        self,
+        project: Project,
+        workflow: Workflow,
+        resources: Resources,
+        on_progress: Callable[[int], None],
+        on_computed: Callable[[], object],
     ) -> tuple[Mapping[str, tuple[str, int]], bytes | None]:
         """Compute it; returns what ``SharedBlocks.add`` records, when it is on disk, and the packed sample.
+
+        on_computed  called when nothing is left but to wait for the disk
 
         Raises ExportError, InputError.
         """
@@ -269,6 +303,7 @@ class BlockTask:
                 sampler = begin_sample(workflow, project, raw, self.exports, self.sample, has_table=False)
                 taking = sampler.add_sinks(sinks, self.box, pixels=resources.backend.pixels)
             workflow.classify_lane(project, images, taking, resources=resources, on_progress=on_progress, table=None)
+            on_computed()
             results = {name: (exports[name].settle(sink), sink.overflow_count) for name, sink in sinks.items()}
             return results, None if sampler is None else sampler.pack(self.box, taking)
 

@@ -33,6 +33,7 @@ logger = logging.getLogger("pixelforest.batch")
 export_logger = logging.getLogger("ilastik.applets.batchProcessing.batchProcessingApplet")
 
 TASKS_PER_WORKER = 2  # one in work, one that waits
+BLOCKS_PER_WORKER = 3  # and one whose files come to disk
 GROUPS_PER_WORKER = 4  # tasks of small inputs, so that all workers end at about the same time
 WAIT_S = 0.2
 
@@ -164,7 +165,7 @@ class _Distribution:
         """Compute all lanes, a window of tasks at a time."""
         tasks, in_work = self._tasks(), 0
         while True:
-            window = max(1, TASKS_PER_WORKER * self._workers.count())
+            window = max(1, BLOCKS_PER_WORKER * self._workers.count())
             while in_work < window and not self._outcomes.should_stop():
                 task = self._next_part() or next(tasks, None) or self._next_part()
                 if task is None:

@@ -1,6 +1,7 @@
 """Work that a worker of a cluster does for a run: whole inputs, blocks or steps of one. Nothing here knows the cluster.
 
-A worker computes one task at a time, in the folder in which the run was started, so that relative paths are the same.
+A worker computes one task at a time, while files of those before may still come to disk, in the folder in which
+the run was started, so that relative paths are the same.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import logging
 import pickle
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -92,6 +94,31 @@ class _Stopped(Exception):
     pass
 
 
+class _WorkingFolder:
+    """Working folder of this process, while threads need it to be another one, the same for all of them."""
+
+    def __init__(self) -> None:
+        self._lock, self._threads = threading.Lock(), 0
+
+    def enter(self, folder: Path) -> None:
+        """Count a thread that needs a folder. Raises OSError."""
+        with self._lock:
+            if self._threads == 0:
+                self._changed = contextlib.chdir(folder)
+                self._changed.__enter__()
+            self._threads += 1
+
+    def leave(self) -> None:
+        """Count one less; after the last, the working folder is the one before."""
+        with self._lock:
+            self._threads -= 1
+            if self._threads == 0:
+                self._changed.__exit__(None, None, None)
+
+
+_working_folder = _WorkingFolder()
+
+
 class WorkerRun:
     """A run as its workers know it; a value that can be pickled until ``start`` is called."""
 
@@ -126,13 +153,16 @@ class WorkerRun:
         if self._batch is not None:
             self._batch.stop()
 
-    def compute(self, task: Task) -> Outcome:
-        """Compute a task. Every error is an outcome, as a value that can be pickled."""
+    def compute(self, task: Task, on_computed: Callable[[], object]) -> Outcome:
+        """Compute a task. Every error is an outcome, as a value that can be pickled.
+
+        on_computed  called once nothing is left but to wait for the disk: another thread may compute the next task
+        """
         try:
             with self._in_folder():
                 match task:
                     case BlockTask():
-                        return self._compute_block(task)
+                        return self._compute_block(task, on_computed)
                     case LevelTask():
                         return StepFacts(task.compute(), ())
                     case StepTask():
@@ -156,13 +186,14 @@ class WorkerRun:
         results = batch.report().lanes
         return tuple(each if each.error is None else replace(each, error=_portable(each.error)) for each in results)
 
-    def _compute_block(self, task: BlockTask) -> BlockFacts:
+    def _compute_block(self, task: BlockTask, on_computed: Callable[[], object]) -> BlockFacts:
         job, started_s = self._job, time.monotonic()
+
         resources = self._open_resources(0)
         with LaneLog(logging.WARNING) as log, log.about(task.lane):
             try:
                 workflow = load_workflow(job.project.workflow)
-                results, sample = task.compute(job.project, workflow, resources, self._on_progress)
+                results, sample = task.compute(job.project, workflow, resources, self._on_progress, on_computed)
             except KernelError as error:
                 text = (
                     f"{resources.backend.describe()}: {error}; {setting('device', 'cpu')} computes the same without it"
@@ -192,8 +223,7 @@ class WorkerRun:
     @contextlib.contextmanager
     def _in_folder(self) -> Iterator[None]:
         try:
-            folder = contextlib.chdir(self._folder)
-            folder.__enter__()
+            _working_folder.enter(self._folder)
         except OSError as error:
             raise ExportError(
                 f"the worker on {socket.gethostname()} cannot use {self._folder}, where the run was started "
@@ -202,7 +232,7 @@ class WorkerRun:
         try:
             yield
         finally:
-            folder.__exit__(None, None, None)
+            _working_folder.leave()
 
 
 def _portable(error: Exception) -> Exception:

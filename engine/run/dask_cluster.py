@@ -1,6 +1,7 @@
 """Workers of a Dask cluster; the only module that imports distributed.
 
-A worker gets one task at a time, whatever its number of threads: a resource that it is given for this run counts them.
+A worker computes one task at a time, whatever its number of threads: a resource that it is given for this run counts
+them. A few more may wait for their files to come to disk.
 Only small facts come back, and are released at once, so that a worker that dies loses nothing but its task in work.
 Tasks are submitted, and their outcomes fetched, several at a time: every request takes the scheduler milliseconds.
 """
@@ -15,7 +16,6 @@ import pickle
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -53,6 +53,7 @@ except ImportError as error:
     ) from None
 
 from .cluster_work import Outcome, Task, WorkerRun
+from .turns import Turns
 
 logger = logging.getLogger("pixelforest.cluster")
 
@@ -65,7 +66,7 @@ STOP_S = 0.5  # until the tasks in work have ended at their next tile
 MAX_KEYS = 5000  # of tasks, which Dask has in its memory
 MAX_TRIES = 3  # of a task whose workers died more often than the scheduler tolerates
 _VERSION = "__import__('pixelforest').__version__"  # evaluated by workers of any version
-_one_at_a_time = threading.Lock()
+_turns = Turns()  # one task at a time
 _runs: dict[str, WorkerRun] = {}  # of this worker
 
 
@@ -256,6 +257,8 @@ class DaskWorkers:
             # keeps a description of every group.
             while len(ended) < len(self._tasks) - 1:
                 ended.append(self._done.get(timeout=max(0.0, collected_s - time.monotonic())))
+        if not ended:
+            return  # nothing is asked for: an empty request costs as much as any
         good = [future for future in ended if future.status == "finished"]
         outcomes: dict[str, Outcome] = {}
         with contextlib.suppress(Exception):  # asked for one by one, each has its own error
@@ -332,8 +335,26 @@ async def _announce(worker: Any) -> None:
 
 
 def _compute(token: str, task: bytes) -> Outcome:
-    with _one_at_a_time:  # of several runs, too
-        return _runs[token].compute(pickle.loads(task))
+    worker, name, has_passed_on = distributed.get_worker(), _plugin_name(token), False
+
+    def let_next() -> None:
+        nonlocal has_passed_on
+        if pass_on():
+            has_passed_on = True
+            worker.loop.add_callback(_change_room, worker, name, 1)
+            distributed.secede()
+
+    with _turns.taken(token) as pass_on:  # of several runs, too
+        try:
+            return _runs[token].compute(pickle.loads(task), let_next)
+        finally:
+            if has_passed_on:
+                worker.loop.add_callback(_change_room, worker, name, -1)
+
+
+def _change_room(worker: Any, name: str, count: int) -> None:
+    """Change the number of tasks that a worker may have in work; the scheduler need not know."""
+    worker.state.available_resources[name] += count
 
 
 def _stop_run(token: str) -> None:
@@ -342,4 +363,4 @@ def _stop_run(token: str) -> None:
 
 
 def _is_busy() -> bool:
-    return _one_at_a_time.locked()
+    return _turns.is_busy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import re
@@ -24,10 +25,14 @@ from support.golden import GOLDEN
 from support.killed_runs import KILLED, PROGRAM, SMALL_BLOCKS, UNDISTURBED, State, contents, run_until
 
 from pixelforest import cli
+from pixelforest.box import Box
+from pixelforest.engine.errors import ExportError
 from pixelforest.engine.formats.support import ome_zarr_layout
-from pixelforest.engine.run import block_run
+from pixelforest.engine.run import block_run, turns
+from pixelforest.engine.run.turns import MAX_WAITING
 from pixelforest.engine.storage import chunks
 from pixelforest.engine.storage.leftovers import MIN_AGE_S
+from pixelforest.engine.storage.store_writer import StoredArray
 from pixelforest.engine.tiling import blocks
 from pixelforest.engine.workflows.pixel import workflow as pixel_workflow
 
@@ -191,6 +196,36 @@ def test_a_block_that_fails_keeps_the_others(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "blocks are done already" in line]
     assert not line.endswith(": 0 of 24 blocks are done already")
     assert contents(Path("out")) == undisturbed("0.4")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_files_come_to_disk_while_the_next_block_is_computed(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "LONG_S", 0.0)
+    go_on("--resume", *FORMATS[format])
+    assert contents(Path("out")) == undisturbed(format)
+    assert computed().total() == len(computed()) == COUNT
+
+
+def test_a_disk_that_fails_while_the_next_block_is_computed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run fails and says so; the same command continues."""
+    monkeypatch.setattr(turns, "LONG_S", 0.0)
+    settle, calls = StoredArray.settle_block, itertools.count(1)
+
+    def fail_late(array: StoredArray, box: Box) -> str:
+        if next(calls) == 3:
+            raise ExportError("cannot write it: the disk is full")
+        return settle(array, box)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoredArray, "settle_block", fail_late)
+        assert cli.main(words("--resume", *FORMATS["0.4"])) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    go_on("--resume", *FORMATS["0.4"])
+    assert contents(Path("out")) == undisturbed("0.4")
+    assert computed().total() >= COUNT - 2 - 2 * MAX_WAITING, "blocks that are done are not computed again"
+    assert computed().total() < COUNT
 
 
 @pytest.mark.slow

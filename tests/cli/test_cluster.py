@@ -44,7 +44,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows n
 IMAGE = str(GOLDEN / "px3d" / "raw.h5" / "data")
 COUNT = 8  # blocks of the region
 REGION = "--cutout_subregion=[(0, 0, 0, None), (24, 48, 48, None)]"
-WINDOW = 4  # tasks that two workers have got at most
+WINDOW = 6  # blocks that two workers have got at most
+STEPS_WINDOW = 4
 FORMATS = {
     "0.5": ["--output_format=single-scale OME-Zarr", "--ome_zarr_version=0.5"],
     "levels": ["--output_format=multi-scale OME-Zarr"],
@@ -83,11 +84,11 @@ class Cluster:
         options = ["--host=127.0.0.1", "--port=0", "--dashboard-address=127.0.0.1:0"]
         self._start("-m", "dask", "scheduler", f"--scheduler-file={self.file}", *options)
 
-    def add_worker(self, *, version: str = __version__) -> None:
+    def add_worker(self, *, version: str = __version__, threads: int = 2, **environment: str) -> None:
         """Start a worker with two threads, and its nanny."""
-        options = [f"--scheduler-file={self.file}", "--nthreads=2", "--no-dashboard"]
+        options = [f"--scheduler-file={self.file}", f"--nthreads={threads}", "--no-dashboard"]
         folder = f"--local-directory={self._workers}"
-        self._start("-m", "dask", "worker", *options, folder, version=version)
+        self._start("-m", "dask", "worker", *options, folder, version=version, **environment)
 
     def client(self) -> Any:
         import distributed
@@ -110,9 +111,9 @@ class Cluster:
             while any(client.run(lambda dask_worker: len(dask_worker.state.tasks)).values()):
                 pass
 
-    def _start(self, *argv: str, version: str = __version__) -> None:
+    def _start(self, *argv: str, version: str = __version__, **environment: str) -> None:
         with (self._folder / "log").open("ab") as log:
-            env = {**self._env, preload.VERSION: version}
+            env = {**self._env, preload.VERSION: version, **environment}
             process = subprocess.Popen([sys.executable, *argv], env=env, stdout=log, stderr=log, cwd=self._folder)
         self._stack.callback(process.wait)
         self._stack.callback(process.terminate)
@@ -198,6 +199,20 @@ def test_an_image_in_blocks_has_the_bytes_of_one_process(format: str, cluster: C
     assert contents(Path("out")) == contents(Path("alone"))
     assert computed(cluster).total() == len(computed(cluster)) == COUNT
     assert hidden() == []
+
+
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_worker_computes_the_next_block_while_files_come_to_disk(threads: int, tmp_path: Path) -> None:
+    """The first file of the worker comes to disk once a second block has begun; relative paths stay what they are."""
+    with started(tmp_path) as cluster:
+        cluster.start_scheduler()
+        cluster.add_worker(threads=threads, **{preload.SLOW_DISK: str(tmp_path / "overlapped")})
+        cluster.wait_for_workers(1)
+        assert cli.main(words(*FORMATS["n5"], out="alone")) == 0
+        assert cli.main(words(*FORMATS["n5"], f"--scheduler={cluster.file}")) == 0
+        assert contents(Path("out")) == contents(Path("alone"))
+        assert computed(cluster).total() == COUNT
+        assert (tmp_path / "overlapped").read_text() == "2 blocks have begun"
 
 
 def test_pictures_of_blocks_are_those_of_one_process(cluster: Cluster) -> None:
@@ -611,7 +626,7 @@ def test_objects_whose_process_is_killed_continue(
     assert max(before.values()) == 1
     twice = before.keys() & missing
     assert len(before) - len(twice) == done, "what was done is not computed again"
-    assert len(twice) <= WINDOW, "what was in work"
+    assert len(twice) <= STEPS_WINDOW, "what was in work"
     if more == "--scheduler":
         after = computed(cluster) - before
         assert after == Counter(missing)

@@ -60,9 +60,11 @@ sys.exit(cli.main(words))
 # Chunks of 8 kB, in files of their own or several in a shard, and blocks of several of them.
 SMALL_BLOCKS = """
 from pixelforest.engine.formats.support import ome_zarr_layout
+from pixelforest.engine.run import turns
 from pixelforest.engine.storage import chunks
 from pixelforest.engine.tiling import blocks
 blocks.BLOCK_VOXELS = 1 << 13
+turns.LONG_S = 1e9  # one block is in work, on a slow machine, too
 ome_zarr_layout.CHUNK_BYTES = 1 << 13
 ome_zarr_layout.SHARDED_ABOVE = 16
 ome_zarr_layout.SHARD_CHUNKS = 2
