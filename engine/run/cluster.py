@@ -33,7 +33,7 @@ logger = logging.getLogger("pixelforest.batch")
 export_logger = logging.getLogger("ilastik.applets.batchProcessing.batchProcessingApplet")
 
 TASKS_PER_WORKER = 2  # one in work, one that waits
-BLOCKS_PER_WORKER = 3  # and one whose files come to disk
+BLOCKS_PER_WORKER = 3  # and one whose files come to disk; for whole inputs, one more waits
 GROUPS_PER_WORKER = 4  # tasks of small inputs, so that all workers end at about the same time
 WAIT_S = 0.2
 

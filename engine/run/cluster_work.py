@@ -188,7 +188,6 @@ class WorkerRun:
 
     def _compute_block(self, task: BlockTask, on_computed: Callable[[], object]) -> BlockFacts:
         job, started_s = self._job, time.monotonic()
-
         resources = self._open_resources(0)
         with LaneLog(logging.WARNING) as log, log.about(task.lane):
             try:
